@@ -1,0 +1,32 @@
+"""What can go wrong for a person, as one tree of exceptions.
+
+The command line prints a `DistilCapError` as one line and exits with code 2. Every message says what is
+wrong, where, and the mend, in one grammar: "`beam_size` must be at least 1, but is 0."
+Invariants of our own code are `assert`s, not these.
+"""
+
+__all__ = ["BundleError", "ConfigError", "DataError", "DistilCapError", "MissingError", "TrainingError"]
+
+
+class DistilCapError(ValueError):
+    """Base of everything a person can mend."""
+
+
+class ConfigError(DistilCapError):
+    """An option or a recipe has a value that cannot work."""
+
+
+class DataError(DistilCapError):
+    """A file that a person gave (captions, images, features) is missing or malformed."""
+
+
+class MissingError(DistilCapError):
+    """A program, a package or weights that a step needs are not there."""
+
+
+class TrainingError(DistilCapError):
+    """A training run diverged; the last good checkpoint is kept."""
+
+
+class BundleError(DistilCapError):
+    """An exported bundle is damaged, incomplete or of an unknown version."""

@@ -1,0 +1,62 @@
+"""Words and their ids, with four distinct special tokens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from distilcap.errors import ConfigError
+
+__all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "Vocabulary"]
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words a captioner knows; a word's id is its place.
+
+    Attributes:
+        words: all words, the four of `SPECIALS` first.
+    """
+
+    words: tuple[str, ...]
+    _ids: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.words[: len(SPECIALS)] != SPECIALS:
+            raise ConfigError(f"`words` must begin with {' '.join(SPECIALS)}.")
+        if len(set(self.words)) != len(self.words):
+            raise ConfigError("`words` must be distinct.")
+        object.__setattr__(self, "_ids", {word: id for id, word in enumerate(self.words)})
+
+    @staticmethod
+    def build(captions: Iterable[Sequence[str]], min_count: int = 5) -> Vocabulary:
+        """Keep the words seen at least `min_count` times, most frequent first, ties by the alphabet.
+
+        `min_count` 5 is the paper's "words that occurred less than five times" become `<unk>`.
+        """
+        if min_count < 1:
+            raise ConfigError(f"`min_count` must be at least 1, but is {min_count}.")
+        counts = Counter(word for words in captions for word in words if word not in SPECIALS)
+        kept = sorted((-count, word) for word, count in counts.items() if count >= min_count)
+        return Vocabulary(SPECIALS + tuple(word for _, word in kept))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, words: Sequence[str], max_words: int | None = None) -> list[int]:
+        """Return the ids of the first `max_words` words, without begin and end tokens."""
+        return [self._ids.get(word, UNK) for word in words[:max_words]]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Join the words up to the first end token; begin and pad tokens are left out."""
+        words = []
+        for token in tokens:
+            if token == EOS:
+                break
+            if token not in (PAD, BOS):
+                words.append(self.words[token])
+        return " ".join(words)
