@@ -1,0 +1,107 @@
+"""What every metric shares: preprocess -> cached reference statistics -> per-caption statistics -> score.
+
+The structure is sacreBLEU's (Post 2018): a metric turns each image's candidate into a short row of
+sufficient statistics; the corpus score is a function of their sum. So the corpus score, the score of one
+image, the bootstrap and the paired tests are all the same function, `Metric.pool`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["FloatArray", "MeanMetric", "Metric", "Score", "Words", "signature_of"]
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+Words: TypeAlias = Sequence[str]
+Prepared = TypeVar("Prepared")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number, and all that a reader needs to trust it.
+
+    Attributes:
+        metric: its key, such as "bleu_4" or "cider".
+        value: in the official toolkit's scale (0 to 1, CIDEr 0 to 10); NaN where unavailable.
+        signature: how it was made, in sacreBLEU's manner: `cider-d|refs:5|tok:ptb|df:test|end:0|v:1.0`.
+        per_image: the score of each image, by image id.
+        unavailable: why there is no value, such as "Java was not found"; None where there is one.
+        interval: the bootstrap's 95 % interval; None where it was not asked for.
+        statistics: (N, S) sufficient statistics, rows in the order of `per_image`, for resampling.
+    """
+
+    metric: str
+    value: float
+    signature: str
+    per_image: Mapping[str, float] = field(repr=False)
+    unavailable: str | None = None
+    interval: tuple[float, float] | None = None
+    statistics: FloatArray | None = field(default=None, repr=False, compare=False)
+
+    @staticmethod
+    def missing(metric: str, signature: str, reason: str) -> Score:
+        """A score that could not be computed: never a zero, never a substitute."""
+        return Score(metric, math.nan, signature, {}, unavailable=reason)
+
+
+class Metric(ABC, Generic[Prepared]):
+    """A caption metric.
+
+    Class attributes:
+        name: what a person asks for, such as "bleu".
+        keys: the scores it gives, such as "bleu_1" … "bleu_4".
+        label: the first field of the signature.
+        version: the last; it changes whenever a score could.
+    """
+
+    name: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    label: ClassVar[str]
+    version: ClassVar[str] = "1.0"
+
+    def settings(self) -> dict[str, str]:
+        """What the signature says beside references, tokenizer and version."""
+        return {}
+
+    def unavailable(self) -> str | None:
+        """Why this metric cannot run here, in a few words; None if it can."""
+        return None
+
+    @abstractmethod
+    def prepare(self, references: Sequence[Sequence[Words]]) -> Prepared:
+        """Compute once what depends on the references only: for N images, the words of each reference."""
+
+    @abstractmethod
+    def statistics(self, candidates: Sequence[Words], prepared: Prepared) -> FloatArray:
+        """Return (N, S) sufficient statistics of N images' candidates, in the references' order."""
+
+    @abstractmethod
+    def pool(self, totals: FloatArray, images: int) -> FloatArray:
+        """Return scores (…, keys) of statistics (…, S) summed over `images` images.
+
+        With `images` 1, `totals` are single rows of `statistics` and the scores those of single images.
+        """
+
+
+class MeanMetric(Metric[Prepared]):
+    """A metric whose corpus score is the mean over images; its statistics are the scores, (N, 1)."""
+
+    def pool(self, totals: FloatArray, images: int) -> FloatArray:
+        """Return the mean."""
+        return totals / images
+
+
+def signature_of(metric: Metric[Any], references: str, tokenizer: str) -> str:
+    """Name how a score is made, in sacreBLEU's manner.
+
+    `references` is how many an image has: "5", or "4-6"; `tokenizer` is "ptb", for instance.
+    """
+    fields = {"refs": references, "tok": tokenizer, **metric.settings(), "v": metric.version}
+    return "|".join([metric.label, *(f"{key}:{value}" for key, value in fields.items())])
