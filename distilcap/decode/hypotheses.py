@@ -1,0 +1,38 @@
+"""What every decoder returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distilcap.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+
+__all__ = ["Hypotheses", "forbidden_tokens"]
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """K captions of each of B images.
+
+    Attributes:
+        tokens: (B, K, T) ids without the begin token; the end token is included where a caption ended
+            within T words, and pads follow it.
+        log_probs: (B, K) log-probability of each caption, its end token included, in nats.
+    """
+
+    tokens: Tensor
+    log_probs: Tensor
+
+    def texts(self, vocabulary: Vocabulary) -> list[list[str]]:
+        """The captions of each image as strings."""
+        return [[vocabulary.decode(one) for one in several] for several in self.tokens.tolist()]
+
+
+def forbidden_tokens(vocabulary_size: int, allow_unk: bool, device: torch.device) -> Tensor:
+    """(V,) zeros, with -inf at tokens that no caption may contain: pad, begin and, unless allowed, `<unk>`."""
+    penalty = torch.zeros(vocabulary_size, device=device)
+    penalty[[PAD, BOS] if allow_unk else [PAD, BOS, UNK]] = -torch.inf
+    assert penalty[EOS] == 0
+    return penalty

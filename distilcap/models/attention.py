@@ -1,0 +1,82 @@
+"""Attention over regions: additive (Up-Down), multi-head dot product and attention on attention (AoANet)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import glu
+
+__all__ = ["AttentionOnAttention", "additive_attention", "masked_mean", "multi_head_attention"]
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of the real regions: (B, R, H) and (B, R) to (B, H)."""
+    weights = mask.to(values.dtype)
+    return torch.einsum("brh,br->bh", values, weights) / weights.sum(dim=1, keepdim=True)
+
+
+def additive_attention(
+    query: Tensor, keys: Tensor, values: Tensor, scorer: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attend by a one-layer perceptron (Bahdanau et al. 2015; Anderson et al. 2018, equations 3 to 5).
+
+    Args:
+        query: (B, K, A).
+        keys: (B, R, A), already projected.
+        values: (B, R, H).
+        scorer: (A,) the vector w_a.
+        mask: (B, R), True where a region is real.
+
+    Returns:
+        The attended value (B, K, H) and the weights (B, K, R).
+    """
+    scores = torch.tanh(keys[:, None] + query[:, :, None]) @ scorer
+    weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
+    return weights @ values, weights
+
+
+def multi_head_attention(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: float = 0.0
+) -> Tensor:
+    """Scaled dot-product attention of several heads (Vaswani et al. 2017, equation 1), no output projection.
+
+    Args:
+        query: (B, K, H).
+        keys: (B, R, H).
+        values: (B, R, H).
+        mask: (B, R), True where a region is real.
+        heads: the number of heads; divides H.
+        dropout: the share of attention weights dropped; 0 outside training.
+
+    Returns:
+        (B, K, H), the heads side by side.
+    """
+
+    def split(tensor: Tensor) -> Tensor:
+        return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    query, keys, values = split(query), split(keys), split(values)
+    scores = query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    weights = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1)
+    if dropout:
+        weights = nn.functional.dropout(weights, dropout)
+    return (weights @ values).transpose(1, 2).flatten(-2)
+
+
+class AttentionOnAttention(nn.Module):
+    """AoA (Huang et al. 2019, equations 3 to 5): an information vector gated by its own relevance to the query.
+
+    i = W_q^i q + W_v^i v + b^i;  g = sigmoid(W_q^g q + W_v^g v + b^g);  output = g * i,
+    which is one linear layer on [v; q] followed by a gated linear unit.
+    """
+
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(2 * width, 2 * width)
+
+    def forward(self, attended: Tensor, query: Tensor) -> Tensor:
+        """Combine the attended value and the query, each (…, H), to (…, H)."""
+        return glu(self.linear(self.dropout(torch.cat([attended, query], dim=-1))), dim=-1)

@@ -1,0 +1,89 @@
+"""The protocol that training, decoding, export and the browser share.
+
+Every tensor of a decoder has two leading dimensions: B images, and K captions of each image (its five
+references, its samples, or the hypotheses of its beam). An image is therefore encoded once, however many
+captions are computed for it.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from torch import Tensor, nn
+
+from distilcap.shapes import Regions
+
+__all__ = ["Captioner", "Memory", "State", "lstm_cell", "take_captions", "take_images"]
+
+Memory = tuple[Tensor, ...]
+"""What a captioner keeps of its images: tensors (B, …)."""
+
+State = tuple[Tensor, ...]
+"""What a captioner keeps of the words so far: tensors (B, K, H)."""
+
+
+class Captioner(nn.Module, abc.ABC):
+    """A captioner: `encode` an image once, then `step` through its captions word by word."""
+
+    vocabulary_size: int
+    region_dim: int
+
+    @abc.abstractmethod
+    def encode(self, regions: Regions) -> Memory:
+        """Compute all that does not depend on words, from B images."""
+
+    @abc.abstractmethod
+    def initial_state(self, memory: Memory, captions: int) -> State:
+        """Give the state before the first word, for `captions` captions (K) of each image."""
+
+    @abc.abstractmethod
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        """Read one word of each caption and predict the next.
+
+        Args:
+            tokens: (B, K) ids of the words just read; the begin token at first.
+
+        Returns:
+            Logits of the next word (B, K, V), and the state after reading.
+        """
+
+    @abc.abstractmethod
+    def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
+        """Predict every next word of given captions (teacher forcing), equal to stepping but faster.
+
+        Args:
+            tokens: (B, K, T) ids, the begin token first.
+
+        Returns:
+            Logits (B, K, T, V): those at place t follow tokens 0 to t.
+        """
+
+    def parameter_count(self) -> int:
+        """The number of parameters, shared ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def take_images(memory: Memory, rows: Tensor) -> Memory:
+    """Keep the images at `rows` (integers or booleans over B); also right for a `State`."""
+    return tuple(tensor[rows] for tensor in memory)
+
+
+def take_captions(state: State, places: Tensor) -> State:
+    """Give each image's captions the states at `places` (B, K'), as a beam search reorders them."""
+    return tuple(tensor.gather(1, places[..., None].expand(-1, -1, tensor.shape[-1])) for tensor in state)
+
+
+def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """An LSTM's element-wise half (Hochreiter & Schmidhuber 1997; gates in PyTorch's order i, f, g, o).
+
+    Args:
+        gates: (…, 4H) pre-activations.
+        cell: (…, H) the previous cell.
+
+    Returns:
+        The new hidden state and the new cell, each (…, H).
+    """
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=-1)
+    cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+    return torch.sigmoid(output_gate) * torch.tanh(cell), cell

@@ -1,0 +1,88 @@
+"""Trained captioners on disk: safetensors and JSON; loading never runs code."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from distilcap.errors import DataError
+from distilcap.files import atomic_path, read_json, write_json
+from distilcap.models.captioner import Captioner
+from distilcap.models.presets import Options, build_captioner, options_of
+from distilcap.text.vocabulary import Vocabulary
+
+__all__ = ["TrainedCaptioner", "load_captioner", "megabytes_of", "save_captioner"]
+
+CONFIG, WEIGHTS = "captioner.json", "captioner.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainedCaptioner:
+    """A captioner with all that is needed to use it.
+
+    Attributes:
+        features: the recipe of the features that it reads (encoder, weights' checksum, preprocessing).
+    """
+
+    captioner: Captioner
+    architecture: str
+    options: Options
+    vocabulary: Vocabulary
+    features: dict[str, Any]
+
+
+def save_captioner(folder: Path, trained: TrainedCaptioner) -> None:
+    """Write weights and configuration into `folder`; the configuration last, so that it means complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / WEIGHTS) as scratch:
+        # A tied matrix is one tensor under two names; safetensors wants each once.
+        named = dict(trained.captioner.named_parameters())
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}, scratch)
+    write_json(
+        folder / CONFIG,
+        {
+            "architecture": trained.architecture,
+            "options": dataclasses.asdict(trained.options),
+            "region_dim": trained.captioner.region_dim,
+            "features": trained.features,
+            "words": trained.vocabulary.words,
+        },
+    )
+
+
+def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
+    """Read what `save_captioner` wrote, in evaluation mode.
+
+    Raises:
+        DataError: missing, damaged or mismatched files.
+    """
+    config = read_json(folder / CONFIG)
+    try:
+        options = options_of(config["architecture"], config["options"])
+        vocabulary = Vocabulary(tuple(config["words"]))
+        captioner = build_captioner(config["architecture"], options, len(vocabulary), config["region_dim"])
+        features = dict(config["features"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / CONFIG}: not a captioner's configuration ({error}).") from None
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        expected = dict(captioner.named_parameters())
+        if tensors.keys() != expected.keys():
+            raise DataError(f"{folder / WEIGHTS}: its tensors are not those of {config['architecture']}.")
+        with torch.no_grad():
+            for name, parameter in expected.items():
+                parameter.copy_(tensors[name])
+    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+        raise DataError(f"{folder / WEIGHTS}: cannot be read ({error}); train again or copy it anew.") from None
+    return TrainedCaptioner(captioner.to(device).eval(), config["architecture"], options, vocabulary, features)
+
+
+def megabytes_of(captioner: Captioner) -> float:
+    """Size of the weights on disk in float32, in megabytes (10^6 bytes)."""
+    return captioner.parameter_count() * 4 / 1e6

@@ -1,0 +1,43 @@
+"""Words on their way in and out of a captioner."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, relu
+
+__all__ = ["WordEmbedding", "WordPredictor"]
+
+
+class WordEmbedding(nn.Module):
+    """Ids to vectors: a table, ReLU and dropout, as published captioners are trained."""
+
+    def __init__(self, vocabulary_size: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocabulary_size, width)
+        nn.init.uniform_(self.table.weight, -0.1, 0.1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embed ids (…) as (…, E)."""
+        return self.dropout(relu(self.table(tokens)))
+
+
+class WordPredictor(nn.Module):
+    """Hidden states to logits. Tied: through the embedding's own matrix (Press & Wolf 2017), which saves
+    V x H parameters; a projection comes first where the widths differ."""
+
+    def __init__(self, hidden: int, words: WordEmbedding, dropout: float, tied: bool) -> None:
+        super().__init__()
+        vocabulary_size, width = words.table.weight.shape
+        self.dropout = nn.Dropout(dropout)
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+        self.projection = nn.Linear(hidden, width, bias=False) if tied and width != hidden else nn.Identity()
+        if tied:
+            self.matrix = words.table.weight
+        else:
+            self.matrix = nn.Parameter(torch.empty(vocabulary_size, hidden).uniform_(-0.1, 0.1))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Predict from states (…, H) the logits (…, V)."""
+        return linear(self.projection(self.dropout(hidden)), self.matrix, self.bias)
