@@ -1,0 +1,56 @@
+"""Captions of many images: decoding a whole split into a `CaptionSet`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from distilcap.data.captions import Caption, CaptionSet
+from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.models.captioner import Captioner
+from distilcap.progress import SILENT, Progress
+from distilcap.shapes import Regions
+from distilcap.text.vocabulary import Vocabulary
+
+__all__ = ["RegionSource", "caption_images"]
+
+
+class RegionSource(Protocol):
+    """Where the regions of images come from: a `FeatureStore`, or an encoder that reads their files."""
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        """The regions of the named images, in that order."""
+
+
+@torch.no_grad()
+def caption_images(
+    captioner: Captioner,
+    vocabulary: Vocabulary,
+    source: RegionSource,
+    ids: Sequence[str],
+    options: BeamSearch,
+    *,
+    n_best: int = 1,
+    batch_images: int = 64,
+    progress: Progress = SILENT,
+    description: str = "Captioning",
+) -> CaptionSet:
+    """Caption images by beam search, each with its `n_best` captions (at most the beam's width), best first.
+
+    Dropout is off meanwhile; the captioner's mode is restored.
+    """
+    device = next(captioner.parameters()).device
+    was_training = captioner.training
+    captioner.eval()
+    captions: dict[str, tuple[Caption, ...]] = {}
+    batches = [ids[start : start + batch_images] for start in range(0, len(ids), batch_images)]
+    for batch in progress.track(batches, description, len(batches)):
+        hypotheses = beam_search(captioner, source.regions_of(batch).to(device), options)
+        texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
+        for image_id, image_texts, image_log_probs in zip(batch, texts, log_probs, strict=True):
+            pairs = zip(image_texts, image_log_probs, strict=True)
+            captions[image_id] = tuple(Caption(text, log_prob) for text, log_prob in pairs)[:n_best]
+    captioner.train(was_training)
+    return CaptionSet(captions)

@@ -1,0 +1,91 @@
+"""Batches of images with their captions as ids, in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import DataError
+from distilcap.text.tokenize import tokenize
+from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
+
+__all__ = ["Batch", "Batches", "EncodedCaptions", "encode_captions"]
+
+EncodedCaptions = Mapping[str, Sequence[Sequence[int]]]
+"""Ids of each caption of each image, the end token included where the caption was not cut."""
+
+
+def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int) -> EncodedCaptions:
+    """Tokenize and number captions; a caption cut at `max_words` has no end token, an empty one is dropped."""
+    encoded = {}
+    for image_id in captions:
+        several = []
+        for text in captions.texts(image_id):
+            # A model's own `<unk>` is one word to the vocabulary, but three to the tokenizer.
+            words = text.split() if "<unk>" in text else tokenize(text)
+            if words:
+                ended = [EOS] if len(words) <= max_words else []
+                several.append(vocabulary.encode(words, max_words) + ended)
+        if several:
+            encoded[image_id] = several
+    return encoded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images with K captions each.
+
+    Attributes:
+        ids: of the images.
+        inputs: (B, K, T) ids that begin with the begin token.
+        targets: (B, K, T) the ids that should follow; pads do not count.
+    """
+
+    ids: tuple[str, ...]
+    inputs: Tensor
+    targets: Tensor
+
+
+class Batches:
+    """Epochs of batches over images that have captions."""
+
+    def __init__(
+        self, captions: EncodedCaptions, batch_images: int, captions_per_image: int, seed: int
+    ) -> None:
+        if not captions:
+            raise DataError("There is no caption to train on; `distilcap data check` shows what is wrong.")
+        self.captions, self.ids = captions, tuple(captions)
+        self.batch_images, self.captions_per_image, self.seed = batch_images, captions_per_image, seed
+        # Fewer than asked where no image has so many: one pseudo-caption an image makes K = 1.
+        self.width = min(captions_per_image, max(map(len, captions.values())))
+
+    def __len__(self) -> int:
+        return -(-len(self.ids) // self.batch_images)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch from number `start` on."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.ids))
+        for number in range(start, len(self)):
+            rows = order[number * self.batch_images : (number + 1) * self.batch_images]
+            # A generator of the batch's own, so that a resumed epoch chooses the same captions.
+            chooser = np.random.default_rng((self.seed, epoch, number))
+            yield self._batch([self.ids[row] for row in rows], chooser)
+
+    def _batch(self, ids: list[str], chooser: np.random.Generator) -> Batch:
+        chosen = []
+        for image_id in ids:
+            several = self.captions[image_id]
+            places = chooser.permutation(len(several))[: self.width]
+            chosen.append([several[place] for place in places])
+        longest = max(len(caption) for several in chosen for caption in several)
+        targets = torch.full((len(ids), self.width, longest), PAD)
+        for row, several in enumerate(chosen):
+            for column, caption in enumerate(several):
+                targets[row, column, : len(caption)] = torch.tensor(caption)
+        inputs = torch.cat([torch.full_like(targets[..., :1], BOS), targets[..., :-1]], dim=-1)
+        return Batch(tuple(ids), inputs, targets)

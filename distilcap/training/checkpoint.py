@@ -1,0 +1,102 @@
+"""Everything a run needs to go on as if it had never stopped, in one file that is whole or not there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from distilcap.errors import DataError
+from distilcap.files import atomic_path
+
+__all__ = ["Position", "load_checkpoint", "save_checkpoint"]
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        phase: 0 is cross-entropy, 1 self-critical.
+        epoch: of the phase, from 0.
+        batch: next batch of the epoch.
+        step: steps taken in the phase.
+        best_score: best validation CIDEr of the run so far.
+        best_phase: the phase it came from; -1 where there is none yet.
+        seconds: of training so far, over all sittings.
+        images: seen so far.
+        history: what the log holds, one entry a record.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_score: float = -1.0
+    best_phase: int = -1
+    seconds: float = 0.0
+    images: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    path: Path, position: Position, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write position, weights, optimizer and random state.
+
+    Args:
+        modules: by a short name; their state dicts are kept, frozen ones should not be among them.
+    """
+    tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    for name, module in modules.items():
+        # Cloned, since a tied matrix occurs under two names and safetensors refuses shared memory.
+        tensors |= {f"{name}:{key}": value.clone() for key, value in module.state_dict().items()}
+    for number, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer:{number}:{slot}": value.clone() for slot, value in slots.items()}
+    with atomic_path(path) as scratch:
+        save_file(tensors, scratch, metadata={"position": json.dumps(asdict(position))})
+
+
+def load_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None
+) -> Position:
+    """Restore what `save_checkpoint` wrote, in place.
+
+    Without `optimizer`, only weights and position are restored (the checkpoint is at a phase's beginning,
+    or only its position is wanted with no modules).
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            position = Position(**json.loads(file.metadata()["position"]))
+            if not modules and optimizer is None:
+                return position
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: damaged checkpoint ({error}); delete it to begin anew.") from None
+    for name, module in modules.items():
+        prefix = f"{name}:"
+        module.load_state_dict(
+            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        )
+    if optimizer is not None:
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer:"):
+                _, number, slot = key.split(":")
+                slots.setdefault(int(number), {})[slot] = value
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
+    torch.set_rng_state(tensors["random"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return position

@@ -1,0 +1,114 @@
+"""What a step minimises: cross-entropy, or minus the expected CIDEr-D (self-critical)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.decode.sample import sample
+from distilcap.models.captioner import Captioner
+from distilcap.shapes import Regions
+from distilcap.text.vocabulary import BOS, PAD
+from distilcap.training.batches import Batch
+
+__all__ = ["CrossEntropy", "Objective", "Reward", "SelfCritical", "scheduled_sampling_logits"]
+
+
+class Reward(Protocol):
+    """Scores drawn captions of images, as `metrics.reward.CiderReward` does."""
+
+    def __call__(self, image_ids: list[str], samples: np.ndarray) -> np.ndarray:
+        """Reward (B, K) of captions given as ids (B, K, T) with their end tokens, padded."""
+
+
+class Objective(Protocol):
+    """A loss of a batch, and the figures to log."""
+
+    def __call__(self, captioner: Captioner, regions: Regions, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Give the loss (a scalar to differentiate) and named figures."""
+
+
+class CrossEntropy:
+    """Mean negative log-likelihood of a caption's tokens, end token included, in nats.
+
+    Args:
+        label_smoothing: share of probability spread evenly over all words.
+        sampling: probability that a word the model drew itself is read instead of the caption's.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, sampling: float = 0.0) -> None:
+        self.label_smoothing, self.sampling = label_smoothing, sampling
+
+    def __call__(self, captioner: Captioner, regions: Regions, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """See `Objective`."""
+        device = regions.features.device
+        inputs, targets = batch.inputs.to(device), batch.targets.to(device)
+        if self.sampling:
+            logits = scheduled_sampling_logits(captioner, regions, inputs, self.sampling)
+        else:
+            logits = captioner(regions, inputs)
+        loss = cross_entropy(
+            logits.flatten(0, 2), targets.flatten(), ignore_index=PAD, label_smoothing=self.label_smoothing
+        )
+        return loss, {"loss": loss.item()}
+
+
+def scheduled_sampling_logits(
+    captioner: Captioner, regions: Regions, inputs: Tensor, probability: float
+) -> Tensor:
+    """Like `captioner(regions, inputs)`, but each word read is, with `probability`, drawn from the model's
+    own last prediction (Bengio et al. 2015). (B, K, T) to (B, K, T, V)."""
+    memory = captioner.encode(regions)
+    state = captioner.initial_state(memory, inputs.shape[1])
+    steps: list[Tensor] = []
+    for place, given in enumerate(inputs.unbind(dim=2)):
+        words = given
+        if place:
+            drawn = torch.multinomial(steps[-1].detach().softmax(-1).flatten(0, 1), 1).view_as(given)
+            own = (torch.rand(given.shape, device=given.device) < probability) & (given != PAD)
+            words = torch.where(own, drawn, given)
+        logits, state = captioner.step(words, state, memory)
+        steps.append(logits)
+    return torch.stack(steps, dim=2)
+
+
+class SelfCritical:
+    """REINFORCE with a baseline from the model itself (Rennie et al. 2017, equation 7).
+
+    Captions are drawn without a graph and with dropout off; one teacher-forced pass over them gives the
+    gradient. The loss is -mean over captions of (reward - baseline) x mean log-probability of its tokens'
+    sum, normalised by the number of tokens as published implementations do.
+    """
+
+    def __init__(
+        self, reward: Reward, samples: int = 5, baseline: str = "others", max_words: int = 16, dropout: bool = False
+    ) -> None:
+        self.reward, self.samples, self.baseline = reward, samples, baseline
+        self.max_words, self.dropout = max_words, dropout
+
+    def __call__(self, captioner: Captioner, regions: Regions, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """See `Objective`; the batch's captions are not read, only its images."""
+        ids = list(batch.ids)
+        captioner.eval()
+        drawn = sample(captioner, regions, self.samples, max_words=self.max_words + 1)
+        rewards = torch.from_numpy(self.reward(ids, drawn.tokens.cpu().numpy())).to(drawn.log_probs)
+        if self.baseline == "greedy":
+            greedy = beam_search(captioner, regions, BeamSearch(1, self.max_words + 1, allow_unk=True))
+            baseline = torch.from_numpy(self.reward(ids, greedy.tokens.cpu().numpy())).to(rewards)
+        else:
+            baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
+        captioner.train(self.dropout)
+        tokens = drawn.tokens.clone()
+        inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
+        logits = captioner(regions, inputs)
+        negative_log_probs = cross_entropy(
+            logits.flatten(0, 2), tokens.flatten(), ignore_index=PAD, reduction="none"
+        ).view_as(tokens)
+        advantage = (rewards - baseline)[..., None]
+        loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
+        return loss, {"loss": loss.item(), "reward": rewards.mean().item()}
