@@ -1,0 +1,96 @@
+"""What an encoder is to the rest of the house: pixels in, `Regions` out, and a recipe that names it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from distilcap.encoders.pixels import Preprocessing
+from distilcap.shapes import Regions
+
+__all__ = ["Encoder", "GridEncoder", "Preprocessing", "freeze_batch_norm"]
+
+
+class Encoder(Protocol):
+    """Sees pictures; every encoder of this package is also an `nn.Module`.
+
+    Attributes:
+        name: as `create_encoder` takes it.
+        dim: features of a region (D).
+        regions: most regions of an image (R).
+        preprocessing: how a picture becomes `pixels`.
+    """
+
+    name: str
+    dim: int
+    regions: int
+    preprocessing: Preprocessing
+
+    def recipe(self) -> dict[str, Any]:
+        """JSON that tells these features from all others: name, weights' SHA-256, preprocessing, form."""
+
+    def __call__(self, pixels: Tensor) -> Regions:
+        """(B, 3, S, S) normalised pixels to (B, R, D)."""
+
+
+class GridEncoder(nn.Module):
+    """The cells of a backbone's feature map as regions, row by row.
+
+    Args:
+        backbone: (B, 3, S, S) to (B, D, h, w).
+        name: as `create_encoder` takes it.
+        weights: SHA-256 of the weights' file, or "random".
+        preprocessing: of the pictures.
+        form: which feature map of the backbone, as `create_encoder` takes it.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        name: str,
+        weights: str,
+        preprocessing: Preprocessing,
+        form: str = "grid",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.name, self.weights, self.form = name, weights, form
+        self.preprocessing = preprocessing
+        self.eval()
+        with torch.no_grad():
+            parameter = next(self.parameters())
+            size = preprocessing.size
+            features: Tensor = backbone(torch.zeros(1, 3, size, size, device=parameter.device))
+        self.dim = features.shape[1]
+        self.regions = features.shape[2] * features.shape[3]
+
+    def recipe(self) -> dict[str, Any]:
+        """JSON that tells these features from all others."""
+        return {
+            "encoder": self.name,
+            "weights": self.weights,
+            "form": self.form,
+            "regions": self.regions,
+            "dim": self.dim,
+            "preprocessing": self.preprocessing.to_json(),
+        }
+
+    def forward(self, pixels: Tensor) -> Regions:
+        """(B, 3, S, S) to (B, R, D), every region real."""
+        features: Tensor = self.backbone(pixels)
+        return Regions.full(features.flatten(2).transpose(1, 2))
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Keep batch normalisation at its running statistics, and its scale and shift untrained.
+
+    To be called after every `module.train()` when an encoder is tuned with few images a batch.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
+            for parameter in part.parameters(recurse=False):
+                parameter.requires_grad_(False)

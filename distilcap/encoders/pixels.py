@@ -1,0 +1,158 @@
+"""Image files to pixels, with Pillow and numpy alone, so that a runtime without PyTorch does the very same.
+
+A file is decoded, turned upright (EXIF), brought to 8-bit RGB (alpha on white) and resized to a square;
+the model's input is `pixels * scale + offset` of each channel in float32 (`normalise`).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from distilcap.errors import ConfigError, DataError
+
+__all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels"]
+
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
+
+Bytes: TypeAlias = NDArray[np.uint8]
+Floats: TypeAlias = NDArray[np.float32]
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# As Pillow's manual advises: an image over the limit is an error, caught in `read_image`, and not a remark
+# on the standard error. `warnings.catch_warnings` would not do: images are decoded in threads.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the model's input; goes as JSON into feature stores and bundles.
+
+    Attributes:
+        size: side of the square input, in pixels.
+        mean: of each channel (red, green, blue), on the scale 0 to 1; subtracted.
+        std: of each channel; divides.
+        resize: "squash" takes the whole picture and loses its aspect ratio; "crop" keeps the aspect ratio
+            and loses what sticks out of the middle square.
+        filter: "bicubic" or "bilinear", antialiased as Pillow does it.
+    """
+
+    size: int = 224
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    resize: str = "squash"
+    filter: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ConfigError(f"`size` must be at least 1, but is {self.size}.")
+        if self.resize not in ("squash", "crop"):
+            raise ConfigError(f'`resize` must be "squash" or "crop", but is "{self.resize}".')
+        if self.filter not in _FILTERS:
+            raise ConfigError(f'`filter` must be "bicubic" or "bilinear", but is "{self.filter}".')
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+            if len(getattr(self, name)) != 3:
+                raise ConfigError(f"`{name}` must have 3 values, but has {len(getattr(self, name))}.")
+        if min(self.std) <= 0:
+            raise ConfigError(f"`std` must be positive, but is {self.std}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give a JSON object; `from_json` reads it back equal."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Preprocessing:
+        """Read what `to_json` gave.
+
+        Raises:
+            DataError: a field is missing or unknown.
+        """
+        try:
+            return Preprocessing(**content)
+        except TypeError as error:
+            raise DataError(f"Not a preprocessing: {error}.") from None
+
+
+def read_image(source: Path | bytes) -> Image.Image:
+    """Decode a file (or its bytes) to an upright 8-bit RGB image; transparency goes onto white.
+
+    Raises:
+        DataError: the file is missing, empty, truncated, no image, or has more than `MAX_PIXELS` pixels.
+    """
+    name = str(source) if isinstance(source, Path) else "image"
+    try:
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller.") from None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise DataError(f"{name}: there is no such image.") from None
+    except UnidentifiedImageError:
+        empty = not source if isinstance(source, bytes) else source.stat().st_size == 0
+        raise DataError(f"{name}: {'an empty file' if empty else 'not an image Pillow can read'}.") from None
+    except MemoryError:
+        raise
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise whatever they meet: OSError, SyntaxError, ValueError …
+        raise DataError(f"{name}: cannot be decoded: {error}.") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Bring any of Pillow's modes to RGB."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale a grey image of 16 bits (modes I;16, I) or floats to 8 bits; Pillow's `convert` would clip it."""
+    values = np.asarray(image, dtype=np.float64)
+    highest = values.max(initial=0)
+    full = 65535 if highest > 255 else 255 if highest > 1 or image.mode != "F" else 1
+    return Image.fromarray((values.clip(0, full) * (255 / full) + 0.5).astype(np.uint8))
+
+
+def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Bytes:
+    """Resize an RGB image; returns (S, S, 3) bytes."""
+    size = preprocessing.size
+    box: tuple[float, float, float, float] | None = None
+    if preprocessing.resize == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), _FILTERS[preprocessing.filter], box=box))
+
+
+def load_pixels(source: Path | bytes, preprocessing: Preprocessing) -> Bytes:
+    """Decode and resize a file; returns (S, S, 3) bytes.
+
+    Raises:
+        DataError: the file cannot be decoded; the message names it.
+    """
+    return to_pixels(read_image(source), preprocessing)
+
+
+def normalise(pixels: Bytes, preprocessing: Preprocessing) -> Floats:
+    """(B, S, S, 3) bytes to the model's input (B, 3, S, S), float32: `pixels * scale + offset` by channel."""
+    mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
+    scale = (1 / (255 * std)).astype(np.float32)
+    offset = (-mean / std).astype(np.float32)
+    return np.ascontiguousarray((pixels * scale + offset).transpose(0, 3, 1, 2))
