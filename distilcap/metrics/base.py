@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from distilcap.metrics.ngrams import References
+
 __all__ = ["FloatArray", "MeanMetric", "Metric", "Score", "Words", "signature_of"]
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -75,7 +77,7 @@ class Metric(ABC, Generic[Prepared]):
         return None
 
     @abstractmethod
-    def prepare(self, references: Sequence[Sequence[Words]]) -> Prepared:
+    def prepare(self, references: References) -> Prepared:
         """Compute once what depends on the references only: for N images, the words of each reference."""
 
     @abstractmethod

@@ -1,0 +1,115 @@
+"""Candidates and references in, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import ConfigError, DataError
+from distilcap.metrics.base import Metric, Score, signature_of
+from distilcap.metrics.ngrams import References
+from distilcap.metrics.registry import DEFAULT, create_metric
+from distilcap.text.tokenize import tokenize, tokenize_stream
+
+__all__ = ["TOKENIZERS", "Evaluator", "evaluate"]
+
+TOKENIZERS: Final[dict[str, Callable[[Sequence[str]], list[list[str]]]]] = {
+    "ptb": lambda captions: [tokenize(caption) for caption in captions],
+    "ptb-official": tokenize_stream,
+}
+"""How captions become words: each for itself, or as lines of one file, with the official look-ahead."""
+
+
+class Evaluator:
+    """Scores one candidate after another against the same references, which are prepared once.
+
+    Args:
+        references: at least one caption of every image.
+        metrics: names of `METRICS`, or metrics.
+        tokenizer: of `TOKENIZERS`.
+
+    Raises:
+        ConfigError: an unknown metric or tokenizer.
+        DataError: an image without references, or no image.
+    """
+
+    def __init__(
+        self,
+        references: CaptionSet,
+        metrics: Sequence[str | Metric[Any]] = DEFAULT,
+        tokenizer: str = "ptb",
+    ) -> None:
+        if tokenizer not in TOKENIZERS:
+            raise ConfigError(f"`tokenizer` must be of {', '.join(TOKENIZERS)}, but is {tokenizer!r}.")
+        if not references:
+            raise DataError("the references are empty: there is nothing to score.")
+        for image_id, captions in references.items():
+            if not captions:
+                raise DataError(f"image {image_id!r} has no references.")
+        self.ids = tuple(references)
+        self.tokenizer = tokenizer
+        self.metrics = [create_metric(one) if isinstance(one, str) else one for one in metrics]
+        counts = [len(captions) for captions in references.values()]
+        self._count = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
+        words = iter(TOKENIZERS[tokenizer]([text for id in self.ids for text in references.texts(id)]))
+        self._references = References([next(words) for _ in range(count)] for count in counts)
+        self._prepared: dict[int, Any] = {}
+
+    def __call__(self, candidates: CaptionSet) -> dict[str, Score]:
+        """Score the first caption of each image.
+
+        Raises:
+            DataError: the images are not the references'.
+        """
+        self._check(candidates)
+        words = TOKENIZERS[self.tokenizer]([candidates[image_id][0].text for image_id in self.ids])
+        scores: dict[str, Score] = {}
+        for place, metric in enumerate(self.metrics):
+            signature = signature_of(metric, self._count, self.tokenizer)
+            reason = metric.unavailable()
+            if reason is not None:
+                scores |= {key: Score.missing(key, signature, reason) for key in metric.keys}
+                continue
+            if place not in self._prepared:
+                self._prepared[place] = metric.prepare(self._references)
+            statistics = metric.statistics(words, self._prepared[place])
+            assert len(statistics) == len(self.ids), (metric.name, statistics.shape)
+            values = metric.pool(statistics.sum(axis=0), len(self.ids))
+            per_image = metric.pool(statistics, 1)
+            for column, key in enumerate(metric.keys):
+                scores[key] = Score(
+                    metric=key,
+                    value=float(values[column]),
+                    signature=signature,
+                    per_image=dict(zip(self.ids, map(float, per_image[:, column]), strict=True)),
+                    statistics=statistics,
+                )
+        return scores
+
+    def _check(self, candidates: CaptionSet) -> None:
+        for image_id in self.ids:
+            if not candidates.get(image_id):
+                raise DataError(f"image {image_id!r} has references, but no candidate.")
+        for image_id in candidates:
+            if len(candidates) != len(self.ids) and image_id not in set(self.ids):
+                raise DataError(f"image {image_id!r} has a candidate, but no references.")
+
+
+def evaluate(
+    candidates: CaptionSet,
+    references: CaptionSet,
+    metrics: Sequence[str | Metric[Any]] = DEFAULT,
+    tokenizer: str = "ptb",
+) -> dict[str, Score]:
+    """Score the first candidate of each image; references of other images are left out.
+
+    Raises:
+        ConfigError: an unknown metric or tokenizer.
+        DataError: a candidate's image has no references.
+    """
+    for image_id in candidates:
+        if not references.get(image_id):
+            raise DataError(f"image {image_id!r} has a candidate, but no references.")
+    kept = references.only(image_id for image_id in references if image_id in candidates)
+    return Evaluator(kept, metrics, tokenizer)(candidates)

@@ -1,0 +1,80 @@
+"""Document frequencies of n-grams: in how many images' references each occurs, for CIDEr-D."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcap.errors import DataError
+from distilcap.files import read_json, write_json
+from distilcap.metrics.ngrams import ORDERS
+
+__all__ = ["END_WORD", "DocumentFrequencies"]
+
+END_WORD = "<eos>"
+"""The end token as a word: no caption has it, since the tokenizer splits it."""
+
+
+@dataclass(frozen=True)
+class DocumentFrequencies:
+    """In how many of a corpus's images an n-gram occurs.
+
+    Attributes:
+        name: the corpus, as signatures name it; such as "coco-train".
+        images: how many images it has.
+        counts: of each n-gram (words, or token ids, joined with spaces), where it is 2 or more: CIDEr-D
+            takes any n-gram to occur in one image at least, so 1 need not be kept.
+        end: an end token was counted as the last word of every caption.
+    """
+
+    name: str
+    images: int
+    counts: Mapping[str, int]
+    end: bool = False
+
+    @staticmethod
+    def of(
+        name: str, references: Iterable[Sequence[Sequence[str]]], end: bool = False, end_word: str = END_WORD
+    ) -> DocumentFrequencies:
+        """Count over images, given the words of each image's references."""
+        counts: Counter[str] = Counter()
+        images = 0
+        for captions in references:
+            images += 1
+            ngrams: set[str] = set()
+            for caption in captions:
+                words = [*caption, end_word] if end else caption
+                for order in range(1, ORDERS + 1):
+                    ngrams.update(
+                        " ".join(words[start : start + order]) for start in range(len(words) - order + 1)
+                    )
+            counts.update(ngrams)
+        return DocumentFrequencies(
+            name, images, {ngram: count for ngram, count in counts.items() if count > 1}, end
+        )
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        write_json(
+            path, {"name": self.name, "images": self.images, "end": self.end, "counts": dict(self.counts)}
+        )
+
+    @staticmethod
+    def load(path: Path) -> DocumentFrequencies:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: missing or not of that form.
+        """
+        content = read_json(path)
+        try:
+            counts = {str(ngram): int(count) for ngram, count in content["counts"].items()}
+            return DocumentFrequencies(
+                str(content["name"]), int(content["images"]), counts, bool(content["end"])
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise DataError(
+                f"{path}: not document frequencies; `distilcap metrics df` writes them."
+            ) from None

@@ -1,0 +1,42 @@
+"""Which metrics there are; each is imported when first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from distilcap.errors import ConfigError
+from distilcap.metrics.base import Metric
+
+__all__ = ["DEFAULT", "METRICS", "create_metric", "keys_of"]
+
+METRICS: Final[dict[str, str]] = {
+    "bleu": "distilcap.metrics.bleu:Bleu",
+    "meteor": "distilcap.metrics.meteor:Meteor",
+    "rouge_l": "distilcap.metrics.rouge:RougeL",
+    "cider": "distilcap.metrics.cider:CiderD",
+    "spice": "distilcap.metrics.spice:Spice",
+}
+"""Each metric's class, by the name that a person asks for, in the order of tables."""
+
+DEFAULT: Final[tuple[str, ...]] = ("bleu", "rouge_l", "cider")
+"""Those that need nothing but Python."""
+
+
+def create_metric(name: str, **options: Any) -> Metric[Any]:
+    """Make a metric.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    if name not in METRICS:
+        raise ConfigError(f"`metrics` must be of {', '.join(METRICS)}, but one is {name!r}.")
+    module, attribute = METRICS[name].split(":")
+    metric: Metric[Any] = getattr(importlib.import_module(module), attribute)(**options)
+    return metric
+
+
+def keys_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The scores that these metrics give, such as "bleu_1"."""
+    return tuple(key for name in names for key in create_metric(name).keys)

@@ -1,0 +1,98 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain_cider import cider_d, document_frequencies
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.metrics.frequencies import DocumentFrequencies
+from distilcap.metrics.reward import CiderReward
+from distilcap.text.vocabulary import EOS, PAD
+
+captions = st.lists(st.integers(4, 12), max_size=9)
+corpora = st.lists(st.lists(captions, min_size=1, max_size=4), min_size=1, max_size=6)
+
+
+def padded(samples, width):
+    return np.array([sample + [PAD] * (width - len(sample)) for sample in samples])
+
+
+@settings(deadline=None, max_examples=150)
+@given(corpora, st.data())
+def test_equals_cider_d_with_an_end_word(corpus, data):
+    ended = [[[*caption, EOS] for caption in several] for several in corpus]
+    frequencies, documents = document_frequencies(ended), len(corpus)
+    reward = CiderReward({str(i): several for i, several in enumerate(corpus)})
+    images = data.draw(st.lists(st.integers(0, len(corpus) - 1), min_size=1, max_size=5))
+    samples = [[[*data.draw(captions), EOS] for _ in range(3)] for _ in images]
+    got = reward([str(i) for i in images], np.stack([padded(several, 12) for several in samples]))
+    wanted = [
+        [cider_d(sample, ended[image], frequencies, documents) for sample in several]
+        for image, several in zip(images, samples, strict=True)
+    ]
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(corpora, corpora, captions)
+def test_takes_document_frequencies_from_another_corpus(corpus, other, sample):
+    ended = [[[*caption, EOS] for caption in several] for several in other]
+    words = [[[str(id) for id in caption] for caption in several] for several in ended]
+    frequencies = DocumentFrequencies.of("other", words)
+    frequencies = DocumentFrequencies("other", frequencies.images, frequencies.counts, end=True)
+    reward = CiderReward({"a": corpus[0]}, frequencies)
+    got = reward(["a"], np.array([[[*sample, EOS]]]))
+    wanted = cider_d(
+        [*sample, EOS], [[*one, EOS] for one in corpus[0]], document_frequencies(ended), len(other)
+    )
+    np.testing.assert_allclose(got, [[wanted]], rtol=1e-9, atol=1e-9)
+
+
+def test_a_cut_sample_has_no_end_token():
+    corpus = {"a": [[5, 6, 7]], "b": [[8, 9]]}
+    reward = CiderReward(corpus)
+    whole, cut = reward(["a"], np.array([[[5, 6, 7, EOS], [5, 6, 7, PAD]]]))[0]
+    full = reward(["a"], np.array([[[5, 6, 7]]]))[0, 0]
+    assert whole == pytest.approx(10)
+    assert cut == full < whole
+
+
+def test_without_end_token_tokens_after_it_do_not_count():
+    corpus = {"a": [[5, 6, 7, 8]], "b": [[8, 9]]}
+    reward = CiderReward(corpus, end=False)
+    one, other = reward(["a"], np.array([[[5, 6, 7, 8, EOS, 9], [5, 6, 7, 8, PAD, 4]]]))[0]
+    assert one == other == pytest.approx(10)
+
+
+def test_a_call_leaves_memory_as_it_was():
+    generator = np.random.default_rng(0)
+    corpus = {str(i): generator.integers(4, 500, (5, 9)).tolist() for i in range(50)}
+    reward = CiderReward(corpus)
+    samples = generator.integers(4, 60_000, (300, 10, 5, 12))
+    reward(list(corpus)[:10], samples[0])
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for several in samples:
+        reward(list(corpus)[:10], several)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 10_000
+
+
+def test_refusals_say_what_to_mend():
+    with pytest.raises(DataError, match=r"^the references are empty"):
+        CiderReward({})
+    with pytest.raises(DataError, match=r"^image 'b' has no references\.$"):
+        CiderReward({"a": [[5]], "b": []})
+    with pytest.raises(ConfigError, match=r"^token ids must be 0 to 65533 for the reward\.$"):
+        CiderReward({"a": [[70_000]]})
+    with pytest.raises(DataError, match=r"^image 'x' has no references for the reward\.$"):
+        CiderReward({"a": [[5]]})(["x"], np.array([[[5]]]))
+    with pytest.raises(ConfigError, match="`end` is True, but the document frequencies 'c'"):
+        CiderReward({"a": [[5]]}, DocumentFrequencies("c", 2, {}))
+    with pytest.raises(
+        ConfigError, match=r"are of words \('a man'\), but the reward needs those of token ids"
+    ):
+        CiderReward({"a": [[5]]}, DocumentFrequencies("c", 2, {"a man": 2}, end=True))
