@@ -1,0 +1,165 @@
+"""Stages and their store: the same recipe is built once, and a killed build goes on where it stopped.
+
+A stage is a frozen dataclass. Its key is the hash of everything that decides what it makes: its fields, the
+keys of the stages among them, and its version. Its folder in the store is complete or absent, because it is
+built under a scratch name and renamed last (as in allenai/tango).
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import read_json, write_json
+from distilcap.progress import SILENT, Progress
+
+__all__ = ["Planned", "Stage", "Store", "not_in_key"]
+
+
+def not_in_key() -> Any:
+    """A field that says where something lies, not what it is: it is left out of the key."""
+    return dataclasses.field(compare=False, metadata={"in_key": False})
+
+
+@dataclass(frozen=True)
+class Stage(abc.ABC):
+    """One step of an experiment, named by its recipe. Fields that are stages are its inputs."""
+
+    version: ClassVar[int] = 1
+    """Raise it when the same fields make something else."""
+
+    @abc.abstractmethod
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Make the artifact in `folder`, which may hold what a killed build left."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the result, as JSON; inputs by their keys."""
+        fields = {
+            field.name: _canonical(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.metadata.get("in_key", True)
+        }
+        return {"stage": type(self).__name__, "version": self.version, **fields}
+
+    @property
+    def key(self) -> str:
+        """The stage's name in the store: its verb and 12 digits of its recipe's SHA-256."""
+        digest = hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()
+        verb = re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+        return f"{verb}-{digest[:12]}"
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """The stages that must be built before."""
+        found: list[Stage] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            found += [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Stage)]
+        return tuple(found)
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Stage):
+        return value.key
+    if dataclasses.is_dataclass(value):
+        return {field.name: _canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_canonical(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): _canonical(one) for name, one in value.items()}
+    assert value is None or isinstance(value, (str, int, float, bool)), type(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage of a plan, and whether it need not be built."""
+
+    stage: Stage
+    complete: bool
+
+
+class Store:
+    """A folder of artifacts, one folder a stage."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, stage: Stage) -> Path:
+        """Where a stage's artifact lies once it is complete."""
+        return self.root / stage.key
+
+    def has(self, stage: Stage) -> bool:
+        """Whether the artifact is complete."""
+        return (self.path(stage) / "stage.json").is_file()
+
+    def seconds(self, stage: Stage) -> float:
+        """How long building took, over all sittings."""
+        return float(read_json(self.path(stage) / "stage.json")["seconds"])
+
+    def plan(self, stages: Iterable[Stage]) -> list[Planned]:
+        """All stages that the given ones need, inputs first, each once."""
+        ordered: dict[str, Planned] = {}
+
+        def visit(stage: Stage) -> None:
+            if stage.key not in ordered:
+                for one in stage.inputs():
+                    visit(one)
+                ordered[stage.key] = Planned(stage, self.has(stage))
+
+        for stage in stages:
+            visit(stage)
+        return list(ordered.values())
+
+    def build(self, stage: Stage, progress: Progress = SILENT) -> Path:
+        """Build a stage and what it needs, unless complete, and return its folder.
+
+        Two processes may ask for the same stage: the second waits and finds it complete.
+        """
+        final = self.path(stage)
+        if self.has(stage):
+            return final
+        for one in stage.inputs():
+            self.build(one, progress)
+        with self._locked(stage.key):
+            if self.has(stage):
+                return final
+            scratch = self.root / ".partial" / stage.key
+            scratch.mkdir(parents=True, exist_ok=True)
+            earlier = scratch / "seconds.json"
+            before = float(read_json(earlier)["seconds"]) if earlier.exists() else 0.0
+            started = time.perf_counter()
+            try:
+                stage.build(scratch, self, progress)
+            except OSError as error:
+                raise DataError(f"{error.filename or scratch}: {error.strerror or error}.") from error
+            finally:
+                seconds = round(before + time.perf_counter() - started, 3)
+                with contextlib.suppress(OSError):  # a full disk has been reported already
+                    write_json(earlier, {"seconds": seconds})
+            earlier.unlink(missing_ok=True)
+            write_json(scratch / "stage.json", {"recipe": stage.recipe(), "seconds": seconds})
+            scratch.rename(final)
+        return final
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        path = self.root / ".locks" / key
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        except OSError as error:
+            raise ConfigError(f"The store {self.root} cannot be written: {error.strerror}.") from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

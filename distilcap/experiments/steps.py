@@ -1,0 +1,383 @@
+"""The stages of a distillation experiment: data, vocabulary, features, training, labels, scores, latency.
+
+Teacher and student are roles: both are `Train`. Pseudo-captions and test captions are both `Generate`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distilcap.data.captions import CaptionSet
+from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.features import FeatureStore
+from distilcap.errors import DataError
+from distilcap.experiments.stage import Stage, Store, not_in_key
+from distilcap.files import read_json, write_json
+from distilcap.progress import Progress
+from distilcap.text.tokenize import tokenize
+from distilcap.text.vocabulary import Vocabulary
+from distilcap.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from distilcap.models.presets import Options
+    from distilcap.models.weights import TrainedCaptioner
+
+__all__ = [
+    "BuildVocabulary",
+    "Evaluate",
+    "ExtractFeatures",
+    "Generate",
+    "ImportCaptions",
+    "ImportData",
+    "Labels",
+    "MeasureLatency",
+    "Train",
+    "read_scores",
+]
+
+
+@dataclass(frozen=True)
+class ImportData(Stage):
+    """A person's data set in one form: images with splits, and references.
+
+    Attributes:
+        path: the file or folder that `read_dataset` understands.
+        images: where the images lie, if not beside it.
+        fingerprint: of the content (`Dataset.fingerprint`).
+    """
+
+    fingerprint: str
+    name: str
+    path: str = not_in_key()
+    images: str | None = not_in_key()
+
+    @staticmethod
+    def of(path: Path, images: Path | None = None) -> ImportData:
+        """Read the data set once to know its fingerprint."""
+        from distilcap.data.readers import read_dataset
+
+        dataset = read_dataset(path, images)
+        return ImportData(dataset.fingerprint(), dataset.name, str(path), str(images) if images else None)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `images.json` and `references.jsonl`."""
+        from distilcap.data.readers import read_dataset
+
+        dataset = read_dataset(Path(self.path), Path(self.images) if self.images else None)
+        if dataset.fingerprint() != self.fingerprint:
+            raise DataError(f"{self.path}: changed while it was being read; start again.")
+        dataset.captions.save(folder / "references.jsonl")
+        images = [[image.id, str(image.path.resolve()), image.split] for image in dataset.images]
+        write_json(folder / "images.json", {"name": self.name, "images": images})
+
+    def load(self, store: Store) -> Dataset:
+        """Read the artifact."""
+        folder = store.path(self)
+        content = read_json(folder / "images.json")
+        images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
+        return Dataset(content["name"], images, CaptionSet.load(folder / "references.jsonl"))
+
+
+@dataclass(frozen=True)
+class BuildVocabulary(Stage):
+    """The words of the training references; students share it with their teacher."""
+
+    data: ImportData
+    min_count: int = 5
+    max_words: int = 16
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `words.json`."""
+        references = self.data.load(store).references("train")
+        if not references:
+            raise DataError(f"{self.data.path}: the training split has no captions.")
+        captions = (tokenize(text)[: self.max_words] for id in references for text in references.texts(id))
+        write_json(folder / "words.json", Vocabulary.build(captions, self.min_count).words)
+
+    def load(self, store: Store) -> Vocabulary:
+        """Read the artifact."""
+        return Vocabulary(tuple(read_json(store.path(self) / "words.json")))
+
+
+@dataclass(frozen=True)
+class ExtractFeatures(Stage):
+    """What an encoder sees in every image of the data.
+
+    Attributes:
+        recipe_json: the encoder's recipe (name, weights' checksum, preprocessing, form), as JSON.
+        encoder, size, weights, form: what `create_encoder` takes.
+    """
+
+    data: ImportData
+    recipe_json: str
+    encoder: str = not_in_key()
+    size: int | None = not_in_key()
+    weights: str | None = not_in_key()
+    form: str = not_in_key()
+
+    @staticmethod
+    def of(
+        data: ImportData, encoder: str, size: int | None = None, weights: str | None = None, form: str = "grid"
+    ) -> ExtractFeatures:
+        """Create the encoder once to know its recipe."""
+        from distilcap.encoders.registry import create_encoder
+
+        recipe = create_encoder(encoder, size=size, weights=weights, form=form).recipe()
+        return ExtractFeatures(data, json.dumps(recipe, sort_keys=True), encoder, size, weights, form)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Fill the folder's `FeatureStore`; images that cannot be read are skipped and named."""
+        from distilcap.encoders.extract import extract_features
+        from distilcap.encoders.registry import create_encoder
+
+        encoder = create_encoder(self.encoder, size=self.size, weights=self.weights, form=self.form)
+        for skipped in extract_features(encoder, self.data.load(store).images, folder, progress):
+            progress.note(f"skipped image {skipped.id}: {skipped.reason}")
+
+    def load(self, store: Store) -> FeatureStore:
+        """Open the artifact."""
+        return FeatureStore.open(store.path(self))
+
+
+@dataclass(frozen=True)
+class ImportCaptions(Stage):
+    """Pseudo-captions from a file: any teacher at all."""
+
+    sha256: str
+    path: str = not_in_key()
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Copy the file as `captions.jsonl`, having read it."""
+        CaptionSet.load(Path(self.path)).save(folder / "captions.jsonl")
+
+    def load(self, store: Store) -> CaptionSet:
+        """Read the artifact."""
+        return CaptionSet.load(store.path(self) / "captions.jsonl")
+
+
+@dataclass(frozen=True)
+class Train(Stage):
+    """A captioner, trained. As a student it has `labels`; without them it learns from the references.
+
+    Attributes:
+        options: widths of the captioner.
+        training: phases and rates.
+        labels: where its captions come from; None is the data's own.
+        keep_originals: learn from labels and references together.
+        scst_references: what the self-critical reward compares with: "original" or "pseudo".
+    """
+
+    data: ImportData
+    vocabulary: BuildVocabulary
+    features: ExtractFeatures
+    architecture: str
+    options: Options
+    training: TrainingOptions
+    labels: Labels | None = None
+    keep_originals: bool = False
+    scst_references: str = "original"
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Train in the folder (see `training.loop.Training`) and write `training.json`."""
+        from distilcap.metrics.reward import CiderReward
+        from distilcap.models.presets import build_captioner
+        from distilcap.models.weights import TrainedCaptioner
+        from distilcap.training.batches import encode_captions
+        from distilcap.training.loop import Training
+
+        dataset, features = self.data.load(store), self.features.load(store)
+        vocabulary = self.vocabulary.load(store)
+        readable = {image.id for image in dataset.images if image.id in features}
+        references = dataset.references("train")
+        originals = references.only(id for id in references if id in readable)
+        validation = dataset.references("val")
+        validation = validation.only(id for id in validation if id in readable)
+        if not validation:
+            raise DataError(f"{self.data.path}: the validation split has no captioned image.")
+        labels = self._labels(originals, readable, store)
+
+        def reward() -> CiderReward:
+            captions = labels if self.scst_references == "pseudo" else originals
+            # Uncut references with their end token: a sample that stops early must not profit.
+            return CiderReward(encode_captions(captions, vocabulary, max_words=10**6))
+
+        captioner = build_captioner(
+            self.architecture, self.options, len(vocabulary), features.dim, self.training.seed
+        )
+        trained = TrainedCaptioner(captioner, self.architecture, self.options, vocabulary, features.recipe)
+        run = Training(trained, features, labels, validation, reward, self.training, folder, progress)
+        position = run.run()
+        write_json(
+            folder / "training.json",
+            {
+                "parameters": captioner.parameter_count(),
+                "train_seconds": round(position.seconds, 2),
+                "images_seen": position.images,
+                "best_validation_cider": position.best_score,
+            },
+        )
+
+    def _labels(self, originals: CaptionSet, readable: set[str], store: Store) -> CaptionSet:
+        if self.labels is None:
+            return originals
+        pseudo = self.labels.load(store)
+        pseudo = pseudo.only(id for id in pseudo if id in readable)
+        if not self.keep_originals:
+            return pseudo
+        ids = dict.fromkeys([*originals, *pseudo])
+        return CaptionSet({id: (*originals.get(id, ()), *pseudo.get(id, ())) for id in ids})
+
+    def load(self, store: Store) -> TrainedCaptioner:
+        """Read the best weights."""
+        from distilcap.models.weights import load_captioner
+
+        return load_captioner(store.path(self))
+
+    def summary(self, store: Store) -> dict[str, Any]:
+        """Parameters, training seconds, images seen, best validation CIDEr."""
+        content: dict[str, Any] = read_json(store.path(self) / "training.json")
+        return content
+
+
+@dataclass(frozen=True)
+class Generate(Stage):
+    """Captions of one split by a trained captioner: a teacher's labels, or what is scored.
+
+    Attributes:
+        beam: width; 1 is greedy.
+        n_best: captions kept of each image.
+        length_penalty: see `decode.beam.BeamSearch`.
+    """
+
+    captioner: Train
+    split: str
+    beam: int = 5
+    n_best: int = 1
+    length_penalty: float = 0.0
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
+        from distilcap.decode.beam import BeamSearch
+        from distilcap.decode.captions import caption_images
+
+        trained = self.captioner.load(store)
+        features = self.captioner.features.load(store)
+        images = self.captioner.data.load(store).split(self.split)
+        ids = [image.id for image in images if image.id in features]
+        max_words = self.captioner.training.max_words + 4
+        captions = caption_images(
+            trained.captioner,
+            trained.vocabulary,
+            features,
+            ids,
+            BeamSearch(self.beam, max_words, self.length_penalty),
+            n_best=self.n_best,
+            progress=progress,
+            description=f"Captioning {self.split}, beam {self.beam}",
+        )
+        captions.save(folder / "captions.jsonl")
+
+    def load(self, store: Store) -> CaptionSet:
+        """Read the artifact."""
+        return CaptionSet.load(store.path(self) / "captions.jsonl")
+
+
+Labels = Generate | ImportCaptions
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage):
+    """Scores of generated captions against the references of their split.
+
+    Attributes:
+        metrics: names that `metrics.evaluate` takes.
+        available: which of them this machine could compute, since that changes the result.
+    """
+
+    captions: Generate
+    metrics: tuple[str, ...]
+    available: tuple[str, ...]
+
+    @staticmethod
+    def of(captions: Generate, metrics: tuple[str, ...]) -> Evaluate:
+        """Ask which metrics can run here."""
+        from distilcap.metrics import create_metric
+
+        able = tuple(name for name in metrics if create_metric(name).unavailable() is None)
+        return Evaluate(captions, metrics, able)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `scores.json`: value, signature and per-image scores of each metric."""
+        from distilcap.metrics import evaluate
+
+        candidates = self.captions.load(store)
+        references = self.captions.captioner.data.load(store).references(self.captions.split)
+        candidates = candidates.only(id for id in candidates if id in references)
+        scores = evaluate(candidates, references, self.metrics)
+        write_json(
+            folder / "scores.json",
+            {
+                name: {
+                    "value": None if score.unavailable else score.value,
+                    "unavailable": score.unavailable,
+                    "signature": score.signature,
+                    "per_image": dict(score.per_image),
+                }
+                for name, score in scores.items()
+            },
+        )
+
+
+def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
+    """Read what `Evaluate` wrote, by metric."""
+    content: dict[str, dict[str, Any]] = read_json(store.path(stage) / "scores.json")
+    return content
+
+
+@dataclass(frozen=True)
+class MeasureLatency(Stage):
+    """Milliseconds per image of encoder and greedy decoding, one image at a time, on this machine."""
+
+    captioner: Train
+    images: int = 30
+    warmup: int = 5
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `latency.json`: medians over images, in milliseconds."""
+        import torch
+
+        from distilcap.decode.beam import BeamSearch, beam_search
+        from distilcap.encoders.registry import create_encoder
+
+        features = self.captioner.features
+        encoder = create_encoder(
+            features.encoder, size=features.size, weights=features.weights, form=features.form
+        )
+        captioner = self.captioner.load(store).captioner
+        pixels = torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size)
+        options = BeamSearch(1, self.captioner.training.max_words + 4)
+        encoding: list[float] = []
+        decoding: list[float] = []
+        with torch.inference_mode():
+            for _ in range(self.warmup + self.images):
+                begun = time.perf_counter()
+                regions = encoder(pixels)
+                encoded = time.perf_counter()
+                beam_search(captioner, regions, options)
+                encoding.append(1e3 * (encoded - begun))
+                decoding.append(1e3 * (time.perf_counter() - encoded))
+        parts = {
+            "encoder": statistics.median(encoding[self.warmup :]),
+            "decoder": statistics.median(decoding[self.warmup :]),
+        }
+        write_json(folder / "latency.json", parts | {"threads": torch.get_num_threads()})
+
+    def load(self, store: Store) -> float:
+        """Milliseconds per image, encoder and greedy decoder together."""
+        parts = read_json(store.path(self) / "latency.json")
+        return float(parts["encoder"] + parts["decoder"])

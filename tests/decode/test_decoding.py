@@ -1,0 +1,182 @@
+"""Decoders against exhaustive search and against the distribution they should draw from."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.decode.sample import sample
+from distilcap.errors import ConfigError
+from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.models.presets import build_captioner, preset
+from distilcap.shapes import Regions
+from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
+
+
+class Table(Captioner):
+    """A captioner whose next-word logits are a random table of (image, step, last word)."""
+
+    def __init__(self, images: int, steps: int, vocabulary_size: int, seed: int, scale: float = 2.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        shape = (images, steps, vocabulary_size, vocabulary_size)
+        self.table = torch.nn.Parameter(scale * torch.randn(shape, generator=generator))
+        self.vocabulary_size, self.region_dim = vocabulary_size, 1
+
+    def encode(self, regions: Regions) -> Memory:
+        return (regions.features[:, 0, 0].long(),)  # an image's number is its feature
+
+    def initial_state(self, memory: Memory, captions: int) -> State:
+        return (torch.zeros(len(memory[0]), captions, 1),)
+
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        rows = memory[0][:, None].expand_as(tokens)
+        return self.table[rows, state[0][..., 0].long(), tokens], (state[0] + 1,)
+
+    def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def numbered(images: int) -> Regions:
+    return Regions.full(torch.arange(images, dtype=torch.float32).view(-1, 1, 1))
+
+
+def every_caption(
+    table: Tensor, steps: int, words: list[int]
+) -> list[tuple[float, tuple[int, ...]]]:
+    """All captions of at most `steps` words and their log-probabilities, best first, by brute force."""
+    log_p = table.double().log_softmax(-1)
+    found = []
+    for length in range(steps + 1):
+        for inner in itertools.product(words, repeat=length):
+            caption = inner if length == steps else (*inner, EOS)
+            last, total = BOS, 0.0
+            for place, word in enumerate(caption):
+                total += log_p[place, last, word].item()
+                last = word
+            found.append((total, caption))
+    return sorted(found, reverse=True)
+
+
+def caption_of(tokens: Tensor) -> tuple[int, ...]:
+    return tuple(token for token in tokens.tolist() if token != PAD)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 4), st.booleans())
+def test_a_wide_beam_is_exhaustive_search(seed: int, images: int, steps: int, allow_unk: bool) -> None:
+    words = [4, 5, *([UNK] if allow_unk else [])]
+    captioner = Table(images, steps, 6, seed)
+    width = sum(len(words) ** length for length in range(steps + 1))  # as many as there are captions
+    found = beam_search(captioner, numbered(images), BeamSearch(width, steps, allow_unk=allow_unk))
+    for image in range(images):
+        expected = every_caption(captioner.table[image].detach(), steps, words)
+        assert len(expected) == width
+        for rank, (log_prob, caption) in enumerate(expected):
+            assert found.log_probs[image, rank].item() == pytest.approx(log_prob, abs=1e-4)
+            if rank and expected[rank - 1][0] - log_prob > 1e-4 and rank + 1 < width:
+                close = expected[rank + 1][0] > log_prob - 1e-4
+                assert close or caption_of(found.tokens[image, rank]) == caption
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6))
+def test_beam_log_probs_are_those_of_their_captions(seed: int, width: int) -> None:
+    captioner = Table(2, 5, 7, seed)
+    found = beam_search(captioner, numbered(2), BeamSearch(width, 5))
+    log_p = captioner.table.detach().log_softmax(-1)
+    for image in range(2):
+        assert found.log_probs[image].tolist() == sorted(found.log_probs[image].tolist(), reverse=True)
+        for rank in range(width):
+            last, total = BOS, 0.0
+            for place, word in enumerate(caption_of(found.tokens[image, rank])):
+                assert word not in (PAD, BOS, UNK)
+                total += log_p[image, place, last, word].item()
+                last = word
+            assert found.log_probs[image, rank].item() == pytest.approx(total, abs=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_beam_one_is_greedy(seed: int) -> None:
+    captioner = Table(3, 6, 7, seed)
+    found = beam_search(captioner, numbered(3), BeamSearch(1, 6))
+    for image in range(3):
+        last, greedy = BOS, []
+        for place in range(6):
+            logits = captioner.table[image, place, last].detach().clone()
+            logits[[PAD, BOS, UNK]] = -math.inf
+            last = int(logits.argmax())
+            greedy.append(last)
+            if last == EOS:
+                break
+        assert caption_of(found.tokens[image, 0]) == tuple(greedy)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_an_image_is_captioned_alike_alone_and_in_a_batch(seed: int, width: int) -> None:
+    captioner = Table(4, 6, 8, seed)
+    together = beam_search(captioner, numbered(4), BeamSearch(width, 6))
+    for image in range(4):
+        alone = beam_search(captioner, numbered(4)[image : image + 1], BeamSearch(width, 6))
+        assert torch.equal(alone.tokens[0], together.tokens[image])
+
+
+def test_the_length_penalty_reranks_finished_captions() -> None:
+    captioner = Table(1, 4, 6, seed=1)
+    plain = beam_search(captioner, numbered(1), BeamSearch(8, 4))
+    ranked = beam_search(captioner, numbered(1), BeamSearch(8, 4, length_penalty=1.0))
+    score = ranked.log_probs[0] / (ranked.tokens[0] != PAD).sum(-1)
+    assert score.tolist() == sorted(score.tolist(), reverse=True)
+    assert {caption_of(one) for one in plain.tokens[0]} == {caption_of(one) for one in ranked.tokens[0]}
+    assert not torch.equal(plain.tokens, ranked.tokens)
+
+
+def test_samples_follow_the_model_s_distribution() -> None:
+    captioner = Table(1, 2, 6, seed=4, scale=1.0)
+    drawn = sample(captioner, numbered(1), 40_000, max_words=2, generator=torch.Generator().manual_seed(0))
+    # Pads and begin tokens are never drawn, so the truth is the distribution without them.
+    table = captioner.table[0].detach().clone()
+    table[..., [PAD, BOS]] = -math.inf
+    expected = every_caption(table, 2, [UNK, 4, 5])
+    counts: dict[tuple[int, ...], int] = {}
+    for caption in map(caption_of, drawn.tokens[0]):
+        counts[caption] = counts.get(caption, 0) + 1
+    assert set(counts) <= {caption for _, caption in expected}
+    for log_prob, caption in expected:
+        probability = math.exp(log_prob)
+        deviation = math.sqrt(probability * (1 - probability) / 40_000)
+        assert abs(counts.get(caption, 0) / 40_000 - probability) < 5 * deviation
+    for rank in range(50):
+        by_caption = {caption: log_prob for log_prob, caption in expected}
+        truth = by_caption[caption_of(drawn.tokens[0, rank])]
+        assert drawn.log_probs[0, rank].item() == pytest.approx(truth, abs=1e-4)
+
+
+def test_the_generator_decides_the_samples() -> None:
+    captioner = build_captioner("updown", preset("updown", "tiny"), 20, 4).eval()
+    regions = Regions.full(torch.rand(2, 3, 4))
+    first = sample(captioner, regions, 3, generator=torch.Generator().manual_seed(7))
+    second = sample(captioner, regions, 3, generator=torch.Generator().manual_seed(7))
+    other = sample(captioner, regions, 3, generator=torch.Generator().manual_seed(8))
+    assert torch.equal(first.tokens, second.tokens)
+    assert not torch.equal(first.tokens, other.tokens)
+
+
+def test_impossible_options_are_refused() -> None:
+    with pytest.raises(ConfigError, match="`beam_size` must be at least 1, but is 0"):
+        BeamSearch(0)
+    with pytest.raises(ConfigError, match="`max_words` must be at least 1, but is 0"):
+        BeamSearch(1, 0)
+    with pytest.raises(ConfigError, match="`captions` must be at least 1, but is 0"):
+        sample(Table(1, 2, 6, 0), numbered(1), 0)
+    with pytest.raises(ConfigError, match="`temperature` must be above 0, but is 0"):
+        sample(Table(1, 2, 6, 0), numbered(1), 1, temperature=0)

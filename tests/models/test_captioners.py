@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.models.captioner import Captioner, take_captions
+from distilcap.models.presets import ARCHITECTURES, PRESETS, SIZES, build_captioner, options_of, preset
+from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
+from distilcap.shapes import Regions
+from distilcap.text.vocabulary import BOS, SPECIALS, Vocabulary
+
+VOCABULARY = Vocabulary((*SPECIALS, "a", "dog", "runs", "cat", "red"))
+
+
+def tiny(architecture: str, **changes: object) -> Captioner:
+    options = dataclasses.replace(preset(architecture, "tiny"), **changes)
+    return build_captioner(architecture, options, len(VOCABULARY), region_dim=12, seed=3).eval()
+
+
+def some_regions(images: int = 3) -> Regions:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(images, 6, 12, generator=generator)
+    mask = torch.ones(images, 6, dtype=torch.bool)
+    mask[0, 4:] = False
+    return Regions(features, mask)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("tie_words", [False, True])
+def test_the_hoisted_pass_equals_stepping(architecture: str, tie_words: bool) -> None:
+    captioner = tiny(architecture, tie_words=tie_words)
+    tokens = torch.randint(4, len(VOCABULARY), (3, 2, 5), generator=torch.Generator().manual_seed(2))
+    tokens[..., 0] = BOS
+    with torch.no_grad():
+        memory = captioner.encode(some_regions())
+        state = captioner.initial_state(memory, 2)
+        steps = []
+        for place in range(5):
+            logits, state = captioner.step(tokens[..., place], state, memory)
+            steps.append(logits)
+        together = captioner(some_regions(), tokens)
+    torch.testing.assert_close(together, torch.stack(steps, dim=2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_a_masked_region_holds_does_not_matter(architecture: str) -> None:
+    captioner = tiny(architecture)
+    tokens = torch.full((3, 1, 2), BOS)
+    regions = some_regions()
+    features = regions.features.clone()
+    features[0, 4:] = 1e3
+    with torch.no_grad():
+        expected, changed = captioner(regions, tokens), captioner(Regions(features, regions.mask), tokens)
+    torch.testing.assert_close(changed, expected)
+
+
+def test_take_captions_reorders_within_an_image() -> None:
+    state = (torch.arange(12.0).view(2, 3, 2),)
+    (taken,) = take_captions(state, torch.tensor([[2, 0], [1, 1]]))
+    assert taken.tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "millions"), [("updown", (48.1, 17.4, 6.8, 2.9)), ("aoanet", (83.5, 25.8, 8.9, 3.45))]
+)
+def test_presets_have_the_documented_sizes(architecture: str, millions: tuple[float, ...]) -> None:
+    for size, expected in zip(SIZES, millions, strict=True):
+        with torch.device("meta"):
+            captioner = type(tiny(architecture))(9488, 64, PRESETS[architecture][size])  # type: ignore[call-arg]
+        assert captioner.parameter_count() / 1e6 == pytest.approx(expected, abs=0.05)
+
+
+def test_the_seed_decides_the_weights_and_leaves_the_global_state_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, second = tiny("updown"), tiny("updown")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def trained(architecture: str, tie_words: bool = False) -> TrainedCaptioner:
+    captioner = tiny(architecture, tie_words=tie_words)
+    return TrainedCaptioner(
+        captioner, architecture, captioner.options, VOCABULARY, {"encoder": "x"}  # type: ignore[attr-defined]
+    )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("tie_words", [False, True])
+def test_saved_captioners_come_back_equal(tmp_path: Path, architecture: str, tie_words: bool) -> None:
+    original = trained(architecture, tie_words)
+    save_captioner(tmp_path, original)
+    again = load_captioner(tmp_path)
+    tokens = torch.full((3, 1, 2), BOS)
+    with torch.no_grad():
+        assert torch.equal(again.captioner(some_regions(), tokens), original.captioner(some_regions(), tokens))
+    assert again.vocabulary == VOCABULARY
+    assert again.features == {"encoder": "x"}
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    save_captioner(tmp_path, trained("updown"))
+    path = tmp_path / "captioner.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"captioner.safetensors: cannot be read"):
+        load_captioner(tmp_path)
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        load_captioner(tmp_path)
+    (tmp_path / "captioner.json").write_text("{}")
+    with pytest.raises(DataError, match="not a captioner's configuration"):
+        load_captioner(tmp_path)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    save_captioner(tmp_path, trained("aoanet"))
+    weights = (tmp_path / "captioner.safetensors").read_bytes()
+    save_captioner(tmp_path, trained("updown"))
+    (tmp_path / "captioner.safetensors").write_bytes(weights)
+    with pytest.raises(DataError, match="tensors are not those of updown"):
+        load_captioner(tmp_path)
+
+
+def test_unknown_names_are_listed() -> None:
+    with pytest.raises(ConfigError, match="`architecture` must be one of updown, aoanet, but is 'lstm'"):
+        preset("lstm", "small")
+    with pytest.raises(ConfigError, match="`size` must be one of big, medium, small, tiny, but is 'huge'"):
+        preset("updown", "huge")
+    with pytest.raises(ConfigError, match="updown has no option heads"):
+        options_of("updown", {"heads": 8})
