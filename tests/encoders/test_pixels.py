@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilcap.encoders import pixels
+from distilcap.encoders.pixels import Preprocessing, load_pixels, normalise, read_image, to_pixels
+from distilcap.errors import ConfigError, DataError
+
+
+def photo(width: int = 48, height: int = 32) -> Image.Image:
+    """Red left half, blue right half, and a green top line: its orientation can be told."""
+    image = Image.new("RGB", (width, height), (220, 30, 30))
+    image.paste((30, 30, 220), (width // 2, 0, width, height))
+    image.paste((30, 220, 30), (0, 0, width, 4))
+    return image
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def test_needs_no_torch() -> None:
+    code = "import sys, distilcap.encoders.pixels; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "format, options",
+    [("PNG", {}), ("JPEG", {"quality": 95}), ("WEBP", {"quality": 95}), ("WEBP", {"lossless": True})],
+)
+def test_formats(format: str, options: dict[str, object]) -> None:
+    image = read_image(encoded(photo(), format, **options))
+    assert image.mode == "RGB"
+    difference = np.abs(np.asarray(image, int) - np.asarray(photo(), int))
+    assert difference.mean() < 6  # chroma is subsampled; channels in a wrong order would give about 80
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    turns = {
+        1: [], 2: [Image.Transpose.FLIP_LEFT_RIGHT], 3: [Image.Transpose.ROTATE_180],
+        4: [Image.Transpose.FLIP_TOP_BOTTOM], 5: [Image.Transpose.TRANSPOSE],
+        6: [Image.Transpose.ROTATE_90], 7: [Image.Transpose.TRANSVERSE], 8: [Image.Transpose.ROTATE_270],
+    }  # fmt: skip
+    stored = photo()
+    for turn in turns[orientation]:
+        stored = stored.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = read_image(encoded(stored, "PNG", exif=exif.tobytes()))
+    assert np.array_equal(np.asarray(upright), np.asarray(photo()))
+
+
+def test_cmyk() -> None:
+    image = read_image(encoded(photo().convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(np.asarray(image, int) - np.asarray(photo(), int)).mean() < 6
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    image = np.asarray(read_image(encoded(photo().convert("L"), "PNG")))
+    assert image.shape == (32, 48, 3)
+    assert (image == image[..., :1]).all()
+
+
+def test_16_bits_are_scaled_and_not_clipped() -> None:
+    grey = np.linspace(0, 65535, 48 * 32).reshape(32, 48).astype(np.uint16)
+    image = np.asarray(read_image(encoded(Image.fromarray(grey), "PNG")))
+    assert np.abs(image[..., 0].astype(int) - grey / 257).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("highest", [1.0, 255.0])
+def test_float_images(highest: float) -> None:
+    grey = np.linspace(0, highest, 48 * 32, dtype=np.float32).reshape(32, 48)
+    image = np.asarray(read_image(encoded(Image.fromarray(grey), "TIFF")))
+    assert image.min() == 0
+    assert image.max() == 255
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
+def test_alpha_goes_onto_white(mode: str) -> None:
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (4, 0, 8, 8))
+    if mode == "P":
+        content = encoded(image.convert("P"), "GIF", transparency=image.convert("P").getpixel((0, 0)))
+        image = Image.new("P", (8, 8), 0)
+        image.putpalette([9, 9, 9, 0, 0, 0])
+        image.paste(1, (4, 0, 8, 8))
+        content = encoded(image, "PNG", transparency=0)
+    else:
+        content = encoded(image.convert(mode), "TIFF" if mode == "PA" else "PNG")
+    out = np.asarray(read_image(content))
+    assert (out[:, :4] == 255).all()
+    assert (out[:, 4:] == 0).all()
+
+
+def test_half_transparent_is_blended() -> None:
+    out = np.asarray(read_image(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG")))
+    assert (out == 127).all()
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.asarray(read_image(content))[0, 0].tolist() == [255, 0, 0]
+
+
+def test_faults_are_named(tmp_path: Path) -> None:
+    whole = encoded(photo(480, 320), "JPEG")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    png = encoded(Image.fromarray(noise), "PNG")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "short.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "short.png").write_bytes(png[: len(png) // 2])
+    (tmp_path / "broken.png").write_bytes(png[:3000] + b"\xff" * 200 + png[3200:])
+    for name, message in [
+        ("empty.jpg", r"empty\.jpg: an empty file"),
+        ("text.jpg", r"text\.jpg: not an image Pillow can read"),
+        ("short.jpg", r"short\.jpg: cannot be decoded: .*truncated"),
+        ("short.png", r"short\.png: cannot be decoded"),
+        ("broken.png", r"broken\.png: cannot be decoded"),
+        ("absent.jpg", r"absent\.jpg: there is no such image"),
+        (".", r": there is no such image"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            read_image(tmp_path / name)
+    with pytest.raises(DataError, match="image: an empty file"):
+        read_image(b"")
+
+
+@pytest.mark.parametrize("side", [9_500, 13_500])
+def test_a_decompression_bomb_is_refused_unread(tmp_path: Path, side: int) -> None:
+    # Just over the limit (Pillow warns) and over twice the limit (Pillow raises); read in a thread too.
+    fields = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + fields
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + zlib.crc32(chunk).to_bytes(4, "big") + bytes(64))
+    with pytest.raises(DataError, match=r"bomb\.png: more than 89,478,485 pixels"):
+        read_image(path)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DataError, match="more than"):
+        pool.submit(read_image, path).result()
+
+
+def test_our_own_limit_holds_when_pillows_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 100)
+    with pytest.raises(DataError, match="more than 100 pixels"):
+        read_image(encoded(photo(), "PNG"))
+
+
+def test_squash_keeps_the_whole_picture_and_crop_the_middle() -> None:
+    wide = Image.new("RGB", (300, 100), "white")
+    wide.paste((0, 0, 0), (100, 0, 200, 100))
+    squashed = to_pixels(wide, Preprocessing(30, resize="squash"))
+    cropped = to_pixels(wide, Preprocessing(30, resize="crop"))
+    assert squashed.shape == cropped.shape == (30, 30, 3)
+    assert squashed[:, :8].min() == 255
+    assert squashed[:, 12:18].max() == 0
+    assert cropped.max() < 40
+
+
+def test_a_picture_of_the_right_size_is_untouched(tmp_path: Path) -> None:
+    photo(32, 32).save(tmp_path / "a.png")
+    assert np.array_equal(load_pixels(tmp_path / "a.png", Preprocessing(32)), np.asarray(photo(32, 32)))
+
+
+def test_normalise_is_the_usual_formula() -> None:
+    preprocessing = Preprocessing(4, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    bytes_ = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.uint8)
+    expected = (bytes_ / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+    out = normalise(bytes_, preprocessing)
+    assert out.dtype == np.float32
+    assert out.shape == (2, 3, 4, 4)
+    assert np.allclose(out, expected.transpose(0, 3, 1, 2), atol=1e-6)
+
+
+def test_json_round_trip() -> None:
+    one = Preprocessing(96, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "crop", "bilinear")
+    assert Preprocessing.from_json(json.loads(json.dumps(one.to_json()))) == one
+    with pytest.raises(DataError, match=r"Not a preprocessing: .*'colour'"):
+        Preprocessing.from_json({"colour": 1})
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"size": 0}, "`size` must be at least 1, but is 0"),
+        ({"resize": "pad"}, '`resize` must be "squash" or "crop", but is "pad"'),
+        ({"filter": "lanczos"}, '`filter` must be "bicubic" or "bilinear", but is "lanczos"'),
+        ({"mean": (1.0,)}, "`mean` must have 3 values, but has 1"),
+        ({"std": (0.5, 0.5, 0.0)}, "`std` must be positive"),
+    ],
+)
+def test_impossible_preprocessing(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Preprocessing(**options)
