@@ -203,8 +203,7 @@ class Train(Stage):
 
         def reward() -> CiderReward:
             captions = labels if self.scst_references == "pseudo" else originals
-            # Uncut references with their end token: a sample that stops early must not profit.
-            return CiderReward(encode_captions(captions, vocabulary, max_words=10**6))
+            return CiderReward(encode_captions(captions, vocabulary, max_words=None))
 
         captioner = build_captioner(
             self.architecture, self.options, len(vocabulary), features.dim, self.training.seed

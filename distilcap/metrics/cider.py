@@ -131,6 +131,8 @@ class CiderD(MeanMetric[_Prepared]):
             minlength=len(prepared.image) * ORDERS,
         ).reshape(-1, ORDERS)
         scale = norms[prepared.image] * prepared.norms
+        # A `bincount` of nothing gives integers.
+        products = products.astype(np.float64, copy=False)
         similarity = np.divide(products, scale, out=products, where=scale != 0).mean(axis=1)
         bigrams = np.maximum(counts.lengths[prepared.image] - 1, 0) - np.maximum(references.lengths - 1, 0)
         similarity *= np.exp(-(bigrams**2) / (2 * SIGMA**2))

@@ -17,11 +17,15 @@ from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
 __all__ = ["Batch", "Batches", "EncodedCaptions", "encode_captions"]
 
 EncodedCaptions = Mapping[str, Sequence[Sequence[int]]]
-"""Ids of each caption of each image, the end token included where the caption was not cut."""
+"""Ids of each caption of each image."""
 
 
-def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int) -> EncodedCaptions:
-    """Tokenize and number captions; a caption cut at `max_words` has no end token, an empty one is dropped."""
+def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int | None) -> EncodedCaptions:
+    """Tokenize and number captions; empty ones are dropped.
+
+    An end token closes a caption, unless it was cut at `max_words`. Without `max_words` captions are whole and
+    have no end token: that is what a reward takes as references, and it counts the end itself.
+    """
     encoded = {}
     for image_id in captions:
         several = []
@@ -29,7 +33,7 @@ def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int
             # A model's own `<unk>` is one word to the vocabulary, but three to the tokenizer.
             words = text.split() if "<unk>" in text else tokenize(text)
             if words:
-                ended = [EOS] if len(words) <= max_words else []
+                ended = [EOS] if max_words is not None and len(words) <= max_words else []
                 several.append(vocabulary.encode(words, max_words) + ended)
         if several:
             encoded[image_id] = several

@@ -1,0 +1,284 @@
+"""Training: a killed run resumed equals one that was not; divergence ends clearly; objectives are exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import ConfigError, DataError, TrainingError
+from distilcap.metrics.reward import CiderReward
+from distilcap.models.captioner import Captioner
+from distilcap.models.presets import options_of
+from distilcap.models.presets import build_captioner
+from distilcap.models.weights import TrainedCaptioner, load_captioner
+from distilcap.shapes import Regions
+from distilcap.text.tokenize import tokenize
+from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
+from distilcap.training.batches import Batch, Batches, encode_captions
+from distilcap.training.loop import CHECKPOINT, Training
+from distilcap.training.objectives import CrossEntropy, SelfCritical, scheduled_sampling_logits
+from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+
+CAPTIONS = CaptionSet.of_texts(
+    {
+        f"image{n}": [f"a {colour} {thing} runs", f"one {thing} in {colour}", f"the {thing} is {colour}"]
+        for n, (colour, thing) in enumerate(
+            (colour, thing) for colour in ("red", "blue", "green") for thing in ("dog", "cat", "car")
+        )
+    }
+)
+VOCABULARY = Vocabulary.build((tokenize(t) for id in CAPTIONS for t in CAPTIONS.texts(id)), 1)
+
+
+class Killed(Exception):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+class Pictures:
+    """Regions that tell the images apart; dies at the call numbered `dies_at`."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.calls, self.dies_at = 0, dies_at
+        generator = torch.Generator().manual_seed(0)
+        self.features = dict(zip(CAPTIONS, torch.randn(9, 4, 6, generator=generator), strict=True))
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        self.calls += 1
+        if self.calls == self.dies_at:
+            raise Killed
+        return Regions.full(torch.stack([self.features[id] for id in ids]))
+
+
+class TunedPictures(nn.Module):
+    """A source that learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(6))
+        self.pictures = Pictures()
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        regions = self.pictures.regions_of(ids)
+        return Regions(regions.features * self.scale, regions.mask)
+
+
+def options(**changes: object) -> TrainingOptions:
+    values: dict[str, object] = {
+        "cross_entropy": CrossEntropyPhase(epochs=2, learning_rate=1e-2, weight_averaging=0.9),
+        "self_critical": SelfCriticalPhase(epochs=2, learning_rate=1e-3, samples=3),
+        "batch_images": 4,
+        "captions_per_image": 2,
+        "seed": 11,
+    }
+    return TrainingOptions(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def training(folder: Path, source: object, run_options: TrainingOptions, **changes: object) -> Training:
+    small = {"hidden": 8, "embedding": 8, "attention": 4, "dropout": 0.3}
+    updown = options_of("updown", small)
+    captioner = build_captioner("updown", updown, len(VOCABULARY), 6, run_options.seed)
+    return Training(
+        TrainedCaptioner(captioner, "updown", updown, VOCABULARY, {}),
+        source,  # type: ignore[arg-type]
+        CAPTIONS,
+        CAPTIONS,
+        lambda: CiderReward(encode_captions(CAPTIONS, VOCABULARY, None)),
+        run_options,
+        folder,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def weights(captioner: Captioner) -> dict[str, torch.Tensor]:
+    return dict(captioner.state_dict())
+
+
+def test_a_run_killed_at_any_step_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+    whole = training(tmp_path / "whole", Pictures(), options())
+    whole.run()
+    source = whole.source
+    assert isinstance(source, Pictures)
+    for dies_at in range(1, source.calls + 1):
+        folder = tmp_path / f"killed{dies_at}"
+        with pytest.raises(Killed):
+            training(folder, Pictures(dies_at), options(), checkpoint_seconds=0.0).run()
+        torch.manual_seed(999)  # another process would have another random state
+        resumed = training(folder, Pictures(), options())
+        resumed.run()
+        for name, tensor in weights(whole._captioner).items():
+            assert torch.equal(tensor, weights(resumed._captioner)[name]), (dies_at, name)
+        best, best_resumed = load_captioner(tmp_path / "whole"), load_captioner(folder)
+        for name, tensor in weights(best.captioner).items():
+            assert torch.equal(tensor, weights(best_resumed.captioner)[name]), (dies_at, name)
+        assert [record["loss"] for record in resumed.position.history] == [
+            record["loss"] for record in whole.position.history
+        ]
+        assert not (folder / CHECKPOINT).exists()
+
+
+def test_training_learns_to_tell_the_images_apart(tmp_path: Path) -> None:
+    phases = {
+        "cross_entropy": CrossEntropyPhase(epochs=60, learning_rate=2e-2, schedule="cosine"),
+        "self_critical": SelfCriticalPhase(epochs=10, learning_rate=2e-3),
+    }
+    run = training(tmp_path, Pictures(), options(**phases))
+    position = run.run()
+    scores = [record["validation_cider"] for record in position.history]
+    assert scores[0] < 0.8
+    assert position.best_score == pytest.approx(max(scores), abs=1e-6)
+    assert position.best_score > 1.5
+    rewards = [record["reward"] for record in position.history if record["phase"] == "self_critical"]
+    assert rewards[-1] > rewards[0]
+
+
+def test_an_encoder_is_trained_along_and_saved(tmp_path: Path) -> None:
+    source = TunedPictures()
+    training(tmp_path, source, options()).run()
+    assert not torch.equal(source.scale, torch.ones(6))
+    assert (tmp_path / "encoder.safetensors").exists()
+
+
+def test_a_diverged_run_says_so_and_keeps_the_best_weights(tmp_path: Path) -> None:
+    calm = options(cross_entropy=CrossEntropyPhase(epochs=1), self_critical=SelfCriticalPhase(epochs=0))
+    training(tmp_path, Pictures(), calm).run()
+    kept = (tmp_path / "captioner.safetensors").read_bytes()
+
+    class Broken(Pictures):
+        def regions_of(self, ids: Sequence[str]) -> Regions:
+            regions = super().regions_of(ids)
+            if self.calls > 5:
+                regions.features.fill_(math.nan)
+            return regions
+
+    wild = options(cross_entropy=CrossEntropyPhase(epochs=5, learning_rate=0.5))
+    with pytest.raises(TrainingError, match=r"diverged at epoch \d, batch \d: the loss is .*lower `learning_rate`"):
+        training(tmp_path / "wild", Broken(), wild).run()
+    assert (tmp_path / "captioner.safetensors").read_bytes() == kept
+
+
+def test_cross_entropy_is_the_mean_over_real_tokens() -> None:
+    updown = options_of("updown", {"hidden": 8, "embedding": 8, "attention": 4})
+    captioner = build_captioner("updown", updown, len(VOCABULARY), 6).eval()
+    encoded = encode_captions(CAPTIONS, VOCABULARY, 16)
+    batch = next(Batches(encoded, 3, 2, seed=0).epoch(0))
+    regions = Pictures().regions_of(batch.ids)
+    loss, _ = CrossEntropy()(captioner, regions, batch)
+    log_p = captioner(regions, batch.inputs).log_softmax(-1)
+    total, count = 0.0, 0
+    for image, several in enumerate(batch.targets.tolist()):
+        for caption, ids in enumerate(several):
+            for place, target in enumerate(ids):
+                if target != PAD:
+                    total -= log_p[image, caption, place, target].item()
+                    count += 1
+    assert loss.item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_scheduled_sampling_with_probability_zero_is_teacher_forcing() -> None:
+    updown = options_of("updown", {"hidden": 8, "embedding": 8, "attention": 4})
+    captioner = build_captioner("updown", updown, len(VOCABULARY), 6).eval()
+    inputs = torch.randint(4, len(VOCABULARY), (2, 2, 5))
+    regions = Pictures().regions_of(tuple(CAPTIONS)[:2])
+    torch.testing.assert_close(
+        scheduled_sampling_logits(captioner, regions, inputs, 0.0), captioner(regions, inputs)
+    )
+    always = scheduled_sampling_logits(captioner, regions, inputs, 1.0)
+    torch.testing.assert_close(always[..., 0, :], captioner(regions, inputs)[..., 0, :])
+    assert not torch.allclose(always, captioner(regions, inputs))
+
+
+
+def test_the_self_critical_gradient_is_that_of_the_expected_reward() -> None:
+    """Against the exact gradient: enumerate all captions of at most two words of a tiny captioner."""
+    updown = options_of("updown", {"hidden": 3, "embedding": 3, "attention": 2, "dropout": 0.0})
+    vocabulary_size = 6
+    captioner = build_captioner("updown", updown, vocabulary_size, 2, seed=1).double().eval()
+    regions = Regions.full(torch.randn(1, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    values = {(EOS,): 0.1, (4,): 1.0, (5,): -0.5, (3,): 0.3}
+
+    def reward(image_ids: list[str], samples: np.ndarray) -> np.ndarray:
+        return np.array([[values[tuple(s[s != PAD].tolist())] for s in samples[0]]])
+
+    # One word at most, so the captions are the four words that may be drawn.
+    logits = captioner(regions, torch.full((1, 1, 1), BOS))[0, 0, 0]
+    allowed = logits.clone()
+    allowed[[PAD, BOS]] = -torch.inf
+    exact = sum(allowed.softmax(-1)[caption[0]] * value for caption, value in values.items())
+    assert isinstance(exact, torch.Tensor)
+    expected = torch.autograd.grad(-exact, captioner.output.bias)[0]
+
+    torch.manual_seed(0)
+    objective = SelfCritical(reward, samples=30_000, max_words=0)
+    batch = Batch(("x",), torch.full((1, 1, 1), BOS), torch.full((1, 1, 1), EOS))
+    loss, figures = objective(captioner, regions, batch)
+    found = torch.autograd.grad(loss, captioner.output.bias)[0]
+    # The loss scores with the full softmax; pads and begin tokens, never drawn, have their share there.
+    words = torch.tensor([EOS, 3, 4, 5])
+    torch.testing.assert_close(found[words], expected[words], atol=0.012, rtol=0.0)
+    assert figures["reward"] == pytest.approx(exact.item(), abs=0.02)
+
+
+def test_batches_depend_on_seed_and_epoch_and_can_begin_anywhere() -> None:
+    encoded = encode_captions(CAPTIONS, VOCABULARY, 16)
+    batches = Batches(encoded, 4, 2, seed=1)
+    first = list(batches.epoch(0))
+    assert [batch.ids for batch in first] == [batch.ids for batch in batches.epoch(0)]
+    assert [batch.ids for batch in first] != [batch.ids for batch in batches.epoch(1)]
+    assert [batch.ids for batch in first] != [batch.ids for batch in Batches(encoded, 4, 2, seed=2).epoch(0)]
+    (last,) = batches.epoch(0, start=2)
+    assert torch.equal(last.targets, first[2].targets)
+    assert sorted(id for batch in first for id in batch.ids) == sorted(CAPTIONS)
+    for batch in first:
+        assert batch.inputs[..., 0].eq(BOS).all()
+        for row, image_id in enumerate(batch.ids):
+            chosen = {tuple(t for t in one if t != PAD) for one in batch.targets[row].tolist()}
+            assert len(chosen) == 2  # two different captions of its three
+            assert chosen <= {tuple(one) for one in encoded[image_id]}
+
+
+def test_captions_are_cut_and_end_only_where_they_do() -> None:
+    captions = CaptionSet.of_texts({"x": ["a dog runs in the red car", "a dog", "..."], "y": [""]})
+    encoded = encode_captions(captions, VOCABULARY, 3)
+    assert set(encoded) == {"x"}
+    long, short = encoded["x"]
+    assert len(long) == 3
+    assert EOS not in long
+    assert short[-1] == EOS
+    assert VOCABULARY.decode(short) == "a dog"
+
+
+def test_images_with_fewer_captions_are_padded_not_repeated() -> None:
+    captions = CaptionSet.of_texts({"x": ["a dog", "a cat"], "y": ["the car"]})
+    (batch,) = Batches(encode_captions(captions, VOCABULARY, 16), 2, 5, seed=0).epoch(0)
+    assert batch.targets.shape[:2] == (2, 2)
+    assert batch.targets[batch.ids.index("y"), 1].eq(PAD).all()
+
+
+def test_nothing_to_train_on_is_said() -> None:
+    with pytest.raises(DataError, match="There is no caption to train on"):
+        Batches({}, 4, 2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CrossEntropyPhase(epochs=-1), "`epochs` must be at least 0, but is -1"),
+        (lambda: CrossEntropyPhase(learning_rate=0), "`learning_rate` must be above 0, but is 0"),
+        (lambda: CrossEntropyPhase(schedule="x"), "`schedule` must be step or cosine, but is 'x'"),
+        (lambda: CrossEntropyPhase(label_smoothing=1), r"`label_smoothing` must be in \[0, 1\)"),
+        (lambda: SelfCriticalPhase(samples=1), "`samples` must be at least 2 with this baseline, but is 1"),
+        (lambda: SelfCriticalPhase(baseline="x"), "`baseline` must be others or greedy"),
+        (lambda: TrainingOptions(batch_images=0), "`batch_images` must be at least 1, but is 0"),
+        (lambda: TrainingOptions(precision="int4"), "`precision` must be float32 or bfloat16"),
+    ],
+)
+def test_impossible_options_are_refused(make: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()  # type: ignore[operator]
