@@ -24,7 +24,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
 from distilcap.progress import SILENT, Progress
 
-__all__ = ["Planned", "Stage", "Store", "not_in_key"]
+__all__ = ["Planned", "Stage", "Store", "not_in_key", "stage_of"]
 
 
 def not_in_key() -> Any:
@@ -79,6 +79,39 @@ def _canonical(value: Any) -> Any:
         return {str(name): _canonical(one) for name, one in value.items()}
     assert value is None or isinstance(value, (str, int, float, bool)), type(value)
     return value
+
+
+def _to_json(value: Any) -> Any:
+    """All fields, also those outside the key, with the names of their classes."""
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    return [_to_json(one) for one in value] if isinstance(value, (tuple, list)) else value
+
+
+def _from_json(value: Any, classes: dict[str, type[Any]]) -> Any:
+    if isinstance(value, dict):
+        kind = classes[value["type"]]
+        return kind(**{name: _from_json(one, classes) for name, one in value.items() if name != "type"})
+    return tuple(_from_json(one, classes) for one in value) if isinstance(value, list) else value
+
+
+def stage_of(folder: Path, classes: Iterable[type[Any]]) -> Any:
+    """Rebuild the stage that a store's folder was made by.
+
+    Args:
+        classes: the stages and option classes that may occur; nothing else is ever made.
+
+    Raises:
+        DataError: the folder is not a store's, or of a stage that these classes do not describe.
+    """
+    path = folder / "stage.json"
+    if not path.is_file():
+        raise DataError(f"{folder}: not a folder of a store (there is no stage.json in it).")
+    try:
+        return _from_json(read_json(path)["made_by"], {kind.__name__: kind for kind in classes})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: made by another version of distilcap ({error}); build it again.") from None
 
 
 @dataclass(frozen=True)
@@ -148,7 +181,8 @@ class Store:
                 with contextlib.suppress(OSError):  # a full disk has been reported already
                     write_json(earlier, {"seconds": seconds})
             earlier.unlink(missing_ok=True)
-            write_json(scratch / "stage.json", {"recipe": stage.recipe(), "seconds": seconds})
+            record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": _to_json(stage)}
+            write_json(scratch / "stage.json", record)
             scratch.rename(final)
         return final
 

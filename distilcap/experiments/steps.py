@@ -16,12 +16,12 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.errors import DataError
-from distilcap.experiments.stage import Stage, Store, not_in_key
+from distilcap.experiments.stage import Stage, Store, not_in_key, stage_of
 from distilcap.files import read_json, write_json
 from distilcap.progress import Progress
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import Vocabulary
-from distilcap.training.options import TrainingOptions
+from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.models.presets import Options
@@ -38,6 +38,7 @@ __all__ = [
     "MeasureLatency",
     "Train",
     "read_scores",
+    "run_of",
 ]
 
 
@@ -336,6 +337,23 @@ def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
     """Read what `Evaluate` wrote, by metric."""
     content: dict[str, dict[str, Any]] = read_json(store.path(stage) / "scores.json")
     return content
+
+
+def run_of(folder: Path) -> Train:
+    """The recipe of a trained run, from its folder in a store.
+
+    Raises:
+        DataError: it is no such folder.
+    """
+    from distilcap.models.aoanet import AoANetOptions
+    from distilcap.models.updown import UpDownOptions
+
+    stages = (ImportData, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Generate)
+    options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, UpDownOptions, AoANetOptions)
+    run = stage_of(folder, (*stages, *options))
+    if not isinstance(run, Train):
+        raise DataError(f"{folder}: holds no trained captioner, but {type(run).__name__}.")
+    return run
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""`distilcap caption`: photographs to captions, from a trained run or a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from distilcap.cli.common import CONSOLE
+from distilcap.errors import ConfigError, DataError
+
+__all__ = ["caption"]
+
+EXAMPLE = """\b
+Example:
+  distilcap caption --run runs/train-0f3a… photo.jpg
+  distilcap caption --bundle demo/bundle --beam 5 --n-best 3 *.jpg
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
+@click.option("--beam", default=3, show_default=True, help="Hypotheses kept while searching; 1 is greedy.")
+@click.option("--n-best", default=1, show_default=True, help="Captions shown of each photo.")
+def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, beam: int, n_best: int) -> None:
+    """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
+    if (run is None) == (bundle is None):
+        raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
+    if n_best > beam:
+        raise ConfigError(f"`n_best` must be at most `beam` ({beam}), but is {n_best}.")
+    describe = _from_run(run) if run is not None else _from_bundle(bundle)
+    failed = []
+    for photo in photos:
+        try:
+            captions = describe(photo, beam, n_best)
+        except DataError as error:
+            failed.append(str(error))
+            continue
+        for text in captions:
+            CONSOLE.print(f"{photo}\t{text}", highlight=False, markup=False, soft_wrap=True)
+    if failed:
+        raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
+
+
+def _from_run(run: Path) -> Callable[[Path, int, int], list[str]]:
+    from distilcap.experiments.captioning import RunCaptioner
+
+    return RunCaptioner.load(run).caption
+
+
+def _from_bundle(bundle: Path | None) -> Callable[[Path, int, int], list[str]]:
+    assert bundle is not None
+    from distilcap.export.runtime import Bundle
+
+    opened = Bundle.open(bundle)
+    return lambda photo, beam, n_best: opened.caption(photo, beam=beam, n_best=n_best)

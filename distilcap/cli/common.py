@@ -1,0 +1,75 @@
+"""Options and helpers that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from distilcap.cli.progress import TerminalProgress
+from distilcap.errors import ConfigError
+
+__all__ = ["CONSOLE", "PROGRESS", "captioner_name", "data_options", "encoder_options", "store_option"]
+
+CONSOLE = Console()
+PROGRESS = TerminalProgress(Console(stderr=True))
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def store_option(function: Function) -> Function:
+    """--store: where artifacts are kept."""
+    return click.option(
+        "--store",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("runs"),
+        show_default=True,
+        envvar="DISTILCAP_STORE",
+        help="Folder of all artifacts; what is in it already is not made again.",
+    )(function)
+
+
+def data_options(function: Function) -> Function:
+    """--data, --images: a person's data set."""
+    function = click.option(
+        "--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside the captions."
+    )(function)
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="Captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL) or a folder.",
+    )(function)
+
+
+def encoder_options(function: Function) -> Function:
+    """--encoder and how it looks at images."""
+    function = click.option(
+        "--encoder-weights", type=click.Path(path_type=Path), help="File of the encoder's weights."
+    )(function)
+    function = click.option(
+        "--encoder-form", default="grid", show_default=True, help="Feature form; see `distilcap models --encoders`."
+    )(function)
+    function = click.option("--image-size", type=int, help="Side of the encoder's input in pixels.")(function)
+    return click.option("--encoder", default="efficientnet-lite0", show_default=True, help="What sees the images.")(
+        function
+    )
+
+
+def captioner_name(text: str) -> tuple[str, str]:
+    """Split "updown-small" into architecture and size.
+
+    Raises:
+        ConfigError: it names no preset.
+    """
+    from distilcap.models.presets import ARCHITECTURES, SIZES, preset
+
+    architecture, _, size = text.partition("-")
+    if architecture not in ARCHITECTURES or size not in SIZES:
+        names = ", ".join(f"{one}-{size}" for one in ARCHITECTURES for size in SIZES)
+        raise ConfigError(f"A captioner is one of {names}, but is {text!r}.")
+    preset(architecture, size)
+    return architecture, size

@@ -1,0 +1,102 @@
+"""The entry point: finds the command, and turns what a person can mend into one line and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+
+import click
+
+from distilcap import __version__
+from distilcap.errors import DistilCapError
+
+__all__ = ["main"]
+
+# name: (module, attribute, what it does)
+COMMANDS = {
+    "demo": ("demo", "demo", "The whole line on a drawn data set, in minutes."),
+    "data": ("data", "data", "Check a data set, draw one, or set up COCO."),
+    "features": ("features", "features", "Extract what an encoder sees in images."),
+    "train": ("train", "train", "Train a captioner."),
+    "generate": ("generate", "generate", "Caption a split: a teacher's labels."),
+    "evaluate": ("evaluate", "evaluate", "Score captions against references."),
+    "compare": ("evaluate", "compare", "Say whether two or more systems differ."),
+    "metrics": ("evaluate", "metrics", "Set up metrics and their statistics."),
+    "distill": ("distill", "distill", "Teacher to student on your own images."),
+    "caption": ("caption", "caption", "Caption photographs."),
+    "models": ("models", "models", "List captioners and encoders with their sizes."),
+    "report": ("report", "report", "Write a page from measured results."),
+    "export": ("export", "export", "Write a bundle that needs no PyTorch."),
+    "web": ("export", "web", "Write a page that captions in the browser."),
+    "serve": ("export", "serve", "Serve that page."),
+    "bench": ("export", "bench", "Measure a bundle's size and speed."),
+}
+
+
+class LazyGroup(click.Group):
+    """Commands that are imported when they are called; their help lines are known before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of a person's way through them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"distilcap.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List names and lines without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with `distilcap demo`, or with your own images: "
+    "`distilcap distill --data DIR --teacher updown-medium --student updown-small`.",
+)
+@click.version_option(__version__, prog_name="distilcap")
+def cli() -> None:
+    """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 something to mend, 130 interrupted."""
+    try:
+        cli(arguments, standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code if error.exit_code != 1 else 2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("Interrupted; what was finished is kept, and the same command goes on from there.", 130)
+    except DistilCapError as error:
+        _fail(str(error), 2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("distilcap"):
+            raise
+        _fail(f"The package {error.name} is needed for this: pip install 'distilcap[train]' brings it.", 2)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        mend = "free some space and run it again" if error.errno == errno.ENOSPC else "check the path"
+        _fail(f"{error.filename or 'A file'}: {error.strerror or error}; {mend}.", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo("Error: " + " ".join(message.split()), err=True)
+    sys.exit(code)

@@ -1,0 +1,61 @@
+"""Progress bars with the time left, on a terminal; plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["TerminalProgress"]
+
+T = TypeVar("T")
+
+
+class TerminalProgress:
+    """Draws one bar a step on `console`; where that is no terminal, a line at the beginning and the end."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        """See `distilcap.progress.Progress`."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)
+        if not self.console.is_terminal:
+            yield from self._plain(items, description, total)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as bars:
+            task = bars.add_task(description, total=total, completed=done)
+            for item in items:
+                yield item
+                bars.advance(task)
+
+    def _plain(self, items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+        self.console.print(f"{description} …" + (f" ({total})" if total else ""), highlight=False)
+        started = time.perf_counter()
+        yield from items
+        self.console.print(f"{description}: {time.perf_counter() - started:.1f} s", highlight=False)
+
+    def note(self, message: str) -> None:
+        """See `distilcap.progress.Progress`."""
+        self.console.print(f"  {message}", style="dim", highlight=False, markup=False)

@@ -1,0 +1,167 @@
+"""Result rows: what every step cost and gained, computed from artifacts, never written by hand."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from distilcap.experiments.stage import Stage, Store
+from distilcap.experiments.steps import Evaluate, Generate, MeasureLatency, Train, read_scores
+from distilcap.progress import Progress
+
+__all__ = ["METRICS", "Member", "build_rows", "gain_sentence", "stages_of"]
+
+METRICS = ("bleu", "meteor", "rouge_l", "cider")
+GREEDY = 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One system of an experiment: the same recipe under several seeds.
+
+    Attributes:
+        name: for people.
+        role: "teacher", "student" (learns from the references), "distilled" or "control".
+        size: of the captioner, such as "small".
+        trains: one run a seed.
+        teacher: the name of the member whose captions it learnt from.
+        labels: what it learnt from, in words.
+        beam: width of the beam column.
+    """
+
+    name: str
+    role: str
+    size: str
+    trains: tuple[Train, ...]
+    teacher: str | None = None
+    labels: str = "references"
+    beam: int = 5
+
+    def captions(self, train: Train, beam: int, split: str = "test") -> Generate:
+        """The captions that are scored."""
+        return Generate(train, split, beam)
+
+
+def stages_of(members: tuple[Member, ...], metrics: tuple[str, ...] = METRICS) -> list[Stage]:
+    """Everything that `build_rows` will need, for a plan."""
+    stages: list[Stage] = []
+    for member in members:
+        for train in member.trains:
+            stages += [Evaluate.of(member.captions(train, beam), metrics) for beam in (GREEDY, member.beam)]
+        stages.append(MeasureLatency(member.trains[0]))
+    return stages
+
+
+def build_rows(
+    members: tuple[Member, ...], store: Store, progress: Progress, metrics: tuple[str, ...] = METRICS
+) -> list[dict[str, Any]]:
+    """Build what is missing and return one row a member, in the order given.
+
+    Scores are means over seeds, in the official scale; `deviations` are sample deviations over seeds.
+    """
+    rows = []
+    for member in members:
+        columns = {"greedy": GREEDY, "beam": member.beam}
+        scored: dict[str, list[dict[str, dict[str, Any]]]] = {column: [] for column in columns}
+        for train in member.trains:
+            for column, beam in columns.items():
+                stage = Evaluate.of(member.captions(train, beam), metrics)
+                store.build(stage, progress)
+                scored[column].append(read_scores(stage, store))
+        rows.append(_row(member, scored, store, progress))
+    return rows
+
+
+def _row(
+    member: Member,
+    scored: dict[str, list[dict[str, dict[str, Any]]]],
+    store: Store,
+    progress: Progress,
+) -> dict[str, Any]:
+    latency = MeasureLatency(member.trains[0])
+    store.build(latency, progress)
+    summaries = [train.summary(store) for train in member.trains]
+    parameters = summaries[0]["parameters"]
+    first = scored["beam"][0]
+    return {
+        "name": member.name,
+        "role": member.role,
+        "architecture": member.trains[0].architecture,
+        "size": member.size,
+        "teacher": member.teacher,
+        "labels": member.labels,
+        "seeds": [train.training.seed for train in member.trains],
+        "parameters": parameters,
+        "megabytes": round(parameters * 4 / 1e6, 2),
+        "ms_per_image": round(latency.load(store), 2),
+        "beam": member.beam,
+        "scores": {column: _mean(several) for column, several in scored.items()},
+        "deviations": {column: _deviation(several) for column, several in scored.items()},
+        "unavailable": {
+            name: score["unavailable"] for name, score in first.items() if score["unavailable"] is not None
+        },
+        "signature": {name: score["signature"] for name, score in first.items()},
+        "train_seconds": round(statistics.fmean(one["train_seconds"] for one in summaries), 1),
+        "images_seen": summaries[0]["images_seen"],
+        "runs": [train.key for train in member.trains],
+    }
+
+
+def _mean(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | None]:
+    names = several[0].keys()
+    return {
+        name: None if several[0][name]["value"] is None else statistics.fmean(one[name]["value"] for one in several)
+        for name in names
+    }
+
+
+def _deviation(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | None]:
+    if len(several) < 2:
+        return dict.fromkeys(several[0])
+    return {
+        name: None if several[0][name]["value"] is None else statistics.stdev(one[name]["value"] for one in several)
+        for name in several[0]
+    }
+
+
+def gain_sentence(members: tuple[Member, ...], store: Store, column: str = "beam") -> str:
+    """Say whether the distilled students gained over the undistilled one, at what noise.
+
+    A paired bootstrap over test images, averaged over seeds, of the difference in CIDEr.
+    """
+    students = [member for member in members if member.role == "student"]
+    sentences = []
+    for member in (one for one in members if one.role == "distilled"):
+        twin = next((one for one in students if one.size == member.size), None)
+        if twin is None:
+            continue
+        own, other = (_per_image_cider(one, store, column) for one in (member, twin))
+        differences = [100 * (own[image_id] - other[image_id]) for image_id in own]
+        low, high = _bootstrap_interval(differences)
+        mean = statistics.fmean(differences)
+        verdict = "gained" if low > 0 else "lost" if high < 0 else "neither clearly gained nor lost"
+        sentences.append(
+            f"{member.name} {verdict} against {twin.name}: {mean:+.1f} CIDEr ({column}), "
+            f"95 % interval {low:+.1f} to {high:+.1f} over test images."
+        )
+    return " ".join(sentences)
+
+
+def _per_image_cider(member: Member, store: Store, column: str) -> dict[str, float]:
+    beam = GREEDY if column == "greedy" else member.beam
+    several = [
+        read_scores(Evaluate.of(member.captions(train, beam), METRICS), store)["cider"]["per_image"]
+        for train in member.trains
+    ]
+    return {image_id: statistics.fmean(one[image_id] for one in several) for image_id in several[0]}
+
+
+def _bootstrap_interval(values: list[float], resamples: int = 2000) -> tuple[float, float]:
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    array = np.array(values)
+    means = array[generator.integers(len(array), size=(resamples, len(array)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)

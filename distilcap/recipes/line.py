@@ -1,0 +1,112 @@
+"""The line: teacher -> pseudo-captions -> student, beside the same student without them.
+
+What `distilcap demo` and `distilcap distill` run, and the Flickr8k measurement of the README.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from distilcap.experiments.results import Member
+from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, Generate, ImportData, Train
+from distilcap.models.presets import Options
+from distilcap.training.options import TrainingOptions
+
+__all__ = ["Role", "distillation_line"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """A captioner and how it is trained.
+
+    Attributes:
+        architecture: "updown" or "aoanet".
+        size: its preset's name, for tables.
+        options: its widths.
+        training: phases and rates.
+    """
+
+    architecture: str
+    size: str
+    options: Options
+    training: TrainingOptions
+
+    @property
+    def name(self) -> str:
+        """Such as "updown-small"."""
+        return f"{self.architecture}-{self.size}"
+
+
+def distillation_line(
+    data: ImportData,
+    features: ExtractFeatures,
+    teacher: Role,
+    student: Role,
+    *,
+    beam: int = 5,
+    n_best: int = 1,
+    keep_originals: bool = False,
+    intermediate: Role | None = None,
+    control_epochs: int = 0,
+    seeds: tuple[int, ...] = (0,),
+    min_count: int = 5,
+) -> tuple[Member, ...]:
+    """Teacher, student, distilled student and, where asked for, a control that gets extra compute.
+
+    Args:
+        beam: width with which the teacher labels the training images.
+        n_best: how many of its hypotheses become labels.
+        keep_originals: the student learns from people's captions too.
+        intermediate: a captioner between teacher and student, distilled first.
+        control_epochs: cross-entropy epochs of an undistilled student that is given the compute which
+            distillation took; 0 leaves it out.
+        seeds: of the students; the teacher is trained once.
+    """
+    vocabulary = BuildVocabulary(data, min_count, student.training.max_words)
+
+    def run(role: Role, seed: int, labels: Generate | None = None, epochs: int | None = None) -> Train:
+        training = dataclasses.replace(role.training, seed=seed)
+        if epochs is not None:
+            longer = dataclasses.replace(training.cross_entropy, epochs=epochs)
+            training = dataclasses.replace(training, cross_entropy=longer)
+        together = keep_originals and labels is not None
+        return Train(data, vocabulary, features, role.architecture, role.options, training, labels, together)
+
+    teacher_run = run(teacher, seeds[0])
+    members = [Member(f"teacher {teacher.name}", "teacher", teacher.size, (teacher_run,), beam=beam)]
+    members.append(
+        Member(student.name, "student", student.size, tuple(run(student, seed) for seed in seeds), beam=beam)
+    )
+    if control_epochs:
+        controls = tuple(run(student, seed, epochs=control_epochs) for seed in seeds)
+        name = f"{student.name}, longer"
+        members.append(Member(name, "control", student.size, controls, beam=beam))
+    labeller, labeller_name = teacher_run, members[0].name
+    if intermediate is not None:
+        labels = Generate(labeller, "train", beam, n_best)
+        labeller = run(intermediate, seeds[0], labels)
+        name = f"{intermediate.name}, distilled"
+        members.append(
+            Member(
+                name, "distilled", intermediate.size, (labeller,), labeller_name, _labels(beam, n_best), beam
+            )
+        )
+        labeller_name = name
+    labels = Generate(labeller, "train", beam, n_best)
+    members.append(
+        Member(
+            f"{student.name}, distilled",
+            "distilled",
+            student.size,
+            tuple(run(student, seed, labels) for seed in seeds),
+            labeller_name,
+            _labels(beam, n_best) + (" and references" if keep_originals else ""),
+            beam,
+        )
+    )
+    return tuple(members)
+
+
+def _labels(beam: int, n_best: int) -> str:
+    return f"teacher, beam {beam}, top {n_best}"
