@@ -1,0 +1,124 @@
+"""Captions as JSON: Karpathy's form, COCO's, a list of objects, an object a line.
+
+Each reader fills a `Found` and goes on past bad entries; it raises only where the file as a whole cannot
+be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from distilcap.data.readers.entries import CAPTION_NAMES, IMAGE_NAMES, Found, image_id_of, is_text, split_in
+from distilcap.data.readers.located import Located, read_located_json, read_utf8
+from distilcap.errors import DataError
+
+__all__ = ["read_json_file", "read_lines"]
+
+
+def read_json_file(path: Path, found: Found, split: str | None = None) -> None:
+    """Read any of the JSON forms; which one is seen from its keys. `split` counts where entries have none.
+
+    Raises:
+        DataError: it is not JSON, or none of the forms.
+    """
+    located = read_located_json(path)
+    images = located.lists.get("images", [])
+    if "annotations" in located.lists:
+        _read_coco(located, found, split or split_in(path.name))
+    elif any(isinstance(value, dict) and "sentences" in value for value, _ in images):
+        _read_karpathy(images, found, split)
+    elif "" in located.lists:
+        _read_records(located.lists[""], found, split)
+    else:
+        raise DataError(
+            f"{path}: not a captions file. Expected Karpathy's form (a list `images` with `filename`, "
+            "`split` and `sentences`), COCO's (`images` and `annotations`), or a list of objects with "
+            "`image` and `caption`."
+        )
+
+
+def _read_karpathy(images: Sequence[tuple[Any, int]], found: Found, split: str | None) -> None:
+    """Karpathy's dataset_*.json; ids are COCO's numbers where there are any, else the file's stem."""
+    for value, line in images:
+        entry = value if isinstance(value, dict) else {}
+        name, sentences = entry.get("filename"), entry.get("sentences")
+        if not is_text(name) or not name or not isinstance(sentences, list):
+            found.malformed('{"filename": …, "split": …, "sentences": […]}', line)
+            continue
+        number = entry.get("cocoid")
+        image_id = str(number) if _is_id(number) else image_id_of(PurePosixPath(name).name)
+        folder = entry.get("filepath")
+        path = f"{folder}/{name}" if is_text(folder) and folder else name
+        image = found.image(image_id, path, entry.get("split", split), line)
+        if image is not None:
+            texts = (" ".join(one["tokens"]) if _has_only_tokens(one) else one for one in sentences)
+            found.captions(image, texts, line)
+
+
+def _has_only_tokens(sentence: Any) -> bool:
+    if not isinstance(sentence, dict) or "raw" in sentence:
+        return False
+    tokens = sentence.get("tokens")
+    return isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+
+
+def _read_coco(located: Located, found: Found, split: str | None) -> None:
+    """COCO's captions_*.json; ids are its numbers."""
+    for value, line in located.lists.get("images", []):
+        entry = value if isinstance(value, dict) else {}
+        name, number = entry.get("file_name"), entry.get("id")
+        if not is_text(name) or not name or not _is_id(number):
+            found.malformed('{"id": …, "file_name": …}', line)
+            continue
+        found.image(str(number), name, entry.get("split", split), line)
+    for value, line in located.lists["annotations"]:
+        entry = value if isinstance(value, dict) else {}
+        number, text = entry.get("image_id"), entry.get("caption")
+        if not _is_id(number) or not is_text(text):
+            found.malformed('{"image_id": …, "caption": …}', line)
+        elif str(number) not in found.entries:
+            found.problem(
+                "unknown image", f"there is a caption for image '{number}', which is not listed.", line
+            )
+        else:
+            assert isinstance(text, str)
+            found.caption(found.entries[str(number)], text, line)
+
+
+def read_lines(path: Path, found: Found, split: str | None = None) -> None:
+    """Read JSON lines: an object a line, with `image`, and `caption` or `captions`, and perhaps `split`."""
+    records: list[tuple[Any, int]] = []
+    # Split on "\n" alone: `splitlines` would also cut at separators inside a caption, such as U+2028.
+    for number, line in enumerate(read_utf8(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            records.append((json.loads(line), number))
+        except (ValueError, RecursionError):
+            records.append((None, number))
+    _read_records(records, found, split)
+
+
+def _read_records(records: Iterable[tuple[Any, int]], found: Found, split: str | None) -> None:
+    """Objects with `image` and `caption` or `captions`; several may speak of one image."""
+    for value, line in records:
+        record = value if isinstance(value, dict) else {}
+        name = next((record[key] for key in IMAGE_NAMES if key in record), None)
+        texts: Any = next((record[key] for key in CAPTION_NAMES if key in record), [])
+        name = str(name) if _is_id(name) else name
+        if not isinstance(name, str) or not is_text(name) or not name or not isinstance(texts, str | list):
+            found.malformed('{"image": …, "caption": …}', line)
+            continue
+        image = found.image(image_id_of(name), name, record.get("split", split), line, repeats=True)
+        if image is not None:
+            found.captions(image, texts if isinstance(texts, list) else [texts], line)
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a value is a number or a name; True and False are numbers to Python."""
+    return (
+        isinstance(value, int | str) and not isinstance(value, bool) and value != "" and is_text(str(value))
+    )

@@ -1,0 +1,134 @@
+"""JSON that remembers on which line each entry of its lists begins."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distilcap.errors import DataError
+
+__all__ = ["Located", "read_located_json", "read_utf8"]
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A JSON file taken apart one level deep.
+
+    Attributes:
+        lists: the file's lists by key, as (value, line) pairs; a file that is itself a list has key "".
+        others: the values that are not lists.
+    """
+
+    lists: dict[str, list[tuple[Any, int]]]
+    others: dict[str, Any]
+
+
+def read_utf8(path: Path) -> str:
+    """Read text, with or without a byte order mark.
+
+    Raises:
+        DataError: the file is missing, unreadable or not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8.") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+def read_located_json(path: Path) -> Located:
+    """Read a JSON object or list.
+
+    Raises:
+        DataError: the file cannot be read or is not JSON; the message names the line.
+    """
+    text = read_utf8(path)
+    try:
+        return _Walk(text).run()
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+    except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
+        raise DataError(f"{path}: not valid JSON: nested too deeply, or a number is too long.") from None
+
+
+class _Walk:
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+        self.decode = json.JSONDecoder().raw_decode
+        self.line, self.counted = 1, 0
+
+    def run(self) -> Located:
+        located = Located({}, {})
+        if self.next() == "[":
+            located.lists[""] = list(self.items())
+        elif self.next() == "{":
+            self.members(located)
+        else:
+            self.fail("Expecting an object or a list")
+        if self.next():
+            self.fail("Extra data")
+        return located
+
+    def members(self, located: Located) -> None:
+        self.at += 1
+        if self.next() == "}":
+            self.at += 1
+            return
+        while True:
+            if self.next() != '"':
+                self.fail("Expecting property name enclosed in double quotes")
+            key = self.value()
+            self.take(":")
+            if self.next() == "[":
+                located.lists[key] = list(self.items())
+            else:
+                located.others[key] = self.value()
+            if self.next() == "}":
+                self.at += 1
+                return
+            self.take(",")
+
+    def items(self) -> Iterator[tuple[Any, int]]:
+        self.at += 1
+        if self.next() == "]":
+            self.at += 1
+            return
+        while True:
+            self.next()
+            self.line += self.text.count("\n", self.counted, self.at)
+            self.counted = self.at
+            yield self.value(), self.line
+            if self.next() == "]":
+                self.at += 1
+                return
+            self.take(",")
+
+    def next(self) -> str:
+        """Skip white space; give the character there, or nothing at the end."""
+        match = _SPACE.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+        return self.text[self.at : self.at + 1]
+
+    def take(self, sign: str) -> None:
+        if self.next() != sign:
+            self.fail(f"Expecting '{sign}' delimiter")
+        self.at += 1
+
+    def value(self) -> Any:
+        self.next()
+        value, self.at = self.decode(self.text, self.at)
+        return value
+
+    def fail(self, message: str) -> None:
+        raise json.JSONDecodeError(message, self.text, self.at)

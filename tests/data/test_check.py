@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilcap.data.check import check_dataset
+from distilcap.data.readers.entries import KINDS
+from distilcap.errors import DataError
+
+
+def picture(path: Path, seed: int, size: tuple[int, int] = (64, 48)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def test_a_clean_folder_has_no_problems(tmp_path: Path) -> None:
+    for number, ending in enumerate(("jpg", "png", "webp", "bmp", "gif", "tiff")):
+        picture(tmp_path / f"{number}.{ending}", number)
+        (tmp_path / f"{number}.txt").write_text(f"picture {number}\n")
+    report = check_dataset(tmp_path, split="test")
+    assert report.problems == ()
+    assert report.images == {"train": 0, "val": 0, "test": 6}
+    assert report.captions == 6
+
+
+def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
+    for number in range(9):
+        picture(tmp_path / "images" / f"{number}.jpg", number)
+    images = tmp_path / "images"
+    (images / "1.jpg").unlink()
+    (images / "2.jpg").write_bytes(b"")
+    whole = (images / "3.jpg").read_bytes()
+    (images / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    (images / "4.jpg").write_text("<html>404</html>")
+    (images / "6.jpg").write_bytes((images / "5.jpg").read_bytes())
+    rows = [
+        "image,caption,split",
+        *(f"{number}.jpg,picture {number},train" for number in range(7)),  # lines 2 to 8
+        "0.jpg,picture 0,train",
+        "0.jpg, . ,train",
+        "7.jpg,,val",
+        "8.jpg,picture 8,holdout",
+        "8.jpg,a,b,c",
+        "5.jpg,picture,val",
+    ]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    report = check_dataset(tmp_path)
+    found = [(problem.line, problem.kind) for problem in report.problems]
+    assert found == [
+        (9, "duplicate caption"),
+        (10, "empty caption"),
+        (11, "empty caption"),
+        (12, "unknown split"),
+        (13, "malformed entry"),
+        (14, "duplicate image id"),
+        (11, "no captions"),
+        (3, "missing image"),
+        (4, "empty image file"),
+        (5, "truncated image"),
+        (6, "undecodable image"),
+        (8, "duplicate image file"),
+    ]
+    assert set(KINDS) - {kind for _, kind in found} == {
+        "unknown image"
+    }  # COCO's alone; see the readers' tests
+    assert report.counts["empty caption"] == 2
+    assert sum(report.counts.values()) == len(report.problems)
+    for problem in report.problems:
+        assert str(problem).startswith(f"{tmp_path / 'captions.csv'}:{problem.line}: ")
+    messages = [problem.message for problem in report.problems]
+    assert "image '1': " + str(images / "1.jpg") + " is not there." in messages
+    assert any(message.endswith("4.jpg is no image of a known form.") for message in messages)
+    assert "image '6' (train) is the same file as '5' (train)." in messages
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "gif", "tiff"])
+def test_every_cut_and_many_flips_are_seen_or_harmless(tmp_path: Path, ending: str) -> None:
+    """A file cut anywhere is reported: the quick decoding of JPEG must not hide what a full one sees."""
+    picture(tmp_path / f"a.{ending}", 0)
+    whole = (tmp_path / f"a.{ending}").read_bytes()
+    for share in (0.05, 0.3, 0.6, 0.9):
+        (tmp_path / f"a.{ending}").write_bytes(whole[: int(share * len(whole))])
+        kinds = {problem.kind for problem in check_dataset(tmp_path).problems}
+        assert kinds & {"truncated image", "undecodable image"}, (ending, share)
+    rng = np.random.default_rng(1)
+    for _ in range(20):  # damaged anywhere: no exception, whatever is found
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 5):
+            damaged[place] = rng.integers(256)
+        (tmp_path / f"a.{ending}").write_bytes(damaged)
+        check_dataset(tmp_path)
+
+
+def test_a_folder_or_a_bomb_in_an_images_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a.png", 0)
+    (tmp_path / "b.jpg").mkdir()
+    (tmp_path / "captions.jsonl").write_text(
+        '{"image": "a.png", "caption": "a"}\n{"image": "b.jpg", "caption": "b"}'
+    )
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 // 2 - 1)
+    kinds = [(problem.kind, problem.line) for problem in check_dataset(tmp_path).problems]
+    assert kinds == [("undecodable image", 1), ("missing image", 2)]
+
+
+def test_coco_captions_for_an_unknown_image(tmp_path: Path) -> None:
+    picture(tmp_path / "val2014" / "a.jpg", 0)
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"image_id": 2, "caption": "x"}, {"image_id": 1, "caption": "y"}],
+    }
+    (tmp_path / "captions_val2014.json").write_text(json.dumps(content, indent=1))
+    (problem,) = check_dataset(tmp_path).problems
+    assert (problem.kind, problem.line) == ("unknown image", 9)
+
+
+def test_what_cannot_be_read_at_all_raises(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        check_dataset(tmp_path / "gone")
