@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from distilcap.data.check import check_dataset
+from distilcap.data.readers import find_entries
 from distilcap.data.readers.entries import KINDS
 from distilcap.errors import DataError
 
@@ -119,3 +120,12 @@ def test_coco_captions_for_an_unknown_image(tmp_path: Path) -> None:
 def test_what_cannot_be_read_at_all_raises(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file or folder"):
         check_dataset(tmp_path / "gone")
+
+
+def test_flickr8k_has_the_faults_it_is_known_for(shared_data: Path) -> None:
+    """Of the captions alone: decoding 8,000 images belongs to no test."""
+    found = find_entries(shared_data / "flickr8k")
+    assert len(found.entries) == 8000
+    assert sum(len(entry.captions) for entry in found.entries.values()) == 40_000
+    assert [problem.kind for problem in found.problems] == ["duplicate caption"] * 10
+    assert all(entry.path.is_file() for entry in found.entries.values())

@@ -40,8 +40,13 @@ _INDOORS = ("table", "room", "night", "forest")
 
 
 def describe(scene: Scene, rng: random.Random, count: int = 5) -> list[str]:
-    """Write `count` captions, as different people would; lower case, without punctuation."""
-    return [_caption(scene, rng) for _ in range(count)]
+    """Write `count` captions, as different people would, no two the same; lower case, without punctuation."""
+    captions: list[str] = []
+    while len(captions) < count:
+        caption = _caption(scene, rng)
+        if caption not in captions:
+            captions.append(caption)
+    return captions
 
 
 def _caption(scene: Scene, rng: random.Random) -> str:

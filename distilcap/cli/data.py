@@ -1,0 +1,93 @@
+"""`distilcap data`: check a data set, draw one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from distilcap.cli.common import CONSOLE, PROGRESS
+
+__all__ = ["data"]
+
+
+@click.group()
+def data() -> None:
+    """Check a data set, or draw one."""
+
+
+@data.command(
+    epilog="""\b
+Example:
+  distilcap data check flickr8k/dataset_flickr8k.json --images flickr8k/images
+"""
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside the captions."
+)
+@click.option("--split", help="Split of entries that name none: train, val or test.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def check(path: Path, images: Path | None, split: str | None, as_json: bool) -> None:
+    """Name every problem of the data set at PATH; exit with 2 if there is any.
+
+    PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds one, or a folder
+    of images with text files of the same names.
+    """
+    from distilcap.data.check import check_dataset
+    from distilcap.data.readers.entries import KINDS
+
+    report = check_dataset(path, images, split, PROGRESS)
+    if as_json:
+        problems = [
+            {"kind": one.kind, "path": str(one.path), "line": one.line, "message": one.message}
+            for one in report.problems
+        ]
+        content = {
+            "path": str(path),
+            "images": report.images,
+            "captions": report.captions,
+            "counts": report.counts,
+            "problems": problems,
+        }
+        click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+    else:
+        for problem in report.problems:
+            click.echo(f"{problem.kind}: {problem}")
+        splits = ", ".join(f"{count:,} {name}" for name, count in report.images.items())
+        click.echo(f"{sum(report.images.values()):,} images ({splits}), {report.captions:,} captions.")
+        if report.problems:
+            table = Table(title=f"{len(report.problems):,} problem{'s' * (len(report.problems) > 1)}")
+            table.add_column("count", justify="right")
+            table.add_column("problem")
+            table.add_column("what it is")
+            for kind, count in report.counts.items():
+                table.add_row(f"{count:,}", kind, KINDS[kind])
+            CONSOLE.print(table)
+        else:
+            click.echo("No problems.")
+    if report.problems:
+        sys.exit(2)
+
+
+@data.command(
+    epilog="""\b
+Example:
+  distilcap data scenes --to scenes --train 1200 --val 200 --test 300
+"""
+)
+@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to draw into.")
+@click.option("--train", default=1200, show_default=True, help="Images of the training split.")
+@click.option("--val", default=200, show_default=True, help="Images of the validation split.")
+@click.option("--test", default=300, show_default=True, help="Images of the test split.")
+@click.option("--seed", default=1, show_default=True, help="Another seed, other images.")
+@click.option("--size", default=160, show_default=True, help="Side of the images in pixels.")
+def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int) -> None:
+    """Draw a data set of stickers in drawn places, with five captions an image."""
+    from distilcap.data.scenes import draw_scenes
+
+    drawn = draw_scenes(folder, (train, val, test), seed, size, PROGRESS)
+    click.echo(f"{len(drawn.images):,} images with five captions each are in {folder}.")
