@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from distilcap.encoders.boxes import area_pool
 from distilcap.encoders.pixels import Preprocessing
+from distilcap.errors import ConfigError
 from distilcap.shapes import Regions
 
 __all__ = ["Encoder", "GridEncoder", "Preprocessing", "freeze_batch_norm"]
@@ -41,9 +44,13 @@ class GridEncoder(nn.Module):
     Args:
         backbone: (B, 3, S, S) to (B, D, h, w).
         name: as `create_encoder` takes it.
-        weights: SHA-256 of the weights' file, or "random".
+        weights: SHA-256 of the weights.
         preprocessing: of the pictures.
         form: which feature map of the backbone, as `create_encoder` takes it.
+        regions: pool the map to so many cells, a square number; None leaves it as it is.
+
+    Raises:
+        ConfigError: `regions` is not a square number.
     """
 
     def __init__(
@@ -54,18 +61,26 @@ class GridEncoder(nn.Module):
         weights: str,
         preprocessing: Preprocessing,
         form: str = "grid",
+        regions: int | None = None,
     ) -> None:
         super().__init__()
+        if regions is not None and (regions < 1 or math.isqrt(regions) ** 2 != regions):
+            raise ConfigError(f"`regions` of a grid must be a square number, such as 49, but is {regions}.")
         self.backbone = backbone
         self.name, self.weights, self.form = name, weights, form
         self.preprocessing = preprocessing
+        self.side = None if regions is None else math.isqrt(regions)
         self.eval()
         with torch.no_grad():
-            parameter = next(self.parameters())
-            size = preprocessing.size
-            features: Tensor = backbone(torch.zeros(1, 3, size, size, device=parameter.device))
+            pixels = torch.zeros(1, 3, preprocessing.size, preprocessing.size)
+            features: Tensor = backbone(pixels)
+        self.regions = regions or features.shape[2] * features.shape[3]
         self.dim = features.shape[1]
-        self.regions = features.shape[2] * features.shape[3]
+        self.projection: nn.Module = nn.Identity()
+
+    def project(self, dim: int) -> None:
+        """Bring the features to `dim` by a linear map yet to be trained, as a student of other features."""
+        self.projection, self.dim = nn.Linear(self.dim, dim), dim
 
     def recipe(self) -> dict[str, Any]:
         """JSON that tells these features from all others."""
@@ -81,13 +96,16 @@ class GridEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Regions:
         """(B, 3, S, S) to (B, R, D), every region real."""
         features: Tensor = self.backbone(pixels)
-        return Regions.full(features.flatten(2).transpose(1, 2))
+        if self.side is not None:
+            features = area_pool(features, self.side)
+        return Regions.full(self.projection(features.flatten(2).transpose(1, 2)))
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
     """Keep batch normalisation at its running statistics, and its scale and shift untrained.
 
-    To be called after every `module.train()` when an encoder is tuned with few images a batch.
+    To be called after every `module.train()` when an encoder is tuned: with few images a batch, the
+    batch's statistics are worse than those of the pre-training.
     """
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):

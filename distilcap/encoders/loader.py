@@ -1,0 +1,67 @@
+"""Image files to batches of pixels: decoded in threads beside the model, in the order asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distilcap.data.dataset import ImageRecord
+from distilcap.encoders.pixels import Bytes, Preprocessing, load_pixels, normalise
+from distilcap.errors import DataError
+
+__all__ = ["decoded", "image_batches", "in_order"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[A], B], items: Iterable[A], ahead: int
+) -> Iterator[B]:
+    """Like `pool.map`, but takes at most `ahead` items beyond the one whose result is awaited."""
+    waiting: deque[Future[B]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def decoded(
+    pool: ThreadPoolExecutor, images: Iterable[ImageRecord], preprocessing: Preprocessing, ahead: int
+) -> Iterator[tuple[ImageRecord, Bytes | DataError]]:
+    """Each image with its (S, S, 3) bytes, or with what is wrong with it, in the order given."""
+
+    def decode(image: ImageRecord) -> tuple[ImageRecord, Bytes | DataError]:
+        try:
+            return image, load_pixels(image.path, preprocessing)
+        except DataError as error:
+            return image, error
+
+    return in_order(pool, decode, images, ahead)
+
+
+def image_batches(
+    batches: Iterable[Sequence[ImageRecord]], preprocessing: Preprocessing, threads: int = 2
+) -> Iterator[Tensor]:
+    """Give the pixels (B, 3, S, S), normalised, of each batch, for training an encoder.
+
+    The order is that of `batches`; meanwhile `threads` threads work on the two batches that follow.
+
+    Raises:
+        DataError: an image cannot be decoded; the message names it.
+    """
+
+    def load(batch: Sequence[ImageRecord]) -> Tensor:
+        pixels = [load_pixels(image.path, preprocessing) for image in batch]
+        return torch.from_numpy(normalise(np.stack(pixels), preprocessing))
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from in_order(pool, load, batches, ahead=max(2, threads))
