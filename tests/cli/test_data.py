@@ -41,7 +41,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err == f"Error: {tmp_path / 'gone'}: there is no such file or folder.\n"
 
 
-@pytest.mark.parametrize("command", ["check", "scenes"])
+@pytest.mark.parametrize("command", ["check", "scenes", "coco"])
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", command, "--help"])
     assert "Example:" in capsys.readouterr().out

@@ -1,0 +1,65 @@
+"""Unpacking zip archives so that an interrupt leaves no half file behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+
+from distilcap.errors import DataError
+from distilcap.progress import SILENT, Progress
+
+__all__ = ["unpack_file", "unpack_images"]
+
+
+def unpack_file(path: Path, name: str, target: Path) -> None:
+    """Write the archive's file called `name`, in whatever folder there, to `target`.
+
+    Raises:
+        DataError: the archive is damaged or has no such file.
+    """
+    with _open(path) as archive:
+        member = next((one for one in archive.infolist() if one.filename.split("/")[-1] == name), None)
+        if member is None:
+            raise DataError(f"{path}: there is no {name} in this archive.")
+        _extract(archive, member, target)
+
+
+def unpack_images(path: Path, name: str, root: Path, progress: Progress = SILENT) -> None:
+    """Unpack the archive's folder of images `name` into `root`; those there with the right size stay.
+
+    Raises:
+        DataError: the archive is damaged; what was unpacked is whole and stays.
+    """
+    (root / name).mkdir(exist_ok=True)
+    pattern = re.compile(re.escape(name) + r"/[\w.-]+\.jpg")  # nothing may point out of the folder
+    with _open(path) as archive:
+        members = [member for member in archive.infolist() if pattern.fullmatch(member.filename)]
+        for member in progress.track(members, f"Unpacking {name}", len(members)):
+            target = root / member.filename
+            if not target.is_file() or target.stat().st_size != member.file_size:
+                _extract(archive, member, target)
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path}: not a whole zip archive ({error}); fetch it again.") from None
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    """Whole or not at all; no flush to disk for each of 123,287 images, whose sizes are looked at again."""
+    scratch = target.with_name(f"{target.name}.partial")
+    try:
+        with archive.open(member) as source, scratch.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        os.replace(scratch, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        reason = f"{member.filename} is damaged ({error})"
+        raise DataError(f"{archive.filename}: {reason}; fetch the archive again.") from None
+    finally:
+        scratch.unlink(missing_ok=True)
