@@ -1,0 +1,54 @@
+"""`distilcap metrics install-spice`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from distilcap.cli.common import PROGRESS
+
+__all__ = ["install_spice"]
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    "install-spice",
+    epilog="""\b
+Examples:
+  distilcap metrics install-spice
+  distilcap metrics install-spice --corenlp stanford-corenlp-3.6.0.jar \\
+      --models stanford-corenlp-3.6.0-models.jar
+""",
+)
+@click.option("--corenlp", type=_FILE, help="stanford-corenlp-3.6.0.jar, instead of fetching it.")
+@click.option("--models", type=_FILE, help="stanford-corenlp-3.6.0-models.jar, instead of fetching it.")
+@click.option("--rhino", type=_FILE, help="rhino-1.7.15.jar, instead of fetching it.")
+@click.option("--rhino-engine", type=_FILE, help="rhino-engine-1.7.15.jar, instead of fetching it.")
+@click.option(
+    "--to",
+    "home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="DISTILCAP_SPICE",
+    help="Folder for it; evaluations find it there if DISTILCAP_SPICE names it.  [default: the user's data]",
+)
+def install_spice(
+    corenlp: Path | None,
+    models: Path | None,
+    rhino: Path | None,
+    rhino_engine: Path | None,
+    home: Path | None,
+) -> None:
+    """Get what the SPICE score needs (386 MB, by Maven), check it and test it.
+
+    The official program itself is in the package pycocoevalcap. Java 8 or later and, unless all files are
+    given, Maven must be installed.
+    """
+    from distilcap.metrics.spice_install import install, spice_home
+
+    given = {"corenlp": corenlp, "models": models, "rhino": rhino, "rhino-engine": rhino_engine}
+    jar = install({name: path for name, path in given.items() if path}, home, PROGRESS)
+    click.echo(
+        f"SPICE 1.0 is installed in {home or spice_home()} and passed its test on Java {jar.java.version}."
+    )
