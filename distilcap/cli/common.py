@@ -51,12 +51,15 @@ def encoder_options(function: Function) -> Function:
         "--encoder-weights", type=click.Path(path_type=Path), help="File of the encoder's weights."
     )(function)
     function = click.option(
-        "--encoder-form", default="grid", show_default=True, help="Feature form; see `distilcap models --encoders`."
+        "--encoder-form",
+        default="grid",
+        show_default=True,
+        help="Feature form; see `distilcap models --encoders`.",
     )(function)
     function = click.option("--image-size", type=int, help="Side of the encoder's input in pixels.")(function)
-    return click.option("--encoder", default="efficientnet-lite0", show_default=True, help="What sees the images.")(
-        function
-    )
+    return click.option(
+        "--encoder", default="efficientnet-lite0", show_default=True, help="What sees the images."
+    )(function)
 
 
 def captioner_name(text: str) -> tuple[str, str]:

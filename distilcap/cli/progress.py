@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -31,7 +31,7 @@ class TerminalProgress:
         self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
     ) -> Iterator[T]:
         """See `distilcap.progress.Progress`."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         if not self.console.is_terminal:
             yield from self._plain(items, description, total)

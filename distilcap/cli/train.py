@@ -28,7 +28,9 @@ Example:
 @encoder_options
 @store_option
 @click.option("--captioner", default="updown-small", show_default=True, help="See `distilcap models`.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Captions to learn from (`distilcap generate`).")
+@click.option(
+    "--labels", type=click.Path(path_type=Path), help="Captions to learn from (`distilcap generate`)."
+)
 @click.option("--keep-originals", is_flag=True, help="Learn from the labels and the data's own captions.")
 @click.option(
     "--scst-references",
@@ -76,7 +78,13 @@ def train(
     architecture, size = captioner_name(captioner)
     from distilcap.errors import DataError
     from distilcap.experiments.stage import Store
-    from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, ImportCaptions, ImportData, Train
+    from distilcap.experiments.steps import (
+        BuildVocabulary,
+        ExtractFeatures,
+        ImportCaptions,
+        ImportData,
+        Train,
+    )
     from distilcap.files import sha256_of
     from distilcap.models.presets import preset
     from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions

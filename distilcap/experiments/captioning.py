@@ -9,7 +9,7 @@ import torch
 
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
-from distilcap.encoders.pixels import read_pixels
+from distilcap.encoders.pixels import load_pixels, normalise
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import ConfigError
 from distilcap.experiments.steps import run_of
@@ -50,7 +50,8 @@ class RunCaptioner:
         Raises:
             DataError: the photograph cannot be read.
         """
-        pixels = torch.from_numpy(read_pixels(photo, self.encoder.preprocessing))[None]
+        preprocessing = self.encoder.preprocessing
+        pixels = torch.from_numpy(normalise(load_pixels(photo, preprocessing)[None], preprocessing))
         with torch.inference_mode():
             hypotheses = beam_search(
                 self.trained.captioner, self.encoder(pixels), BeamSearch(beam, self.max_words)

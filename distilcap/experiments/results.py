@@ -111,7 +111,9 @@ def _row(
 def _mean(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | None]:
     names = several[0].keys()
     return {
-        name: None if several[0][name]["value"] is None else statistics.fmean(one[name]["value"] for one in several)
+        name: None
+        if several[0][name]["value"] is None
+        else statistics.fmean(one[name]["value"] for one in several)
         for name in names
     }
 
@@ -120,7 +122,9 @@ def _deviation(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | No
     if len(several) < 2:
         return dict.fromkeys(several[0])
     return {
-        name: None if several[0][name]["value"] is None else statistics.stdev(one[name]["value"] for one in several)
+        name: None
+        if several[0][name]["value"] is None
+        else statistics.stdev(one[name]["value"] for one in several)
         for name in several[0]
     }
 

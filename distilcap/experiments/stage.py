@@ -64,7 +64,9 @@ class Stage(abc.ABC):
         found: list[Stage] = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            found += [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Stage)]
+            found += [
+                one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Stage)
+            ]
         return tuple(found)
 
 

@@ -123,7 +123,11 @@ class ExtractFeatures(Stage):
 
     @staticmethod
     def of(
-        data: ImportData, encoder: str, size: int | None = None, weights: str | None = None, form: str = "grid"
+        data: ImportData,
+        encoder: str,
+        size: int | None = None,
+        weights: str | None = None,
+        form: str = "grid",
     ) -> ExtractFeatures:
         """Create the encoder once to know its recipe."""
         from distilcap.encoders.registry import create_encoder

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from distilcap.experiments.results import Member
 from distilcap.experiments.steps import ExtractFeatures, ImportData
-from distilcap.models.presets import preset
+from distilcap.models.updown import UpDownOptions
 from distilcap.recipes.line import Role, distillation_line
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
@@ -32,7 +32,7 @@ def demo_members(data_folder: Path) -> tuple[Member, ...]:
     teacher = Role(
         "updown",
         "small",
-        dataclasses.replace(preset("updown", "small"), dropout=0.3, output_states="both"),
+        UpDownOptions(hidden=256, embedding=256, attention=128, dropout=0.3, output_states="both"),
         dataclasses.replace(
             shared,
             cross_entropy=dataclasses.replace(phase, epochs=14),
@@ -42,7 +42,7 @@ def demo_members(data_folder: Path) -> tuple[Member, ...]:
     student = Role(
         "updown",
         "tiny",
-        dataclasses.replace(preset("updown", "tiny"), dropout=0.1, output_states="both"),
+        UpDownOptions(hidden=128, embedding=128, attention=64, dropout=0.1, output_states="both"),
         dataclasses.replace(
             shared,
             cross_entropy=dataclasses.replace(phase, epochs=8),

@@ -48,9 +48,7 @@ def numbered(images: int) -> Regions:
     return Regions.full(torch.arange(images, dtype=torch.float32).view(-1, 1, 1))
 
 
-def every_caption(
-    table: Tensor, steps: int, words: list[int]
-) -> list[tuple[float, tuple[int, ...]]]:
+def every_caption(table: Tensor, steps: int, words: list[int]) -> list[tuple[float, tuple[int, ...]]]:
     """All captions of at most `steps` words and their log-probabilities, best first, by brute force."""
     log_p = table.double().log_softmax(-1)
     found = []

@@ -85,7 +85,11 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_state_alone() -> Non
 def trained(architecture: str, tie_words: bool = False) -> TrainedCaptioner:
     captioner = tiny(architecture, tie_words=tie_words)
     return TrainedCaptioner(
-        captioner, architecture, captioner.options, VOCABULARY, {"encoder": "x"}  # type: ignore[attr-defined]
+        captioner,
+        architecture,
+        captioner.options,
+        VOCABULARY,
+        {"encoder": "x"},  # type: ignore[attr-defined]
     )
 
 
@@ -97,7 +101,9 @@ def test_saved_captioners_come_back_equal(tmp_path: Path, architecture: str, tie
     again = load_captioner(tmp_path)
     tokens = torch.full((3, 1, 2), BOS)
     with torch.no_grad():
-        assert torch.equal(again.captioner(some_regions(), tokens), original.captioner(some_regions(), tokens))
+        assert torch.equal(
+            again.captioner(some_regions(), tokens), original.captioner(some_regions(), tokens)
+        )
     assert again.vocabulary == VOCABULARY
     assert again.features == {"encoder": "x"}
 

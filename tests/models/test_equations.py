@@ -119,9 +119,7 @@ def test_aoanet_is_huang_et_al_2019(picture: tuple[Regions, Array, Array]) -> No
             q, k, inner = np.split(
                 normed @ w[f"{p}.query_key_value.weight"].T + w[f"{p}.query_key_value.bias"], 3, axis=1
             )
-            v = v + np.array(
-                [aoa(f"{p}.aoa", attend(q[r], k, inner), normed[r]) for r in range(real)]
-            )
+            v = v + np.array([aoa(f"{p}.aoa", attend(q[r], k, inner), normed[r]) for r in range(real)])
         v = np.array([layer_norm(x, w["norm.weight"], w["norm.bias"]) for x in v])
         keys, values = np.split(v @ w["keys_values.weight"].T + w["keys_values.bias"], 2, axis=1)
         h, c, context = (np.zeros(size) for _ in range(3))

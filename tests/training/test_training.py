@@ -15,8 +15,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError, TrainingError
 from distilcap.metrics.reward import CiderReward
 from distilcap.models.captioner import Captioner
-from distilcap.models.presets import options_of
-from distilcap.models.presets import build_captioner
+from distilcap.models.presets import build_captioner, options_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.shapes import Regions
 from distilcap.text.tokenize import tokenize
@@ -158,7 +157,9 @@ def test_a_diverged_run_says_so_and_keeps_the_best_weights(tmp_path: Path) -> No
             return regions
 
     wild = options(cross_entropy=CrossEntropyPhase(epochs=5, learning_rate=0.5))
-    with pytest.raises(TrainingError, match=r"diverged at epoch \d, batch \d: the loss is .*lower `learning_rate`"):
+    with pytest.raises(
+        TrainingError, match=r"diverged at epoch \d, batch \d: the loss is .*lower `learning_rate`"
+    ):
         training(tmp_path / "wild", Broken(), wild).run()
     assert (tmp_path / "captioner.safetensors").read_bytes() == kept
 
@@ -194,13 +195,14 @@ def test_scheduled_sampling_with_probability_zero_is_teacher_forcing() -> None:
     assert not torch.allclose(always, captioner(regions, inputs))
 
 
-
 def test_the_self_critical_gradient_is_that_of_the_expected_reward() -> None:
     """Against the exact gradient: enumerate all captions of at most two words of a tiny captioner."""
     updown = options_of("updown", {"hidden": 3, "embedding": 3, "attention": 2, "dropout": 0.0})
     vocabulary_size = 6
     captioner = build_captioner("updown", updown, vocabulary_size, 2, seed=1).double().eval()
-    regions = Regions.full(torch.randn(1, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    regions = Regions.full(
+        torch.randn(1, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    )
     values = {(EOS,): 0.1, (4,): 1.0, (5,): -0.5, (3,): 0.3}
 
     def reward(image_ids: list[str], samples: np.ndarray) -> np.ndarray:

@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` and `make test`. Both create what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := train,encoders,metrics,export,scale,test
+
+.PHONY: demo test lint types unit test-slow install clean
+
+demo: .venv/installed
+	$(BIN)/distilcap demo --to demo
+
+test: lint types unit
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: .venv/installed
+	$(BIN)/mypy
+
+# One thread each: two thread pools on two cores hinder one another.
+unit: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-slow: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+
+install: .venv/installed
+
+# Complete only when the mark is there: a broken-off install is done again.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+clean:
+	rm -rf .venv demo

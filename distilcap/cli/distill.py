@@ -1,0 +1,145 @@
+"""`distilcap distill`: the whole line on a person's own images."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from distilcap.cli.common import (
+    CONSOLE,
+    PROGRESS,
+    captioner_name,
+    data_options,
+    encoder_options,
+    store_option,
+)
+
+__all__ = ["distill"]
+
+EXAMPLE = """\b
+Example:
+  distilcap distill --data photos/ --teacher aoanet-big --student updown-small --beam 5 --to distilled
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@data_options
+@encoder_options
+@store_option
+@click.option("--teacher", default="updown-medium", show_default=True, help="See `distilcap models`.")
+@click.option("--student", default="updown-small", show_default=True)
+@click.option("--intermediate", help="A captioner between teacher and student, distilled first.")
+@click.option(
+    "--beam", default=5, show_default=True, help="Width with which the teacher labels (1, 3, 5, 10)."
+)
+@click.option("--n-best", default=1, show_default=True, help="Hypotheses that become labels.")
+@click.option("--keep-originals", is_flag=True, help="Students learn from people's captions too.")
+@click.option("--epochs", default=30, show_default=True, help="Of cross-entropy, for teacher and student.")
+@click.option("--scst-epochs", default=10, show_default=True, help="Of self-critical training, for both.")
+@click.option("--learning-rate", default=5e-4, show_default=True)
+@click.option("--scst-learning-rate", default=5e-5, show_default=True)
+@click.option("--schedule", type=click.Choice(["step", "cosine"]), default="step", show_default=True)
+@click.option("--batch-images", default=10, show_default=True)
+@click.option("--control-epochs", default=0, help="Also an undistilled student with so many epochs.")
+@click.option("--seeds", default=1, show_default=True, help="Students are trained so many times.")
+@click.option("--min-count", default=5, show_default=True, help="Words seen less often become <unk>.")
+@click.option("--to", type=click.Path(path_type=Path), default=Path("distilled"), show_default=True)
+@click.option("--plan", is_flag=True, help="Print the stages and which are there already; run nothing.")
+def distill(
+    data: Path,
+    images: Path | None,
+    encoder: str,
+    image_size: int | None,
+    encoder_form: str,
+    encoder_weights: Path | None,
+    store: Path,
+    teacher: str,
+    student: str,
+    intermediate: str | None,
+    beam: int,
+    n_best: int,
+    keep_originals: bool,
+    epochs: int,
+    scst_epochs: int,
+    learning_rate: float,
+    scst_learning_rate: float,
+    schedule: str,
+    batch_images: int,
+    control_epochs: int,
+    seeds: int,
+    min_count: int,
+    to: Path,
+    plan: bool,
+) -> None:
+    """Train a teacher, let it caption the training images, and train a student on its captions.
+
+    Beside it the same student learns from people's captions alone, and the table says what distillation
+    cost and gained. Writes results.json and report.html; the trained runs stay in the store.
+    """
+    names = {role: captioner_name(text) for role, text in (("teacher", teacher), ("student", student))}
+    if intermediate is not None:
+        names["intermediate"] = captioner_name(intermediate)
+    from distilcap.cli.report import print_results
+    from distilcap.errors import ConfigError
+    from distilcap.experiments.report import collect_results, write_results
+    from distilcap.experiments.results import build_rows, gain_sentence, stages_of
+    from distilcap.experiments.stage import Store
+    from distilcap.experiments.steps import ExtractFeatures, ImportData
+    from distilcap.models.presets import preset
+    from distilcap.recipes.line import Role, distillation_line
+    from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+
+    if not 1 <= n_best <= beam:
+        raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
+    if seeds < 1:
+        raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
+    training = TrainingOptions(
+        cross_entropy=CrossEntropyPhase(epochs=epochs, learning_rate=learning_rate, schedule=schedule),
+        self_critical=SelfCriticalPhase(
+            epochs=scst_epochs, learning_rate=scst_learning_rate, schedule=schedule
+        ),
+        batch_images=batch_images,
+    )
+
+    def role(name: str) -> Role:
+        architecture, size = names[name]
+        # AoANet is published with label smoothing 0.2 and a lower rate (Huang et al. 2019).
+        smoothing = 0.2 if architecture == "aoanet" else 0.0
+        smoothed = dataclasses.replace(training.cross_entropy, label_smoothing=smoothing)
+        return Role(
+            architecture,
+            size,
+            preset(architecture, size),
+            dataclasses.replace(training, cross_entropy=smoothed),
+        )
+
+    source = ImportData.of(data, images)
+    weights = str(encoder_weights) if encoder_weights else None
+    members = distillation_line(
+        source,
+        ExtractFeatures.of(source, encoder, image_size, weights, encoder_form),
+        role("teacher"),
+        role("student"),
+        beam=beam,
+        n_best=n_best,
+        keep_originals=keep_originals,
+        intermediate=role("intermediate") if intermediate else None,
+        control_epochs=control_epochs,
+        seeds=tuple(range(seeds)),
+        min_count=min_count,
+    )
+    kept = Store(store)
+    if plan:
+        for planned in kept.plan(stages_of(members)):
+            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+        return
+    rows = build_rows(members, kept, PROGRESS)
+    verdict = gain_sentence(members, kept)
+    results = collect_results(f"{source.name}: {teacher} to {student}", members, rows, verdict, kept)
+    write_results(results, to)
+    print_results(results)
+    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    for row in rows:
+        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)

@@ -1,0 +1,112 @@
+"""The command line as people meet it: help with an example, one line and exit code 2 for what they can mend."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from distilcap.cli.main import COMMANDS, cli, main
+from distilcap.errors import DistilCapError
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(list(arguments))
+        sys.exit(0)
+    out, err = capsys.readouterr()
+    return int(left.value.code or 0), out, err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    shown = result.output
+    if "Commands:" in shown:  # a group: its commands have the examples
+        return
+    assert f"distilcap {name}" in shown.split("Example")[1]
+
+
+def test_help_lists_all_commands_without_importing_torch() -> None:
+    code = "import sys; from distilcap.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'numpy', 'PIL', 'rich'} & set(sys.modules), 'heavy import'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_unknown_commands_and_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run("destil", capsys=capsys)
+    assert code == 2
+    assert "No such command 'destil'" in err
+    code, _, err = run("train", "--dta", "x", capsys=capsys)
+    assert code == 2
+    assert "No such option" in err
+
+
+def test_what_a_person_can_mend_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    missing = str(tmp_path / "nothing.json")
+    for arguments in (
+        ["train", "--data", missing],
+        ["distill", "--data", missing],
+        ["distill", "--data", missing, "--teacher", "lstm-big"],
+        ["distill", "--data", missing, "--n-best", "9"],
+        ["caption", "photo.jpg"],
+        ["caption", "photo.jpg", "--run", str(tmp_path)],
+        ["generate", str(tmp_path), "--to", "x.jsonl"],
+        ["report", missing],
+    ):
+        code, _, err = run(*arguments, capsys=capsys)
+        assert code == 2, arguments
+        assert err.startswith("Error: ")
+        assert err.count("\n") == 1, err
+        assert "Traceback" not in err
+
+
+def test_interrupts_full_disks_and_missing_packages_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases: list[tuple[BaseException, int, str]] = [
+        (KeyboardInterrupt(), 130, "goes on from there"),
+        (OSError(28, "No space left on device", "big"), 2, "big: No space left on device; free some space"),
+        (ModuleNotFoundError("No module named 'onnx'", name="onnx"), 2, "The package onnx is needed"),
+        (DistilCapError("two\nlines"), 2, "Error: two lines"),
+    ]
+    for error, expected, words in cases:
+
+        def fail(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("distilcap.cli.main.cli", fail)
+        code, _, err = run("models", capsys=capsys)
+        assert code == expected
+        assert words in err
+
+
+def test_models_prints_parameters_and_megabytes() -> None:
+    result = CliRunner().invoke(cli, ["models", "--vocabulary", "9488", "--region-dim", "64"])
+    assert result.exit_code == 0
+    for expected in ("48.08", "17.37", "6.79", "2.92", "83.53", "25.78", "8.90", "3.45"):
+        assert expected in result.output
+
+
+def test_report_prints_the_table_of_results(tmp_path: Path) -> None:
+    row = {
+        "name": "updown-small", "role": "student", "labels": "references", "teacher": None, "beam": 5,
+        "parameters": 1_000_000, "megabytes": 4.0, "ms_per_image": 7.5, "train_seconds": 60.0, "seeds": [0],
+        "scores": {"greedy": {"cider": 0.5}, "beam": {"cider": 0.55}}, "unavailable": {"meteor": "no Java"},
+        "signature": {"cider": "cider-d|refs:5"},
+    }  # fmt: skip
+    results = {"title": "t", "rows": [row], "verdict": "gained", "curves": {}, "samples": []}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    result = CliRunner().invoke(
+        cli, ["report", str(tmp_path / "results.json"), "--to", str(tmp_path / "page.html")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "55.0" in result.output
+    assert "gained" in (tmp_path / "page.html").read_text()
