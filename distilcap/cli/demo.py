@@ -25,21 +25,11 @@ def demo(to: Path) -> None:
     Takes minutes the first time and seconds after that. Writes results.json, report.html, bundle/ and web/.
     """
     started = time.perf_counter()
-    from distilcap.cli.report import print_results
+    from distilcap.cli.report import run_members
     from distilcap.data.scenes import draw_scenes
-    from distilcap.experiments.report import collect_results, write_results
-    from distilcap.experiments.results import build_rows, gain_sentence
-    from distilcap.experiments.stage import Store
     from distilcap.recipes.demo import IMAGE_SIZE, IMAGES, demo_members
 
-    store = Store(to / "store")
     draw_scenes(to / "scenes", tuple(IMAGES.values()), size=IMAGE_SIZE, progress=PROGRESS)
     members = demo_members(to / "scenes")
-    rows = build_rows(members, store, PROGRESS)
-    verdict = gain_sentence(members, store)
-    title = "DistilCap demo: drawn scenes, teacher to student"
-    results = collect_results(title, members, rows, verdict, store)
-    write_results(results, to)
-    print_results(results)
-    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    run_members("DistilCap demo: drawn scenes, teacher to student", members, to / "store", to)
     CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)

@@ -8,8 +8,6 @@ from pathlib import Path
 import click
 
 from distilcap.cli.common import (
-    CONSOLE,
-    PROGRESS,
     captioner_name,
     data_options,
     encoder_options,
@@ -31,9 +29,7 @@ Example:
 @click.option("--teacher", default="updown-medium", show_default=True, help="See `distilcap models`.")
 @click.option("--student", default="updown-small", show_default=True)
 @click.option("--intermediate", help="A captioner between teacher and student, distilled first.")
-@click.option(
-    "--beam", default=5, show_default=True, help="Width with which the teacher labels (1, 3, 5, 10)."
-)
+@click.option("--beam", default=5, show_default=True, help="Width with which the teacher labels.")
 @click.option("--n-best", default=1, show_default=True, help="Hypotheses that become labels.")
 @click.option("--keep-originals", is_flag=True, help="Students learn from people's captions too.")
 @click.option("--epochs", default=30, show_default=True, help="Of cross-entropy, for teacher and student.")
@@ -81,11 +77,8 @@ def distill(
     names = {role: captioner_name(text) for role, text in (("teacher", teacher), ("student", student))}
     if intermediate is not None:
         names["intermediate"] = captioner_name(intermediate)
-    from distilcap.cli.report import print_results
+    from distilcap.cli.report import run_members
     from distilcap.errors import ConfigError
-    from distilcap.experiments.report import collect_results, write_results
-    from distilcap.experiments.results import build_rows, gain_sentence, stages_of
-    from distilcap.experiments.stage import Store
     from distilcap.experiments.steps import ExtractFeatures, ImportData
     from distilcap.models.presets import preset
     from distilcap.recipes.line import Role, distillation_line
@@ -130,16 +123,4 @@ def distill(
         seeds=tuple(range(seeds)),
         min_count=min_count,
     )
-    kept = Store(store)
-    if plan:
-        for planned in kept.plan(stages_of(members)):
-            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
-        return
-    rows = build_rows(members, kept, PROGRESS)
-    verdict = gain_sentence(members, kept)
-    results = collect_results(f"{source.name}: {teacher} to {student}", members, rows, verdict, kept)
-    write_results(results, to)
-    print_results(results)
-    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
-    for row in rows:
-        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)
+    run_members(f"{source.name}: {teacher} to {student}", members, store, to, plan)

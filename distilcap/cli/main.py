@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": ("evaluate", "compare", "Say whether two or more systems differ."),
     "metrics": ("evaluate", "metrics", "Set up metrics and their statistics."),
     "distill": ("distill", "distill", "Teacher to student on your own images."),
+    "reproduce": ("reproduce", "reproduce", "Measure again what the README reports."),
     "caption": ("caption", "caption", "Caption photographs."),
     "models": ("models", "models", "List captioners and encoders with their sizes."),
     "report": ("report", "report", "Write a page from measured results."),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE
+from distilcap.cli.common import CONSOLE, PROGRESS
 
-__all__ = ["print_results", "report"]
+if TYPE_CHECKING:
+    from distilcap.experiments.results import Member
+
+__all__ = ["print_results", "report", "run_members"]
 
 EXAMPLE = """\b
 Example:
@@ -20,9 +23,7 @@ Example:
 
 @click.command(epilog=EXAMPLE)
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option(
-    "--to", type=click.Path(path_type=Path), help="The page to write; without it, the table is printed."
-)
+@click.option("--to", type=click.Path(path_type=Path), help="The page to write.")
 def report(results: Path, to: Path | None) -> None:
     """Print the table of RESULTS (a results.json), and write its page."""
     from distilcap.experiments.report import read_results, write_page
@@ -53,3 +54,23 @@ def print_results(results: dict[str, Any]) -> None:
             table.add_row(line[0], *line[columns])
         CONSOLE.print(table)
     CONSOLE.print(results["verdict"], highlight=False)
+
+
+def run_members(title: str, members: tuple[Member, ...], store: Path, to: Path, plan: bool = False) -> None:
+    """Build, score and report the members of an experiment, or only print what that would take."""
+    from distilcap.experiments.report import collect_results, write_results
+    from distilcap.experiments.results import build_rows, gain_sentence, stages_of
+    from distilcap.experiments.stage import Store
+
+    kept = Store(store)
+    if plan:
+        for planned in kept.plan(stages_of(members)):
+            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+        return
+    rows = build_rows(members, kept, PROGRESS)
+    results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
+    write_results(results, to)
+    print_results(results)
+    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    for row in rows:
+        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)
