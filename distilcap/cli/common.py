@@ -54,11 +54,11 @@ def encoder_options(function: Function) -> Function:
         "--encoder-form",
         default="grid",
         show_default=True,
-        help="Feature form; see `distilcap models --encoders`.",
+        help="See `distilcap models --encoders`.",
     )(function)
     function = click.option("--image-size", type=int, help="Side of the encoder's input in pixels.")(function)
     return click.option(
-        "--encoder", default="efficientnet-lite0", show_default=True, help="What sees the images."
+        "--encoder", default="efficientnet-lite0", show_default=True, help="Sees the images."
     )(function)
 
 

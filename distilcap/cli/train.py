@@ -28,9 +28,7 @@ Example:
 @encoder_options
 @store_option
 @click.option("--captioner", default="updown-small", show_default=True, help="See `distilcap models`.")
-@click.option(
-    "--labels", type=click.Path(path_type=Path), help="Captions to learn from (`distilcap generate`)."
-)
+@click.option("--labels", type=click.Path(path_type=Path), help="Captions file to learn from.")
 @click.option("--keep-originals", is_flag=True, help="Learn from the labels and the data's own captions.")
 @click.option(
     "--scst-references",

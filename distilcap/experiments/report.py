@@ -131,7 +131,7 @@ def write_page(results: dict[str, Any], folder: Path, to: Path) -> None:
 <main><h1>{title}</h1>
 <p class="verdict">{html.escape(results["verdict"])}</p>
 <div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
-<p class="small">Scores on the test split, times 100, greedy / beam; {html.escape(_legend(results["rows"]))}</p>
+<p class="small">{html.escape(_legend(results["rows"]))}</p>
 <details><summary>How each score is made</summary><ul>{signatures}</ul></details>
 <h2>Training</h2><img class="curves" src="{curves}" alt="Loss and validation CIDEr of every system by epoch">
 <h2>Captions of test images</h2><div class="gallery">{gallery}</div></main></html>
@@ -143,7 +143,10 @@ def _legend(rows: list[dict[str, Any]]) -> str:
     seeds = len(rows[-1]["seeds"])
     beams = sorted({row["beam"] for row in rows})
     runs = f"students are means of {seeds} seeds ± deviation" if seeds > 1 else "one run each"
-    return f"beam width {', '.join(map(str, beams))}; {runs}; ms per image: encoder and greedy decoder, one image."
+    return (
+        f"Scores on the test split, times 100, greedy / beam of width {', '.join(map(str, beams))}; {runs}; "
+        "ms per image: encoder and greedy decoder in PyTorch, one image at a time."
+    )
 
 
 def _figure(sample: dict[str, Any], folder: Path) -> str:
@@ -200,7 +203,8 @@ h1 { line-height: 1.2; }
 .verdict { font-size: 1.1rem; border-left: .3rem solid #2a7; padding: .4rem .8rem; background: var(--soft); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .35rem .6rem; text-align: right; white-space: nowrap; }
+tr { border-bottom: 1px solid var(--line); }
 th:nth-child(-n+3), td:nth-child(-n+3) { text-align: left; }
 .small { font-size: .85rem; opacity: .8; }
 .curves { max-width: 100%; background: white; }

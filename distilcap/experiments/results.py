@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,7 @@ def _row(
         "megabytes": round(parameters * 4 / 1e6, 2),
         "ms_per_image": round(latency.load(store), 2),
         "beam": member.beam,
-        "scores": {column: _mean(several) for column, several in scored.items()},
+        "scores": {column: _over_seeds(several, statistics.fmean) for column, several in scored.items()},
         "deviations": {column: _deviation(several) for column, several in scored.items()},
         "unavailable": {
             name: score["unavailable"] for name, score in first.items() if score["unavailable"] is not None
@@ -108,25 +109,16 @@ def _row(
     }
 
 
-def _mean(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | None]:
-    names = several[0].keys()
-    return {
-        name: None
-        if several[0][name]["value"] is None
-        else statistics.fmean(one[name]["value"] for one in several)
-        for name in names
-    }
+def _over_seeds(
+    several: list[dict[str, dict[str, Any]]], summary: Callable[[list[float]], float]
+) -> dict[str, float | None]:
+    """Summarise each metric's value over seeds; a metric that is not available stays None."""
+    values = {name: [one[name]["value"] for one in several] for name in several[0]}
+    return {name: None if None in each else summary(each) for name, each in values.items()}
 
 
 def _deviation(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | None]:
-    if len(several) < 2:
-        return dict.fromkeys(several[0])
-    return {
-        name: None
-        if several[0][name]["value"] is None
-        else statistics.stdev(one[name]["value"] for one in several)
-        for name in several[0]
-    }
+    return _over_seeds(several, statistics.stdev) if len(several) > 1 else dict.fromkeys(several[0])
 
 
 def gain_sentence(members: tuple[Member, ...], store: Store, column: str = "beam") -> str:
