@@ -1,0 +1,234 @@
+"""From a trained run to a bundle on disk, checked against PyTorch before it is given its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distilcap import __version__
+from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.encoders.base import Encoder
+from distilcap.encoders.pixels import Bytes, Preprocessing, load_pixels
+from distilcap.errors import BundleError, ConfigError, DataError
+from distilcap.export.card import model_card
+from distilcap.export.manifest import MANIFEST, DecodeOptions, Manifest, write_manifest
+from distilcap.export.parity import Comparison, compare, sample_pictures
+from distilcap.export.parts import PRECISIONS, Parts, load_encoder
+from distilcap.export.runtime import Bundle
+from distilcap.files import write_text
+from distilcap.metrics import evaluate
+from distilcap.models.weights import TrainedCaptioner, load_captioner
+from distilcap.progress import SILENT, Progress
+
+__all__ = ["CARD", "Exported", "export_bundle"]
+
+CARD = "MODEL_CARD.md"
+METRICS = ("bleu", "rouge_l", "cider")
+PARITY_IMAGES, SAMPLES, CALIBRATION_IMAGES = 50, 16, 128
+LICENCE = {
+    "program": "Apache-2.0",
+    "encoder": "that of the published weights named under `model`",
+    "captioner": "not stated; the licence of its training images and captions applies",
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was written.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it holds.
+        parity: of its graphs, in float32, with PyTorch.
+        agreement: of the bundle as written; the same as `parity` where nothing more was compared.
+    """
+
+    folder: Path
+    manifest: Manifest
+    parity: Comparison
+    agreement: Comparison
+
+
+def export_bundle(
+    run: Path,
+    to: Path,
+    *,
+    precision: str = "float32",
+    data: Dataset | None = None,
+    split: str = "val",
+    images: int | None = None,
+    decode: DecodeOptions | None = None,
+    max_loss: float = 0.01,
+    licence: Mapping[str, str] = LICENCE,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write a trained captioner with its encoder as a bundle at `to`, whole or not at all.
+
+    In float32 the graphs must give PyTorch's captions on up to 50 images, token by token, or nothing is
+    written. A smaller precision may differ here and there; with `data` it is scored on the same images.
+
+    Args:
+        run: folder of a trained captioner.
+        to: folder of the bundle; an older bundle there is replaced, anything else is refused.
+        precision: of the weights, one of `PRECISIONS`.
+        data: images for parity, calibration and scores; None takes a few drawn gradients, and no scores.
+        split: of `data`, which is captioned.
+        images: only the first so many of the split.
+        decode: how the bundle searches; None takes `DecodeOptions()`.
+        max_loss: largest share of PyTorch's CIDEr that the bundle may lose.
+        licence: of the weights, by part.
+        progress: told each step.
+
+    Raises:
+        ConfigError: an unknown precision, or something that is no bundle lies at `to`.
+        DataError: `run` is not a trained captioner, or the split has no images.
+        BundleError: the bundle's captions are not PyTorch's, or lose more CIDEr than `max_loss`.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"`precision` must be one of {', '.join(PRECISIONS)}, but is {precision!r}.")
+    _check_target(to)
+    trained = load_captioner(run)
+    encoder = load_encoder(run, trained.features)
+    decode = decode or DecodeOptions()
+    records = data.split(split)[:images] if data else ()
+    if data and not records:
+        raise DataError(f"{data.name}: its split `{split}` has no images.")
+    progress.note(f"Tracing {trained.features['encoder']} and {trained.architecture} to ONNX")
+    parts = Parts.trace(encoder, trained, decode)
+    manifest = _manifest(encoder, trained, parts, decode, licence)
+    with _scratch_beside(to) as scratch:
+        exact = scratch / "exact"
+        parts.save(exact, "float32")
+        write_manifest(exact, manifest)
+        size = encoder.preprocessing
+        few = (
+            _pictures(records[:PARITY_IMAGES], size, progress)
+            if data
+            else sample_pictures(SAMPLES, size.size)
+        )
+        parity = agreement = compare(encoder, trained, Bundle.open(exact), few)
+        progress.note(f"float32: {parity}")
+        if not parity.complete:
+            raise BundleError(_refusal(to, parity))
+        final = scratch / "final"
+        parts.save(final, precision)
+        manifest = write_manifest(final, replace(manifest, precision=precision))
+        if data:
+            agreement = compare(encoder, trained, Bundle.open(final), _pictures(records, size, progress))
+            progress.note(f"{precision}: {agreement}")
+            manifest = replace(manifest, scores=_scores(agreement, data, split))
+            _check_loss(manifest, max_loss)
+        write_text(final / CARD, model_card(manifest, str(agreement)))
+        manifest = write_manifest(final, manifest)
+        _put(final, to)
+    progress.note(f"{to}: {manifest.megabytes():.2f} MB, {precision}")
+    return Exported(to, manifest, parity, agreement)
+
+
+def _manifest(
+    encoder: Encoder,
+    trained: TrainedCaptioner,
+    parts: Parts,
+    decode: DecodeOptions,
+    licence: Mapping[str, str],
+) -> Manifest:
+    return Manifest(
+        precision="float32",
+        preprocessing=encoder.preprocessing,
+        vocabulary=trained.vocabulary,
+        regions=encoder.regions,
+        dim=encoder.dim,
+        state=parts.state,
+        memory=parts.memory,
+        decode=decode,
+        model={
+            "architecture": trained.architecture,
+            "options": dataclasses.asdict(trained.options),
+            "parameters": trained.captioner.parameter_count(),
+            "encoder": trained.features,
+        },
+        licence=dict(licence),
+        made_by=f"distilcap {__version__}",
+    )
+
+
+def _pictures(
+    records: Sequence[ImageRecord], preprocessing: Preprocessing, progress: Progress
+) -> Iterator[tuple[str, Bytes]]:
+    for record in progress.track(records, "Comparing", len(records)):
+        try:
+            yield record.id, load_pixels(record.path, preprocessing)
+        except DataError as error:
+            progress.note(f"Skipped: {error}")
+
+
+def _scores(agreement: Comparison, data: Dataset, split: str) -> dict[str, Any]:
+    """The bundle's scores and PyTorch's, on those of the compared images that have references."""
+    ours, theirs = agreement.captions()
+    known = [image_id for image_id in ours if data.captions.get(image_id)]
+    if not known:
+        return {}
+    exact, written = (evaluate(one.only(known), data.captions, METRICS) for one in (ours, theirs))
+    return {
+        "data": data.name,
+        "split": split,
+        "images": len(known),
+        "metrics": {
+            name: {
+                "value": round(score.value, 6),
+                "pytorch": round(exact[name].value, 6),
+                "signature": score.signature,
+            }
+            for name, score in written.items()
+        },
+    }
+
+
+def _check_loss(manifest: Manifest, max_loss: float) -> None:
+    if not manifest.scores:
+        return
+    cider = manifest.scores["metrics"]["cider"]
+    if cider["value"] < (1 - max_loss) * cider["pytorch"]:
+        raise BundleError(
+            f"The {manifest.precision} bundle has CIDEr {100 * cider['value']:.1f} where PyTorch has "
+            f"{100 * cider['pytorch']:.1f}: it loses {1 - cider['value'] / cider['pytorch']:.1%}, more than "
+            f"`max_loss` {max_loss:.1%}. Allow more, or take a larger `precision`."
+        )
+
+
+def _refusal(to: Path, parity: Comparison) -> str:
+    assert parity.differing is not None
+    name, ours, theirs = parity.differing
+    return (
+        f"{to}: not written, since the bundle disagrees with PyTorch ({parity}); "
+        f"at image {name} PyTorch says '{ours}', the bundle '{theirs}'."
+    )
+
+
+def _check_target(to: Path) -> None:
+    if to.exists() and not (to / MANIFEST).is_file() and not (to.is_dir() and not any(to.iterdir())):
+        raise ConfigError(f"`to` must be a new folder or an older bundle, but {to} holds something else.")
+
+
+@contextmanager
+def _scratch_beside(to: Path) -> Iterator[Path]:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as scratch:
+        yield Path(scratch)
+
+
+def _put(folder: Path, to: Path) -> None:
+    """Give a finished folder its name; an older bundle of that name is deleted afterwards."""
+    folder.chmod(0o755)
+    older = folder.parent / "older"
+    if to.exists():
+        os.replace(to, older)
+    os.replace(folder, to)
+    shutil.rmtree(older, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""The model card that travels with a bundle (Mitchell et al. 2019), from what the manifest knows."""
+
+from __future__ import annotations
+
+import json
+
+from distilcap.export.manifest import Manifest
+
+__all__ = ["model_card"]
+
+
+def model_card(manifest: Manifest, agreement: str) -> str:
+    """Markdown for people: what it is, how well it does, what it may be used for.
+
+    Args:
+        manifest: complete but for the card itself.
+        agreement: what was found when the bundle was compared with PyTorch.
+    """
+    model, encoder = manifest.model, manifest.model["encoder"]
+    sizes = "\n".join(f"| {name} | {one['bytes'] / 1e6:.3f} |" for name, one in manifest.files.items())
+    licences = "\n".join(f"- {part}: {licence}" for part, licence in manifest.licence.items())
+    return f"""# Image captioner ({model["architecture"]}, {manifest.precision})
+
+Writes one English sentence for a photograph. Made by {manifest.made_by}.
+
+- Encoder: {encoder["encoder"]}, {manifest.preprocessing.size} pixels, {manifest.regions} regions of \
+{manifest.dim} features; weights {str(encoder["weights"])[:16]} (SHA-256)
+- Captioner: {model["architecture"]} {json.dumps(model["options"])}; {len(manifest.vocabulary):,} words
+- Decoding: beam of {manifest.decode.width}, at most {manifest.decode.max_words} words, length penalty \
+{manifest.decode.length_penalty:g}
+- Agreement with PyTorch in float32: {agreement}
+
+## Size
+
+| file | MB |
+|---|---|
+{sizes}
+| all | {manifest.megabytes():.3f} |
+
+## Scores
+
+{_scores(manifest)}
+
+## Use and limits
+
+For describing photographs like those it was trained on. It names only what its vocabulary holds, is often
+wrong about counts, colours and small things, repeats the habits and prejudices of its training captions
+(also about people), and does not know when it errs: do not decide anything about a person by it.
+
+## Licences
+
+{licences}
+"""
+
+
+def _scores(manifest: Manifest) -> str:
+    scores = manifest.scores
+    if not scores:
+        return "Not measured at export."
+    rows = "\n".join(
+        f"| {name} | {100 * one['value']:.1f} | {100 * one['pytorch']:.1f} | `{one['signature']}` |"
+        for name, one in scores["metrics"].items()
+    )
+    return (
+        f"On {scores['images']} images ({scores['split']} of {scores['data']}), times 100:\n\n"
+        f"| metric | this bundle | PyTorch, float32 | signature |\n|---|---|---|---|\n{rows}"
+    )

@@ -1,0 +1,97 @@
+"""The graphs of a captioner with its encoder, ready to be written in any precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from distilcap.encoders.base import Encoder
+from distilcap.encoders.registry import create_encoder
+from distilcap.encoders.weights import load_into, read_weights
+from distilcap.errors import DataError
+from distilcap.export.graphs import export_encode, export_encoder, export_step
+from distilcap.export.greedy import greedy_graph
+from distilcap.export.manifest import GRAPHS, DecodeOptions
+from distilcap.export.weights import SharedWeights, store_weights
+from distilcap.files import write_bytes
+from distilcap.models.weights import TrainedCaptioner
+
+__all__ = ["PRECISIONS", "WEIGHTS", "Parts", "load_encoder"]
+
+WEIGHTS = "decoder.bin"
+TUNED = "encoder.safetensors"
+PRECISIONS = {
+    "float32": ("float32", "float32"),
+    "float16": ("float16", "float16"),
+    "int8": ("int8", "int8"),
+}
+"""How the encoder's and the decoder's weights are kept."""
+
+
+def load_encoder(run: Path, features: dict[str, object]) -> Encoder:
+    """The encoder whose features a captioner was trained on, with the run's own weights where it tuned them.
+
+    Raises:
+        DataError: this encoder's weights are not those the captioner was trained with.
+        MissingError: its weights are not installed.
+    """
+    try:
+        preprocessing, name = dict(features["preprocessing"]), str(features["encoder"])  # type: ignore[call-overload]
+        size, form = int(preprocessing["size"]), str(features["form"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{run}: its features' recipe tells no encoder ({error}); it cannot be exported."
+        ) from None
+    tuned = run / TUNED
+    if tuned.is_file():
+        encoder = create_encoder(name, size=size, weights="random", form=form)
+        weights = {key.rpartition("backbone.")[2]: value for key, value in read_weights(tuned).items()}
+        load_into(encoder.backbone, weights, tuned)  # type: ignore[attr-defined]
+        return encoder
+    encoder = create_encoder(name, size=size, form=form)
+    if encoder.recipe()["weights"] != features.get("weights"):
+        raise DataError(
+            f"{run}: trained on features of other weights of {name} than those installed "
+            f"({str(features.get('weights'))[:12]} and {encoder.recipe()['weights'][:12]}, SHA-256)."
+        )
+    return encoder
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Float32 graphs, by the names of `GRAPHS`.
+
+    Attributes:
+        state: width of each tensor of the captioner's state.
+        memory: the number of tensors that `encode` gives.
+    """
+
+    graphs: dict[str, onnx.ModelProto]
+    state: tuple[int, ...]
+    memory: int
+
+    @staticmethod
+    def trace(encoder: Encoder, trained: TrainedCaptioner, options: DecodeOptions) -> Parts:
+        """Trace both networks; takes about ten seconds, most of it for the encoder."""
+        captioner, words = trained.captioner, len(trained.vocabulary)
+        encode, step = export_encode(captioner, encoder.regions), export_step(captioner, encoder.regions)
+        state = tuple(
+            value.type.tensor_type.shape.dim[2].dim_value
+            for value in step.graph.input
+            if value.name.startswith("state_")
+        )
+        graphs = {"encoder": export_encoder(encoder), "encode": encode, "step": step}
+        graphs["greedy"] = greedy_graph(encode, step, state, words, options)
+        return Parts(graphs, state, len(encode.graph.output))
+
+    def save(self, folder: Path, precision: str) -> None:
+        """Write the graphs and the weights that the decoder's three share."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shared = SharedWeights(WEIGHTS)
+        for name, graph in self.graphs.items():
+            kept = PRECISIONS[precision][0 if name == "encoder" else 1]
+            stored = store_weights(graph, kept, None if name == "encoder" else shared)
+            write_bytes(folder / GRAPHS[name], stored.SerializeToString(deterministic=True))
+        shared.save(folder)
