@@ -45,6 +45,9 @@ Example:
 @click.option("--batch-images", default=10, show_default=True)
 @click.option("--label-smoothing", default=0.0, show_default=True)
 @click.option("--scheduled-sampling", default=0.0, show_default=True)
+@click.option("--tune-encoder", is_flag=True, help="Train the encoder along, from images.")
+@click.option("--encoder-learning-rate", default=1e-4, show_default=True, help="With --tune-encoder.")
+@click.option("--start", type=click.Path(path_type=Path), help="A run of the same captioner to begin from.")
 @click.option("--min-count", default=5, show_default=True, help="Words seen less often become <unk>.")
 @click.option("--max-words", default=16, show_default=True, help="Captions are cut there.")
 @click.option("--seed", default=0, show_default=True)
@@ -68,6 +71,9 @@ def train(
     batch_images: int,
     label_smoothing: float,
     scheduled_sampling: float,
+    tune_encoder: bool,
+    encoder_learning_rate: float,
+    start: Path | None,
     min_count: int,
     max_words: int,
     seed: int,
@@ -82,6 +88,7 @@ def train(
         ImportCaptions,
         ImportData,
         Train,
+        run_of,
     )
     from distilcap.files import sha256_of
     from distilcap.models.presets import preset
@@ -110,11 +117,14 @@ def train(
             ),
             batch_images=batch_images,
             max_words=max_words,
+            encoder_learning_rate=encoder_learning_rate,
             seed=seed,
         ),
         labels=ImportCaptions(sha256_of(labels), str(labels)) if labels else None,
         keep_originals=keep_originals,
         scst_references=scst_references,
+        tune_encoder=tune_encoder,
+        start=run_of(start) if start else None,
     )
     kept = Store(store)
     folder = kept.build(run, PROGRESS)

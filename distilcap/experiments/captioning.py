@@ -10,8 +10,8 @@ import torch
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.pixels import load_pixels, normalise
-from distilcap.encoders.registry import create_encoder
 from distilcap.errors import ConfigError
+from distilcap.experiments.stage import Store
 from distilcap.experiments.steps import run_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 
@@ -35,10 +35,7 @@ class RunCaptioner:
             ConfigError: the encoder's weights are others than those of the training.
         """
         run = run_of(folder)
-        features = run.features
-        encoder = create_encoder(
-            features.encoder, size=features.size, weights=features.weights, form=features.form
-        )
+        encoder = run.seen.create(Store(folder.resolve().parent))
         trained = load_captioner(folder)
         if encoder.recipe() != trained.features:
             raise ConfigError(f"{folder}: was trained on features of another encoder or other weights.")

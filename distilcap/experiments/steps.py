@@ -5,6 +5,7 @@ Teacher and student are roles: both are `Train`. Pseudo-captions and test captio
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import time
@@ -24,6 +25,9 @@ from distilcap.text.vocabulary import Vocabulary
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 if TYPE_CHECKING:
+    from distilcap.decode.captions import RegionSource
+    from distilcap.encoders.base import Encoder
+    from distilcap.encoders.tuned import ImageRegions
     from distilcap.models.presets import Options
     from distilcap.models.weights import TrainedCaptioner
 
@@ -40,6 +44,8 @@ __all__ = [
     "read_scores",
     "run_of",
 ]
+
+TUNED = "encoder-tuned.safetensors"
 
 
 @dataclass(frozen=True)
@@ -111,11 +117,13 @@ class ExtractFeatures(Stage):
 
     Attributes:
         recipe_json: the encoder's recipe (name, weights' checksum, preprocessing, form), as JSON.
+        tuned_by: the run that trained the encoder further; its weights are taken.
         encoder, size, weights, form: what `create_encoder` takes.
     """
 
     data: ImportData
     recipe_json: str
+    tuned_by: Train | None
     encoder: str = not_in_key()
     size: int | None = not_in_key()
     weights: str | None = not_in_key()
@@ -133,15 +141,21 @@ class ExtractFeatures(Stage):
         from distilcap.encoders.registry import create_encoder
 
         recipe = create_encoder(encoder, size=size, weights=weights, form=form).recipe()
-        return ExtractFeatures(data, json.dumps(recipe, sort_keys=True), encoder, size, weights, form)
+        return ExtractFeatures(data, json.dumps(recipe, sort_keys=True), None, encoder, size, weights, form)
+
+    def create(self, store: Store) -> Encoder:
+        """The encoder itself."""
+        from distilcap.encoders.registry import create_encoder
+
+        if self.tuned_by is not None:
+            return create_encoder(str(store.path(self.tuned_by) / TUNED))
+        return create_encoder(self.encoder, size=self.size, weights=self.weights, form=self.form)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Fill the folder's `FeatureStore`; images that cannot be read are skipped and named."""
         from distilcap.encoders.extract import extract_features
-        from distilcap.encoders.registry import create_encoder
 
-        encoder = create_encoder(self.encoder, size=self.size, weights=self.weights, form=self.form)
-        for skipped in extract_features(encoder, self.data.load(store).images, folder, progress):
+        for skipped in extract_features(self.create(store), self.data.load(store).images, folder, progress):
             progress.note(f"skipped image {skipped.id}: {skipped.reason}")
 
     def load(self, store: Store) -> FeatureStore:
@@ -175,6 +189,8 @@ class Train(Stage):
         labels: where its captions come from; None is the data's own.
         keep_originals: learn from labels and references together.
         scst_references: what the self-critical reward compares with: "original" or "pseudo".
+        tune_encoder: train the encoder along, from images instead of features.
+        start: a run of the same captioner to begin from, instead of random weights.
     """
 
     data: ImportData
@@ -186,9 +202,19 @@ class Train(Stage):
     labels: Labels | None = None
     keep_originals: bool = False
     scst_references: str = "original"
+    tune_encoder: bool = False
+    start: Train | None = None
+
+    @property
+    def seen(self) -> ExtractFeatures:
+        """The features that the trained captioner reads: those of its own encoder, where that was tuned."""
+        if not self.tune_encoder:
+            return self.features
+        return dataclasses.replace(self.features, tuned_by=self)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Train in the folder (see `training.loop.Training`) and write `training.json`."""
+        from distilcap.encoders.tuned import ImageRegions
         from distilcap.metrics.reward import CiderReward
         from distilcap.models.presets import build_captioner
         from distilcap.models.weights import TrainedCaptioner
@@ -213,9 +239,17 @@ class Train(Stage):
         captioner = build_captioner(
             self.architecture, self.options, len(vocabulary), features.dim, self.training.seed
         )
+        if self.start is not None:
+            captioner.load_state_dict(self.start.load(store).captioner.state_dict())
         trained = TrainedCaptioner(captioner, self.architecture, self.options, vocabulary, features.recipe)
-        run = Training(trained, features, labels, validation, reward, self.training, folder, progress)
+        source: RegionSource = features
+        if self.tune_encoder:
+            begin = self.features if self.start is None else self.start.seen
+            source = ImageRegions(begin.create(store), dataset.images)
+        run = Training(trained, source, labels, validation, reward, self.training, folder, progress)
         position = run.run()
+        if isinstance(source, ImageRegions):
+            _keep_tuned(source, folder)
         write_json(
             folder / "training.json",
             {
@@ -248,6 +282,20 @@ class Train(Stage):
         return content
 
 
+def _keep_tuned(source: ImageRegions, folder: Path) -> None:
+    """Write the best tuned encoder in the form that `create_encoder` reads, and its recipe."""
+    from safetensors.torch import load_file
+
+    from distilcap.encoders.registry import create_encoder, save_encoder
+    from distilcap.models.weights import load_captioner, save_captioner
+    from distilcap.training.loop import ENCODER
+
+    source.load_state_dict(load_file(folder / ENCODER))
+    save_encoder(source.encoder, folder / TUNED)
+    recipe = create_encoder(str(folder / TUNED)).recipe()
+    save_captioner(folder, dataclasses.replace(load_captioner(folder), features=recipe))
+
+
 @dataclass(frozen=True)
 class Generate(Stage):
     """Captions of one split by a trained captioner: a teacher's labels, or what is scored.
@@ -264,13 +312,17 @@ class Generate(Stage):
     n_best: int = 1
     length_penalty: float = 0.0
 
+    def inputs(self) -> tuple[Stage, ...]:
+        """The run and the features that it reads."""
+        return self.captioner, self.captioner.seen
+
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
         from distilcap.decode.beam import BeamSearch
         from distilcap.decode.captions import caption_images
 
         trained = self.captioner.load(store)
-        features = self.captioner.features.load(store)
+        features = self.captioner.seen.load(store)
         images = self.captioner.data.load(store).split(self.split)
         ids = [image.id for image in images if image.id in features]
         max_words = self.captioner.training.max_words + 4
@@ -373,12 +425,8 @@ class MeasureLatency(Stage):
         import torch
 
         from distilcap.decode.beam import BeamSearch, beam_search
-        from distilcap.encoders.registry import create_encoder
 
-        features = self.captioner.features
-        encoder = create_encoder(
-            features.encoder, size=features.size, weights=features.weights, form=features.form
-        )
+        encoder = self.captioner.seen.create(store)
         captioner = self.captioner.load(store).captioner
         pixels = torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size)
         options = BeamSearch(1, self.captioner.training.max_words + 4)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from distilcap.data.captions import CaptionSet
 from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import RegionSource, caption_images
 from distilcap.errors import TrainingError
-from distilcap.files import write_json
+from distilcap.files import atomic_path, write_json
 from distilcap.metrics import evaluate
 from distilcap.models.captioner import Captioner
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
@@ -27,9 +28,9 @@ from distilcap.training.checkpoint import Position, load_checkpoint, save_checkp
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
-__all__ = ["CHECKPOINT", "LOG", "Training"]
+__all__ = ["CHECKPOINT", "ENCODER", "LOG", "Training"]
 
-CHECKPOINT, LOG = "checkpoint.safetensors", "log.json"
+CHECKPOINT, LOG, ENCODER = "checkpoint.safetensors", "log.json", "encoder.safetensors"
 Phase = CrossEntropyPhase | SelfCriticalPhase
 
 
@@ -187,9 +188,10 @@ class Training:
             if self.position.best_phase >= 0
             else "No epoch was finished before."
         )
+        where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
         raise TrainingError(
-            f"Training diverged at epoch {self.position.epoch + 1}, batch {self.position.batch + 1}: the loss is "
-            f"{loss.item():.3g}; a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {kept}"
+            f"Training diverged at {where}: the loss is {loss.item():.3g}; "
+            f"a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {kept}"
         )
 
     def _end_epoch(self, number: int, phase: Phase, captioner: Captioner, figures: dict[str, float]) -> None:
@@ -215,7 +217,7 @@ class Training:
                 )
                 save_captioner(self.folder, best)
                 if isinstance(self.source, nn.Module):
-                    _save_module(self.folder / "encoder.safetensors", self.source)
+                    _save_module(self.folder / ENCODER, self.source)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             self.progress.note(f"epoch {at.epoch}: {figures_text}, validation CIDEr {100 * score:.1f}")
         at.history.append(record)
@@ -247,9 +249,5 @@ def _move_average(average: nn.Module, current: nn.Module, decay: float, step: in
 
 
 def _save_module(path: Path, module: nn.Module) -> None:
-    from safetensors.torch import save_file
-
-    from distilcap.files import atomic_path
-
     with atomic_path(path) as scratch:
         save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, scratch)

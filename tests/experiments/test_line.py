@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distilcap.data.scenes import draw_scenes
@@ -13,7 +15,7 @@ from distilcap.experiments.captioning import RunCaptioner
 from distilcap.experiments.report import collect_results, read_results, table_of, write_results
 from distilcap.experiments.results import build_rows, gain_sentence, stages_of
 from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import ExtractFeatures, ImportData, Train, run_of
+from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, Generate, ImportData, Train, run_of
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.recipes.line import Role, distillation_line
@@ -101,6 +103,28 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     assert captioner.caption(image.path, beam=3) == expected
     with pytest.raises(DataError, match="holds no trained captioner, but ExtractFeatures"):
         run_of(store.path(features))
+
+
+def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: Path, tmp_path: Path) -> None:
+    data = ImportData.of(scenes)
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64)
+    store = Store(tmp_path)
+    phases = dataclasses.replace(TRAINING, self_critical=SelfCriticalPhase(epochs=0))
+    vocabulary = BuildVocabulary(data, 1)
+    frozen = Train(data, vocabulary, features, "updown", STUDENT.options, phases)
+    tuned = dataclasses.replace(frozen, tune_encoder=True, start=frozen)
+    assert tuned.key != frozen.key
+    captions = Generate(tuned, "test", 2)
+    store.build(captions)
+    assert frozen.seen == features
+    assert tuned.seen.key != features.key
+    before, after = features.load(store), tuned.seen.load(store)
+    assert after.recipe == tuned.load(store).features
+    assert after.recipe["weights"] != before.recipe["weights"]
+    assert not np.array_equal(before.rows(before.ids)[0], after.rows(before.ids)[0])
+    image = data.load(store).split("test")[0]
+    captioner = RunCaptioner.load(store.path(tuned))
+    assert captioner.caption(image.path, beam=2) == captions.load(store).texts(image.id)
 
 
 def test_results_of_another_form_are_refused(tmp_path: Path) -> None:
