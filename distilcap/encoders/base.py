@@ -70,13 +70,13 @@ class GridEncoder(nn.Module):
         self.name, self.weights, self.form = name, weights, form
         self.preprocessing = preprocessing
         self.side = None if regions is None else math.isqrt(regions)
+        self.projection: nn.Module = nn.Identity()
         self.eval()
         with torch.no_grad():
             pixels = torch.zeros(1, 3, preprocessing.size, preprocessing.size)
             features: Tensor = backbone(pixels)
         self.regions = regions or features.shape[2] * features.shape[3]
         self.dim = features.shape[1]
-        self.projection: nn.Module = nn.Identity()
 
     def project(self, dim: int) -> None:
         """Bring the features to `dim` by a linear map yet to be trained, as a student of other features."""

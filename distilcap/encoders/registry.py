@@ -67,6 +67,15 @@ def create_encoder(
     """
     if name.endswith(".safetensors"):
         return _saved(Path(name))
+    # Fresh weights are drawn before a file's are read: always the same ones, and nobody else's draw moves.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return _named(name, size, weights, form, regions)
+
+
+def _named(
+    name: str, size: int | None, weights: Path | str | None, form: str | None, regions: int | None
+) -> GridEncoder | DetectorEncoder:
     if size is not None and size < 32:
         raise ConfigError(f"`size` must be at least 32, but is {size}.")
     if name.startswith("timm:"):
@@ -143,7 +152,7 @@ def _detector(
 def _effdet(name: str, size: int | None) -> tuple[nn.Module, Preprocessing, dict[str, Any], str]:
     """A detector of effdet with random weights, how it wants pictures, its anchors and its weights' URL."""
     effdet = import_effdet()
-    known = list(effdet.config.efficientdet_model_param_dict)
+    known = list(effdet.config.model_config.efficientdet_model_param_dict)
     if name not in known:
         near = difflib.get_close_matches(name, known, 3)
         raise ConfigError(
@@ -182,7 +191,7 @@ def _load(network: nn.Module, weights: Path | str, optional: tuple[str, ...] = (
 
 def save_encoder(encoder: GridEncoder | DetectorEncoder, path: Path) -> None:
     """Write a trained encoder to one .safetensors file, whose path `create_encoder` takes as a name."""
-    content = encoder.recipe() | {"pooled": False, "projected": False}
+    content = encoder.recipe() | {"pooled": True, "projected": False}
     if isinstance(encoder, GridEncoder):
         projected = isinstance(encoder.projection, nn.Linear)
         content |= {"pooled": encoder.side is not None, "projected": projected}
@@ -202,15 +211,13 @@ def _saved(path: Path) -> GridEncoder | DetectorEncoder:
             f"{path}: not a saved encoder; give its network by name and this file by `weights`."
         ) from None
     preprocessing = Preprocessing.from_json(content["preprocessing"])
-    random_state = torch.get_rng_state()
     encoder = create_encoder(
         content["encoder"],
         size=preprocessing.size,
         weights="random",
         form=content["form"],
-        regions=content["regions"] if content["pooled"] or content["form"].startswith("regions") else None,
+        regions=content["regions"] if content["pooled"] else None,
     )
-    torch.set_rng_state(random_state)  # reading a file must not change what is drawn next
     assert isinstance(encoder, GridEncoder | DetectorEncoder)
     if isinstance(encoder, GridEncoder) and content["projected"]:
         encoder.project(content["dim"])
