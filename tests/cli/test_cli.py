@@ -1,4 +1,4 @@
-"""The command line as people meet it: help with an example, one line and exit code 2 for what they can mend."""
+"""The command line as people meet it: help with examples, one line and exit code 2 for what they can mend."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from distilcap.errors import DistilCapError
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as left:
+    code = 0
+    try:
         main(list(arguments))
-        sys.exit(0)
+    except SystemExit as left:
+        code = int(left.code or 0)
     out, err = capsys.readouterr()
-    return int(left.value.code or 0), out, err
+    return code, out, err
 
 
 @pytest.mark.parametrize("name", COMMANDS)
