@@ -1,0 +1,78 @@
+"""`CaptionSet` and `Vocabulary`: round trips, order, and errors with the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distilcap.data.captions import Caption, CaptionSet
+from distilcap.errors import ConfigError, DataError
+from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+captions = st.builds(Caption, texts, st.none() | st.floats(allow_nan=False, allow_infinity=False))
+sets = st.dictionaries(texts, st.lists(captions, max_size=3).map(tuple), max_size=5).map(CaptionSet)
+
+
+@given(sets)
+def test_a_saved_set_comes_back_equal(tmp_path_factory: pytest.TempPathFactory, original: CaptionSet) -> None:
+    path = tmp_path_factory.mktemp("set") / "captions.jsonl"
+    original.save(path)
+    again = CaptionSet.load(path)
+    assert again == original
+    assert list(again) == list(original)
+
+
+def test_views_of_a_set() -> None:
+    original = CaptionSet.of_texts({"x": ["a", "b"], "y": ["c"]})
+    assert original.texts("x") == ["a", "b"]
+    assert list(original.only(["y", "x"])) == ["y", "x"]
+    assert original.top().texts("x") == ["a"]
+    with pytest.raises(KeyError):
+        original.only(["z"])
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"image": "x"}', '{"image": "x", "captions": [1]}', "7"])
+def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"image": "x", "captions": []}\n' + line)
+    with pytest.raises(DataError, match=r"captions.jsonl:2: expected"):
+        CaptionSet.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such captions file"):
+        CaptionSet.load(tmp_path / "captions.jsonl")
+
+
+def test_words_seen_less_than_five_times_become_unk() -> None:
+    vocabulary = Vocabulary.build([["a", "dog"]] * 4 + [["a"]])
+    assert vocabulary.words == (*SPECIALS, "a")
+    assert vocabulary.encode(["a", "dog", "a"]) == [4, UNK, 4]
+    assert vocabulary.encode(["a", "dog", "a"], max_words=2) == [4, UNK]
+
+
+def test_the_special_tokens_are_four_distinct_ids() -> None:
+    assert sorted({PAD, BOS, EOS, UNK}) == [0, 1, 2, 3]
+
+
+@given(st.lists(st.sampled_from(["a", "dog", "runs", "red"]), max_size=8))
+def test_known_words_survive_the_round_trip(words: list[str]) -> None:
+    vocabulary = Vocabulary.build([["a", "dog", "runs", "red"]], min_count=1)
+    assert vocabulary.decode([BOS, *vocabulary.encode(words), EOS, PAD, 4]) == " ".join(words)
+
+
+def test_ties_are_ordered_by_the_alphabet() -> None:
+    assert Vocabulary.build([["b", "a", "c", "c"]], min_count=1).words[4:] == ("c", "a", "b")
+
+
+def test_impossible_vocabularies_are_refused() -> None:
+    with pytest.raises(ConfigError, match="`min_count` must be at least 1, but is 0"):
+        Vocabulary.build([], 0)
+    with pytest.raises(ConfigError, match="`words` must begin with <pad> <bos> <eos> <unk>"):
+        Vocabulary(("a",))
+    with pytest.raises(ConfigError, match="`words` must be distinct"):
+        Vocabulary((*SPECIALS, "a", "a"))
