@@ -24,12 +24,24 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
 from distilcap.progress import SILENT, Progress
 
-__all__ = ["Planned", "Stage", "Store", "not_in_key", "stage_of"]
+__all__ = ["Planned", "Stage", "Store", "added_later", "not_in_key", "stage_of"]
 
 
 def not_in_key() -> Any:
     """A field that says where something lies, not what it is: it is left out of the key."""
     return dataclasses.field(compare=False, metadata={"in_key": False})
+
+
+def added_later(default: Any) -> Any:
+    """A field that older artifacts did not have: at its default it is left out of the key, so that they stay
+    valid. Also for the option classes that stages hold."""
+    return dataclasses.field(default=default, metadata={"omitted": default})
+
+
+def _in_key(field: dataclasses.Field[Any], value: Any) -> bool:
+    if "omitted" in field.metadata and value == field.metadata["omitted"]:
+        return False
+    return bool(field.metadata.get("in_key", True))
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class Stage(abc.ABC):
         fields = {
             field.name: _canonical(getattr(self, field.name))
             for field in dataclasses.fields(self)
-            if field.metadata.get("in_key", True)
+            if _in_key(field, getattr(self, field.name))
         }
         return {"stage": type(self).__name__, "version": self.version, **fields}
 
@@ -74,7 +86,8 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, Stage):
         return value.key
     if dataclasses.is_dataclass(value):
-        return {field.name: _canonical(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        named = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: _canonical(one) for field, one in named if _in_key(field, one)}
     if isinstance(value, (tuple, list)):
         return [_canonical(one) for one in value]
     if isinstance(value, dict):

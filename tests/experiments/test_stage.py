@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distilcap.errors import ConfigError, DataError
-from distilcap.experiments.stage import Stage, Store, not_in_key, stage_of
+from distilcap.experiments.stage import Stage, Store, added_later, not_in_key, stage_of
 from distilcap.progress import Progress
 
 
@@ -65,6 +65,24 @@ def test_the_key_follows_what_decides_the_result_and_nothing_else() -> None:
     assert TWO.key.startswith("sum-")
     assert TWO.key != Sum((Number(2, ""), Number(1, ""))).key
     assert TWO.key != Sum(TWO.parts, Rate(0.2)).key
+
+
+def test_a_field_added_later_leaves_older_keys_as_they_were() -> None:
+    @dataclass(frozen=True)
+    class Options:
+        rate: float = 0.1
+        new: int = added_later(0)
+
+    @dataclass(frozen=True)
+    class Made(Stage):
+        options: Options
+        newer: bool = added_later(False)
+
+        def build(self, folder: Path, store: Store, progress: Progress) -> None: ...
+
+    assert Made(Options()).recipe() == {"stage": "Made", "version": 1, "options": {"rate": 0.1}}
+    assert Made(Options(new=1)).recipe()["options"] == {"rate": 0.1, "new": 1}
+    assert Made(Options(), newer=True).key != Made(Options()).key
 
 
 def test_inputs_are_built_first_and_nothing_twice(tmp_path: Path) -> None:
