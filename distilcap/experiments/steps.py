@@ -11,7 +11,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
@@ -26,7 +26,8 @@ from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, Tra
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource
-    from distilcap.encoders.base import Encoder
+    from distilcap.encoders.base import Encoder, GridEncoder
+    from distilcap.encoders.detector import DetectorEncoder
     from distilcap.encoders.tuned import ImageRegions
     from distilcap.models.presets import Options
     from distilcap.models.weights import TrainedCaptioner
@@ -291,7 +292,7 @@ def _keep_tuned(source: ImageRegions, folder: Path) -> None:
     from distilcap.training.loop import ENCODER
 
     source.load_state_dict(load_file(folder / ENCODER))
-    save_encoder(source.encoder, folder / TUNED)
+    save_encoder(cast("GridEncoder | DetectorEncoder", source.encoder), folder / TUNED)
     recipe = create_encoder(str(folder / TUNED)).recipe()
     save_captioner(folder, dataclasses.replace(load_captioner(folder), features=recipe))
 
