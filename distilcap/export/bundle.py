@@ -60,6 +60,7 @@ def export_bundle(
     run: Path,
     to: Path,
     *,
+    encoder: Encoder | None = None,
     precision: str = "float32",
     data: Dataset | None = None,
     split: str = "val",
@@ -77,6 +78,7 @@ def export_bundle(
     Args:
         run: folder of a trained captioner.
         to: folder of the bundle; an older bundle there is replaced, anything else is refused.
+        encoder: whose features the captioner reads; None makes it by the recipe kept with the captioner.
         precision: of the weights, one of `PRECISIONS`.
         data: images for parity, calibration and scores; None takes a few drawn gradients, and no scores.
         split: of `data`, which is captioned.
@@ -88,14 +90,18 @@ def export_bundle(
 
     Raises:
         ConfigError: an unknown precision, or something that is no bundle lies at `to`.
-        DataError: `run` is not a trained captioner, or the split has no images.
+        DataError: `run` is no trained captioner or read other features; the split has no images.
         BundleError: the bundle's captions are not PyTorch's, or lose more CIDEr than `max_loss`.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"`precision` must be one of {', '.join(PRECISIONS)}, but is {precision!r}.")
     _check_target(to)
     trained = load_captioner(run)
-    encoder = load_encoder(run, trained.features)
+    encoder = encoder or load_encoder(run, trained.features)
+    if encoder.recipe() != trained.features:
+        raise DataError(
+            f"{run}: was trained on features of another encoder or other weights than {encoder.name}."
+        )
     decode = decode or DecodeOptions()
     records = data.split(split)[:images] if data else ()
     if data and not records:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.registry import create_encoder
-from distilcap.encoders.weights import load_into, read_weights
 from distilcap.errors import DataError
 from distilcap.export.graphs import export_encode, export_encoder, export_step
 from distilcap.export.greedy import greedy_graph
@@ -21,7 +22,7 @@ from distilcap.models.weights import TrainedCaptioner
 __all__ = ["PRECISIONS", "WEIGHTS", "Parts", "load_encoder"]
 
 WEIGHTS = "decoder.bin"
-TUNED = "encoder.safetensors"
+TUNED = "encoder-tuned.safetensors"
 PRECISIONS = {
     "float32": ("float32", "float32"),
     "float16": ("float16", "float16"),
@@ -30,33 +31,26 @@ PRECISIONS = {
 """How the encoder's and the decoder's weights are kept."""
 
 
-def load_encoder(run: Path, features: dict[str, object]) -> Encoder:
-    """The encoder whose features a captioner was trained on, with the run's own weights where it tuned them.
+def load_encoder(run: Path, features: Mapping[str, Any]) -> Encoder:
+    """The encoder whose features a captioner reads: the run's own, where it tuned one, or the published one.
 
     Raises:
-        DataError: this encoder's weights are not those the captioner was trained with.
+        DataError: the recipe names no encoder.
         MissingError: its weights are not installed.
     """
+    if (run / TUNED).is_file():
+        return create_encoder(str(run / TUNED))
     try:
-        preprocessing, name = dict(features["preprocessing"]), str(features["encoder"])  # type: ignore[call-overload]
-        size, form = int(preprocessing["size"]), str(features["form"])
-    except (KeyError, TypeError, ValueError) as error:
+        name, form, size = features["encoder"], features["form"], features["preprocessing"]["size"]
+        regions = int(features["regions"])
+    except (KeyError, TypeError, ValueError):
         raise DataError(
-            f"{run}: its features' recipe tells no encoder ({error}); it cannot be exported."
+            f"{run}: the recipe of its features names no encoder; it cannot be exported."
         ) from None
-    tuned = run / TUNED
-    if tuned.is_file():
-        encoder = create_encoder(name, size=size, weights="random", form=form)
-        weights = {key.rpartition("backbone.")[2]: value for key, value in read_weights(tuned).items()}
-        load_into(encoder.backbone, weights, tuned)  # type: ignore[attr-defined]
-        return encoder
     encoder = create_encoder(name, size=size, form=form)
-    if encoder.recipe()["weights"] != features.get("weights"):
-        raise DataError(
-            f"{run}: trained on features of other weights of {name} than those installed "
-            f"({str(features.get('weights'))[:12]} and {encoder.recipe()['weights'][:12]}, SHA-256)."
-        )
-    return encoder
+    return (
+        encoder if encoder.regions == regions else create_encoder(name, size=size, form=form, regions=regions)
+    )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Captions from a bundle with ONNX Runtime, numpy and Pillow: no PyTorch.
 
 from distilcap.export.runtime import Bundle
-print(Bundle.open(Path("bundle")).caption(Path("photo.jpg"))[0].text)
+print(Bundle.open(Path("bundle")).caption(Path("photo.jpg"))[0])
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,7 +22,7 @@ from distilcap.export.search import Arrays, Floats, Found, Ids, search
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["Bundle", "BundleCaption", "Seen", "caption_files"]
+__all__ = ["Bundle", "BundleCaption", "Seen"]
 
 Seen: TypeAlias = tuple[Floats, NDArray[np.bool_]]
 """What an encoder saw: features (B, R, D), and a mask (B, R) that is True where a region is real."""
@@ -113,21 +112,40 @@ class Bundle:
         return Found(tokens[:, None], log_probs[:, None])
 
     def caption(
-        self, source: Path | bytes, options: DecodeOptions | None = None, *, greedy: bool = False
-    ) -> list[BundleCaption]:
-        """Caption one image file (or its bytes), best caption first.
+        self, photo: Path | bytes, *, beam: int | None = None, n_best: int | None = None
+    ) -> list[str]:
+        """Caption one image file (or its bytes), best caption first; what `alternatives` gives, as text.
 
         Args:
-            source: any image that Pillow reads.
-            options: of the beam search; None takes the bundle's own.
-            greedy: one caption, by the single greedy graph.
+            photo: any image that Pillow reads.
+            beam: hypotheses kept while searching; None takes the bundle's own number.
+            n_best: how many captions; None gives the whole beam.
 
         Raises:
             DataError: the image cannot be read.
         """
-        seen = self.see(load_pixels(source, self.manifest.preprocessing)[None])
-        found = self.greedy(seen) if greedy else self.search(seen, options)
-        return self.captions_of(found)[0]
+        options = self.manifest.decode
+        if beam is not None:
+            options = dataclasses.replace(options, width=beam)
+        return [one.text for one in self.alternatives(photo, options)[:n_best]]
+
+    def alternatives(self, photo: Path | bytes, options: DecodeOptions | None = None) -> list[BundleCaption]:
+        """The captions of one image that the beam ended with, best first.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        pixels = load_pixels(photo, self.manifest.preprocessing)
+        return self.captions_of(self.search(self.see(pixels[None]), options))[0]
+
+    def greedy_caption(self, photo: Path | bytes) -> BundleCaption:
+        """The greedy caption of one image, by the single greedy graph.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        pixels = load_pixels(photo, self.manifest.preprocessing)
+        return self.captions_of(self.greedy(self.see(pixels[None])))[0][0]
 
     def captions_of(self, found: Found) -> list[list[BundleCaption]]:
         """What was found, as text."""
@@ -141,29 +159,6 @@ class Bundle:
             ]
             for several, log_probs in zip(found.tokens, found.log_probs, strict=True)
         ]
-
-
-def caption_files(
-    bundle: Path, images: Iterable[Path], *, beam_size: int | None = None, threads: int = 1
-) -> Iterator[tuple[Path, list[BundleCaption]]]:
-    """Caption image files one by one, each with the alternatives of its beam, best first.
-
-    Args:
-        bundle: the folder.
-        images: files.
-        beam_size: None takes the bundle's own.
-        threads: of each operation.
-
-    Raises:
-        BundleError: the bundle is not whole.
-        DataError: an image cannot be read.
-    """
-    opened = Bundle.open(bundle, threads=threads)
-    options = opened.manifest.decode
-    if beam_size is not None:
-        options = dataclasses.replace(options, width=beam_size)
-    for image in images:
-        yield image, opened.caption(image, options)
 
 
 def _load(path: Path, threads: int) -> InferenceSession:

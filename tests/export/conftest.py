@@ -1,0 +1,131 @@
+"""A small captioner that has learnt its pictures by heart, and the bundle made of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from distilcap.encoders.base import Encoder, GridEncoder
+from distilcap.encoders.pixels import Preprocessing, normalise
+from distilcap.export import parts
+from distilcap.export.bundle import Exported, export_bundle
+from distilcap.export.manifest import DecodeOptions
+from distilcap.export.parity import sample_pictures
+from distilcap.export.runtime import Bundle
+from distilcap.models.aoanet import AoANetOptions
+from distilcap.models.captioner import Captioner
+from distilcap.models.presets import build_captioner
+from distilcap.models.updown import UpDownOptions
+from distilcap.models.weights import TrainedCaptioner, save_captioner
+from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
+
+SIZE, WORDS = 32, 60
+OPTIONS = {
+    "updown": UpDownOptions(hidden=48, embedding=40, attention=24, dropout=0.0, tie_words=True),
+    "aoanet": AoANetOptions(
+        hidden=48, embedding=48, heads=4, refiner_layers=1, dropout=0, refiner_dropout=0, aoa_dropout=0
+    ),
+}
+
+
+def small_encoder() -> Encoder:
+    """Two convolutions with batch normalisation: (B, 3, 32, 32) to 16 regions of 24 features."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 12, 4, 4, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU6(),
+        nn.Conv2d(12, 24, 2, 2, bias=False),
+        nn.BatchNorm2d(24),
+        nn.ReLU6(),
+    )
+    for part in backbone:
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.uniform_(-0.2, 0.2)
+            part.running_var.uniform_(0.1, 0.4)
+    return GridEncoder(backbone, name="small", weights="random", preprocessing=Preprocessing(SIZE))
+
+
+def learnt(architecture: str, encoder: Encoder) -> TrainedCaptioner:
+    """Overfit on 16 pictures with a random caption each."""
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = Vocabulary(SPECIALS + tuple(f"word{place}" for place in range(WORDS - len(SPECIALS))))
+    captioner = build_captioner(architecture, OPTIONS[architecture], WORDS, encoder.dim)
+    pixels = np.stack([one for _, one in sample_pictures(16, SIZE)])
+    with torch.no_grad():
+        regions = encoder(torch.from_numpy(normalise(pixels, encoder.preprocessing)))
+    tokens = torch.randint(len(SPECIALS), WORDS, (16, 1, 8), generator=generator)
+    for row in range(16):
+        tokens[row, 0, 4 + row % 4 :] = PAD
+        tokens[row, 0, 4 + row % 4] = EOS
+    inputs = torch.cat([torch.full((16, 1, 1), BOS), tokens[:, :, :-1]], dim=-1)
+    optimizer = torch.optim.Adam(captioner.parameters(), 1e-2)
+    for _ in range(400):
+        logits = captioner(regions, inputs)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 2), tokens.flatten(), ignore_index=PAD)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.05:
+            break
+    assert loss.item() < 0.05, loss
+    return TrainedCaptioner(
+        captioner.eval(), architecture, OPTIONS[architecture], vocabulary, encoder.recipe()
+    )
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    return small_encoder()
+
+
+@pytest.fixture(scope="session")
+def _traced_once(encoder: Encoder) -> Iterator[None]:
+    """Each network is traced once for all tests, since that takes seconds."""
+    traced: dict[tuple[str, type], onnx.ModelProto] = {}
+
+    def once(function: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
+        def trace(network: Encoder | Captioner, *rest: int) -> onnx.ModelProto:
+            key = function.__name__, type(network)
+            if key not in traced:
+                traced[key] = function(network, *rest)
+            return copy.deepcopy(traced[key])
+
+        return trace
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("export_encoder", "export_encode", "export_step"):
+            patch.setattr(parts, name, once(getattr(parts, name)))
+        yield
+
+
+@pytest.fixture(scope="session", params=["updown", "aoanet"])
+def trained(request: pytest.FixtureRequest, encoder: Encoder) -> TrainedCaptioner:
+    return learnt(request.param, encoder)
+
+
+@pytest.fixture(scope="session")
+def run(trained: TrainedCaptioner, tmp_path_factory: pytest.TempPathFactory, _traced_once: None) -> Path:
+    """Folder of a trained captioner with its encoder."""
+    folder = tmp_path_factory.mktemp("run") / trained.architecture
+    save_captioner(folder, trained)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(run: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A float32 bundle."""
+    to = tmp_path_factory.mktemp("bundles") / "bundle"
+    return export_bundle(run, to, encoder=encoder, decode=DecodeOptions(width=4))
+
+
+@pytest.fixture(scope="session")
+def bundle(exported: Exported) -> Bundle:
+    return Bundle.open(exported.folder)

@@ -1,0 +1,272 @@
+"""A bundle against the captioner it was made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distilcap.data.captions import CaptionSet
+from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.encoders.pixels import normalise
+from distilcap.errors import BundleError, ConfigError, DataError
+from distilcap.export import bundle as bundle_module
+from distilcap.export.bundle import export_bundle
+from distilcap.export.captioner import BundleCaptioner, BundleEncoder
+from distilcap.export.manifest import DecodeOptions, read_manifest
+from distilcap.export.parity import sample_pictures
+from distilcap.export.runtime import Bundle
+from distilcap.models.captioner import take_images
+
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def pixels():
+    return np.stack([one for _, one in sample_pictures(16, SIZE)])
+
+
+@pytest.fixture(scope="session")
+def regions(encoder, pixels):
+    with torch.no_grad():
+        return encoder(torch.from_numpy(normalise(pixels, encoder.preprocessing)))
+
+
+def test_parity_is_complete_and_told(exported):
+    assert exported.parity.complete
+    assert exported.parity.images == 16
+    assert "16 of 16 beam captions and 16 of 16 greedy captions equal PyTorch's" in str(exported.parity)
+    assert len({caption.text for caption in exported.parity.ours.values()}) == 16, "it learnt its pictures"
+
+
+def test_features_are_the_encoders(bundle, pixels, regions):
+    features, mask = bundle.see(pixels)
+    np.testing.assert_allclose(features, regions.features.numpy(), atol=2e-5)
+    assert mask.all()
+    assert mask.shape == regions.mask.shape
+
+
+def test_masked_regions_are_not_seen(bundle, trained, regions):
+    """A bundle of detected regions has fewer in some images."""
+    mask = regions.mask.clone()
+    mask[:, 5:] = False
+    changed = regions.features.clone()
+    changed[:, 5:] = 1e3
+    ours = trained.captioner.encode(dataclasses.replace(regions, mask=mask))
+    tokens = np.full((16, 1), 1)
+    results = []
+    for features in (regions.features, changed):
+        memory = bundle.encode((features.numpy(), mask.numpy()))
+        results.append(bundle.step(tokens, bundle.initial_state(memory, 1), memory)[0])
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+    logits, _ = trained.captioner.step(
+        torch.from_numpy(tokens), trained.captioner.initial_state(ours, 1), ours
+    )
+    np.testing.assert_allclose(results[0], logits.detach().numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("images, captions", [(1, 1), (1, 4), (5, 2), (16, 3)])
+def test_steps_equal_for_any_number_of_images_and_captions(bundle, trained, regions, images, captions):
+    memory = take_images(trained.captioner.encode(regions), torch.arange(images))
+    state = tuple(
+        torch.randn(images, captions, one.shape[-1])
+        for one in trained.captioner.initial_state(memory, captions)
+    )
+    tokens = torch.randint(0, trained.captioner.vocabulary_size, (images, captions))
+    logits, after = trained.captioner.step(tokens, state, memory)
+    arrays = tuple(one.detach().numpy() for one in memory)
+    other, other_after = bundle.step(tokens.numpy(), tuple(one.numpy() for one in state), arrays)
+    np.testing.assert_allclose(other, logits.detach().numpy(), atol=1e-4)
+    for mine, theirs in zip(after, other_after, strict=True):
+        np.testing.assert_allclose(theirs, mine.detach().numpy(), atol=1e-4)
+
+
+def test_a_bundle_is_a_captioner(bundle, trained, regions):
+    options = BeamSearch(3, 10)
+    ours = beam_search(trained.captioner, regions, options)
+    theirs = beam_search(BundleCaptioner(bundle), regions, options)
+    assert torch.equal(ours.tokens[:, 0], theirs.tokens[:, 0])
+    torch.testing.assert_close(ours.log_probs, theirs.log_probs, atol=1e-3, rtol=1e-4)
+
+
+def test_teacher_forcing_on_a_bundle(bundle, trained, regions):
+    tokens = torch.randint(4, 20, (16, 2, 5))
+    with torch.no_grad():
+        ours = trained.captioner(regions, tokens)
+    torch.testing.assert_close(ours, BundleCaptioner(bundle)(regions, tokens), atol=1e-4, rtol=1e-4)
+
+
+def test_a_bundles_encoder_is_an_encoder(bundle, encoder, pixels, regions):
+    seen = BundleEncoder(bundle)(torch.from_numpy(normalise(pixels, encoder.preprocessing)))
+    torch.testing.assert_close(seen.features, regions.features, atol=2e-5, rtol=0)
+    assert BundleEncoder(bundle).recipe() == encoder.recipe() | {"precision": "float32"}
+
+
+def test_one_greedy_graph_equals_stepping(bundle, pixels):
+    seen = bundle.see(pixels)
+    stepped = bundle.search(seen, DecodeOptions(width=1, max_words=20, length_penalty=0))
+    greedy = bundle.greedy(seen)
+    length = greedy.tokens.shape[-1]
+    assert length < 20, "the loop ends with its longest caption"
+    np.testing.assert_array_equal(greedy.tokens, stepped.tokens[..., :length])
+    np.testing.assert_allclose(greedy.log_probs, stepped.log_probs, atol=1e-3)
+
+
+def test_greedy_one_by_one_equals_a_batch(bundle, pixels):
+    together = bundle.greedy(bundle.see(pixels)).tokens[:, 0]
+    for row in range(4):
+        alone = bundle.greedy(bundle.see(pixels[row : row + 1])).tokens[0, 0]
+        np.testing.assert_array_equal(alone, together[row, : len(alone)])
+        assert not together[row, len(alone) :].any()
+
+
+def test_the_greedy_graph_obeys_max_words(run, encoder, tmp_path, pixels):
+    exported = export_bundle(
+        run, tmp_path / "short", encoder=encoder, decode=DecodeOptions(width=1, max_words=3)
+    )
+    opened = Bundle.open(exported.folder)
+    assert opened.greedy(opened.see(pixels)).tokens.shape == (16, 1, 3)
+
+
+def test_the_manifest_tells_all(exported, trained, encoder):
+    manifest = read_manifest(exported.folder)
+    assert manifest == exported.manifest
+    assert manifest.vocabulary == trained.vocabulary
+    assert manifest.preprocessing == encoder.preprocessing
+    assert (manifest.regions, manifest.dim) == (encoder.regions, encoder.dim)
+    assert manifest.decode.width == 4
+    assert manifest.model["options"] == dataclasses.asdict(trained.options)
+    assert {path.name for path in exported.folder.iterdir()} == {
+        *manifest.files,
+        "manifest.json",
+        "manifest.json.sha256",
+    }
+    assert "Agreement with PyTorch" in (exported.folder / "MODEL_CARD.md").read_text()
+
+
+def test_the_decoders_graphs_share_their_weights(exported, trained):
+    """Three graphs, but every large matrix once, the tied one too."""
+    folder = exported.folder
+    large = sum(
+        one.numel() for one in trained.captioner.parameters() if one.ndim == 2 and one.numel() >= 1024
+    )
+    assert 0 <= (folder / "decoder.bin").stat().st_size - 4 * large < 10_000
+    assert all(
+        (folder / name).stat().st_size < 60_000 for name in ("encode.onnx", "step.onnx", "greedy.onnx")
+    )
+
+
+@pytest.mark.parametrize("precision, bytes_a_weight", [("float16", 2), ("int8", 1)])
+def test_smaller_precisions_say_nearly_the_same(
+    run, encoder, exported, tmp_path, pixels, precision, bytes_a_weight
+):
+    small = export_bundle(run, tmp_path / precision, encoder=encoder, precision=precision)
+    sizes = [(one / "decoder.bin").stat().st_size for one in (exported.folder, small.folder)]
+    assert sizes[1] < sizes[0] * bytes_a_weight / 4 * 1.1
+    assert small.agreement.beam >= 15
+    opened, exact = Bundle.open(small.folder), Bundle.open(exported.folder)
+    theirs, ours = (one.search(one.see(pixels)).log_probs[:, 0] for one in (opened, exact))
+    np.testing.assert_allclose(theirs, ours, atol=0.02 if precision == "float16" else 1.0)
+
+
+@pytest.fixture
+def data(tmp_path, trained, exported):
+    """Pictures whose references are what PyTorch says."""
+    from PIL import Image
+
+    records, captions = [], {}
+    for number, (name, picture) in enumerate(sample_pictures(6, SIZE)):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(picture).save(path)
+        records.append(ImageRecord(name, path, "val" if number < 5 else "train"))
+        captions[name] = [exported.parity.ours[name].text]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    records.append(ImageRecord("broken", broken, "val"))
+    return Dataset("pictures", tuple(records), CaptionSet.of_texts(captions))
+
+
+def test_scores_on_data_go_into_manifest_and_card(run, encoder, data, tmp_path):
+    exported = export_bundle(
+        run, tmp_path / "scored", encoder=encoder, data=data, decode=DecodeOptions(width=4)
+    )
+    scores = exported.manifest.scores
+    assert (scores["data"], scores["split"], scores["images"]) == ("pictures", "val", 5)
+    assert scores["metrics"]["cider"]["value"] == scores["metrics"]["cider"]["pytorch"] > 5
+    assert scores["metrics"]["bleu_4"]["signature"]
+    assert "| cider |" in (exported.folder / "MODEL_CARD.md").read_text()
+
+
+def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
+    rough = {"float32": ("float32", "float32"), "rough": ("float32", "rough")}
+    monkeypatch.setattr("distilcap.export.parts.PRECISIONS", rough)
+    monkeypatch.setattr(bundle_module, "PRECISIONS", rough)
+    monkeypatch.setattr("distilcap.export.weights.PRECISIONS", ("float32", "rough"))
+    monkeypatch.setattr(
+        "distilcap.export.weights.rows_to_int8",
+        lambda matrix: (
+            np.sign(matrix).astype(np.int8),
+            np.ones((len(matrix), *[1] * (matrix.ndim - 1)), np.float32),
+        ),
+    )
+    with pytest.raises(
+        BundleError, match=r"The rough bundle has CIDEr .* it loses .*, more than `max_loss` 1.0%"
+    ):
+        export_bundle(run, tmp_path / "lossy", encoder=encoder, precision="rough", data=data)
+    assert not (tmp_path / "lossy").exists()
+
+
+def test_a_bundle_that_disagrees_is_refused(run, encoder, tmp_path, monkeypatch):
+    """The trap of merged state inputs: a graph that is wrong from the second step on."""
+    from distilcap.export import parts
+
+    def forgetful(captioner, regions):
+        model = parts_export(captioner, regions)
+        for node in model.graph.node:
+            node.input[:] = ["state_1" if name == "state_0" else name for name in node.input]
+        return model
+
+    parts_export = parts.export_step
+    monkeypatch.setattr(parts, "export_step", forgetful)
+    with pytest.raises(
+        BundleError, match=r"not written, since the bundle disagrees with PyTorch .* PyTorch says"
+    ):
+        export_bundle(run, tmp_path / "wrong", encoder=encoder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_bundle_is_replaced_and_nothing_else(run, encoder, exported, tmp_path):
+    to = tmp_path / "bundle"
+    first = export_bundle(run, to, encoder=encoder)
+    second = export_bundle(run, to, encoder=encoder, precision="float16")
+    assert read_manifest(to).precision == "float16"
+    assert first.manifest.megabytes() > second.manifest.megabytes()
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "dear.jpg").touch()
+    with pytest.raises(ConfigError, match=r"`to` must be a new folder or an older bundle, but .*photos"):
+        export_bundle(run, other, encoder=encoder)
+    assert (other / "dear.jpg").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "photos"]
+
+
+def test_errors_of_export(run, encoder, data, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"`precision` must be one of float32, float16, int8.*, but is 'int4'."
+    ):
+        export_bundle(run, tmp_path / "bundle", encoder=encoder, precision="int4")
+    with pytest.raises(DataError, match=r"pictures: its split `test` has no images."):
+        export_bundle(run, tmp_path / "bundle", encoder=encoder, data=data, split="test")
+    with pytest.raises(DataError, match=r"there is no such file"):
+        export_bundle(tmp_path / "nothing", tmp_path / "bundle", encoder=encoder)
+
+
+def test_the_manifest_is_strict_json(exported):
+    content = json.loads(Path(exported.folder / "manifest.json").read_text(), parse_constant=pytest.fail)
+    assert content["format"] == "distilcap bundle"
+    assert content["version"] == 1

@@ -1,0 +1,194 @@
+"""Captions from a bundle without PyTorch, and what is said of bundles that are not whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilcap.errors import BundleError, DataError, MissingError
+from distilcap.export.manifest import DecodeOptions, read_manifest
+from distilcap.export.parity import sample_pictures
+from distilcap.export.runtime import Bundle
+from distilcap.files import sha256_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "onnx", "timm", "safetensors"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocked())
+from pathlib import Path
+from distilcap.export.runtime import Bundle
+bundle = Bundle.open(Path(sys.argv[1]))
+for photo in sys.argv[2:]:
+    print(*bundle.alternatives(Path(photo))[0].tokens)
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.fixture
+def photos(tmp_path):
+    paths = []
+    for number, (_, picture) in enumerate(sample_pictures(3, 32)):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(picture).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return Path(shutil.copytree(exported.folder, tmp_path / "copied"))
+
+
+def test_captions_without_pytorch(exported, photos):
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(exported.folder), *map(str, photos)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    opened = Bundle.open(exported.folder)
+    expected = [opened.alternatives(photo)[0].tokens for photo in photos]
+    assert [tuple(map(int, line.split())) for line in done.stdout.splitlines()] == expected
+
+
+@pytest.mark.slow
+def test_the_runtime_extra_alone_is_enough(exported, photos, tmp_path):
+    """A fresh environment with `pip install .[runtime]`: no PyTorch, and captions."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--quiet", f"{ROOT}[runtime]"]
+    if (done := subprocess.run(install, capture_output=True, text=True, check=False)).returncode:
+        pytest.skip(f"no package registry here: {done.stderr.strip().splitlines()[-1]}")
+    check = [str(python), "-c", "import torch"]
+    assert subprocess.run(check, capture_output=True, check=False, cwd=tmp_path).returncode == 1
+    command = [str(python), "-c", WITHOUT_TORCH, str(exported.folder), *map(str, photos)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(photos)
+
+
+def test_captions_of_a_file(bundle, photos):
+    several = bundle.alternatives(photos[0])
+    assert len(several) == bundle.manifest.decode.width == 4
+    assert bundle.alternatives(photos[0].read_bytes()) == several
+    unranked = [one.log_prob for one in bundle.alternatives(photos[0], DecodeOptions(4, length_penalty=0))]
+    assert unranked == sorted(unranked, reverse=True)
+    assert bundle.caption(photos[0]) == [one.text for one in several]
+    assert len(bundle.caption(photos[0], beam=3)) == 3
+    assert bundle.caption(photos[0], n_best=2) == [one.text for one in several[:2]]
+
+
+def test_the_greedy_caption_of_a_file(bundle, photos):
+    one = bundle.greedy_caption(photos[0])
+    assert [one.text] == bundle.caption(photos[0], beam=1)
+    assert one.tokens[-1] == 2
+    assert one.text == " ".join(f"word{token - 4}" for token in one.tokens[:-1])
+
+
+def test_a_picture_that_cannot_be_read_is_named(bundle, tmp_path):
+    with pytest.raises(DataError, match=r"gone.jpg: there is no such image"):
+        bundle.caption(tmp_path / "gone.jpg")
+
+
+def test_any_flipped_byte_is_found(copied):
+    generator = np.random.default_rng(0)
+    for path in sorted(copied.iterdir()):
+        content = path.read_bytes()
+        place = int(generator.integers(min(len(content), 64 if path.suffix == ".sha256" else len(content))))
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(flipped)
+        with pytest.raises(
+            BundleError, match=r"copy the bundle anew\.$|not a bundle's manifest|update distilcap"
+        ):
+            Bundle.open(copied)
+        path.write_bytes(content)
+    Bundle.open(copied)
+
+
+def test_every_byte_of_the_manifest_counts(copied):
+    """One bit flipped anywhere in the manifest is always one BundleError."""
+    path = copied / "manifest.json"
+    content = path.read_bytes()
+    for place in range(0, len(content), 97):
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        path.write_bytes(flipped)
+        with pytest.raises(BundleError) as raised:
+            Bundle.open(copied)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_is_named(copied):
+    for name in ["step.onnx", "decoder.bin", "manifest.json.sha256"]:
+        moved = (copied / name).rename(copied.parent / name)
+        with pytest.raises(BundleError, match=f"{name}: missing; copy the bundle anew."):
+            Bundle.open(copied)
+        moved.rename(copied / name)
+
+
+def test_what_is_no_bundle_is_told(tmp_path, copied):
+    with pytest.raises(
+        BundleError, match=r"not a bundle .it has no manifest.json.; make one by `distilcap export`"
+    ):
+        Bundle.open(tmp_path / "nowhere")
+    for content, message in [
+        ({"format": "something else", "version": 1}, "its format is 'something else'"),
+        (
+            {"format": "distilcap bundle", "version": 2},
+            "of version 2, but this program reads 1; update distilcap",
+        ),
+        ([1, 2], "damaged or not a bundle's manifest"),
+    ]:
+        (copied / "manifest.json").write_text(json.dumps(content))
+        with pytest.raises(BundleError, match=message):
+            Bundle.open(copied)
+
+
+def test_a_manifest_that_lacks_a_part(copied):
+    path = copied / "manifest.json"
+    content = json.loads(path.read_text())
+
+    def rewritten(changed):
+        path.write_text(json.dumps(changed))
+        (copied / "manifest.json.sha256").write_text(f"{sha256_of(path)}  manifest.json\n")
+
+    rewritten({key: value for key, value in content.items() if key != "state"})
+    with pytest.raises(BundleError, match=r"not a manifest of version 1 \('state'\)"):
+        Bundle.open(copied)
+    rewritten(content | {"preprocessing": content["preprocessing"] | {"size": 0}})
+    with pytest.raises(BundleError, match=r"`size` must be at least 1"):
+        Bundle.open(copied)
+    files = {name: value for name, value in content["files"].items() if name != "greedy.onnx"}
+    rewritten(content | {"files": files})
+    with pytest.raises(BundleError, match=r"the manifest lists no greedy.onnx"):
+        Bundle.open(copied)
+
+
+def test_a_graph_that_is_no_graph(copied):
+    (copied / "encoder.onnx").write_bytes(b"nonsense")
+    opened = Bundle.open(copied, verify=False)
+    with pytest.raises(BundleError, match=r"encoder.onnx: ONNX Runtime cannot load it"):
+        opened.see(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_without_onnx_runtime(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingError, match=r"Bundles need ONNX Runtime: `pip install 'distilcap.runtime.'`"):
+        Bundle.open(exported.folder).session("encoder")
+
+
+def test_verification_can_be_left_out(copied):
+    (copied / "MODEL_CARD.md").write_text("changed")
+    assert read_manifest(copied, verify=False).files

@@ -1,0 +1,84 @@
+"""Beam search in numpy against beam search in PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from distilcap.decode.beam import BeamSearch, search_memory
+from distilcap.export.manifest import DecodeOptions
+from distilcap.export.search import Arrays, Ids, search
+from distilcap.models.captioner import Captioner
+
+
+class Chain(Captioner):
+    """Logits that depend on the picture, the last word and the words so far, by a fixed table."""
+
+    def __init__(self, table: torch.Tensor) -> None:
+        super().__init__()
+        self.table = table  # (B, V, V)
+        self.vocabulary_size = table.shape[-1]
+
+    def encode(self, regions):
+        raise NotImplementedError
+
+    def initial_state(self, memory, captions):
+        return (torch.zeros(len(memory[0]), captions, 1),)
+
+    def step(self, tokens, state, memory):
+        rows = memory[0][:, None, :].expand(-1, tokens.shape[1], -1)
+        picture = rows[..., 0].long()
+        so_far = state[0] * 0.5 + tokens[..., None]
+        return self.table[picture, tokens] + torch.sin(so_far), (so_far,)
+
+    def forward(self, regions, tokens):
+        raise NotImplementedError
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.integers(1, 4),
+    size=st.integers(5, 12),
+    width=st.integers(1, 6),
+    max_words=st.integers(1, 7),
+    length_penalty=st.sampled_from([0.0, 0.7, 1.0]),
+    allow_unk=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_equals_the_search_of_training(images, size, width, max_words, length_penalty, allow_unk, seed):
+    generator = torch.Generator().manual_seed(seed)
+    chain = Chain(3 * torch.randn(images, size, size, generator=generator))
+    memory = (torch.arange(images)[:, None].float(),)
+    expected = search_memory(chain, memory, BeamSearch(width, max_words, length_penalty, allow_unk))
+
+    def step(tokens: Ids, state: Arrays, memory: Arrays):
+        logits, after = chain.step(
+            torch.from_numpy(tokens), (torch.from_numpy(state[0]),), (torch.from_numpy(memory[0]),)
+        )
+        return logits.numpy(), tuple(one.numpy() for one in after)
+
+    state = (np.zeros((images, width, 1), np.float32),)
+    options = DecodeOptions(width, max_words, length_penalty, allow_unk)
+    found = search(step, state, (memory[0].numpy(),), options)
+    np.testing.assert_allclose(found.log_probs, expected.log_probs.numpy(), rtol=1e-4, atol=1e-4)
+    lengths = (expected.tokens != 0).sum(-1).clamp(min=1)
+    ranks = (expected.log_probs / lengths**length_penalty).sort(dim=-1).values
+    assume(not (ranks.diff(dim=-1).abs() < 1e-4).any())  # the order of tied captions is anyone's
+    possible = np.isfinite(found.log_probs)  # of impossible hypotheses the words mean nothing
+    assert possible[:, 0].all()
+    np.testing.assert_array_equal(found.tokens[possible], expected.tokens.numpy()[possible])
+
+
+@pytest.mark.parametrize(
+    "field, message",
+    [
+        ("width", "`beam_size` must be at least 1, but is 0."),
+        ("max_words", "`max_words` must be at least 1, but is 0."),
+    ],
+)
+def test_options_that_cannot_work(field, message):
+    with pytest.raises(ValueError, match=message):
+        DecodeOptions(**{field: 0})
