@@ -55,7 +55,7 @@ def multi_head_attention(
     """
 
     def split(tensor: Tensor) -> Tensor:
-        return tensor.unflatten(-1, (heads, -1)).transpose(1, 2)
+        return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
     query, keys, values = split(query), split(keys), split(values)
     scores = query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])
@@ -66,7 +66,7 @@ def multi_head_attention(
 
 
 class AttentionOnAttention(nn.Module):
-    """AoA (Huang et al. 2019, equations 3 to 5): an information vector gated by its own relevance to the query.
+    """AoA (Huang et al. 2019, equations 3 to 5): information gated by its own relevance to a query.
 
     i = W_q^i q + W_v^i v + b^i;  g = sigmoid(W_q^g q + W_v^g v + b^g);  output = g * i,
     which is one linear layer on [v; q] followed by a gated linear unit.

@@ -11,8 +11,10 @@ import abc
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from distilcap.shapes import Regions
+from distilcap.text.vocabulary import PAD
 
 __all__ = ["Captioner", "Memory", "State", "lstm_cell", "take_captions", "take_images"]
 
@@ -58,6 +60,34 @@ class Captioner(nn.Module, abc.ABC):
         Returns:
             Logits (B, K, T, V): those at place t follow tokens 0 to t.
         """
+
+    def negative_log_likelihood(
+        self, regions: Regions, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """How unlikely each word of given captions is, in nats; what training minimises.
+
+        Equal to the cross-entropy of `forward`'s logits, but captioners compute nothing at the pads.
+
+        Args:
+            inputs: (B, K, T) ids, the begin token first.
+            targets: (B, K, T) the ids that should follow, pads after them.
+            label_smoothing: share of the target's probability spread evenly over all words.
+
+        Returns:
+            (B, K, T), 0 at the pads.
+        """
+        logits, targets = (
+            self(regions, inputs.to(regions.features.device)),
+            targets.to(regions.features.device),
+        )
+        losses = cross_entropy(
+            logits.flatten(0, 2),
+            targets.flatten(),
+            ignore_index=PAD,
+            reduction="none",
+            label_smoothing=label_smoothing,
+        )
+        return losses.view_as(targets)
 
     def parameter_count(self) -> int:
         """The number of parameters, shared ones counted once."""

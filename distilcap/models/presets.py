@@ -60,7 +60,9 @@ def options_of(architecture: str, values: dict[str, Any]) -> Options:
     kind = type(preset(architecture, "small"))
     known = {field.name for field in dataclasses.fields(kind)}
     if unknown := sorted(set(values) - known):
-        raise ConfigError(f"{architecture} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
+        raise ConfigError(
+            f"{architecture} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}."
+        )
     return kind(**values)
 
 

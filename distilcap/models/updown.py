@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from distilcap.models.attention import additive_attention, masked_mean
 from distilcap.models.captioner import Captioner, Memory, State, lstm_cell
+from distilcap.models.packing import Packing
+from distilcap.models.updown_recurrence import updown_recurrence
 from distilcap.models.words import WordEmbedding, WordPredictor
 from distilcap.shapes import Regions
+from distilcap.text.vocabulary import PAD
 
 __all__ = ["UpDown", "UpDownOptions"]
 
@@ -65,7 +68,7 @@ class UpDown(Captioner):
         self.output = WordPredictor(hidden, self.words, options.dropout, tied=options.tie_words)
 
     def encode(self, regions: Regions) -> Memory:
-        """Give values (B, R, H), keys (B, R, A), the mean region's share of the gates (B, 4H), mask (B, R)."""
+        """Give values (B, R, H), keys (B, R, A), the mean region's part of the gates (B, 4H), mask (B, R)."""
         values = self.regions(regions.features)
         gates = self.attention_from_mean(masked_mean(values, regions.mask))
         return values, self.keys(values), gates, regions.mask
@@ -94,13 +97,37 @@ class UpDown(Captioner):
         state = self._advance(self.attention_from_word(self.words(tokens)), state, memory)
         return self.output(self._written(state)), state
 
+    def _pass(self, regions: Regions, tokens: Tensor, packing: Packing) -> Tensor:
+        """Read packed tokens (P,) and give the states that predict what follows (P, H)."""
+        values, keys, mean_gates, mask = self.encode(regions)
+        images = packing.places // (packing.shape[1] * packing.shape[2])
+        gates = self.attention_from_word(self.words(tokens)) + mean_gates[images]
+        h1, h2 = updown_recurrence(
+            gates,
+            keys,
+            values,
+            mask,
+            self.attention_from_states.weight,
+            self.query.weight,
+            self.scorer,
+            self.language.weight,
+            self.language.bias,
+            packing,
+        )
+        return h1 + h2 if self.options.output_states == "both" else h2
+
     def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
         """See `Captioner.forward`: words and logits are computed for all steps at once."""
-        memory = self.encode(regions)
-        state = self.initial_state(memory, tokens.shape[1])
-        word_gates = self.attention_from_word(self.words(tokens))
-        written = []
-        for gates in word_gates.unbind(dim=2):
-            state = self._advance(gates, state, memory)
-            written.append(self._written(state))
-        return self.output(torch.stack(written, dim=2))
+        packing = Packing.of(torch.full(tokens.shape[:2], tokens.shape[2]), tokens.shape[2]).to(tokens.device)
+        return packing.unpack(self.output(self._pass(regions, packing.pack(tokens), packing)))
+
+    def negative_log_likelihood(
+        self, regions: Regions, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """See `Captioner.negative_log_likelihood`: captions leave the batch as they end."""
+        device = regions.features.device
+        packing = Packing.of_targets(targets, device)
+        hidden = self._pass(regions, packing.pack(inputs.to(device)), packing)
+        wanted = packing.pack(targets.to(device))
+        losses = self.output.negative_log_likelihood(hidden, wanted, label_smoothing)
+        return packing.unpack(losses.masked_fill(wanted == PAD, 0.0))

@@ -79,8 +79,12 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
             for name, parameter in expected.items():
                 parameter.copy_(tensors[name])
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:
-        raise DataError(f"{folder / WEIGHTS}: cannot be read ({error}); train again or copy it anew.") from None
-    return TrainedCaptioner(captioner.to(device).eval(), config["architecture"], options, vocabulary, features)
+        raise DataError(
+            f"{folder / WEIGHTS}: cannot be read ({error}); train again or copy it anew."
+        ) from None
+    return TrainedCaptioner(
+        captioner.to(device).eval(), config["architecture"], options, vocabulary, features
+    )
 
 
 def megabytes_of(captioner: Captioner) -> float:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, relu
 
+from distilcap.models.likelihood import negative_log_likelihood
+
 __all__ = ["WordEmbedding", "WordPredictor"]
 
 
@@ -20,7 +22,8 @@ class WordEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed ids (…) as (…, E)."""
-        return self.dropout(relu(self.table(tokens)))
+        words: Tensor = self.dropout(relu(self.table(tokens)))
+        return words
 
 
 class WordPredictor(nn.Module):
@@ -37,6 +40,13 @@ class WordPredictor(nn.Module):
             self.matrix = words.table.weight
         else:
             self.matrix = nn.Parameter(torch.empty(vocabulary_size, hidden).uniform_(-0.1, 0.1))
+
+    def negative_log_likelihood(
+        self, hidden: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """How unlikely are the words (P,) to follow states (P, H), in nats (P,)."""
+        hidden = self.projection(self.dropout(hidden))
+        return negative_log_likelihood(hidden, self.matrix, self.bias, targets, label_smoothing)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Predict from states (…, H) the logits (…, V)."""

@@ -29,7 +29,9 @@ class Reward(Protocol):
 class Objective(Protocol):
     """A loss of a batch, and the figures to log."""
 
-    def __call__(self, captioner: Captioner, regions: Regions, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, captioner: Captioner, regions: Regions, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
         """Give the loss (a scalar to differentiate) and named figures."""
 
 
@@ -44,17 +46,25 @@ class CrossEntropy:
     def __init__(self, label_smoothing: float = 0.0, sampling: float = 0.0) -> None:
         self.label_smoothing, self.sampling = label_smoothing, sampling
 
-    def __call__(self, captioner: Captioner, regions: Regions, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, captioner: Captioner, regions: Regions, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
         """See `Objective`."""
-        device = regions.features.device
-        inputs, targets = batch.inputs.to(device), batch.targets.to(device)
+        targets = batch.targets.to(regions.features.device)
         if self.sampling:
+            inputs = batch.inputs.to(regions.features.device)
             logits = scheduled_sampling_logits(captioner, regions, inputs, self.sampling)
+            loss = cross_entropy(
+                logits.flatten(0, 2),
+                targets.flatten(),
+                ignore_index=PAD,
+                label_smoothing=self.label_smoothing,
+            )
         else:
-            logits = captioner(regions, inputs)
-        loss = cross_entropy(
-            logits.flatten(0, 2), targets.flatten(), ignore_index=PAD, label_smoothing=self.label_smoothing
-        )
+            losses = captioner.negative_log_likelihood(
+                regions, batch.inputs, batch.targets, self.label_smoothing
+            )
+            loss = losses.sum() / (batch.targets != PAD).sum()
         return loss, {"loss": loss.item()}
 
 
@@ -86,12 +96,19 @@ class SelfCritical:
     """
 
     def __init__(
-        self, reward: Reward, samples: int = 5, baseline: str = "others", max_words: int = 16, dropout: bool = False
+        self,
+        reward: Reward,
+        samples: int = 5,
+        baseline: str = "others",
+        max_words: int = 16,
+        dropout: bool = False,
     ) -> None:
         self.reward, self.samples, self.baseline = reward, samples, baseline
         self.max_words, self.dropout = max_words, dropout
 
-    def __call__(self, captioner: Captioner, regions: Regions, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, captioner: Captioner, regions: Regions, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
         """See `Objective`; the batch's captions are not read, only its images."""
         ids = list(batch.ids)
         captioner.eval()
@@ -103,12 +120,9 @@ class SelfCritical:
         else:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)
-        tokens = drawn.tokens.clone()
+        tokens = drawn.tokens
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
-        logits = captioner(regions, inputs)
-        negative_log_probs = cross_entropy(
-            logits.flatten(0, 2), tokens.flatten(), ignore_index=PAD, reduction="none"
-        ).view_as(tokens)
+        negative_log_probs = captioner.negative_log_likelihood(regions, inputs, tokens)
         advantage = (rewards - baseline)[..., None]
         loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
         return loss, {"loss": loss.item(), "reward": rewards.mean().item()}

@@ -1,0 +1,81 @@
+"""Captions of different lengths without their pads: longest first, so that a step reads a leading block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distilcap.text.vocabulary import PAD
+
+__all__ = ["Packing"]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the P real tokens of B x K captions go when they lie step by step, without pads.
+
+    The packed order is that of the recurrence: the first tokens of all captions, longest caption first, then
+    the second tokens of those that have one, and so on. What is left of the captions at a step is always a
+    leading block of the captions at the step before.
+
+    Attributes:
+        shape: (B, K, T) of the padded captions.
+        counts: captions that reach each step; they fall, and their sum is P.
+        rows: (N,) the N captions that have any token, longest first, as places in B x K.
+        places: (P,) each token's place in B x K x T.
+    """
+
+    shape: tuple[int, int, int]
+    counts: tuple[int, ...]
+    rows: Tensor
+    places: Tensor
+
+    @staticmethod
+    def of(lengths: Tensor, steps: int) -> Packing:
+        """Pack captions of given lengths.
+
+        Args:
+            lengths: (B, K) tokens of each caption, on the CPU; 0 leaves it out.
+            steps: T, the length of the padded captions.
+        """
+        images, captions = lengths.shape
+        flat = lengths.flatten()
+        ordered, rows = flat.sort(descending=True, stable=True)
+        reached = ordered[:, None] > torch.arange(int(ordered[0]) if len(ordered) else 0)  # (N, T)
+        counts = reached.sum(dim=0)
+        step, place = reached.t().nonzero(as_tuple=True)
+        return Packing(
+            (images, captions, steps),
+            tuple(counts.tolist()),
+            rows[: int(counts[0]) if len(counts) else 0],
+            rows[place] * steps + step,
+        )
+
+    @staticmethod
+    def of_targets(targets: Tensor, device: torch.device) -> Packing:
+        """Pack captions (B, K, T) that end with their last token that is no pad."""
+        places = torch.arange(1, targets.shape[2] + 1)
+        lengths = ((targets.cpu() != PAD) * places).amax(dim=2)
+        return Packing.of(lengths, targets.shape[2]).to(device)
+
+    def to(self, device: torch.device) -> Packing:
+        """Move to a device."""
+        return Packing(self.shape, self.counts, self.rows.to(device), self.places.to(device))
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """First packed token of each step, and the one after its last."""
+        ends = torch.tensor(self.counts).cumsum(0).tolist()
+        return list(zip([0, *ends], ends, strict=False))
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """(B, K, T) to (P,)."""
+        return padded.flatten()[self.places]
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """(P, …) to (B, K, T, …), with zeros at the pads."""
+        images, captions, steps = self.shape
+        padded = packed.new_zeros(images * captions * steps, *packed.shape[1:])
+        return padded.index_copy(0, self.places, packed).view(*self.shape, *packed.shape[1:])
