@@ -58,8 +58,9 @@ class SpiceJar:
         images_per_run: images of one Java process. Parses are kept after each, so a killed evaluation
             goes on from there.
         threads: threads of the parser; None takes one for each processor.
-        seconds: time-out of one process; None allows 600, and for each caption 0.5 or, if it is very
-            long, (words / 25)^3: the parser's time grows with the cube.
+        seconds: time-out of one process; None allows 600, and for each caption 2 or, if it is very long,
+            (words / 20)^3: the parser's time grows with the cube. That is 30 times what an idle machine
+            takes, for a busy one must not be taken for a hanging one.
     """
 
     java: Java
@@ -179,7 +180,7 @@ def _captions(images: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _allowance(images: list[dict[str, Any]]) -> float:
-    return 600 + sum(max(0.5, (len(text.split()) / 25) ** 3) for text in _captions(images))
+    return 600 + sum(max(2.0, (len(text.split()) / 20) ** 3) for text in _captions(images))
 
 
 def _longest(images: list[dict[str, Any]]) -> str:
