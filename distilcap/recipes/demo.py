@@ -28,15 +28,19 @@ def demo_members(data_folder: Path) -> tuple[Member, ...]:
     data = ImportData.of(data_folder)
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=IMAGE_SIZE)
     shared = TrainingOptions(batch_images=20, validation_every=2, seed=0)
-    phase = CrossEntropyPhase(learning_rate=2e-3, schedule="cosine", warmup_steps=60)
+    phase = CrossEntropyPhase(
+        learning_rate=2e-3, schedule="cosine", warmup_steps=60, label_smoothing=0.1, weight_averaging=0.98
+    )
     teacher = Role(
         "updown",
-        "small",
-        UpDownOptions(hidden=256, embedding=256, attention=128, dropout=0.3, output_states="both"),
+        "192 wide",
+        UpDownOptions(hidden=192, embedding=128, attention=96, dropout=0.2, output_states="both"),
         dataclasses.replace(
             shared,
-            cross_entropy=dataclasses.replace(phase, epochs=14),
-            self_critical=SelfCriticalPhase(epochs=4, learning_rate=3e-4, schedule="cosine"),
+            cross_entropy=dataclasses.replace(phase, epochs=10),
+            self_critical=SelfCriticalPhase(
+                epochs=3, learning_rate=2e-4, schedule="cosine", weight_averaging=0.98
+            ),
         ),
     )
     student = Role(
