@@ -24,7 +24,7 @@ def read_json_file(path: Path, found: Found, split: str | None = None) -> None:
     Raises:
         DataError: it is not JSON, or none of the forms.
     """
-    located = read_located_json(path)
+    located = read_located_json(path, _without_tokens)
     images = located.lists.get("images", [])
     if "annotations" in located.lists:
         _read_coco(located, found, split or split_in(path.name))
@@ -56,6 +56,15 @@ def _read_karpathy(images: Sequence[tuple[Any, int]], found: Found, split: str |
         if image is not None:
             texts = (" ".join(one["tokens"]) if _has_only_tokens(one) else one for one in sentences)
             found.captions(image, texts, line)
+
+
+def _without_tokens(value: Any) -> Any:
+    """Karpathy's file has every caption twice; as tokens it takes a gigabyte that nobody looks at."""
+    sentences = value.get("sentences") if isinstance(value, dict) else None
+    for sentence in sentences if isinstance(sentences, list) else ():
+        if isinstance(sentence, dict) and "raw" in sentence:
+            sentence.pop("tokens", None)
+    return value
 
 
 def _has_only_tokens(sentence: Any) -> bool:
