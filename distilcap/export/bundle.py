@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from distilcap.encoders.base import Encoder
 from distilcap.encoders.pixels import Bytes, Preprocessing, load_pixels
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export.card import model_card
+from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.manifest import MANIFEST, DecodeOptions, Manifest, write_manifest
 from distilcap.export.parity import Comparison, compare, sample_pictures
 from distilcap.export.parts import PRECISIONS, Parts, load_encoder
@@ -95,7 +93,7 @@ def export_bundle(
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"`precision` must be one of {', '.join(PRECISIONS)}, but is {precision!r}.")
-    _check_target(to)
+    check_replaceable(to, MANIFEST)
     trained = load_captioner(run)
     encoder = encoder or load_encoder(run, trained.features)
     if encoder.recipe() != trained.features:
@@ -109,8 +107,8 @@ def export_bundle(
     progress.note(f"Tracing {trained.features['encoder']} and {trained.architecture} to ONNX")
     parts = Parts.trace(encoder, trained, decode)
     manifest = _manifest(encoder, trained, parts, decode, licence)
-    with _scratch_beside(to) as scratch:
-        exact = scratch / "exact"
+    with tempfile.TemporaryDirectory() as scratch, whole_folder(to, MANIFEST) as final:
+        exact = Path(scratch)
         parts.save(exact, "float32")
         write_manifest(exact, manifest)
         size = encoder.preprocessing
@@ -123,7 +121,6 @@ def export_bundle(
         progress.note(f"float32: {parity}")
         if not parity.complete:
             raise BundleError(_refusal(to, parity))
-        final = scratch / "final"
         parts.save(final, precision)
         manifest = write_manifest(final, replace(manifest, precision=precision))
         if data:
@@ -133,7 +130,6 @@ def export_bundle(
             _check_loss(manifest, max_loss)
         write_text(final / CARD, model_card(manifest, str(agreement)))
         manifest = write_manifest(final, manifest)
-        _put(final, to)
     progress.note(f"{to}: {manifest.megabytes():.2f} MB, {precision}")
     return Exported(to, manifest, parity, agreement)
 
@@ -216,25 +212,3 @@ def _refusal(to: Path, parity: Comparison) -> str:
         f"{to}: not written, since the bundle disagrees with PyTorch ({parity}); "
         f"at image {name} PyTorch says '{ours}', the bundle '{theirs}'."
     )
-
-
-def _check_target(to: Path) -> None:
-    if to.exists() and not (to / MANIFEST).is_file() and not (to.is_dir() and not any(to.iterdir())):
-        raise ConfigError(f"`to` must be a new folder or an older bundle, but {to} holds something else.")
-
-
-@contextmanager
-def _scratch_beside(to: Path) -> Iterator[Path]:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as scratch:
-        yield Path(scratch)
-
-
-def _put(folder: Path, to: Path) -> None:
-    """Give a finished folder its name; an older bundle of that name is deleted afterwards."""
-    folder.chmod(0o755)
-    older = folder.parent / "older"
-    if to.exists():
-        os.replace(to, older)
-    os.replace(folder, to)
-    shutil.rmtree(older, ignore_errors=True)

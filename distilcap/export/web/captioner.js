@@ -1,0 +1,108 @@
+// A bundle in the browser: fetched, checked against its manifest, and run by ONNX Runtime.
+
+import { normalise, resize } from "./pixels.js";
+import { decode, search } from "./search.js";
+
+const FORMAT = "distilcap bundle", VERSION = 1;
+const GRAPHS = ["encoder", "encode", "step"];
+
+/** Fetch a file, telling `progress` its bytes as they come. */
+async function fetchBytes(url, progress) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: the server answers ${response.status}.`);
+  const chunks = [];
+  const reader = response.body.getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    chunks.push(part.value);
+    progress(part.value.length);
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+async function sha256(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export class Captioner {
+  /** Load the bundle at `url`; `progress` hears the share that is there, 0 to 1. */
+  static async load(ort, url, progress = () => {}) {
+    const manifestBytes = await fetchBytes(`${url}/manifest.json`, () => {});
+    const manifest = JSON.parse(new TextDecoder().decode(manifestBytes));
+    if (manifest.format !== FORMAT) throw new Error("This folder holds no bundle.");
+    if (manifest.version > VERSION) throw new Error(`The bundle is of version ${manifest.version}; this page reads ${VERSION}.`);
+    const wanted = Object.keys(manifest.files).filter((name) => GRAPHS.some((graph) => name === `${graph}.onnx`) || name.endsWith(".bin"));
+    const total = wanted.reduce((sum, name) => sum + manifest.files[name].bytes, 0);
+    let got = 0;
+    const files = {};
+    for (const name of wanted) {
+      files[name] = await fetchBytes(`${url}/${name}`, (bytes) => progress((got += bytes) / total));
+      // Pages that are served without encryption by another machine cannot compute checksums.
+      if (globalThis.crypto?.subtle && (await sha256(files[name])) !== manifest.files[name].sha256) {
+        throw new Error(`${name} is damaged: reload the page.`);
+      }
+    }
+    const externalData = wanted.filter((name) => name.endsWith(".bin")).map((path) => ({ path, data: files[path] }));
+    const captioner = new Captioner();
+    captioner.ort = ort;
+    captioner.manifest = manifest;
+    captioner.bytes = total;
+    captioner.sessions = {};
+    for (const graph of GRAPHS) {
+      captioner.sessions[graph] = await ort.InferenceSession.create(files[`${graph}.onnx`], {
+        executionProviders: ["wasm"],
+        externalData: graph === "encoder" ? [] : externalData,
+      });
+    }
+    return captioner;
+  }
+
+  /** RGBA bytes of an opaque picture to captions, best first, and the milliseconds of each part. */
+  async caption(rgba, width, height, beam) {
+    const { manifest, sessions, ort } = this;
+    const { preprocessing, decode: options } = manifest;
+    const began = performance.now();
+    const pixels = normalise(resize(rgba, width, height, preprocessing), preprocessing);
+    const prepared = performance.now();
+    const seen = await sessions.encoder.run({
+      pixels: new ort.Tensor("float32", pixels, [1, 3, preprocessing.size, preprocessing.size]),
+    });
+    const encoded = performance.now();
+    const found = await this.search(seen, {
+      width: beam ?? options.width,
+      maxWords: options.max_words,
+      lengthPenalty: options.length_penalty,
+      allowUnk: options.allow_unk,
+    });
+    const decoded = performance.now();
+    const captions = found.map(({ tokens, logProb }) => ({
+      text: decode(tokens, manifest.vocabulary),
+      tokens,
+      logProb,
+    }));
+    return { captions, milliseconds: { pixels: prepared - began, encoder: encoded - prepared, decoder: decoded - encoded } };
+  }
+
+  async search(seen, options) {
+    const { manifest, sessions, ort } = this;
+    const memory = await sessions.encode.run({ features: seen.features, mask: seen.mask });
+    const zeros = manifest.state.map((size) => new Float32Array(options.width * size));
+    const step = async (tokens, state) => {
+      const inputs = { ...memory, tokens: new ort.Tensor("int64", BigInt64Array.from(tokens, BigInt), [1, tokens.length]) };
+      manifest.state.forEach((size, place) => {
+        inputs[`state_${place}`] = new ort.Tensor("float32", state[place], [1, tokens.length, size]);
+      });
+      const outputs = await sessions.step.run(inputs);
+      const words = manifest.vocabulary.length;
+      const logits = tokens.map((_, place) => outputs.logits.data.subarray(place * words, (place + 1) * words));
+      return { logits, state: manifest.state.map((_, place) => outputs[`next_${place}`].data) };
+    };
+    const reorder = (state, places) => state.map((values, tensor) => {
+      const size = manifest.state[tensor];
+      const moved = new Float32Array(places.length * size);
+      places.forEach((from, to) => moved.set(values.subarray(from * size, (from + 1) * size), to * size));
+      return moved;
+    });
+    return search(step, reorder, zeros, options);
+  }
+}

@@ -1,0 +1,175 @@
+// What a person sees and touches. Pictures go to the worker; nothing goes anywhere else.
+
+const $ = (id) => document.getElementById(id);
+const worker = new Worker("worker.js", { type: "module" });
+const waiting = new Map();
+
+worker.onmessage = ({ data }) => {
+  if (data.type === "progress") {
+    $("progress").value = data.share;
+    return;
+  }
+  const { resolve, reject } = waiting.get(data.id);
+  waiting.delete(data.id);
+  if (data.type === "done") resolve(data.result);
+  else reject(new Error(data.message));
+};
+
+let calls = 0;
+function ask(call, given, transfer = []) {
+  return new Promise((resolve, reject) => {
+    waiting.set(++calls, { resolve, reject });
+    worker.postMessage({ id: calls, call, ...given }, transfer);
+  });
+}
+
+function say(text, wrong = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("wrong", wrong);
+}
+
+const threads = Number(new URLSearchParams(location.search).get("threads")) || Math.min(4, navigator.hardwareConcurrency || 1);
+const ready = ask("load", { bundle: new URL("bundle", location.href).href, threads }).then(
+  (facts) => {
+    $("progress").hidden = true;
+    say("Ready.");
+    if (![...$("beam").options].some((option) => Number(option.value) === facts.beam)) {
+      $("beam").add(new Option(facts.beam));
+    }
+    $("beam").value = facts.beam;
+    $("facts").textContent =
+      `${facts.encoder} and ${facts.architecture}, ${facts.words.toLocaleString("en")} words: ` +
+      `${facts.megabytes.toFixed(1)} MB in ${facts.precision}, on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}. ` +
+      "Works offline from now on.";
+    return facts;
+  },
+  (error) => {
+    $("progress").hidden = true;
+    say(error.message, true);
+    throw error;
+  },
+);
+ready.catch(() => {});
+
+/** Upright, and with its colours as they are in the file. */
+const decodePicture = (blob) => createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" });
+
+/** Caption a picture without showing it. */
+async function describe(blob, beam) {
+  await ready;
+  const bitmap = await decodePicture(blob);
+  return ask("caption", { bitmap, beam }, [bitmap]);
+}
+
+globalThis.captioner = { ready, describe }; // the page's door for tests, timings and the curious
+
+let shown; // the last picture, to be captioned again when the beam changes
+let latest = 0;
+
+async function show(blob) {
+  closeCamera();
+  shown = blob;
+  const mine = ++latest;
+  URL.revokeObjectURL($("photo").src);
+  $("photo").src = URL.createObjectURL(blob);
+  $("photo").hidden = false;
+  $("photo").alt = "";
+  $("invitation").hidden = true;
+  $("drop").classList.add("full");
+  $("rest").hidden = true;
+  $("caption").textContent = "";
+  try {
+    await ready;
+    say("Looking …");
+    const result = await describe(blob, Number($("beam").value));
+    if (mine === latest) tell(result);
+  } catch (error) {
+    if (mine !== latest) return;
+    const unreadable = error.name === "InvalidStateError" || error.name === "EncodingError";
+    say(unreadable ? "This file is not a picture that the browser can read." : error.message, true);
+  }
+}
+
+function tell({ captions, milliseconds }) {
+  const [first, ...others] = captions.filter((one) => Number.isFinite(one.logProb));
+  const { pixels, encoder, decoder } = milliseconds;
+  $("caption").textContent = first.text;
+  $("photo").alt = first.text;
+  $("alternatives").replaceChildren(...others.map(({ text, logProb }) => {
+    const item = document.createElement("li");
+    const rate = document.createElement("span");
+    rate.textContent = `, ${Math.exp(logProb - first.logProb).toFixed(2)} times as likely`;
+    item.append(text, rate);
+    return item;
+  }));
+  $("alternatives-title").hidden = !others.length;
+  $("times").textContent =
+    `${(pixels + encoder + decoder).toFixed(0)} ms: ${pixels.toFixed(0)} to prepare, ` +
+    `${encoder.toFixed(0)} to see, ${decoder.toFixed(0)} to write.`;
+  $("rest").hidden = false;
+  say("Done.");
+}
+
+const firstPicture = (items) => [...items].find((item) => item.type.startsWith("image/"));
+
+$("file").addEventListener("change", ({ target }) => {
+  if (target.files[0]) show(target.files[0]);
+  target.value = "";
+});
+$("beam").addEventListener("change", () => shown && show(shown));
+addEventListener("paste", ({ clipboardData }) => {
+  const picture = firstPicture(clipboardData.files);
+  if (picture) show(picture);
+  else say("The clipboard holds no picture.", true);
+});
+for (const name of ["dragover", "dragleave", "drop"]) {
+  addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", name === "dragover");
+    if (name !== "drop") return;
+    const picture = firstPicture(event.dataTransfer.files);
+    if (picture) show(picture);
+    else say("That is not a picture.", true);
+  });
+}
+
+let stream;
+
+function closeCamera() {
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = undefined;
+  $("camera").hidden = $("take").hidden = $("close-camera").hidden = true;
+  $("open-camera").hidden = false;
+  if (!shown) $("invitation").hidden = false;
+}
+
+$("open-camera").addEventListener("click", async () => {
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch {
+    say("The camera cannot be used: allow it in the browser, or choose a photo.", true);
+    return;
+  }
+  $("camera").srcObject = stream;
+  await $("camera").play();
+  $("photo").hidden = $("invitation").hidden = $("open-camera").hidden = true;
+  $("camera").hidden = $("take").hidden = $("close-camera").hidden = false;
+  $("take").focus();
+});
+$("close-camera").addEventListener("click", () => {
+  closeCamera();
+  $("photo").hidden = !shown;
+  $("open-camera").focus();
+});
+$("take").addEventListener("click", () => {
+  const canvas = document.createElement("canvas");
+  canvas.width = $("camera").videoWidth;
+  canvas.height = $("camera").videoHeight;
+  canvas.getContext("2d").drawImage($("camera"), 0, 0);
+  canvas.toBlob((blob) => {
+    show(blob);
+    $("open-camera").focus();
+  }, "image/png");
+});
+
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("service-worker.js").catch(() => {});

@@ -1,0 +1,112 @@
+// A picture as the encoder wants it: the resizing of Pillow, step for step, and the normalisation.
+// Canvas scaling differs from browser to browser, and captions with it; this does not.
+
+const BITS = 22; // of a coefficient's fraction, as in Pillow's resampling of bytes
+
+const FILTERS = {
+  // Triangle of half-width 1.
+  bilinear: { support: 1, at: (x) => Math.max(0, 1 - Math.abs(x)) },
+  // Keys 1981, equation 4, with a = -1/2.
+  bicubic: {
+    support: 2,
+    at: (x) => {
+      x = Math.abs(x);
+      if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+      return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0;
+    },
+  },
+};
+
+/** For each of `size` outputs: the first input it reads, and its fixed-point weights. */
+function coefficients(filter, inputs, begin, end, size) {
+  const scale = (end - begin) / size;
+  const stretch = Math.max(scale, 1); // wider when shrinking, so that every input counts
+  const support = filter.support * stretch;
+  return Array.from({ length: size }, (_, place) => {
+    const center = begin + (place + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(center - support + 0.5));
+    const last = Math.min(inputs, Math.trunc(center + support + 0.5));
+    const weights = [];
+    let sum = 0;
+    for (let input = first; input < last; input++) {
+      const weight = filter.at((input - center + 0.5) * (1 / stretch));
+      weights.push(weight);
+      sum += weight;
+    }
+    const fixed = weights.map((weight) => {
+      const value = (sum ? weight / sum : weight) * (1 << BITS);
+      return Math.trunc(value < 0 ? value - 0.5 : value + 0.5);
+    });
+    return { first, weights: Int32Array.from(fixed) };
+  });
+}
+
+const toByte = (sum) => {
+  const value = sum >> BITS;
+  return value < 0 ? 0 : value > 255 ? 255 : value;
+};
+
+/** Where the picture is read: all of it ("squash"), or the middle square ("crop"). */
+function boxOf(width, height, resize) {
+  if (resize !== "crop") return [0, 0, width, height];
+  const side = Math.min(width, height);
+  const left = (width - side) / 2;
+  const top = (height - side) / 2;
+  return [left, top, left + side, top + side];
+}
+
+/** Bytes RGBA of an opaque picture to RGB bytes of size x size; rows first across, then down. */
+export function resize(rgba, width, height, { size, resize: how, filter: name }) {
+  const filter = FILTERS[name];
+  const [left, top, right, bottom] = boxOf(width, height, how);
+  const across = coefficients(filter, width, left, right, size);
+  const down = coefficients(filter, height, top, bottom, size);
+  const firstRow = down[0].first;
+  const lastRow = down[size - 1].first + down[size - 1].weights.length;
+  const narrow = new Uint8Array((lastRow - firstRow) * size * 3);
+  const half = 1 << (BITS - 1);
+  for (let row = firstRow, target = 0; row < lastRow; row++) {
+    const start = row * width * 4;
+    for (const { first, weights } of across) {
+      let red = half, green = half, blue = half;
+      for (let tap = 0, source = start + first * 4; tap < weights.length; tap++, source += 4) {
+        const weight = weights[tap];
+        red += rgba[source] * weight;
+        green += rgba[source + 1] * weight;
+        blue += rgba[source + 2] * weight;
+      }
+      narrow[target++] = toByte(red);
+      narrow[target++] = toByte(green);
+      narrow[target++] = toByte(blue);
+    }
+  }
+  const rgb = new Uint8Array(size * size * 3);
+  const stride = size * 3;
+  let target = 0;
+  for (const { first, weights } of down) {
+    const start = (first - firstRow) * stride;
+    for (let column = 0; column < stride; column++) {
+      let sum = half;
+      for (let tap = 0, source = start + column; tap < weights.length; tap++, source += stride) {
+        sum += narrow[source] * weights[tap];
+      }
+      rgb[target++] = toByte(sum);
+    }
+  }
+  return rgb;
+}
+
+/** RGB bytes to the model's input, channel by channel: `pixels * scale + offset` in float32. */
+export function normalise(rgb, { size, mean, std }) {
+  const plane = size * size;
+  const input = new Float32Array(3 * plane);
+  for (let channel = 0; channel < 3; channel++) {
+    const scale = Math.fround(1 / (255 * std[channel]));
+    const offset = Math.fround(-mean[channel] / std[channel]);
+    for (let pixel = 0; pixel < plane; pixel++) {
+      // Rounded after each operation, as float32 arithmetic is.
+      input[channel * plane + pixel] = Math.fround(rgb[3 * pixel + channel] * scale) + offset;
+    }
+  }
+  return input;
+}

@@ -1,0 +1,72 @@
+// Beam search over one picture: decode/beam.py, line for line.
+
+const PAD = 0, BOS = 1, EOS = 2, UNK = 3;
+
+/** Places of the `count` highest values, highest first; the first place wins a tie. */
+function best(values, count) {
+  const places = [];
+  for (let place = 0; place < values.length; place++) {
+    if (places.length === count && !(values[place] > values[places[count - 1]])) continue;
+    let at = Math.min(places.length, count - 1);
+    while (at > 0 && values[place] > values[places[at - 1]]) {
+      places[at] = places[at - 1];
+      at--;
+    }
+    places[at] = place;
+  }
+  return places;
+}
+
+/** Log of the sum of exponentials, in float64. */
+function logSumExp(values) {
+  let highest = -Infinity;
+  for (const value of values) if (value > highest) highest = value;
+  let sum = 0;
+  for (const value of values) sum += Math.exp(value - highest);
+  return highest + Math.log(sum);
+}
+
+/**
+ * Find the likeliest captions.
+ * `step(tokens, state)` reads the last word of each of K hypotheses and gives `{ logits, state }`: K rows of
+ * V floats, and a state that `reorder(state, places)` can rearrange.
+ */
+export async function search(step, reorder, state, { width, maxWords, lengthPenalty, allowUnk }) {
+  const forbidden = new Set(allowUnk ? [PAD, BOS] : [PAD, BOS, UNK]);
+  let hypotheses = Array.from({ length: width }, (_, place) => ({
+    tokens: [],
+    logProb: place ? -Infinity : 0, // one empty hypothesis; its K best first words fill the beam
+    last: BOS,
+  }));
+  for (let length = 0; length < maxWords; length++) {
+    const after = await step(hypotheses.map((one) => one.last), state);
+    const continuations = hypotheses.flatMap((one, place) => extend(one, place, after.logits[place], width, forbidden));
+    const chosen = best(continuations.map((one) => one.logProb), width).map((place) => continuations[place]);
+    state = reorder(after.state, chosen.map((one) => one.place));
+    hypotheses = chosen.map(({ place, word, logProb }) => ({
+      tokens: word === PAD ? hypotheses[place].tokens : [...hypotheses[place].tokens, word],
+      logProb,
+      last: word,
+    }));
+    if (hypotheses.every(({ last }) => last === EOS || last === PAD)) break;
+  }
+  const rank = ({ tokens, logProb }) => logProb / Math.max(1, tokens.length) ** lengthPenalty;
+  return hypotheses.sort((one, other) => rank(other) - rank(one));
+}
+
+/** The best continuations of one hypothesis; a finished one goes on with a pad, at no cost. */
+function extend({ logProb, last }, place, logits, width, forbidden) {
+  const own = Math.min(width, logits.length);
+  if (last === EOS || last === PAD) {
+    return Array.from({ length: own }, (_, rank) => ({ place, word: PAD, logProb: rank ? -Infinity : logProb }));
+  }
+  const normaliser = logSumExp(logits);
+  const allowed = Float32Array.from(logits, (logit, word) => (forbidden.has(word) ? -Infinity : logit));
+  return best(allowed, own).map((word) => ({ place, word, logProb: logProb + allowed[word] - normaliser }));
+}
+
+/** Words up to the end token. */
+export function decode(tokens, vocabulary) {
+  const end = tokens.indexOf(EOS);
+  return (end < 0 ? tokens : tokens.slice(0, end)).map((token) => vocabulary[token]).join(" ");
+}
