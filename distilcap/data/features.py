@@ -27,7 +27,16 @@ from distilcap.files import read_json, write_json
 if TYPE_CHECKING:
     from distilcap.shapes import Regions
 
-__all__ = ["FeatureStore", "FeatureWriter", "Skipped", "check_space", "readable_size", "store_bytes"]
+__all__ = [
+    "FeatureStore",
+    "FeatureWriter",
+    "Halves",
+    "Skipped",
+    "begun_bytes",
+    "check_space",
+    "readable_size",
+    "store_bytes",
+]
 
 Halves: TypeAlias = NDArray[np.float16]
 Counts: TypeAlias = NDArray[np.int16]
@@ -270,6 +279,12 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
 def store_bytes(count: int, regions: int, dim: int) -> int:
     """Bytes of the features of `count` images on disk."""
     return _HEADER_BYTES + 2 * count * regions * dim + 2 * count
+
+
+def begun_bytes(folder: Path) -> int:
+    """Bytes that an unfinished store at `folder` has on disk already."""
+    path = folder / _PARTIAL
+    return path.stat().st_size if path.exists() else 0
 
 
 def readable_size(size: int) -> str:

@@ -95,7 +95,10 @@ class GridEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Regions:
         """(B, 3, S, S) to (B, R, D), every region real."""
-        features: Tensor = self.backbone(pixels)
+        return self.regions_from(self.backbone(pixels))
+
+    def regions_from(self, features: Tensor) -> Regions:
+        """The backbone's map (B, D', h, w) to (B, R, D)."""
         if self.side is not None:
             features = area_pool(features, self.side)
         return Regions.full(self.projection(features.flatten(2).transpose(1, 2)))

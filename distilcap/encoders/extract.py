@@ -17,6 +17,7 @@ from distilcap.data.features import (
     FeatureWriter,
     Halves,
     Skipped,
+    begun_bytes,
     check_space,
     readable_size,
     store_bytes,
@@ -63,8 +64,8 @@ def extract_features(
         return _already(folder, recipe, ids)
     count = len(images)
     size = store_bytes(count, encoder.regions, encoder.dim)
+    check_space(folder, size - begun_bytes(folder))
     writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim)
-    check_space(folder, size - store_bytes(len(writer.ids), encoder.regions, encoder.dim))
     done = set(writer.ids) | {one.id for one in writer.skipped}
     todo = [image for image in images if image.id not in done]
     progress.note(

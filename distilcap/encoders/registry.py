@@ -179,7 +179,7 @@ def _check_form(name: str, form: str, forms: tuple[str, ...]) -> None:
 
 def _load(network: nn.Module, weights: Path | str, optional: tuple[str, ...] = ()) -> str:
     """Load a file's weights unless they shall be random; return their SHA-256."""
-    if weights == "random":
+    if str(weights) == "random":
         return f"random {state_checksum(network)}"
     path = Path(weights)
     state = read_weights(path)

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from distilcap.errors import DataError, MissingError
 
-__all__ = ["fetch_weights", "load_into", "package_weights", "read_weights", "state_checksum", "to_timm_names"]
+__all__ = [
+    "cached_weights",
+    "fetch_weights",
+    "load_into",
+    "package_weights",
+    "read_weights",
+    "state_checksum",
+    "to_timm_names",
+]
 
 
 def package_weights(name: str) -> Path:
@@ -37,6 +45,11 @@ def package_weights(name: str) -> Path:
     )
 
 
+def cached_weights(url: str, file: str | None = None) -> Path:
+    """Where `fetch_weights` keeps a file, whether it is there or not."""
+    return Path(torch.hub.get_dir(), "checkpoints", file or PurePosixPath(url).name)
+
+
 def fetch_weights(name: str, url: str, file: str | None = None) -> Path:
     """The published weights of `name` in PyTorch's cache folder, downloaded if they are not there yet.
 
@@ -48,7 +61,7 @@ def fetch_weights(name: str, url: str, file: str | None = None) -> Path:
     Raises:
         MissingError: not there, and the download failed; the message says what to fetch and where to put it.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", file or PurePosixPath(url).name)
+    path = cached_weights(url, file)
     if path.is_file():
         return path
     checksum = re.search(r"-([0-9a-f]{8,})\.\w+$", url)

@@ -1,0 +1,101 @@
+"""`distilcap features`: extract what an encoder sees; and the list of encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from distilcap.cli.common import CONSOLE, PROGRESS, data_options, encoder_options
+from distilcap.errors import ConfigError
+
+__all__ = ["encoder_table", "features"]
+
+EXAMPLE = """\b
+Example:
+  distilcap features --data flickr8k/dataset_flickr8k.json --images flickr8k/images --out features/lite0
+  distilcap features --data photos --out features/boxes --encoder efficientdet-d0 --encoder-form regions \\
+      --regions 36 --encoder-weights tf_efficientdet_d0_34-f153e0cf.pth
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@data_options
+@encoder_options
+@click.option("--regions", type=int, help="Boxes of an image, or cells of a grid (a square number).")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the features; where it holds an unfinished run, that goes on.",
+)
+@click.option("--batch-size", default=8, show_default=True, help="Images that the model sees at once.")
+@click.option("--threads", default=2, show_default=True, help="Threads that decode images and run the model.")
+@click.option("--device", default="cpu", show_default=True, help="Where the model runs: cpu or cuda.")
+def features(
+    data: Path,
+    images: Path | None,
+    encoder: str,
+    image_size: int | None,
+    encoder_form: str,
+    encoder_weights: Path | None,
+    regions: int | None,
+    out: Path,
+    batch_size: int,
+    threads: int,
+    device: str,
+) -> None:
+    """Extract what an encoder sees in all images of a data set.
+
+    Sizes are told before the work starts. Images that cannot be read are listed and passed over.
+    """
+    from distilcap.data.readers import read_dataset
+    from distilcap.encoders.extract import extract_features
+    from distilcap.encoders.registry import create_encoder
+
+    _check_device(device)
+    records = read_dataset(data, images).images
+    sees = create_encoder(
+        encoder, size=image_size, weights=encoder_weights, form=encoder_form, regions=regions
+    )
+    recipe = sees.recipe()
+    CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}", highlight=False)
+    skipped = extract_features(
+        sees, records, out, PROGRESS, batch_size=batch_size, threads=threads, device=device
+    )
+    click.echo(f"{len(records) - len(skipped):,} images in {out}; {len(skipped):,} skipped.")
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`device` is cuda, but PyTorch finds no GPU here; take cpu.")
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"`device` must be cpu or cuda, but is {device}.")
+
+
+def encoder_table() -> Table:
+    """The encoders with their sizes and where their weights come from."""
+    from distilcap.encoders.catalogue import catalogue
+
+    table = Table(
+        title="Encoders",
+        caption="Any timm backbone as timm:NAME, any effdet detector as effdet:NAME, "
+        "any saved encoder by the path of its .safetensors file.",
+    )
+    for column in ("encoder", "form", "pixels", "regions x features", "parameters (M)", "MB in float32"):
+        table.add_column(column, justify="left" if column in ("encoder", "form") else "right")
+    table.add_column("weights")
+    for entry in catalogue():
+        table.add_row(
+            entry.name,
+            entry.form,
+            str(entry.size),
+            f"{entry.regions} x {entry.dim}",
+            f"{entry.parameters / 1e6:.2f}",
+            f"{entry.megabytes:.1f}",
+            entry.weights + ("" if entry.here else " (not here yet)"),
+        )
+    return table

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from distilcap.cli.features import encoder_table, features
+from distilcap.data.dataset import ImageRecord
+from distilcap.data.features import FeatureStore
+from distilcap.encoders.catalogue import catalogue
+from distilcap.errors import ConfigError
+
+
+def test_the_command_writes_a_store(write_images: Callable[..., list[ImageRecord]], tmp_path: Path) -> None:
+    records = write_images(tmp_path / "images", 3)
+    (tmp_path / "images" / "image1.jpg").write_bytes(b"")
+    lines = [json.dumps({"image": record.path.name, "caption": "a patch of colour"}) for record in records]
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    arguments = [
+        "--data",
+        tmp_path / "captions.jsonl",
+        "--images",
+        tmp_path / "images",
+        "--out",
+        tmp_path / "out",
+    ]
+    arguments += ["--image-size", "64", "--encoder-form", "stage", "--regions", "4"]
+    result = CliRunner().invoke(features, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "efficientnet-lite0, weights 579344248a93e230" in result.output
+    assert f"2 images in {tmp_path / 'out'}; 1 skipped." in result.output
+    store = FeatureStore.open(tmp_path / "out")
+    assert (store.count, store.regions, store.dim) == (2, 4, 320)
+
+
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device, message in (
+        ("cuda", "PyTorch finds no GPU here"),
+        ("tpu", "must be cpu or cuda, but is tpu"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            CliRunner().invoke(
+                features, ["--data", "x", "--out", "y", "--device", device], catch_exceptions=False
+            )
+
+
+def test_the_catalogue_tells_sizes() -> None:
+    entries = {(entry.name, entry.form): entry for entry in catalogue()}
+    lite0 = entries["efficientnet-lite0", "grid"]
+    assert (lite0.parameters, lite0.regions, lite0.dim, lite0.here) == (3_371_008, 49, 1280, True)
+    assert lite0.megabytes == pytest.approx(13.48, abs=0.01)
+    boxes, grid = entries["efficientdet-d0", "regions"], entries["efficientdet-d0", "grid"]
+    assert boxes.parameters == 3_880_067
+    assert grid.parameters < boxes.parameters  # no heads
+    assert encoder_table().row_count == len(entries)
