@@ -46,6 +46,7 @@ Example:
 @click.option("--label-smoothing", default=0.0, show_default=True)
 @click.option("--scheduled-sampling", default=0.0, show_default=True)
 @click.option("--tune-encoder", is_flag=True, help="Train the encoder along, from images.")
+@click.option("--tune-stages", default=0, show_default=True, help="Tune only its last so many stages.")
 @click.option("--encoder-learning-rate", default=1e-4, show_default=True, help="With --tune-encoder.")
 @click.option("--start", type=click.Path(path_type=Path), help="A run of the same captioner to begin from.")
 @click.option("--min-count", default=5, show_default=True, help="Words seen less often become <unk>.")
@@ -72,6 +73,7 @@ def train(
     label_smoothing: float,
     scheduled_sampling: float,
     tune_encoder: bool,
+    tune_stages: int,
     encoder_learning_rate: float,
     start: Path | None,
     min_count: int,
@@ -123,7 +125,8 @@ def train(
         labels=ImportCaptions(sha256_of(labels), str(labels)) if labels else None,
         keep_originals=keep_originals,
         scst_references=scst_references,
-        tune_encoder=tune_encoder,
+        tune_encoder=tune_encoder or tune_stages > 0,
+        tune_stages=tune_stages,
         start=run_of(start) if start else None,
     )
     kept = Store(store)

@@ -17,7 +17,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.errors import DataError
-from distilcap.experiments.stage import Stage, Store, not_in_key, stage_of
+from distilcap.experiments.stage import Stage, Store, added_later, not_in_key, stage_of
 from distilcap.files import read_json, write_json
 from distilcap.progress import Progress
 from distilcap.text.tokenize import tokenize
@@ -191,6 +191,7 @@ class Train(Stage):
         keep_originals: learn from labels and references together.
         scst_references: what the self-critical reward compares with: "original" or "pseudo".
         tune_encoder: train the encoder along, from images instead of features.
+        tune_stages: only its last so many stages; 0 is all.
         start: a run of the same captioner to begin from, instead of random weights.
     """
 
@@ -205,6 +206,7 @@ class Train(Stage):
     scst_references: str = "original"
     tune_encoder: bool = False
     start: Train | None = None
+    tune_stages: int = added_later(0)
 
     @property
     def seen(self) -> ExtractFeatures:
@@ -215,7 +217,7 @@ class Train(Stage):
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Train in the folder (see `training.loop.Training`) and write `training.json`."""
-        from distilcap.encoders.tuned import ImageRegions
+        from distilcap.encoders.tuned import ImageRegions, LastStages
         from distilcap.metrics.reward import CiderReward
         from distilcap.models.presets import build_captioner
         from distilcap.models.weights import TrainedCaptioner
@@ -246,7 +248,12 @@ class Train(Stage):
         source: RegionSource = features
         if self.tune_encoder:
             begin = self.features if self.start is None else self.start.seen
-            source = ImageRegions(begin.create(store), dataset.images)
+            encoder = begin.create(store)
+            source = (
+                LastStages(encoder, dataset.images, self.tune_stages)
+                if self.tune_stages
+                else ImageRegions(encoder, dataset.images)
+            )
         run = Training(trained, source, labels, validation, reward, self.training, folder, progress)
         position = run.run()
         if isinstance(source, ImageRegions):

@@ -38,6 +38,17 @@ TEACHER = Role(
     UpDownOptions(hidden=384, embedding=256, attention=192, dropout=0.3, output_states="both"),
     TRAINING,
 )
+# The teacher then learns on, together with the last two stages of its encoder.
+TUNING = TrainingOptions(
+    cross_entropy=dataclasses.replace(
+        CROSS_ENTROPY, epochs=2, learning_rate=4e-4, warmup_steps=50, weight_averaging=0.0
+    ),
+    self_critical=dataclasses.replace(
+        SELF_CRITICAL, epochs=3, learning_rate=1e-4, warmup_steps=50, weight_averaging=0.0
+    ),
+    batch_images=16,
+    encoder_learning_rate=2e-4,
+)
 STUDENT = Role(
     "updown",
     "small",
@@ -62,5 +73,6 @@ def flickr8k_members(data: Path, images: Path | None, seeds: int = 1) -> tuple[M
         beam=5,
         n_best=5,
         control_epochs=12,
+        tuning=TUNING,
         seeds=tuple(range(seeds)),
     )

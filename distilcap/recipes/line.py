@@ -47,6 +47,7 @@ def distillation_line(
     beam: int = 5,
     n_best: int = 1,
     keep_originals: bool = False,
+    tuning: TrainingOptions | None = None,
     intermediate: Role | None = None,
     control_epochs: int = 0,
     seeds: tuple[int, ...] = (0,),
@@ -58,6 +59,8 @@ def distillation_line(
         beam: width with which the teacher labels the training images.
         n_best: how many of its hypotheses become labels.
         keep_originals: the student learns from people's captions too.
+        tuning: how the teacher learns on together with the last two stages of its encoder; None leaves
+            the encoder as it is. Students read the untuned features in either case.
         intermediate: a captioner between teacher and student, distilled first.
         control_epochs: cross-entropy epochs of an undistilled student that is given the compute which
             distillation took; 0 leaves it out.
@@ -75,6 +78,13 @@ def distillation_line(
 
     teacher_run = run(teacher, seeds[0])
     members = [Member(f"teacher {teacher.name}", "teacher", teacher.size, (teacher_run,), beam=beam)]
+    if tuning is not None:
+        teacher_run = dataclasses.replace(
+            teacher_run, training=tuning, start=teacher_run, tune_encoder=True, tune_stages=2
+        )
+        name = f"{members[0].name}, tuned encoder"
+        members.append(Member(name, "teacher", teacher.size, (teacher_run,), beam=beam))
+    teacher_name = members[-1].name
     members.append(
         Member(student.name, "student", student.size, tuple(run(student, seed) for seed in seeds), beam=beam)
     )
@@ -82,7 +92,7 @@ def distillation_line(
         controls = tuple(run(student, seed, epochs=control_epochs) for seed in seeds)
         name = f"{student.name}, longer"
         members.append(Member(name, "control", student.size, controls, beam=beam))
-    labeller, labeller_name = teacher_run, members[0].name
+    labeller, labeller_name = teacher_run, teacher_name
     if intermediate is not None:
         labels = Generate(labeller, "train", beam, n_best)
         labeller = run(intermediate, seeds[0], labels)

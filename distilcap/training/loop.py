@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from distilcap.data.captions import CaptionSet
@@ -129,6 +129,8 @@ class Training:
             best = load_captioner(self.folder).captioner.state_dict()
             for name in modules.keys() & {"captioner", "average"}:
                 modules[name].load_state_dict(best)
+            if "encoder" in modules:
+                modules["encoder"].load_state_dict(load_file(self.folder / ENCODER))
         at = self.position
         self.position = Position(
             phase=number,

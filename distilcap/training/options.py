@@ -44,7 +44,9 @@ class CrossEntropyPhase:
         _require(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
         _require(self.schedule in ("step", "cosine"), "schedule", "step or cosine", self.schedule)
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
-        _require(0 <= self.scheduled_sampling <= 1, "scheduled_sampling", "in [0, 1]", self.scheduled_sampling)
+        _require(
+            0 <= self.scheduled_sampling <= 1, "scheduled_sampling", "in [0, 1]", self.scheduled_sampling
+        )
         _require(0 <= self.weight_averaging < 1, "weight_averaging", "in [0, 1)", self.weight_averaging)
 
 
@@ -119,4 +121,6 @@ class TrainingOptions:
         _require(self.max_words >= 1, "max_words", "at least 1", self.max_words)
         _require(self.gradient_clip > 0, "gradient_clip", "above 0", self.gradient_clip)
         _require(self.validation_every >= 1, "validation_every", "at least 1", self.validation_every)
-        _require(self.precision in ("float32", "bfloat16"), "precision", "float32 or bfloat16", self.precision)
+        _require(
+            self.precision in ("float32", "bfloat16"), "precision", "float32 or bfloat16", self.precision
+        )

@@ -1,0 +1,8 @@
+"""`python -m distilcap` is `distilcap`."""
+
+from distilcap.cli.main import main
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    main()
