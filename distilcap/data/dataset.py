@@ -104,7 +104,7 @@ class Dataset:
 def _probe(path: Path) -> tuple[int, int]:
     """Size of a file and CRC-32 of its two ends; (-1, 0) for a file that cannot be read."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(_PROBE)
             file.seek(max(len(head), size - _PROBE))

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from distilcap.data.dataset import SPLITS
@@ -174,11 +175,11 @@ class Found:
 
 def image_id_of(name: str) -> str:
     """The id of an image known by its file alone: the path without ending, or an absolute path's stem."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute():
-        path = PurePosixPath(path.name)
-    known = path.suffix.lower() in IMAGE_ENDINGS
-    return str(path.with_suffix("") if known else path)
+    path = name.replace("\\", "/")
+    if path.startswith("/"):
+        path = posixpath.basename(path)
+    stem, ending = posixpath.splitext(posixpath.normpath(path))
+    return stem if ending.lower() in IMAGE_ENDINGS else stem + ending
 
 
 def known_split(name: str) -> str | None:

@@ -7,8 +7,9 @@ be read.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from distilcap.data.readers.entries import CAPTION_NAMES, IMAGE_NAMES, Found, image_id_of, is_text, split_in
@@ -49,7 +50,7 @@ def _read_karpathy(images: Sequence[tuple[Any, int]], found: Found, split: str |
             found.malformed('{"filename": …, "split": …, "sentences": […]}', line)
             continue
         number = entry.get("cocoid")
-        image_id = str(number) if _is_id(number) else image_id_of(PurePosixPath(name).name)
+        image_id = str(number) if _is_id(number) else image_id_of(posixpath.basename(name))
         folder = entry.get("filepath")
         path = f"{folder}/{name}" if is_text(folder) and folder else name
         image = found.image(image_id, path, entry.get("split", split), line)

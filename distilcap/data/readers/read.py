@@ -152,15 +152,18 @@ def _find_images(found: Found, bases: Sequence[Path]) -> None:
 
     Neighbours in a file lie in one folder, so the folder of the last image is tried first.
     """
-    last = bases[0]
+    folders = [str(base) for base in bases]
+    last = folders[0]
     for entry in found.entries.values():
         names = [entry.name]
-        if Path(entry.name).suffix.lower() not in IMAGE_ENDINGS:  # an id, as in our own captions files
+        if (
+            os.path.splitext(entry.name)[1].lower() not in IMAGE_ENDINGS
+        ):  # an id, as in our own captions files
             names += [entry.name + ending for ending in (".jpg", ".png", ".jpeg")]
-        places = ((base, base / name) for base in (last, *bases) for name in names)
-        last, entry.path = next(
-            (place for place in places if os.path.isfile(place[1])), (last, bases[0] / entry.name)
-        )
+        places = ((folder, os.path.join(folder, name)) for folder in (last, *folders) for name in names)
+        missing = last, os.path.join(folders[0], entry.name)
+        last, path = next((place for place in places if os.path.isfile(place[1])), missing)
+        entry.path = Path(path)
 
 
 def _name_of(path: Path) -> str:
