@@ -159,7 +159,7 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     from distilcap.metrics.frequencies import DocumentFrequencies
     from distilcap.text.tokenize import tokenize
 
-    read = read_dataset(dataset)
+    read = read_dataset(dataset, need_images=False)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
@@ -179,7 +179,7 @@ def _references(path: Path) -> CaptionSet:
 
     if path.suffix == ".jsonl" and _is_caption_set(path):
         return CaptionSet.load(path)
-    return read_dataset(path).captions
+    return read_dataset(path, need_images=False).captions
 
 
 def _is_caption_set(path: Path) -> bool:

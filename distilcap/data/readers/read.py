@@ -17,7 +17,9 @@ from distilcap.errors import ConfigError, DataError
 __all__ = ["find_entries", "read_dataset"]
 
 
-def read_dataset(path: Path, images: Path | None = None, split: str | None = None) -> Dataset:
+def read_dataset(
+    path: Path, images: Path | None = None, split: str | None = None, *, need_images: bool = True
+) -> Dataset:
     """Read a data set; its form is seen from the file.
 
     Args:
@@ -26,6 +28,7 @@ def read_dataset(path: Path, images: Path | None = None, split: str | None = Non
         images: the folder that the images' names start from; looked for beside the captions by default.
         split: the split of entries that name none. By default it is guessed from a COCO file's name, and
             where the data has no split at all, a hash of the id parts it 80 : 10 : 10.
+        need_images: refuse a data set of which no image file is there; scores need captions only.
 
     Empty captions and missing image files are let through here (the captions are left out);
     `check_dataset` names them.
@@ -42,7 +45,7 @@ def read_dataset(path: Path, images: Path | None = None, split: str | None = Non
             raise DataError(f"{problem}{tail}")
     if not found.entries:
         raise DataError(f"{path}: there are no images in it.")
-    if not any(os.path.isfile(entry.path) for entry in found.entries.values()):
+    if need_images and not any(os.path.isfile(entry.path) for entry in found.entries.values()):
         example = next(iter(found.entries.values()))
         raise DataError(
             f"{path}: none of the {len(found.entries)} images is there; looked for {example.path} and so on. "
