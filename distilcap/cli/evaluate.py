@@ -103,14 +103,14 @@ def compare(systems: tuple[str, ...], references: Path, names: str, tokenizer: s
     from distilcap.metrics.significance import System, compare_systems, holm
 
     known = _references(references)
-    scored = {
-        name: [_scores(Path(path), known, names, tokenizer) for path in name.split(",")] for name in systems
-    }
+    scored = [
+        (name, [_scores(Path(path), known, names, tokenizer) for path in name.split(",")]) for name in systems
+    ]
     comparisons = []
     for metric_name in names.split(","):
         metric = create_metric(metric_name)
         for key in metric.keys:
-            several = [System(name, tuple(one[key] for one in seeds)) for name, seeds in scored.items()]
+            several = [System(name, tuple(one[key] for one in seeds)) for name, seeds in scored]
             for system in several:
                 deviation = f" ± {100 * system.deviation:.2f}" if system.deviation is not None else ""
                 CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}", highlight=False)
