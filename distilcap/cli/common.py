@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,8 @@ from distilcap.errors import ConfigError
 
 __all__ = ["CONSOLE", "PROGRESS", "captioner_name", "data_options", "encoder_options", "store_option"]
 
-CONSOLE = Console()
+# A file or a pipe has no width of its own: tables keep their columns there.
+CONSOLE = Console(width=None if sys.stdout.isatty() else 140)
 PROGRESS = TerminalProgress(Console(stderr=True))
 
 Function = TypeVar("Function", bound=Callable[..., Any])
