@@ -86,7 +86,8 @@ def encoder_table() -> Table:
         "any saved encoder by the path of its .safetensors file.",
     )
     for column in ("encoder", "form", "pixels", "regions x features", "parameters (M)", "MB in float32"):
-        table.add_column(column, justify="left" if column in ("encoder", "form") else "right")
+        left = column in ("encoder", "form")
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
     table.add_column("weights")
     for entry in catalogue():
         table.add_row(
