@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from distilcap.cli.common import CONSOLE, PROGRESS
+
+if TYPE_CHECKING:
+    from distilcap.experiments.stage import Store
+    from distilcap.experiments.steps import Train
 
 __all__ = ["demo"]
 
@@ -27,9 +33,30 @@ def demo(to: Path) -> None:
     started = time.perf_counter()
     from distilcap.cli.report import run_members
     from distilcap.data.scenes import draw_scenes
+    from distilcap.experiments.stage import Store
     from distilcap.recipes.demo import IMAGE_SIZE, IMAGES, demo_members
 
     draw_scenes(to / "scenes", tuple(IMAGES.values()), size=IMAGE_SIZE, progress=PROGRESS)
     members = demo_members(to / "scenes")
     run_members("DistilCap demo: drawn scenes, teacher to student", members, to / "store", to)
+    _write_pocket(members[-1].trains[0], Store(to / "store"), to)
     CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
+
+
+def _write_pocket(run: Train, store: Store, to: Path) -> None:
+    """Export the distilled student as a bundle, and write the page that captions with it."""
+    from distilcap.experiments.steps import Export
+    from distilcap.export.site import write_web
+
+    exported = store.build(Export(run), PROGRESS) / "bundle"
+    bundle = to / "bundle"
+    if (
+        not bundle.exists()
+        or (bundle / "manifest.json").read_bytes() != (exported / "manifest.json").read_bytes()
+    ):
+        shutil.rmtree(bundle, ignore_errors=True)
+        shutil.copytree(exported, bundle)
+    site = write_web(bundle, to / "web")
+    CONSOLE.print(f"Bundle: {bundle}   Browser page: {to / 'web'}", highlight=False)
+    if site.missing:
+        CONSOLE.print(site.missing, highlight=False, soft_wrap=True)
