@@ -184,13 +184,13 @@ class EfficientNet(nn.Module):
     def until(self, pixels: Tensor, stage: int) -> Tensor:
         """The map that stage number `stage` (from 0) reads: the output of the one before it."""
         features: Tensor = self.act1(self.bn1(self.conv_stem(pixels)))
-        for one in self.blocks[:stage]:
+        for one in list(self.blocks)[:stage]:
             features = one(features)
         return features
 
     def onwards(self, features: Tensor, stage: int) -> Tensor:
         """From the map that stage number `stage` reads to the output of the network."""
-        for one in self.blocks[stage:]:
+        for one in list(self.blocks)[stage:]:
             features = one(features)
         return self.act2(self.bn2(self.conv_head(features))) if self.head else features
 

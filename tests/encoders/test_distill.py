@@ -16,7 +16,7 @@ from distilcap.encoders.base import GridEncoder
 from distilcap.encoders.distill import EncoderDistillation, distill_encoder
 from distilcap.encoders.extract import extract_features
 from distilcap.encoders.registry import create_encoder
-from distilcap.encoders.tuned import ImageRegions
+from distilcap.encoders.tuned import ImageRegions, LastStages
 from distilcap.errors import ConfigError, DataError, TrainingError
 from distilcap.progress import SILENT, Silent
 
@@ -181,6 +181,37 @@ def test_image_regions_train_the_encoder_but_not_its_batch_norm(images: list[Ima
     assert "encoder.backbone.model.conv_stem.weight" in moved
     assert not [name for name in moved if ".bn" in name]
     assert source._cache == {}
+
+
+def test_last_stages_give_what_the_whole_gives(images: list[ImageRecord]) -> None:
+    encoder = create_encoder("efficientnet-lite0", size=64)
+    ids = [images[row].id for row in (3, 1)]
+    whole = ImageRegions(encoder, images).regions_of(ids).features.detach()
+    source = LastStages(encoder, images, 2)
+    for _ in range(2):  # the second time from the kept maps
+        given = source.regions_of(ids).features
+        assert torch.allclose(given, whole, atol=0.02 * float(whole.abs().max()))
+    given.sum().backward()
+    tuned = {name for name, one in source.named_parameters() if one.grad is not None}
+    assert {name.split(".")[2:4][0] for name in tuned} <= {"blocks", "conv_head"}
+    assert {name.split(".")[3] for name in tuned if ".blocks." in name} == {"5", "6"}
+
+
+@pytest.mark.parametrize(
+    "name, stages, message",
+    [
+        (
+            "timm:test_efficientnet",
+            2,
+            "Only an EfficientNet is tuned by stages, but the encoder is timm:test",
+        ),
+        ("efficientnet-lite0", 8, "`tune_stages` must be in 1 to 7, but is 8"),
+        ("efficientnet-lite0", 0, "`tune_stages` must be in 1 to 7, but is 0"),
+    ],
+)
+def test_impossible_stages(images: list[ImageRecord], name: str, stages: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LastStages(create_encoder(name, size=32, weights="random"), images, stages)
 
 
 def test_the_log_is_json(images: list[ImageRecord], teacher: FeatureStore, tmp_path: Path) -> None:

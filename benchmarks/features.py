@@ -1,0 +1,160 @@
+"""Feature extraction and the feature store.
+
+`python -m benchmarks features --images FOLDER` measures images per second of the extraction against the
+model alone on the same batches; the two take turns, so that a passing load meets both alike. Without
+`--images` it draws JPEGs of COCO's usual size (640 x 480).
+`python -m benchmarks features --coco-size` writes a store of 123,287 images x 49 x 320 (3.9 GB, random
+numbers, deleted afterwards) and measures opening it and reading random batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from distilcap.data.dataset import ImageRecord
+from distilcap.data.features import FeatureStore, FeatureWriter, check_space, store_bytes
+from distilcap.encoders.extract import extract_features
+from distilcap.encoders.pixels import load_pixels, normalise
+from distilcap.encoders.registry import create_encoder
+from distilcap.progress import SILENT
+
+COCO_IMAGES, COCO_REGIONS, COCO_DIM = 123_287, 49, 320
+
+
+def draw_images(folder: Path, count: int) -> list[ImageRecord]:
+    """JPEGs of 640 x 480 with about the detail of photographs."""
+    records = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        coarse = Image.fromarray(random.integers(0, 256, (60, 80, 3)).astype(np.uint8))
+        path = folder / f"{number}.jpg"
+        coarse.resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=90)
+        records.append(ImageRecord(path.stem, path, "train"))
+    return records
+
+
+def model_alone(encoder: Any, batches: Sequence[torch.Tensor], threads: int) -> float:
+    """Seconds for the model on all batches, in as many threads as the extraction gives it."""
+
+    def see(pixels: torch.Tensor) -> None:
+        with torch.inference_mode():
+            encoder(pixels)
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        started = time.perf_counter()
+        list(pool.map(see, batches))
+        seconds = time.perf_counter() - started
+    torch.set_num_threads(before)
+    return seconds
+
+
+def throughput(
+    name: str, images: Sequence[ImageRecord], threads: int, batch_size: int, rounds: int, folder: Path
+) -> dict[str, Any]:
+    encoder: Any = create_encoder(name)
+    encoder.to(memory_format=torch.channels_last)
+    decoding = time.perf_counter()
+    pixels = np.stack([load_pixels(image.path, encoder.preprocessing) for image in images])
+    decoding = time.perf_counter() - decoding
+    batches = [
+        torch.from_numpy(normalise(pixels[start : start + batch_size], encoder.preprocessing)).contiguous(
+            memory_format=torch.channels_last
+        )
+        for start in range(0, len(pixels), batch_size)
+    ]
+    model_alone(encoder, batches[:4], threads)
+    alone, whole = [], []
+    for number in range(rounds):
+        alone.append(model_alone(encoder, batches, threads))
+        store = folder / f"store{number}"
+        started = time.perf_counter()
+        extract_features(encoder, images, store, SILENT, batch_size=batch_size, threads=threads)
+        whole.append(time.perf_counter() - started)
+        shutil.rmtree(store)
+    ratios = [first / second for first, second in zip(alone, whole, strict=True)]
+    return {
+        "encoder": name,
+        "images": len(images),
+        "threads": threads,
+        "batch_size": batch_size,
+        "model_alone_images_per_second": round(len(images) / statistics.median(alone), 1),
+        "extraction_images_per_second": round(len(images) / statistics.median(whole), 1),
+        "extraction_to_model": round(statistics.median(ratios), 3),
+        "extraction_to_model_by_round": [round(ratio, 3) for ratio in ratios],
+        "decoding_alone_one_thread_images_per_second": round(len(images) / decoding, 1),
+        "load": [round(value, 1) for value in os.getloadavg()],
+    }
+
+
+def coco_size(folder: Path) -> dict[str, Any]:
+    size = store_bytes(COCO_IMAGES, COCO_REGIONS, COCO_DIM)
+    check_space(folder, size)
+    random = np.random.default_rng(0)
+    block = random.standard_normal((1024, COCO_REGIONS, COCO_DIM), np.float32).astype(np.float16)
+    started = time.perf_counter()
+    writer = FeatureWriter(folder / "coco", {"synthetic": True}, COCO_REGIONS, COCO_DIM)
+    for first in range(0, COCO_IMAGES, len(block)):
+        count = min(len(block), COCO_IMAGES - first)
+        writer.add([f"{number:012d}" for number in range(first, first + count)], block[:count])
+    writer.finish()
+    results: dict[str, Any] = {"bytes": size, "write_seconds": round(time.perf_counter() - started, 1)}
+    started = time.perf_counter()
+    store = FeatureStore.open(folder / "coco")
+    results["open_seconds"] = round(time.perf_counter() - started, 3)
+    for state in ("cold", "warm"):
+        if state == "cold":
+            with (folder / "coco" / "features.safetensors").open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        rows = np.random.default_rng(1).integers(0, COCO_IMAGES, (300, 32))
+        started = time.perf_counter()
+        for batch in rows:
+            store.regions_of([store.ids[row] for row in batch])
+        results[f"{state}_random_images_per_second"] = round(rows.size / (time.perf_counter() - started))
+    results["load"] = [round(value, 1) for value in os.getloadavg()]
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--coco-size", action="store_true")
+    parser.add_argument("--encoder", default="efficientnet-lite0")
+    parser.add_argument("--images", type=Path, help="folder of images")
+    parser.add_argument("--count", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scratch", type=Path, help="folder for what is written; the system's by default")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+        folder = Path(name)
+        if options.coco_size:
+            result = coco_size(folder)
+        else:
+            if options.images:
+                paths = sorted(
+                    path for path in options.images.iterdir() if path.suffix.lower() in (".jpg", ".png")
+                )
+                images = [ImageRecord(path.stem, path, "train") for path in paths[: options.count]]
+            else:
+                images = draw_images(folder, options.count)
+            result = throughput(
+                options.encoder, images, options.threads, options.batch_size, options.rounds, folder
+            )
+    print(json.dumps(result, indent=1))
