@@ -17,7 +17,7 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("what", type=click.Choice(["flickr8k"]))
+@click.argument("what", type=click.Choice(["flickr8k", "flickr8k-tuned"]))
 @data_options
 @store_option
 @click.option("--seeds", default=1, show_default=True, help="Students are trained so many times.")
@@ -30,6 +30,5 @@ def reproduce(
     from distilcap.cli.report import run_members
     from distilcap.recipes.flickr8k import flickr8k_members
 
-    assert what == "flickr8k"
-    members = flickr8k_members(data, images, seeds)
+    members = flickr8k_members(data, images, seeds, tuned=what.endswith("tuned"))
     run_members("Flickr8k: teacher to student", members, store, to, plan)

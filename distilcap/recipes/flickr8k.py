@@ -61,8 +61,16 @@ STUDENT = Role(
 )
 
 
-def flickr8k_members(data: Path, images: Path | None, seeds: int = 1) -> tuple[Member, ...]:
-    """The members of the measurement; the control has half as many epochs again, about what labelling costs."""
+def flickr8k_members(
+    data: Path, images: Path | None, seeds: int = 1, tuned: bool = False
+) -> tuple[Member, ...]:
+    """The members of the measurement.
+
+    The control has half as many epochs again as the student, about what labelling costs.
+
+    Args:
+        tuned: the teacher learns on together with its encoder's last stages before it labels.
+    """
     source = ImportData.of(data, images)
     features = ExtractFeatures.of(source, "efficientnet-lite0")
     return distillation_line(
@@ -73,6 +81,6 @@ def flickr8k_members(data: Path, images: Path | None, seeds: int = 1) -> tuple[M
         beam=5,
         n_best=5,
         control_epochs=9,
-        tuning=TUNING,
+        tuning=TUNING if tuned else None,
         seeds=tuple(range(seeds)),
     )
