@@ -13,7 +13,7 @@ __all__ = ["DEFAULT", "METRICS", "create_metric", "keys_of"]
 
 METRICS: Final[dict[str, str]] = {
     "bleu": "distilcap.metrics.bleu:Bleu",
-    "meteor": "distilcap.metrics.meteor:Meteor",
+    "meteor": "distilcap.metrics.meteor_jar:MeteorJar",
     "rouge_l": "distilcap.metrics.rouge:RougeL",
     "cider": "distilcap.metrics.cider:CiderD",
     "spice": "distilcap.metrics.spice:Spice",
