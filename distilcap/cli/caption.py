@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,9 +56,4 @@ def _from_bundle(bundle: Path | None) -> Callable[[Path, int, int], list[str]]:
     from distilcap.export.runtime import Bundle
 
     opened = Bundle.open(bundle)
-
-    def describe(photo: Path, beam: int, n_best: int) -> list[str]:
-        options = dataclasses.replace(opened.manifest.decode, width=beam)
-        return [one.text for one in opened.caption(photo, options)[:n_best]]
-
-    return describe
+    return lambda photo, beam, n_best: opened.caption(photo, beam=beam, n_best=n_best)

@@ -80,7 +80,9 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     return _ranked(tokens, log_probs, options.length_penalty)
 
 
-def _extend(logits: Tensor, penalty: Tensor, log_probs: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _extend(
+    logits: Tensor, penalty: Tensor, log_probs: Tensor, last: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Choose the K best continuations of K hypotheses.
 
     Args:
