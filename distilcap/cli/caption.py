@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from distilcap.cli.common import CONSOLE
 from distilcap.errors import ConfigError, DataError
 
 __all__ = ["caption"]
@@ -40,7 +39,7 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, bea
             failed.append(str(error))
             continue
         for text in captions:
-            CONSOLE.print(f"{photo}\t{text}", highlight=False, markup=False, soft_wrap=True)
+            click.echo(f"{photo}\t{text}")
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
 

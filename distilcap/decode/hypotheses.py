@@ -31,7 +31,7 @@ class Hypotheses:
 
 
 def forbidden_tokens(vocabulary_size: int, allow_unk: bool, device: torch.device) -> Tensor:
-    """(V,) zeros, with -inf at tokens that no caption may contain: pad, begin and, unless allowed, `<unk>`."""
+    """(V,) zeros, with -inf at tokens no caption may contain: pad, begin and, unless allowed, `<unk>`."""
     penalty = torch.zeros(vocabulary_size, device=device)
     penalty[[PAD, BOS] if allow_unk else [PAD, BOS, UNK]] = -torch.inf
     assert penalty[EOS] == 0
