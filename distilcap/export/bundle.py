@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.manifest import MANIFEST, DecodeOptions, Manifest, write_manifest
-from distilcap.export.parity import Comparison, compare, sample_pictures
+from distilcap.export.parity import Comparison, compare
 from distilcap.export.parts import PRECISIONS, Parts, load_encoder
+from distilcap.export.pictures import sample_pictures
 from distilcap.export.runtime import Bundle
 from distilcap.files import write_text
 from distilcap.metrics import evaluate
@@ -66,6 +68,7 @@ def export_bundle(
     decode: DecodeOptions | None = None,
     max_loss: float = 0.01,
     licence: Mapping[str, str] = LICENCE,
+    executorch: bool = False,
     progress: Progress = SILENT,
 ) -> Exported:
     """Write a trained captioner with its encoder as a bundle at `to`, whole or not at all.
@@ -84,6 +87,7 @@ def export_bundle(
         decode: how the bundle searches; None takes `DecodeOptions()`.
         max_loss: largest share of PyTorch's CIDEr that the bundle may lose.
         licence: of the weights, by part.
+        executorch: write float32 programs for ExecuTorch too, see `phone`.
         progress: told each step.
 
     Raises:
@@ -94,44 +98,57 @@ def export_bundle(
     if precision not in PRECISIONS:
         raise ConfigError(f"`precision` must be one of {', '.join(PRECISIONS)}, but is {precision!r}.")
     check_replaceable(to, MANIFEST)
+    records = data.split(split)[:images] if data else ()
+    if data and not records:
+        raise DataError(f"{data.name}: its split `{split}` has no images.")
+    trained, encoder = _load(run, encoder)
+    preprocessing = encoder.preprocessing
+    progress.note(f"Tracing {encoder.name} and {trained.architecture} to ONNX")
+    parts = Parts.trace(encoder, trained, decode or DecodeOptions())
+    manifest = _manifest(encoder, trained, parts, decode or DecodeOptions(), licence)
+
+    def pictures(most: int | None) -> Iterable[tuple[str, Bytes]]:
+        if data:
+            return _pictures(records[:most], preprocessing, progress)
+        return sample_pictures(SAMPLES, preprocessing.size)
+
+    def compared(bundle: Bundle, most: int | None, batch_images: int = 8) -> Comparison:
+        found = compare(encoder, trained, bundle, pictures(most), batch_images)
+        progress.note(f"{type(bundle).__name__} in {bundle.manifest.precision}: {found}")
+        return found
+
+    with tempfile.TemporaryDirectory() as scratch, whole_folder(to, MANIFEST) as final:
+        exact = Path(scratch)
+        parts.save(exact, "float32")
+        write_manifest(exact, manifest)
+        parity = agreement = _agreeing(to, compared(Bundle.open(exact), PARITY_IMAGES))
+        parts.save(final, precision, _calibration(data, preprocessing))
+        manifest = write_manifest(final, replace(manifest, precision=precision))
+        if data or precision != "float32":
+            agreement = compared(Bundle.open(final), None)
+        if data:
+            manifest = replace(manifest, scores=_scores(agreement, data, split))
+            _check_loss(manifest, max_loss)
+        if executorch:
+            from distilcap.export.phone import PhoneBundle, write_programs
+
+            progress.note("Lowering to ExecuTorch")
+            write_programs(encoder, trained.captioner, final)
+            _agreeing(to, compared(PhoneBundle.open(final), PARITY_IMAGES, 1))
+        write_text(final / CARD, model_card(manifest, str(agreement)))
+        manifest = write_manifest(final, manifest)
+    progress.note(f"{to}: {manifest.megabytes():.2f} MB, {precision}")
+    return Exported(to, manifest, parity, agreement)
+
+
+def _load(run: Path, encoder: Encoder | None) -> tuple[TrainedCaptioner, Encoder]:
     trained = load_captioner(run)
     encoder = encoder or load_encoder(run, trained.features)
     if encoder.recipe() != trained.features:
         raise DataError(
             f"{run}: was trained on features of another encoder or other weights than {encoder.name}."
         )
-    decode = decode or DecodeOptions()
-    records = data.split(split)[:images] if data else ()
-    if data and not records:
-        raise DataError(f"{data.name}: its split `{split}` has no images.")
-    progress.note(f"Tracing {trained.features['encoder']} and {trained.architecture} to ONNX")
-    parts = Parts.trace(encoder, trained, decode)
-    manifest = _manifest(encoder, trained, parts, decode, licence)
-    with tempfile.TemporaryDirectory() as scratch, whole_folder(to, MANIFEST) as final:
-        exact = Path(scratch)
-        parts.save(exact, "float32")
-        write_manifest(exact, manifest)
-        size = encoder.preprocessing
-        few = (
-            _pictures(records[:PARITY_IMAGES], size, progress)
-            if data
-            else sample_pictures(SAMPLES, size.size)
-        )
-        parity = agreement = compare(encoder, trained, Bundle.open(exact), few)
-        progress.note(f"float32: {parity}")
-        if not parity.complete:
-            raise BundleError(_refusal(to, parity))
-        parts.save(final, precision)
-        manifest = write_manifest(final, replace(manifest, precision=precision))
-        if data:
-            agreement = compare(encoder, trained, Bundle.open(final), _pictures(records, size, progress))
-            progress.note(f"{precision}: {agreement}")
-            manifest = replace(manifest, scores=_scores(agreement, data, split))
-            _check_loss(manifest, max_loss)
-        write_text(final / CARD, model_card(manifest, str(agreement)))
-        manifest = write_manifest(final, manifest)
-    progress.note(f"{to}: {manifest.megabytes():.2f} MB, {precision}")
-    return Exported(to, manifest, parity, agreement)
+    return trained, encoder
 
 
 def _manifest(
@@ -205,10 +222,25 @@ def _check_loss(manifest: Manifest, max_loss: float) -> None:
         )
 
 
-def _refusal(to: Path, parity: Comparison) -> str:
-    assert parity.differing is not None
-    name, ours, theirs = parity.differing
-    return (
-        f"{to}: not written, since the bundle disagrees with PyTorch ({parity}); "
+def _agreeing(to: Path, found: Comparison) -> Comparison:
+    """Pass a comparison on where every caption agrees."""
+    if found.differing is None:
+        return found
+    name, ours, theirs = found.differing
+    raise BundleError(
+        f"{to}: not written, since the bundle disagrees with PyTorch ({found}); "
         f"at image {name} PyTorch says '{ours}', the bundle '{theirs}'."
     )
+
+
+def _calibration(data: Dataset | None, preprocessing: Preprocessing) -> Callable[[], Iterator[Bytes]]:
+    """Pictures that the range of activations is found on: of training, never of the split that is scored."""
+
+    def pictures() -> Iterator[Bytes]:
+        records = data.split("train") if data else ()
+        chosen = (
+            _pictures(records, preprocessing, SILENT) if records else sample_pictures(64, preprocessing.size)
+        )
+        return (picture for _, picture in itertools.islice(chosen, CALIBRATION_IMAGES))
+
+    return pictures

@@ -21,7 +21,17 @@ from distilcap.encoders.base import Encoder
 from distilcap.models.captioner import Captioner
 from distilcap.shapes import Regions
 
-__all__ = ["OPSET", "export_encode", "export_encoder", "export_step", "fold_batch_norm"]
+__all__ = [
+    "OPSET",
+    "EncodeGraph",
+    "EncoderGraph",
+    "StepGraph",
+    "export_encode",
+    "export_encoder",
+    "export_step",
+    "fold_batch_norm",
+    "foldable_encoder",
+]
 
 OPSET = 18
 _IMAGES, _CAPTIONS = (
@@ -30,32 +40,41 @@ _IMAGES, _CAPTIONS = (
 )  # of the examples that are traced: neither 0 nor 1, which would be kept as constants
 
 
-class _Encoder(nn.Module):
+class EncoderGraph(nn.Module):
+    """Pixels (B, 3, S, S) to features (B, R, D) and mask (B, R)."""
+
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
         regions = self.encoder(pixels)
         return regions.features, regions.mask
 
 
-class _Encode(nn.Module):
+class EncodeGraph(nn.Module):
+    """Features (B, R, D) and mask (B, R) to memory."""
+
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
         self.captioner = captioner
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
         # A mask given through would be input and output at once.
         return tuple(one.clone() for one in self.captioner.encode(Regions(features, mask)))
 
 
-class _Step(nn.Module):
+class StepGraph(nn.Module):
+    """Tokens (B, K), state and memory to logits (B, K, V) and the next state."""
+
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
         self.captioner = captioner
 
     def forward(self, tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> Any:
+        """See the class."""
         logits, state = self.captioner.step(tokens, state, memory)
         return (logits, *state)
 
@@ -85,19 +104,25 @@ def fold_batch_norm(module: nn.Module) -> None:
         before = name if isinstance(child, nn.Conv2d) else ""
 
 
+def foldable_encoder(encoder: Encoder) -> nn.Module:
+    """The encoder as a graph, with batch normalisation folded into convolutions where that is right."""
+    network = EncoderGraph(encoder).eval()
+    folded = copy.deepcopy(network)
+    fold_batch_norm(folded)
+    size = encoder.preprocessing.size
+    pixels = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        expected, features = network(pixels)[0], folded(pixels)[0]
+    # A network that calls its layers in another order stays as it is.
+    same = torch.allclose(features, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    return folded if same else network
+
+
 def export_encoder(encoder: Encoder) -> Any:
     """`pixels` (B, 3, S, S) to `features` (B, R, D) and `mask` (B, R), as an `onnx.ModelProto`."""
     size = encoder.preprocessing.size
     pixels = torch.randn(_IMAGES, 3, size, size)
-    network = _Encoder(encoder).eval()
-    folded = copy.deepcopy(network)
-    fold_batch_norm(folded)
-    with torch.no_grad():
-        expected, features = network(pixels)[0], folded(pixels)[0]
-    # Where another network calls its layers in another order, the exporter gets it unfolded.
-    if torch.allclose(features, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
-        network = folded
-    return _export(network, (pixels,), ["pixels"], ["features", "mask"])
+    return _export(foldable_encoder(encoder), (pixels,), ["pixels"], ["features", "mask"])
 
 
 def export_encode(captioner: Captioner, regions: int) -> Any:
@@ -105,7 +130,7 @@ def export_encode(captioner: Captioner, regions: int) -> Any:
     example = _regions(captioner, regions)
     memory = captioner.encode(example)
     outputs = [f"memory_{place}" for place in range(len(memory))]
-    return _export(_Encode(captioner), (example.features, example.mask), ["features", "mask"], outputs)
+    return _export(EncodeGraph(captioner), (example.features, example.mask), ["features", "mask"], outputs)
 
 
 def export_step(captioner: Captioner, regions: int) -> Any:
@@ -121,7 +146,7 @@ def export_step(captioner: Captioner, regions: int) -> Any:
     )
     outputs = ["logits", *(f"next_{place}" for place in range(len(state)))]
     return _export(
-        _Step(captioner), (tokens, state, memory), ["tokens", *states, *memories], outputs, captions=True
+        StepGraph(captioner), (tokens, state, memory), ["tokens", *states, *memories], outputs, captions=True
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from distilcap.encoders.pixels import Bytes, normalise
 from distilcap.export.runtime import Bundle
 from distilcap.models.weights import TrainedCaptioner
 
-__all__ = ["Comparison", "compare", "sample_pictures"]
+__all__ = ["Comparison", "compare"]
 
 TIE = 1e-3  # nats: two captions this close in log-probability are equally good to either program
 
@@ -59,17 +59,6 @@ class Comparison:
             f"{self.beam} of {self.images} beam captions and {self.greedy} of {self.images} greedy captions "
             f"equal PyTorch's ({self.ties} ties; log-probabilities within {self.largest:.1g} nats)"
         )
-
-
-def sample_pictures(count: int, size: int) -> Iterator[tuple[str, Bytes]]:
-    """Smooth coloured pictures from a fixed seed, (S, S, 3) bytes each, for a parity without photographs."""
-    from PIL import Image
-
-    generator = np.random.default_rng(0)
-    for number in range(count):
-        coarse = generator.integers(0, 256, (2 + number % 6, 2 + number % 5, 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
-        yield f"picture {number}", np.asarray(picture)
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 import onnx
 
 from distilcap.encoders.base import Encoder
+from distilcap.encoders.pixels import Bytes, Preprocessing, normalise
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import DataError
 from distilcap.export.graphs import export_encode, export_encoder, export_step
 from distilcap.export.greedy import greedy_graph
 from distilcap.export.manifest import GRAPHS, DecodeOptions
+from distilcap.export.quantize import quantize_encoder
 from distilcap.export.weights import SharedWeights, store_weights
 from distilcap.files import write_bytes
 from distilcap.models.weights import TrainedCaptioner
@@ -27,8 +29,12 @@ PRECISIONS = {
     "float32": ("float32", "float32"),
     "float16": ("float16", "float16"),
     "int8": ("int8", "int8"),
+    "int8-static": ("static", "int8"),
 }
-"""How the encoder's and the decoder's weights are kept."""
+"""How the encoder and the decoder keep their weights.
+
+Small weights are for disk and download: they compute in float32. The "static" encoder computes in int8.
+"""
 
 
 def load_encoder(run: Path, features: Mapping[str, Any]) -> Encoder:
@@ -60,11 +66,13 @@ class Parts:
     Attributes:
         state: width of each tensor of the captioner's state.
         memory: the number of tensors that `encode` gives.
+        preprocessing: of the encoder's pictures.
     """
 
     graphs: dict[str, onnx.ModelProto]
     state: tuple[int, ...]
     memory: int
+    preprocessing: Preprocessing
 
     @staticmethod
     def trace(encoder: Encoder, trained: TrainedCaptioner, options: DecodeOptions) -> Parts:
@@ -78,14 +86,28 @@ class Parts:
         )
         graphs = {"encoder": export_encoder(encoder), "encode": encode, "step": step}
         graphs["greedy"] = greedy_graph(encode, step, state, words, options)
-        return Parts(graphs, state, len(encode.graph.output))
+        return Parts(graphs, state, len(encode.graph.output), encoder.preprocessing)
 
-    def save(self, folder: Path, precision: str) -> None:
-        """Write the graphs and the weights that the decoder's three share."""
+    def save(
+        self, folder: Path, precision: str, calibration: Callable[[], Iterable[Bytes]] = lambda: ()
+    ) -> None:
+        """Write the graphs and the weights that the decoder's three share.
+
+        Args:
+            folder: made if missing.
+            precision: one of `PRECISIONS`.
+            calibration: gives pictures (S, S, 3), for a static encoder.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         shared = SharedWeights(WEIGHTS)
+        encoder, decoder = PRECISIONS[precision]
         for name, graph in self.graphs.items():
-            kept = PRECISIONS[precision][0 if name == "encoder" else 1]
-            stored = store_weights(graph, kept, None if name == "encoder" else shared)
+            if name != "encoder":
+                stored = store_weights(graph, decoder, shared)
+            elif encoder == "static":
+                batches = (normalise(one[None], self.preprocessing) for one in calibration())
+                stored = quantize_encoder(graph, batches)
+            else:
+                stored = store_weights(graph, encoder)
             write_bytes(folder / GRAPHS[name], stored.SerializeToString(deterministic=True))
         shared.save(folder)

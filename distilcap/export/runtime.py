@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,8 @@ class Bundle:
         self.folder, self.manifest, self.threads = folder, manifest, threads
         self._sessions: dict[str, InferenceSession] = {}
 
-    @staticmethod
-    def open(folder: Path, *, threads: int = 1, verify: bool = True) -> Bundle:
+    @classmethod
+    def open(cls, folder: Path, *, threads: int = 1, verify: bool = True) -> Self:
         """Open a bundle.
 
         Args:
@@ -67,7 +67,7 @@ class Bundle:
         Raises:
             BundleError: missing, damaged or of a newer version; one line that names the file.
         """
-        return Bundle(folder, read_manifest(folder, verify), threads)
+        return cls(folder, read_manifest(folder, verify), threads)
 
     def session(self, graph: str) -> InferenceSession:
         """The ONNX Runtime session of one of `GRAPHS`."""

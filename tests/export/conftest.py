@@ -17,7 +17,7 @@ from distilcap.encoders.pixels import Preprocessing, normalise
 from distilcap.export import parts
 from distilcap.export.bundle import Exported, export_bundle
 from distilcap.export.manifest import DecodeOptions
-from distilcap.export.parity import sample_pictures
+from distilcap.export.pictures import sample_pictures
 from distilcap.export.runtime import Bundle
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.captioner import Captioner

@@ -19,7 +19,7 @@ from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
 from distilcap.export.captioner import BundleCaptioner, BundleEncoder
 from distilcap.export.manifest import DecodeOptions, read_manifest
-from distilcap.export.parity import sample_pictures
+from distilcap.export.pictures import sample_pictures
 from distilcap.export.runtime import Bundle
 from distilcap.models.captioner import take_images
 
@@ -249,7 +249,7 @@ def test_an_older_bundle_is_replaced_and_nothing_else(run, encoder, exported, tm
     other = tmp_path / "photos"
     other.mkdir()
     (other / "dear.jpg").touch()
-    with pytest.raises(ConfigError, match=r"`to` must be a new folder or an older bundle, but .*photos"):
+    with pytest.raises(ConfigError, match=r"`to` must be a new folder or one written before, but .*photos"):
         export_bundle(run, other, encoder=encoder)
     assert (other / "dear.jpg").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "photos"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from distilcap.errors import BundleError, DataError, MissingError
 from distilcap.export.manifest import DecodeOptions, read_manifest
-from distilcap.export.parity import sample_pictures
+from distilcap.export.pictures import sample_pictures
 from distilcap.export.runtime import Bundle
 from distilcap.files import sha256_of
 

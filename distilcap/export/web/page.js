@@ -98,7 +98,8 @@ function tell({ captions, milliseconds }) {
   $("alternatives").replaceChildren(...others.map(({ text, logProb }) => {
     const item = document.createElement("li");
     const rate = document.createElement("span");
-    rate.textContent = `, ${Math.exp(logProb - first.logProb).toFixed(2)} times as likely`;
+    const share = 100 * Math.exp(logProb - first.logProb);
+    rate.textContent = `, ${share < 1 ? "under 1" : share.toFixed(0)} % as likely`;
     item.append(text, rate);
     return item;
   }));

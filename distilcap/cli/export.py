@@ -1,0 +1,242 @@
+"""`distilcap export`, `web`, `serve`, `bench`: a trained captioner leaves PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.errors import DataError
+
+if TYPE_CHECKING:
+    from distilcap.encoders.base import Encoder
+    from distilcap.export.bench import Measured
+    from distilcap.export.bundle import Exported
+
+__all__ = ["bench", "export", "serve", "web"]
+
+PATH = click.Path(path_type=Path)
+
+EXPORT = """\b
+Example:
+  distilcap export runs/train-0f3a… --to bundle
+  distilcap export runs/train-0f3a… --to bundle-int8 --precision int8 --data flickr8k.json
+"""
+WEB = """\b
+Example:
+  distilcap web bundle-int8 --to site
+  distilcap serve site
+"""
+BENCH = """\b
+Example:
+  distilcap bench bundle bundle-int8 --json latency.json
+"""
+
+
+@click.command(epilog=EXPORT)
+@click.argument("run", type=PATH)
+@click.option("--to", type=PATH, required=True, help="Folder of the bundle; an older one is replaced.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "int8", "int8-static"]),
+    default="float32",
+    show_default=True,
+    help="Of the weights on disk.",
+)
+@click.option("--data", type=PATH, help="Data set for parity, calibration and scores.")
+@click.option("--images", type=PATH, help="Where its images lie, if not beside the captions.")
+@click.option(
+    "--split", default="val", show_default=True, help="Split of the data set that is captioned and scored."
+)
+@click.option("--limit", type=click.IntRange(1), help="Caption only the first so many of its images.")
+@click.option("--beam", default=3, show_default=True, help="Hypotheses the bundle keeps while searching.")
+@click.option("--max-words", default=20, show_default=True, help="Longest caption.")
+@click.option("--length-penalty", default=0.7, show_default=True, help="0 prefers short captions.")
+@click.option(
+    "--max-loss", default=0.01, show_default=True, help="Largest share of PyTorch's CIDEr that may be lost."
+)
+@click.option("--executorch", is_flag=True, help="Write programs for ExecuTorch too.")
+def export(
+    run: Path,
+    to: Path,
+    precision: str,
+    data: Path | None,
+    images: Path | None,
+    split: str,
+    limit: int | None,
+    beam: int,
+    max_words: int,
+    length_penalty: float,
+    max_loss: float,
+    executorch: bool,
+) -> None:
+    """Write the captioner of RUN and its encoder as a bundle: ONNX, a manifest, a model card.
+
+    Its captions are compared with PyTorch's, and nothing is written where they disagree.
+    """
+    from distilcap.export.bundle import export_bundle
+    from distilcap.export.manifest import DecodeOptions
+
+    dataset = None
+    if data is not None:
+        from distilcap.data.readers import read_dataset
+
+        dataset = read_dataset(data, images)
+    exported = export_bundle(
+        run,
+        to,
+        encoder=_encoder_of(run),
+        precision=precision,
+        data=dataset,
+        split=split,
+        images=limit,
+        decode=DecodeOptions(beam, max_words, length_penalty),
+        max_loss=max_loss,
+        executorch=executorch,
+        progress=PROGRESS,
+    )
+    _show_export(exported)
+
+
+def _encoder_of(run: Path) -> Encoder | None:
+    """The encoder that a run of the store was trained with; None leaves it to the captioner's own recipe."""
+    from distilcap.experiments.stage import Store
+    from distilcap.experiments.steps import run_of
+
+    try:
+        recipe = run_of(run)
+    except DataError:
+        return None
+    return recipe.seen.create(Store(run.resolve().parent))
+
+
+def _show_export(exported: Exported) -> None:
+    manifest = exported.manifest
+    CONSOLE.print(f"Float32 graphs: {exported.parity}", highlight=False)
+    if exported.agreement is not exported.parity:
+        CONSOLE.print(f"This bundle, {manifest.precision}: {exported.agreement}", highlight=False)
+    if exported.agreement.differing:
+        name, ours, theirs = exported.agreement.differing
+        CONSOLE.print(
+            f"  first to differ: {name}\n    PyTorch: {ours}\n    bundle:  {theirs}", highlight=False
+        )
+    if manifest.scores:
+        scores = manifest.scores
+        table = Table(
+            title=f"Scores x 100 on {scores['images']} images ({scores['split']} of {scores['data']})"
+        )
+        for column in ("metric", "PyTorch, float32", f"bundle, {manifest.precision}", "change"):
+            table.add_column(column, justify="left" if column == "metric" else "right")
+        for name, one in manifest.scores["metrics"].items():
+            change = one["value"] / one["pytorch"] - 1 if one["pytorch"] else 0.0
+            row = (f"{100 * one['pytorch']:.2f}", f"{100 * one['value']:.2f}", f"{change:+.2%}")
+            table.add_row(name, *row)
+        CONSOLE.print(table)
+    table = Table(title=str(exported.folder))
+    table.add_column("file")
+    table.add_column("MB", justify="right")
+    for name, one in manifest.files.items():
+        table.add_row(name, f"{one['bytes'] / 1e6:.3f}")
+    table.add_row("all", f"{manifest.megabytes():.3f}", style="bold")
+    CONSOLE.print(table)
+
+
+@click.command(epilog=WEB)
+@click.argument("bundle", type=PATH)
+@click.option("--to", type=PATH, required=True, help="Folder of the page; an older one is replaced.")
+@click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
+def web(bundle: Path, to: Path, runtime: Path | None) -> None:
+    """Write a static page that captions in the browser from BUNDLE; photographs stay on the device."""
+    from distilcap.export.site import write_web
+
+    site = write_web(bundle, to, runtime=runtime)
+    size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
+    CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.", highlight=False)
+    if site.missing:
+        CONSOLE.print(site.missing, style="yellow", highlight=False)
+
+
+@click.command(epilog=WEB)
+@click.argument("site", type=PATH)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port; 0 takes any free one.")
+def serve(site: Path, host: str, port: int) -> None:
+    """Serve SITE, as `distilcap web` wrote it, with the headers that threads need; Ctrl-C ends it."""
+    from distilcap.export.server import create_server
+
+    with create_server(site, host, port) as server:
+        CONSOLE.print(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)", highlight=False)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            CONSOLE.print("Ended.")
+
+
+@click.command(epilog=BENCH)
+@click.argument("bundles", nargs=-1, required=True, type=PATH)
+@click.option("--photos", type=PATH, help="A folder of photos; else drawn gradients of the encoder's size.")
+@click.option("--repeats", default=50, show_default=True, help="Images timed, one at a time.")
+@click.option("--threads", multiple=True, type=click.IntRange(1), default=(1, 2), show_default=True)
+@click.option("--browser/--no-browser", default=True, help="Measure in Chromium too.")
+@click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
+@click.option("--json", "to", type=PATH, help="Write the figures to this file.")
+def bench(
+    bundles: tuple[Path, ...],
+    photos: Path | None,
+    repeats: int,
+    threads: tuple[int, ...],
+    browser: bool,
+    runtime: Path | None,
+    to: Path | None,
+) -> None:
+    """Measure size, milliseconds and memory of BUNDLES, in every runtime that is installed."""
+    from distilcap.export.bench import bench as measure
+    from distilcap.files import write_json
+
+    files = sorted(path for path in photos.iterdir() if path.is_file()) if photos else []
+    if photos and not files:
+        raise DataError(f"{photos}: holds no photos.")
+    found = []
+    for bundle in bundles:
+        PROGRESS.note(f"Measuring {bundle}")
+        found += measure(
+            bundle,
+            photos=files,
+            images=repeats,
+            threads=threads,
+            browser=browser,
+            browser_runtime=runtime,
+            progress=PROGRESS,
+        )
+    CONSOLE.print(_bench_table(found))
+    if to is not None:
+        write_json(to, [dataclasses.asdict(one) for one in found])
+
+
+def _bench_table(found: list[Measured]) -> Table:
+    table = Table(title="MB, and ms per image one at a time: median (95th percentile)")
+    for column in (
+        "runtime",
+        "precision",
+        "threads",
+        "MB",
+        "pixels",
+        "encoder",
+        "greedy",
+        "beam",
+        "all",
+        "peak MB",
+    ):
+        table.add_column(column, justify="left" if column in ("runtime", "precision") else "right")
+    for one in found:
+        parts = [f"{spread.median:.1f} ({spread.p95:.1f})" for spread in one.ms_per_image.values()]
+        peak = "" if one.peak_megabytes is None else f"{one.peak_megabytes:.0f}"
+        table.add_row(
+            one.runtime, one.precision, str(one.threads), f"{one.megabytes['all']:.2f}", *parts, peak
+        )
+    table.caption = "all: encoder and greedy decoding; pixels: decoding and resizing the file"
+    return table

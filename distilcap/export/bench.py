@@ -1,0 +1,214 @@
+"""How large and how fast a bundle is, by part, in each runtime that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distilcap.errors import MissingError
+from distilcap.export.manifest import DecodeOptions, Manifest, read_manifest
+from distilcap.progress import SILENT, Progress
+
+__all__ = ["Measured", "Spread", "bench", "megabytes_by_part"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Milliseconds of one part over images: the middle, and what 95 % stay below."""
+
+    median: float
+    p95: float
+
+    @staticmethod
+    def of(milliseconds: Sequence[float]) -> Spread:
+        """Of at least one measurement; the 95th percentile is the nearest rank."""
+        ordered = sorted(milliseconds)
+        last = len(ordered) - 1
+        return Spread(round(ordered[last // 2], 3), round(ordered[min(last, round(0.95 * last))], 3))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One runtime's figures.
+
+    Attributes:
+        runtime: "onnxruntime", "chromium-wasm" or "executorch".
+        precision: of the weights.
+        threads: of each operation.
+        megabytes: of files, by part, in 10^6 bytes.
+        ms_per_image: "pixels" (decode, resize), "encoder", "greedy", "beam" and "all" (encoder and greedy
+            decoding), for one image at a time.
+        peak_megabytes: most memory the process held; None where that cannot be told.
+    """
+
+    runtime: str
+    precision: str
+    threads: int
+    megabytes: dict[str, float]
+    ms_per_image: dict[str, Spread]
+    peak_megabytes: float | None
+
+
+def megabytes_by_part(manifest: Manifest) -> dict[str, float]:
+    """Encoder, decoder and the rest, in 10^6 bytes; the phone's own programs are left out."""
+    sizes = {name: one["bytes"] / 1e6 for name, one in manifest.files.items() if not name.endswith(".pte")}
+    encoder = sizes.pop("encoder.onnx")
+    decoder = sum(size for name, size in sizes.items() if name.endswith((".onnx", ".bin")))
+    rest = sum(sizes.values()) - decoder
+    return {"encoder": encoder, "decoder": decoder, "other": rest, "all": encoder + decoder + rest}
+
+
+def bench(
+    bundle: Path,
+    *,
+    photos: Sequence[Path] = (),
+    images: int = 50,
+    threads: Sequence[int] = (1, 2),
+    browser: bool = True,
+    browser_runtime: Path | None = None,
+    progress: Progress = SILENT,
+) -> list[Measured]:
+    """Measure a bundle in ONNX Runtime, Chromium's wasm and ExecuTorch; what is not installed is left out.
+
+    Args:
+        bundle: the folder.
+        photos: to be captioned; none takes drawn gradients of the encoder's size.
+        images: how many captions are timed, one image at a time, after five to warm up; photos are repeated.
+        threads: to measure with.
+        browser: whether Chromium is measured.
+        browser_runtime: folder of ONNX Runtime Web; see `site.write_web`.
+        progress: told what is left out.
+
+    Raises:
+        BundleError: the bundle is not whole.
+        DataError: a photo cannot be read.
+    """
+    manifest = read_manifest(bundle)
+    found: list[Measured] = []
+    with _photos(photos, manifest.preprocessing.size) as files:
+        given = [files[place % len(files)] for place in range(images + 5)]
+        for count in threads:
+            measured = _in_new_process(_time_onnxruntime, bundle, given, count)
+            found.append(_measured("onnxruntime", manifest, count, megabytes_by_part(manifest), measured))
+        if browser:
+            from distilcap.export.bench_browser import time_chromium
+
+            try:
+                sizes = megabytes_by_part(manifest)
+                for count in threads:
+                    timed = time_chromium(bundle, given, count, browser_runtime)
+                    found.append(_measured("chromium-wasm", manifest, count, sizes, timed))
+            except MissingError as error:
+                progress.note(f"Chromium is left out: {error}")
+        if any(name.endswith(".pte") for name in manifest.files):
+            if importlib.util.find_spec("executorch"):
+                programs = {
+                    name.removesuffix(".pte"): one["bytes"] / 1e6
+                    for name, one in manifest.files.items()
+                    if name.endswith(".pte")
+                }
+                measured = _in_new_process(_time_executorch, bundle, given, 1)
+                sizes = programs | {"all": sum(programs.values())}
+                found.append(_measured("executorch", manifest, 1, sizes, measured))
+            else:
+                progress.note("ExecuTorch is left out: it is not installed (`pip install executorch`).")
+    return found
+
+
+Times = dict[str, list[float]]
+"""Milliseconds of each part, image by image, the warm-up left out."""
+
+
+def _measured(
+    runtime: str, manifest: Manifest, threads: int, sizes: dict[str, float], timed: tuple[Times, float | None]
+) -> Measured:
+    times, peak = timed
+    together = [sum(pair) for pair in zip(times["encoder"], times["greedy"], strict=True)]
+    spreads = {part: Spread.of(values) for part, values in (times | {"all": together}).items()}
+    rounded = {part: round(size, 3) for part, size in sizes.items()}
+    return Measured(runtime, manifest.precision, threads, rounded, spreads, peak and round(peak, 1))
+
+
+@contextmanager
+def _photos(photos: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    if photos:
+        yield photos
+        return
+    from PIL import Image
+
+    from distilcap.export.pictures import sample_pictures
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, (_, picture) in enumerate(sample_pictures(16, size)):
+            files.append(Path(folder) / f"{number}.png")
+            Image.fromarray(picture).save(files[-1])
+        yield files
+
+
+def _in_new_process(
+    function: Callable[[Path, list[Path], int], Times], bundle: Path, photos: list[Path], threads: int
+) -> tuple[Times, float | None]:
+    """Run in a process that holds nothing else, so that its memory is the runtime's."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_and_peak, function, bundle, photos, threads).result()
+
+
+def _and_peak(
+    function: Callable[[Path, list[Path], int], Times], bundle: Path, photos: list[Path], threads: int
+) -> tuple[Times, float | None]:
+    return function(bundle, photos, threads), peak_megabytes("self")
+
+
+def peak_megabytes(process: str) -> float | None:
+    """The most memory that a process has held so far; None where the system does not tell (not Linux)."""
+    if sys.platform != "linux":
+        return None
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return None
+    lines = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(lines[0].split()[1]) * 1024 / 1e6 if lines else None
+
+
+def _time_onnxruntime(folder: Path, photos: list[Path], threads: int) -> Times:
+    from distilcap.export.runtime import Bundle
+
+    return _time(Bundle.open(folder, threads=threads, verify=False), photos)
+
+
+def _time_executorch(folder: Path, photos: list[Path], threads: int) -> Times:
+    from distilcap.export.phone import PhoneBundle
+
+    return _time(PhoneBundle.open(folder), photos)
+
+
+def _time(bundle: Any, photos: list[Path]) -> Times:
+    from distilcap.encoders.pixels import load_pixels
+
+    options: DecodeOptions = bundle.manifest.decode
+    times: Times = {"pixels": [], "encoder": [], "greedy": [], "beam": []}
+    for photo in photos:
+        began = time.perf_counter()
+        pixels = load_pixels(photo, bundle.manifest.preprocessing)[None]
+        loaded = time.perf_counter()
+        seen = bundle.see(pixels)
+        encoded = time.perf_counter()
+        bundle.greedy(seen)
+        written = time.perf_counter()
+        bundle.search(seen, options)
+        ends = (began, loaded, encoded, written, time.perf_counter())
+        for part, start, end in zip(times, ends, ends[1:], strict=False):
+            times[part].append(1e3 * (end - start))
+    return {part: values[5:] for part, values in times.items()}

@@ -1,0 +1,124 @@
+"""Programs for phones: the encoder and the captioner for ExecuTorch, lowered to XNNPACK.
+
+Two files beside a bundle's graphs: `encoder.pte` (`forward`: pixels to features and mask) and `decoder.pte`
+(`encode`: features and mask to memory; `step`: tokens, state, memory to logits and state), for one image and
+up to `MOST_CAPTIONS` hypotheses. ExecuTorch has no loop, so the caller loops; examples/ show how.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distilcap.encoders.base import Encoder
+from distilcap.encoders.pixels import Bytes, normalise
+from distilcap.errors import MissingError
+from distilcap.export.graphs import EncodeGraph, StepGraph, foldable_encoder
+from distilcap.export.runtime import Bundle, Seen
+from distilcap.export.search import Arrays, Floats, Found, Ids
+from distilcap.files import write_bytes
+from distilcap.models.captioner import Captioner
+from distilcap.shapes import Regions
+
+__all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "write_programs"]
+
+PROGRAMS = {"encoder": "encoder.pte", "decoder": "decoder.pte"}
+MOST_CAPTIONS = 8
+
+
+def write_programs(encoder: Encoder, captioner: Captioner, folder: Path) -> None:
+    """Write both programs, in float32, into `folder`.
+
+    Raises:
+        MissingError: ExecuTorch is not installed.
+    """
+    _require()
+    size = encoder.preprocessing.size
+    pixels = torch.randn(1, 3, size, size)
+    with _quiet(), torch.no_grad():
+        seen = foldable_encoder(encoder)
+        write_bytes(folder / PROGRAMS["encoder"], _lowered({"forward": torch.export.export(seen, (pixels,))}))
+        regions = Regions.full(torch.randn(1, encoder.regions, captioner.region_dim))
+        memory = tuple(one.clone() for one in captioner.encode(regions))
+        state = tuple(torch.randn_like(one) for one in captioner.initial_state(memory, 3))
+        captions = torch.export.Dim("captions", min=1, max=MOST_CAPTIONS)
+        shapes: Any = ({1: captions}, tuple({1: captions} for _ in state), tuple({} for _ in memory))
+        tokens = torch.ones(1, 3, dtype=torch.int64)
+        programs = {
+            "encode": torch.export.export(EncodeGraph(captioner), (regions.features, regions.mask)),
+            "step": torch.export.export(StepGraph(captioner), (tokens, state, memory), dynamic_shapes=shapes),
+        }
+        write_bytes(folder / PROGRAMS["decoder"], _lowered(programs))
+
+
+def _lowered(programs: dict[str, Any]) -> bytes:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    partitioners = {name: [XnnpackPartitioner()] for name in programs}
+    lowered = to_edge_transform_and_lower(programs, partitioner=partitioners).to_executorch()
+    return bytes(lowered.buffer)
+
+
+class PhoneBundle(Bundle):
+    """A bundle run by its ExecuTorch programs, one image at a time, as a phone does."""
+
+    def _method(self, program: str, method: str) -> Any:
+        if not hasattr(self, "_programs"):
+            _require()
+            from executorch.runtime import Runtime
+
+            runtime = Runtime.get()
+            loaded = {name: runtime.load_program(self.folder / file) for name, file in PROGRAMS.items()}
+            self._programs: dict[str, Any] = loaded
+            self._methods: dict[str, Any] = {}
+        if method not in self._methods:
+            self._methods[method] = self._programs[program].load_method(method)
+        return self._methods[method]
+
+    def see(self, pixels: Bytes) -> Seen:
+        """See `Bundle.see`."""
+        inputs = torch.from_numpy(normalise(pixels, self.manifest.preprocessing))
+        method = self._method("encoder", "forward")
+        seen = [[np.array(one) for one in method.execute((pixel[None],))] for pixel in inputs]
+        return np.concatenate([one[0] for one in seen]), np.concatenate([one[1] for one in seen])
+
+    def encode(self, seen: Seen) -> Arrays:
+        """See `Bundle.encode`."""
+        features, mask = torch.from_numpy(seen[0]), torch.from_numpy(seen[1])
+        method = self._method("decoder", "encode")
+        return tuple(np.array(one) for one in method.execute((features, mask)))
+
+    def step(self, tokens: Ids, state: Arrays, memory: Arrays) -> tuple[Floats, Arrays]:
+        """See `Bundle.step`; at most `MOST_CAPTIONS` hypotheses."""
+        inputs = [torch.from_numpy(np.ascontiguousarray(one)) for one in (tokens, *state, *memory)]
+        logits, *after = (np.array(one) for one in self._method("decoder", "step").execute(inputs))
+        return logits, tuple(after)
+
+    def greedy(self, seen: Seen) -> Found:
+        """See `Bundle.greedy`; here the loop is Python's."""
+        return self.search(seen, replace(self.manifest.decode, width=1, length_penalty=0.0))
+
+
+def _require() -> None:
+    try:
+        import executorch  # noqa: F401
+    except ImportError:
+        raise MissingError(
+            "ExecuTorch is needed for this: `pip install 'distilcap[train,export,executorch]'`, best in an "
+            "environment of its own."
+        ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

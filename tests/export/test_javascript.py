@@ -1,0 +1,155 @@
+"""The page's own arithmetic, run by Node: resizing against Pillow, beam search against Python's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilcap.encoders.pixels import Preprocessing, normalise, to_pixels
+from distilcap.export.manifest import DecodeOptions
+from distilcap.export.search import search
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("scripts")
+    for name in ("pixels.js", "search.js"):
+        shutil.copyfile(str(resources.files("distilcap.export") / "web" / name), folder / name)
+    (folder / "package.json").write_text('{"type": "module"}')
+    return folder
+
+
+def run_node(folder: Path, script: str, given: object) -> object:
+    (folder / "given.json").write_text(json.dumps(given))
+    (folder / "main.js").write_text(
+        'import { readFileSync } from "node:fs";\n'
+        f'const given = JSON.parse(readFileSync("given.json"));\n{script}\n'
+    )
+    done = subprocess.run(["node", "main.js"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+SIZES = [(224, 224, 224), (300, 201, 64), (37, 53, 64), (500, 375, 96), (375, 500, 96), (7, 5, 32)]
+CASES = [
+    (width, height, size, how, name)
+    for width, height, size in SIZES
+    for how in ("squash", "crop")
+    for name in ("bicubic", "bilinear")
+]
+RESIZE = """
+import { resize } from "./pixels.js";
+const resized = given.map((one) => resize(Uint8Array.from(one.rgba), one.width, one.height, one));
+console.log(JSON.stringify(resized.map((rgb) => Array.from(rgb))));
+"""
+
+
+def resized(scripts, pictures, cases):
+    """What the page makes of pictures, (S, S, 3) each."""
+    given = []
+    for (width, height, size, how, name), picture in zip(cases, pictures, strict=True):
+        rgba = np.concatenate([picture, np.full((height, width, 1), 255, np.uint8)], axis=-1)
+        given.append(
+            {"rgba": rgba.ravel().tolist(), "width": width, "height": height}
+            | {"size": size, "resize": how, "filter": name}
+        )
+    found = run_node(scripts, RESIZE, given)
+    return [np.array(one).reshape(case[2], case[2], 3) for one, case in zip(found, cases, strict=True)]
+
+
+def test_resizing_is_pillows_to_the_byte(scripts):
+    generator = np.random.default_rng(1)
+    pictures = []
+    for width, height, *_ in CASES:
+        noise = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        noise[: height // 2] = np.where(noise[: height // 2] > 127, 255, 0)  # overshoots are clipped
+        pictures.append(noise)
+    for case, picture, found in zip(CASES, pictures, resized(scripts, pictures, CASES), strict=True):
+        *_, size, how, name = case
+        expected = to_pixels(Image.fromarray(picture), Preprocessing(size, resize=how, filter=name))
+        np.testing.assert_array_equal(found, expected, err_msg=str(case))
+
+
+def test_very_tall_pictures_differ_by_rounding_alone(scripts):
+    """Newer versions of Pillow resize pictures that shrink far more in height first downwards."""
+    ramp = np.linspace(0, 255, 300)[:, None, None] * np.linspace(0.2, 1, 64)[None, :, None]
+    picture = (ramp * np.array([1.0, 0.7, 0.4])).astype(np.uint8)
+    case = (64, 300, 48, "squash", "bicubic")
+    expected = to_pixels(Image.fromarray(picture), Preprocessing(48)).astype(int)
+    assert np.abs(resized(scripts, [picture], [case])[0] - expected).max() <= 1
+
+
+def test_normalisation_is_the_same_float32(scripts):
+    rgb = np.random.default_rng(2).integers(0, 256, (1, 24, 24, 3), dtype=np.uint8)
+    preprocessing = Preprocessing(24, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    script = """
+import { normalise } from "./pixels.js";
+console.log(JSON.stringify(Array.from(normalise(Uint8Array.from(given.rgb), given.preprocessing))));
+"""
+    found = run_node(scripts, script, {"rgb": rgb.ravel().tolist(), "preprocessing": preprocessing.to_json()})
+    expected = normalise(rgb, preprocessing)
+    np.testing.assert_array_equal(np.array(found, np.float32), expected.ravel())
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7])
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_beam_search_is_pythons(scripts, width, length_penalty):
+    generator = np.random.default_rng(width)
+    size, max_words, count = 9, 6, 12
+    tables = (2.5 * generator.standard_normal((count, size, size))).astype(np.float32)
+    options = DecodeOptions(width, max_words, length_penalty)
+    script = """
+import { search } from "./search.js";
+const answers = [];
+for (const table of given.tables) {
+  const step = async (tokens, state) => ({
+    logits: tokens.map((token, place) => Float32Array.from(table[token], (logit) => logit + state[place])),
+    state: tokens.map((token, place) => Math.fround(state[place] * 0.5 + token * 0.125)),
+  });
+  const reorder = (state, places) => places.map((place) => state[place]);
+  const zeros = Array(given.options.width).fill(0);
+  answers.push(await search(step, reorder, zeros, given.options));
+}
+console.log(JSON.stringify(answers.map((beam) => beam.map(({ tokens, logProb }) => [tokens, logProb]))));
+"""
+    given = {
+        "tables": tables.tolist(),
+        "options": {
+            "width": width,
+            "maxWords": max_words,
+            "lengthPenalty": length_penalty,
+            "allowUnk": False,
+        },
+    }
+    answers = run_node(scripts, script, given)
+    for table, answer in zip(tables, answers, strict=True):
+
+        def step(tokens, state, memory, table=table):
+            return table[tokens] + state[0], (
+                (state[0] * 0.5 + tokens[..., None] * 0.125).astype(np.float32),
+            )
+
+        found = search(step, (np.zeros((1, width, 1), np.float32),), (np.zeros((1, 1)),), options)
+        for place, (tokens, log_prob) in enumerate(answer):
+            if not np.isfinite(found.log_probs[0, place]):
+                continue
+            assert tokens == [token for token in found.tokens[0, place].tolist() if token]
+            assert log_prob == pytest.approx(float(found.log_probs[0, place]), abs=1e-4)
+
+
+def test_words_end_at_the_end_token(scripts):
+    script = """
+import { decode } from "./search.js";
+const vocabulary = ["<pad>", "<bos>", "<eos>", "<unk>", "a", "dog"];
+console.log(JSON.stringify(given.map((tokens) => decode(tokens, vocabulary))));
+"""
+    assert run_node(scripts, script, [[4, 5, 2], [5, 4], [2]]) == ["a dog", "dog a", ""]

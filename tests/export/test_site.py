@@ -1,0 +1,338 @@
+"""The page: what is written, how it is served, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from distilcap.errors import BundleError, ConfigError, DistilCapError, MissingError
+from distilcap.export import site as site_module
+from distilcap.export.bench_browser import captions_in_browser
+from distilcap.export.chromium import chromium_program, open_page
+from distilcap.export.manifest import DecodeOptions
+from distilcap.export.pictures import sample_pictures
+from distilcap.export.server import create_server, serving
+from distilcap.export.site import RUNTIME_FILES, browser_runtime, write_web
+
+
+@pytest.fixture
+def runtime(tmp_path) -> Path:
+    """Stands for ONNX Runtime Web where no browser runs."""
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    for name in RUNTIME_FILES:
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.fixture
+def written(exported, tmp_path, runtime) -> Path:
+    site = write_web(exported.folder, tmp_path / "site", runtime=runtime)
+    assert site.missing is None
+    return site.folder
+
+
+def kept_offline(site: Path) -> dict:
+    line = next(line for line in (site / "service-worker.js").read_text().splitlines() if "SITE =" in line)
+    return json.loads(line.removeprefix("const SITE = ").removesuffix(";"))
+
+
+def test_every_file_of_the_site_is_kept_offline(written):
+    files = {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
+    assert set(kept_offline(written)["files"]) == files - {"service-worker.js"} | {"./"}
+    assert {"index.html", "bundle/manifest.json", "bundle/step.onnx", "bundle/MODEL_CARD.md"} <= files
+    assert {f"ort/{name}" for name in RUNTIME_FILES} <= files
+
+
+def test_files_that_the_page_names_are_there(written):
+    for script in written.glob("*.js"):
+        for line in script.read_text().splitlines():
+            if line.startswith("import "):
+                assert (written / line.split('"')[1]).is_file(), line
+    page = (written / "index.html").read_text()
+    for name in ("style.css", "page.js", "app.json", "bundle/MODEL_CARD.md"):
+        assert f'"{name}"' in page
+        assert (written / name).is_file()
+
+
+def test_the_page_names_no_other_site(written):
+    """Nothing leaves the device: not a single address of another machine in page, style or scripts."""
+    for path in [*written.glob("*.js"), *written.glob("*.css"), written / "app.json", written / "index.html"]:
+        addresses = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in addresses
+        assert "https://" not in addresses
+
+
+def test_its_version_follows_its_content(exported, tmp_path, runtime):
+    versions = set()
+    for content in ("one", "two", "two"):
+        (runtime / RUNTIME_FILES[0]).write_text(content)
+        site = write_web(exported.folder, tmp_path / "site", runtime=runtime)
+        versions.add(kept_offline(site.folder)["version"])
+    assert len(versions) == 2
+
+
+def test_without_the_runtime_the_page_is_written_and_told(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
+    site = write_web(exported.folder, tmp_path / "site")
+    assert site.missing is not None
+    assert site.missing.startswith(
+        "The page lacks onnxruntime-web@1.30.0, and there is no npm to bring it. Run `npm"
+    )
+    assert (site.folder / "index.html").is_file()
+    assert not (site.folder / "ort").exists()
+
+
+@pytest.mark.parametrize(
+    "script, message",
+    [
+        ("exit 1", "npm could not fetch it"),
+        ("echo damaged > onnxruntime-web-1.30.0.tgz", "what npm brought has another checksum"),
+    ],
+)
+def test_npm_that_fails_is_told(tmp_path, monkeypatch, script, message):
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\n{script}\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(site_module.shutil, "which", lambda name: str(npm))
+    with pytest.raises(MissingError, match=message):
+        browser_runtime()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_runtime_folder_that_lacks_a_file(exported, tmp_path, runtime):
+    (runtime / RUNTIME_FILES[2]).unlink()
+    with pytest.raises(
+        MissingError, match=r"simd-threaded.wasm: missing; `--runtime` must be onnxruntime-web's"
+    ):
+        write_web(exported.folder, tmp_path / "site", runtime=runtime)
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_cached_runtime_is_taken(tmp_path, runtime, monkeypatch):
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path))
+    runtime.rename(tmp_path / "onnxruntime-web-1.30.0")
+    assert browser_runtime() == tmp_path / "onnxruntime-web-1.30.0"
+
+
+def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
+    (written / "stray.txt").touch()
+    write_web(exported.folder, written, runtime=runtime)
+    assert not (written / "stray.txt").exists()
+    with pytest.raises(ConfigError, match=r"`to` must be a new folder or one written before"):
+        write_web(exported.folder, exported.folder, runtime=runtime)
+    with pytest.raises(BundleError, match=r"not a bundle"):
+        write_web(tmp_path / "nothing", tmp_path / "other", runtime=runtime)
+
+
+def test_it_is_served_with_the_headers_of_threads(written):
+    with serving(written) as address:
+        for name, kind in [
+            ("", "text/html"),
+            ("page.js", "text/javascript"),
+            ("ort/ort-wasm-simd-threaded.wasm", "application/wasm"),
+            ("ort/ort.wasm.min.mjs", "text/javascript"),
+        ]:
+            with urllib.request.urlopen(address + name) as answer:
+                assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+                assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+                assert answer.headers["Content-Type"].startswith(kind)
+
+
+def test_errors_of_serving(written, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"holds no page; write one by `distilcap web BUNDLE --to .*nothing`"
+    ):
+        create_server(tmp_path / "nothing")
+    with create_server(written, port=0) as server:
+        port = server.server_address[1]
+        with pytest.raises(
+            ConfigError, match=rf"`port` {port} on 127.0.0.1 cannot be used .*; choose another"
+        ):
+            create_server(written, port=port)
+
+
+def test_without_chromium(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingError, match=r"Chromium is needed for this"):
+        chromium_program()
+
+
+# In a browser ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> None:
+    try:
+        chromium_program()
+        browser_runtime()
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def site(exported, browser, tmp_path_factory) -> Path:
+    return write_web(exported.folder, tmp_path_factory.mktemp("site") / "site").folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("photos")
+    paths = []
+    for number, (_, picture) in enumerate(sample_pictures(16, 32)):
+        paths.append(folder / f"{number}.png")
+        image = Image.fromarray(picture)
+        (image if number % 2 else image.resize((130, 95))).save(paths[-1])
+    return paths
+
+
+WAIT = """new Promise((go, stop) => {{
+  const began = Date.now();
+  (function look() {{
+    if ({condition}) go(true);
+    else if (Date.now() - began > 60000) stop(new Error("nothing happened: " + document.body.innerText));
+    else setTimeout(look, 30);
+  }})();
+}})"""
+
+
+def wait(page, condition: str) -> None:
+    page.evaluate(WAIT.format(condition=condition))
+
+
+@pytest.mark.slow
+def test_the_pages_captions_are_pythons(site, bundle, photos):
+    with serving(site) as address, open_page() as page:
+        answers = captions_in_browser(page, address, photos, [1, 4])
+    for photo, answer in zip(photos, answers, strict=True):
+        for beam, found in zip((1, 4), answer, strict=True):
+            expected = bundle.alternatives(photo, DecodeOptions(beam))
+            assert [tuple(one["tokens"]) for one in found["captions"]][:1] == [expected[0].tokens]
+            assert found["captions"][0]["text"] == expected[0].text
+            assert found["captions"][0]["logProb"] == pytest.approx(expected[0].log_prob, abs=1e-3)
+            assert len(found["captions"]) == beam
+
+
+@pytest.mark.slow
+def test_a_photo_is_chosen_and_described(site, bundle, photos):
+    with serving(site) as address, open_page(width=390, height=844) as page:
+        page.open(address)
+        page.evaluate("captioner.ready")
+        assert page.evaluate("crossOriginIsolated") is True
+        page.choose_files("#file", photos[:1])
+        wait(page, "document.getElementById('status').textContent === 'Done.'")
+        text = page.evaluate("document.getElementById('caption').textContent")
+        assert text == bundle.alternatives(photos[0])[0].text
+        assert page.evaluate("document.getElementById('photo').alt") == text
+        assert page.evaluate("document.querySelectorAll('#alternatives li').length") == 3
+        assert "ms:" in page.evaluate("document.getElementById('times').textContent")
+        # On a phone nothing sticks out sideways, and everything to touch is large enough.
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        heights = (
+            "[...document.querySelectorAll('button:not([hidden]), .button')].map((one) => one.offsetHeight)"
+        )
+        assert min(page.evaluate(heights)) >= 44
+        # One sentence after the beam is narrowed.
+        page.evaluate("document.getElementById('beam').value = '1'")
+        page.evaluate("document.getElementById('beam').dispatchEvent(new Event('change'))")
+        wait(page, "document.getElementById('alternatives-title').hidden")
+        assert page.screenshot().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_everything_can_be_reached_by_keyboard_and_has_a_name(site):
+    with serving(site) as address, open_page() as page:
+        page.open(address)
+        page.evaluate("captioner.ready")
+        reached = []
+        for _ in range(5):
+            for kind in ("keyDown", "keyUp"):
+                page.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+            reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        assert reached[:4] == ["file", "open-camera", "beam", "A"]
+        page.call("Accessibility.enable")
+        nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+        roles = [
+            (node["role"]["value"], node.get("name", {}).get("value", ""))
+            for node in nodes
+            if not node["ignored"]
+        ]
+        for role in ("button", "combobox", "link", "status", "heading"):
+            assert any(one == role for one, _ in roles), role
+        assert all(name for role, name in roles if role in ("button", "combobox", "link", "heading")), roles
+
+
+@pytest.mark.slow
+def test_dropping_and_pasting(site, photos):
+    with serving(site) as address, open_page() as page:
+        page.open(address)
+        page.evaluate("captioner.ready")
+        events = """(async () => {{
+          const canvas = new OffscreenCanvas(40, 30);
+          canvas.getContext("2d").fillRect(0, 0, 20, 30);
+          const data = new DataTransfer();
+          data.items.add({file});
+          dispatchEvent({event});
+        }})()"""
+        picture = 'new File([await canvas.convertToBlob()], "a.png", { type: "image/png" })'
+        text = 'new File(["words"], "a.txt", { type: "text/plain" })'
+        drop = 'new DragEvent("drop", { dataTransfer: data })'
+        paste = 'new ClipboardEvent("paste", { clipboardData: data })'
+        for file, event, status in [
+            (picture, drop, "Done."),
+            (text, drop, "That is not a picture."),
+            (picture, paste, "Done."),
+            (text, paste, "The clipboard holds no picture."),
+        ]:
+            page.evaluate(events.format(file=file, event=event))
+            wait(page, f"document.getElementById('status').textContent === '{status}'")
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_picture(site, tmp_path):
+    fake = tmp_path / "fake.png"
+    fake.write_bytes(b"not a picture")
+    with serving(site) as address, open_page() as page:
+        page.open(address)
+        page.evaluate("captioner.ready")
+        page.choose_files("#file", [fake])
+        wait(page, "document.getElementById('status').classList.contains('wrong')")
+        assert "not a picture" in page.evaluate("document.getElementById('status').textContent")
+
+
+@pytest.mark.slow
+def test_it_works_offline_once_loaded(site, bundle, photos):
+    with open_page() as page:
+        with serving(site) as address:
+            page.open(address)
+            page.evaluate("captioner.ready")
+            page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+            wait(page, "navigator.serviceWorker.controller")
+        # The server is gone.
+        page.open(f"{address}?again")
+        page.evaluate("captioner.ready")
+        assert page.evaluate("crossOriginIsolated") is True
+        page.choose_files("#file", photos[:1])
+        wait(page, "document.getElementById('status').textContent === 'Done.'")
+        expected = bundle.alternatives(photos[0])[0].text
+        assert page.evaluate("document.getElementById('caption').textContent") == expected
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_told_on_the_page(site, tmp_path):
+    damaged = Path(shutil.copytree(site, tmp_path / "damaged"))
+    content = bytearray((damaged / "bundle" / "encoder.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / "bundle" / "encoder.onnx").write_bytes(content)
+    with serving(damaged) as address, open_page() as page:
+        page.open(address)
+        with pytest.raises(DistilCapError, match=r"encoder.onnx is damaged"):
+            page.evaluate("captioner.ready")
+        assert "encoder.onnx is damaged" in page.evaluate("document.getElementById('status').textContent")
