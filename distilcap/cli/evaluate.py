@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from distilcap.cli.common import CONSOLE
 from distilcap.cli.install_spice import install_spice
+from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
 from distilcap.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -19,66 +21,85 @@ if TYPE_CHECKING:
 __all__ = ["compare", "evaluate", "metrics"]
 
 PATH = click.Path(path_type=Path)
-REFERENCES = "Reference captions: a data set (see `distilcap data`) or a captions file."
+REFERENCES = (
+    'COCO annotations, {"id": ["caption", …]}, a captions file, or a data set (see `distilcap data`).'
+)
+TOKENIZER = (
+    "ptb-official, with the official look-ahead into the next caption; or ptb, each caption for itself."
+)
 
 
 @click.command(
     epilog="""\b
 Example:
-  distilcap evaluate captions.jsonl --references flickr8k/dataset_flickr8k.json --to scores.json
+  distilcap evaluate --references refs.json --candidates caps.json \\
+      --metrics bleu,rouge_l,cider,meteor,spice --json scores.json
 """
 )
-@click.argument("captions", type=PATH)
+@click.argument("captions", type=PATH, required=False)
+@click.option("--candidates", type=PATH, help="The same as CAPTIONS.")
 @click.option("--references", type=PATH, required=True, help=REFERENCES)
 @click.option(
     "--metrics", "names", default="bleu,meteor,rouge_l,cider", show_default=True, help="Also: spice."
 )
 @click.option(
-    "--tokenizer", default="ptb", show_default=True, help="ptb, or ptb-official with its look-ahead."
+    "--df", type=PATH, help="CIDEr-D's document frequencies, of `metrics df`; else the references'."
 )
+@click.option("--end", is_flag=True, help="CIDEr-D counts an end token; the official toolkit does not.")
+@click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
 @click.option(
-    "--resamples", default=2000, show_default=True, help="Of the bootstrap; 0 leaves intervals out."
+    "--resamples", default=10_000, show_default=True, help="Of the bootstrap; 0 leaves intervals out."
 )
-@click.option("--to", type=PATH, help="Write all scores, also of each image, as JSON.")
+@click.option("--training", type=PATH, help="Training captions, for the share of captions not among them.")
+@click.option("--json", "--to", "json_file", type=PATH, help="Write scores, also of each image, as JSON.")
+@click.option("--csv", "csv_file", type=PATH, help="Write a row for each score as CSV.")
+@click.option("--latex", "latex_file", type=PATH, help="Write a table for a paper.")
 def evaluate(
-    captions: Path, references: Path, names: str, tokenizer: str, resamples: int, to: Path | None
+    captions: Path | None,
+    candidates: Path | None,
+    references: Path,
+    names: str,
+    df: Path | None,
+    end: bool,
+    tokenizer: str,
+    resamples: int,
+    training: Path | None,
+    json_file: Path | None,
+    csv_file: Path | None,
+    latex_file: Path | None,
 ) -> None:
-    """Score CAPTIONS: a captions file (JSON lines), or COCO results [{"image_id": …, "caption": …}].
+    """Score CAPTIONS: COCO results [{"image_id": …, "caption": …}], or a captions file (JSON lines).
 
-    Every score has a 95 % bootstrap interval over images, and a signature that says how it was made.
+    Every score has a 95 % bootstrap interval over images, and a signature that says how it was made. Images
+    without a caption here are left out.
     """
-    from distilcap.files import write_json
+    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.files import write_text
+    from distilcap.metrics.diversity import measure_diversity
+    from distilcap.metrics.files import fingerprint_of, write_scores
+    from distilcap.metrics.significance import intervals
 
-    scores = _scores(captions, _references(references), names, tokenizer)
-    intervals = {key: _interval(score, resamples) for key, score in scores.items()}
-    table = Table(
-        title=f"{captions} ({len(next(iter(scores.values())).per_image)} images)", title_justify="left"
-    )
-    for column in ("score", "x 100", "95 % interval", "signature"):
-        table.add_column(
-            column, justify="left" if column in ("score", "signature") else "right", overflow="fold"
-        )
-    for key, score in scores.items():
-        interval = intervals[key]
-        shown = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
-        value = f"n/a ({score.unavailable})" if score.unavailable else f"{100 * score.value:.2f}"
-        table.add_row(key, value, shown, score.signature)
-    CONSOLE.print(table)
-    if to is not None:
-        write_json(
-            to,
-            {
-                key: {
-                    "value": None if score.unavailable else score.value,
-                    "unavailable": score.unavailable,
-                    "interval": intervals[key],
-                    "signature": score.signature,
-                    "per_image": dict(score.per_image),
-                }
-                for key, score in scores.items()
-            },
-        )
-        CONSOLE.print(f"Scores: {to}", highlight=False)
+    if (captions is None) == (candidates is None):
+        raise ConfigError("`evaluate` takes one file of captions: as CAPTIONS or as `--candidates`.")
+    if resamples < 0:
+        raise ConfigError(f"`--resamples` must be at least 0, but is {resamples}.")
+    path = captions or candidates
+    assert path is not None
+    scored, known = read_candidates(path), read_references(references)
+    scores = _scores(scored, known, names, tokenizer, df, end)
+    if resamples:
+        scores = intervals(scores, resamples)
+    diversity = measure_diversity(scored, read_references(training) if training else None)
+    CONSOLE.print(scores_table(f"{path} ({len(scored)} images)", scores))
+    CONSOLE.print(in_words(diversity), highlight=False)
+    if json_file is not None:
+        used = known.only(image_id for image_id in known if image_id in scored)
+        write_scores(json_file, scores, fingerprint_of(used), diversity=asdict(diversity))
+        CONSOLE.print(f"Scores: {json_file}", highlight=False)
+    if csv_file is not None:
+        write_text(csv_file, as_csv(scores))
+    if latex_file is not None:
+        write_text(latex_file, as_latex(path.stem, scores))
 
 
 @click.command(
@@ -89,46 +110,56 @@ Example (systems with two training seeds each):
 """
 )
 @click.argument("systems", nargs=-1, required=True)
-@click.option("--references", type=PATH, required=True, help=REFERENCES)
-@click.option("--metrics", "names", default="bleu,rouge_l,cider", show_default=True)
-@click.option("--tokenizer", default="ptb", show_default=True)
+@click.option("--references", type=PATH, help=f"Needed for captions files: {REFERENCES}")
+@click.option(
+    "--metrics",
+    "names",
+    default="bleu,meteor,rouge_l,cider",
+    show_default=True,
+    help="Of score files: those they have.",
+)
+@click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
 @click.option("--resamples", default=10_000, show_default=True)
-def compare(systems: tuple[str, ...], references: Path, names: str, tokenizer: str, resamples: int) -> None:
+def compare(
+    systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str, resamples: int
+) -> None:
     """Say whether SYSTEMS differ from the first of them.
 
-    Each is a captions file, or several with commas between, one a training seed. Two paired tests over
-    images: the bootstrap and approximate randomisation, the latter also Holm-corrected over the table.
+    Each is a captions file or what `evaluate --json` wrote, or several with commas between, one a training
+    seed. Two paired tests over images: the bootstrap and approximate randomisation, the latter also
+    Holm-corrected over the table.
     """
-    from distilcap.metrics import create_metric
-    from distilcap.metrics.significance import System, compare_systems, holm
+    from distilcap.metrics.registry import metric_of
+    from distilcap.metrics.significance import System, compare_table
 
-    known = _references(references)
-    scored = [
-        (name, [_scores(Path(path), known, names, tokenizer) for path in name.split(",")]) for name in systems
-    ]
-    comparisons = []
-    for metric_name in names.split(","):
-        metric = create_metric(metric_name)
-        for key in metric.keys:
-            several = [System(name, tuple(one[key] for one in seeds)) for name, seeds in scored]
-            for system in several:
-                deviation = f" ± {100 * system.deviation:.2f}" if system.deviation is not None else ""
-                CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}", highlight=False)
-            comparisons += compare_systems(several, metric, resamples)
+    if resamples < 1:
+        raise ConfigError(f"`--resamples` must be at least 1, but is {resamples}.")
+    scored = _read_systems(systems, references, names, tokenizer)
+    keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
+    columns = []
+    for key in keys:
+        several = [System(name, tuple(seed[key] for seed in seeds)) for name, seeds in scored]
+        reasons = {score.unavailable for system in several for score in system.seeds if score.unavailable}
+        if reasons:
+            CONSOLE.print(f"{key:8} n/a ({reasons.pop()})", highlight=False)
+            continue
+        for system in several:
+            deviation = f" ± {100 * system.deviation:.2f}" if system.deviation is not None else ""
+            CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}", highlight=False)
+        columns.append((metric_of(key), several))
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
         table.add_column(column, overflow="fold")
-    corrected = holm([one.randomisation_p for one in comparisons])
-    for one, p in zip(comparisons, corrected, strict=True):
+    for one in compare_table(columns, resamples):
         low, high = one.interval
         table.add_row(
             one.metric,
             one.system,
-            f"{100 * one.difference:+.2f}" + (" *" if p < 0.05 else ""),
+            f"{100 * one.difference:+.2f}" + (" *" if one.corrected_p < 0.05 else ""),
             f"{100 * low:+.2f} to {100 * high:+.2f}",
             f"{one.bootstrap_p:.4f}",
             f"{one.randomisation_p:.4f}",
-            f"{p:.4f}",
+            f"{one.corrected_p:.4f}",
         )
     CONSOLE.print(table)
     CONSOLE.print("* p < 0.05 after Holm's correction over this table", highlight=False)
@@ -145,26 +176,40 @@ metrics.add_command(install_spice)
 @metrics.command(
     "df",
     epilog="""\b
-Example:
+Example (words, for `evaluate --df`; token ids, for the self-critical reward):
   distilcap metrics df dataset_coco.json --split train --to coco-train-df.json
+  distilcap metrics df dataset_coco.json --words words.json --end --to reward-df.json
 """,
 )
 @click.argument("dataset", type=PATH)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
 @click.option("--end", is_flag=True, help="Count an end token as the last word of every caption.")
+@click.option("--words", type=PATH, help="A run's words.json: count its token ids instead of words.")
 @click.option("--to", type=PATH, required=True, help="The JSON file to write.")
-def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None:
+def document_frequencies(dataset: Path, split: str, end: bool, words: Path | None, to: Path) -> None:
     """Count in how many images of DATASET each n-gram occurs, for CIDEr-D."""
     from distilcap.data.readers import read_dataset
-    from distilcap.metrics.frequencies import DocumentFrequencies
+    from distilcap.files import read_json
+    from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
     from distilcap.text.tokenize import tokenize
+    from distilcap.text.vocabulary import EOS, Vocabulary
 
     read = read_dataset(dataset, need_images=False)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
-    words = ([tokenize(text) for text in captions.texts(image_id)] for image_id in captions)
-    frequencies = DocumentFrequencies.of(f"{read.name}-{split}", words, end)
+    vocabulary = Vocabulary(tuple(read_json(words))) if words else None
+
+    def parts(text: str) -> list[str]:
+        found = tokenize(text)
+        return [str(token) for token in vocabulary.encode(found)] if vocabulary else found
+
+    frequencies = DocumentFrequencies.of(
+        f"{read.name}-{split}",
+        ([parts(text) for text in captions.texts(image_id)] for image_id in captions),
+        end,
+        str(EOS) if vocabulary else END_WORD,
+    )
     frequencies.save(to)
     CONSOLE.print(
         f"{to}: {len(frequencies.counts)} n-grams in 2 images or more, of {frequencies.images}",
@@ -172,55 +217,65 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     )
 
 
-def _references(path: Path) -> CaptionSet:
-    """All references of a data set, or a captions file."""
-    from distilcap.data.captions import CaptionSet
-    from distilcap.data.readers import read_dataset
-
-    if path.suffix == ".jsonl" and _is_caption_set(path):
-        return CaptionSet.load(path)
-    return read_dataset(path, need_images=False).captions
-
-
-def _is_caption_set(path: Path) -> bool:
-    import json
-
-    try:
-        with path.open(encoding="utf-8") as file:
-            return "captions" in json.loads(file.readline())
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _candidates(path: Path) -> CaptionSet:
-    from distilcap.data.captions import CaptionSet
-    from distilcap.files import read_json
-
-    if path.suffix != ".json":
-        return CaptionSet.load(path)
-    content = read_json(path)
-    try:
-        return CaptionSet.of_texts({str(one["image_id"]): [str(one["caption"])] for one in content})
-    except (KeyError, TypeError):
-        raise DataError(f'{path}: expected COCO results, [{{"image_id": …, "caption": …}}, …].') from None
-
-
-def _scores(captions: Path, references: CaptionSet, names: str, tokenizer: str) -> dict[str, Score]:
+def _names(text: str) -> list[str]:
     from distilcap.metrics import METRICS
+
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    for name in wanted:
+        if name not in METRICS:
+            raise ConfigError(f"`metrics` must be of {', '.join(METRICS)}, but one is {name!r}.")
+    if not wanted:
+        raise ConfigError("`metrics` must name at least one metric.")
+    return wanted
+
+
+def _scores(
+    candidates: CaptionSet,
+    references: CaptionSet,
+    names: str,
+    tokenizer: str,
+    df: Path | None = None,
+    end: bool = False,
+) -> dict[str, Score]:
+    from distilcap.metrics import create_metric
     from distilcap.metrics import evaluate as score
+    from distilcap.metrics.frequencies import DocumentFrequencies
 
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in METRICS]:
-        raise ConfigError(f"`metrics` must be of {', '.join(METRICS)}, but one is {unknown[0]!r}.")
-    return score(_candidates(captions), references, wanted, tokenizer)
+    frequencies = DocumentFrequencies.load(df) if df else None
+    wanted = [
+        create_metric(name, frequencies=frequencies, end=end) if name == "cider" else create_metric(name)
+        for name in _names(names)
+    ]
+    return score(candidates, references, wanted, tokenizer)
 
 
-def _interval(score: Score, resamples: int) -> tuple[float, float] | None:
-    from distilcap.metrics import METRICS, create_metric
-    from distilcap.metrics.significance import bootstrap_interval
+def _read_systems(
+    systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str
+) -> list[tuple[str, list[dict[str, Score]]]]:
+    """Each system's name, and the scores of each of its seeds."""
+    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.files import read_json
+    from distilcap.metrics.files import read_scores
 
-    if score.unavailable or not resamples:
-        return None
-    name = next(name for name in METRICS if score.metric.startswith(name))
-    metric: Any = create_metric(name)
-    return bootstrap_interval(score, metric, resamples)
+    known: CaptionSet | None = None
+    scored: list[tuple[str, list[dict[str, Score]]]] = []
+    fingerprints: dict[str, str] = {}
+    for name in systems:
+        seeds = []
+        for path in map(Path, name.split(",")):
+            content = read_json(path) if path.suffix == ".json" else None
+            if isinstance(content, dict) and "scores" in content:
+                scores, fingerprints[str(path)] = read_scores(path)
+            elif references is None:
+                raise ConfigError(f"{path} holds captions, so `--references` must name their references.")
+            else:
+                known = known or read_references(references)
+                scores = _scores(read_candidates(path), known, names, tokenizer)
+            seeds.append(scores)
+        scored.append((name, seeds))
+    if len(set(fingerprints.values())) > 1:
+        one, other = next(
+            (a, b) for a in fingerprints for b in fingerprints if fingerprints[a] != fingerprints[b]
+        )
+        raise ConfigError(f"{one} and {other} were scored against different references.")
+    return scored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ TOKENIZERS: Final[dict[str, Callable[[Sequence[str]], list[list[str]]]]] = {
     "ptb-official": tokenize_stream,
 }
 """How captions become words: each for itself, or as lines of one file, with the official look-ahead."""
+
+_SEPARATORS = re.compile(r"[\n\x0b\x0c\r\u2028\u2029]")
 
 
 class Evaluator:
@@ -38,7 +41,7 @@ class Evaluator:
         self,
         references: CaptionSet,
         metrics: Sequence[str | Metric[Any]] = DEFAULT,
-        tokenizer: str = "ptb",
+        tokenizer: str = "ptb-official",
     ) -> None:
         if tokenizer not in TOKENIZERS:
             raise ConfigError(f"`tokenizer` must be of {', '.join(TOKENIZERS)}, but is {tokenizer!r}.")
@@ -52,7 +55,7 @@ class Evaluator:
         self.metrics = [create_metric(one) if isinstance(one, str) else one for one in metrics]
         counts = [len(captions) for captions in references.values()]
         self._count = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
-        words = iter(TOKENIZERS[tokenizer]([text for id in self.ids for text in references.texts(id)]))
+        words = iter(self._tokenize([text for id in self.ids for text in references.texts(id)]))
         self._references = References([next(words) for _ in range(count)] for count in counts)
         self._prepared: dict[int, Any] = {}
 
@@ -63,7 +66,7 @@ class Evaluator:
             DataError: the images are not the references'.
         """
         self._check(candidates)
-        words = TOKENIZERS[self.tokenizer]([candidates[image_id][0].text for image_id in self.ids])
+        words = self._tokenize([candidates[image_id][0].text for image_id in self.ids])
         scores: dict[str, Score] = {}
         for place, metric in enumerate(self.metrics):
             signature = signature_of(metric, self._count, self.tokenizer)
@@ -87,12 +90,17 @@ class Evaluator:
                 )
         return scores
 
+    def _tokenize(self, captions: Sequence[str]) -> list[list[str]]:
+        """One line each: a separator inside a caption would shift all later ones in the official scorer."""
+        return TOKENIZERS[self.tokenizer]([_SEPARATORS.sub(" ", caption) for caption in captions])
+
     def _check(self, candidates: CaptionSet) -> None:
         for image_id in self.ids:
             if not candidates.get(image_id):
                 raise DataError(f"image {image_id!r} has references, but no candidate.")
+        known = set(self.ids)
         for image_id in candidates:
-            if len(candidates) != len(self.ids) and image_id not in set(self.ids):
+            if image_id not in known:
                 raise DataError(f"image {image_id!r} has a candidate, but no references.")
 
 
@@ -100,7 +108,7 @@ def evaluate(
     candidates: CaptionSet,
     references: CaptionSet,
     metrics: Sequence[str | Metric[Any]] = DEFAULT,
-    tokenizer: str = "ptb",
+    tokenizer: str = "ptb-official",
 ) -> dict[str, Score]:
     """Score the first candidate of each image; references of other images are left out.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import Metric
 
-__all__ = ["DEFAULT", "METRICS", "create_metric", "keys_of"]
+__all__ = ["DEFAULT", "METRICS", "create_metric", "keys_of", "metric_of"]
 
 METRICS: Final[dict[str, str]] = {
     "bleu": "distilcap.metrics.bleu:Bleu",
@@ -35,6 +36,19 @@ def create_metric(name: str, **options: Any) -> Metric[Any]:
     module, attribute = METRICS[name].split(":")
     metric: Metric[Any] = getattr(importlib.import_module(module), attribute)(**options)
     return metric
+
+
+@functools.cache
+def metric_of(key: str) -> Metric[Any]:
+    """Return a metric that gives the score `key`, such as "bleu_4"; for its keys and how it pools.
+
+    Raises:
+        ConfigError: there is no such score.
+    """
+    for name in METRICS:
+        if key.startswith(name) and key in create_metric(name).keys:
+            return create_metric(name)
+    raise ConfigError(f"there is no score {key!r}; scores are {', '.join(keys_of(tuple(METRICS)))}.")
 
 
 def keys_of(names: Sequence[str]) -> tuple[str, ...]:

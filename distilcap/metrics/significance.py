@@ -6,18 +6,20 @@ Every score is a function of summed sufficient statistics (`Metric.pool`), so on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import FloatArray, Metric, Score
+from distilcap.metrics.registry import metric_of
 
-__all__ = ["Comparison", "System", "bootstrap_interval", "compare_systems", "holm"]
+__all__ = ["Comparison", "System", "compare_systems", "compare_table", "holm", "intervals"]
 
 _CHUNK = 200  # resamples at a time: 200 x 5,000 images are 8 MB
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -70,31 +72,38 @@ class Comparison:
     corrected_p: float
 
 
-def bootstrap_interval(
-    score: Score, metric: Metric[Any], resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % percentile interval of a score over resampled images (Efron 1979).
+Column: TypeAlias = tuple[Metric[Any], Sequence[System]]
+"""A metric, and the systems' scores under it."""
+
+
+def intervals(scores: Mapping[str, Score], resamples: int = 10_000, seed: int = 0) -> dict[str, Score]:
+    """Give every available score its 95 % percentile interval over resampled images (Efron 1979).
 
     Args:
-        score: with its `statistics`.
-        metric: which pools them.
+        scores: what `evaluate` gave, of the same images.
         resamples: how many times the images are drawn.
         seed: of the draws.
     """
-    values = np.concatenate(
-        [_pooled((score,), metric, weights) for weights in _draws(len(score.per_image), resamples, seed)]
-    )
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    able = {key: score for key, score in scores.items() if score.unavailable is None}
+    stack = _Stack()
+    for score in able.values():
+        stack.add(_statistics(score))
+    drawn: dict[str, list[FloatArray]] = {key: [] for key in able}
+    images = len(next(iter(able.values())).per_image) if able else 0
+    for weights in _draws(images, resamples if able else 0, seed):
+        totals = weights @ stack.columns
+        for key, score in able.items():
+            drawn[key].append(_pool(score, metric_of(key), stack.of(_statistics(score), totals), images))
+    return {
+        key: replace(score, interval=_percentiles(np.concatenate(drawn[key]))) if drawn.get(key) else score
+        for key, score in scores.items()
+    }
 
 
 def compare_systems(
-    systems: Sequence[System],
-    metric: Metric[Any],
-    resamples: int = 10_000,
-    seed: int = 0,
+    systems: Sequence[System], metric: Metric[Any], resamples: int = 10_000, seed: int = 0
 ) -> list[Comparison]:
-    """Compare each system after the first with the first, the baseline.
+    """Compare each system after the first with the first, the baseline, under one metric.
 
     Args:
         systems: at least two, scored on the same images with the same signature.
@@ -105,31 +114,42 @@ def compare_systems(
     Raises:
         ConfigError: fewer than two systems, other images, or other signatures.
     """
-    _check(systems)
-    baseline = systems[0]
-    found: list[Comparison] = []
-    images = len(baseline.seeds[0].per_image)
-    for system in systems[1:]:
+    return compare_table([(metric, systems)], resamples, seed)
+
+
+def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int = 0) -> list[Comparison]:
+    """Compare systems with the first of them under several metrics; p-values are corrected over all.
+
+    Args:
+        columns: each metric with the systems' scores under it, as `compare_systems` takes them; all of the
+            same images.
+        resamples: of the bootstrap and of the randomisation.
+        seed: of both.
+
+    Raises:
+        ConfigError: fewer than two systems, other images, or other signatures.
+    """
+    for _, systems in columns:
+        _check(systems)
+    pairs = [(metric, systems[0], system) for metric, systems in columns for system in systems[1:]]
+    if not pairs:
+        return []
+    differences = _bootstrapped(columns, resamples, seed)
+    as_large = _randomised(pairs, resamples, seed)
+    found = []
+    for (_, baseline, system), drawn, count in zip(pairs, differences, as_large, strict=True):
         observed = system.mean - baseline.mean
-        differences = np.concatenate(
-            [
-                _pooled(system.seeds, metric, weights) - _pooled(baseline.seeds, metric, weights)
-                for weights in _draws(images, resamples, seed)
-            ]
-        )
-        low, high = np.percentile(differences, [2.5, 97.5])
         # How often a difference, moved to zero mean as if there were none, is as large as the one seen.
-        as_large = np.abs(differences - differences.mean()) >= abs(observed) - 1e-12
-        bootstrap_p = (as_large.sum() + 1) / (resamples + 1)
-        randomisation_p = _randomised(system, baseline, metric, abs(observed), resamples, seed)
+        larger = np.abs(drawn - drawn.mean()) >= abs(observed) - _ROUNDING
+        randomisation_p = (count + 1) / (resamples + 1)
         found.append(
             Comparison(
                 system=system.name,
                 baseline=baseline.name,
                 metric=baseline.seeds[0].metric,
                 difference=observed,
-                interval=(float(low), float(high)),
-                bootstrap_p=float(bootstrap_p),
+                interval=_percentiles(drawn),
+                bootstrap_p=(int(larger.sum()) + 1) / (resamples + 1),
                 randomisation_p=randomisation_p,
                 corrected_p=randomisation_p,
             )
@@ -165,57 +185,117 @@ def _check(systems: Sequence[System]) -> None:
                 raise ConfigError(f"{systems[0].name} and {system.name} were scored on different images.")
 
 
+class _Stack:
+    """Statistics side by side, (images, columns), so that one product sums them all; each of them once."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, slice] = {}
+        self._parts: list[FloatArray] = []
+
+    def add(self, statistics: FloatArray) -> None:
+        """Add statistics (images, S), unless they are there already."""
+        if id(statistics) not in self._places:
+            start = sum(part.shape[1] for part in self._parts)
+            self._places[id(statistics)] = slice(start, start + statistics.shape[1])
+            self._parts.append(statistics)
+
+    @property
+    def columns(self) -> FloatArray:
+        """All of them."""
+        if len(self._parts) > 1:
+            self._parts = [np.hstack(self._parts)]
+        return self._parts[0]
+
+    def of(self, statistics: FloatArray, totals: FloatArray) -> FloatArray:
+        """Those columns of `totals` that belong to `statistics`."""
+        return totals[:, self._places[id(statistics)]]
+
+
+def _statistics(score: Score) -> FloatArray:
+    assert score.statistics is not None, score.metric
+    return score.statistics
+
+
+def _pool(score: Score, metric: Metric[Any], totals: FloatArray, images: int) -> FloatArray:
+    """Scores (chunk,) of summed statistics (chunk, S)."""
+    pooled = metric.pool(totals, images)[..., metric.keys.index(score.metric)]
+    return np.asarray(pooled, dtype=np.float64)
+
+
+def _percentiles(values: FloatArray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def _draws(images: int, resamples: int, seed: int) -> Iterator[FloatArray]:
     """How often each image is drawn, (chunk, images): the same draws for every system, hence paired."""
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, _CHUNK):
         rows = min(_CHUNK, resamples - start)
-        drawn = generator.integers(images, size=(rows, images), dtype=np.int64)
-        drawn += np.arange(rows)[:, None] * images
+        drawn = generator.integers(images, size=(rows, images), dtype=np.int32)
+        drawn += np.arange(rows, dtype=np.int32)[:, None] * images
         counts = np.bincount(drawn.ravel(), minlength=rows * images)
         yield counts.reshape(rows, images).astype(np.float64)
 
 
-def _column(score: Score, metric: Metric[Any]) -> int:
-    return metric.keys.index(score.metric)
+def _bootstrapped(columns: Sequence[Column], resamples: int, seed: int) -> list[FloatArray]:
+    """For each system after the first of its column, its difference from the first in each resample."""
+    stack = _Stack()
+    for _, systems in columns:
+        for system in systems:
+            for score in system.seeds:
+                stack.add(_statistics(score))
+    images = len(columns[0][1][0].seeds[0].per_image)
+    drawn: list[list[FloatArray]] = [[] for _, systems in columns for _ in systems[1:]]
+    for weights in _draws(images, resamples, seed):
+        totals = weights @ stack.columns
+        row = iter(drawn)
+        for metric, systems in columns:
+            baseline, *others = (
+                np.mean(
+                    [_pool(one, metric, stack.of(_statistics(one), totals), images) for one in system.seeds],
+                    axis=0,
+                )
+                for system in systems
+            )
+            for other in others:
+                next(row).append(other - baseline)
+    return [np.concatenate(parts) for parts in drawn]
 
 
-def _pooled(seeds: Sequence[Score], metric: Metric[Any], weights: FloatArray) -> FloatArray:
-    """Scores (chunk,) of weighted images, averaged over seeds."""
-    values = []
-    for score in seeds:
-        assert score.statistics is not None
-        values.append(metric.pool(weights @ score.statistics, weights.shape[1])[..., _column(score, metric)])
-    return np.asarray(np.mean(values, axis=0), dtype=np.float64)
-
-
-def _randomised(
-    system: System, baseline: System, metric: Metric[Any], observed: float, resamples: int, seed: int
-) -> float:
-    """Share of random exchanges of the two systems' outputs, image by image, that differ as much."""
+def _randomised(pairs: Sequence[tuple[Metric[Any], System, System]], resamples: int, seed: int) -> list[int]:
+    """How many random exchanges of two systems' outputs, image by image, differ as much as they do."""
+    images = len(pairs[0][1].seeds[0].per_image)
+    matched = [list(_matched(baseline, system)) for _, baseline, system in pairs]
+    changes = {
+        (id(ours.statistics), id(theirs.statistics)): _statistics(theirs) - _statistics(ours)
+        for several in matched
+        for ours, theirs in several
+    }
+    stack = np.hstack(list(changes.values()))
+    ends = np.cumsum([change.shape[1] for change in changes.values()])
+    places = {
+        key: slice(end - change.shape[1], end)
+        for (key, change), end in zip(changes.items(), ends, strict=True)
+    }
     generator = np.random.default_rng((seed, 1))
-    images = len(baseline.seeds[0].per_image)
-    as_large = 0
+    counts = [0] * len(pairs)
     for start in range(0, resamples, _CHUNK):
         rows = min(_CHUNK, resamples - start)
-        exchanged = generator.integers(2, size=(rows, images)).astype(np.float64)
-        ours, theirs = (
-            np.mean([_exchange(seeds, others, metric, exchanged) for seeds, others in pairs], axis=0)
-            for pairs in (_paired(system, baseline), _paired(baseline, system))
-        )
-        as_large += int((np.abs(ours - theirs) >= observed - 1e-12).sum())
-    return (as_large + 1) / (resamples + 1)
+        exchanged = generator.integers(2, size=(rows, images), dtype=np.uint8).astype(np.float64)
+        moved = exchanged @ stack
+        for place, ((metric, baseline, system), several) in enumerate(zip(pairs, matched, strict=True)):
+            shifts = []
+            for ours, theirs in several:
+                change = moved[:, places[id(ours.statistics), id(theirs.statistics)]]
+                mine = _pool(ours, metric, _statistics(ours).sum(axis=0) + change, images)
+                shifts.append(_pool(theirs, metric, _statistics(theirs).sum(axis=0) - change, images) - mine)
+            observed = abs(system.mean - baseline.mean)
+            counts[place] += int((np.abs(np.mean(shifts, axis=0)) >= observed - _ROUNDING).sum())
+    return counts
 
 
-def _paired(one: System, other: System) -> list[tuple[Score, Score]]:
+def _matched(one: System, other: System) -> Iterator[tuple[Score, Score]]:
     """Each seed of one with a seed of the other, in turn."""
-    count = max(len(one.seeds), len(other.seeds))
-    return [(one.seeds[n % len(one.seeds)], other.seeds[n % len(other.seeds)]) for n in range(count)]
-
-
-def _exchange(own: Score, other: Score, metric: Metric[Any], exchanged: FloatArray) -> FloatArray:
-    assert own.statistics is not None
-    assert other.statistics is not None
-    totals = own.statistics.sum(axis=0) + exchanged @ (other.statistics - own.statistics)
-    pooled = metric.pool(totals, exchanged.shape[1])[..., _column(own, metric)]
-    return np.asarray(pooled, dtype=np.float64)
+    for n in range(max(len(one.seeds), len(other.seeds))):
+        yield one.seeds[n % len(one.seeds)], other.seeds[n % len(other.seeds)]

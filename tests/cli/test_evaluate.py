@@ -32,14 +32,99 @@ def run(*arguments: object) -> Result:
 
 def test_scores_have_values_intervals_and_signatures(files: Path) -> None:
     to = files / "scores.json"
-    arguments = ["evaluate", files / "good.jsonl", "--references", files / "references.jsonl", "--to", to]
-    result = run(*arguments, "--metrics", "bleu,rouge_l,cider", "--resamples", 200)
-    assert result.exit_code == 0, result.output
-    scores = json.loads(to.read_text())
+    arguments = ["evaluate", "--candidates", files / "good.jsonl", "--references", files / "references.jsonl"]
+    result = run(*arguments, "--metrics", "bleu,rouge_l,cider", "--resamples", 200, "--json", to)
+    assert result.exit_code == 0, (result.output, result.exception)
+    content = json.loads(to.read_text())
+    scores = content["scores"]
+    assert set(scores) == {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
     assert scores["rouge_l"]["value"] == pytest.approx(1.0)
     assert scores["rouge_l"]["interval"] == [pytest.approx(1.0)] * 2
     assert scores["bleu_4"]["signature"] in result.output
-    assert set(scores["cider"]["per_image"]) == set(REFERENCES)
+    assert scores["cider"]["signature"] == "cider-d|refs:2|tok:ptb-official|df:test|end:0|v:1.0"
+    assert set(content["per_image"]) == set(REFERENCES)
+    assert set(content["per_image"]["7"]) == set(scores)
+    assert content["diversity"]["mean_length"] == 6
+    assert content["diversity"]["distinct_captions"] == 1 / 40
+
+
+def test_csv_and_latex(files: Path) -> None:
+    arguments = ["evaluate", files / "good.jsonl", "--references", files / "references.jsonl"]
+    outputs = ["--csv", files / "s.csv", "--latex", files / "s.tex", "--training", files / "bad.jsonl"]
+    result = run(*arguments, "--metrics", "rouge_l,cider", "--resamples", 100, *outputs)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "100.0 % not in training" in result.output
+    head, row, _ = (files / "s.csv").read_text().splitlines()
+    assert head == "score,value,low,high,signature,unavailable"
+    assert row == 'rouge_l,1.0,1.0,1.0,"rouge-l|refs:2|tok:ptb-official|beta:1.2|v:1.0",""'
+    latex = (files / "s.tex").read_text()
+    assert "& ROUGE-L & CIDEr-D" in latex
+    assert "100.0\\,{\\scriptsize$\\pm$0.0}" in latex
+
+
+def test_one_file_of_captions_is_wanted(files: Path) -> None:
+    result = run("evaluate", "--references", files / "references.jsonl")
+    assert "takes one file of captions" in str(result.exception)
+
+
+def test_document_frequencies_and_the_end_token_show_in_the_signature(files: Path) -> None:
+    words = [[text.split() for text in texts] for texts in REFERENCES.values()]
+    DocumentFrequencies.of("mine", words, end=True).save(files / "df.json")
+    arguments = ["evaluate", files / "good.jsonl", "--references", files / "references.jsonl"]
+    both = [
+        "--metrics",
+        "cider",
+        "--df",
+        files / "df.json",
+        "--end",
+        "--resamples",
+        0,
+        "--to",
+        files / "s.json",
+    ]
+    result = run(*arguments, *both)
+    assert result.exit_code == 0, (result.output, result.exception)
+    (score,) = json.loads((files / "s.json").read_text())["scores"].values()
+    assert score["signature"] == "cider-d|refs:2|tok:ptb-official|df:mine|end:1|v:1.0"
+    assert score["interval"] is None
+
+
+def test_score_files_are_compared_without_captions(files: Path) -> None:
+    common = ["--references", files / "references.jsonl", "--metrics", "bleu,rouge_l", "--resamples", 100]
+    for name in ("good", "bad"):
+        run("evaluate", files / f"{name}.jsonl", *common, "--json", files / f"{name}.json")
+    found = run("compare", files / "bad.json", files / "good.json", "--resamples", 300)
+    assert found.exit_code == 0, (found.output, found.exception)
+    captions = run("compare", files / "bad.jsonl", files / "good.jsonl", *common[:4], "--resamples", 300)
+
+    def rows(output: str) -> list[list[str]]:
+        cells = ([cell.strip() for cell in line.split("│")] for line in output.splitlines())
+        return [row[1:2] + row[3:] for row in cells if len(row) > 5 and row[1]]
+
+    kept, again = rows(found.output), rows(captions.output)
+    assert len(kept) == 5
+    assert kept == again
+
+
+def test_scores_that_cannot_be_compared_are_refused(files: Path) -> None:
+    common = ["--references", files / "references.jsonl", "--metrics", "rouge_l", "--resamples", 0]
+    run("evaluate", files / "good.jsonl", *common, "--json", files / "official.json")
+    run("evaluate", files / "good.jsonl", *common, "--tokenizer", "ptb", "--json", files / "plain.json")
+    result = run("compare", files / "official.json", files / "plain.json")
+    assert "were scored differently and cannot be compared" in str(result.exception)
+    other = {image: [*texts[:1], "another"] for image, texts in REFERENCES.items()}
+    CaptionSet.of_texts(other).save(files / "other.jsonl")
+    common[1] = files / "other.jsonl"
+    run("evaluate", files / "good.jsonl", *common, "--json", files / "others.json")
+    result = run("compare", files / "official.json", files / "others.json")
+    assert "were scored against different references" in str(result.exception)
+    result = run("compare", files / "official.json", files / "good.jsonl")
+    assert "so `--references` must name their references" in str(result.exception)
+    (files / "broken.json").write_text('{"scores": {"cider": {}}, "per_image": {}}')
+    result = run("compare", files / "broken.json", files / "broken.json")
+    assert "broken.json: not scores; `distilcap evaluate … --json broken.json` writes them." in str(
+        result.exception
+    )
 
 
 def test_coco_results_are_read(files: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics import Score, create_metric, evaluate
-from distilcap.metrics.significance import System, bootstrap_interval, compare_systems, holm
+from distilcap.metrics.significance import System, compare_systems, compare_table, holm, intervals
 
 ROUGE = create_metric("rouge_l")
 
@@ -25,7 +25,7 @@ def scored(values: np.ndarray, signature: str = "s", metric: str = "rouge_l") ->
 
 def test_the_interval_of_a_mean_is_the_normal_one() -> None:
     values = np.random.default_rng(1).normal(0.5, 0.2, size=2000)
-    low, high = bootstrap_interval(scored(values), ROUGE)
+    low, high = intervals({"rouge_l": scored(values)})["rouge_l"].interval or (0, 0)
     half = 1.96 * values.std(ddof=1) / np.sqrt(2000)
     assert low == pytest.approx(values.mean() - half, abs=half / 15)
     assert high == pytest.approx(values.mean() + half, abs=half / 15)
@@ -71,9 +71,8 @@ def test_corpus_bleu_is_resampled_by_its_sufficient_statistics() -> None:
     candidates = CaptionSet.of_texts(
         {str(n): ["a dog runs on the grass" if n % 3 else "a cat"] for n in range(30)}
     )
-    bleu = create_metric("bleu")
-    score = evaluate(candidates, references, ["bleu"])["bleu_2"]
-    low, high = bootstrap_interval(score, bleu, resamples=1000)
+    score = intervals(evaluate(candidates, references, ["bleu"]), resamples=1000)["bleu_2"]
+    low, high = score.interval or (0, 0)
     assert low < score.value < high
 
     # By hand: draw images with replacement and score the drawn corpus anew.
@@ -125,3 +124,36 @@ def test_what_cannot_be_compared_is_refused() -> None:
     missing = Score.missing("rouge_l", "s", "no Java")
     with pytest.raises(ConfigError, match=r"b: rouge_l is not available \(no Java\)"):
         compare_systems([good, System("b", (missing,))], ROUGE)
+
+
+def test_a_table_is_corrected_as_a_whole_and_equals_its_columns_alone() -> None:
+    generator = np.random.default_rng(11)
+    values = generator.normal(0.5, 0.1, (3, 60))
+    systems = [System(name, (scored(one),)) for name, one in zip("abc", values, strict=True)]
+    references = CaptionSet.of_texts({str(n): ["a dog runs on grass", "the dog runs"] for n in range(60)})
+    bleu = [
+        evaluate(CaptionSet.of_texts({str(n): [text if n % k else "a cat"] for n in range(60)}), references)
+        for k, text in ((2, "a dog runs on grass"), (3, "the dog runs fast"), (5, "a dog is on grass"))
+    ]
+    columns = [(ROUGE, systems)]
+    for key in ("bleu_2", "bleu_4"):
+        several = [System(name, (one[key],)) for name, one in zip("abc", bleu, strict=True)]
+        columns.append((create_metric("bleu"), several))
+    table = compare_table(columns, resamples=300, seed=4)
+    alone = [
+        one for metric, several in columns for one in compare_systems(several, metric, resamples=300, seed=4)
+    ]
+    assert len(table) == 6
+    for one, other in zip(table, alone, strict=True):
+        assert one.interval == pytest.approx(other.interval)
+        assert one.randomisation_p == pytest.approx(other.randomisation_p)
+        assert one.bootstrap_p == pytest.approx(other.bootstrap_p)
+    assert [one.corrected_p for one in table] == holm([one.randomisation_p for one in alone])
+
+
+def test_what_is_not_available_has_no_interval() -> None:
+    missing = Score.missing("spice", "s", "no Java")
+    found = intervals({"rouge_l": scored(np.ones(5)), "spice": missing}, resamples=10)
+    assert found["spice"] is missing
+    assert found["rouge_l"].interval == (1.0, 1.0)
+    assert intervals({"spice": missing})["spice"].interval is None

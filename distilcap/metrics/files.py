@@ -1,0 +1,103 @@
+"""Scores as a file, whole enough to be compared later without the captions.
+
+{"scores": {"cider": {"value": …, "interval": [low, high], "signature": …, "unavailable": null}, …},
+ "per_image": {image id: {"cider": …, …}, …},
+ "statistics": {"bleu": [row of each image, in the order of per_image]},
+ "references": fingerprint}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import DataError
+from distilcap.files import read_json, write_json
+from distilcap.metrics.base import Score
+from distilcap.metrics.registry import metric_of
+
+__all__ = ["fingerprint_of", "read_scores", "scores_to_json", "write_scores"]
+
+
+def fingerprint_of(references: CaptionSet) -> str:
+    """Name the references by their content: 16 hexadecimal digits of a SHA-256."""
+    digest = hashlib.sha256()
+    for image_id in sorted(references):
+        digest.update(json.dumps([image_id, references.texts(image_id)]).encode())
+    return digest.hexdigest()[:16]
+
+
+def scores_to_json(scores: Mapping[str, Score]) -> dict[str, Any]:
+    """Turn scores of the same images into JSON's types."""
+    able = {key: score for key, score in scores.items() if score.unavailable is None}
+    images = list(next(iter(able.values())).per_image) if able else []
+    pooled = {}
+    for key, score in able.items():
+        metric = metric_of(key)
+        # The statistics of a mean are the scores themselves.
+        if score.statistics is not None and score.statistics.shape[1] > 1:
+            pooled[metric.name] = [[_short(value) for value in row] for row in score.statistics]
+    return {
+        "scores": {
+            key: {
+                "value": None if score.unavailable else score.value,
+                "interval": list(score.interval) if score.interval else None,
+                "signature": score.signature,
+                "unavailable": score.unavailable,
+            }
+            for key, score in scores.items()
+        },
+        "per_image": {
+            image_id: {key: score.per_image[image_id] for key, score in able.items()} for image_id in images
+        },
+        "statistics": pooled,
+    }
+
+
+def _short(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else float(value)
+
+
+def write_scores(path: Path, scores: Mapping[str, Score], references: str, **more: Any) -> None:
+    """Write scores, the references' fingerprint, and whatever else belongs to them."""
+    write_json(path, {**scores_to_json(scores), "references": references, **more})
+
+
+def read_scores(path: Path) -> tuple[dict[str, Score], str]:
+    """Read what `write_scores` wrote: the scores, and the references' fingerprint.
+
+    Raises:
+        DataError: it is not such a file.
+    """
+    content = read_json(path)
+    try:
+        per_image: dict[str, dict[str, float]] = content["per_image"]
+        found = {}
+        for key, entry in content["scores"].items():
+            metric = metric_of(key)
+            if entry["unavailable"] is not None:
+                found[key] = Score.missing(key, entry["signature"], entry["unavailable"])
+                continue
+            values = {image_id: float(scores[key]) for image_id, scores in per_image.items()}
+            rows = content["statistics"].get(metric.name)
+            statistics = np.array(rows if rows else list(values.values()), dtype=np.float64)
+            interval = entry["interval"]
+            found[key] = Score(
+                metric=key,
+                value=float(entry["value"]),
+                signature=entry["signature"],
+                per_image=values,
+                interval=(interval[0], interval[1]) if interval else None,
+                statistics=statistics.reshape(len(values), -1),
+            )
+        return found, str(content["references"])
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise DataError(
+            f"{path}: not scores; `distilcap evaluate … --json {path.name}` writes them."
+        ) from None
