@@ -1,0 +1,176 @@
+"""What `evaluate` takes and refuses, signatures, and files of scores."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from plain_cider import cider_d, document_frequencies
+
+from distilcap.data.caption_files import read_candidates, read_references
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import ConfigError, DataError
+from distilcap.metrics import Evaluator, Metric, Score, create_metric, evaluate
+from distilcap.metrics.cider import CiderD
+from distilcap.metrics.diversity import measure_diversity
+from distilcap.metrics.files import fingerprint_of, read_scores, write_scores
+from distilcap.metrics.frequencies import DocumentFrequencies
+from distilcap.metrics.registry import METRICS, keys_of, metric_of
+from distilcap.metrics.significance import intervals
+
+REFERENCES = CaptionSet.of_texts(
+    {"1": ["A dog runs.", "the dog"], "2": ["Two cats sleep.", "cats", "a cat"], "3": ["the sea"]}
+)
+CANDIDATES = CaptionSet.of_texts({"1": ["a dog runs"], "2": ["a cat sleeps"], "3": ["a dog"]})
+BASIC = ("bleu", "rouge_l", "cider")
+
+
+def test_signatures_say_how_a_score_is_made():
+    scores = evaluate(CANDIDATES, REFERENCES, BASIC, tokenizer="ptb")
+    assert scores["bleu_4"].signature == "bleu|refs:1-3|tok:ptb|len:closest|v:1.0"
+    assert scores["rouge_l"].signature == "rouge-l|refs:1-3|tok:ptb|beta:1.2|v:1.0"
+    assert scores["cider"].signature == "cider-d|refs:1-3|tok:ptb|df:test|end:0|v:1.0"
+    assert evaluate(CANDIDATES, REFERENCES, ["cider"])["cider"].signature.split("|")[2] == "tok:ptb-official"
+
+
+def test_references_of_other_images_are_left_out():
+    two = CANDIDATES.only(["2", "1"])
+    scores = evaluate(two, REFERENCES, BASIC)
+    assert list(scores["cider"].per_image) == ["1", "2"]
+    alone = evaluate(two, REFERENCES.only(["1", "2"]), BASIC)
+    assert scores["cider"].value == alone["cider"].value
+
+
+def test_what_cannot_be_scored_is_refused():
+    with pytest.raises(ConfigError, match=r"`metrics` must be of bleu, .*, but one is 'blue'\."):
+        evaluate(CANDIDATES, REFERENCES, ["blue"])
+    with pytest.raises(ConfigError, match=r"`tokenizer` must be of ptb, ptb-official, but is 'moses'\."):
+        evaluate(CANDIDATES, REFERENCES, BASIC, tokenizer="moses")
+    with pytest.raises(DataError, match=r"^image '4' has a candidate, but no references\.$"):
+        evaluate(CaptionSet.of_texts({"4": ["a"]}), REFERENCES, BASIC)
+    with pytest.raises(DataError, match=r"^image '3' has references, but no candidate\.$"):
+        Evaluator(REFERENCES, BASIC)(CANDIDATES.only(["1", "2"]))
+    with pytest.raises(DataError, match=r"^image '4' has a candidate, but no references\.$"):
+        Evaluator(REFERENCES, BASIC)(CaptionSet({**CANDIDATES, "4": CANDIDATES["1"]}))
+    with pytest.raises(DataError, match=r"^the references are empty"):
+        Evaluator(CaptionSet({}), BASIC)
+    with pytest.raises(DataError, match=r"^image '1' has no references\.$"):
+        Evaluator(CaptionSet({"1": ()}), BASIC)
+
+
+class Broken(CiderD):
+    def unavailable(self):
+        return "Java was not found"
+
+
+def test_a_metric_that_cannot_run_says_why_and_gives_no_number():
+    (score,) = evaluate(CANDIDATES, REFERENCES, [Broken()]).values()
+    assert score.unavailable == "Java was not found"
+    assert np.isnan(score.value)
+    assert score.per_image == {}
+
+
+def test_a_line_separator_inside_a_caption_does_not_shift_the_others():
+    odd = CaptionSet.of_texts({"1": ["a dog\u2028runs"], "2": ["a cat\rsleeps"], "3": ["a dog"]})
+    ours, plain = evaluate(odd, REFERENCES, BASIC), evaluate(CANDIDATES, REFERENCES, BASIC)
+    assert {key: score.per_image for key, score in ours.items()} == {
+        key: score.per_image for key, score in plain.items()
+    }
+
+
+def test_cider_takes_document_frequencies_and_an_end_token(tmp_path):
+    corpus = [[["a", "dog", "<eos>"], ["the", "sea", "<eos>"]], [["a", "dog", "<eos>"]], [["a", "<eos>"]]]
+    plain = [[caption[:-1] for caption in captions] for captions in corpus]
+    DocumentFrequencies.of("other", plain, end=True).save(tmp_path / "df.json")
+    frequencies = DocumentFrequencies.load(tmp_path / "df.json")
+    scores = evaluate(CANDIDATES, REFERENCES, [CiderD(frequencies, end=True)])
+    words = {
+        "1": [["a", "dog", "runs"], ["the", "dog"]],
+        "2": [["two", "cats", "sleep"], ["cats"], ["a", "cat"]],
+    }
+    words["3"] = [["the", "sea"]]
+    for image_id, references in words.items():
+        expected = cider_d(
+            [*CANDIDATES.texts(image_id)[0].split(), "<eos>"],
+            [[*one, "<eos>"] for one in references],
+            document_frequencies(corpus),
+            3,
+        )
+        assert scores["cider"].per_image[image_id] == pytest.approx(expected)
+    assert scores["cider"].signature.endswith("|df:other|end:1|v:1.0")
+    with pytest.raises(ConfigError, match="count them again with the same"):
+        CiderD(frequencies)
+    (tmp_path / "bad.json").write_text('{"name": "x"}')
+    with pytest.raises(
+        DataError, match=r"bad\.json: not document frequencies; `distilcap metrics df` writes"
+    ):
+        DocumentFrequencies.load(tmp_path / "bad.json")
+
+
+def test_scores_come_back_from_their_file(tmp_path):
+    scores = intervals(evaluate(CANDIDATES, REFERENCES, BASIC), resamples=50)
+    scores["spice"] = Score.missing("spice", "spice|v:1.0", "no Java")
+    write_scores(tmp_path / "s.json", scores, fingerprint_of(REFERENCES), diversity={})
+    found, fingerprint = read_scores(tmp_path / "s.json")
+    assert fingerprint == fingerprint_of(REFERENCES) != fingerprint_of(CANDIDATES)
+    assert found["spice"].unavailable == "no Java"
+    for key in keys_of(BASIC):
+        assert (found[key], found[key].interval) == (scores[key], scores[key].interval)
+        np.testing.assert_array_equal(found[key].statistics, scores[key].statistics)
+
+
+def test_every_score_has_its_metric():
+    for key in ("bleu_1", "bleu_4", "rouge_l", "cider", "spice"):
+        assert isinstance(metric_of(key), Metric)
+        assert key in metric_of(key).keys
+    with pytest.raises(ConfigError, match=r"there is no score 'bleu_5'"):
+        metric_of("bleu_5")
+    assert set(METRICS) == {"bleu", "meteor", "rouge_l", "cider", "spice"}
+    assert create_metric("cider").name == "cider"
+
+
+def test_diversity():
+    candidates = CaptionSet.of_texts({"1": ["a dog runs"], "2": ["A dog runs."], "3": ["a cat"], "4": [""]})
+    found = measure_diversity(candidates, REFERENCES)
+    assert found.mean_length == 2
+    assert found.vocabulary == 4
+    assert found.distinct_1 == 4 / 8
+    assert found.distinct_2 == 3 / 5
+    assert found.distinct_captions == 3 / 4
+    assert found.novel == 1 / 4  # only the empty one
+    assert measure_diversity(candidates).novel is None
+
+
+def test_files_of_references_and_candidates(tmp_path):
+    annotations = {
+        "images": [{"id": 7}, {"id": 3}, {"id": 9}],
+        "annotations": [
+            {"image_id": 3, "caption": " two  spaces "},
+            {"image_id": 7, "caption": ""},
+            {"image_id": 3, "caption": "b"},
+        ],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(annotations))
+    read = read_references(tmp_path / "coco.json")
+    assert {image_id: read.texts(image_id) for image_id in read} == {"7": [""], "3": [" two  spaces ", "b"]}
+    assert list(read) == ["7", "3"]
+    (tmp_path / "map.json").write_text('{"7": "x", "3": ["y", "z"]}')
+    assert read_references(tmp_path / "map.json").texts("3") == ["y", "z"]
+    (tmp_path / "list.json").write_text(json.dumps(annotations["annotations"]))
+    assert list(read_references(tmp_path / "list.json")) == ["3", "7"]
+    REFERENCES.save(tmp_path / "ours.jsonl")
+    assert read_references(tmp_path / "ours.jsonl") == REFERENCES
+    (tmp_path / "rows.jsonl").write_text('{"image": "a.jpg", "caption": "x"}\n')
+    assert read_references(tmp_path / "rows.jsonl").texts("a") == ["x"]
+    (tmp_path / "results.json").write_text('[{"image_id": 7, "caption": "x"}]')
+    assert read_candidates(tmp_path / "results.json").texts("7") == ["x"]
+    assert len(read_candidates(tmp_path / "ours.jsonl")["2"]) == 3
+    with pytest.raises(DataError, match=r"list\.json: image 3 must have one caption, but has 2\."):
+        read_candidates(tmp_path / "list.json")
+    (tmp_path / "bad.json").write_text('[{"image_id": 7, "caption": 5}]')
+    with pytest.raises(DataError, match="expected COCO results"):
+        read_candidates(tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_text('{"7": 5}')
+    with pytest.raises(DataError, match="expected a caption, or a list of captions, for image '7'"):
+        read_candidates(tmp_path / "bad.json")
