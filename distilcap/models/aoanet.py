@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from distilcap.models.aoanet_recurrence import DropoutMasks, aoanet_recurrence
 from distilcap.models.attention import AttentionOnAttention, masked_mean, multi_head_attention
-from distilcap.models.captioner import Captioner, Memory, State, lstm_cell
+from distilcap.models.captioner import Memory, State, lstm_cell
+from distilcap.models.dropout import Dropout
+from distilcap.models.packed_captioner import PackedCaptioner
+from distilcap.models.packing import Packing
 from distilcap.models.words import WordEmbedding, WordPredictor
 from distilcap.shapes import Regions
 
@@ -46,22 +49,22 @@ class RefinerLayer(nn.Module):
     def __init__(self, options: AoANetOptions) -> None:
         super().__init__()
         width = options.hidden
-        self.heads, self.attention_dropout = options.heads, options.refiner_dropout
+        self.heads, self.weight_dropout = options.heads, Dropout(options.refiner_dropout)
         self.norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.aoa = AttentionOnAttention(width, options.aoa_dropout)
-        self.dropout = nn.Dropout(options.refiner_dropout)
+        self.dropout = Dropout(options.refiner_dropout)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """Refine regions (B, R, H)."""
         normed = self.norm(values)
         query, keys, inner = self.query_key_value(normed).chunk(3, dim=-1)
-        dropout = self.attention_dropout if self.training else 0.0
-        attended = multi_head_attention(query, keys, inner, mask, self.heads, dropout)
-        return values + self.dropout(self.aoa(attended, normed))
+        attended = multi_head_attention(query, keys, inner, mask, self.heads, self.weight_dropout)
+        refined: Tensor = values + self.dropout(self.aoa(attended, normed))
+        return refined
 
 
-class AoANet(Captioner):
+class AoANet(PackedCaptioner):
     """A refiner over regions, one LSTM, and attention on attention as the context.
 
     A   = LN(refiner(regions))                               (equation 8)
@@ -74,7 +77,7 @@ class AoANet(Captioner):
         super().__init__()
         self.vocabulary_size, self.region_dim, self.options = vocabulary_size, region_dim, options
         width = options.hidden
-        self.regions = nn.Sequential(nn.Linear(region_dim, width), nn.ReLU(), nn.Dropout(options.dropout))
+        self.regions = nn.Sequential(nn.Linear(region_dim, width), nn.ReLU(), Dropout(options.dropout))
         self.refiner = nn.ModuleList(RefinerLayer(options) for _ in range(options.refiner_layers))
         self.norm = nn.LayerNorm(width)
         self.keys_values = nn.Linear(width, 2 * width)
@@ -85,7 +88,8 @@ class AoANet(Captioner):
         self.query_norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
         self.context = AttentionOnAttention(width)
-        self.context_dropout = nn.Dropout(options.dropout)
+        self.context_dropout = Dropout(options.dropout)
+        self.weight_dropout = Dropout(options.refiner_dropout)
         self.output = WordPredictor(width, self.words, options.dropout, tied=options.tie_words)
 
     def encode(self, regions: Regions) -> Memory:
@@ -115,8 +119,7 @@ class AoANet(Captioner):
         )
         hidden, cell = lstm_cell(gates, cell)
         query = self.query(self.query_norm(hidden))
-        dropout = self.options.refiner_dropout if self.training else 0.0
-        attended = multi_head_attention(query, keys, values, mask, self.options.heads, dropout)
+        attended = multi_head_attention(query, keys, values, mask, self.options.heads, self.weight_dropout)
         return hidden, cell, self.context(attended, hidden)
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
@@ -124,12 +127,31 @@ class AoANet(Captioner):
         state = self._advance(self.lstm_from_word(self.words(tokens)), state, memory)
         return self.output(state[2]), state
 
-    def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
-        """See `Captioner.forward`: words and logits are computed for all steps at once."""
-        memory = self.encode(regions)
-        state = self.initial_state(memory, tokens.shape[1])
-        contexts = []
-        for gates in self.lstm_from_word(self.words(tokens)).unbind(dim=2):
-            state = self._advance(gates, state, memory)
-            contexts.append(state[2])
-        return self.output(torch.stack(contexts, dim=2))
+    def read(self, regions: Regions, tokens: Tensor, packing: Packing) -> Tensor:
+        """See `PackedCaptioner.read`."""
+        keys, values, mean_gates, mask = self.encode(regions)
+        gates = self.lstm_from_word(self.words(tokens)) + mean_gates[packing.images]
+        dropout = DropoutMasks()
+        if self.training:
+            shape = (len(tokens), self.options.heads, keys.shape[1])
+            dropout = DropoutMasks(
+                self.context_dropout(gates.new_ones(len(tokens), self.options.hidden)),
+                self.weight_dropout(gates.new_ones(shape)),
+            )
+        return aoanet_recurrence(
+            gates,
+            keys,
+            values,
+            mask,
+            self.lstm_from_mean.weight,
+            self.lstm_from_state.weight,
+            self.query_norm.weight,
+            self.query_norm.bias,
+            self.query.weight,
+            self.query.bias,
+            self.context.linear.weight,
+            self.context.linear.bias,
+            self.options.heads,
+            dropout,
+            packing,
+        )

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import glu
 
+from distilcap.models.dropout import Dropout
+
 __all__ = ["AttentionOnAttention", "additive_attention", "masked_mean", "multi_head_attention"]
 
 
@@ -38,7 +40,7 @@ def additive_attention(
 
 
 def multi_head_attention(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: float = 0.0
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: Dropout
 ) -> Tensor:
     """Scaled dot-product attention of several heads (Vaswani et al. 2017, equation 1), no output projection.
 
@@ -48,7 +50,7 @@ def multi_head_attention(
         values: (B, R, H).
         mask: (B, R), True where a region is real.
         heads: the number of heads; divides H.
-        dropout: the share of attention weights dropped; 0 outside training.
+        dropout: of attention weights.
 
     Returns:
         (B, K, H), the heads side by side.
@@ -59,10 +61,9 @@ def multi_head_attention(
 
     query, keys, values = split(query), split(keys), split(values)
     scores = query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])
-    weights = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1)
-    if dropout:
-        weights = nn.functional.dropout(weights, dropout)
-    return (weights @ values).transpose(1, 2).flatten(-2)
+    weights = dropout(scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1))
+    attended: Tensor = (weights @ values).transpose(1, 2).flatten(-2)
+    return attended
 
 
 class AttentionOnAttention(nn.Module):
@@ -74,7 +75,7 @@ class AttentionOnAttention(nn.Module):
 
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(2 * width, 2 * width)
 
     def forward(self, attended: Tensor, query: Tensor) -> Tensor:

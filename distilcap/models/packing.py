@@ -65,10 +65,13 @@ class Packing:
         return Packing(self.shape, self.counts, self.rows.to(device), self.places.to(device))
 
     @property
-    def bounds(self) -> list[tuple[int, int]]:
-        """First packed token of each step, and the one after its last."""
-        ends = torch.tensor(self.counts).cumsum(0).tolist()
-        return list(zip([0, *ends], ends, strict=False))
+    def images(self) -> Tensor:
+        """(P,) the image of each token."""
+        return self.places // (self.shape[1] * self.shape[2])
+
+    def steps(self, *packed: Tensor) -> list[tuple[Tensor, ...]]:
+        """Views of packed tensors (P, …), step by step."""
+        return list(zip(*(torch.split(tensor, [*self.counts]) for tensor in packed), strict=True))
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, K, T) to (P,)."""

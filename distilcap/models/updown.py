@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from distilcap.models.attention import additive_attention, masked_mean
-from distilcap.models.captioner import Captioner, Memory, State, lstm_cell
+from distilcap.models.captioner import Memory, State, lstm_cell
+from distilcap.models.dropout import Dropout
+from distilcap.models.packed_captioner import PackedCaptioner
 from distilcap.models.packing import Packing
 from distilcap.models.updown_recurrence import updown_recurrence
 from distilcap.models.words import WordEmbedding, WordPredictor
 from distilcap.shapes import Regions
-from distilcap.text.vocabulary import PAD
 
 __all__ = ["UpDown", "UpDownOptions"]
 
@@ -40,7 +41,7 @@ class UpDownOptions:
     output_states: str = "language"
 
 
-class UpDown(Captioner):
+class UpDown(PackedCaptioner):
     """Two LSTMs: one directs attention, one writes.
 
     h1 = LSTM_att([h2, mean(v), W_e word], h1)         (equation 2)
@@ -56,7 +57,7 @@ class UpDown(Captioner):
         super().__init__()
         self.vocabulary_size, self.region_dim, self.options = vocabulary_size, region_dim, options
         hidden = options.hidden
-        self.regions = nn.Sequential(nn.Linear(region_dim, hidden), nn.ReLU(), nn.Dropout(options.dropout))
+        self.regions = nn.Sequential(nn.Linear(region_dim, hidden), nn.ReLU(), Dropout(options.dropout))
         self.words = WordEmbedding(vocabulary_size, options.embedding, options.dropout)
         self.attention_from_mean = nn.Linear(hidden, 4 * hidden, bias=False)
         self.attention_from_word = nn.Linear(options.embedding, 4 * hidden)
@@ -97,11 +98,10 @@ class UpDown(Captioner):
         state = self._advance(self.attention_from_word(self.words(tokens)), state, memory)
         return self.output(self._written(state)), state
 
-    def _pass(self, regions: Regions, tokens: Tensor, packing: Packing) -> Tensor:
-        """Read packed tokens (P,) and give the states that predict what follows (P, H)."""
+    def read(self, regions: Regions, tokens: Tensor, packing: Packing) -> Tensor:
+        """See `PackedCaptioner.read`."""
         values, keys, mean_gates, mask = self.encode(regions)
-        images = packing.places // (packing.shape[1] * packing.shape[2])
-        gates = self.attention_from_word(self.words(tokens)) + mean_gates[images]
+        gates = self.attention_from_word(self.words(tokens)) + mean_gates[packing.images]
         h1, h2 = updown_recurrence(
             gates,
             keys,
@@ -115,19 +115,3 @@ class UpDown(Captioner):
             packing,
         )
         return h1 + h2 if self.options.output_states == "both" else h2
-
-    def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
-        """See `Captioner.forward`: words and logits are computed for all steps at once."""
-        packing = Packing.of(torch.full(tokens.shape[:2], tokens.shape[2]), tokens.shape[2]).to(tokens.device)
-        return packing.unpack(self.output(self._pass(regions, packing.pack(tokens), packing)))
-
-    def negative_log_likelihood(
-        self, regions: Regions, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
-    ) -> Tensor:
-        """See `Captioner.negative_log_likelihood`: captions leave the batch as they end."""
-        device = regions.features.device
-        packing = Packing.of_targets(targets, device)
-        hidden = self._pass(regions, packing.pack(inputs.to(device)), packing)
-        wanted = packing.pack(targets.to(device))
-        losses = self.output.negative_log_likelihood(hidden, wanted, label_smoothing)
-        return packing.unpack(losses.masked_fill(wanted == PAD, 0.0))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from distilcap.models.lstm import lstm_backward, lstm_forward
+from distilcap.models.lstm import addmm_into, exact_type, lstm_backward, lstm_forward
 from distilcap.models.packing import Packing
 
 __all__ = ["updown_recurrence"]
@@ -60,59 +60,41 @@ def updown_recurrence(
     return h1, h2
 
 
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    """The type of gates and cells where products are computed in `dtype`."""
-    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
-
-
-def _addmm(base: Tensor, rows: Tensor, matrix: Tensor, out: Tensor) -> None:
-    if out.dtype == rows.dtype:
-        torch.addmm(base, rows, matrix, out=out)
-    else:
-        out.copy_(torch.addmm(base, rows, matrix))
-
-
 class _Attention:
     """Additive attention of packed captions over their images' regions, in blocks that fit a cache."""
 
     def __init__(self, keys: Tensor, values: Tensor, scorer: Tensor, mask: Tensor, packing: Packing) -> None:
         images, captions, _ = packing.shape
-        self.rows = packing.rows
-        self.values, self.scorer = values, scorer
-        self.keys = keys[packing.rows // captions]  # (N, R, A)
-        self.padded = torch.zeros(images * captions, values.shape[1], dtype=keys.dtype, device=keys.device)
-        self.padded_values = torch.zeros(
-            images * captions, values.shape[2], dtype=keys.dtype, device=keys.device
-        )
+        self.rows, self.values, self.scorer = packing.rows, values, scorer
         self.shape = (images, captions, -1)
-        hidden = ~mask
-        self.hidden = (
-            hidden[packing.rows // captions] if hidden.device.type != "cpu" or hidden.any() else None
-        )
-        self.block = max(1, _CHUNK // keys[0].numel()) if keys.device.type == "cpu" else len(self.keys)
+        self.keys = keys[packing.rows // captions]  # (N, R, A)
+        # Values are not repeated: captions meet their image's in a padded batch.
+        self.padded_weights = values.new_zeros(images * captions, values.shape[1])
+        self.padded_values = values.new_zeros(images * captions, values.shape[2])
+        on_cpu = keys.device.type == "cpu"
+        self.hidden = None if on_cpu and mask.all() else ~mask[packing.rows // captions]
+        self.block = max(1, _CHUNK // keys[0].numel()) if on_cpu else len(self.keys)
 
-    def _energies(self, query: Tensor, first: int, last: int) -> Tensor:
-        return (self.keys[first:last] + query[first:last, None]).tanh_()
+    def _blocks(self, count: int) -> list[slice]:
+        return [slice(first, min(first + self.block, count)) for first in range(0, count, self.block)]
 
     def forward(self, query: Tensor, weights: Tensor, attended: Tensor) -> None:
         """From queries (n, A), fill weights (n, R) and attended values (n, H)."""
-        count = len(query)
-        for first in range(0, count, self.block):
-            last = min(first + self.block, count)
-            torch.matmul(self._energies(query, first, last), self.scorer, out=weights[first:last])
+        for block in self._blocks(len(query)):
+            energies = torch.add(self.keys[block], query[block, None]).tanh_()
+            torch.matmul(energies, self.scorer, out=weights[block])
         if self.hidden is not None:
-            weights.masked_fill_(self.hidden[:count], -torch.inf)
+            weights.masked_fill_(self.hidden[: len(query)], -torch.inf)
         weights.copy_(weights.softmax(dim=-1))
-        rows = self.rows[:count]
-        self.padded[rows] = weights
-        attended.copy_(torch.bmm(self.padded.view(self.shape), self.values).flatten(0, 1)[rows])
+        rows = self.rows[: len(query)]
+        self.padded_weights[rows] = weights
+        attended.copy_(torch.bmm(self.padded_weights.view(self.shape), self.values).flatten(0, 1)[rows])
 
     def backward(
-        self, query: Tensor, weights: Tensor, d_attended: Tensor, d_keys: Tensor, d_scorer: Tensor
-    ) -> Tensor:
-        """From the gradient of the attended values (n, H), give that of the queries (n, A).
+        self, query: Tensor, weights: Tensor, d_attended: Tensor, d_query: Tensor, sums: AttentionSums
+    ) -> None:
+        """From the gradient of the attended values (n, H), fill that of the queries (n, A).
 
-        That of keys (N, R, A) lacks the factor `scorer`, and like that of the scorer (A,) is added up.
         The energies are computed again: that is cheaper than to keep and fetch them.
         """
         count = len(query)
@@ -121,18 +103,39 @@ class _Attention:
         products = torch.bmm(self.padded_values.view(self.shape), self.values.transpose(1, 2))
         d_weights = products.flatten(0, 1)[rows]
         d_scores = weights * (d_weights - (weights * d_weights).sum(dim=1, keepdim=True))
-        d_query = torch.empty_like(query)
-        for first in range(0, count, self.block):
-            last = min(first + self.block, count)
-            scores = d_scores[first:last]
-            energies = self._energies(query, first, last)
-            d_scorer.addmv_(energies.flatten(0, 1).t(), scores.flatten())
-            # d tanh = 1 - tanh^2
-            slopes = torch.mul(energies, energies, out=energies).neg_().add_(1)
-            slopes.mul_(scores[..., None])
-            torch.sum(slopes, dim=1, out=d_query[first:last])
-            d_keys[first:last] += slopes
-        return d_query.mul_(self.scorer)
+        sums.scores[:count] += d_scores
+        for block in self._blocks(count):
+            scores = d_scores[block]
+            energies = torch.add(self.keys[block], query[block, None]).tanh_()
+            sums.scorer.addmv_(energies.flatten(0, 1).t(), scores.flatten())
+            squares = torch.mul(energies, energies, out=energies)
+            # d tanh = 1 - tanh^2; gradients of scores sum to 0 (softmax), so for queries the 1 drops out.
+            torch.bmm(scores[:, None], squares, out=d_query[block, None])
+            sums.keys[block].addcmul_(squares, scores[..., None], value=-1)
+        d_query.mul_(self.scorer).neg_()
+
+
+class AttentionSums:
+    """Gradients of the attention that add up over steps.
+
+    Attributes:
+        keys: (N, R, A) of the keys, but for `scores` and the factor `scorer`.
+        scores: (N, R).
+        scorer: (A,).
+    """
+
+    def __init__(self, attention: _Attention) -> None:
+        self.keys = torch.zeros_like(attention.keys)
+        self.scores = attention.keys.new_zeros(attention.keys.shape[:2])
+        self.scorer = torch.zeros_like(attention.scorer)
+        self._factor = attention.scorer
+
+    def of_keys(self, packing: Packing) -> Tensor:
+        """The gradient of the images' keys (B, R, A)."""
+        images, captions, _ = packing.shape
+        rows = self.keys.add_(self.scores[..., None])
+        summed = rows.new_zeros(images, *rows.shape[1:]).index_add_(0, packing.rows // captions, rows)
+        return summed.mul_(self._factor)
 
 
 class _Recurrence(Function):
@@ -155,35 +158,36 @@ class _Recurrence(Function):
         # A row is [attended, h1, h2 before, h1 before]: the language LSTM reads its first three parts, the
         # attention LSTM its last two.
         states = gates.new_zeros(total, 4 * width)
-        exact = _exact(gates.dtype)
+        exact = exact_type(gates.dtype)
         first, second = (torch.empty_like(gates, dtype=exact) for _ in range(2))  # activations of both LSTMs
         cells1, cells2 = (gates.new_empty(total, width, dtype=exact) for _ in range(2))
-        h2 = gates.new_empty(total, width)
+        written = gates.new_empty(total, width)
         weights = gates.new_empty(total, values.shape[1])
         queries = gates.new_empty(total, query.shape[0])
-        before = (0, 0)
-        for begin, end in packing.bounds:
-            now, count = slice(begin, end), end - begin
-            row, then = states[now], slice(before[0], before[0] + count)
-            if begin:
-                row[:, 2 * width : 3 * width] = h2[then]
-                row[:, 3 * width :] = states[then, width : 2 * width]
-                _addmm(gates[now], row[:, 2 * width :], from_states.t(), first[now])
+        before: tuple[Tensor, ...] = ()
+        steps = (gates, states, first, second, cells1, cells2, written, weights, queries)
+        for given, row, act1, act2, c1, c2, h2, weight, asked in packing.steps(*steps):
+            attended, h1, h2_before, h1_before = row.chunk(4, dim=1)
+            was_c1, was_c2 = (None, None) if not before else (one[: len(row)] for one in before[:2])
+            if before:
+                h1_before.copy_(before[2][: len(row)])
+                h2_before.copy_(before[3][: len(row)])
+                addmm_into(given, row[:, 2 * width :], from_states.t(), act1)
             else:
-                first[now] = gates[now]
-            lstm_forward(first[now], cells1[then] if begin else None, cells1[now], row[:, width : 2 * width])
-            torch.mm(row[:, width : 2 * width], query.t(), out=queries[now])
-            attention.forward(queries[now], weights[now], row[:, :width])
-            read = 3 * width if begin else 2 * width
-            _addmm(language_bias, row[:, :read], language[:, :read].t(), second[now])
-            lstm_forward(second[now], cells2[then] if begin else None, cells2[now], h2[now])
-            before = (begin, end)
+                act1.copy_(given)
+            lstm_forward(act1, was_c1, c1, h1)
+            torch.mm(h1, query.t(), out=asked)
+            attention.forward(asked, weight, attended)
+            read = 3 * width if before else 2 * width
+            addmm_into(language_bias, row[:, :read], language[:, :read].t(), act2)
+            lstm_forward(act2, was_c2, c2, h2)
+            before = (c1, c2, h1, h2)
         ctx.save_for_backward(
             keys, values, from_states, query, scorer, language, mask,
             states, first, second, cells1, cells2, weights, queries,
         )  # fmt: skip
         ctx.packing = packing
-        return states[:, width : 2 * width].clone(), h2
+        return states[:, width : 2 * width].clone(), written
 
     @staticmethod
     @once_differentiable
@@ -192,56 +196,44 @@ class _Recurrence(Function):
         states, first, second, cells1, cells2, weights, queries = kept
         packing: Packing = ctx.packing
         attention = _Attention(keys, values, scorer, mask, packing)
+        sums = AttentionSums(attention)
         width = language.shape[0] // 4
         d_first, d_second = torch.empty_like(first), torch.empty_like(second)
-        d_attended = torch.empty_like(d_h1)
-        d_queries = torch.empty_like(queries)
-        d_keys, d_scorer = torch.zeros_like(attention.keys), torch.zeros_like(scorer)
+        d_attended, d_queries = torch.empty_like(d_h1), torch.empty_like(queries)
         # Gradients by the next step, of states and cells; captions that are shorter have none.
         later_h1, later_h2, d_cell1, d_cell2 = (cells1.new_zeros(len(packing.rows), width) for _ in range(4))
-        bounds = packing.bounds
-        for number in reversed(range(len(bounds))):
-            begin, end = bounds[number]
-            now, count = slice(begin, end), end - begin
-            then = slice(bounds[number - 1][0], bounds[number - 1][0] + count)
-            read = 3 * width if begin else 2 * width
-            lstm_backward(
-                second[now], cells2[then] if begin else None, cells2[now],
-                d_h2[now] + later_h2[:count], d_cell2[:count], d_second[now],
-            )  # fmt: skip
-            d_row = d_second[now].to(language.dtype) @ language[:, :read]
-            d_attended[now] = d_row[:, :width]
-            d_queries[now] = attention.backward(queries[now], weights[now], d_attended[now], d_keys, d_scorer)
-            d_hidden = d_row[:, width : 2 * width].addmm(d_queries[now], query)
-            d_hidden = later_h1[:count] + d_h1[now] + d_hidden
-            lstm_backward(
-                first[now], cells1[then] if begin else None, cells1[now],
-                d_hidden, d_cell1[:count], d_first[now],
-            )  # fmt: skip
-            if begin:
-                d_before = d_first[now].to(from_states.dtype) @ from_states
+        given = (first, second, cells1, cells2, weights, queries, d_h1, d_h2)
+        views = packing.steps(*given, d_first, d_second, d_attended, d_queries)
+        for number in reversed(range(len(views))):
+            act1, act2, c1, c2, weight, asked, d_1, d_2, d_act1, d_act2, d_att, d_asked = views[number]
+            count = len(act1)
+            was_c1, was_c2 = (one[:count] if number else None for one in views[number - 1][2:4])
+            read = 3 * width if number else 2 * width
+            lstm_backward(act2, was_c2, c2, d_2 + later_h2[:count], d_cell2[:count], d_act2)
+            d_row = d_act2.to(language.dtype) @ language[:, :read]
+            d_att.copy_(d_row[:, :width])
+            attention.backward(asked, weight, d_att, d_asked, sums)
+            d_hidden = d_row[:, width : 2 * width].addmm(d_asked, query)
+            d_hidden = later_h1[:count] + d_1 + d_hidden
+            lstm_backward(act1, was_c1, c1, d_hidden, d_cell1[:count], d_act1)
+            if number:
+                d_before = d_act1.to(from_states.dtype) @ from_states
                 torch.add(d_row[:, 2 * width :], d_before[:, :width], out=later_h2[:count])
                 later_h1[:count] = d_before[:, width:]
-        start = bounds[0][1]  # at the first step the states are zeros
+        start = packing.counts[0]  # at the first step the states are zeros
         d_first, d_second = d_first.to(states.dtype), d_second.to(states.dtype)
         return (
             d_first,
-            _sum_captions(d_keys, packing).mul_(scorer),
+            sums.of_keys(packing),
             _outer_sum(weights, d_attended, packing),
             d_first[start:].t() @ states[start:, 2 * width :],
             d_queries.t() @ states[:, width : 2 * width],
-            d_scorer,
+            sums.scorer,
             d_second.t() @ states[:, : 3 * width],
             d_second.sum(dim=0),
             None,
             None,
         )
-
-
-def _sum_captions(rows: Tensor, packing: Packing) -> Tensor:
-    """Add up each image's captions: (N, …) to (B, …)."""
-    images, captions, _ = packing.shape
-    return rows.new_zeros(images, *rows.shape[1:]).index_add_(0, packing.rows // captions, rows)
 
 
 def _outer_sum(weights: Tensor, vectors: Tensor, packing: Packing) -> Tensor:

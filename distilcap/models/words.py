@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, relu
 
+from distilcap.models.dropout import Dropout
 from distilcap.models.likelihood import negative_log_likelihood
 
 __all__ = ["WordEmbedding", "WordPredictor"]
@@ -18,7 +19,7 @@ class WordEmbedding(nn.Module):
         super().__init__()
         self.table = nn.Embedding(vocabulary_size, width)
         nn.init.uniform_(self.table.weight, -0.1, 0.1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed ids (…) as (…, E)."""
@@ -33,7 +34,7 @@ class WordPredictor(nn.Module):
     def __init__(self, hidden: int, words: WordEmbedding, dropout: float, tied: bool) -> None:
         super().__init__()
         vocabulary_size, width = words.table.weight.shape
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.projection = nn.Linear(hidden, width, bias=False) if tied and width != hidden else nn.Identity()
         if tied:

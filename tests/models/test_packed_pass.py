@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
+from distilcap.models.aoanet_recurrence import DropoutMasks, aoanet_recurrence
 from distilcap.models.captioner import Captioner
 from distilcap.models.likelihood import negative_log_likelihood
 from distilcap.models.packing import Packing
@@ -123,6 +124,32 @@ def test_what_follows_a_caption_does_not_matter(architecture: str, changes: dict
     assert torch.equal(expected == 0, targets == PAD)
 
 
+def test_gradients_with_dropout_are_those_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    packing = Packing.of(torch.tensor([[3, 1], [0, 2]]), 3)
+    heads, width, tokens = 2, 4, len(packing.places)
+    dropout = DropoutMasks(
+        2.0 * torch.randint(2, (tokens, width)).double(), 1.25 * torch.randint(2, (tokens, heads, 3)).double()
+    )
+    mask = torch.tensor([[True, True, True], [True, False, True]])
+    shapes = [(tokens, 16), (2, 3, 4), (2, 3, 4), (16, 4), (16, 4), (4,), (4,), (4, 4), (4,), (8, 8), (8,)]
+    leaves = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(
+        lambda *leaves: aoanet_recurrence(*leaves[:3], mask, *leaves[3:], heads, dropout, packing), leaves
+    )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_dropout_acts_in_training_and_only_then(architecture: str) -> None:
+    captioner = captioner_of(architecture, {"hidden": 16})
+    regions, inputs, targets = example(5)
+    quiet = captioner.negative_log_likelihood(regions, inputs, targets)
+    assert torch.equal(captioner.negative_log_likelihood(regions, inputs, targets), quiet)
+    captioner.train()
+    first, second = (captioner.negative_log_likelihood(regions, inputs, targets) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_bfloat16_stays_near_float32(architecture: str) -> None:
     changes = {"hidden": 32, "embedding": 32} | ({"heads": 4} if architecture == "aoanet" else {})
@@ -154,9 +181,8 @@ def test_packing_keeps_each_token_once_and_the_longest_first(lengths: list[list[
     packed = packing.pack(places)
     assert sorted(packed.tolist()) == places[real].tolist()
     assert list(packing.counts) == sorted(packing.counts, reverse=True)
-    for step, (begin, end) in enumerate(packing.bounds):
-        expected = packing.rows[: end - begin] * steps + step
-        assert packed[begin:end].tolist() == expected.tolist()
+    for step, (tokens,) in enumerate(packing.steps(packed)):
+        assert tokens.tolist() == (packing.rows[: len(tokens)] * steps + step).tolist()
     assert torch.equal(packing.unpack(packed + 1), (places + 1) * real)
 
 
