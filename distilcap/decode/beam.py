@@ -26,18 +26,28 @@ class BeamSearch:
         length_penalty: finished captions are ranked by log-probability / length ** length_penalty, the end
             token counted (Wu et al. 2016 use a similar form); 0 ranks by log-probability alone.
         allow_unk: whether `<unk>` may be written.
+        keep: hypotheses returned of each image; 0 is all. Without a length penalty the search of an image
+            ends as soon as these are certain, which changes none of them.
     """
 
     width: int = 5
     max_words: int = 20
     length_penalty: float = 0.0
     allow_unk: bool = False
+    keep: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ConfigError(f"`beam_size` must be at least 1, but is {self.width}.")
         if self.max_words < 1:
             raise ConfigError(f"`max_words` must be at least 1, but is {self.max_words}.")
+        if not 0 <= self.keep <= self.width:
+            raise ConfigError(f"`keep` must be 0 to `beam_size` {self.width}, but is {self.keep}.")
+
+    @property
+    def decisive(self) -> int:
+        """Best hypotheses of an image that must have ended before its search may."""
+        return self.keep if self.keep and not self.length_penalty else self.width
 
 
 @torch.inference_mode()
@@ -45,74 +55,79 @@ def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> 
     """Find the K likeliest captions of each image, best first.
 
     A hypothesis that wrote its end token stays in the beam with its score frozen, so that the K best
-    finished and unfinished ones compete by log-probability. An image whose K hypotheses have all ended
-    leaves the batch: longer ones could only score lower. Where `K` reaches the number of all captions, the
-    search is exhaustive.
+    finished and unfinished ones compete by log-probability. An image whose K hypotheses have all ended (or
+    the best that are kept) leaves the batch: longer ones could only score lower. Where `K` reaches the number
+    of all captions, the search is exhaustive.
     """
     return search_memory(captioner, captioner.encode(regions), options)
 
 
 def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> Hypotheses:
     """`beam_search`, from images that are encoded already."""
-    images, width, size = len(memory[0]), options.width, captioner.vocabulary_size
-    device = memory[0].device
-    penalty = forbidden_tokens(size, options.allow_unk, device)
-    tokens = torch.full((images, width, options.max_words), PAD, device=device)
-    log_probs = torch.full((images, width), -torch.inf, device=device)
-    log_probs[:, 0] = 0.0  # one empty hypothesis; its K best first words fill the beam
-    active = torch.arange(images, device=device)  # images still searched, as rows of `tokens`
-    state = captioner.initial_state(memory, width)
-    last = torch.full((images, width), BOS, device=device)
+    images, device = len(memory[0]), memory[0].device
+    forbidden = forbidden_tokens(captioner.vocabulary_size, options.allow_unk, device)
+    tokens = torch.full((images, options.width, options.max_words), PAD, device=device)
+    log_probs = torch.full((images, options.width), -torch.inf, device=device)
+    # The beam is one empty hypothesis at first, and grows to its width by its best continuations.
+    last = torch.full((images, 1), BOS, device=device)
+    scores = torch.zeros(images, 1, device=device)
+    history = torch.full((images, 1, options.max_words), PAD, device=device)
+    state = captioner.initial_state(memory, 1)
+    active = torch.arange(images, device=device)  # images still searched
     for length in range(options.max_words):
         logits, state = captioner.step(last, state, memory)
-        scores, places, words = _extend(logits, penalty, log_probs[active], last)
+        scores, places, last = _extend(logits, forbidden, scores, last, options.width)
         state = take_captions(state, places)
-        history = tokens[active].gather(1, places[..., None].expand(-1, -1, options.max_words))
-        history[:, :, length] = words
-        tokens[active], log_probs[active] = history, scores
-        going = ~((words == EOS) | (words == PAD)).all(dim=1)
-        last = words
-        if not going.all():
-            active, last = active[going], last[going]
-            state, memory = take_images(state, going), take_images(memory, going)
+        history = history.gather(1, places[..., None].expand(-1, -1, options.max_words))
+        history[:, :, length] = last
+        # Scores fall as captions grow, so nothing can overtake the best once they have ended.
+        ended = ((last == EOS) | (last == PAD))[:, : options.decisive].all(dim=1)
+        if length + 1 == options.max_words or ended.any():
+            ended |= length + 1 == options.max_words
+            tokens[active[ended], : history.shape[1]] = history[ended]
+            log_probs[active[ended], : scores.shape[1]] = scores[ended]
+            going = ~ended
+            active, last, scores, history = active[going], last[going], scores[going], history[going]
             if not len(active):
                 break
-    return _ranked(tokens, log_probs, options.length_penalty)
+            state, memory = take_images(state, going), take_images(memory, going)
+    return _ranked(tokens, log_probs, options)
 
 
 def _extend(
-    logits: Tensor, penalty: Tensor, log_probs: Tensor, last: Tensor
+    logits: Tensor, forbidden: Tensor, log_probs: Tensor, last: Tensor, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the K best continuations of K hypotheses.
+    """Choose the best continuations of K hypotheses.
 
     Args:
         logits: (B, K, V) of the next word.
-        penalty: (V,) of forbidden words.
+        forbidden: (V,) minus infinity at forbidden words, else 0.
         log_probs: (B, K) of the hypotheses.
         last: (B, K) their last words.
+        width: how many to choose: K' is this, or K x V where that is less.
 
     Returns:
-        Scores, places in the old beam, and words, each (B, K).
+        Scores, places in the old beam, and words, each (B, K').
     """
-    width = logits.shape[1]
-    # The K best of K x V continuations are among each hypothesis's own K best (all V, where V < K).
+    # The best of K x V continuations are among each hypothesis's own best (all V, where V is less).
     own = min(width, logits.shape[2])
-    best, words = (logits + penalty).topk(own, dim=-1)
+    best, words = (logits + forbidden).topk(own, dim=-1)
     scores = log_probs[..., None] + best - logits.logsumexp(dim=-1, keepdim=True)
     # A finished hypothesis continues with one pad, at no cost.
     finished = ((last == EOS) | (last == PAD))[..., None]
     only_first = torch.full((own,), -torch.inf, device=logits.device)
     only_first[0] = 0.0
-    scores = torch.where(finished, log_probs[..., None] + only_first, scores)
+    scores = torch.where(finished, log_probs[..., None] + only_first, scores).flatten(1)
     words = words.masked_fill(finished, PAD)
-    scores, chosen = scores.flatten(1).topk(width, dim=-1)
+    scores, chosen = scores.topk(min(width, scores.shape[1]), dim=-1)
     return scores, chosen // own, words.flatten(1).gather(1, chosen)
 
 
-def _ranked(tokens: Tensor, log_probs: Tensor, length_penalty: float) -> Hypotheses:
-    if length_penalty:
+def _ranked(tokens: Tensor, log_probs: Tensor, options: BeamSearch) -> Hypotheses:
+    if options.length_penalty:
         lengths = (tokens != PAD).sum(dim=-1).clamp(min=1)
-        order = (log_probs / lengths**length_penalty).argsort(dim=-1, descending=True, stable=True)
+        order = (log_probs / lengths**options.length_penalty).argsort(dim=-1, descending=True, stable=True)
         tokens = tokens.gather(1, order[..., None].expand_as(tokens))
         log_probs = log_probs.gather(1, order)
-    return Hypotheses(tokens, log_probs)
+    keep = options.keep or options.width
+    return Hypotheses(tokens[:, :keep], log_probs[:, :keep])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -42,6 +43,7 @@ def caption_images(
     Dropout is off meanwhile; the captioner's mode is restored.
     """
     device = next(captioner.parameters()).device
+    options = dataclasses.replace(options, keep=min(n_best, options.width))
     was_training = captioner.training
     captioner.eval()
     captions: dict[str, tuple[Caption, ...]] = {}
@@ -51,6 +53,6 @@ def caption_images(
         texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
         for image_id, image_texts, image_log_probs in zip(batch, texts, log_probs, strict=True):
             pairs = zip(image_texts, image_log_probs, strict=True)
-            captions[image_id] = tuple(Caption(text, log_prob) for text, log_prob in pairs)[:n_best]
+            captions[image_id] = tuple(Caption(text, log_prob) for text, log_prob in pairs)
     captioner.train(was_training)
     return CaptionSet(captions)

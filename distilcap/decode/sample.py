@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from distilcap.decode.hypotheses import Hypotheses, forbidden_tokens
 from distilcap.errors import ConfigError
@@ -11,6 +12,9 @@ from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
 __all__ = ["sample"]
+
+_REGROUP = 0.8
+"""Captions are regrouped when fewer than this share of the rows computed are still written."""
 
 
 @torch.no_grad()
@@ -33,26 +37,44 @@ def sample(
     if temperature <= 0:
         raise ConfigError(f"`temperature` must be above 0, but is {temperature}.")
     memory = captioner.encode(regions)
-    state = captioner.initial_state(memory, captions)
     images, device = len(regions), regions.features.device
-    penalty = forbidden_tokens(captioner.vocabulary_size, allow_unk, device)
-    tokens = torch.full((images, captions, max_words), PAD, device=device)
-    log_probs = torch.zeros(images, captions, device=device)
-    active = torch.arange(images, device=device)
+    forbidden = forbidden_tokens(captioner.vocabulary_size, allow_unk, device)
+    tokens = torch.full((images * captions, max_words), PAD, device=device)
+    log_probs = torch.zeros(images * captions, device=device)
+    state = captioner.initial_state(memory, captions)
+    rows = torch.arange(images * captions, device=device)  # captions still written, (B, K) at first
     last = torch.full((images, captions), BOS, device=device)
     for length in range(max_words):
         logits, state = captioner.step(last, state, memory)
-        log_p = ((logits + penalty) / temperature).log_softmax(dim=-1)
-        words = torch.multinomial(log_p.exp().flatten(0, 1), 1, generator=generator).view_as(last)
-        chosen = log_p.gather(-1, words[..., None])[..., 0]
-        finished = (last == EOS) | (last == PAD)
-        last = words.masked_fill(finished, PAD)
-        tokens[active, :, length] = last
-        log_probs[active] += chosen.masked_fill(finished, 0.0)
-        going = ~((last == EOS) | (last == PAD)).all(dim=1)
-        if not going.all():
-            active, last = active[going], last[going]
-            state, memory = take_images(state, going), take_images(memory, going)
-            if not len(active):
-                break
-    return Hypotheses(tokens, log_probs)
+        words, chosen = _draw((logits + forbidden).flatten(0, 1) / temperature, generator)
+        finished = ((last == EOS) | (last == PAD)).flatten()
+        last = words.masked_fill(finished, PAD).view_as(last)
+        tokens[rows, length] = last.flatten()
+        log_probs[rows] += chosen.masked_fill(finished, 0.0)
+        going = ((last != EOS) & (last != PAD)).flatten()
+        left = int(going.sum())
+        if not left:
+            break
+        # To regroup costs a copy of the memory, so it waits until enough captions have ended.
+        if left < _REGROUP * len(rows):
+            image = going.nonzero()[:, 0] // last.shape[1]
+            rows, last = rows[going], last.flatten()[going][:, None]
+            state = tuple(tensor.flatten(0, 1)[going][:, None] for tensor in state)
+            memory = take_images(memory, image)
+    return Hypotheses(tokens.view(images, captions, -1), log_probs.view(images, captions))
+
+
+def _draw(logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Draw one word from each row of logits (n, V): words (n,) and their log-probabilities (n,).
+
+    By the inverse of the cumulative distribution: one random number a row, not one a word.
+    """
+    highest = logits.amax(dim=-1, keepdim=True)
+    cumulated = (logits - highest).exp_().cumsum(dim=-1)
+    total = cumulated[:, -1:]
+    level = total * torch.rand(total.shape, generator=generator, device=total.device, dtype=total.dtype)
+    # Rounding could lift the level to the total, beyond the last word.
+    level = torch.minimum(level, total.nextafter(torch.zeros_like(total)))
+    words = torch.searchsorted(cumulated, level, right=True)
+    chosen = logits.gather(1, words) - highest - total.log()
+    return words[:, 0], chosen[:, 0]

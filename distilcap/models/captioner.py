@@ -101,7 +101,9 @@ def take_images(memory: Memory, rows: Tensor) -> Memory:
 
 def take_captions(state: State, places: Tensor) -> State:
     """Give each image's captions the states at `places` (B, K'), as a beam search reorders them."""
-    return tuple(tensor.gather(1, places[..., None].expand(-1, -1, tensor.shape[-1])) for tensor in state)
+    images, captions = state[0].shape[:2]
+    rows = places + captions * torch.arange(images, device=places.device)[:, None]
+    return tuple(tensor.flatten(0, 1)[rows] for tensor in state)
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

@@ -178,3 +178,50 @@ def test_impossible_options_are_refused() -> None:
         sample(Table(1, 2, 6, 0), numbered(1), 0)
     with pytest.raises(ConfigError, match="`temperature` must be above 0, but is 0"):
         sample(Table(1, 2, 6, 0), numbered(1), 1, temperature=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6), st.sampled_from([0.0, 0.7]))
+def test_what_is_kept_is_the_head_of_the_whole_search(
+    seed: int, width: int, keep: int, length_penalty: float
+) -> None:
+    keep = min(keep, width)
+    captioner = Table(4, 7, 8, seed)
+    whole = beam_search(captioner, numbered(4), BeamSearch(width, 7, length_penalty))
+    kept = beam_search(captioner, numbered(4), BeamSearch(width, 7, length_penalty, keep=keep))
+    assert torch.equal(kept.tokens, whole.tokens[:, :keep])
+    torch.testing.assert_close(kept.log_probs, whole.log_probs[:, :keep])
+
+
+def test_a_search_ends_once_the_kept_captions_are_certain() -> None:
+    class Counted(Table):
+        steps = 0
+
+        def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+            self.steps += 1
+            return super().step(tokens, state, memory)
+
+    captioner = Counted(1, 9, 8, seed=1)
+    with torch.no_grad():
+        captioner.table[..., EOS] += 8  # to end at once is likely, and the rest never catches up
+    beam_search(captioner, numbered(1), BeamSearch(5, 9, keep=1))
+    assert captioner.steps < 3
+    with pytest.raises(ConfigError, match="`keep` must be 0 to `beam_size` 3, but is 4"):
+        BeamSearch(3, keep=4)
+
+
+def test_captions_that_ended_leave_the_others_as_they_were() -> None:
+    """Sampling regroups as captions end; each one's log-probability is that of the whole model."""
+    captioner = build_captioner("aoanet", preset("aoanet", "tiny"), 12, 4).eval()
+    regions = Regions.full(torch.rand(6, 3, 4))
+    drawn = sample(captioner, regions, 4, max_words=15, generator=torch.Generator().manual_seed(0))
+    lengths = (drawn.tokens != PAD).sum(-1)
+    assert lengths.min() < 5
+    assert lengths.max() > 10
+    inputs = torch.cat([torch.full_like(drawn.tokens[..., :1], BOS), drawn.tokens[..., :-1]], dim=-1)
+    with torch.no_grad():
+        logits = captioner(regions, inputs)
+    logits[..., [PAD, BOS]] = -math.inf
+    log_p = logits.log_softmax(-1).gather(-1, drawn.tokens[..., None])[..., 0]
+    expected = log_p.masked_fill(drawn.tokens == PAD, 0.0).sum(-1)
+    torch.testing.assert_close(drawn.log_probs, expected, atol=1e-4, rtol=1e-5)
