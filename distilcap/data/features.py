@@ -177,7 +177,8 @@ class FeatureWriter:
 
     def _resume(self) -> None:
         # A kill may have torn the last line: it counts only with its line end.
-        lines = (self.folder / _LOG).read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+        # Decoded here: reading as text would take a torn "\r" for a line end.
+        lines = (self.folder / _LOG).read_bytes().decode("utf-8", "replace").split("\n")[:-1]
         if not lines or lines[0] != self._first_line():
             raise DataError(
                 f"{self.folder}: holds features begun by another recipe; choose another folder or delete it."

@@ -274,4 +274,4 @@ def test_the_metric_hands_words_to_the_program(
     assert images[0] == {"image_id": 0, "test": "a dog", "refs": ["a dog", "the dog"]}
     assert score.per_image == {'ü "1"': 4 / 5, "0": 2 / 4}
     assert score.value == pytest.approx((4 / 5 + 2 / 4) / 2)
-    assert score.signature == "spice|refs:1-2|tok:ptb|jar:1.0|corenlp:3.6.0|v:1.0"
+    assert score.signature == "spice|refs:1-2|tok:ptb-official|jar:1.0|corenlp:3.6.0|v:1.0"

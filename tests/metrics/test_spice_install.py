@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ class Machine:
         for name in ("Meteor-1.5.jar", "stanford-corenlp-3.6.0.jar"):
             (self.package / "spice" / "lib" / name).write_bytes(b"lib")
         patch.syspath_prepend(folder)
+        for module in [name for name in sys.modules if name.split(".")[0] == "pycocoevalcap"]:
+            patch.delitem(sys.modules, module)  # another test may have imported the real one
         patch.setattr(spice_install, "_SPICE_SHA256", sha256(b"spice"))
         self.central.mkdir()
         content = {name: f"content of {name}".encode() for name in ARTIFACTS}
