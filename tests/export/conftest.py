@@ -106,7 +106,7 @@ def _traced_once(encoder: Encoder) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", params=["updown", "aoanet"])
+@pytest.fixture(scope="session", params=["updown", pytest.param("aoanet", marks=pytest.mark.slow)])
 def trained(request: pytest.FixtureRequest, encoder: Encoder) -> TrainedCaptioner:
     return learnt(request.param, encoder)
 
