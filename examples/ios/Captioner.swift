@@ -1,0 +1,75 @@
+import CoreGraphics
+import Foundation
+import onnxruntime_objc
+
+/// What `manifest.json` tells; more is in docs/bundle.md.
+struct Manifest: Decodable {
+    struct Preprocessing: Decodable {
+        let size: Int
+        let mean: [Float]
+        let std: [Float]
+    }
+    let format: String
+    let version: Int
+    let preprocessing: Preprocessing
+    let vocabulary: [String]
+}
+
+enum BundleError: Error { case notABundle, newerVersion }
+
+/// Captions photographs from a bundle; greedy, by the single greedy graph.
+final class Captioner {
+    private let manifest: Manifest
+    private let environment: ORTEnv
+    private let encoder: ORTSession
+    private let greedy: ORTSession
+    private let end = 2
+
+    init(folder: URL) throws {
+        let content = try Data(contentsOf: folder.appendingPathComponent("manifest.json"))
+        manifest = try JSONDecoder().decode(Manifest.self, from: content)
+        guard manifest.format == "distilcap bundle" else { throw BundleError.notABundle }
+        guard manifest.version == 1 else { throw BundleError.newerVersion }
+        environment = try ORTEnv(loggingLevel: .warning)
+        let options = try ORTSessionOptions()
+        try options.setIntraOpNumThreads(2)
+        let path = { (name: String) in folder.appendingPathComponent(name).path }
+        encoder = try ORTSession(env: environment, modelPath: path("encoder.onnx"), sessionOptions: options)
+        greedy = try ORTSession(env: environment, modelPath: path("greedy.onnx"), sessionOptions: options)
+    }
+
+    /// Call off the main thread; takes tens of milliseconds.
+    func caption(_ photo: CGImage) throws -> String {
+        let size = manifest.preprocessing.size
+        var values = pixels(of: photo)
+        let data = NSMutableData(bytes: &values, length: values.count * MemoryLayout<Float>.stride)
+        let shape: [NSNumber] = [1, 3, NSNumber(value: size), NSNumber(value: size)]
+        let input = try ORTValue(tensorData: data, elementType: .float, shape: shape)
+        let seen = try encoder.run(withInputs: ["pixels": input], outputNames: ["features", "mask"], runOptions: nil)
+        let found = try greedy.run(withInputs: seen, outputNames: ["tokens"], runOptions: nil)
+        let tokens = try found["tokens"]!.tensorData() as Data
+        return tokens.withUnsafeBytes { bytes in
+            bytes.bindMemory(to: Int64.self)
+                .prefix { $0 != end }
+                .map { manifest.vocabulary[Int($0)] }
+                .joined(separator: " ")
+        }
+    }
+
+    /// Channel by channel, (byte / 255 - mean) / std.
+    private func pixels(of photo: CGImage) -> [Float] {
+        let size = manifest.preprocessing.size
+        var bytes = [UInt8](repeating: 255, count: 4 * size * size)
+        bytes.withUnsafeMutableBytes { buffer in
+            let context = CGContext(
+                data: buffer.baseAddress, width: size, height: size, bitsPerComponent: 8, bytesPerRow: 4 * size,
+                space: CGColorSpace(name: CGColorSpace.sRGB)!, bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)!
+            context.interpolationQuality = .high
+            context.draw(photo, in: CGRect(x: 0, y: 0, width: size, height: size))
+        }
+        let mean = manifest.preprocessing.mean, std = manifest.preprocessing.std
+        return (0..<3).flatMap { channel in
+            (0..<size * size).map { (Float(bytes[4 * $0 + channel]) / 255 - mean[channel]) / std[channel] }
+        }
+    }
+}
