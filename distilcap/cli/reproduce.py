@@ -1,34 +1,219 @@
-"""`distilcap reproduce`: measurements of the README, one command each."""
+"""`distilcap reproduce`: the paper's tables and the README's measurements, one command each."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilcap.cli.common import data_options, store_option
+from distilcap.cli.common import CONSOLE, PROGRESS, store_option
+
+if TYPE_CHECKING:
+    from distilcap.experiments.tables import Table
+    from distilcap.recipes.tables import Students
 
 __all__ = ["reproduce"]
 
 EXAMPLE = """\b
 Example:
-  distilcap reproduce flickr8k --data flickr8k/ --to results --plan
+  distilcap reproduce table1 --data flickr8k/ --preset quick --seeds 3 --plan
 """
+TABLES = ("table1", "table2", "table3", "table4")
+LINES = ("flickr8k", "flickr8k-tuned")
+NAMED_DATA = ("coco", "flickr8k", "scenes")
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("what", type=click.Choice(["flickr8k", "flickr8k-tuned"]))
-@data_options
+@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *LINES]))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Captions file, folder, or one of coco, flickr8k, scenes: a folder of that name here or in "
+    "$DISTILCAP_DATA; scenes are drawn.",
+)
+@click.option("--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside it.")
+@click.option(
+    "--preset",
+    type=click.Choice(["paper", "quick", "smoke"]),
+    default="paper",
+    show_default=True,
+    help="Of tables: 30 + 10 epochs as published; short and narrow, for two CPU cores; a test of seconds.",
+)
+@click.option("--seeds", type=int, help="Students are trained so many times. [default: 3, of lines 1]")
+@click.option("--encoder", help="Of tables: sees the images. [default: the preset's]")
+@click.option("--image-size", type=int, help="Of tables: side of the encoder's input in pixels.")
+@click.option("--encoder-form", help="Of tables: see `distilcap models --encoders`.")
+@click.option("--encoder-weights", help="Of tables: file of the encoder's weights.")
+@click.option(
+    "--metrics",
+    default="bleu,meteor,rouge_l,cider,spice",
+    show_default=True,
+    help="Of tables: without spice it goes faster.",
+)
 @store_option
-@click.option("--seeds", default=1, show_default=True, help="Students are trained so many times.")
 @click.option("--to", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--plan", is_flag=True, help="Print the stages and which are there already; run nothing.")
+@click.option("--plan", is_flag=True, help="Print stages, what is there, time and disk; run nothing.")
 def reproduce(
-    what: str, data: Path, images: Path | None, store: Path, seeds: int, to: Path, plan: bool
+    what: str,
+    data: Path,
+    images: Path | None,
+    preset: str,
+    seeds: int | None,
+    encoder: str | None,
+    image_size: int | None,
+    encoder_form: str | None,
+    encoder_weights: str | None,
+    metrics: str,
+    store: Path,
+    to: Path,
+    plan: bool,
 ) -> None:
-    """Measure again what the README reports: WHAT is the name of a recipe."""
-    from distilcap.cli.report import run_members
-    from distilcap.recipes.flickr8k import flickr8k_members
+    """Measure again what the paper or the README reports.
 
-    members = flickr8k_members(data, images, seeds, tuned=what.endswith("tuned"))
-    run_members("Flickr8k: teacher to student", members, store, to, plan)
+    WHAT is one of the paper's tables, all of them, or extra: other ways of distilling. flickr8k is the line
+    of the README. A killed command goes on where it stopped; two commands may share a store.
+    """
+    from distilcap.errors import ConfigError
+
+    if seeds is not None and seeds < 1:
+        raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
+    if what in LINES:
+        from distilcap.cli.report import run_members
+        from distilcap.recipes.flickr8k import flickr8k_members
+
+        members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what.endswith("tuned"))
+        run_members("Flickr8k: teacher to student", members, store, to, plan)
+        return
+    chosen = (encoder, image_size, encoder_form, encoder_weights)
+    students = _students(data, images, preset, seeds or 3, chosen, store, plan)
+    names = tuple(name for name in metrics.split(",") if name)
+    _run(what, students, names, store, to, plan)
+
+
+def _folder(data: Path) -> Path:
+    """A path as it is; the name of a known data set also where data sets are kept."""
+    from distilcap.errors import DataError
+
+    if data.exists() or str(data) not in NAMED_DATA:
+        return data
+    kept = Path(os.environ.get("DISTILCAP_DATA", "data")) / data
+    if kept.exists() or str(data) == "scenes":
+        return kept
+    mend = "`distilcap data coco --root coco` sets it up" if str(data) == "coco" else "give its folder"
+    raise DataError(f"{data}: there is no such folder here, nor {kept}; {mend}.")
+
+
+def _students(
+    data: Path,
+    images: Path | None,
+    preset: str,
+    seeds: int,
+    chosen: tuple[str | None, int | None, str | None, str | None],
+    store: Path,
+    plan: bool,
+) -> Students:
+    """Everything about the rows but which they are; scenes are drawn where they are not there yet."""
+    from distilcap.errors import DataError
+    from distilcap.experiments.steps import ExtractFeatures, ImportData
+    from distilcap.recipes.table_presets import EncoderChoice, table_preset
+    from distilcap.recipes.tables import Students
+
+    settings = table_preset(preset)
+    folder = _folder(data)
+    if str(data) == "scenes" and not folder.exists():
+        if plan:
+            raise DataError(
+                f"{folder}: the scenes are not drawn yet, and a plan draws nothing: `distilcap data scenes "
+                f"--to {folder}` does, in a minute."
+            )
+        from distilcap.data.scenes import draw_scenes
+
+        counts, size = settings.scenes
+        draw_scenes(folder, counts, size=size, progress=PROGRESS)
+    source = ImportData.of(folder, images)
+    name, size_of, form, weights = chosen
+    # Another encoder than the preset's comes with its own defaults.
+    own = settings.encoder if name in (None, settings.encoder.name) else EncoderChoice(str(name), form=None)
+    features = ExtractFeatures.of(
+        source, own.name, size_of or own.size, weights or own.weights, form or own.form
+    )
+    return Students(source, features, settings, tuple(range(seeds)))
+
+
+def _run(what: str, students: Students, metrics: tuple[str, ...], store: Path, to: Path, plan: bool) -> None:
+    from distilcap.experiments.stage import Store
+    from distilcap.experiments.table_page import write_tables
+    from distilcap.experiments.tables import run_tables
+    from distilcap.recipes.extra import extra_table
+    from distilcap.recipes.tables import paper_tables
+
+    tables: tuple[Table, ...]
+    if what == "extra":
+        tables = (extra_table(students),)
+    else:
+        tables = paper_tables(students, TABLES if what == "all" else (what,))
+    kept = Store(store)
+    if plan:
+        _print_plan(tables, students, kept, metrics)
+        return
+    title = f"{what} on {students.data.name}, preset {students.preset.name}"
+    command = shlex.join(["distilcap", *sys.argv[1:]])
+    results = run_tables(title, tables, kept, PROGRESS, metrics, command)
+    write_tables(results, to)
+    print_tables(results)
+    CONSOLE.print(f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+
+
+def _print_plan(tables: tuple[Table, ...], students: Students, store: Any, metrics: tuple[str, ...]) -> None:
+    from distilcap.experiments.estimate import Facts, describe, estimate_plan
+    from distilcap.experiments.tables import stages_of_tables
+
+    plan = store.plan(stages_of_tables(tables, metrics))
+    facts = Facts.of(students.data, students.features, store, students.preset.min_count)
+    costs = estimate_plan(plan, facts, store)
+    for cost in costs:
+        price = "" if cost.planned.complete else f"{duration(cost.seconds):>8} {cost.megabytes:9.1f} MB"
+        there = "there" if cost.planned.complete else "to do"
+        stage = cost.planned.stage
+        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {describe(stage)}", highlight=False, soft_wrap=True)
+    missing = [cost for cost in costs if not cost.planned.complete]
+    seconds, megabytes = sum(cost.seconds for cost in missing), sum(cost.megabytes for cost in missing)
+    measured = sum(cost.seconds for cost in missing if cost.measured)
+    share = f"{measured / seconds:.0%}" if seconds else "all"
+    CONSOLE.print(
+        f"{len(plan)} stages, {len(plan) - len(missing)} there. To do: about {duration(seconds)} of one "
+        f"process and {megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
+        "rest by those of one core elsewhere.",
+        highlight=False,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "2 h 05"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02}"
+
+
+def print_tables(results: dict[str, Any]) -> None:
+    """Print the tables and the verdicts."""
+    from rich.table import Table as Grid
+
+    from distilcap.experiments.table_text import legend, table_cells
+
+    for table in results["tables"]:
+        headings, cells = table_cells(table, results["rows"])
+        grid = Grid(title=table["title"], title_justify="left")
+        for place, heading in enumerate(headings):
+            grid.add_column(heading, justify="right" if place else "left", overflow="fold")
+        for line in cells:
+            grid.add_row(*line)
+        CONSOLE.print(grid)
+    CONSOLE.print(legend(results), highlight=False)
+    CONSOLE.print(results["verdict"], highlight=False)

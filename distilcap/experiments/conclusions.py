@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from distilcap.experiments.contrasts import Contrasts, Estimate, System
+from distilcap.experiments.contrasts import Contrasts, Estimate, Scored
 
 __all__ = ["CONCLUSIONS", "MARGIN", "Claim", "Conclusion", "judge"]
 
@@ -53,7 +53,7 @@ class Conclusion:
     claims: tuple[Claim, ...]
 
 
-def judge(systems: Sequence[System]) -> tuple[Conclusion, ...]:
+def judge(systems: Sequence[Scored]) -> tuple[Conclusion, ...]:
     """Judge all three conclusions by what was measured; missing systems leave claims open."""
     contrasts = Contrasts(systems)
     return tuple(_conclude(text, rule(systems, contrasts), contrasts) for text, rule in CONCLUSIONS.items())
@@ -106,7 +106,7 @@ def _differ(text: str, named: dict[str, Estimate]) -> Claim:
     return Claim(text, outcome, f"largest of {len(named)}: {largest} {_points(named[largest])}")
 
 
-def _pairs(systems: Sequence[System]) -> Iterable[tuple[System, System]]:
+def _pairs(systems: Sequence[Scored]) -> Iterable[tuple[Scored, Scored]]:
     """Pairs of equal students with labels of one beam size, by different teachers."""
     for first, second in itertools.combinations([one for one in systems if one.teacher], 2):
         same = (first.architecture, first.size, first.label_beam) == (
@@ -118,7 +118,7 @@ def _pairs(systems: Sequence[System]) -> Iterable[tuple[System, System]]:
             yield first, second
 
 
-def _teacher_quality(systems: Sequence[System], contrasts: Contrasts) -> list[Claim]:
+def _teacher_quality(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
     names = {system.name: system for system in systems}
     pairs = [
         (first, second)
@@ -127,7 +127,7 @@ def _teacher_quality(systems: Sequence[System], contrasts: Contrasts) -> list[Cl
     ]
     if not pairs:
         return [Claim("Better teachers make better students.", OPEN, "not measured: needs table 3 or 4")]
-    oriented: list[tuple[System, System]] = []
+    oriented: list[tuple[Scored, Scored]] = []
     for first, second in pairs:
         assert first.teacher is not None
         assert second.teacher is not None
@@ -142,7 +142,7 @@ def _teacher_quality(systems: Sequence[System], contrasts: Contrasts) -> list[Cl
     ]
 
 
-def _oriented_mean(oriented: list[tuple[System, System]], looks: int, contrasts: Contrasts) -> Claim:
+def _oriented_mean(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:
     text = "Students of the better teacher score above equal students of the worse one, on average."
     if not oriented:
         return Claim(text, OPEN, "the teachers of no pair differ clearly")
@@ -153,7 +153,7 @@ def _oriented_mean(oriented: list[tuple[System, System]], looks: int, contrasts:
     return _above(text, contrasts.estimate(weights, looks))
 
 
-def _reversals(oriented: list[tuple[System, System]], looks: int, contrasts: Contrasts) -> Claim:
+def _reversals(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:
     """Where a worse teacher's student is better, something else than quality decides."""
     text = "No worse teacher, of whatever architecture or size, makes the better student."
     if not oriented:
@@ -170,11 +170,11 @@ def _reversals(oriented: list[tuple[System, System]], looks: int, contrasts: Con
     return Claim(text, outcome, f"lowest of {len(estimates)}: {lowest} {_points(estimates[lowest])}")
 
 
-def _own_family(systems: Sequence[System], looks: int, contrasts: Contrasts) -> Claim:
+def _own_family(systems: Sequence[Scored], looks: int, contrasts: Contrasts) -> Claim:
     """Interaction of student's and teacher's family, in which the quality of both teachers cancels out."""
     text = "At equal quality, a teacher of the student's own architecture is no better and no worse."
     teachers = {system.name: system for system in systems}
-    cells: dict[tuple[str, int], dict[tuple[str, str], System]] = {}
+    cells: dict[tuple[str, int], dict[tuple[str, str], Scored]] = {}
     for one in systems:
         teacher = teachers.get(one.teacher or "")
         if teacher is not None and teacher.size == "big" and one.label_beam is not None:
@@ -191,10 +191,10 @@ def _own_family(systems: Sequence[System], looks: int, contrasts: Contrasts) -> 
     return _equal(text, contrasts.estimate(weights, looks))
 
 
-Group = dict[int, System]
+Group = dict[int, Scored]
 
 
-def _same_family(systems: Sequence[System]) -> dict[tuple[str, str], Group]:
+def _same_family(systems: Sequence[Scored]) -> dict[tuple[str, str], Group]:
     """Students of the big captioner of their own family, by architecture and size, then by beam size."""
     names = {system.name: system for system in systems}
     groups: dict[tuple[str, str], Group] = {}
@@ -207,7 +207,7 @@ def _same_family(systems: Sequence[System]) -> dict[tuple[str, str], Group]:
     return groups
 
 
-def _student_size(systems: Sequence[System], contrasts: Contrasts) -> list[Claim]:
+def _student_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
     claims = []
     groups = _same_family(systems)
     plain = {(one.architecture, one.size): one for one in systems if not one.teacher and one.size != "big"}
@@ -237,7 +237,7 @@ def _student_size(systems: Sequence[System], contrasts: Contrasts) -> list[Claim
     return claims
 
 
-def _beam_size(systems: Sequence[System], contrasts: Contrasts) -> list[Claim]:
+def _beam_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
     groups = {group: one for group, one in _same_family(systems).items() if len(one) > 1}
     effects = {
         (group, low, high): {several[high].name: 1.0, several[low].name: -1.0}
@@ -263,5 +263,5 @@ def _beam_size(systems: Sequence[System], contrasts: Contrasts) -> list[Claim]:
     ]
 
 
-Rule = Callable[[Sequence[System], Contrasts], list[Claim]]
+Rule = Callable[[Sequence[Scored], Contrasts], list[Claim]]
 CONCLUSIONS: dict[str, Rule] = {QUALITY: _teacher_quality, SIZE: _student_size, BEAM: _beam_size}

@@ -15,13 +15,13 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Contrasts", "Estimate", "System"]
+__all__ = ["Contrasts", "Estimate", "Scored"]
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class System:
+class Scored:
     """One row of a table, with its score on every test image.
 
     Attributes:
@@ -39,36 +39,20 @@ class System:
     label_beam: int | None
     per_image: FloatArray
 
-    @property
-    def score(self) -> float:
-        """Mean over images and seeds."""
-        return float(self.per_image.mean())
-
 
 @dataclass(frozen=True)
 class Estimate:
-    """A contrast's value.
-
-    Attributes:
-        low, high: of the interval asked for, over images and seeds.
-        images_low, images_high: 95 % interval over images alone.
-        p_value: two-sided, over images alone.
-        seeds_known: whether any system had several seeds; if not, `low` and `high` cover images alone.
-    """
+    """A contrast's value, with an interval over images and seeds (images alone where nothing ran twice)."""
 
     value: float
     low: float
     high: float
-    images_low: float
-    images_high: float
-    p_value: float
-    seeds_known: bool
 
 
 class Contrasts:
     """Estimates contrasts of systems that were scored on the same images in the same order."""
 
-    def __init__(self, systems: Sequence[System], resamples: int = 2000, seed: int = 0) -> None:
+    def __init__(self, systems: Sequence[Scored], resamples: int = 2000, seed: int = 0) -> None:
         self.systems = {system.name: system for system in systems}
         (images,) = {system.per_image.shape[1] for system in systems}
         self._means = {system.name: system.per_image.mean(axis=0) for system in systems}
@@ -91,23 +75,13 @@ class Contrasts:
         """
         values = np.sum([weight * self._means[name] for name, weight in weights.items()], axis=0)
         value, draws = float(values.mean()), self._weights @ values.astype(np.float32)
-        low, high = np.percentile(draws, [2.5, 97.5])
         total = draws.astype(np.float64)
         if self.seed_deviation is not None:
             share = sum(weight**2 / len(self.systems[name].per_image) for name, weight in weights.items())
             total = total + self._seed_draws * self.seed_deviation * share**0.5
         # A normal interval: 2,000 resamples cannot give the far percentiles that many comparisons need.
         half = NormalDist().inv_cdf(1 - 0.025 / comparisons) * float(total.std())
-        beyond = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
-        return Estimate(
-            value=value,
-            low=value - half,
-            high=value + half,
-            images_low=float(low),
-            images_high=float(high),
-            p_value=min(1.0, 2 * max(beyond, 1 / len(draws))),
-            seeds_known=self.seed_deviation is not None,
-        )
+        return Estimate(value, value - half, value + half)
 
     def difference(self, first: str, second: str, comparisons: int = 1) -> Estimate:
         """Estimate how much `first` scores above `second`."""

@@ -17,7 +17,17 @@ from distilcap.experiments.results import Member
 from distilcap.experiments.stage import Store
 from distilcap.files import read_json, write_json, write_text
 
-__all__ = ["collect_results", "read_results", "table_of", "write_page", "write_results"]
+__all__ = [
+    "STYLE",
+    "collect_results",
+    "data_uri",
+    "figure_of",
+    "keep_results",
+    "read_results",
+    "table_of",
+    "write_page",
+    "write_results",
+]
 
 COLUMNS = (
     ("bleu_4", "BLEU-4"),
@@ -52,6 +62,11 @@ def collect_results(
 
 def write_results(results: dict[str, Any], folder: Path) -> None:
     """Write `results.json`, with the sample pictures beside it, and `report.html`."""
+    write_page(keep_results(results, folder), folder, folder / "report.html")
+
+
+def keep_results(results: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write `results.json`, with the sample pictures beside it, and return it with their new paths."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     samples = []
     for sample in results["samples"]:
@@ -62,7 +77,7 @@ def write_results(results: dict[str, Any], folder: Path) -> None:
         samples.append({**sample, "path": str(copied)})
     results = {**results, "samples": samples}
     write_json(folder / "results.json", results)
-    write_page(results, folder, folder / "report.html")
+    return results
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -119,8 +134,8 @@ def write_page(results: dict[str, Any], folder: Path, to: Path) -> None:
         f"<li><code>{html.escape(signature)}</code></li>"
         for signature in dict.fromkeys(results["rows"][0]["signature"].values())
     )
-    curves = _data_uri(_curves(results["curves"]), "image/png")
-    gallery = "".join(_figure(sample, folder) for sample in results["samples"])
+    curves = data_uri(_curves(results["curves"]), "image/png")
+    gallery = "".join(figure_of(sample, folder) for sample in results["samples"])
     title = html.escape(results["title"])
     write_text(
         to,
@@ -149,8 +164,9 @@ def _legend(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _figure(sample: dict[str, Any], folder: Path) -> str:
-    picture = _data_uri((folder / sample["path"]).read_bytes(), "image/jpeg")
+def figure_of(sample: dict[str, Any], folder: Path) -> str:
+    """One picture with every system's caption, as HTML."""
+    picture = data_uri((folder / sample["path"]).read_bytes(), "image/jpeg")
     said = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
         for name, text in sample["captions"].items()
@@ -163,7 +179,8 @@ def _figure(sample: dict[str, Any], folder: Path) -> str:
     )
 
 
-def _data_uri(content: bytes, kind: str) -> str:
+def data_uri(content: bytes, kind: str) -> str:
+    """Content to be embedded in a page."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

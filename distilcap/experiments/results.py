@@ -11,7 +11,7 @@ from distilcap.experiments.stage import Stage, Store
 from distilcap.experiments.steps import Evaluate, Generate, MeasureLatency, Train, read_scores
 from distilcap.progress import Progress
 
-__all__ = ["METRICS", "Member", "build_rows", "gain_sentence", "stages_of"]
+__all__ = ["METRICS", "Member", "build_rows", "column_scores", "gain_sentence", "stages_of"]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 GREEDY = 1
@@ -50,8 +50,20 @@ def stages_of(members: tuple[Member, ...], metrics: tuple[str, ...] = METRICS) -
     for member in members:
         for train in member.trains:
             stages += [Evaluate.of(member.captions(train, beam), metrics) for beam in (GREEDY, member.beam)]
-        stages.append(MeasureLatency(member.trains[0]))
-    return stages
+    return stages + list(_latencies(members).values())
+
+
+def _latencies(members: tuple[Member, ...]) -> dict[str, MeasureLatency]:
+    """By member; captioners of one shape are as fast as each other, so one of them is timed."""
+    timed: dict[Any, MeasureLatency] = {}
+    for member in members:
+        train = member.trains[0]
+        timed.setdefault((train.architecture, train.options, train.seen.key), MeasureLatency(train))
+    return {
+        member.name: timed[train.architecture, train.options, train.seen.key]
+        for member in members
+        for train in member.trains[:1]
+    }
 
 
 def build_rows(
@@ -62,6 +74,7 @@ def build_rows(
     Scores are means over seeds, in the official scale; `deviations` are sample deviations over seeds.
     """
     rows = []
+    latencies = _latencies(members)
     for member in members:
         columns = {"greedy": GREEDY, "beam": member.beam}
         scored: dict[str, list[dict[str, dict[str, Any]]]] = {column: [] for column in columns}
@@ -70,18 +83,17 @@ def build_rows(
                 stage = Evaluate.of(member.captions(train, beam), metrics)
                 store.build(stage, progress)
                 scored[column].append(read_scores(stage, store))
-        rows.append(_row(member, scored, store, progress))
+        store.build(latencies[member.name], progress)
+        rows.append(_row(member, scored, latencies[member.name].load(store), store))
     return rows
 
 
 def _row(
     member: Member,
     scored: dict[str, list[dict[str, dict[str, Any]]]],
+    milliseconds: float,
     store: Store,
-    progress: Progress,
 ) -> dict[str, Any]:
-    latency = MeasureLatency(member.trains[0])
-    store.build(latency, progress)
     summaries = [train.summary(store) for train in member.trains]
     parameters = summaries[0]["parameters"]
     first = scored["beam"][0]
@@ -95,7 +107,7 @@ def _row(
         "seeds": [train.training.seed for train in member.trains],
         "parameters": parameters,
         "megabytes": round(parameters * 4 / 1e6, 2),
-        "ms_per_image": round(latency.load(store), 2),
+        "ms_per_image": round(milliseconds, 2),
         "beam": member.beam,
         "scores": {column: _over_seeds(several, statistics.fmean) for column, several in scored.items()},
         "deviations": {column: _deviation(several) for column, several in scored.items()},
@@ -144,12 +156,16 @@ def gain_sentence(members: tuple[Member, ...], store: Store, column: str = "beam
     return " ".join(sentences)
 
 
-def _per_image_cider(member: Member, store: Store, column: str) -> dict[str, float]:
+def column_scores(
+    member: Member, column: str, store: Store, metrics: tuple[str, ...]
+) -> list[dict[str, dict[str, Any]]]:
+    """The scores of each seed in the "greedy" or the "beam" column, as `read_scores` gives them."""
     beam = GREEDY if column == "greedy" else member.beam
-    several = [
-        read_scores(Evaluate.of(member.captions(train, beam), METRICS), store)["cider"]["per_image"]
-        for train in member.trains
-    ]
+    return [read_scores(Evaluate.of(member.captions(train, beam), metrics), store) for train in member.trains]
+
+
+def _per_image_cider(member: Member, store: Store, column: str) -> dict[str, float]:
+    several = [one["cider"]["per_image"] for one in column_scores(member, column, store, METRICS)]
     return {image_id: statistics.fmean(one[image_id] for one in several) for image_id in several[0]}
 
 

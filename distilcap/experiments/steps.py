@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.features import FeatureStore
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.experiments.stage import Stage, Store, added_later, not_in_key, stage_of
 from distilcap.files import read_json, write_json
 from distilcap.progress import Progress
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import Vocabulary
-from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+from distilcap.training.options import (
+    CrossEntropyPhase,
+    SelfCriticalPhase,
+    TokenDistillation,
+    TrainingOptions,
+)
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from distilcap.encoders.tuned import ImageRegions
     from distilcap.models.presets import Options
     from distilcap.models.weights import TrainedCaptioner
+    from distilcap.training.imitation import TokenTeacher
 
 __all__ = [
     "BuildVocabulary",
@@ -45,6 +51,7 @@ __all__ = [
     "Train",
     "read_scores",
     "run_of",
+    "stage_at",
 ]
 
 TUNED = "encoder-tuned.safetensors"
@@ -129,7 +136,7 @@ class ExtractFeatures(Stage):
     encoder: str = not_in_key()
     size: int | None = not_in_key()
     weights: str | None = not_in_key()
-    form: str = not_in_key()
+    form: str | None = not_in_key()
 
     @staticmethod
     def of(
@@ -137,7 +144,7 @@ class ExtractFeatures(Stage):
         encoder: str,
         size: int | None = None,
         weights: str | None = None,
-        form: str = "grid",
+        form: str | None = "grid",
     ) -> ExtractFeatures:
         """Create the encoder once to know its recipe."""
         from distilcap.encoders.registry import create_encoder
@@ -166,7 +173,16 @@ class ExtractFeatures(Stage):
 
 
 @dataclass(frozen=True)
-class ImportCaptions(Stage):
+class Labels(Stage):
+    """A stage that writes `captions.jsonl`: a teacher's labels, or captions that are scored."""
+
+    def load(self, store: Store) -> CaptionSet:
+        """Read the artifact."""
+        return CaptionSet.load(store.path(self) / "captions.jsonl")
+
+
+@dataclass(frozen=True)
+class ImportCaptions(Labels):
     """Pseudo-captions from a file: any teacher at all."""
 
     sha256: str
@@ -175,10 +191,6 @@ class ImportCaptions(Stage):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Copy the file as `captions.jsonl`, having read it."""
         CaptionSet.load(Path(self.path)).save(folder / "captions.jsonl")
-
-    def load(self, store: Store) -> CaptionSet:
-        """Read the artifact."""
-        return CaptionSet.load(store.path(self) / "captions.jsonl")
 
 
 @dataclass(frozen=True)
@@ -194,6 +206,9 @@ class Train(Stage):
         tune_encoder: train the encoder along, from images instead of features.
         tune_stages: only its last so many stages; 0 is all.
         start: a run of the same captioner to begin from, instead of random weights.
+        token_teacher: a run whose distribution of every next word is imitated in the cross-entropy phase
+            (token-level distillation), on whatever captions are learnt from.
+        token_distillation: how much of the loss that is.
     """
 
     data: ImportData
@@ -208,6 +223,13 @@ class Train(Stage):
     tune_encoder: bool = False
     start: Train | None = None
     tune_stages: int = added_later(0)
+    token_teacher: Train | None = added_later(None)  # noqa: RUF009
+    token_distillation: TokenDistillation = added_later(TokenDistillation())  # noqa: RUF009
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """All stages among the fields, and the features that a teacher of tokens reads."""
+        teacher = self.token_teacher
+        return super().inputs() + ((teacher.seen,) if teacher is not None else ())
 
     @property
     def seen(self) -> ExtractFeatures:
@@ -237,7 +259,8 @@ class Train(Stage):
         labels = self._labels(originals, readable, store)
 
         def reward() -> CiderReward:
-            captions = labels if self.scst_references == "pseudo" else originals
+            # An image without references of its own is rewarded by its labels.
+            captions = labels if self.scst_references == "pseudo" else CaptionSet({**labels, **originals})
             return CiderReward(encode_captions(captions, vocabulary, max_words=None))
 
         captioner = build_captioner(
@@ -256,6 +279,7 @@ class Train(Stage):
                 else ImageRegions(encoder, dataset.images)
             )
         run = Training(trained, source, labels, validation, reward, self.training, folder, progress)
+        run.token_teacher = self._token_teacher(store)
         position = run.run()
         if isinstance(source, ImageRegions):
             _keep_tuned(source, folder)
@@ -268,6 +292,19 @@ class Train(Stage):
                 "best_validation_cider": position.best_score,
             },
         )
+
+    def _token_teacher(self, store: Store) -> TokenTeacher | None:
+        from distilcap.training.imitation import TokenTeacher
+
+        teacher = self.token_teacher
+        if teacher is None:
+            return None
+        if teacher.vocabulary != self.vocabulary:
+            raise ConfigError(
+                "A teacher of tokens must have its student's vocabulary; train it with the same."
+            )
+        captioner = teacher.load(store).captioner
+        return TokenTeacher(captioner, teacher.seen.load(store), self.token_distillation)
 
     def _labels(self, originals: CaptionSet, readable: set[str], store: Store) -> CaptionSet:
         if self.labels is None:
@@ -306,7 +343,7 @@ def _keep_tuned(source: ImageRegions, folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Generate(Stage):
+class Generate(Labels):
     """Captions of one split by a trained captioner: a teacher's labels, or what is scored.
 
     Attributes:
@@ -346,13 +383,6 @@ class Generate(Stage):
             description=f"Captioning {self.split}, beam {self.beam}",
         )
         captions.save(folder / "captions.jsonl")
-
-    def load(self, store: Store) -> CaptionSet:
-        """Read the artifact."""
-        return CaptionSet.load(store.path(self) / "captions.jsonl")
-
-
-Labels = Generate | ImportCaptions
 
 
 @dataclass(frozen=True)
@@ -404,18 +434,30 @@ def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
     return content
 
 
+def stage_at(folder: Path) -> Stage:
+    """The stage that a store's folder was made by.
+
+    Raises:
+        DataError: it is no such folder.
+    """
+    from distilcap.experiments import labels
+    from distilcap.models.aoanet import AoANetOptions
+    from distilcap.models.updown import UpDownOptions
+
+    stages = (ImportData, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Generate, *labels.STAGES)
+    options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, TokenDistillation)
+    scores = (Evaluate, MeasureLatency)
+    stage: Stage = stage_of(folder, (*stages, *scores, *options, UpDownOptions, AoANetOptions))
+    return stage
+
+
 def run_of(folder: Path) -> Train:
     """The recipe of a trained run, from its folder in a store.
 
     Raises:
         DataError: it is no such folder.
     """
-    from distilcap.models.aoanet import AoANetOptions
-    from distilcap.models.updown import UpDownOptions
-
-    stages = (ImportData, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Generate)
-    options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, UpDownOptions, AoANetOptions)
-    run = stage_of(folder, (*stages, *options))
+    run = stage_at(folder)
     if not isinstance(run, Train):
         raise DataError(f"{folder}: holds no trained captioner, but {type(run).__name__}.")
     return run

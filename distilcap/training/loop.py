@@ -25,6 +25,7 @@ from distilcap.models.weights import TrainedCaptioner, load_captioner, save_capt
 from distilcap.progress import SILENT, Progress
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
@@ -47,6 +48,7 @@ class Training:
         folder: gets `captioner.*` (the best by validation CIDEr), `log.json` and, while it runs,
             `checkpoint.safetensors`.
         checkpoint_seconds: at most so much work is lost with a killed process.
+        token_teacher: imitated in the cross-entropy phase.
     """
 
     trained: TrainedCaptioner
@@ -58,6 +60,7 @@ class Training:
     folder: Path
     progress: Progress = SILENT
     checkpoint_seconds: float = 60.0
+    token_teacher: TokenTeacher | None = None
     position: Position = field(default_factory=Position, init=False)
 
     def run(self) -> Position:
@@ -159,7 +162,8 @@ class Training:
             assert reward is not None
             return SelfCritical(reward, phase.samples, phase.baseline, self.options.max_words, phase.dropout)
         sampling = min(phase.scheduled_sampling, 0.05 * (self.position.epoch // 5))
-        return CrossEntropy(phase.label_smoothing, sampling)
+        objective = CrossEntropy(phase.label_smoothing, sampling)
+        return Imitation(objective, self.token_teacher) if self.token_teacher else objective
 
     def _step(
         self, phase: Phase, batch: Batch, optimizer: torch.optim.Optimizer, total: int, reward: Reward | None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from distilcap.errors import ConfigError
 
-__all__ = ["CrossEntropyPhase", "SelfCriticalPhase", "TrainingOptions"]
+__all__ = ["CrossEntropyPhase", "SelfCriticalPhase", "TokenDistillation", "TrainingOptions"]
 
 
 def _require(condition: bool, name: str, requirement: str, value: object) -> None:
@@ -83,6 +83,23 @@ class SelfCriticalPhase:
         least = 2 if self.baseline == "others" else 1
         _require(self.samples >= least, "samples", f"at least {least} with this baseline", self.samples)
         _require(0 <= self.weight_averaging < 1, "weight_averaging", "in [0, 1)", self.weight_averaging)
+
+
+@dataclass(frozen=True)
+class TokenDistillation:
+    """Token-level distillation (Hinton et al. 2015; Kim & Rush 2016, section 3.1), beside cross-entropy.
+
+    Attributes:
+        weight: of the divergence from the teacher's distribution; the captions' own words get the rest.
+        temperature: both distributions are softened by it.
+    """
+
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.weight <= 1, "weight", "above 0 and at most 1", self.weight)
+        _require(self.temperature > 0, "temperature", "above 0", self.temperature)
 
 
 @dataclass(frozen=True)

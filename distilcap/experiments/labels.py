@@ -1,0 +1,161 @@
+"""Stages that label images in other ways than one captioner's beam search."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import ConfigError
+from distilcap.experiments.stage import Stage, Store
+from distilcap.experiments.steps import ExtractFeatures, Generate, ImportData, Labels, Train
+from distilcap.files import read_json
+from distilcap.progress import Progress
+
+if TYPE_CHECKING:
+    from distilcap.models.weights import TrainedCaptioner
+
+__all__ = ["STAGES", "DrawCaptions", "GenerateTogether", "HideCaptions", "Interpolate"]
+
+CAPTIONS = "captions.jsonl"
+
+
+@dataclass(frozen=True)
+class HideCaptions(ImportData):
+    """A data set of which some training images lose their captions, as if nobody had written any.
+
+    Attributes:
+        share: of training images that keep their captions; which ones depends on their ids alone.
+    """
+
+    share: float = 0.5
+
+    @staticmethod
+    def of_data(whole: ImportData, share: float) -> HideCaptions:
+        """Hide captions of a data set.
+
+        Raises:
+            ConfigError: the share is not between 0 and 1.
+        """
+        if not 0 < share < 1:
+            raise ConfigError(f"`share` must be between 0 and 1, but is {share:g}.")
+        return HideCaptions(whole.fingerprint, whole.name, whole.path, whole.images, share)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write what `ImportData` writes, with fewer captions."""
+        super().build(folder, store, progress)
+        references = CaptionSet.load(folder / "references.jsonl")
+        splits = {id: split for id, _, split in read_json(folder / "images.json")["images"]}
+        kept = (
+            id for id in references if splits[id] != "train" or zlib.crc32(id.encode()) < self.share * 2**32
+        )
+        references.only(kept).save(folder / "references.jsonl")
+
+
+@dataclass(frozen=True)
+class Interpolate(Labels):
+    """Of a teacher's n-best captions the one that is closest to the references (Kim & Rush 2016).
+
+    Attributes:
+        candidates: the teacher's captions, several of each image.
+        measure: "bleu" or "cider".
+    """
+
+    candidates: Generate
+    measure: str = "bleu"
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`."""
+        from distilcap.teachers.interpolation import closest_to_references
+
+        references = self.candidates.captioner.data.load(store).references(self.candidates.split)
+        chosen = closest_to_references(self.candidates.load(store), references, self.measure)
+        chosen.save(folder / CAPTIONS)
+
+
+@dataclass(frozen=True)
+class DrawCaptions(Labels):
+    """Captions drawn from a captioner's distribution instead of searched for."""
+
+    captioner: Train
+    split: str
+    captions: int = 5
+    temperature: float = 1.0
+    seed: int = 0
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """The run and the features that it reads."""
+        return self.captioner, self.captioner.seen
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`."""
+        from distilcap.teachers.sampling import draw_captions
+
+        trained = self.captioner.load(store)
+        features = self.captioner.seen.load(store)
+        images = self.captioner.data.load(store).split(self.split)
+        drawn = draw_captions(
+            trained.captioner,
+            trained.vocabulary,
+            features,
+            [image.id for image in images if image.id in features],
+            captions=self.captions,
+            max_words=self.captioner.training.max_words + 4,
+            temperature=self.temperature,
+            seed=self.seed,
+            progress=progress,
+        )
+        drawn.save(folder / CAPTIONS)
+
+
+@dataclass(frozen=True)
+class GenerateTogether(Labels):
+    """Captions of one split by an ensemble of captioners.
+
+    Attributes:
+        captioners: of one vocabulary, reading the same features.
+        average: see `teachers.ensemble.Ensemble`.
+    """
+
+    captioners: tuple[Train, ...]
+    split: str
+    beam: int = 5
+    n_best: int = 1
+    average: str = "log_probs"
+
+    def _features(self) -> ExtractFeatures:
+        seen = {train.seen.key: train.seen for train in self.captioners}
+        if len(seen) != 1 or len({train.vocabulary.key for train in self.captioners}) != 1:
+            raise ConfigError("The captioners of an ensemble must read the same features and vocabulary.")
+        return next(iter(seen.values()))
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """The runs and the features that they read."""
+        return *self.captioners, self._features()
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`."""
+        from distilcap.decode.beam import BeamSearch
+        from distilcap.decode.captions import caption_images
+        from distilcap.teachers.ensemble import Ensemble
+
+        trained: list[TrainedCaptioner] = [train.load(store) for train in self.captioners]
+        features = self._features().load(store)
+        first = self.captioners[0]
+        captions: CaptionSet = caption_images(
+            Ensemble([one.captioner for one in trained], self.average),
+            trained[0].vocabulary,
+            features,
+            [image.id for image in first.data.load(store).split(self.split) if image.id in features],
+            BeamSearch(self.beam, first.training.max_words + 4),
+            n_best=self.n_best,
+            progress=progress,
+            description=f"Captioning {self.split} together, beam {self.beam}",
+        )
+        captions.save(folder / CAPTIONS)
+
+
+STAGES = (HideCaptions, Interpolate, DrawCaptions, GenerateTogether)
+"""For `steps.stage_at`, which rebuilds stages from their folders."""

@@ -1,0 +1,102 @@
+"""Several captioners as one: every next word is chosen by all of them together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distilcap.errors import ConfigError
+from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.shapes import Regions
+
+__all__ = ["AVERAGES", "Ensemble"]
+
+AVERAGES = ("log_probs", "probs")
+
+
+class Ensemble(Captioner):
+    """A captioner whose distribution is the mean of its members', for decoding.
+
+    Memory and state are the members' tensors, one after another, so that beam search and sampling work on an
+    ensemble as on any captioner.
+
+    Args:
+        members: captioners of one vocabulary that read the same regions.
+        average: "log_probs" multiplies the members' probabilities (a geometric mean, normalised again: a word
+            must please all); "probs" is their arithmetic mean.
+
+    Raises:
+        ConfigError: no members, members that do not fit together, or an unknown average.
+    """
+
+    def __init__(self, members: Sequence[Captioner], average: str = "log_probs") -> None:
+        super().__init__()
+        if not members:
+            raise ConfigError("An ensemble needs at least one captioner.")
+        if average not in AVERAGES:
+            raise ConfigError(f"`average` must be one of {', '.join(AVERAGES)}, but is {average!r}.")
+        for what in ("vocabulary_size", "region_dim"):
+            values = {getattr(member, what) for member in members}
+            if len(values) > 1:
+                raise ConfigError(
+                    f"The captioners of an ensemble must have the same `{what}`, but have "
+                    f"{', '.join(map(str, sorted(values)))}."
+                )
+        self.members = nn.ModuleList(members)
+        self.average = average
+        self.vocabulary_size, self.region_dim = members[0].vocabulary_size, members[0].region_dim
+        memories = [self._probe(member) for member in members]
+        self._memory_ends = list(itertools.accumulate(memory for memory, _ in memories))
+        self._state_ends = list(itertools.accumulate(state for _, state in memories))
+
+    @staticmethod
+    @torch.no_grad()
+    def _probe(member: Captioner) -> tuple[int, int]:
+        """How many tensors a member's memory and state have."""
+        device = next(member.parameters()).device
+        memory = member.encode(Regions.full(torch.zeros(1, 1, member.region_dim, device=device)))
+        return len(memory), len(member.initial_state(memory, 1))
+
+    def _shares(self, tensors: tuple[Tensor, ...], ends: list[int]) -> list[tuple[Tensor, ...]]:
+        return [tensors[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _captioners(self) -> list[Captioner]:
+        return [member for member in self.members if isinstance(member, Captioner)]
+
+    def encode(self, regions: Regions) -> Memory:
+        """Give all members' memories in a row."""
+        return tuple(tensor for member in self._captioners() for tensor in member.encode(regions))
+
+    def initial_state(self, memory: Memory, captions: int) -> State:
+        """Give all members' states in a row."""
+        shares = zip(self._captioners(), self._shares(memory, self._memory_ends), strict=True)
+        return tuple(tensor for member, share in shares for tensor in member.initial_state(share, captions))
+
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        """See `Captioner.step`; the logits are log-probabilities."""
+        log_probs: list[Tensor] = []
+        states: list[Tensor] = []
+        for member, own_state, own_memory in zip(
+            self._captioners(),
+            self._shares(state, self._state_ends),
+            self._shares(memory, self._memory_ends),
+            strict=True,
+        ):
+            logits, own_state = member.step(tokens, own_state, own_memory)
+            log_probs.append(logits.log_softmax(dim=-1))
+            states += own_state
+        return self._mean(log_probs), tuple(states)
+
+    def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
+        """See `Captioner.forward`; the logits are log-probabilities."""
+        return self._mean([member(regions, tokens).log_softmax(dim=-1) for member in self._captioners()])
+
+    def _mean(self, log_probs: list[Tensor]) -> Tensor:
+        stacked = torch.stack(log_probs)
+        if self.average == "probs":
+            return stacked.logsumexp(dim=0) - math.log(len(log_probs))
+        return stacked.mean(dim=0).log_softmax(dim=-1)
