@@ -11,13 +11,13 @@ from torch import Tensor
 from distilcap.encoders.detector import DetectorEncoder
 from distilcap.encoders.registry import create_encoder
 
-SIZE = 128
+SIZE = 64
 
 
 def scene(generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
     """One bright red or blue rectangle on grey noise: pixels (3, S, S), box (x, y, x, y), class from 0."""
     pixels = 0.3 * torch.randn(3, SIZE, SIZE, generator=generator)
-    width, height = torch.randint(24, 72, (2,), generator=generator).tolist()
+    width, height = torch.randint(16, 44, (2,), generator=generator).tolist()
     left = int(torch.randint(0, SIZE - width, (1,), generator=generator))
     top = int(torch.randint(0, SIZE - height, (1,), generator=generator))
     kind = int(torch.randint(0, 2, (1,), generator=generator))
