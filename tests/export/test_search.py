@@ -32,7 +32,9 @@ class Chain(Captioner):
         rows = memory[0][:, None, :].expand(-1, tokens.shape[1], -1)
         picture = rows[..., 0].long()
         so_far = state[0] * 0.5 + tokens[..., None]
-        return self.table[picture, tokens] + torch.sin(so_far), (so_far,)
+        # Another wave for every word, so that captions with the same transitions in another order differ.
+        waves = torch.sin(so_far * (1 + torch.arange(self.vocabulary_size)))
+        return self.table[picture, tokens] + waves, (so_far,)
 
     def forward(self, regions, tokens):
         raise NotImplementedError
