@@ -74,7 +74,7 @@ def load_checkpoint(
     or only its position is wanted with no modules).
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is damaged, or belongs to a run of another shape; nothing is restored then.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -84,11 +84,9 @@ def load_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: damaged checkpoint ({error}); delete it to begin anew.") from None
+    states = {name: _state_of(path, name, module, tensors) for name, module in modules.items()}
     for name, module in modules.items():
-        prefix = f"{name}:"
-        module.load_state_dict(
-            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        )
+        module.load_state_dict(states[name])
     if optimizer is not None:
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -100,3 +98,22 @@ def load_checkpoint(
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
     return position
+
+
+def _state_of(path: Path, name: str, module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of one module, once its names and shapes are the module's own."""
+    prefix = f"{name}:"
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if found.get(key) != wanted.get(key):
+            raise DataError(
+                f"{path}: checkpoint of another run: `{key}` of its {name} is {_shape(found.get(key))}, but "
+                f"{_shape(wanted.get(key))} in this one; delete it to begin anew, or train in another folder."
+            )
+    return state
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else " x ".join(map(str, shape)) or "a number"

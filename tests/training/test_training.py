@@ -124,6 +124,30 @@ def test_a_run_killed_at_any_step_and_resumed_gives_the_same_weights(tmp_path: P
         assert not (folder / CHECKPOINT).exists()
 
 
+def test_a_checkpoint_of_another_shape_is_refused_whole_in_one_line(tmp_path: Path) -> None:
+    def dies(folder: Path, **changes: object) -> None:
+        with pytest.raises(Killed):
+            training(folder, Pictures(4), options(**changes), checkpoint_seconds=0.0).run()
+
+    dies(tmp_path)
+    wider = training(tmp_path, Pictures(), options(), width=9)
+    before = {name: tensor.clone() for name, tensor in weights(wider._captioner).items()}
+    with pytest.raises(
+        DataError, match=r"another run: `.*` of its captioner is .*8.*, but .*9.* in this one; "
+    ):
+        wider.run()
+    for name, tensor in weights(wider._captioner).items():
+        assert torch.equal(tensor, before[name])
+    plain = CrossEntropyPhase(epochs=2, learning_rate=1e-2)
+    dies(tmp_path / "plain", cross_entropy=plain)
+    with pytest.raises(
+        DataError, match=r"of its average is missing, but .*delete it to begin anew"
+    ) as raised:
+        training(tmp_path / "plain", Pictures(), options()).run()
+    assert "\n" not in str(raised.value)
+    assert (tmp_path / CHECKPOINT).exists(), "it is the person's to delete"
+
+
 def test_training_learns_to_tell_the_images_apart(tmp_path: Path) -> None:
     phases = {
         "cross_entropy": CrossEntropyPhase(epochs=60, learning_rate=2e-2, schedule="cosine"),
