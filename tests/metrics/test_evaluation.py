@@ -121,12 +121,12 @@ def test_scores_come_back_from_their_file(tmp_path):
 
 
 def test_every_score_has_its_metric():
-    for key in ("bleu_1", "bleu_4", "rouge_l", "cider", "spice"):
+    for key in ("bleu_1", "bleu_4", "meteor", "rouge_l", "cider", "spice", "meteor_jar"):
         assert isinstance(metric_of(key), Metric)
         assert key in metric_of(key).keys
     with pytest.raises(ConfigError, match=r"there is no score 'bleu_5'"):
         metric_of("bleu_5")
-    assert set(METRICS) == {"bleu", "meteor", "rouge_l", "cider", "spice"}
+    assert set(METRICS) == {"bleu", "meteor", "rouge_l", "cider", "spice", "meteor_jar"}
     assert create_metric("cider").name == "cider"
 
 

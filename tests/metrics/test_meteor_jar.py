@@ -10,7 +10,8 @@ import pytest
 
 from distilcap.data.captions import CaptionSet
 from distilcap.metrics import evaluate
-from distilcap.metrics.meteor_jar import MeteorJar, pool_meteor
+from distilcap.metrics.meteor.score import pool_meteor
+from distilcap.metrics.meteor_jar import MeteorJar
 
 
 def test_a_caption_equal_to_its_reference_scores_1_and_nothing_matched_0() -> None:
@@ -27,7 +28,7 @@ def test_the_reason_is_given_where_java_is_missing(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("distilcap.metrics.meteor_jar.find_java", missing)
     captions = CaptionSet.of_texts({"x": ["a dog"]})
-    score = evaluate(captions, captions, [MeteorJar()])["meteor"]
+    score = evaluate(captions, captions, [MeteorJar()])["meteor_jar"]
     assert score.unavailable == "Java was not found"
     assert np.isnan(score.value)
 
@@ -42,5 +43,5 @@ def test_the_official_example(shared_data: Path) -> None:
         references.setdefault(str(one["image_id"]), []).append(one["caption"])
     results = json.loads((folder / "captions_val2014_fakecap_results.json").read_text())
     candidates = CaptionSet.of_texts({str(one["image_id"]): [one["caption"]] for one in results})
-    score = evaluate(candidates, CaptionSet.of_texts(references), [metric])["meteor"]
+    score = evaluate(candidates, CaptionSet.of_texts(references), [metric])["meteor_jar"]
     assert score.value == pytest.approx(0.19525467177780284, abs=1e-6)
