@@ -1,7 +1,7 @@
 """METEOR's own normalisation of text, its option `-norm`: lower case, punctuation apart, quotes made plain.
 
-The manual says what it is for; the rules were found by asking the official program about a million made-up
-strings. Most captions are letters and spaces, and stay as they are.
+The manual says what it is for; the rules were found by asking the official program about made-up strings.
+Most captions are letters and spaces, and stay as they are.
 """
 
 from __future__ import annotations
@@ -30,17 +30,11 @@ _APART: Final = re.compile(
 )
 _WIDE_SPACE: Final = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _DOTS: Final = re.compile(r"\.{2,}")
-_COMMAS: Final = tuple(
-    re.compile(pattern) for pattern in (r"([^0-9]),([^0-9])", r"([0-9]),([^0-9])", r"([^0-9]),([0-9])")
-)
+_COMMA: Final = re.compile("(?<![0-9]),|,(?![0-9])")
+# Of two marks with one character between, the second stays.
 _HYPHEN: Final = re.compile(rf"([{_LETTER}0-9.])-([{_LETTER}0-9])")
-_APOSTROPHES: Final = (
-    (re.compile(rf"([^{_LETTER}])'([^{_LETTER}])"), r"\1 ' \2"),
-    (re.compile(rf"([^{_LETTER}0-9])'([{_LETTER}])"), r"\1 ' \2"),
-    (re.compile(rf"([{_LETTER}])'([^{_LETTER}])"), r"\1 ' \2"),
-    (re.compile(rf"([{_LETTER}])'([{_LETTER}])"), r"\1 '\2"),
-    (re.compile(r"([0-9])'(s)"), r"\1 '\2"),
-)
+_QUOTE: Final = re.compile(f"(?<![{_LETTER}0-9])'|'(?![{_LETTER}])")
+_CLITIC: Final = re.compile(f"(?<=[{_LETTER}])(?<!'[{_LETTER}])'(?=[{_LETTER}])|(?<=[0-9])'(?=s)")
 _HAS_LETTER: Final = re.compile(f"[{_LETTER}]")
 _WORD: Final = re.compile(f"[^{_SPACES}]+")
 
@@ -55,12 +49,8 @@ def normalize(text: str, abbreviations: Mapping[str, str]) -> list[str]:
     text = f" {text.strip(_CONTROLS)} ".translate(_QUOTES).replace("''", '"')
     text = _WIDE_SPACE.sub(" ", _APART.sub(r" \1 ", text))
     text = _DOTS.sub(lambda dots: f" {dots[0]} ", text)
-    for pattern in _COMMAS:
-        text = pattern.sub(r"\1 , \2", text)
-    text = text.replace("\u2013", "-").replace("--", "-")
-    text = _HYPHEN.sub(r"\1 \2", text)
-    for pattern, apart in _APOSTROPHES:
-        text = pattern.sub(apart, text)
+    text = _COMMA.sub(" , ", text).replace("\u2013", "-").replace("--", "-")
+    text = _CLITIC.sub(" '", _QUOTE.sub(" ' ", _HYPHEN.sub(r"\1 \2", text)))
     words = _WORD.findall(text)
     following = [*words[1:], ""]
     text = " ".join(map(_period, words, following, [abbreviations] * len(words)))
