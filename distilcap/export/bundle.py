@@ -17,6 +17,7 @@ from distilcap.encoders.pixels import Bytes, Preprocessing, load_pixels
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
+from distilcap.export.licences import licences_of
 from distilcap.export.manifest import MANIFEST, DecodeOptions, Manifest, write_manifest
 from distilcap.export.parity import Comparison, compare
 from distilcap.export.parts import PRECISIONS, Parts, load_encoder
@@ -32,11 +33,6 @@ __all__ = ["CARD", "Exported", "export_bundle"]
 CARD = "MODEL_CARD.md"
 METRICS = ("bleu", "rouge_l", "cider")
 PARITY_IMAGES, SAMPLES, CALIBRATION_IMAGES = 50, 16, 128
-LICENCE = {
-    "program": "Apache-2.0",
-    "encoder": "that of the published weights named under `model`",
-    "captioner": "not stated; the licence of its training images and captions applies",
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def export_bundle(
     images: int | None = None,
     decode: DecodeOptions | None = None,
     max_loss: float = 0.01,
-    licence: Mapping[str, str] = LICENCE,
+    licence: Mapping[str, str] | None = None,
     executorch: bool = False,
     progress: Progress = SILENT,
 ) -> Exported:
@@ -86,7 +82,7 @@ def export_bundle(
         images: only the first so many of the split.
         decode: how the bundle searches; None takes `DecodeOptions()`.
         max_loss: largest share of PyTorch's CIDEr that the bundle may lose.
-        licence: of the weights, by part.
+        licence: of the weights, by part; None says what is known of them.
         executorch: write float32 programs for ExecuTorch too, see `phone`.
         progress: told each step.
 
@@ -105,7 +101,9 @@ def export_bundle(
     preprocessing = encoder.preprocessing
     progress.note(f"Tracing {encoder.name} and {trained.architecture} to ONNX")
     parts = Parts.trace(encoder, trained, decode or DecodeOptions())
-    manifest = _manifest(encoder, trained, parts, decode or DecodeOptions(), licence)
+    manifest = _manifest(
+        encoder, trained, parts, decode or DecodeOptions(), licence or licences_of(trained.features)
+    )
 
     def pictures(most: int | None) -> Iterable[tuple[str, Bytes]]:
         if data:

