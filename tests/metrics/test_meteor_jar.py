@@ -33,6 +33,7 @@ def test_the_reason_is_given_where_java_is_missing(monkeypatch: pytest.MonkeyPat
     assert np.isnan(score.value)
 
 
+@pytest.mark.slow
 def test_the_official_example(shared_data: Path) -> None:
     metric = MeteorJar()
     if reason := metric.unavailable():
