@@ -46,16 +46,13 @@ def demo(to: Path) -> None:
 def _write_pocket(run: Train, store: Store, to: Path) -> None:
     """Export the distilled student as a bundle, and write the page that captions with it."""
     from distilcap.experiments.steps import Export
+    from distilcap.export.folders import whole_folder
+    from distilcap.export.manifest import MANIFEST
     from distilcap.export.site import write_web
 
-    exported = store.build(Export(run), PROGRESS) / "bundle"
-    bundle = to / "bundle"
-    if (
-        not bundle.exists()
-        or (bundle / "manifest.json").read_bytes() != (exported / "manifest.json").read_bytes()
-    ):
-        shutil.rmtree(bundle, ignore_errors=True)
-        shutil.copytree(exported, bundle)
+    exported, bundle = store.build(Export(run), PROGRESS) / "bundle", to / "bundle"
+    with whole_folder(bundle, MANIFEST) as new:
+        shutil.copytree(exported, new, dirs_exist_ok=True)
     site = write_web(bundle, to / "web")
     CONSOLE.print(f"Bundle: {bundle}   Browser page: {to / 'web'}", highlight=False)
     if site.missing:

@@ -62,20 +62,64 @@ def test_captions_without_pytorch(exported, photos):
     assert [tuple(map(int, line.split())) for line in done.stdout.splitlines()] == expected
 
 
-@pytest.mark.slow
-def test_the_runtime_extra_alone_is_enough(exported, photos, tmp_path):
-    """A fresh environment with `pip install .[runtime]`: no PyTorch, and captions."""
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", f"{ROOT}[runtime]"]
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory) -> Path:
+    """The interpreter of a fresh environment that holds `distilcap[runtime]` and nothing else."""
+    folder = tmp_path_factory.mktemp("bare")
+    source = folder / "source"  # pip builds in the tree that it is given
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "distilcap", source / "distilcap", ignore=shutil.ignore_patterns("__pycache__"))
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--quiet", f"{source}[runtime]"]
     if (done := subprocess.run(install, capture_output=True, text=True, check=False)).returncode:
         pytest.skip(f"no package registry here: {done.stderr.strip().splitlines()[-1]}")
-    check = [str(python), "-c", "import torch"]
-    assert subprocess.run(check, capture_output=True, check=False, cwd=tmp_path).returncode == 1
-    command = [str(python), "-c", WITHOUT_TORCH, str(exported.folder), *map(str, photos)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    return python
+
+
+def run_bare(python: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [str(python), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=python.parent)
+
+
+@pytest.mark.slow
+def test_the_runtime_extra_alone_is_enough(bare_python, exported, photos):
+    for package in ("torch", "timm", "onnx"):
+        assert run_bare(bare_python, "-c", f"import {package}").returncode == 1
+    done = run_bare(bare_python, "-c", WITHOUT_TORCH, exported.folder, *photos)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(photos)
+    expected = [Bundle.open(exported.folder).alternatives(photo)[0] for photo in photos]
+    assert [tuple(map(int, line.split())) for line in done.stdout.splitlines()] == [
+        one.tokens for one in expected
+    ]
+    # The command says the same words.
+    done = run_bare(
+        bare_python, "-m", "distilcap", "caption", "--beam", 4, "--bundle", exported.folder, *photos
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{photo}\t{one.text}" for photo, one in zip(photos, expected, strict=True)
+    ]
+
+
+@pytest.mark.slow
+def test_the_command_names_a_broken_bundle_in_one_line(bare_python, copied, photos):
+    def refused() -> str:
+        done = run_bare(bare_python, "-m", "distilcap", "caption", "--bundle", copied, photos[0])
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        return line
+
+    content = (copied / "decoder.bin").read_bytes()
+    (copied / "decoder.bin").write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    assert refused().endswith("decoder.bin: damaged (its checksum differs); copy the bundle anew.")
+    (copied / "decoder.bin").unlink()
+    assert refused().endswith("decoder.bin: missing; copy the bundle anew.")
+    manifest = json.loads((copied / "manifest.json").read_text())
+    (copied / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
+    assert refused().endswith("of version 2, but this program reads 1; update distilcap.")
 
 
 def test_captions_of_a_file(bundle, photos):

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from distilcap.cli.demo import _write_pocket
 from distilcap.errors import BundleError, ConfigError, DistilCapError, MissingError
+from distilcap.experiments.steps import Export
 from distilcap.export import site as site_module
 from distilcap.export.bench_browser import captions_in_browser
 from distilcap.export.chromium import chromium_program, open_page
-from distilcap.export.manifest import DecodeOptions
+from distilcap.export.manifest import DecodeOptions, read_manifest
 from distilcap.export.pictures import sample_pictures
 from distilcap.export.server import create_server, serving
 from distilcap.export.site import RUNTIME_FILES, browser_runtime, write_web
@@ -130,6 +132,20 @@ def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
         write_web(exported.folder, exported.folder, runtime=runtime)
     with pytest.raises(BundleError, match=r"not a bundle"):
         write_web(tmp_path / "nothing", tmp_path / "other", runtime=runtime)
+
+
+def test_the_demo_ends_in_a_bundle_and_a_page(exported, tmp_path, monkeypatch):
+    class Built:
+        def build(self, stage, progress):
+            assert isinstance(stage, Export)
+            return exported.folder.parent
+
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
+    for _ in range(2):  # a second run replaces what the first one wrote
+        _write_pocket(None, Built(), tmp_path / "demo")
+        read_manifest(tmp_path / "demo" / "bundle")
+        assert (tmp_path / "demo" / "web" / "bundle" / "decoder.bin").is_file()
 
 
 def test_it_is_served_with_the_headers_of_threads(written):
