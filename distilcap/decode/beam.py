@@ -13,7 +13,7 @@ from distilcap.models.captioner import Captioner, Memory, take_captions, take_im
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
-__all__ = ["BeamSearch", "beam_search"]
+__all__ = ["BeamSearch", "beam_search", "search_memory"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> 
     return search_memory(captioner, captioner.encode(regions), options)
 
 
+@torch.inference_mode()
 def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> Hypotheses:
     """`beam_search`, from images that are encoded already."""
     images, device = len(memory[0]), memory[0].device

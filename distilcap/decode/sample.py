@@ -7,11 +7,11 @@ from torch import Tensor
 
 from distilcap.decode.hypotheses import Hypotheses, forbidden_tokens
 from distilcap.errors import ConfigError
-from distilcap.models.captioner import Captioner, take_images
+from distilcap.models.captioner import Captioner, Memory, take_images
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
-__all__ = ["sample"]
+__all__ = ["sample", "sample_memory"]
 
 _REGROUP = 0.8
 """Captions are regrouped when fewer than this share of the rows computed are still written."""
@@ -32,12 +32,26 @@ def sample(
     The log-probabilities are those of the distribution drawn from: at temperature 1 with `<unk>` allowed,
     the model's own but for pad and begin tokens, which are never drawn.
     """
+    memory = captioner.encode(regions)
+    return sample_memory(captioner, memory, captions, max_words, temperature, allow_unk, generator)
+
+
+@torch.no_grad()
+def sample_memory(
+    captioner: Captioner,
+    memory: Memory,
+    captions: int,
+    max_words: int = 20,
+    temperature: float = 1.0,
+    allow_unk: bool = True,
+    generator: torch.Generator | None = None,
+) -> Hypotheses:
+    """`sample`, from images that are encoded already."""
     if captions < 1:
         raise ConfigError(f"`captions` must be at least 1, but is {captions}.")
     if temperature <= 0:
         raise ConfigError(f"`temperature` must be above 0, but is {temperature}.")
-    memory = captioner.encode(regions)
-    images, device = len(regions), regions.features.device
+    images, device = len(memory[0]), memory[0].device
     forbidden = forbidden_tokens(captioner.vocabulary_size, allow_unk, device)
     tokens = torch.full((images * captions, max_words), PAD, device=device)
     log_probs = torch.zeros(images * captions, device=device)

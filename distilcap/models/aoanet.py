@@ -127,9 +127,9 @@ class AoANet(PackedCaptioner):
         state = self._advance(self.lstm_from_word(self.words(tokens)), state, memory)
         return self.output(state[2]), state
 
-    def read(self, regions: Regions, tokens: Tensor, packing: Packing) -> Tensor:
+    def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
-        keys, values, mean_gates, mask = self.encode(regions)
+        keys, values, mean_gates, mask = memory
         gates = self.lstm_from_word(self.words(tokens)) + mean_gates[packing.images]
         dropout = DropoutMasks()
         if self.training:

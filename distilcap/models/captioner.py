@@ -62,13 +62,14 @@ class Captioner(nn.Module, abc.ABC):
         """
 
     def negative_log_likelihood(
-        self, regions: Regions, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
+        self, memory: Memory, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
     ) -> Tensor:
         """How unlikely each word of given captions is, in nats; what training minimises.
 
-        Equal to the cross-entropy of `forward`'s logits, but captioners compute nothing at the pads.
+        Equal to the cross-entropy of `forward`'s logits, but captioners may compute nothing at the pads.
 
         Args:
+            memory: of `encode`.
             inputs: (B, K, T) ids, the begin token first.
             targets: (B, K, T) the ids that should follow, pads after them.
             label_smoothing: share of the target's probability spread evenly over all words.
@@ -76,12 +77,14 @@ class Captioner(nn.Module, abc.ABC):
         Returns:
             (B, K, T), 0 at the pads.
         """
-        logits, targets = (
-            self(regions, inputs.to(regions.features.device)),
-            targets.to(regions.features.device),
-        )
+        device = memory[0].device
+        state, logits = self.initial_state(memory, inputs.shape[1]), []
+        for words in inputs.to(device).unbind(dim=2):
+            predicted, state = self.step(words, state, memory)
+            logits.append(predicted)
+        targets = targets.to(device)
         losses = cross_entropy(
-            logits.flatten(0, 2),
+            torch.stack(logits, dim=2).flatten(0, 2),
             targets.flatten(),
             ignore_index=PAD,
             reduction="none",

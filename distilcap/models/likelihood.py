@@ -11,6 +11,9 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["negative_log_likelihood"]
 
+_BLOCK = 1 << 22
+"""Logits computed at a time: tensors of at most 16 MB, whose memory glibc keeps for the next step."""
+
 
 def negative_log_likelihood(
     hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, label_smoothing: float = 0.0
@@ -43,25 +46,38 @@ class _LinearLikelihood(Function):
     def forward(
         ctx: Any, hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, smoothing: float
     ) -> Tensor:
+        rows = max(1, _BLOCK // len(matrix))
+        kept, losses = [], []
         with torch.autocast(hidden.device.type, enabled=False):
-            logits = torch.addmm(bias, hidden, matrix.t())
-            if logits.dtype in (torch.bfloat16, torch.float16):
-                logits = logits.float()
-            log_probs = logits.log_softmax(dim=-1)
-            losses = -log_probs.gather(1, targets[:, None])[:, 0]
-            if smoothing:
-                losses = losses.mul_(1 - smoothing).sub_(log_probs.mean(dim=-1), alpha=smoothing)
-        ctx.save_for_backward(hidden, matrix, targets, log_probs)
-        ctx.smoothing = smoothing
-        return losses
+            for some, wanted in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
+                logits = torch.addmm(bias, some, matrix.t())
+                if logits.dtype in (torch.bfloat16, torch.float16):
+                    logits = logits.float()
+                log_probs = logits.log_softmax(dim=-1)
+                loss = -log_probs.gather(1, wanted[:, None])[:, 0]
+                if smoothing:
+                    loss = loss.mul_(1 - smoothing).sub_(log_probs.mean(dim=-1), alpha=smoothing)
+                kept.append(log_probs)
+                losses.append(loss)
+        ctx.save_for_backward(hidden, matrix, targets, *kept)
+        ctx.smoothing, ctx.rows = smoothing, rows
+        return torch.cat(losses) if losses else hidden.new_zeros(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, matrix, targets, log_probs = ctx.saved_tensors
-        logits = log_probs.exp().mul_(gradient[:, None])
-        if ctx.smoothing:
-            logits.sub_(gradient[:, None], alpha=ctx.smoothing / logits.shape[1])
-        logits.scatter_add_(1, targets[:, None], (ctx.smoothing - 1) * gradient[:, None])
-        logits = logits.to(hidden.dtype)
-        return logits @ matrix, logits.t() @ hidden, logits.sum(dim=0), None, None
+        hidden, matrix, targets, *kept = ctx.saved_tensors
+        d_hidden = torch.empty_like(hidden)
+        d_matrix, d_bias = torch.zeros_like(matrix), matrix.new_zeros(len(matrix))
+        parts = (torch.split(one, ctx.rows) for one in (hidden, targets, gradient[:, None], d_hidden))
+        for log_probs, some, wanted, weights, d_some in zip(kept, *parts, strict=True):
+            # In place: a second backward pass would be refused by autograd, not wrong.
+            logits = log_probs.exp_().mul_(weights)
+            if ctx.smoothing:
+                logits.sub_(weights, alpha=ctx.smoothing / logits.shape[1])
+            logits.scatter_add_(1, wanted[:, None], (ctx.smoothing - 1) * weights)
+            logits = logits.to(hidden.dtype)
+            torch.mm(logits, matrix, out=d_some)
+            d_matrix.addmm_(logits.t(), some)
+            d_bias.add_(logits.sum(dim=0))
+        return d_hidden, d_matrix, d_bias, None, None

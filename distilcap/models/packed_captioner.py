@@ -7,7 +7,7 @@ import abc
 import torch
 from torch import Tensor
 
-from distilcap.models.captioner import Captioner
+from distilcap.models.captioner import Captioner, Memory
 from distilcap.models.packing import Packing
 from distilcap.models.words import WordPredictor
 from distilcap.shapes import Regions
@@ -22,21 +22,21 @@ class PackedCaptioner(Captioner):
     output: WordPredictor
 
     @abc.abstractmethod
-    def read(self, regions: Regions, tokens: Tensor, packing: Packing) -> Tensor:
+    def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """Read packed tokens (P,) and give what predicts the words that follow them (P, H)."""
 
     def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
         """See `Captioner.forward`."""
         packing = Packing.of(torch.full(tokens.shape[:2], tokens.shape[2]), tokens.shape[2]).to(tokens.device)
-        return packing.unpack(self.output(self.read(regions, packing.pack(tokens), packing)))
+        return packing.unpack(self.output(self.read(self.encode(regions), packing.pack(tokens), packing)))
 
     def negative_log_likelihood(
-        self, regions: Regions, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
+        self, memory: Memory, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
     ) -> Tensor:
         """See `Captioner.negative_log_likelihood`."""
-        device = regions.features.device
+        device = memory[0].device
         packing = Packing.of_targets(targets, device)
-        hidden = self.read(regions, packing.pack(inputs.to(device)), packing)
+        hidden = self.read(memory, packing.pack(inputs.to(device)), packing)
         wanted = packing.pack(targets.to(device))
         losses = self.output.negative_log_likelihood(hidden, wanted, label_smoothing)
         return packing.unpack(losses.masked_fill(wanted == PAD, 0.0))

@@ -98,9 +98,9 @@ class UpDown(PackedCaptioner):
         state = self._advance(self.attention_from_word(self.words(tokens)), state, memory)
         return self.output(self._written(state)), state
 
-    def read(self, regions: Regions, tokens: Tensor, packing: Packing) -> Tensor:
+    def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
-        values, keys, mean_gates, mask = self.encode(regions)
+        values, keys, mean_gates, mask = memory
         gates = self.attention_from_word(self.words(tokens)) + mean_gates[packing.images]
         h1, h2 = updown_recurrence(
             gates,

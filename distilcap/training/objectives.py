@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from distilcap.decode.beam import BeamSearch, beam_search
-from distilcap.decode.sample import sample
+from distilcap.decode.beam import BeamSearch, search_memory
+from distilcap.decode.sample import sample_memory
 from distilcap.models.captioner import Captioner
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
@@ -32,7 +32,10 @@ class Objective(Protocol):
     def __call__(
         self, captioner: Captioner, regions: Regions, batch: Batch
     ) -> tuple[Tensor, dict[str, float]]:
-        """Give the loss (a scalar to differentiate) and named figures."""
+        """Give the loss (a scalar to differentiate) and named figures.
+
+        "words" is how many words the loss is the mean over; where it is missing, all of the batch's.
+        """
 
 
 class CrossEntropy:
@@ -61,8 +64,9 @@ class CrossEntropy:
                 label_smoothing=self.label_smoothing,
             )
         else:
+            memory = captioner.encode(regions)
             losses = captioner.negative_log_likelihood(
-                regions, batch.inputs, batch.targets, self.label_smoothing
+                memory, batch.inputs, batch.targets, self.label_smoothing
             )
             loss = losses.sum() / (batch.targets != PAD).sum()
         return loss, {"loss": loss.item()}
@@ -111,18 +115,23 @@ class SelfCritical:
     ) -> tuple[Tensor, dict[str, float]]:
         """See `Objective`; the batch's captions are not read, only its images."""
         ids = list(batch.ids)
+        captioner.train(self.dropout)
+        memory = captioner.encode(regions)
         captioner.eval()
-        drawn = sample(captioner, regions, self.samples, max_words=self.max_words + 1)
+        with torch.no_grad():
+            seen = captioner.encode(regions) if self.dropout else tuple(one.detach() for one in memory)
+        drawn = sample_memory(captioner, seen, self.samples, max_words=self.max_words + 1)
         rewards = torch.from_numpy(self.reward(ids, drawn.tokens.cpu().numpy())).to(drawn.log_probs)
         if self.baseline == "greedy":
-            greedy = beam_search(captioner, regions, BeamSearch(1, self.max_words + 1, allow_unk=True))
+            greedy = search_memory(captioner, seen, BeamSearch(1, self.max_words + 1, allow_unk=True))
             baseline = torch.from_numpy(self.reward(ids, greedy.tokens.cpu().numpy())).to(rewards)
         else:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)
         tokens = drawn.tokens
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
-        negative_log_probs = captioner.negative_log_likelihood(regions, inputs, tokens)
+        negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens)
         advantage = (rewards - baseline)[..., None]
         loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
-        return loss, {"loss": loss.item(), "reward": rewards.mean().item()}
+        figures = {"loss": loss.item(), "reward": rewards.mean().item()}
+        return loss, figures | {"words": float((tokens != PAD).sum())}

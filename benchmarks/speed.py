@@ -1,0 +1,356 @@
+"""Training steps and decoding beside a plain reference, and beside the arithmetic limit of the machine.
+
+`python -m benchmarks speed` takes the paper's batch (10 images x 5 captions of 16 words, 9,488 words) with
+big and small Up-Down and AoANet; greedy and beam-5 captions of 32 images. Weights are random, so no caption
+ends early: on trained weights ours gain more, for the reference never stops early. A row with `lengths`
+"coco" has captions as long as COCO's instead. Both sides take turns in one process; the median counts.
+
+`share_of_limit` is the seconds that the step's products alone would take at the rate measured for a large
+matrix product, over ours. `--quick` repeats less; `--json FILE` keeps the rows; `--cpu-seconds` counts the
+seconds of all threads instead of the clock's, which is fairer on a busy machine (with `--threads 1`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.reference import (
+    AoANetReference,
+    PlainReward,
+    Reference,
+    UpDownReference,
+    cross_entropy_loss,
+    self_critical_loss,
+    words_of,
+)
+from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.metrics.reward import CiderReward
+from distilcap.models.captioner import Captioner
+from distilcap.models.presets import build_captioner, preset
+from distilcap.shapes import Regions
+from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS
+from distilcap.training.batches import Batch
+from distilcap.training.objectives import CrossEntropy, SelfCritical
+
+WORDS, IMAGES, CAPTIONS, LENGTH, DECODED, CLIP = 9488, 10, 5, 16, 32, 0.1
+REGIONS = {"big": (36, 2048), "small": (49, 320)}
+TASKS = ("xe", "scst", "greedy", "beam5")
+Parts = dict[str, float]
+Work = Callable[[], Parts]
+
+
+@dataclass
+class Clock:
+    """Seconds of the parts of one piece of work."""
+
+    cpu: bool
+    device: torch.device
+    parts: Parts = field(default_factory=dict)
+    last: float = 0.0
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.process_time() if self.cpu else time.perf_counter()
+
+    def start(self) -> None:
+        self.parts, self.last = {}, self.now()
+
+    def lap(self, part: str) -> None:
+        now = self.now()
+        self.parts[part] = self.parts.get(part, 0.0) + now - self.last
+        self.last = now
+
+
+@dataclass
+class Setting:
+    """One model at one size, and the data that both sides get."""
+
+    architecture: str
+    size: str
+    lengths: str
+    device: torch.device
+    autocast: bool
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        generator = np.random.default_rng(0)
+        regions, dim = REGIONS[self.size]
+        self.features = torch.rand(DECODED, regions, dim, generator=torch.Generator().manual_seed(0)).to(
+            self.device
+        )
+        # COCO's captions: 10.5 words, deviation 2.4.
+        spread = 2.4 if self.lengths == "coco" else 0.0
+        mean = 10.5 if self.lengths == "coco" else LENGTH
+        counts = generator.normal(mean, spread, (IMAGES, CAPTIONS)).round().clip(5, LENGTH).astype(int)
+        words = generator.integers(len(SPECIALS), WORDS, (IMAGES, CAPTIONS, LENGTH))
+        words[np.arange(LENGTH) >= counts[..., None]] = PAD
+        self.words = torch.from_numpy(words)
+        self.counts = torch.from_numpy(counts)
+        self.options: Any = preset(self.architecture, self.size)
+        self.dim = dim
+
+    @property
+    def images(self) -> Tensor:
+        return self.features[:IMAGES]
+
+
+class Ours:
+    """The steps as `training.loop` takes them."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting, self.clock = setting, setting.clock
+        model = build_captioner(setting.architecture, setting.options, WORDS, setting.dim)
+        self.model: Captioner = model.to(setting.device)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
+        ended = nn.functional.pad(setting.words, (0, 1), value=PAD)
+        targets = ended.scatter(2, setting.counts[..., None], EOS)
+        inputs = torch.cat([torch.full_like(targets[..., :1], BOS), targets[..., :-1]], dim=-1)
+        self.batch = Batch(tuple(map(str, range(IMAGES))), inputs, targets)
+        references = [[[w for w in one if w != PAD] for one in several] for several in setting.words.tolist()]
+        reward = CiderReward(dict(zip(self.batch.ids, references, strict=True)))
+
+        def timed_reward(ids: list[str], samples: np.ndarray) -> np.ndarray:
+            self.clock.lap("sampling")
+            rewards = reward(ids, samples)
+            self.clock.lap("reward")
+            return rewards
+
+        self.self_critical = SelfCritical(timed_reward, CAPTIONS, "greedy", LENGTH - 1)
+
+    def _regions(self, features: Tensor) -> Regions:
+        return Regions.full(features)
+
+    def _step(self, objective: Any) -> Parts:
+        self.clock.start()
+        self.model.train()
+        with torch.autocast(self.setting.device.type, torch.bfloat16, enabled=self.setting.autocast):
+            loss, _ = objective(self.model, self._regions(self.setting.images), self.batch)
+        self.optimizer.zero_grad()
+        self.clock.lap("forward")
+        loss.backward()
+        nn.utils.clip_grad_value_(self.model.parameters(), CLIP)
+        self.optimizer.step()
+        self.clock.lap("backward")
+        return self.clock.parts
+
+    def xe(self) -> Parts:
+        return self._step(CrossEntropy())
+
+    def scst(self) -> Parts:
+        parts = self._step(self.self_critical)
+        backward = parts.pop("forward") + parts.pop("backward")
+        return {**parts, "backward": backward}
+
+    def _decode(self, width: int) -> Parts:
+        self.clock.start()
+        self.model.eval()
+        options = BeamSearch(width, LENGTH, keep=1)
+        with torch.autocast(self.setting.device.type, torch.bfloat16, enabled=self.setting.autocast):
+            beam_search(self.model, self._regions(self.setting.features), options)
+        self.clock.lap("decode")
+        return self.clock.parts
+
+    def greedy(self) -> Parts:
+        return self._decode(1)
+
+    def beam5(self) -> Parts:
+        return self._decode(5)
+
+
+class Theirs:
+    """The same work by the reference. Its steps count one more, for the end of a caption."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting, self.clock = setting, setting.clock
+        hidden = setting.options.hidden
+        model: Reference
+        if setting.architecture == "updown":
+            model = UpDownReference(WORDS, setting.dim, hidden, setting.options.attention)
+        else:
+            model = AoANetReference(WORDS, setting.dim, hidden, setting.options.heads)
+        self.model = model.to(setting.device)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
+        self.tokens = nn.functional.pad(setting.words, (1, 1)).flatten(0, 1).to(setting.device)
+        self.references = [
+            [" ".join(str(w) for w in (*(w for w in one if w != PAD), 0)) for one in several]
+            for several in setting.words.tolist()
+        ]
+        self.reward = PlainReward(self.references)
+
+    def _learn(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_value_(self.model.parameters(), CLIP)
+        self.optimizer.step()
+
+    def xe(self) -> Parts:
+        self.clock.start()
+        self.model.train()
+        loss = cross_entropy_loss(self.model, self.setting.images, self.tokens)
+        self.clock.lap("forward")
+        self._learn(loss)
+        self.clock.lap("backward")
+        return self.clock.parts
+
+    def scst(self) -> Parts:
+        self.clock.start()
+        self.model.eval()
+        with torch.no_grad():
+            greedy, _ = self.model.sample(self.setting.images, 1, LENGTH, greedy=True)
+        self.model.train()
+        tokens, log_probs = self.model.sample(self.setting.images, CAPTIONS, LENGTH, greedy=False)
+        self.clock.lap("sampling")
+        captions = [*words_of(tokens), *words_of(greedy)]
+        each = [one for one in self.references for _ in range(CAPTIONS)]
+        scores = torch.tensor(self.reward(captions, [*each, *self.references]), device=tokens.device)
+        self.clock.lap("reward")
+        advantages = scores[: len(tokens)] - scores[len(tokens) :].repeat_interleave(CAPTIONS)
+        self._learn(self_critical_loss(log_probs, tokens, advantages))
+        self.clock.lap("backward")
+        return self.clock.parts
+
+    def greedy(self) -> Parts:
+        self.clock.start()
+        self.model.eval()
+        with torch.no_grad():
+            self.model.sample(self.setting.features, 1, LENGTH, greedy=True)
+        self.clock.lap("decode")
+        return self.clock.parts
+
+    def beam5(self) -> Parts:
+        self.clock.start()
+        self.model.eval()
+        with torch.no_grad():
+            self.model.beam(self.setting.features, 5, LENGTH)
+        self.clock.lap("decode")
+        return self.clock.parts
+
+
+def medians(several: list[Parts]) -> Parts:
+    parts = {name: statistics.median(one[name] for one in several) for name in several[0]}
+    return {**parts, "total": statistics.median(sum(one.values()) for one in several)}
+
+
+def turns(ours: Work, theirs: Work, rounds: int) -> tuple[Parts, Parts]:
+    ours(), theirs()  # the first is for allocations
+    measured: tuple[list[Parts], list[Parts]] = ([], [])
+    for _ in range(rounds):
+        measured[0].append(ours())
+        measured[1].append(theirs())
+    return medians(measured[0]), medians(measured[1])
+
+
+def product_rate(clock: Clock, autocast: bool, rounds: int = 5) -> float:
+    """FLOP/s of a large matrix product."""
+    size = 2048 if clock.device.type == "cpu" else 8192
+    matrix = torch.randn(size, size, device=clock.device)
+    matrix = matrix.bfloat16() if autocast else matrix
+    times = []
+    for _ in range(rounds + 1):
+        clock.start()
+        matrix @ matrix
+        clock.lap("product")
+        times.append(clock.parts["product"])
+    return 2 * size**3 / min(times[1:])
+
+
+def flops_of(work: Work) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+def rows_of(setting: Setting, tasks: tuple[str, ...], rounds: int, rate: float) -> Iterator[dict[str, Any]]:
+    torch.manual_seed(0)
+    ours, theirs = Ours(setting), Theirs(setting)
+    for task in tasks:
+        mine, other = turns(getattr(ours, task), getattr(theirs, task), rounds)
+        flops = flops_of(getattr(ours, task))
+        row = {
+            "task": task,
+            "model": setting.architecture,
+            "size": setting.size,
+            "lengths": setting.lengths,
+            "ours_seconds": mine.pop("total"),
+            "reference_seconds": other.pop("total"),
+            "gigaflops": flops / 1e9,
+        }
+        row["ratio"] = row["reference_seconds"] / row["ours_seconds"]
+        row["share_of_limit"] = flops / rate / row["ours_seconds"]
+        if task in ("greedy", "beam5"):
+            row["ours_captions_per_second"] = DECODED / row["ours_seconds"]
+            row["reference_captions_per_second"] = DECODED / row["reference_seconds"]
+        else:
+            row["ours_parts"], row["reference_parts"] = mine, other
+        yield row
+
+
+def shown(row: dict[str, Any]) -> str:
+    text = (
+        f"{row['task']:6} {row['model']:7} {row['size']:5} {row['lengths']:5}"
+        f"{row['ours_seconds']:9.4f} s {row['reference_seconds']:9.4f} s"
+        f"{row['ratio']:7.2f} x {100 * row['share_of_limit']:6.1f} %"
+    )
+    if "ours_parts" in row:
+        return text + "   " + ", ".join(f"{name} {value:.4f}" for name, value in row["ours_parts"].items())
+    return f"{text}   {row['ours_captions_per_second']:.1f} captions/s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="3 rounds and full lengths only")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--models", nargs="+", choices=("updown", "aoanet"), default=("updown", "aoanet"))
+    parser.add_argument("--sizes", nargs="+", choices=tuple(REGIONS), default=tuple(REGIONS))
+    parser.add_argument("--rounds", type=int, help="7, or 3 with --quick")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="ours under autocast; the reference stays float32"
+    )
+    parser.add_argument("--cpu-seconds", action="store_true", help="of all threads, not the clock's")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    clock = Clock(given.cpu_seconds, torch.device(given.device))
+    rate = product_rate(clock, given.bfloat16)
+    print(f"{given.device}, {given.threads} threads, matrix product {rate / 1e9:.0f} GFLOP/s")
+    print("task   model   size  lengths    ours   reference   ratio   limit")
+    rows = []
+    for size in given.sizes:
+        for model in given.models:
+            for lengths in ("full",) if given.quick else ("full", "coco"):
+                setting = Setting(model, size, lengths, clock.device, given.bfloat16, clock)
+                tasks = tuple(given.tasks) if lengths == "full" else tuple({"xe"} & {*given.tasks})
+                for row in rows_of(setting, tasks, given.rounds or (3 if given.quick else 7), rate):
+                    rows.append(row)
+                    print(shown(row), flush=True)
+    if given.json:
+        machine = {
+            "processor": platform.processor() or platform.machine(),
+            "device": given.device if given.device == "cpu" else torch.cuda.get_device_name(),
+            "threads": given.threads,
+            "torch": torch.__version__,
+            "product_gigaflops_per_second": rate / 1e9,
+            "seconds": "of all threads" if given.cpu_seconds else "of the clock",
+            "ours_precision": "bfloat16" if given.bfloat16 else "float32",
+        }
+        given.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

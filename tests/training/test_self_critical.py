@@ -1,0 +1,101 @@
+"""The self-critical step against its definition, written out by stepping with autograd."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.decode.sample import sample
+from distilcap.models.captioner import Captioner
+from distilcap.models.presets import build_captioner, options_of
+from distilcap.shapes import Regions
+from distilcap.text.vocabulary import BOS, PAD
+from distilcap.training.batches import Batch
+from distilcap.training.objectives import SelfCritical
+
+WORDS, DIM, MAX_WORDS = 12, 5, 6
+BATCH = Batch(("a", "b"), torch.empty(2, 0, 0), torch.empty(2, 0, 0))
+WIDTHS = {"hidden": 8, "embedding": 6}
+
+
+def captioner_of(architecture: str) -> Captioner:
+    more = {"attention": 4} if architecture == "updown" else {"heads": 2}
+    options = options_of(architecture, {**WIDTHS, **more})
+    return build_captioner(architecture, options, WORDS, DIM, seed=3)
+
+
+def two_images() -> Regions:
+    generator = torch.Generator().manual_seed(1)
+    return Regions.full(torch.randn(2, 3, DIM, generator=generator))
+
+
+class Reward:
+    """Some reward of the words; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def __call__(self, image_ids: list[str], samples: np.ndarray) -> np.ndarray:
+        self.seen.append(torch.from_numpy(samples.copy()))
+        value: np.ndarray = np.sin(samples.astype(np.float64)).sum(axis=2)
+        return value
+
+
+def stepped_log_probs(captioner: Captioner, regions: Regions, tokens: Tensor) -> Tensor:
+    memory = captioner.encode(regions)
+    state, last = captioner.initial_state(memory, tokens.shape[1]), torch.full(tokens.shape[:2], BOS)
+    found = []
+    for words in tokens.unbind(dim=2):
+        logits, state = captioner.step(last, state, memory)
+        found.append(logits.log_softmax(dim=-1).gather(2, words[..., None])[..., 0])
+        last = words
+    return torch.stack(found, dim=2).masked_fill(tokens == PAD, 0.0)
+
+
+@pytest.mark.parametrize("architecture", ["updown", "aoanet"])
+@pytest.mark.parametrize("baseline", ["others", "greedy"])
+def test_loss_and_gradients_are_those_of_the_definition(architecture: str, baseline: str) -> None:
+    captioner, regions, reward = captioner_of(architecture), two_images(), Reward()
+    torch.manual_seed(5)
+    loss, _ = SelfCritical(reward, 4, baseline, MAX_WORDS)(captioner, regions, BATCH)
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = {name: one.grad for name, one in captioner.named_parameters()}
+    captioner.zero_grad(set_to_none=True)
+
+    captioner.eval()
+    drawn = reward.seen[0]
+    assert drawn.shape[:2] == (2, 4)
+    rewards = torch.from_numpy(Reward()(["a", "b"], drawn.numpy())).float()
+    if baseline == "greedy":
+        best = beam_search(captioner, regions, BeamSearch(1, MAX_WORDS + 1, allow_unk=True)).tokens
+        others = torch.from_numpy(Reward()(["a", "b"], best.numpy())).float().expand_as(rewards)
+    else:
+        others = torch.stack([rewards[:, [k for k in range(4) if k != one]].mean(1) for one in range(4)], 1)
+    log_probs = stepped_log_probs(captioner, regions, drawn).sum(dim=2)
+    expected = -((rewards - others) * log_probs).sum() / (drawn != PAD).sum()
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for name, one in captioner.named_parameters():
+        torch.testing.assert_close(found[name], one.grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("architecture", ["updown", "aoanet"])
+def test_dropout_acts_on_the_gradient_but_not_on_the_drawing(architecture: str) -> None:
+    captioner, regions, reward = captioner_of(architecture), two_images(), Reward()
+    objective = SelfCritical(reward, 4, max_words=MAX_WORDS, dropout=True)
+    torch.manual_seed(5)
+    loss, _ = objective(captioner, regions, BATCH)
+    assert captioner.training
+
+    torch.manual_seed(5)
+    captioner.encode(regions)  # draws its masks first
+    drawn = sample(captioner.eval(), regions, 4, max_words=MAX_WORDS + 1).tokens
+    assert torch.equal(reward.seen[0], drawn)
+    rewards = torch.from_numpy(Reward()(["a", "b"], drawn.numpy())).float()
+    others = (rewards.sum(dim=1, keepdim=True) - rewards) / 3
+    log_probs = stepped_log_probs(captioner, regions, drawn).sum(dim=2)
+    quiet = -((rewards - others) * log_probs).sum() / (drawn != PAD).sum()
+    assert abs(loss.item() - quiet.item()) > 1e-4
