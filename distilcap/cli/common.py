@@ -5,21 +5,44 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 
 from distilcap.cli.progress import TerminalProgress
 from distilcap.errors import ConfigError
+from distilcap.training.processes import processes_asked_for
 
-__all__ = ["CONSOLE", "PROGRESS", "captioner_name", "data_options", "encoder_options", "store_option"]
+if TYPE_CHECKING:
+    from distilcap.experiments.stage import Store
 
+__all__ = [
+    "CONSOLE",
+    "FIRST",
+    "PROGRESS",
+    "captioner_name",
+    "data_options",
+    "encoder_options",
+    "open_store",
+    "store_option",
+]
+
+FIRST = processes_asked_for()[0] == 0
+"""Whether this is the first process of its launch: it alone prints, and writes results."""
 # A file or a pipe has no width of its own: tables keep their columns there.
-CONSOLE = Console(width=None if sys.stdout.isatty() else 140)
-PROGRESS = TerminalProgress(Console(stderr=True))
+CONSOLE = Console(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
+PROGRESS = TerminalProgress(Console(stderr=True, quiet=not FIRST))
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def open_store(root: Path) -> Store:
+    """A store in which all processes of the launch build together, on GPUs where there are any."""
+    from distilcap.experiments.stage import Store
+    from distilcap.training.processes import launched
+
+    return Store(root, launched())
 
 
 def store_option(function: Function) -> Function:

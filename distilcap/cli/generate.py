@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distilcap.cli.common import CONSOLE, PROGRESS, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
 __all__ = ["generate"]
 
@@ -29,12 +29,12 @@ def generate(run: Path, store: Path, split: str, beam: int, n_best: int, to: Pat
 
     The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
     """
-    from distilcap.experiments.stage import Store
     from distilcap.experiments.steps import Generate, run_of
 
     stage = Generate(run_of(run), split, beam, n_best)
-    kept = Store(store if store != Path("runs") else run.resolve().parent)
+    kept = open_store(store if store != Path("runs") else run.resolve().parent)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)
-    captions.save(to)
+    if FIRST:
+        captions.save(to)
     CONSOLE.print(f"{to}: captions of {len(captions)} images", highlight=False)

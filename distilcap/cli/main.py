@@ -35,9 +35,23 @@ COMMANDS = {
     "bench": ("export", "bench", "Measure a bundle's size and speed."),
 }
 
+TOGETHER = {"train", "generate", "distill", "reproduce"}
+"""Commands whose work several processes share (`accelerate launch`, `torchrun`)."""
+
 
 class LazyGroup(click.Group):
     """Commands that are imported when they are called; their help lines are known before."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; one that cannot be shared is left to the first process of a launch."""
+        found = super().resolve_command(ctx, args)
+        if found[0] not in TOGETHER:
+            if os.environ.get("RANK", "0") != "0":
+                ctx.exit()
+            os.environ.pop("WORLD_SIZE", None)
+        return found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of a person's way through them."""

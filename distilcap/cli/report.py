@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 
 if TYPE_CHECKING:
     from distilcap.experiments.results import Member
@@ -62,12 +62,14 @@ def run_members(title: str, members: tuple[Member, ...], store: Path, to: Path, 
     from distilcap.experiments.results import build_rows, gain_sentence, stages_of
     from distilcap.experiments.stage import Store
 
-    kept = Store(store)
     if plan:
-        for planned in kept.plan(stages_of(members)):
+        for planned in Store(store).plan(stages_of(members)):
             CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
         return
+    kept = open_store(store)
     rows = build_rows(members, kept, PROGRESS)
+    if not FIRST:
+        return
     results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
     write_results(results, to)
     print_results(results)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilcap.cli.common import CONSOLE, PROGRESS, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
 if TYPE_CHECKING:
     from distilcap.experiments.tables import Table
@@ -23,7 +23,7 @@ Example:
   distilcap reproduce table1 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
-LINES = ("flickr8k", "flickr8k-tuned")
+LINES = ("flickr8k", "flickr8k-tuned", "encoders")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
 
 
@@ -76,7 +76,8 @@ def reproduce(
     """Measure again what the paper or the README reports.
 
     WHAT is one of the paper's tables, all of them, or extra: other ways of distilling. flickr8k is the line
-    of the README. A killed command goes on where it stopped; two commands may share a store.
+    of the README, encoders the table of docs/encoders.md. A killed command goes on where it stopped; two
+    commands may share a store.
     """
     from distilcap.errors import ConfigError
 
@@ -84,8 +85,13 @@ def reproduce(
         raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
     if what in LINES:
         from distilcap.cli.report import run_members
+        from distilcap.recipes.encoders import encoder_members
         from distilcap.recipes.flickr8k import flickr8k_members
 
+        if what == "encoders":
+            members = encoder_members(_folder(data), images)
+            run_members("Encoders under the same small captioner", members, store, to, plan)
+            return
         members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what.endswith("tuned"))
         run_members("Flickr8k: teacher to student", members, store, to, plan)
         return
@@ -122,14 +128,15 @@ def _students(
     from distilcap.experiments.steps import ExtractFeatures, ImportData
     from distilcap.recipes.table_presets import EncoderChoice, table_preset
     from distilcap.recipes.tables import Students
+    from distilcap.training.processes import processes_asked_for
 
     settings = table_preset(preset)
     folder = _folder(data)
     if str(data) == "scenes" and not folder.exists():
-        if plan:
+        if plan or processes_asked_for()[1] > 1:
             raise DataError(
-                f"{folder}: the scenes are not drawn yet, and a plan draws nothing: `distilcap data scenes "
-                f"--to {folder}` does, in a minute."
+                f"{folder}: the scenes are not drawn yet, and neither a plan nor a launch of several "
+                f"processes draws them: `distilcap data scenes --to {folder}` does, in a minute."
             )
         from distilcap.data.scenes import draw_scenes
 
@@ -157,13 +164,15 @@ def _run(what: str, students: Students, metrics: tuple[str, ...], store: Path, t
         tables = (extra_table(students),)
     else:
         tables = paper_tables(students, TABLES if what == "all" else (what,))
-    kept = Store(store)
     if plan:
-        _print_plan(tables, students, kept, metrics)
+        _print_plan(tables, students, Store(store), metrics)
         return
+    kept = open_store(store)
     title = f"{what} on {students.data.name}, preset {students.preset.name}"
     command = shlex.join(["distilcap", *sys.argv[1:]])
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)
+    if not FIRST:
+        return
     write_tables(results, to)
     print_tables(results)
     CONSOLE.print(f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)

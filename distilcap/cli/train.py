@@ -12,6 +12,7 @@ from distilcap.cli.common import (
     captioner_name,
     data_options,
     encoder_options,
+    open_store,
     store_option,
 )
 
@@ -83,7 +84,6 @@ def train(
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
     architecture, size = captioner_name(captioner)
     from distilcap.errors import DataError
-    from distilcap.experiments.stage import Store
     from distilcap.experiments.steps import (
         BuildVocabulary,
         ExtractFeatures,
@@ -129,7 +129,7 @@ def train(
         tune_stages=tune_stages,
         start=run_of(start) if start else None,
     )
-    kept = Store(store)
+    kept = open_store(store)
     folder = kept.build(run, PROGRESS)
     summary = run.summary(kept)
     CONSOLE.print(

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
 from distilcap.progress import SILENT, Progress
+from distilcap.training.processes import ALONE, Processes
 
 __all__ = ["Planned", "Stage", "Store", "added_later", "not_in_key", "stage_of"]
 
@@ -50,6 +51,12 @@ class Stage(abc.ABC):
 
     version: ClassVar[int] = 1
     """Raise it when the same fields make something else."""
+    together: ClassVar[bool] = False
+    """Whether all processes of a launch build it; else the first does, and the others wait."""
+    on_gpu: ClassVar[bool] = False
+    """Whether it computes on a GPU where there is one."""
+    alone: ClassVar[bool] = False
+    """Whether it measures the machine, so that nothing may run beside it."""
 
     @abc.abstractmethod
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
@@ -138,10 +145,14 @@ class Planned:
 
 
 class Store:
-    """A folder of artifacts, one folder a stage."""
+    """A folder of artifacts, one folder a stage.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Attributes:
+        processes: those that build together; all of them make the same calls, and the first writes.
+    """
+
+    def __init__(self, root: Path, processes: Processes = ALONE) -> None:
+        self.root, self.processes = root, processes
 
     def path(self, stage: Stage) -> Path:
         """Where a stage's artifact lies once it is complete."""
@@ -175,34 +186,49 @@ class Store:
         Two processes may ask for the same stage: the second waits and finds it complete.
         """
         final = self.path(stage)
-        if self.has(stage):
+        if self.processes.agree(self.has(stage)):
             return final
         for one in stage.inputs():
             self.build(one, progress)
         with self._locked(stage.key):
-            if self.has(stage):
+            if self.processes.agree(self.has(stage)):
                 return final
-            scratch = self.root / ".partial" / stage.key
-            scratch.mkdir(parents=True, exist_ok=True)
-            earlier = scratch / "seconds.json"
-            before = float(read_json(earlier)["seconds"]) if earlier.exists() else 0.0
-            started = time.perf_counter()
-            try:
+            if self.processes.first:
+                self._make(stage, progress)
+            elif stage.together:
+                scratch = self._scratch(stage)
                 stage.build(scratch, self, progress)
-            except OSError as error:
-                raise DataError(f"{error.filename or scratch}: {error.strerror or error}.") from error
-            finally:
-                seconds = round(before + time.perf_counter() - started, 3)
-                with contextlib.suppress(OSError):  # a full disk has been reported already
-                    write_json(earlier, {"seconds": seconds})
-            earlier.unlink(missing_ok=True)
-            record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": _to_json(stage)}
-            write_json(scratch / "stage.json", record)
-            scratch.rename(final)
+            self.processes.wait()
         return final
+
+    def _scratch(self, stage: Stage) -> Path:
+        scratch = self.root / ".partial" / stage.key
+        scratch.mkdir(parents=True, exist_ok=True)
+        return scratch
+
+    def _make(self, stage: Stage, progress: Progress) -> None:
+        scratch = self._scratch(stage)
+        earlier = scratch / "seconds.json"
+        before = float(read_json(earlier)["seconds"]) if earlier.exists() else 0.0
+        started = time.perf_counter()
+        try:
+            stage.build(scratch, self, progress)
+        except OSError as error:
+            raise DataError(f"{error.filename or scratch}: {error.strerror or error}.") from error
+        finally:
+            seconds = round(before + time.perf_counter() - started, 3)
+            with contextlib.suppress(OSError):  # a full disk has been reported already
+                write_json(earlier, {"seconds": seconds})
+        earlier.unlink(missing_ok=True)
+        record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": _to_json(stage)}
+        write_json(scratch / "stage.json", record)
+        scratch.rename(self.path(stage))
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
+        if not self.processes.first:  # the others go where the first one does
+            yield
+            return
         path = self.root / ".locks" / key
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,14 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.errors import ConfigError, DataError
 from distilcap.experiments.stage import Stage, Store, added_later, not_in_key, stage_of
-from distilcap.files import read_json, write_json
+from distilcap.files import read_json, write_bytes, write_json
 from distilcap.progress import Progress
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import Vocabulary
@@ -126,13 +126,14 @@ class ExtractFeatures(Stage):
 
     Attributes:
         recipe_json: the encoder's recipe (name, weights' checksum, preprocessing, form), as JSON.
-        tuned_by: the run that trained the encoder further; its weights are taken.
+        tuned_by: the stage that trained the encoder further (`Train`, `DistillEncoder`).
         encoder, size, weights, form: what `create_encoder` takes.
     """
 
+    on_gpu: ClassVar[bool] = True
     data: ImportData
     recipe_json: str
-    tuned_by: Train | None
+    tuned_by: Stage | None
     encoder: str = not_in_key()
     size: int | None = not_in_key()
     weights: str | None = not_in_key()
@@ -164,7 +165,9 @@ class ExtractFeatures(Stage):
         """Fill the folder's `FeatureStore`; images that cannot be read are skipped and named."""
         from distilcap.encoders.extract import extract_features
 
-        for skipped in extract_features(self.create(store), self.data.load(store).images, folder, progress):
+        encoder, images = self.create(store), self.data.load(store).images
+        device = store.processes.device
+        for skipped in extract_features(encoder, images, folder, progress, device=device):
             progress.note(f"skipped image {skipped.id}: {skipped.reason}")
 
     def load(self, store: Store) -> FeatureStore:
@@ -176,6 +179,8 @@ class ExtractFeatures(Stage):
 class Labels(Stage):
     """A stage that writes `captions.jsonl`: a teacher's labels, or captions that are scored."""
 
+    on_gpu: ClassVar[bool] = True
+
     def load(self, store: Store) -> CaptionSet:
         """Read the artifact."""
         return CaptionSet.load(store.path(self) / "captions.jsonl")
@@ -185,6 +190,7 @@ class Labels(Stage):
 class ImportCaptions(Labels):
     """Pseudo-captions from a file: any teacher at all."""
 
+    on_gpu: ClassVar[bool] = False
     sha256: str
     path: str = not_in_key()
 
@@ -211,6 +217,8 @@ class Train(Stage):
         token_distillation: how much of the loss that is.
     """
 
+    together: ClassVar[bool] = True
+    on_gpu: ClassVar[bool] = True
     data: ImportData
     vocabulary: BuildVocabulary
     features: ExtractFeatures
@@ -268,6 +276,7 @@ class Train(Stage):
         )
         if self.start is not None:
             captioner.load_state_dict(self.start.load(store).captioner.state_dict())
+        captioner.to(store.processes.device)
         trained = TrainedCaptioner(captioner, self.architecture, self.options, vocabulary, features.recipe)
         source: RegionSource = features
         if self.tune_encoder:
@@ -277,12 +286,16 @@ class Train(Stage):
                 LastStages(encoder, dataset.images, self.tune_stages)
                 if self.tune_stages
                 else ImageRegions(encoder, dataset.images)
-            )
+            ).to(store.processes.device)
         run = Training(trained, source, labels, validation, reward, self.training, folder, progress)
-        run.token_teacher = self._token_teacher(store)
+        run.token_teacher, run.processes = self._token_teacher(store), store.processes
         position = run.run()
+        if not store.processes.first:
+            return
         if isinstance(source, ImageRegions):
             _keep_tuned(source, folder)
+        elif self.features.tuned_by is not None:  # the run's folder is all that an export needs
+            write_bytes(folder / TUNED, (store.path(self.features.tuned_by) / TUNED).read_bytes())
         write_json(
             folder / "training.json",
             {
@@ -352,6 +365,7 @@ class Generate(Labels):
         length_penalty: see `decode.beam.BeamSearch`.
     """
 
+    together: ClassVar[bool] = True
     captioner: Train
     split: str
     beam: int = 5
@@ -365,15 +379,16 @@ class Generate(Labels):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
         from distilcap.decode.beam import BeamSearch
-        from distilcap.decode.captions import caption_images
+        from distilcap.training.shares import caption_together
 
         trained = self.captioner.load(store)
         features = self.captioner.seen.load(store)
         images = self.captioner.data.load(store).split(self.split)
         ids = [image.id for image in images if image.id in features]
         max_words = self.captioner.training.max_words + 4
-        captions = caption_images(
-            trained.captioner,
+        captions = caption_together(
+            store.processes,
+            trained.captioner.to(store.processes.device),
             trained.vocabulary,
             features,
             ids,
@@ -382,7 +397,8 @@ class Generate(Labels):
             progress=progress,
             description=f"Captioning {self.split}, beam {self.beam}",
         )
-        captions.save(folder / "captions.jsonl")
+        if store.processes.first:
+            captions.save(folder / "captions.jsonl")
 
 
 @dataclass(frozen=True)
@@ -441,12 +457,13 @@ def stage_at(folder: Path) -> Stage:
         DataError: it is no such folder.
     """
     from distilcap.experiments import labels
+    from distilcap.experiments.encoder_stage import DistillEncoder
     from distilcap.models.aoanet import AoANetOptions
     from distilcap.models.updown import UpDownOptions
 
     stages = (ImportData, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Generate, *labels.STAGES)
     options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, TokenDistillation)
-    scores = (Evaluate, MeasureLatency)
+    scores = (DistillEncoder, Evaluate, MeasureLatency)
     stage: Stage = stage_of(folder, (*stages, *scores, *options, UpDownOptions, AoANetOptions))
     return stage
 
@@ -467,6 +484,7 @@ def run_of(folder: Path) -> Train:
 class MeasureLatency(Stage):
     """Milliseconds per image of encoder and greedy decoding, one image at a time, on this machine."""
 
+    alone: ClassVar[bool] = True
     captioner: Train
     images: int = 30
     warmup: int = 5

@@ -54,6 +54,11 @@ class Batch:
     inputs: Tensor
     targets: Tensor
 
+    def rows(self, rows: Sequence[int]) -> Batch:
+        """The batch of some of the images."""
+        chosen = list(rows)
+        return Batch(tuple(self.ids[row] for row in chosen), self.inputs[chosen], self.targets[chosen])
+
 
 class Batches:
     """Epochs of batches over images that have captions."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distilcap.errors import DataError
 from distilcap.files import atomic_path
+from distilcap.training.processes import ALONE, Processes
 
 __all__ = ["Position", "load_checkpoint", "save_checkpoint"]
 
@@ -46,16 +47,22 @@ class Position:
 
 
 def save_checkpoint(
-    path: Path, position: Position, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+    path: Path,
+    position: Position,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    processes: Processes = ALONE,
 ) -> None:
-    """Write position, weights, optimizer and random state.
+    """Write position, weights, optimizer and random states.
 
     Args:
         modules: by a short name; their state dicts are kept, frozen ones should not be among them.
+        processes: all call this; the first writes, with the random states of all.
     """
-    tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    states = processes.gather(_random_states(processes))
+    if not processes.first:
+        return
+    tensors = {name: state for several in states for name, state in several.items()}
     for name, module in modules.items():
         # Cloned, since a tied matrix occurs under two names and safetensors refuses shared memory.
         tensors |= {f"{name}:{key}": value.clone() for key, value in module.state_dict().items()}
@@ -65,13 +72,28 @@ def save_checkpoint(
         save_file(tensors, scratch, metadata={"position": json.dumps(asdict(position))})
 
 
+def _random_states(processes: Processes) -> dict[str, Tensor]:
+    states = {f"random{_suffix(processes)}": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states[f"random.cuda{_suffix(processes)}"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _suffix(processes: Processes) -> str:
+    return "" if processes.first else f":{processes.rank}"
+
+
 def load_checkpoint(
-    path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None
+    path: Path,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer | None,
+    processes: Processes = ALONE,
 ) -> Position:
     """Restore what `save_checkpoint` wrote, in place.
 
     Without `optimizer`, only weights and position are restored (the checkpoint is at a phase's beginning,
-    or only its position is wanted with no modules).
+    or only its position is wanted with no modules). A process that the run did not have before keeps the
+    random state that it was seeded with.
 
     Raises:
         DataError: the file is damaged, or belongs to a run of another shape; nothing is restored then.
@@ -94,9 +116,10 @@ def load_checkpoint(
                 _, number, slot = key.split(":")
                 slots.setdefault(int(number), {})[slot] = value
         optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
-    torch.set_rng_state(tensors["random"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    if (own := f"random{_suffix(processes)}") in tensors:
+        torch.set_rng_state(tensors[own])
+    if (own := f"random.cuda{_suffix(processes)}") in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors[own])
     return position
 
 

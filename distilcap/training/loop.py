@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,22 +13,26 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from distilcap.data.captions import CaptionSet
 from distilcap.decode.beam import BeamSearch
-from distilcap.decode.captions import RegionSource, caption_images
+from distilcap.decode.captions import RegionSource
 from distilcap.errors import TrainingError
 from distilcap.files import atomic_path, write_json
 from distilcap.metrics import evaluate
 from distilcap.models.captioner import Captioner
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.progress import SILENT, Progress
+from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+from distilcap.training.processes import ALONE, Processes
+from distilcap.training.schedule import move_average, rate_factor
+from distilcap.training.shares import caption_together, share_of_batch
 
 __all__ = ["CHECKPOINT", "ENCODER", "LOG", "Training"]
 
@@ -49,6 +54,8 @@ class Training:
             `checkpoint.safetensors`.
         checkpoint_seconds: at most so much work is lost with a killed process.
         token_teacher: imitated in the cross-entropy phase.
+        processes: all run this, on the same batches, of which each computes its share of images; the first
+            writes to `folder`.
     """
 
     trained: TrainedCaptioner
@@ -61,30 +68,34 @@ class Training:
     progress: Progress = SILENT
     checkpoint_seconds: float = 60.0
     token_teacher: TokenTeacher | None = None
+    processes: Processes = ALONE
     position: Position = field(default_factory=Position, init=False)
 
     def run(self) -> Position:
         """Train to the end, from the checkpoint in `folder` where there is one.
 
-        A run that was killed and resumed gives the same weights as one that was not.
+        A run that was killed and resumed gives the same weights as one that was not. Several processes
+        follow the loss curve of one, but for rounding, and for dropout and samples, which each process draws
+        from a random stream of its own.
 
         Raises:
             TrainingError: the loss is not finite or far above a uniform guess; the best weights are kept.
         """
-        torch.manual_seed(self.options.seed)
+        self.processes.seed(self.options.seed)
         encoded = encode_captions(self.labels, self.trained.vocabulary, self.options.max_words)
         batches = Batches(
             encoded, self.options.batch_images, self.options.captions_per_image, self.options.seed
         )
-        if (self.folder / CHECKPOINT).exists():
+        if self.processes.agree((self.folder / CHECKPOINT).exists()):
             self.position = load_checkpoint(self.folder / CHECKPOINT, {}, None)
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
         for number in range(self.position.phase, len(phases)):
             if phases[number].epochs:
                 self._run_phase(number, phases[number], batches)
-        if self.position.best_phase < 0:  # no epoch at all: the weights as they are
-            save_captioner(self.folder, self.trained)
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        if self.processes.first:
+            if self.position.best_phase < 0:  # no epoch at all: the weights as they are
+                save_captioner(self.folder, self.trained)
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return self.position
 
     @property
@@ -99,12 +110,12 @@ class Training:
         if isinstance(self.source, nn.Module):
             modules["encoder"] = self.source
         optimizer = self._optimizer(phase)
-        resumes = (self.folder / CHECKPOINT).exists() and self.position.phase == number
+        resumes = self.processes.agree((self.folder / CHECKPOINT).exists()) and self.position.phase == number
         if resumes:
-            self.position = load_checkpoint(self.folder / CHECKPOINT, modules, optimizer)
+            self.position = load_checkpoint(self.folder / CHECKPOINT, modules, optimizer, self.processes)
         else:
             self._begin_phase(number, modules)
-            save_checkpoint(self.folder / CHECKPOINT, self.position, modules, optimizer)
+            self._save(modules, optimizer)
         at = self.position
         reward = self.reward() if isinstance(phase, SelfCriticalPhase) else None
         total = phase.epochs * len(batches)
@@ -113,18 +124,21 @@ class Training:
         for batch in self.progress.track(self._remaining(phase, batches), name, total, at.step):
             figures = self._step(phase, batch, optimizer, total, reward)
             if average is not None:
-                _move_average(average, self._captioner, phase.weight_averaging, at.step)
+                move_average(average, self._captioner, phase.weight_averaging, at.step)
             at.step, at.batch, at.images = at.step + 1, at.batch + 1, at.images + len(batch.ids)
             ended = at.batch == len(batches)
             now = time.perf_counter()
-            if ended or now - saved > self.checkpoint_seconds:
+            if ended or self.processes.agree(now - saved > self.checkpoint_seconds):
                 at.seconds += now - started
                 if ended:
                     at.epoch, at.batch = at.epoch + 1, 0
                     self._end_epoch(number, phase, average or self._captioner, figures)
-                save_checkpoint(self.folder / CHECKPOINT, at, modules, optimizer)
+                self._save(modules, optimizer)
                 # Validation and saving are not training time.
                 saved = started = time.perf_counter()
+
+    def _save(self, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
+        save_checkpoint(self.folder / CHECKPOINT, self.position, modules, optimizer, self.processes)
 
     def _begin_phase(self, number: int, modules: dict[str, nn.Module]) -> None:
         """The self-critical phase begins from the best weights of the cross-entropy phase."""
@@ -168,26 +182,32 @@ class Training:
     def _step(
         self, phase: Phase, batch: Batch, optimizer: torch.optim.Optimizer, total: int, reward: Reward | None
     ) -> dict[str, float]:
-        factor = _rate_factor(phase, self.position.step, self.position.epoch, total)
+        factor = rate_factor(phase, self.position.step, self.position.epoch, total)
         for group in optimizer.param_groups:
             group["lr"] = group["base_rate"] * factor
         self._captioner.train()
         device = next(self._captioner.parameters()).device
+        mine = self.processes.share(range(len(batch.ids)))
+        own = batch if len(mine) == len(batch.ids) else batch.rows(mine or (0,))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            regions = self.source.regions_of(batch.ids).to(device)
-            loss, figures = self._objective(phase, reward)(self._captioner, regions, batch)
-        self._check(loss, phase)
+            regions = self.source.regions_of(own.ids).to(device)
+            loss, figures = self._objective(phase, reward)(self._captioner, regions, own)
+        words = figures.pop("words", float((own.targets != PAD).sum()))
+        # A process without an image computed one for nothing, so that all do the same.
+        part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))
+        self._check(part.whole, phase)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        part.loss.backward()  # type: ignore[no-untyped-call]
         clipped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.processes.total_gradients(clipped)
         torch.nn.utils.clip_grad_value_(clipped, self.options.gradient_clip)
         optimizer.step()
-        return figures
+        return part.figures
 
-    def _check(self, loss: Tensor, phase: Phase) -> None:
+    def _check(self, loss: float, phase: Phase) -> None:
         uniform = math.log(self._captioner.vocabulary_size)
-        too_high = isinstance(phase, CrossEntropyPhase) and loss.item() > 3 * uniform
-        if math.isfinite(loss.item()) and not too_high:
+        too_high = isinstance(phase, CrossEntropyPhase) and loss > 3 * uniform
+        if math.isfinite(loss) and not too_high:
             return
         kept = (
             f"The best weights so far (CIDEr {100 * self.position.best_score:.1f}) are kept in {self.folder}."
@@ -196,7 +216,7 @@ class Training:
         )
         where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
         raise TrainingError(
-            f"Training diverged at {where}: the loss is {loss.item():.3g}; "
+            f"Training diverged at {where}: the loss is {loss:.3g}; "
             f"a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {kept}"
         )
 
@@ -214,44 +234,31 @@ class Training:
             record["validation_cider"] = round(score, 6)
             if score > at.best_score:
                 at.best_score, at.best_phase = score, number
-                best = TrainedCaptioner(
-                    captioner,
-                    self.trained.architecture,
-                    self.trained.options,
-                    self.trained.vocabulary,
-                    self.trained.features,
-                )
-                save_captioner(self.folder, best)
-                if isinstance(self.source, nn.Module):
-                    _save_module(self.folder / ENCODER, self.source)
+                if self.processes.first:
+                    self._keep(captioner)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             self.progress.note(f"epoch {at.epoch}: {figures_text}, validation CIDEr {100 * score:.1f}")
         at.history.append(record)
-        write_json(self.folder / LOG, at.history)
+        if self.processes.first:
+            write_json(self.folder / LOG, at.history)
+
+    def _keep(self, captioner: Captioner) -> None:
+        save_captioner(self.folder, dataclasses.replace(self.trained, captioner=captioner))
+        if isinstance(self.source, nn.Module):
+            _save_module(self.folder / ENCODER, self.source)
 
     def _validate(self, captioner: Captioner) -> float:
         ids = tuple(self.validation)[: self.options.validation_images or None]
         # Validation must not move the random state: a run validated less often stays the same run.
         state = torch.get_rng_state()
         options = BeamSearch(self.options.validation_beam, self.options.max_words + 4)
-        captions = caption_images(captioner, self.trained.vocabulary, self.source, ids, options)
+        captions = caption_together(
+            self.processes, captioner, self.trained.vocabulary, self.source, ids, options
+        )
         torch.set_rng_state(state)
-        return evaluate(captions, self.validation.only(ids), ["cider"])["cider"].value
-
-
-def _rate_factor(phase: Phase, step: int, epoch: int, total: int) -> float:
-    """The learning rate's factor: warm-up, then steps of 0.8 every 3 epochs or half a cosine to zero."""
-    warmup = min(1.0, (step + 1) / phase.warmup_steps) if phase.warmup_steps else 1.0
-    if phase.schedule == "cosine":
-        return warmup * 0.5 * (1 + math.cos(math.pi * step / total))
-    return warmup * float(0.8 ** (epoch // 3))
-
-
-@torch.no_grad()
-def _move_average(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
-    decay = min(decay, (1 + step) / (10 + step))  # early weights are forgotten soon
-    for kept, new in zip(average.parameters(), current.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
+        references = self.validation.only(ids)
+        score = evaluate(captions, references, ["cider"])["cider"].value if self.processes.first else 0.0
+        return self.processes.agree(score)
 
 
 def _save_module(path: Path, module: nn.Module) -> None:
