@@ -41,6 +41,13 @@ Example:
 @click.option("--control-epochs", default=0, help="Also an undistilled student with so many epochs.")
 @click.option("--seeds", default=1, show_default=True, help="Students are trained so many times.")
 @click.option("--min-count", default=5, show_default=True, help="Words seen less often become <unk>.")
+@click.option("--teacher-encoder", help="A larger encoder, through which the teacher sees.")
+@click.option(
+    "--distill-encoder",
+    "encoder_epochs",
+    default=0,
+    help="So many epochs, the student's encoder first learns the features of the teacher's.",
+)
 @click.option("--to", type=click.Path(path_type=Path), default=Path("distilled"), show_default=True)
 @click.option("--plan", is_flag=True, help="Print the stages and which are there already; run nothing.")
 def distill(
@@ -66,6 +73,8 @@ def distill(
     control_epochs: int,
     seeds: int,
     min_count: int,
+    teacher_encoder: str | None,
+    encoder_epochs: int,
     to: Path,
     plan: bool,
 ) -> None:
@@ -79,6 +88,7 @@ def distill(
         names["intermediate"] = captioner_name(intermediate)
     from distilcap.cli.report import run_members
     from distilcap.errors import ConfigError
+    from distilcap.experiments.encoder_stage import DistillEncoder
     from distilcap.experiments.steps import ExtractFeatures, ImportData
     from distilcap.models.presets import preset
     from distilcap.recipes.line import Role, distillation_line
@@ -88,6 +98,8 @@ def distill(
         raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
     if seeds < 1:
         raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
+    if encoder_epochs and teacher_encoder is None:
+        raise ConfigError("`distill_encoder` needs a `teacher_encoder` to learn from.")
     training = TrainingOptions(
         cross_entropy=CrossEntropyPhase(epochs=epochs, learning_rate=learning_rate, schedule=schedule),
         self_critical=SelfCriticalPhase(
@@ -110,9 +122,15 @@ def distill(
 
     source = ImportData.of(data, images)
     weights = str(encoder_weights) if encoder_weights else None
+    seen = ExtractFeatures.of(source, encoder, image_size, weights, encoder_form)
+    seen_by_teacher = None
+    if teacher_encoder is not None:
+        seen_by_teacher = ExtractFeatures.of(source, teacher_encoder, form=None)
+        if encoder_epochs:
+            seen = DistillEncoder.of(seen_by_teacher, seen, encoder_epochs).features()
     members = distillation_line(
         source,
-        ExtractFeatures.of(source, encoder, image_size, weights, encoder_form),
+        seen,
         role("teacher"),
         role("student"),
         beam=beam,
@@ -122,5 +140,6 @@ def distill(
         control_epochs=control_epochs,
         seeds=tuple(range(seeds)),
         min_count=min_count,
+        teacher_features=seen_by_teacher,
     )
     run_members(f"{source.name}: {teacher} to {student}", members, store, to, plan)

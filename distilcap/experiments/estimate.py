@@ -40,8 +40,8 @@ DEFAULT_RATES: dict[type, float] = {
     ImportData: 1e4,  # images a second
     BuildVocabulary: 4e3,  # images a second
     ExtractFeatures: 8e5,  # pixels a second
-    Train: 2.5e10,  # multiply-adds a second
-    Labels: 2e10,  # multiply-adds a second
+    Train: 2e10,  # multiply-adds a second
+    Labels: 4e10,  # multiply-adds a second
     Evaluate: 1.0,  # seconds, as `METRIC_SECONDS` has them
     MeasureLatency: 2e10,  # multiply-adds a second
 }

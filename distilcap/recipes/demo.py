@@ -19,7 +19,7 @@ from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, Tra
 
 __all__ = ["IMAGES", "demo_members"]
 
-IMAGES = {"train": 1200, "val": 150, "test": 300}
+IMAGES = {"train": 1000, "val": 150, "test": 300}
 IMAGE_SIZE = 160
 
 
@@ -37,9 +37,9 @@ def demo_members(data_folder: Path) -> tuple[Member, ...]:
         UpDownOptions(hidden=192, embedding=128, attention=96, dropout=0.2, output_states="both"),
         dataclasses.replace(
             shared,
-            cross_entropy=dataclasses.replace(phase, epochs=10),
+            cross_entropy=dataclasses.replace(phase, epochs=8),
             self_critical=SelfCriticalPhase(
-                epochs=3, learning_rate=2e-4, schedule="cosine", weight_averaging=0.98
+                epochs=2, learning_rate=2e-4, schedule="cosine", weight_averaging=0.98
             ),
         ),
     )

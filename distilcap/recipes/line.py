@@ -52,6 +52,7 @@ def distillation_line(
     control_epochs: int = 0,
     seeds: tuple[int, ...] = (0,),
     min_count: int = 5,
+    teacher_features: ExtractFeatures | None = None,
 ) -> tuple[Member, ...]:
     """Teacher, student, distilled student and, where asked for, a control that gets extra compute.
 
@@ -65,18 +66,25 @@ def distillation_line(
         control_epochs: cross-entropy epochs of an undistilled student that is given the compute which
             distillation took; 0 leaves it out.
         seeds: of the students; the teacher is trained once.
+        teacher_features: of a larger encoder that the teacher sees through; None is `features`.
     """
     vocabulary = BuildVocabulary(data, min_count, student.training.max_words)
 
-    def run(role: Role, seed: int, labels: Generate | None = None, epochs: int | None = None) -> Train:
+    def run(
+        role: Role,
+        seed: int,
+        labels: Generate | None = None,
+        epochs: int | None = None,
+        seen: ExtractFeatures = features,
+    ) -> Train:
         training = dataclasses.replace(role.training, seed=seed)
         if epochs is not None:
             longer = dataclasses.replace(training.cross_entropy, epochs=epochs)
             training = dataclasses.replace(training, cross_entropy=longer)
         together = keep_originals and labels is not None
-        return Train(data, vocabulary, features, role.architecture, role.options, training, labels, together)
+        return Train(data, vocabulary, seen, role.architecture, role.options, training, labels, together)
 
-    teacher_run = run(teacher, seeds[0])
+    teacher_run = run(teacher, seeds[0], seen=teacher_features or features)
     members = [Member(f"teacher {teacher.name}", "teacher", teacher.size, (teacher_run,), beam=beam)]
     if tuning is not None:
         teacher_run = dataclasses.replace(

@@ -3,8 +3,8 @@
 - paper: 30 epochs of cross-entropy and 10 of self-critical training, with the widths and rates that the two
   families were published with (Anderson et al. 2018, Huang et al. 2019, and their standard implementation).
   One departure: AoANet's self-critical rate falls by steps, not on plateaus. Days of CPU: for a GPU.
-- quick: narrower captioners and a few epochs, so that two CPU cores manage a table of Flickr8k in hours.
-  Its big Up-Down is the teacher of `recipes.flickr8k`, so both share one training.
+- quick: narrow captioners and few epochs, so that a CPU core manages a table of Flickr8k in an hour. Students
+  have no self-critical phase. The big Up-Down is the teacher of `recipes.flickr8k`: both share one training.
 - smoke: a few steps of minute captioners on random features, for tests.
 """
 
@@ -18,7 +18,7 @@ from distilcap.errors import ConfigError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.presets import ARCHITECTURES, Options, preset
 from distilcap.models.updown import UpDownOptions
-from distilcap.recipes.flickr8k import CROSS_ENTROPY, SELF_CRITICAL, TEACHER
+from distilcap.recipes.flickr8k import SELF_CRITICAL, TEACHER
 from distilcap.recipes.line import Role
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
@@ -76,25 +76,38 @@ def _paper() -> TablePreset:
 
 def _quick() -> TablePreset:
     students = TrainingOptions(
-        cross_entropy=dataclasses.replace(CROSS_ENTROPY, epochs=4),
-        self_critical=dataclasses.replace(SELF_CRITICAL, epochs=1, samples=4),
-        batch_images=16,
-        precision="bfloat16",
+        cross_entropy=CrossEntropyPhase(
+            epochs=3,
+            learning_rate=2e-3,
+            schedule="cosine",
+            warmup_steps=60,
+            label_smoothing=0.1,
+            weight_averaging=0.98,
+        ),
+        self_critical=SelfCriticalPhase(epochs=0),
+        batch_images=32,
+        validation_every=3,
+    )
+    aoanet_teacher = TrainingOptions(
+        cross_entropy=dataclasses.replace(
+            students.cross_entropy, epochs=6, learning_rate=1e-3, warmup_steps=100, weight_averaging=0.99
+        ),
+        self_critical=dataclasses.replace(SELF_CRITICAL, epochs=1, warmup_steps=30, weight_averaging=0.98),
+        batch_images=32,
+        validation_every=3,
     )
 
-    def slower(training: TrainingOptions) -> TrainingOptions:
-        """AoANet is published with less than half of Up-Down's rate."""
-        phase = dataclasses.replace(training.cross_entropy, learning_rate=5e-4)
-        return dataclasses.replace(training, cross_entropy=phase)
+    def aoanet(width: int, layers: int) -> AoANetOptions:
+        return AoANetOptions(width, width, refiner_layers=layers, dropout=0.3)
 
-    roles = {("updown", "big"): dataclasses.replace(TEACHER, size="big")}
-    for size, width in (("medium", 256), ("small", 128)):
-        options = UpDownOptions(width, width, width // 2, dropout=0.3, output_states="both")
+    roles = {
+        ("updown", "big"): dataclasses.replace(TEACHER, size="big"),
+        ("aoanet", "big"): Role("aoanet", "big", aoanet(256, 2), aoanet_teacher),
+    }
+    for size, width in (("medium", 128), ("small", 64)):
+        options = UpDownOptions(width, width, width // 2, dropout=0.2, output_states="both")
         roles["updown", size] = Role("updown", size, options, students)
-    for size, width in (("big", 384), ("medium", 256), ("small", 128)):
-        narrow = AoANetOptions(width, min(width, 256), refiner_layers=3, dropout=0.3)
-        training = TEACHER.training if size == "big" else students
-        roles["aoanet", size] = Role("aoanet", size, narrow, slower(training))
+        roles["aoanet", size] = Role("aoanet", size, aoanet(width, 1), students)
     return TablePreset("quick", roles, EncoderChoice("efficientnet-lite0"))
 
 

@@ -1,0 +1,207 @@
+"""A `transformers` image-to-text model (BLIP, GIT, ViT-GPT2 and their like) as a teacher."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distilcap.data.captions import Caption, CaptionSet
+from distilcap.data.dataset import ImageRecord
+from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.files import sha256_of
+from distilcap.progress import SILENT, Progress
+
+__all__ = ["PretrainedTeacher", "find_model", "fingerprint_of", "label_images"]
+
+_KEPT = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model: `name` itself, or what the model hub has under that name.
+
+    Raises:
+        MissingError: the package is not installed, or the model cannot be had.
+        DataError: the folder holds no model.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        _transformers()
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=list(_KEPT)))
+        except Exception as error:  # the hub's client raises its own, its network library's and ValueError
+            reason = str(error).strip().splitlines()[0]
+            raise MissingError(f"{name}: no such folder, and no download ({reason}).") from None
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{folder}: not a model of transformers (there is no config.json in it).")
+    return folder
+
+
+def fingerprint_of(folder: Path) -> str:
+    """A hash of all that decides what a model says: configuration, weights, words."""
+    files = sorted({path for pattern in _KEPT for path in folder.glob(pattern)})
+    digests = [[path.name, sha256_of(path)] for path in files]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ModuleNotFoundError:
+        raise MissingError(
+            "A pretrained teacher needs the package transformers: "
+            "pip install 'distilcap[teachers]' brings it."
+        ) from None
+    return transformers
+
+
+@dataclass(frozen=True)
+class PretrainedTeacher:
+    """Model, image processor and tokenizer, on the device where they run."""
+
+    model: Any
+    processor: Any
+    tokenizer: Any
+
+    @staticmethod
+    def load(folder: Path, device: str | None = None) -> PretrainedTeacher:
+        """Load a model; code that comes with it is not run.
+
+        Args:
+            device: None takes a GPU where there is one.
+
+        Raises:
+            MissingError: the package is not installed.
+            DataError: the folder holds no image-to-text model that it can load.
+        """
+        transformers = _transformers()
+        import torch
+
+        transformers.utils.logging.disable_progress_bar()  # only the command line draws
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            safe = {"trust_remote_code": False, "local_files_only": True}
+            model = transformers.AutoModelForImageTextToText.from_pretrained(folder, **safe)
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, **safe)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(f"{folder}: not an image-to-text model: {reason}") from None
+        return PretrainedTeacher(model.to(place).eval(), processor, tokenizer)
+
+    def caption(
+        self, photos: Sequence[Any], beam: int = 3, n_best: int = 1, max_tokens: int = 40
+    ) -> list[tuple[Caption, ...]]:
+        """Caption PIL images; each gets `n_best` captions, best first.
+
+        The log-probability is the model's own, over its own tokens with the end token.
+
+        Raises:
+            ConfigError: `n_best` is not in 1 to `beam`.
+        """
+        import torch
+
+        if not 1 <= n_best <= beam:
+            raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
+        device = self.model.device
+        pixels = self.processor(images=list(photos), return_tensors="pt")["pixel_values"].to(device)
+        with torch.inference_mode():
+            made = self.model.generate(
+                pixel_values=pixels,
+                num_beams=beam,
+                num_return_sequences=n_best,
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                length_penalty=0.0 if beam > 1 else None,
+                return_dict_in_generate=True,
+                output_scores=True,
+            )
+        scores = made.sequences_scores if beam > 1 else self._greedy_scores(made)
+        texts = self.tokenizer.batch_decode(made.sequences, skip_special_tokens=True)
+        captions = [
+            Caption(" ".join(text.split()), score) for text, score in zip(texts, scores.tolist(), strict=True)
+        ]
+        return [tuple(captions[start : start + n_best]) for start in range(0, len(captions), n_best)]
+
+    def _greedy_scores(self, made: Any) -> Any:
+        """Log-probabilities (B,) of greedy captions up to the end token, which `generate` does not sum."""
+        import torch
+
+        log_probs = torch.stack(made.scores, dim=1).float().log_softmax(dim=-1)
+        tokens = made.sequences[:, -log_probs.shape[1] :]
+        chosen = log_probs.gather(-1, tokens[..., None])[..., 0]
+        ends = torch.isin(tokens, torch.tensor(sorted(self._end_tokens()), device=tokens.device)).long()
+        counted = ends.cumsum(dim=1) - ends == 0
+        return (chosen * counted).nan_to_num(neginf=0.0).sum(dim=1)
+
+    def _end_tokens(self) -> set[int]:
+        end = self.model.generation_config.eos_token_id
+        ends = set(end if isinstance(end, list) else [end])
+        text = getattr(self.model.config, "text_config", None)
+        # BLIP ends a caption with its separator.
+        return {one for one in (*ends, getattr(text, "sep_token_id", None)) if one is not None}
+
+
+def label_images(
+    teacher: PretrainedTeacher,
+    images: Sequence[ImageRecord],
+    log: Path,
+    *,
+    beam: int = 3,
+    n_best: int = 1,
+    max_tokens: int = 40,
+    batch_images: int = 16,
+    progress: Progress = SILENT,
+) -> CaptionSet:
+    """Caption images in batches, each on disk before the next begins; goes on where `log` ends.
+
+    Args:
+        log: a captions file in the making, one image a line; a torn last line is made again.
+
+    Images that cannot be read are left out and named in a remark.
+    """
+    from distilcap.encoders.pixels import read_image
+
+    done = _resume(log)
+    wanted = [image for image in images if image.id not in done]
+    batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
+    total = -(-len(images) // batch_images)
+    for batch in progress.track(batches, "Captioning with the teacher", total, total - len(batches)):
+        readable = []
+        for image in batch:
+            try:
+                readable.append((image.id, read_image(image.path)))
+            except DataError as error:
+                progress.note(f"skipped image {image.id}: {error}")
+        if not readable:
+            continue
+        several = teacher.caption([photo for _, photo in readable], beam, n_best, max_tokens)
+        made = {id: captions for (id, _), captions in zip(readable, several, strict=True)}
+        _append(log, made)
+        done |= made
+    return CaptionSet({image.id: done[image.id] for image in images if image.id in done})
+
+
+def _append(log: Path, made: dict[str, tuple[Caption, ...]]) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        for id, several in made.items():
+            captions = [{"text": one.text, "log_prob": one.log_prob} for one in several]
+            file.write(json.dumps({"image": id, "captions": captions}, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _resume(log: Path) -> dict[str, tuple[Caption, ...]]:
+    if not log.exists():
+        return {}
+    content = log.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:  # a kill tore the last line
+        log.write_bytes(whole)
+    return dict(CaptionSet.load(log))

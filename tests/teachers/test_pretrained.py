@@ -1,0 +1,185 @@
+"""Teachers of `transformers`: tiny random models made from configurations, batched, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from distilcap.data.dataset import ImageRecord
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.experiments.labels import LabelWithPretrained
+from distilcap.experiments.stage import Store
+from distilcap.experiments.steps import ImportData, stage_at
+from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
+
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("default")  # the package's own warnings are not ours
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *"abcdefghijklmnopqrstuvwxyz"]
+SIDE = 32
+TEXT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL: dict[str, Any] = TEXT | {"intermediate_size": 16}
+
+
+def _words(folder: Path) -> None:
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    transformers.BertTokenizer(vocab=str(folder / "vocab.txt"), bos_token="[DEC]").save_pretrained(folder)
+
+
+def _blip() -> Any:
+    vision = SMALL | {"image_size": SIDE, "patch_size": 16}
+    tokens = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    text = (
+        SMALL | tokens | {"vocab_size": len(WORDS), "encoder_hidden_size": 16, "max_position_embeddings": 64}
+    )
+    config = transformers.BlipConfig(text_config=text, vision_config=vision)
+    return transformers.BlipForConditionalGeneration(config), transformers.BlipImageProcessor
+
+
+def _git() -> Any:
+    config = transformers.GitConfig(
+        vision_config=SMALL | {"image_size": SIDE, "patch_size": 16},
+        **SMALL,
+        vocab_size=len(WORDS),
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+        max_position_embeddings=64,
+    )
+    return transformers.GitForCausalLM(config), transformers.CLIPImageProcessor
+
+
+def _vit_gpt2() -> Any:
+    vision = transformers.ViTConfig(**SMALL, image_size=SIDE, patch_size=16)
+    tokens = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    text = transformers.GPT2Config(
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=64,
+        vocab_size=len(WORDS),
+        add_cross_attention=True,
+        **tokens,
+    )
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        vision, text, decoder_start_token_id=2, **{"eos_token_id": 3, "pad_token_id": 0}
+    )
+    model = transformers.VisionEncoderDecoderModel(config=config)
+    model.generation_config.update(decoder_start_token_id=2, eos_token_id=3, pad_token_id=0)
+    return model, transformers.ViTImageProcessor
+
+
+MODELS = {"blip": _blip, "git": _git, "vit-gpt2": _vit_gpt2}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model on disk, as `save_pretrained` leaves it."""
+    place: Path = tmp_path_factory.mktemp(str(request.param))
+    torch.manual_seed(0)
+    model, processor = MODELS[request.param]()
+    with torch.no_grad():  # random logits nearly tie
+        for name, parameter in model.named_parameters():
+            if "embed" in name or "wte" in name or "lm_head" in name:
+                parameter.mul_(20)
+    model.save_pretrained(place)
+    seen = {"height": SIDE, "width": SIDE}
+    processor(size=seen, crop_size=seen, do_center_crop=False).save_pretrained(place)
+    _words(place)
+    return place
+
+
+def photos(count: int) -> list[Image.Image]:
+    return [Image.new("RGB", (40, 30), (40 * place % 256, 90, 200 - 30 * place)) for place in range(count)]
+
+
+def test_models_caption_in_batches_as_one_by_one(folder: Path) -> None:
+    teacher = PretrainedTeacher.load(folder, "cpu")
+    together = teacher.caption(photos(3), beam=3, n_best=2, max_tokens=6)
+    alone = [teacher.caption([photo], beam=3, n_best=2, max_tokens=6)[0] for photo in photos(3)]
+    assert [[one.text for one in several] for several in together] == [
+        [one.text for one in several] for several in alone
+    ]
+    for several in together:
+        scores = [one.log_prob or 0.0 for one in several]
+        assert scores == sorted(scores, reverse=True)
+        assert all(score < 0 for score in scores)
+        assert not any(mark in one.text for one in several for mark in ("[", "]"))
+
+
+def test_greedy_log_probabilities_are_those_of_a_beam_of_one(folder: Path) -> None:
+    """With a beam as wide as all words, one token long, search is exhaustive: its best is the greedy one."""
+    teacher = PretrainedTeacher.load(folder, "cpu")
+    (greedy,) = teacher.caption(photos(1), beam=1, max_tokens=1)
+    (best,) = teacher.caption(photos(1), beam=8, max_tokens=1)
+    assert greedy[0].text == best[0].text
+    assert greedy[0].log_prob == pytest.approx(best[0].log_prob, abs=1e-4)
+    with pytest.raises(ConfigError, match=r"`n_best` must be in 1 to `beam` \(1\), but is 2"):
+        teacher.caption(photos(1), beam=1, n_best=2)
+
+
+def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> None:
+    images = []
+    for place, photo in enumerate(photos(5)):
+        photo.save(tmp_path / f"{place}.png")
+        images.append(ImageRecord(str(place), tmp_path / f"{place}.png", "train"))
+    (tmp_path / "4.png").write_text("no picture")
+    teacher = PretrainedTeacher.load(folder, "cpu")
+    options: dict[str, Any] = {"beam": 1, "max_tokens": 4, "batch_images": 2}
+    whole = label_images(teacher, images, tmp_path / "whole.jsonl", **options)
+    assert list(whole) == ["0", "1", "2", "3"]  # the last cannot be read
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text("".join(lines[:2]) + lines[2][:10])
+    asked: list[int] = []
+
+    class Counting(PretrainedTeacher):
+        def caption(self, photos: Any, *rest: Any) -> Any:
+            asked.append(len(photos))
+            return super().caption(photos, *rest)
+
+    counting = Counting(teacher.model, teacher.processor, teacher.tokenizer)
+    again = label_images(counting, images, torn, **options)
+    assert {id: again.texts(id) for id in again} == {id: whole.texts(id) for id in whole}
+    assert asked == [2]  # images 2 and 3
+
+
+def test_a_stage_labels_a_split(folder: Path, tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", (3, 1, 1), size=48)
+    labels = LabelWithPretrained.of(ImportData.of(tmp_path / "scenes"), str(folder), beam=2, max_tokens=4)
+    store = Store(tmp_path / "store")
+    assert stage_at(store.build(labels)) == labels
+    assert len(labels.load(store)) == 3
+    assert not list(store.path(labels).glob("*.partial*"))
+    other = LabelWithPretrained(labels.data, "train", "0" * 64, 2, 1, 4, str(folder))
+    assert other.key != labels.key
+    with pytest.raises(DataError, match="changed since the plan was made"):
+        store.build(other)
+
+
+def test_the_fingerprint_follows_content_alone(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert fingerprint_of(tmp_path) == fingerprint_of(folder)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"initializer_factor": 2.0}))
+    assert fingerprint_of(tmp_path) != fingerprint_of(folder)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"not a model of transformers \(there is no config.json in it\)"):
+        find_model(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(DataError, match="not an image-to-text model"):
+        PretrainedTeacher.load(tmp_path)
+    with pytest.raises(MissingError, match="no such folder, and no download"):
+        find_model("not a name of any model")
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(MissingError, match=r"pip install 'distilcap\[teachers\]' brings it"):
+        PretrainedTeacher.load(tmp_path)
