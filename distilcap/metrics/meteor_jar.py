@@ -18,7 +18,7 @@ from distilcap.errors import MissingError
 from distilcap.metrics.base import FloatArray, Metric, Words
 from distilcap.metrics.java import find_java
 from distilcap.metrics.meteor.resources import find_data
-from distilcap.metrics.meteor.score import STATISTICS, pool_meteor
+from distilcap.metrics.meteor.score import STATISTICS, forgive_whole, pool_meteor
 
 __all__ = ["MeteorJar"]
 
@@ -63,7 +63,7 @@ class MeteorJar(Metric[Sequence[Sequence[Words]]]):
         rows = [[float(number) for number in line.split()] for line in answers if line.strip()]
         if len(rows) != len(lines) or any(len(row) != STATISTICS for row in rows):
             raise MissingError(f"METEOR's program answered {len(rows)} of {len(lines)} images.")
-        return np.array(rows)
+        return forgive_whole(np.array(rows).reshape(-1, STATISTICS))
 
     def _ask(self, command: list[str], asked: IO[str]) -> list[str]:
         try:

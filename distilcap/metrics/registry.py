@@ -20,7 +20,7 @@ METRICS: Final[dict[str, str]] = {
     "spice": "distilcap.metrics.spice:Spice",
     "meteor_jar": "distilcap.metrics.meteor_jar:MeteorJar",
 }
-"""Each metric's class, by the name that a person asks for, in the order of tables; the last checks another."""
+"""Each metric's class, by the name that one asks for, in the order of tables; the last checks `meteor`."""
 
 DEFAULT: Final[tuple[str, ...]] = ("bleu", "rouge_l", "cider")
 """Those that need nothing but Python."""

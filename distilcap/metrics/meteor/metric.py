@@ -19,7 +19,15 @@ from distilcap.metrics.meteor.lexicon import Lexicon, Texts
 from distilcap.metrics.meteor.matching import Spans, find_matches
 from distilcap.metrics.meteor.phrases import ParaphraseTable, load_paraphrases
 from distilcap.metrics.meteor.resources import find_data, find_stemmer, load_word_lists
-from distilcap.metrics.meteor.score import CHUNKS, LENGTHS, MATCHED, STAGES, STATISTICS, pool_meteor
+from distilcap.metrics.meteor.score import (
+    CHUNKS,
+    LENGTHS,
+    MATCHED,
+    STAGES,
+    STATISTICS,
+    forgive_whole,
+    pool_meteor,
+)
 from distilcap.metrics.ngrams import IntArray
 
 __all__ = ["Meteor", "PreparedMeteor"]
@@ -139,4 +147,4 @@ def _pair_statistics(
         np.add.at(rows, (matches.pair, columns + 2), functions)
         rows[:, MATCHED + side] = np.bincount(matches.pair, words, len(rows))
     rows[:, CHUNKS] = aligned.chunks
-    return rows
+    return forgive_whole(rows)

@@ -8,7 +8,7 @@ import numpy as np
 
 from distilcap.metrics.base import FloatArray
 
-__all__ = ["CHUNKS", "LENGTHS", "MATCHED", "STAGES", "STATISTICS", "pool_meteor"]
+__all__ = ["CHUNKS", "LENGTHS", "MATCHED", "STAGES", "STATISTICS", "forgive_whole", "pool_meteor"]
 
 # English, tuned on rankings by people.
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
@@ -23,6 +23,17 @@ STAGES: Final = 4
 CHUNKS: Final = 20
 MATCHED: Final = 21
 """21 and 22: matched words of the candidate and of the reference."""
+
+
+def forgive_whole(rows: FloatArray) -> FloatArray:
+    """Count no chunk where a single one covers candidate and reference wholly: it is no fragmentation.
+
+    The papers do not say so; the official program does it, in each image's row of statistics.
+    """
+    whole = (rows[:, CHUNKS] == 1) & np.all(rows[:, MATCHED:] == rows[:, LENGTHS : LENGTHS + 2], axis=1)
+    forgiven = rows.copy()
+    forgiven[whole, CHUNKS] = 0
+    return forgiven
 
 
 def pool_meteor(totals: FloatArray) -> FloatArray:
@@ -46,10 +57,6 @@ def pool_meteor(totals: FloatArray) -> FloatArray:
     precision, recall = ratio(0), ratio(1)
     below = ALPHA * precision + (1 - ALPHA) * recall
     f_mean = np.divide(precision * recall, below, out=np.zeros_like(below), where=below > 0)
-    chunks, (of_candidate, of_reference) = totals[..., CHUNKS], np.moveaxis(totals[..., MATCHED:], -1, 0)
-    matches = (of_candidate + of_reference) / 2
-    # One chunk that covers both sentences wholly is no fragmentation.
-    whole = (chunks <= 1) & (of_candidate == lengths[..., 0]) & (of_reference == lengths[..., 1])
+    chunks, matches = totals[..., CHUNKS], totals[..., MATCHED:].mean(axis=-1)
     fragments = np.divide(chunks, matches, out=np.zeros_like(chunks), where=matches > 0)
-    penalty = np.where(whole, 0.0, GAMMA * fragments**BETA)
-    return np.asarray(((1 - penalty) * f_mean)[..., None], dtype=np.float64)
+    return np.asarray(((1 - GAMMA * fragments**BETA) * f_mean)[..., None], dtype=np.float64)
