@@ -1,19 +1,30 @@
-"""`distilcap generate`: captions of a split by a trained run."""
+"""`distilcap generate`: captions of a split, or of any images, by a trained run; `distilcap merge`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
-__all__ = ["generate"]
+if TYPE_CHECKING:
+    from distilcap.experiments.labelling import Labelled
+
+__all__ = ["generate", "merge"]
+
+SHOWN = 20  # skipped images; the shard's summary has all
 
 EXAMPLE = """\b
 Example:
   distilcap generate runs/train-0f3a… --split train --beam 5 --to labels.jsonl
   distilcap train --data photos/ --captioner updown-tiny --labels labels.jsonl
+  distilcap generate runs/train-0f3a… --images photos/ --shards 100 --shard 7 --to labels/
+"""
+MERGE_EXAMPLE = """\b
+Example:
+  distilcap merge labels/ --to labels.jsonl
 """
 
 
@@ -23,12 +34,42 @@ Example:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
 @click.option("--beam", default=5, show_default=True, help="Hypotheses kept while searching; 1 is greedy.")
 @click.option("--n-best", default=1, show_default=True, help="Captions kept of each image.")
-@click.option("--to", type=click.Path(path_type=Path), required=True, help="The captions file to write.")
-def generate(run: Path, store: Path, split: str, beam: int, n_best: int, to: Path) -> None:
+@click.option(
+    "--to", type=click.Path(path_type=Path), required=True, help="The captions file; with --images, a folder."
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Caption these instead of a split: a folder, or a text file with a path a line.",
+)
+@click.option("--shards", default=1, show_default=True, help="With --images: in so many parts.")
+@click.option("--shard", default=0, show_default=True, help="With --images: the part to make, from 0.")
+@click.option("--batch-images", default=32, show_default=True, help="With --images: captioned at once.")
+@click.option("--threads", default=2, show_default=True, help="With --images: decode images.")
+def generate(
+    run: Path,
+    store: Path,
+    split: str,
+    beam: int,
+    n_best: int,
+    to: Path,
+    images: Path | None,
+    shards: int,
+    shard: int,
+    batch_images: int,
+    threads: int,
+) -> None:
     """Caption a split with the trained RUN, for a student to learn from or to be scored.
 
     The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
+
+    With --images, any images are captioned, in parts that independent processes make: start one for each
+    part, anywhere that sees the images and the folder. A part has its final name once it is whole; a killed
+    process goes on where it was. `distilcap merge` joins the parts and says which are missing.
     """
+    if images is not None:
+        _label(run, images, (shard, shards), to, (beam, n_best), (batch_images, threads))
+        return
     from distilcap.experiments.steps import Generate, run_of
 
     stage = Generate(run_of(run), split, beam, n_best)
@@ -38,3 +79,65 @@ def generate(run: Path, store: Path, split: str, beam: int, n_best: int, to: Pat
     if FIRST:
         captions.save(to)
     CONSOLE.print(f"{to}: captions of {len(captions)} images", highlight=False)
+
+
+def _label(
+    run: Path, images: Path, part: tuple[int, int], to: Path, search: tuple[int, int], work: tuple[int, int]
+) -> None:
+    from distilcap.errors import ConfigError
+    from distilcap.experiments.captioning import RunCaptioner
+    from distilcap.experiments.labelling import Shard, label_shard
+    from distilcap.training.processes import launched, processes_asked_for
+
+    for name, value in (("batch_images", work[0]), ("threads", work[1])):
+        if value < 1:
+            raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
+    if processes_asked_for()[1] > 1:
+        raise ConfigError(
+            "With `images`, start one process a shard, not several for one (see docs/scale.md)."
+        )
+    shard = Shard(*part)
+    captioner = RunCaptioner.load(run, launched().device)
+    labelled = label_shard(
+        captioner,
+        images,
+        shard,
+        to,
+        beam=search[0],
+        n_best=search[1],
+        batch_images=work[0],
+        threads=work[1],
+        progress=PROGRESS,
+    )
+    _tell(labelled, to / f"{shard}.jsonl")
+
+
+def _tell(labelled: Labelled, path: Path) -> None:
+    for one in labelled.skipped[:SHOWN]:
+        CONSOLE.print(f"skipped {one.id}: {one.reason}", highlight=False, markup=False, soft_wrap=True)
+    if len(labelled.skipped) > SHOWN:
+        CONSOLE.print(f"… and {len(labelled.skipped) - SHOWN:,} more", highlight=False)
+    rate = labelled.images / labelled.seconds if labelled.seconds else 0.0
+    CONSOLE.print(
+        f"{path}: captions of {labelled.images:,} images, {len(labelled.skipped):,} skipped, "
+        f"{rate:.1f} images a second of a process",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@click.command(epilog=MERGE_EXAMPLE)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="The captions file to write.")
+def merge(folder: Path, to: Path) -> None:
+    """Join the parts that `distilcap generate --images` made in FOLDER, once none is missing."""
+    from distilcap.experiments.labelling import merge_shards
+
+    labelled = merge_shards(folder, to)
+    _tell(labelled, to)
+    if len(labelled.listed) > 1:
+        CONSOLE.print(
+            f"Processes found {labelled.listed[0]:,} to {labelled.listed[-1]:,} images: some came or went "
+            "meanwhile, and those of finished parts are not captioned.",
+            highlight=False,
+        )

@@ -21,6 +21,7 @@ COMMANDS = {
     "features": ("features", "features", "Extract what an encoder sees in images."),
     "train": ("train", "train", "Train a captioner."),
     "generate": ("generate", "generate", "Caption a split: a teacher's labels."),
+    "merge": ("generate", "merge", "Join labels that were made in parts."),
     "evaluate": ("evaluate", "evaluate", "Score captions against references."),
     "compare": ("evaluate", "compare", "Say whether two or more systems differ."),
     "metrics": ("evaluate", "metrics", "Set up metrics and their statistics."),

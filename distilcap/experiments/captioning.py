@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
+from distilcap.data.captions import Caption
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.pixels import load_pixels, normalise
@@ -20,14 +22,21 @@ __all__ = ["RunCaptioner"]
 
 @dataclass(frozen=True)
 class RunCaptioner:
-    """Encoder and captioner of a run, together."""
+    """Encoder and captioner of a run, together.
+
+    Attributes:
+        name: of the run in its store.
+        device: where both compute.
+    """
 
     encoder: Encoder
     trained: TrainedCaptioner
     max_words: int
+    name: str = ""
+    device: str = "cpu"
 
     @staticmethod
-    def load(folder: Path) -> RunCaptioner:
+    def load(folder: Path, device: str = "cpu") -> RunCaptioner:
         """Load a run's captioner and the encoder that it was trained with.
 
         Raises:
@@ -39,7 +48,10 @@ class RunCaptioner:
         trained = load_captioner(folder)
         if encoder.recipe() != trained.features:
             raise ConfigError(f"{folder}: was trained on features of another encoder or other weights.")
-        return RunCaptioner(encoder, trained, run.training.max_words + 4)
+        assert isinstance(encoder, nn.Module)
+        encoder.to(device).eval()
+        trained.captioner.to(device)
+        return RunCaptioner(encoder, trained, run.training.max_words + 4, run.key, device)
 
     def caption(self, photo: Path, beam: int = 3, n_best: int = 1) -> list[str]:
         """Caption one photograph; best first.
@@ -49,8 +61,16 @@ class RunCaptioner:
         """
         preprocessing = self.encoder.preprocessing
         pixels = torch.from_numpy(normalise(load_pixels(photo, preprocessing)[None], preprocessing))
+        (captions,) = self.describe(pixels, BeamSearch(beam, self.max_words))
+        return [caption.text for caption in captions[:n_best]]
+
+    def describe(self, pixels: Tensor, options: BeamSearch) -> list[tuple[Caption, ...]]:
+        """Caption normalised pixels (B, 3, S, S); each picture's captions are sorted best first."""
         with torch.inference_mode():
-            hypotheses = beam_search(
-                self.trained.captioner, self.encoder(pixels), BeamSearch(beam, self.max_words)
-            )
-        return hypotheses.texts(self.trained.vocabulary)[0][:n_best]
+            regions = self.encoder(pixels.to(self.device))
+            hypotheses = beam_search(self.trained.captioner, regions, options)
+        texts = hypotheses.texts(self.trained.vocabulary)
+        return [
+            tuple(Caption(text, log_prob) for text, log_prob in zip(*both, strict=True))
+            for both in zip(texts, hypotheses.log_probs.tolist(), strict=True)
+        ]
