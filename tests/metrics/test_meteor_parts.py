@@ -58,6 +58,7 @@ words = st.text(st.characters(exclude_characters=" \n", exclude_categories=["Cs"
 phrases = st.lists(words, min_size=1, max_size=5).map(" ".join)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(phrases, phrases), max_size=8))
 def test_the_table_has_its_phrases_by_their_words(pairs):
     table = ParaphraseTable.read(io.BytesIO(table_file(pairs)))
