@@ -40,7 +40,7 @@ def models(vocabulary: int, region_dim: int, encoders: bool) -> None:
     for architecture, sizes in PRESETS.items():
         for size, options in sizes.items():
             megabytes = []
-            for tied in (False, True):
+            for tied in (options.tie_words, True):
                 values = {**vars(options), "tie_words": tied}
                 with torch.device("meta"):  # shapes only: nothing is allocated
                     captioner = (

@@ -1,7 +1,8 @@
 """Named sizes: what "big", "medium", "small" and "tiny" mean here (the paper does not say).
 
-At 64-d regions and 9,488 words: Up-Down 48.1 / 17.4 / 6.8 / 2.9 M parameters, AoANet 83.5 / 25.8 / 8.9 /
-3.5 M. `distilcap models` prints them for any vocabulary.
+At 64-d regions and 9,488 words: Up-Down 48.1 / 17.4 / 4.4 / 2.9 M parameters, AoANet 83.5 / 25.8 / 8.9 /
+3.5 M. `distilcap models` prints them for any vocabulary. The small Up-Down predicts words with the embedding's
+own matrix, so that its bundle stays below 10 MB at COCO's 10,369 words (tests/export/test_sizes.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PRESETS: dict[str, dict[str, Options]] = {
     "updown": {
         "big": UpDownOptions(hidden=1000, embedding=1000, attention=512),
         "medium": UpDownOptions(hidden=512, embedding=512, attention=256),
-        "small": UpDownOptions(hidden=256, embedding=256, attention=128),
+        "small": UpDownOptions(hidden=256, embedding=256, attention=128, tie_words=True),
         "tiny": UpDownOptions(hidden=128, embedding=128, attention=64),
     },
     "aoanet": {
