@@ -1,8 +1,8 @@
 """Named sizes: what "big", "medium", "small" and "tiny" mean here (the paper does not say).
 
 At 64-d regions and 9,488 words: Up-Down 48.1 / 17.4 / 4.4 / 2.9 M parameters, AoANet 83.5 / 25.8 / 8.9 /
-3.5 M. `distilcap models` prints them for any vocabulary. The small Up-Down predicts words with the embedding's
-own matrix, so that its bundle stays below 10 MB at COCO's 10,369 words (tests/export/test_sizes.py).
+3.5 M. `distilcap models` prints them for any vocabulary. The small Up-Down predicts words with the
+embedding's own matrix, so that its bundle stays below 10 MB at COCO's 10,369 words.
 """
 
 from __future__ import annotations
