@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distilcap.decode.hypotheses import Hypotheses, forbidden_tokens
+from distilcap.decode.hypotheses import Hypotheses
+from distilcap.decode.words import best_words, forbidden_tokens, log_total
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_captions, take_images
 from distilcap.shapes import Regions
@@ -66,7 +67,7 @@ def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> 
 def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> Hypotheses:
     """`beam_search`, from images that are encoded already."""
     images, device = len(memory[0]), memory[0].device
-    forbidden = forbidden_tokens(captioner.vocabulary_size, options.allow_unk, device)
+    forbidden = forbidden_tokens(options.allow_unk, device)
     tokens = torch.full((images, options.width, options.max_words), PAD, device=device)
     log_probs = torch.full((images, options.width), -torch.inf, device=device)
     # The beam is one empty hypothesis at first, and grows to its width by its best continuations.
@@ -101,8 +102,8 @@ def _extend(
     """Choose the best continuations of K hypotheses.
 
     Args:
-        logits: (B, K, V) of the next word.
-        forbidden: (V,) minus infinity at forbidden words, else 0.
+        logits: (B, K, V) of the next word; overwritten.
+        forbidden: ids of words that may not follow.
         log_probs: (B, K) of the hypotheses.
         last: (B, K) their last words.
         width: how many to choose: K' is this, or K x V where that is less.
@@ -111,9 +112,12 @@ def _extend(
         Scores, places in the old beam, and words, each (B, K').
     """
     # The best of K x V continuations are among each hypothesis's own best (all V, where V is less).
-    own = min(width, logits.shape[2])
-    best, words = (logits + forbidden).topk(own, dim=-1)
-    scores = log_probs[..., None] + best - logits.logsumexp(dim=-1, keepdim=True)
+    shape, flat = logits.shape[:2], logits.flatten(0, 1)
+    own = min(width, flat.shape[1])
+    totals = log_total(flat)
+    best, words = best_words(flat.index_fill_(1, forbidden, -torch.inf), own)
+    scores = log_probs[..., None] + (best - totals).view(*shape, own)
+    words = words.view(*shape, own)
     # A finished hypothesis continues with one pad, at no cost.
     finished = ((last == EOS) | (last == PAD))[..., None]
     only_first = torch.full((own,), -torch.inf, device=logits.device)

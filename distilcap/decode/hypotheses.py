@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from distilcap.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["Hypotheses", "forbidden_tokens"]
+__all__ = ["Hypotheses"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,3 @@ class Hypotheses:
     def texts(self, vocabulary: Vocabulary) -> list[list[str]]:
         """The captions of each image as strings."""
         return [[vocabulary.decode(one) for one in several] for several in self.tokens.tolist()]
-
-
-def forbidden_tokens(vocabulary_size: int, allow_unk: bool, device: torch.device) -> Tensor:
-    """(V,) zeros, with -inf at tokens no caption may contain: pad, begin and, unless allowed, `<unk>`."""
-    penalty = torch.zeros(vocabulary_size, device=device)
-    penalty[[PAD, BOS] if allow_unk else [PAD, BOS, UNK]] = -torch.inf
-    assert penalty[EOS] == 0
-    return penalty

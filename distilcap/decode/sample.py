@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from distilcap.decode.hypotheses import Hypotheses, forbidden_tokens
+from distilcap.decode.hypotheses import Hypotheses
+from distilcap.decode.words import draw_words, forbidden_tokens
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_images
 from distilcap.shapes import Regions
@@ -45,14 +45,20 @@ def sample_memory(
     temperature: float = 1.0,
     allow_unk: bool = True,
     generator: torch.Generator | None = None,
+    with_best: bool = False,
 ) -> Hypotheses:
-    """`sample`, from images that are encoded already."""
+    """`sample`, from images that are encoded already.
+
+    With `with_best` each image has one caption more, the last: its likeliest word at every step. It costs
+    less than a search of its own, for all captions read the weights together.
+    """
     if captions < 1:
         raise ConfigError(f"`captions` must be at least 1, but is {captions}.")
     if temperature <= 0:
         raise ConfigError(f"`temperature` must be above 0, but is {temperature}.")
     images, device = len(memory[0]), memory[0].device
-    forbidden = forbidden_tokens(captioner.vocabulary_size, allow_unk, device)
+    captions += with_best
+    forbidden = forbidden_tokens(allow_unk, device)
     tokens = torch.full((images * captions, max_words), PAD, device=device)
     log_probs = torch.zeros(images * captions, device=device)
     state = captioner.initial_state(memory, captions)
@@ -60,7 +66,9 @@ def sample_memory(
     last = torch.full((images, captions), BOS, device=device)
     for length in range(max_words):
         logits, state = captioner.step(last, state, memory)
-        words, chosen = _draw((logits + forbidden).flatten(0, 1) / temperature, generator)
+        logits = logits.flatten(0, 1).index_fill_(1, forbidden, -torch.inf)
+        best = (rows % captions == captions - 1).nonzero()[:, 0] if with_best else None
+        words, chosen = draw_words(logits if temperature == 1 else logits.div_(temperature), generator, best)
         finished = ((last == EOS) | (last == PAD)).flatten()
         last = words.masked_fill(finished, PAD).view_as(last)
         tokens[rows, length] = last.flatten()
@@ -76,19 +84,3 @@ def sample_memory(
             state = tuple(tensor.flatten(0, 1)[going][:, None] for tensor in state)
             memory = take_images(memory, image)
     return Hypotheses(tokens.view(images, captions, -1), log_probs.view(images, captions))
-
-
-def _draw(logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Draw one word from each row of logits (n, V): words (n,) and their log-probabilities (n,).
-
-    By the inverse of the cumulative distribution: one random number a row, not one a word.
-    """
-    highest = logits.amax(dim=-1, keepdim=True)
-    cumulated = (logits - highest).exp_().cumsum(dim=-1)
-    total = cumulated[:, -1:]
-    level = total * torch.rand(total.shape, generator=generator, device=total.device, dtype=total.dtype)
-    # Rounding could lift the level to the total, beyond the last word.
-    level = torch.minimum(level, total.nextafter(torch.zeros_like(total)))
-    words = torch.searchsorted(cumulated, level, right=True)
-    chosen = logits.gather(1, words) - highest - total.log()
-    return words[:, 0], chosen[:, 0]

@@ -47,7 +47,7 @@ class Captioner(nn.Module, abc.ABC):
             tokens: (B, K) ids of the words just read; the begin token at first.
 
         Returns:
-            Logits of the next word (B, K, V), and the state after reading.
+            Logits of the next word (B, K, V), which the caller may overwrite, and the state after reading.
         """
 
     @abc.abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,13 +15,18 @@ __all__ = ["negative_log_likelihood"]
 _BLOCK = 1 << 22
 """Logits computed at a time: tensors of at most 16 MB, whose memory glibc keeps for the next step."""
 
+_CACHED = 1 << 18
+"""Logits whose exponentials are taken at a time, so that they stay in a CPU's cache."""
+
 
 def negative_log_likelihood(
     hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
     """Equal to `cross_entropy(linear(hidden, matrix, bias), targets, reduction="none")`, with fewer passes.
 
-    The gradient of the logits is the softmax less the target, computed once and given to two products.
+    The gradient of the logits is the softmax less the target, times the gradient of the loss. What is kept is
+    the softmax before it is normalised, less the target: both factors of a row go to the narrow side of the
+    two products that read it, so nothing passes over all words again.
 
     Args:
         hidden: (P, H).
@@ -47,37 +53,59 @@ class _LinearLikelihood(Function):
         ctx: Any, hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, smoothing: float
     ) -> Tensor:
         rows = max(1, _BLOCK // len(matrix))
-        kept, losses = [], []
+        kept, sums, losses = [], [], []
         with torch.autocast(hidden.device.type, enabled=False):
-            for some, wanted in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
+            for some, wanted in _blocks(rows, hidden, targets[:, None]):
                 logits = torch.addmm(bias, some, matrix.t())
                 if logits.dtype in (torch.bfloat16, torch.float16):
                     logits = logits.float()
-                log_probs = logits.log_softmax(dim=-1)
-                loss = -log_probs.gather(1, wanted[:, None])[:, 0]
+                loss = logits.gather(1, wanted).mul_(smoothing - 1)
                 if smoothing:
-                    loss = loss.mul_(1 - smoothing).sub_(log_probs.mean(dim=-1), alpha=smoothing)
-                kept.append(log_probs)
-                losses.append(loss)
-        ctx.save_for_backward(hidden, matrix, targets, *kept)
+                    loss = loss.sub_(logits.mean(dim=1, keepdim=True), alpha=smoothing)
+                highest, total = _exponentials(logits)
+                losses.append(loss.add_(highest).add_(total.log()))
+                logits.scatter_add_(1, wanted, total * (smoothing - 1))
+                kept.append(logits)
+                sums.append(total)
+        empty = hidden.new_zeros(0, 1)
+        ctx.save_for_backward(hidden, matrix, torch.cat(sums) if sums else empty, *kept)
         ctx.smoothing, ctx.rows = smoothing, rows
-        return torch.cat(losses) if losses else hidden.new_zeros(0)
+        return torch.cat(losses)[:, 0] if losses else empty[:, 0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, matrix, targets, *kept = ctx.saved_tensors
+        hidden, matrix, sums, *kept = ctx.saved_tensors
+        factors = gradient[:, None] / sums
+        weighted = hidden * factors.to(hidden.dtype)
         d_hidden = torch.empty_like(hidden)
-        d_matrix, d_bias = torch.zeros_like(matrix), matrix.new_zeros(len(matrix))
-        parts = (torch.split(one, ctx.rows) for one in (hidden, targets, gradient[:, None], d_hidden))
-        for log_probs, some, wanted, weights, d_some in zip(kept, *parts, strict=True):
-            # In place: a second backward pass would be refused by autograd, not wrong.
-            logits = log_probs.exp_().mul_(weights)
-            if ctx.smoothing:
-                logits.sub_(weights, alpha=ctx.smoothing / logits.shape[1])
-            logits.scatter_add_(1, wanted[:, None], (ctx.smoothing - 1) * weights)
-            logits = logits.to(hidden.dtype)
-            torch.mm(logits, matrix, out=d_some)
-            d_matrix.addmm_(logits.t(), some)
-            d_bias.add_(logits.sum(dim=0))
-        return d_hidden, d_matrix, d_bias, None, None
+        d_matrix, d_bias = torch.zeros_like(matrix), gradient.new_zeros(len(matrix))
+        for less, (some, factor, d_some) in zip(
+            kept, _blocks(ctx.rows, weighted, factors, d_hidden), strict=True
+        ):
+            d_bias.addmv_(less.t(), factor[:, 0])
+            less = less.to(hidden.dtype)
+            torch.mm(less, matrix, out=d_some)
+            d_matrix.addmm_(less.t(), some)
+        d_hidden.mul_(factors)
+        if ctx.smoothing:
+            # The share that is spread over all words.
+            spread = gradient * (ctx.smoothing / len(matrix))
+            d_hidden.sub_(torch.outer(spread, matrix.sum(dim=0).to(spread)))
+            d_matrix.sub_(spread.to(hidden.dtype) @ hidden)
+            d_bias.sub_(spread.sum())
+        return d_hidden, d_matrix, d_bias.to(matrix.dtype), None, None
+
+
+def _blocks(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
+
+
+def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn logits (n, V) into exp(logits - highest); give the highest and the sum of each row (n, 1)."""
+    highest, total = logits.new_empty(len(logits), 1), logits.new_empty(len(logits), 1)
+    rows = max(1, _CACHED // logits.shape[1]) if logits.device.type == "cpu" else max(1, len(logits))
+    for some, top, summed in _blocks(rows, logits, highest, total):
+        torch.amax(some, 1, keepdim=True, out=top)
+        torch.sum(some.sub_(top).exp_(), 1, keepdim=True, out=summed)
+    return highest, total

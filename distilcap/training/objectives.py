@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from distilcap.decode.beam import BeamSearch, search_memory
 from distilcap.decode.sample import sample_memory
 from distilcap.models.captioner import Captioner
 from distilcap.shapes import Regions
@@ -120,15 +119,17 @@ class SelfCritical:
         captioner.eval()
         with torch.no_grad():
             seen = captioner.encode(regions) if self.dropout else tuple(one.detach() for one in memory)
-        drawn = sample_memory(captioner, seen, self.samples, max_words=self.max_words + 1)
-        rewards = torch.from_numpy(self.reward(ids, drawn.tokens.cpu().numpy())).to(drawn.log_probs)
-        if self.baseline == "greedy":
-            greedy = search_memory(captioner, seen, BeamSearch(1, self.max_words + 1, allow_unk=True))
-            baseline = torch.from_numpy(self.reward(ids, greedy.tokens.cpu().numpy())).to(rewards)
+        greedy = self.baseline == "greedy"
+        drawn = sample_memory(
+            captioner, seen, self.samples, max_words=self.max_words + 1, with_best=greedy
+        ).tokens
+        found = torch.from_numpy(self.reward(ids, drawn.cpu().numpy())).to(drawn.device, torch.float32)
+        tokens, rewards = drawn[:, : self.samples], found[:, : self.samples]
+        if greedy:
+            baseline = found[:, self.samples :]
         else:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)
-        tokens = drawn.tokens
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
         negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens)
         advantage = (rewards - baseline)[..., None]

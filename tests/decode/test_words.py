@@ -1,0 +1,65 @@
+"""The few passes over the words against PyTorch's plain ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.decode.sample import sample_memory
+from distilcap.decode.words import best_words, draw_words, log_total
+from distilcap.models.presets import build_captioner, preset
+from distilcap.shapes import Regions
+from distilcap.text.vocabulary import BOS, PAD
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 4), st.integers(5, 3000), st.integers(1, 5), st.integers(2, 10**6), st.integers(0, 99))
+def test_the_best_words_are_those_of_topk(rows: int, words: int, count: int, levels: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(levels, (rows, words), generator=generator).float()  # few levels: many ties
+    logits[torch.rand(logits.shape, generator=generator) < 0.1] = -torch.inf
+    best, places = best_words(logits, count)
+    assert torch.equal(best, logits.topk(count, dim=1).values)
+    assert torch.equal(logits.gather(1, places), best)
+    assert all(len(set(row)) == count for row in places.tolist())
+
+
+@pytest.mark.parametrize("words", [7, 9488, 300_000])
+def test_log_totals_are_those_of_logsumexp(words: int) -> None:
+    logits = 40 * torch.randn(33, words, generator=torch.Generator().manual_seed(0))
+    logits[0] = -1e4
+    logits[1] = 1e4
+    torch.testing.assert_close(log_total(logits), logits.logsumexp(dim=1, keepdim=True))
+
+
+def test_some_rows_get_their_likeliest_word() -> None:
+    logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
+    log_probs = logits.log_softmax(dim=1)
+    words, chosen = draw_words(logits.clone(), torch.Generator().manual_seed(1), torch.tensor([1, 4]))
+    plain, _ = draw_words(logits.clone(), torch.Generator().manual_seed(1))
+    assert words[[1, 4]].tolist() == logits[[1, 4]].argmax(dim=1).tolist()
+    assert torch.equal(words[[0, 2, 3, 5]], plain[[0, 2, 3, 5]])
+    torch.testing.assert_close(chosen, log_probs.gather(1, words[:, None])[:, 0])
+
+
+@pytest.mark.parametrize("architecture", ["updown", "aoanet"])
+def test_the_last_sample_may_be_the_greedy_caption(architecture: str) -> None:
+    captioner = build_captioner(architecture, preset(architecture, "tiny"), 14, 4).eval()
+    regions = Regions.full(torch.rand(5, 3, 4, generator=torch.Generator().manual_seed(2)))
+    with torch.no_grad():
+        memory = captioner.encode(regions)
+        drawn = sample_memory(captioner, memory, 3, 12, with_best=True)
+    greedy = beam_search(captioner, regions, BeamSearch(1, 12, allow_unk=True))
+    assert torch.equal(drawn.tokens[:, 3:], greedy.tokens)
+    assert drawn.tokens.shape == (5, 4, 12)
+    # Samples are scored without pads and begin tokens, searches with them.
+    inputs = torch.cat([torch.full((5, 1, 1), BOS), greedy.tokens[..., :-1]], dim=2)
+    with torch.no_grad():
+        logits = captioner(regions, inputs)
+    logits[..., [PAD, BOS]] = -torch.inf
+    expected = logits.log_softmax(dim=-1).gather(3, greedy.tokens[..., None])[..., 0]
+    expected = expected.masked_fill(greedy.tokens == PAD, 0.0).sum(dim=2)
+    torch.testing.assert_close(drawn.log_probs[:, 3:], expected, atol=1e-5, rtol=1e-5)
