@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +116,11 @@ def bench(
                     for name, one in manifest.files.items()
                     if name.endswith(".pte")
                 }
-                measured = _in_new_process(_time_executorch, bundle, given, 1)
                 sizes = programs | {"all": sum(programs.values())}
-                found.append(_measured("executorch", manifest, 1, sizes, measured))
+                float32 = replace(manifest, precision="float32")  # whatever the graphs beside them are
+                for count in threads:
+                    measured = _in_new_process(_time_executorch, bundle, given, count)
+                    found.append(_measured("executorch", float32, count, sizes, measured))
             else:
                 progress.note("ExecuTorch is left out: it is not installed (`pip install executorch`).")
     return found
@@ -191,7 +193,7 @@ def _time_onnxruntime(folder: Path, photos: list[Path], threads: int) -> Times:
 def _time_executorch(folder: Path, photos: list[Path], threads: int) -> Times:
     from distilcap.export.phone import PhoneBundle
 
-    return _time(PhoneBundle.open(folder), photos)
+    return _time(PhoneBundle.open(folder, threads=threads, verify=False), photos)
 
 
 def _time(bundle: Any, photos: list[Path]) -> Times:

@@ -73,8 +73,10 @@ class PhoneBundle(Bundle):
     def _method(self, program: str, method: str) -> Any:
         if not hasattr(self, "_programs"):
             _require()
+            from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
             from executorch.runtime import Runtime
 
+            _unsafe_reset_threadpool(self.threads)  # "unsafe" while a program runs; none does yet
             runtime = Runtime.get()
             loaded = {name: runtime.load_program(self.folder / file) for name, file in PROGRAMS.items()}
             self._programs: dict[str, Any] = loaded

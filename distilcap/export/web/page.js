@@ -38,9 +38,9 @@ const ready = ask("load", { bundle: new URL("bundle", location.href).href, threa
     }
     $("beam").value = facts.beam;
     $("facts").textContent =
-      `${facts.encoder} and ${facts.architecture}, ${facts.words.toLocaleString("en")} words: ` +
-      `${facts.megabytes.toFixed(1)} MB in ${facts.precision}, on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}. ` +
-      "Works offline from now on.";
+      `${facts.megabytes.toFixed(1)} MB in ${facts.precision}: ${facts.encoder} sees, ${facts.architecture} writes ` +
+      `with ${facts.words.toLocaleString("en")} words. It runs on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}` +
+      `${"serviceWorker" in navigator ? " and works offline from now on" : ""}.`;
     return facts;
   },
   (error) => {
@@ -90,23 +90,27 @@ async function show(blob) {
   }
 }
 
+/** The geometric mean of the words' probabilities: what captions of different lengths are compared by. */
+const sureness = ({ tokens, logProb }) =>
+  `${(100 * Math.exp(logProb / Math.max(1, tokens.length))).toFixed(0)} % sure of each word`;
+
 function tell({ captions, milliseconds }) {
   const [first, ...others] = captions.filter((one) => Number.isFinite(one.logProb));
   const { pixels, encoder, decoder } = milliseconds;
+  const total = pixels + encoder + decoder;
   $("caption").textContent = first.text;
   $("photo").alt = first.text;
-  $("alternatives").replaceChildren(...others.map(({ text, logProb }) => {
+  $("sureness").textContent = sureness(first);
+  $("alternatives").replaceChildren(...others.map((one) => {
     const item = document.createElement("li");
-    const rate = document.createElement("span");
-    const share = 100 * Math.exp(logProb - first.logProb);
-    rate.textContent = `, ${share < 1 ? "under 1" : share.toFixed(0)} % as likely`;
-    item.append(text, rate);
+    const sure = document.createElement("span");
+    sure.textContent = ` (${sureness(one)})`;
+    item.append(one.text, sure);
     return item;
   }));
   $("alternatives-title").hidden = !others.length;
   $("times").textContent =
-    `${(pixels + encoder + decoder).toFixed(0)} ms: ${pixels.toFixed(0)} to prepare, ` +
-    `${encoder.toFixed(0)} to see, ${decoder.toFixed(0)} to write.`;
+    `${total.toFixed(0)} ms: ${pixels.toFixed(0)} to prepare, ${encoder.toFixed(0)} to see, ${decoder.toFixed(0)} to write.`;
   $("rest").hidden = false;
   say("Done.");
 }
