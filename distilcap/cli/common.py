@@ -15,6 +15,7 @@ from distilcap.errors import ConfigError
 from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
+    from distilcap.experiments.cluster import Share
     from distilcap.experiments.stage import Store
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "captioner_name",
     "data_options",
     "encoder_options",
+    "engine_of",
+    "engine_options",
     "open_store",
     "store_option",
 ]
@@ -55,6 +58,38 @@ def store_option(function: Function) -> Function:
         envvar="DISTILCAP_STORE",
         help="Folder of all artifacts; what is in it already is not made again.",
     )(function)
+
+
+def engine_options(function: Function) -> Function:
+    """--engine: who runs the stages."""
+    function = click.option(
+        "--gpus-per-stage", type=float, help="With ray: such as 0.25. [default: 1 where there are GPUs]"
+    )(function)
+    function = click.option(
+        "--cpus-per-stage", default=1, show_default=True, help="With ray: and so many threads."
+    )(function)
+    return click.option(
+        "--engine",
+        type=click.Choice(["serial", "ray"]),
+        default="serial",
+        show_default=True,
+        help="serial runs one stage after another here; ray many at once, on a cluster or this machine.",
+    )(function)
+
+
+def engine_of(engine: str, cpus_per_stage: int, gpus_per_stage: float | None) -> Share | None:
+    """What a stage gets on a cluster; None for no cluster.
+
+    Raises:
+        ConfigError: a launch of several processes asks for a cluster.
+    """
+    if engine == "serial":
+        return None
+    from distilcap.experiments.cluster import Share
+
+    if processes_asked_for()[1] > 1:
+        raise ConfigError("`engine` ray starts processes itself: run the command without a launcher.")
+    return Share(cpus_per_stage, gpus_per_stage)
 
 
 def data_options(function: Function) -> Function:

@@ -11,6 +11,8 @@ from distilcap.cli.common import (
     captioner_name,
     data_options,
     encoder_options,
+    engine_of,
+    engine_options,
     store_option,
 )
 
@@ -26,6 +28,7 @@ Example:
 @data_options
 @encoder_options
 @store_option
+@engine_options
 @click.option("--teacher", default="updown-medium", show_default=True, help="See `distilcap models`.")
 @click.option("--student", default="updown-small", show_default=True)
 @click.option("--intermediate", help="A captioner between teacher and student, distilled first.")
@@ -58,6 +61,9 @@ def distill(
     encoder_form: str,
     encoder_weights: Path | None,
     store: Path,
+    engine: str,
+    cpus_per_stage: int,
+    gpus_per_stage: float | None,
     teacher: str,
     student: str,
     intermediate: str | None,
@@ -98,6 +104,7 @@ def distill(
         raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
     if seeds < 1:
         raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
+    cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
     if encoder_epochs and teacher_encoder is None:
         raise ConfigError("`distill_encoder` needs a `teacher_encoder` to learn from.")
     training = TrainingOptions(
@@ -142,4 +149,4 @@ def distill(
         min_count=min_count,
         teacher_features=seen_by_teacher,
     )
-    run_members(f"{source.name}: {teacher} to {student}", members, store, to, plan)
+    run_members(f"{source.name}: {teacher} to {student}", members, store, to, plan, cluster)

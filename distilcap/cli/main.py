@@ -27,6 +27,7 @@ COMMANDS = {
     "metrics": ("evaluate", "metrics", "Set up metrics and their statistics."),
     "distill": ("distill", "distill", "Teacher to student on your own images."),
     "reproduce": ("reproduce", "reproduce", "Measure again what the README reports."),
+    "costs": ("costs", "costs", "Hours and money of the tables on GPUs."),
     "caption": ("caption", "caption", "Caption photographs."),
     "models": ("models", "models", "List captioners and encoders with their sizes."),
     "report": ("report", "report", "Write a page from measured results."),

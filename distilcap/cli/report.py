@@ -11,6 +11,7 @@ from rich.table import Table
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 
 if TYPE_CHECKING:
+    from distilcap.experiments.cluster import Share
     from distilcap.experiments.results import Member
 
 __all__ = ["print_results", "report", "run_members"]
@@ -56,8 +57,18 @@ def print_results(results: dict[str, Any]) -> None:
     CONSOLE.print(results["verdict"], highlight=False)
 
 
-def run_members(title: str, members: tuple[Member, ...], store: Path, to: Path, plan: bool = False) -> None:
-    """Build, score and report the members of an experiment, or only print what that would take."""
+def run_members(
+    title: str,
+    members: tuple[Member, ...],
+    store: Path,
+    to: Path,
+    plan: bool = False,
+    cluster: Share | None = None,
+) -> None:
+    """Build, score and report the members of an experiment, or only print what that would take.
+
+    With `cluster`, stages are built on a Ray cluster, where each gets so much.
+    """
     from distilcap.experiments.report import collect_results, write_results
     from distilcap.experiments.results import build_rows, gain_sentence, stages_of
     from distilcap.experiments.stage import Store
@@ -67,6 +78,10 @@ def run_members(title: str, members: tuple[Member, ...], store: Path, to: Path, 
             CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
         return
     kept = open_store(store)
+    if cluster is not None:
+        from distilcap.experiments.cluster import build_on_ray
+
+        build_on_ray(stages_of(members), kept, PROGRESS, cluster)
     rows = build_rows(members, kept, PROGRESS)
     if not FIRST:
         return

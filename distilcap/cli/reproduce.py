@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
+from distilcap.cli.common import (
+    CONSOLE,
+    FIRST,
+    PROGRESS,
+    engine_of,
+    engine_options,
+    open_store,
+    store_option,
+)
 
 if TYPE_CHECKING:
+    from distilcap.experiments.cluster import Share
     from distilcap.experiments.tables import Table
     from distilcap.recipes.tables import Students
 
@@ -56,6 +65,7 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
     help="Of tables: without spice it goes faster.",
 )
 @store_option
+@engine_options
 @click.option("--to", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--plan", is_flag=True, help="Print stages, what is there, time and disk; run nothing.")
 def reproduce(
@@ -70,6 +80,9 @@ def reproduce(
     encoder_weights: str | None,
     metrics: str,
     store: Path,
+    engine: str,
+    cpus_per_stage: int,
+    gpus_per_stage: float | None,
     to: Path,
     plan: bool,
 ) -> None:
@@ -83,6 +96,7 @@ def reproduce(
 
     if seeds is not None and seeds < 1:
         raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
+    cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
     if what in LINES:
         from distilcap.cli.report import run_members
         from distilcap.recipes.encoders import encoder_members
@@ -93,12 +107,12 @@ def reproduce(
             run_members("Encoders under the same small captioner", members, store, to, plan)
             return
         members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what.endswith("tuned"))
-        run_members("Flickr8k: teacher to student", members, store, to, plan)
+        run_members("Flickr8k: teacher to student", members, store, to, plan, cluster)
         return
     chosen = (encoder, image_size, encoder_form, encoder_weights)
     students = _students(data, images, preset, seeds or 3, chosen, store, plan)
     names = tuple(name for name in metrics.split(",") if name)
-    _run(what, students, names, store, to, plan)
+    _run(what, students, names, store, to, plan, cluster)
 
 
 def _folder(data: Path) -> Path:
@@ -152,10 +166,19 @@ def _students(
     return Students(source, features, settings, tuple(range(seeds)))
 
 
-def _run(what: str, students: Students, metrics: tuple[str, ...], store: Path, to: Path, plan: bool) -> None:
+def _run(
+    what: str,
+    students: Students,
+    metrics: tuple[str, ...],
+    store: Path,
+    to: Path,
+    plan: bool,
+    cluster: Share | None,
+) -> None:
+    from distilcap.experiments.cluster import build_on_ray
     from distilcap.experiments.stage import Store
     from distilcap.experiments.table_page import write_tables
-    from distilcap.experiments.tables import run_tables
+    from distilcap.experiments.tables import run_tables, stages_of_tables
     from distilcap.recipes.extra import extra_table
     from distilcap.recipes.tables import paper_tables
 
@@ -168,6 +191,8 @@ def _run(what: str, students: Students, metrics: tuple[str, ...], store: Path, t
         _print_plan(tables, students, Store(store), metrics)
         return
     kept = open_store(store)
+    if cluster is not None:
+        build_on_ray(stages_of_tables(tables, metrics), kept, PROGRESS, cluster)
     title = f"{what} on {students.data.name}, preset {students.preset.name}"
     command = shlex.join(["distilcap", *sys.argv[1:]])
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)

@@ -8,12 +8,14 @@ those measured on one core of a 2025 server. Good to a factor of two.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distilcap.data.dataset import SPLITS
 from distilcap.data.features import store_bytes
@@ -31,6 +33,9 @@ from distilcap.experiments.steps import (
     Train,
     stage_at,
 )
+
+if TYPE_CHECKING:
+    from distilcap.models.presets import Options
 
 __all__ = ["Cost", "Facts", "describe", "estimate_plan"]
 
@@ -103,14 +108,21 @@ class Cost:
     measured: bool
 
 
-def estimate_plan(plan: Sequence[Planned], facts: Facts, store: Store) -> list[Cost]:
-    """Give the cost of every stage of a plan."""
-    rates = _measured_rates(plan, facts, store)
+def estimate_plan(
+    plan: Sequence[Planned], facts: Facts, store: Store, rates: Mapping[type, float] | None = None
+) -> list[Cost]:
+    """Give the cost of every stage of a plan.
+
+    Args:
+        rates: by kind of stage, in the units of `DEFAULT_RATES`; they come before the store's.
+    """
+    given, found = rates or {}, _measured_rates(plan, facts, store)
     costs = []
     for planned in plan:
         kind = _kind(planned.stage)
-        seconds = _work(planned.stage, facts) / rates.get(kind, DEFAULT_RATES[kind])
-        cost = Cost(planned, seconds, _megabytes(planned.stage, facts), kind in rates)
+        seconds = _work(planned.stage, facts) / given.get(kind, found.get(kind, DEFAULT_RATES[kind]))
+        measured = kind in found and kind not in given
+        cost = Cost(planned, seconds, _megabytes(planned.stage, facts), measured)
         costs.append(dataclasses.replace(cost, seconds=0, megabytes=0) if planned.complete else cost)
     return costs
 
@@ -136,18 +148,23 @@ def _measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict
 
 def _parameters(train: Train, facts: Facts) -> tuple[int, int, int]:
     """Parameters used once a region, those used once a word, and all."""
+    return _parameters_of(train.architecture, train.options, facts.words, facts.dim)
+
+
+@functools.cache
+def _parameters_of(architecture: str, options: Options, words: int, dim: int) -> tuple[int, int, int]:
     import torch
 
     from distilcap.models.presets import build_captioner
 
     with torch.device("meta"):
-        captioner = build_captioner(train.architecture, train.options, facts.words, facts.dim)
+        captioner = build_captioner(architecture, options, words, dim)
     regions = sum(
         parameter.numel()
         for name, parameter in captioner.named_parameters()
         if name.split(".")[0] in ("regions", "refiner", "keys", "keys_values")
     )
-    table = facts.words * train.options.embedding
+    table = words * options.embedding
     return regions, captioner.parameter_count() - regions - table, captioner.parameter_count()
 
 

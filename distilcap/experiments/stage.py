@@ -11,6 +11,7 @@ import abc
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import re
@@ -71,7 +72,7 @@ class Stage(abc.ABC):
         }
         return {"stage": type(self).__name__, "version": self.version, **fields}
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The stage's name in the store: its verb and 12 digits of its recipe's SHA-256."""
         digest = hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()
