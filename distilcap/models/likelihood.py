@@ -56,21 +56,21 @@ class _LinearLikelihood(Function):
         kept, sums, losses = [], [], []
         with torch.autocast(hidden.device.type, enabled=False):
             for some, wanted in _blocks(rows, hidden, targets[:, None]):
-                logits = torch.addmm(bias, some, matrix.t())
+                logits = torch.mm(some, matrix.t())
                 if logits.dtype in (torch.bfloat16, torch.float16):
                     logits = logits.float()
+                highest = _add_bias(logits, bias)
                 loss = logits.gather(1, wanted).mul_(smoothing - 1)
                 if smoothing:
                     loss = loss.sub_(logits.mean(dim=1, keepdim=True), alpha=smoothing)
-                highest, total = _exponentials(logits)
+                total = _exponentials(logits, highest)
                 losses.append(loss.add_(highest).add_(total.log()))
                 logits.scatter_add_(1, wanted, total * (smoothing - 1))
                 kept.append(logits)
                 sums.append(total)
-        empty = hidden.new_zeros(0, 1)
-        ctx.save_for_backward(hidden, matrix, torch.cat(sums) if sums else empty, *kept)
+        ctx.save_for_backward(hidden, matrix, torch.cat(sums), *kept)
         ctx.smoothing, ctx.rows = smoothing, rows
-        return torch.cat(losses)[:, 0] if losses else empty[:, 0]
+        return torch.cat(losses)[:, 0]
 
     @staticmethod
     @once_differentiable
@@ -79,14 +79,14 @@ class _LinearLikelihood(Function):
         factors = gradient[:, None] / sums
         weighted = hidden * factors.to(hidden.dtype)
         d_hidden = torch.empty_like(hidden)
-        d_matrix, d_bias = torch.zeros_like(matrix), gradient.new_zeros(len(matrix))
-        for less, (some, factor, d_some) in zip(
-            kept, _blocks(ctx.rows, weighted, factors, d_hidden), strict=True
+        d_matrix, d_bias = torch.empty_like(matrix), gradient.new_zeros(len(matrix))
+        for number, (less, (some, factor, d_some)) in enumerate(
+            zip(kept, _blocks(ctx.rows, weighted, factors, d_hidden), strict=True)
         ):
             d_bias.addmv_(less.t(), factor[:, 0])
             less = less.to(hidden.dtype)
             torch.mm(less, matrix, out=d_some)
-            d_matrix.addmm_(less.t(), some)
+            torch.addmm(d_matrix, less.t(), some, beta=1 if number else 0, out=d_matrix)
         d_hidden.mul_(factors)
         if ctx.smoothing:
             # The share that is spread over all words.
@@ -101,11 +101,21 @@ def _blocks(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
 
 
-def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn logits (n, V) into exp(logits - highest); give the highest and the sum of each row (n, 1)."""
-    highest, total = logits.new_empty(len(logits), 1), logits.new_empty(len(logits), 1)
-    rows = max(1, _CACHED // logits.shape[1]) if logits.device.type == "cpu" else max(1, len(logits))
-    for some, top, summed in _blocks(rows, logits, highest, total):
-        torch.amax(some, 1, keepdim=True, out=top)
+def _pieces(logits: Tensor) -> int:
+    return max(1, _CACHED // logits.shape[1] if logits.device.type == "cpu" else len(logits))
+
+
+def _add_bias(logits: Tensor, bias: Tensor) -> Tensor:
+    """Add to logits (n, V), and give the highest of each row (n, 1)."""
+    highest = logits.new_empty(len(logits), 1)
+    for some, top in _blocks(_pieces(logits), logits, highest):
+        torch.amax(some.add_(bias), 1, keepdim=True, out=top)
+    return highest
+
+
+def _exponentials(logits: Tensor, highest: Tensor) -> Tensor:
+    """Turn logits (n, V) into exp(logits - highest), and give the sum of each row (n, 1)."""
+    total = torch.empty_like(highest)
+    for some, top, summed in _blocks(_pieces(logits), logits, highest, total):
         torch.sum(some.sub_(top).exp_(), 1, keepdim=True, out=summed)
-    return highest, total
+    return total

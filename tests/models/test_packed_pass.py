@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
+from distilcap.models import likelihood
 from distilcap.models.aoanet_recurrence import DropoutMasks, aoanet_recurrence
 from distilcap.models.captioner import Captioner
 from distilcap.models.likelihood import negative_log_likelihood
@@ -203,7 +204,7 @@ def test_packing_keeps_each_token_once_and_the_longest_first(lengths: list[list[
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(1, 9), st.integers(1, 5), st.integers(2, 9), st.floats(0, 0.9), st.integers(0, 99))
+@given(st.integers(0, 9), st.integers(1, 5), st.integers(2, 9), st.floats(0, 0.9), st.integers(0, 99))
 def test_likelihoods_are_cross_entropies(
     rows: int, width: int, words: int, smoothing: float, seed: int
 ) -> None:
@@ -223,3 +224,22 @@ def test_likelihoods_are_cross_entropies(
         found.append([losses, *(leaf.grad for leaf in leaves)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
+
+
+def test_likelihoods_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tensors = [
+        torch.randn(shape, dtype=torch.float64, generator=generator) for shape in ((11, 5), (7, 5), (7,))
+    ]
+    targets = torch.randint(7, (11,), generator=generator)
+    found = []
+    for block, cached in ((1 << 22, 1 << 18), (28, 14), (1, 1)):
+        monkeypatch.setattr(likelihood, "_BLOCK", block)
+        monkeypatch.setattr(likelihood, "_CACHED", cached)
+        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+        losses = negative_log_likelihood(*leaves, targets, 0.1)
+        losses.square().sum().backward()  # type: ignore[no-untyped-call]
+        found.append([losses.detach(), *(leaf.grad for leaf in leaves)])
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            torch.testing.assert_close(one, same, atol=1e-12, rtol=1e-10)
