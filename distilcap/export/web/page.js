@@ -91,8 +91,7 @@ async function show(blob) {
 }
 
 /** The geometric mean of the words' probabilities: what captions of different lengths are compared by. */
-const sureness = ({ tokens, logProb }) =>
-  `${(100 * Math.exp(logProb / Math.max(1, tokens.length))).toFixed(0)} % sure of each word`;
+const sureness = ({ tokens, logProb }) => `${(100 * Math.exp(logProb / Math.max(1, tokens.length))).toFixed(0)} %`;
 
 function tell({ captions, milliseconds }) {
   const [first, ...others] = captions.filter((one) => Number.isFinite(one.logProb));
@@ -100,11 +99,11 @@ function tell({ captions, milliseconds }) {
   const total = pixels + encoder + decoder;
   $("caption").textContent = first.text;
   $("photo").alt = first.text;
-  $("sureness").textContent = sureness(first);
+  $("sureness").textContent = `${sureness(first)} sure of each word`;
   $("alternatives").replaceChildren(...others.map((one) => {
     const item = document.createElement("li");
     const sure = document.createElement("span");
-    sure.textContent = ` (${sureness(one)})`;
+    sure.textContent = ` ${sureness(one)}`;
     item.append(one.text, sure);
     return item;
   }));
@@ -117,6 +116,7 @@ function tell({ captions, milliseconds }) {
 
 const firstPicture = (items) => [...items].find((item) => item.type.startsWith("image/"));
 
+$("invitation").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", ({ target }) => {
   if (target.files[0]) show(target.files[0]);
   target.value = "";
