@@ -39,10 +39,12 @@ _ALNUM: Final = _LETTER + _MARK + r"0-9\u00ad"
 _SPACE: Final = r" \t\n\x0b\x0c\r\x85\xa0\u2000-\u200a\u2028\u2029\u3000"
 _NEWLINES: Final = r"\n\x0b\x0c\r\u2028\u2029"
 _APOSTROPHE: Final = "(?:['\u2019\x92]|&apos;)"
-_HYPHEN: Final = r"[-_\u058a\u2010\u2011]"
+_ANY_QUOTE: Final = "(?:['\u2019\x92`\u2018\x91]|&apos;)"
+_QUOTE_STARTS: Final = "['\u2019\x92&]"
 _INITIALS: Final = r"[A-Za-z](?:\.[A-Za-z])*\."
 _CLITIC: Final = f"{_APOSTROPHE}(?:[sdmSDM]|[rR][eE]|[vV][eE]|[lL][lL])"
-_PART: Final = f"(?:[dDlLoO]{_APOSTROPHE})?[{_ALNUM}]+"
+_WORD: Final = f"[{_LETTER}{_MARK}][{_ALNUM}]*"
+_PART: Final = f"(?:(?:[A-Za-z]\\.){{2,}}|(?:[dDlLoO]{_APOSTROPHE})?[{_ALNUM}]+)"
 
 # Abbreviations that keep their period.
 _TITLES: Final = (
@@ -93,8 +95,16 @@ def _rule(starts: str, pattern: str, tokens: _Tokens | str | None = None) -> Non
     _RULES.append(_Rule(re.compile(starts), re.compile(pattern), tokens))
 
 
-def _plain_apostrophe(text: str) -> list[str]:
-    return [re.sub(_APOSTROPHE, "'", text)]
+_QUOTES: Final = {
+    **dict.fromkeys("\x91\u2018\u201b\u2039", "`"),
+    **dict.fromkeys("\x92\u2019\u203a", "'"),
+    **dict.fromkeys("\x93\xab\u201c", "``"),
+    **dict.fromkeys("\x94\xbb\u201d", "''"),
+}
+
+
+def _plain_quotes(text: str) -> list[str]:
+    return ["".join(_QUOTES.get(character, character) for character in text.replace("&apos;", "'"))]
 
 
 def _no_space(text: str) -> list[str]:
@@ -112,26 +122,32 @@ def _end_of_sentence(text: str) -> list[str]:
 
 
 # Contractions
-_rule(_ASCII, f"([A-Za-z]*[A-MO-Za-mo-z])[nN]{_APOSTROPHE}[tT]")
-_rule("[nN]", f"([nN]{_APOSTROPHE}[tT])", _plain_apostrophe)
-_rule("['\u2019\x92&]", f"({_CLITIC})[^A-Za-z]", _plain_apostrophe)
-_rule("['\u2019\x92&]", f"({_APOSTROPHE}[tT])(?:[iI][sS]|[wW][aA][sS])", _plain_apostrophe)
+_rule(_ASCII, f"([A-Za-z]*[A-MO-Za-mo-z])[nN]{_ANY_QUOTE}[tT]")
+_rule("[nN]", f"([nN]{_ANY_QUOTE}[tT])", _plain_quotes)
+_rule(_QUOTE_STARTS, f"({_CLITIC})[^A-Za-z]", _plain_quotes)
+_rule("'", "('[tT])(?:[iI][sS]|[wW][aA][sS])")
 for _word, _cut in _COMPOUNDS.items():
-    _rule(_ASCII, f"((?i:{_word[:_cut]}))(?i:{_word[_cut:]})(?![A-Za-z0-9])")
+    _rule(_ASCII, f"((?i:{_word[:_cut]}))(?i:{_word[_cut:]})(?![{_ALNUM}])")
 _rule(
-    "['\u2019\x92&]",
+    _QUOTE_STARTS,
     f"({_APOSTROPHE}(?:[nN]{_APOSTROPHE}?|(?i:em|cause|till?)|[0-9]0[sS]|[0-9][0-9](?=[{_SPACE}])))",
 )
-_rule(_ASCII, f"((?:[dDjJlLyY]|[dD]unkin|DUNKIN|[oO][lL]){_APOSTROPHE})")
+_rule("[cC]", f"([cC]{_APOSTROPHE}[mM][oO][nN])")
+_rule(_ASCII, f"((?:[dDjJlL]|[dD]unkin|DUNKIN|[oO][lL]){_APOSTROPHE})")
 _rule(_ASCII, f"([A-Za-z]+){_CLITIC}")
-_rule(_ASCII, f"([dDlLoO]{_APOSTROPHE}[{_LETTER}][{_LETTER}0-9]+)")
-_rule(_ANY_LETTER, f"([{_LETTER}]+[aeiouyAEIOUY]{_APOSTROPHE}[aeiouA-Z][{_LETTER}]*)")
-_rule(_ASCII, f"([A-HJ-XZn]{_APOSTROPHE}[{_LETTER}]{{2,}})")
+_rule("[yY]", f"([yY]{_APOSTROPHE})[{_LETTER}]")
+_rule(_ASCII, f"([dDlLoO]{_ANY_QUOTE}[{_LETTER}0-9]{{2,}})")
+_rule(_ANY_LETTER, f"([{_LETTER}]+[aeiouyAEIOUY]{_ANY_QUOTE}[aeiouA-Z][{_LETTER}]*)")
+_rule(_ASCII, f"([A-HJ-XZn]{_ANY_QUOTE}[{_LETTER}]{{2,}})")
 _rule("'", f"(')[A-Za-z][^{_SPACE}]", "`")
-_rule("['\u2019\x92&]", f"({_CLITIC})", _plain_apostrophe)
+_rule(_QUOTE_STARTS, f"({_CLITIC})", _plain_quotes)
+
+# Sentences without a space between; and abbreviations that may end a sentence, where it goes on
+_rule(_ANY_LETTER, f"({_WORD}(?:[.!?]{_WORD})+)")
+_rule(_ASCII, f"({_ENDING})(?:[0-9,;:]|[^{_SPACE}][\\s\\S]|[{_SPACE}][^{_SPACE}{_CLASSES['capitals']}])")
 
 # Words and numbers
-_rule(_ANY_LETTER, f"({_ANY_LETTER}[{_ALNUM}]*)")
+_rule(_ANY_LETTER, f"({_WORD})")
 _rule("[0-9]", f"([0-9][{_ALNUM}]*)")
 _rule(r"[-+0-9.,:\u066b\u066c]", r"([-+]?(?:\d*(?:[.,:\u00ad\u066b\u066c]\d+)+|\d+))")
 _rule("[0-9]", r"(\d{1,2}[-/]\d{1,2}[-/]\d{2,4})")
@@ -141,40 +157,42 @@ _rule(
     r"((?:\(\d{2,3}\)[ \xa0]?|(?:\+?\d{1,4}[- \xa0])?\d{2,4}[- \xa0/.])\d{3,4}[- \xa0.]\d{3,5})",
     _no_space,
 )
-_rule(
-    f"[{_ALNUM}]",
-    f"((?:[dDlLoO]{_APOSTROPHE})?[{_ALNUM}][{_ALNUM}.,]*(?:{_HYPHEN}(?:{_PART}|(?:[A-Za-z]\\.){{2,}}))+)",
-)
+_rule(f"[{_ALNUM}]", f"((?:[dDlLoO]{_APOSTROPHE})?[{_ALNUM}]+(?:[-_\u058a\u2010\u2011]{_PART})+)")
+_rule(f"[{_ALNUM}]", f"([{_ALNUM}][{_ALNUM}.,]*(?:[-\u058a\u2010\u2011]{_PART})+)")
 _rule("[A-Za-z0-9]", r"([A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2})")
 _rule("[A-Z]", r"([A-Z]+(?:(?:&|&amp;)[A-Z]+)+)", lambda text: [text.replace("&amp;", "&")])
 _rule("[A-Z]", r"([A-Z]+(?:\+[A-Z]+)+)")
-_rule(_ANY_LETTER, f"([{_LETTER}]+(?:[.!?][{_LETTER}]+)+)")
-_rule(_ASCII, r"([cC]\+\+|[CF]#)")
+_rule(_ASCII, r"([cC]\+\+|[cCfF]#)")
 
-# Abbreviations
+# Other abbreviations
 _rule(_ASCII, f"({_INITIALS})[{_SPACE}]+{_START}[{_SPACE}]", _end_of_sentence)
 _rule(_ASCII, f"({_INITIALS})")
 _rule(_ASCII, f"((?i:{_TITLES})\\.|[mM](?:fg|tg)\\.)")
-_rule(_ASCII, f"({_ENDING})(?:[0-9,;:]|[^{_SPACE}][\\s\\S]|[{_SPACE}][^{_SPACE}{_CLASSES['capitals']}])")
 _rule(_ASCII, f"({_ENDING})", lambda text: [text, "."])
 _rule(_ASCII, f"((?i:{_NUMBERED})\\.)[{_SPACE}]?\\d")
-_rule(f"[{_ALNUM}]", f"([{_ALNUM}][-_.{_ALNUM}]*\\.)[,;:]")
+_rule(f"[{_ALNUM}]", f"([{_ALNUM}]+(?:[-_.][{_ALNUM}]+)*\\.)[,;:]")
 
 # Addresses
-_END: Final = r"[^ \t\n\f\r\"<>|.!?(){},;:-]"
-_rule("[hH]", rf"((?i:https?)://[^ \t\n\f\r\"<>|()]+\.[^ \t\n\f\r\"<>|()]*{_END})")
-_rule(_ANY_LETTER, rf"((?:{_ANY_LETTER}[{_ALNUM}]*\.)+(?:com|net|org|edu)(?:/[^ \t\n\f\r\"<>|()]*{_END})?)")
-_rule(
-    "[A-Za-z0-9]",
-    r"([A-Za-z0-9][^ \t\n\f\r\"<>|()\xa0]*@(?:[^ \t\n\f\r\"<>|().\xa0]+\.)*[^ \t\n\f\r\"<>|().\xa0]+)",
-)
+_STOPS: Final = f'{_SPACE}"<>|()'
+_rule("[hH]", rf"((?i:https?)://[^{_STOPS}]*[^{_STOPS}.!?,{{}}-])")
+_LABEL: Final = r"[a-z#%&*+~\u0080-\uffff]+"
+_PATH: Final = rf"(?:/[^{_STOPS}]*[^{_STOPS}.!?,{{}}-])?"
+_rule(_LABEL, rf"((?:{_LABEL}\.)+(?:com|net|org|edu){_PATH})")
+_rule("[A-Za-z0-9]", rf"([A-Za-z0-9][^{_STOPS}{{}}]*@[^{_STOPS}{{}}.]+(?:\.[^{_STOPS}{{}}.]+)*)")
 _rule("@", r"(@[A-Za-z_][A-Za-z_0-9]*)")
-_rule("#", r"(#[A-Za-z]+)")
+_rule("#", f"(#[{_LETTER}]+)")
 _rule(
     "[A-Za-z0-9]",
     r"([A-Za-z0-9]+(?:\.[A-Za-z0-9]+)*\.(?i:jpe?g|gif|png|txt|pdf|html?|mp3|docx?|zip|exe|xml))(?![A-Za-z0-9])",
 )
 _rule("<", rf"(<(?:[!?]|/?[A-Za-z])[^<>{_NEWLINES}]*>)", _no_space)
+_rule(r"\\", r"(\\\*)")
+
+# Emoticons; the sets were found by trying all of ASCII
+_EYES, _NOSE, _MOUTH = "[:;=]", "['*o-]?", r"[()@DOP[\]\\dp{|]"
+_rule("[<>:;=]", f"([<>]?{_EYES}{_NOSE}{_MOUTH})[^A-Za-z0-9]", _brackets)
+_SIDE: Final = "['<=>^x~-]"
+_rule("['<=>^x~-]", f"({_SIDE}_{_SIDE})")
 
 # Punctuation
 for _name, _character in {"amp": "&", "lt": "<", "gt": ">", "apos": "'", "nbsp": ""}.items():
@@ -184,14 +202,12 @@ _rule(r"[-\x96\x97\u2013-\u2015]", r"(-{2,}|[\x96\x97\u2013\u2014\u2015])", "--"
 _rule("-", "(-(?:[LR][RCS]B|[lr][rcs]b)-)")
 _rule('["&]', '("|&quot;)[A-Za-z0-9$]', "``")
 _rule('["&]', '("|&quot;)', "''")
-_rule(r"[\x93\xab\u201c]", "(.)", "``")
-_rule(r"[\x94\xbb\u201d]", "(.)", "''")
-_rule(r"[\x91\u2018\u201b\u2039]", "(.)", "`")
-_rule(r"[\x92\u2019\u203a]", "(.)", "'")
-_rule("['`]", "(''?|``?)")
+_ANY_QUOTES: Final = f"[`{''.join(_QUOTES)}]"
+_rule(_ANY_QUOTES, f"({_ANY_QUOTES}{{1,2}})", _plain_quotes)
+_rule("'", "(''?)")
 for _character, _name in zip("()[]{}", ("-LRB-", "-RRB-", "-LSB-", "-RSB-", "-LCB-", "-RCB-"), strict=True):
     _rule(re.escape(_character), f"({re.escape(_character)})", _name)
-_rule("[A-Z]", r"([A-Z]{1,2}\$)")
+_rule("[A-Z]", r"([A-Z]+\$)")
 _rule(r"[\x80\xa4\u20a0\u20ac]", "(.)", "$")
 _rule("\xa3", "(.)", "#")
 _rule("\xa2", "(.)", "cents")
@@ -204,7 +220,6 @@ for _character, _name in {
 }.items():
     _rule(_character, "(.)", _name)
 _rule(r"[!?*#_@<>]", r"([!?]+|\*+|#+|_+|@+|<<?|>>?)")
-_rule("[:;=]", rf"([:;=]['o-]?[()DPp\]])(?=[{_SPACE}.,])", _brackets)
 _rule(f"[{_CLASSES['symbols']}'`.,:+=/&%$~|^;\\\\-]", "([\\s\\S])")
 _rule(f"[{_NEWLINES}]", f"(\r\n|[{_NEWLINES}])", lambda _: [_NEWLINE])
 
