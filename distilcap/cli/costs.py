@@ -20,7 +20,6 @@ EXAMPLE = """\b
 Example:
   distilcap costs --gpus 1 --gpus 4 --gpus 8 --price 2.50 --rate train=3e12 --rate label=2e12
 """
-KINDS = ("train", "label", "features", "score")
 
 
 @click.command(epilog=EXAMPLE)
@@ -60,7 +59,7 @@ def costs(
     from rich.table import Table as Grid
 
     from distilcap.experiments.costs import bill
-    from distilcap.experiments.estimate import estimate_plan
+    from distilcap.experiments.estimate import estimate_plan, measured_rates
     from distilcap.experiments.stage import Store
     from distilcap.experiments.tables import stages_of_tables
     from distilcap.recipes.tables import TABLES, paper_tables
@@ -75,12 +74,12 @@ def costs(
         grid.add_column(f"{count} GPU{'s' * (count > 1)}: hours (busy)", justify="right")
         if price:
             grid.add_column("money", justify="right")
-    measured: set[str] = set()
+    measured: dict[type, float] = {}
     for what in (*TABLES, "all"):
         tables = paper_tables(students, tuple(TABLES) if what == "all" else (what,))
         plan = Store(store).plan(stages_of_tables(tables, names))
         each = estimate_plan(plan, facts, Store(store), given)
-        measured |= {type(one.planned.stage).__name__ for one in each if one.measured}
+        measured = measured_rates(plan, facts, Store(store))
         todo = sum(not one.planned.complete for one in each)
         cells = [what, str(todo), f"{sum(one.seconds for one in each) / 3600:,.1f}"]
         for count in gpus:
@@ -89,19 +88,37 @@ def costs(
             cells += [f"{due.money:,.2f}"] if price else []
         grid.add_row(*cells)
     CONSOLE.print(grid)
-    by_hand = ", ".join(rates) or "none"
-    CONSOLE.print(
-        f"Rates given: {by_hand}; measured in {store}: {', '.join(sorted(measured)) or 'none'}; all others "
-        "are those of one CPU core. Each stage has one GPU; docs/scale.md says what else is assumed.",
-        highlight=False,
-    )
+    CONSOLE.print("Rates: " + _origins(given, measured, store), highlight=False)
+    CONSOLE.print("Each stage has one GPU; docs/scale.md says what else is assumed.", highlight=False)
+
+
+def _kinds() -> dict[str, type]:
+    from distilcap.experiments.steps import Evaluate, ExtractFeatures, Labels, Train
+
+    return {"train": Train, "label": Labels, "features": ExtractFeatures, "score": Evaluate}
+
+
+def _origins(given: dict[type, float], measured: dict[type, float], store: Path) -> str:
+    """Each rate with where it comes from, as `--rate` takes it."""
+    from distilcap.experiments.estimate import DEFAULT_RATES
+
+    parts = []
+    for name, kind in _kinds().items():
+        for rates, origin in (
+            (given, "given"),
+            (measured, f"measured in {store}"),
+            (DEFAULT_RATES, "of one CPU core"),
+        ):
+            if kind in rates:
+                parts.append(f"{name}={rates[kind]:.2g} ({origin})")
+                break
+    return ", ".join(parts) + "."
 
 
 def _rates(texts: tuple[str, ...]) -> dict[type, float]:
     from distilcap.errors import ConfigError
-    from distilcap.experiments.steps import Evaluate, ExtractFeatures, Labels, Train
 
-    kinds = dict(zip(KINDS, (Train, Labels, ExtractFeatures, Evaluate), strict=True))
+    kinds = _kinds()
     found: dict[type, float] = {}
     for text in texts:
         kind, _, number = text.partition("=")
@@ -109,7 +126,7 @@ def _rates(texts: tuple[str, ...]) -> dict[type, float]:
             found[kinds[kind]] = float(number)
         except (KeyError, ValueError):
             raise ConfigError(
-                f"`rate` must be one of {', '.join(KINDS)}, = and a number, but is {text!r}."
+                f"`rate` must be one of {', '.join(kinds)}, = and a number, but is {text!r}."
             ) from None
         if not 0 < found[kinds[kind]] < float("inf"):
             raise ConfigError(f"`rate` of {kind} must be above 0, but is {number}.")

@@ -37,7 +37,7 @@ from distilcap.experiments.steps import (
 if TYPE_CHECKING:
     from distilcap.models.presets import Options
 
-__all__ = ["Cost", "Facts", "describe", "estimate_plan"]
+__all__ = ["DEFAULT_RATES", "Cost", "Facts", "describe", "estimate_plan", "measured_rates"]
 
 WORDS = 12  # of a caption with its end token
 DRAWN = 17  # of a caption that an unfinished model draws
@@ -116,7 +116,7 @@ def estimate_plan(
     Args:
         rates: by kind of stage, in the units of `DEFAULT_RATES`; they come before the store's.
     """
-    given, found = rates or {}, _measured_rates(plan, facts, store)
+    given, found = rates or {}, measured_rates(plan, facts, store)
     costs = []
     for planned in plan:
         kind = _kind(planned.stage)
@@ -131,7 +131,7 @@ def _kind(stage: Stage) -> type:
     return next(kind for kind in DEFAULT_RATES if isinstance(stage, kind))
 
 
-def _measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[type, float]:
+def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[type, float]:
     """Work per second by kind, as a geometric mean over the store's stages on the plan's data."""
     data = {planned.stage.key for planned in plan if isinstance(planned.stage, ImportData)}
     logs: dict[type, list[float]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -15,10 +17,15 @@ import pytest
 from click.testing import CliRunner
 
 from distilcap.cli.main import cli
+from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.experiments.cluster import Share, build_on_ray
+from distilcap.experiments.results import stages_of
 from distilcap.experiments.stage import Stage, Store
+from distilcap.experiments.steps import ExtractFeatures, ImportData
 from distilcap.progress import SILENT, Progress, Silent
+from distilcap.recipes.line import distillation_line
+from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ def workers() -> Iterator[None]:
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else a busy machine starves them
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the workers find these stages
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
         yield
@@ -156,3 +164,57 @@ def test_impossible_shares_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["reproduce", "table1", "--data", "x", "--engine", "ray"]
     done = CliRunner().invoke(cli, arguments)
     assert "`engine` ray starts processes itself" in str(done.exception)
+
+
+def kill_trainer(partial: Path, killed: list[str]) -> threading.Thread:
+    """Kill the first worker that is seen with a checkpoint of the training it is at."""
+
+    def wait_and_kill() -> None:
+        for _ in range(12_000):
+            for checkpoint in partial.glob("train-*/log.json"):
+                for process in Path("/proc").glob("[0-9]*"):
+                    name = f"ray::{checkpoint.parent.name}"
+                    with contextlib.suppress(OSError):  # it has ended
+                        if (process / "cmdline").read_text(errors="replace").startswith(name):
+                            os.kill(int(process.name), signal.SIGKILL)
+                            killed.append(checkpoint.parent.name)
+                            return
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=wait_and_kill)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker in /proc")
+def test_a_line_on_ray_gives_what_the_serial_engine_gives(workers: None, tmp_path: Path) -> None:
+    import torch
+    from test_line import STUDENT, TEACHER
+
+    draw_scenes(tmp_path / "scenes", (24, 6, 8), size=64)
+    data = ImportData.of(tmp_path / "scenes")
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
+    longer = TrainingOptions(CrossEntropyPhase(epochs=8), SelfCriticalPhase(epochs=1, samples=2))
+    roles = [dataclasses.replace(role, training=longer) for role in (TEACHER, STUDENT)]
+    members = distillation_line(data, features, *roles, beam=2, min_count=1)
+    stages = [one for one in stages_of(members, ("cider",)) if not one.alone]
+    store, serial, killed = Store(tmp_path / "store"), Store(tmp_path / "serial"), list[str]()
+    killer = kill_trainer(store.root / ".partial", killed)
+    build_on_ray(stages, store, SILENT, Share())
+    killer.join()
+    assert len(killed) == 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for stage in stages:
+        serial.build(stage)
+    torch.set_num_threads(threads)
+    compared = 0
+    for planned in serial.plan(stages):
+        for name in ("captioner.safetensors", "captions.jsonl", "scores.json"):
+            one, other = (kept.path(planned.stage) / name for kept in (serial, store))
+            if one.exists():
+                assert one.read_bytes() == other.read_bytes(), (planned.stage.key, name)
+                compared += 1
+    assert compared == 3 + 7 + 6  # trainings; labels and captions; scores

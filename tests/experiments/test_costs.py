@@ -61,10 +61,12 @@ def test_the_command_prices_all_tables_without_data(tmp_path: Path) -> None:
     slow = CliRunner().invoke(cli, [*arguments, "--gpus", "2", "--price", "3"], catch_exceptions=False)
     rows = [line for line in slow.output.splitlines() if "table4" in line or "│ all" in line]
     assert len(rows) == 2
-    assert "measured in" in slow.output
+    assert "train=2e+10 (of one CPU core)" in " ".join(slow.output.split())
     fast = CliRunner().invoke(
         cli, [*arguments, "--gpus", "2", "--rate", "train=1e30"], catch_exceptions=False
     )
+
+    assert "train=1e+30 (given)" in fast.output
 
     def hours(output: str) -> float:
         row = next(line for line in output.splitlines() if "│ all" in line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from test_training import CAPTIONS, VOCABULARY, Pictures, options, training
 
+from distilcap.data.captions import CaptionSet
+from distilcap.data.scenes import draw_scenes
 from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import caption_images
 from distilcap.errors import MissingError
@@ -104,3 +107,37 @@ def test_several_processes_without_accelerate_are_told_what_is_missing(
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(MissingError, match=r"need the package accelerate: pip install 'distilcap\[scale\]'"):
         launched()
+
+
+@pytest.mark.slow
+def test_commands_share_their_work_and_the_first_process_alone_speaks(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", (24, 6, 8), size=64)
+    program = [sys.executable, "-m", "distilcap"]
+    train = [*program, "train", "--data", str(tmp_path / "scenes"), "--captioner", "updown-tiny"]
+    train += ["--image-size", "64", "--epochs", "1", "--scst-epochs", "1", "--min-count", "1"]
+    first, second = launch([*train, "--store", str(tmp_path / "store")])
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert "validation CIDEr" in first.stdout
+    assert second.stdout == second.stderr == ""
+    (run,) = (tmp_path / "store").glob("train-*")
+    assert (run / "stage.json").exists()
+    assert not list((tmp_path / "store/.partial").iterdir())
+
+    alone = [*program, "generate", str(run), "--split", "train", "--beam", "3", "--n-best", "2"]
+    subprocess.run([*alone, "--to", str(tmp_path / "alone.jsonl")], check=True, capture_output=True)
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    for made in (tmp_path / "copy").glob("generate-*"):
+        shutil.rmtree(made)
+    copied = [str(tmp_path / "copy" / run.name) if one == str(run) else one for one in alone]
+    for one in launch([*copied, "--to", str(tmp_path / "together.jsonl")]):
+        assert one.returncode == 0, one.stderr
+    whole, shared = (CaptionSet.load(tmp_path / f"{name}.jsonl") for name in ("alone", "together"))
+    assert list(shared) == list(whole)
+    assert {id: shared.texts(id) for id in shared} == {id: whole.texts(id) for id in whole}
+
+    first, second = launch([*program, "models"])
+    assert "updown" in first.stdout
+    assert (second.returncode, second.stdout) == (0, "")
+    first, second = launch([*program, "generate", str(run), "--images", "x", "--to", str(tmp_path / "x")])
+    assert first.returncode == 2
+    assert "start one process a shard" in first.stderr
