@@ -16,7 +16,7 @@ from pathlib import Path
 
 from distilcap.errors import MissingError
 from distilcap.export.folders import whole_folder
-from distilcap.export.manifest import GRAPHS, MANIFEST, read_manifest
+from distilcap.export.manifest import MANIFEST, read_manifest
 
 __all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "Site", "browser_runtime", "write_web"]
 
@@ -81,8 +81,7 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
         for name in _PAGE:
             (folder / name).write_bytes((page / name).read_bytes())
         (folder / "bundle").mkdir()
-        unused = GRAPHS["greedy"]  # the page steps: alternatives come from a beam
-        for name in [MANIFEST, *(name for name in manifest.files if name != unused)]:
+        for name in [MANIFEST, *(name for name in manifest.files if not name.endswith(".pte"))]:
             shutil.copyfile(bundle / name, folder / "bundle" / name)
         if runtime:
             (folder / "ort").mkdir()

@@ -4,7 +4,7 @@ import { normalise, resize } from "./pixels.js";
 import { decode, search } from "./search.js";
 
 const FORMAT = "distilcap bundle", VERSION = 1;
-const GRAPHS = ["encoder", "encode", "step"];
+const GRAPHS = ["encoder", "encode", "step", "greedy"];
 
 /** Fetch a file, telling `progress` its bytes as they come. */
 async function fetchBytes(url, progress) {
@@ -42,25 +42,27 @@ export class Captioner {
         throw new Error(`${name} is damaged: reload the page.`);
       }
     }
-    const externalData = wanted.filter((name) => name.endsWith(".bin")).map((path) => ({ path, data: files[path] }));
     const captioner = new Captioner();
-    captioner.ort = ort;
-    captioner.manifest = manifest;
-    captioner.bytes = total;
-    captioner.sessions = {};
-    for (const graph of GRAPHS) {
-      captioner.sessions[graph] = await ort.InferenceSession.create(files[`${graph}.onnx`], {
-        executionProviders: ["wasm"],
-        externalData: graph === "encoder" ? [] : externalData,
-      });
-    }
+    Object.assign(captioner, { ort, manifest, files, bytes: total, sessions: {} });
+    for (const graph of ["encoder", "encode", "step"]) await captioner.session(graph);
     return captioner;
+  }
+
+  /** The session of a graph, made when first asked for: the greedy one holds the decoder's weights again. */
+  async session(graph) {
+    const weights = Object.keys(this.files).filter((name) => name.endsWith(".bin"));
+    this.sessions[graph] ??= await this.ort.InferenceSession.create(this.files[`${graph}.onnx`], {
+      executionProviders: ["wasm"],
+      externalData: graph === "encoder" ? [] : weights.map((path) => ({ path, data: this.files[path] })),
+    });
+    return this.sessions[graph];
   }
 
   /** RGBA bytes of an opaque picture to captions, best first, and the milliseconds of each part. */
   async caption(rgba, width, height, beam) {
     const { manifest, sessions, ort } = this;
     const { preprocessing, decode: options } = manifest;
+    const greedy = (beam ?? options.width) === 1 && (await this.session("greedy"));
     const began = performance.now();
     const pixels = normalise(resize(rgba, width, height, preprocessing), preprocessing);
     const prepared = performance.now();
@@ -68,7 +70,7 @@ export class Captioner {
       pixels: new ort.Tensor("float32", pixels, [1, 3, preprocessing.size, preprocessing.size]),
     });
     const encoded = performance.now();
-    const found = await this.search(seen, {
+    const found = greedy ? await this.greedy(seen, greedy) : await this.search(seen, {
       width: beam ?? options.width,
       maxWords: options.max_words,
       lengthPenalty: options.length_penalty,
@@ -81,6 +83,12 @@ export class Captioner {
       logProb,
     }));
     return { captions, milliseconds: { pixels: prepared - began, encoder: encoded - prepared, decoder: decoded - encoded } };
+  }
+
+  /** The greedy caption in a single run. */
+  async greedy({ features, mask }, session) {
+    const { tokens, log_probs: logProbs } = await session.run({ features, mask });
+    return [{ tokens: Array.from(tokens.data, Number), logProb: logProbs.data[0] }];
   }
 
   async search(seen, options) {
