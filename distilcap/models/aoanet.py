@@ -130,7 +130,7 @@ class AoANet(PackedCaptioner):
     def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
         keys, values, mean_gates, mask = memory
-        gates = self.lstm_from_word(self.words(tokens)) + mean_gates[packing.images]
+        gates = self.lstm_from_word(self.words(tokens)) + mean_gates.index_select(0, packing.images)
         dropout = DropoutMasks()
         if self.training:
             shape = (len(tokens), self.options.heads, keys.shape[1])

@@ -86,7 +86,8 @@ class _Attention:
     def __init__(self, keys: Tensor, values: Tensor, mask: Tensor, heads: int, packing: Packing) -> None:
         images, captions, _ = packing.shape
         self.rows, self.heads = packing.rows, heads
-        self.keys, self.values = (_split(one, heads) for one in (keys, values))
+        # Otherwise every product would copy them first.
+        self.keys, self.values = (_split(one, heads).contiguous() for one in (keys, values))
         self.padded = keys.new_zeros(images, captions, heads, keys.shape[-1] // heads)
         hidden = ~mask[:, None, None]
         self.hidden = hidden if keys.device.type != "cpu" or hidden.any() else None

@@ -6,7 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import glu
+from torch.compiler import is_exporting as exporting
+from torch.nn.functional import glu, scaled_dot_product_attention
 
 from distilcap.models.dropout import Dropout
 
@@ -34,7 +35,7 @@ def additive_attention(
     Returns:
         The attended value (B, K, H) and the weights (B, K, R).
     """
-    scores = torch.tanh(keys[:, None] + query[:, :, None]) @ scorer
+    scores = (keys[:, None] + query[:, :, None]).tanh_() @ scorer
     weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
     return weights @ values, weights
 
@@ -60,6 +61,10 @@ def multi_head_attention(
         return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
     query, keys, values = split(query), split(keys), split(values)
+    if query.device.type == "cpu" and not (dropout.training and dropout.dropped) and not exporting():
+        # Without copies of keys and values; written out for dropout, and for exported graphs.
+        fused: Tensor = scaled_dot_product_attention(query, keys, values, mask[:, None, None])
+        return fused.transpose(1, 2).flatten(-2)
     scores = query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])
     weights = dropout(scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1))
     attended: Tensor = (weights @ values).transpose(1, 2).flatten(-2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,12 +29,17 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return nn.functional.dropout(values, self.probability)
-        # Four draws to a 64-bit number of the global generator.
-        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        draws = bits.view(torch.int16)[: values.numel()].view(values.shape)
-        kept = (draws >= self.dropped - _LEVELS // 2).to(values.dtype)
-        return values * kept.mul_(_LEVELS / (_LEVELS - self.dropped))
+        mask = torch.empty(values.shape, dtype=values.dtype)
+        torch.ge(_draws(values.numel()).view(values.shape), self.dropped - _LEVELS // 2, out=mask)
+        return values * mask.mul_(_LEVELS / (_LEVELS - self.dropped))
 
     def extra_repr(self) -> str:
         """The probability, for printing."""
         return f"{self.probability}"
+
+
+def _draws(count: int) -> Tensor:
+    """(count,) random int16, four to a 64-bit number of a fast generator that PyTorch's own seeds."""
+    seed = int(torch.randint(2**63 - 1, ()))
+    bits = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-count // 4), dtype=np.uint64)
+    return torch.from_numpy(bits.view(np.int16)[:count])

@@ -101,7 +101,7 @@ class UpDown(PackedCaptioner):
     def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
         values, keys, mean_gates, mask = memory
-        gates = self.attention_from_word(self.words(tokens)) + mean_gates[packing.images]
+        gates = self.attention_from_word(self.words(tokens)) + mean_gates.index_select(0, packing.images)
         h1, h2 = updown_recurrence(
             gates,
             keys,
