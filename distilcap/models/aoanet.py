@@ -124,13 +124,13 @@ class AoANet(PackedCaptioner):
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """See `Captioner.step`."""
-        state = self._advance(self.lstm_from_word(self.words(tokens)), state, memory)
+        state = self._advance(self.words.projected(tokens, self.lstm_from_word), state, memory)
         return self.output(state[2]), state
 
     def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
         keys, values, mean_gates, mask = memory
-        gates = self.lstm_from_word(self.words(tokens)) + mean_gates.index_select(0, packing.images)
+        gates = self.words.projected(tokens, self.lstm_from_word) + mean_gates.index_select(0, packing.images)
         dropout = DropoutMasks()
         if self.training:
             shape = (len(tokens), self.options.heads, keys.shape[1])

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_exporting as exporting
+from torch.compiler import is_exporting
 from torch.nn.functional import glu, scaled_dot_product_attention
 
 from distilcap.models.dropout import Dropout
@@ -61,7 +61,7 @@ def multi_head_attention(
         return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
     query, keys, values = split(query), split(keys), split(values)
-    if query.device.type == "cpu" and not (dropout.training and dropout.dropped) and not exporting():
+    if query.device.type == "cpu" and not (dropout.training and dropout.dropped) and not is_exporting():
         # Without copies of keys and values; written out for dropout, and for exported graphs.
         fused: Tensor = scaled_dot_product_attention(query, keys, values, mask[:, None, None])
         return fused.transpose(1, 2).flatten(-2)

@@ -95,13 +95,15 @@ class UpDown(PackedCaptioner):
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """See `Captioner.step`."""
-        state = self._advance(self.attention_from_word(self.words(tokens)), state, memory)
+        state = self._advance(self.words.projected(tokens, self.attention_from_word), state, memory)
         return self.output(self._written(state)), state
 
     def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
         values, keys, mean_gates, mask = memory
-        gates = self.attention_from_word(self.words(tokens)) + mean_gates.index_select(0, packing.images)
+        gates = self.words.projected(tokens, self.attention_from_word) + mean_gates.index_select(
+            0, packing.images
+        )
         h1, h2 = updown_recurrence(
             gates,
             keys,

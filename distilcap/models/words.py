@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn.functional import linear, relu
 
 from distilcap.models.dropout import Dropout
@@ -25,6 +26,17 @@ class WordEmbedding(nn.Module):
         """Embed ids (…) as (…, E)."""
         words: Tensor = self.dropout(relu(self.table(tokens)))
         return words
+
+    def projected(self, tokens: Tensor, layer: nn.Linear) -> Tensor:
+        """`layer(self(tokens))`; on a CPU and without dropout, each word is computed once however often it is
+        there, as in beams of related captions."""
+        dropped = self.training and self.dropout.dropped
+        if dropped or tokens.device.type != "cpu" or is_exporting():
+            read: Tensor = layer(self(tokens))
+        else:
+            words, places = torch.unique(tokens, return_inverse=True)
+            read = layer(self(words)).index_select(0, places.flatten()).view(*tokens.shape, -1)
+        return read
 
 
 class WordPredictor(nn.Module):
