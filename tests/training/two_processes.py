@@ -24,12 +24,12 @@ from distilcap.training.shares import caption_together
 
 WIDTH = 12  # without dropout
 CROSS_ENTROPY = options(
-    cross_entropy=CrossEntropyPhase(epochs=4, learning_rate=1e-2, label_smoothing=0.1, weight_averaging=0.5),
+    cross_entropy=CrossEntropyPhase(epochs=3, learning_rate=1e-2, label_smoothing=0.1, weight_averaging=0.5),
     self_critical=SelfCriticalPhase(epochs=0),
 )
 SELF_CRITICAL = options(
     cross_entropy=CrossEntropyPhase(epochs=1, learning_rate=1e-2),
-    self_critical=SelfCriticalPhase(epochs=3, learning_rate=1e-3, samples=3),
+    self_critical=SelfCriticalPhase(epochs=2, learning_rate=1e-3, samples=3),
 )
 
 
@@ -82,7 +82,7 @@ def resume(folder: Path, processes: Processes) -> bool:
     whole.processes = processes
     whole.run()
     equal = True
-    for dies_at in (2, 4, 8):
+    for dies_at in (3, 8):
         died = training(folder / f"died{dies_at}", Pictures(dies_at), options(), checkpoint_seconds=0.0)
         died.processes = processes
         try:
