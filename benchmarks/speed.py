@@ -17,7 +17,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -261,7 +261,7 @@ def turns(ours: Work, theirs: Work, rounds: int) -> tuple[Parts, Parts]:
     return best(measured[0]), best(measured[1])
 
 
-def product_rate(clock: Clock, autocast: bool, rounds: int = 5) -> float:
+def product_rate(clock: Clock, autocast: bool, rounds: int = 15) -> float:
     """FLOP/s of a large matrix product."""
     size = 2048 if clock.device.type == "cpu" else 8192
     matrix = torch.randn(size, size, device=clock.device)
@@ -317,6 +317,37 @@ def shown(row: dict[str, Any]) -> str:
     return f"{text}   {row['ours_captions_per_second']:.1f} captions/s"
 
 
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown of full-length rows."""
+    lines = [
+        "| task | model | size | ours, s | reference, s | ratio | share of limit | parts of ours, s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rate = f"{row.get('ours_captions_per_second', 0):.0f} captions/s"
+        parts = ", ".join(f"{name} {value:.3f}" for name, value in row.get("ours_parts", {}).items())
+        note = "" if row["lengths"] == "full" else " (COCO's lengths)"
+        lines.append(
+            f"| {row['task']}{note} | {row['model']} | {row['size']} | {row['ours_seconds']:.3f} "
+            f"| {row['reference_seconds']:.3f} | {row['ratio']:.2f} | {100 * row['share_of_limit']:.0f} % "
+            f"| {parts or rate} |"
+        )
+    return "\n".join(lines)
+
+
+def write_table(path: Path, machines: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
+    """Replace what lies between the page's two marks."""
+    before, rest = path.read_text().split("<!-- rows -->\n")
+    after = rest.split("<!-- end -->")[1]
+    rate = max(one["product_gigaflops_per_second"] for one in machines)
+    first = machines[0]
+    about = (
+        f"{first['device']}, {first['threads']} threads, torch {first['torch']}, ours in "
+        f"{first['ours_precision']}, seconds {first['seconds']}; matrix product {rate:.0f} GFLOP/s."
+    )
+    path.write_text(f"{before}<!-- rows -->\n{about}\n\n{table(rows)}\n<!-- end -->{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="3 rounds and full lengths only")
@@ -331,7 +362,25 @@ def main() -> None:
         "--bfloat16", action="store_true", help="ours under autocast; the reference stays float32"
     )
     parser.add_argument("--cpu-seconds", action="store_true", help="of all threads, not the clock's")
+    parser.add_argument("--table", type=Path, help="page whose table is replaced, as docs/speed.md")
+    parser.add_argument(
+        "--measured", type=Path, nargs="+", help="files of --json to show; nothing is measured"
+    )
     given = parser.parse_args()
+    if given.measured:
+        parts = [json.loads(path.read_text()) for path in given.measured]
+        rows = [row for part in parts for row in part["rows"]]
+        rate = max(part["machine"]["product_gigaflops_per_second"] for part in parts)
+        for row in rows:  # one limit for all
+            row["share_of_limit"] = row["gigaflops"] / rate / row["ours_seconds"]
+        print("\n".join(map(shown, rows)))
+        if given.table:
+            write_table(given.table, [part["machine"] for part in parts], rows)
+        return
+    measure(given)
+
+
+def measure(given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
     clock = Clock(given.cpu_seconds, torch.device(given.device))
     rate = product_rate(clock, given.bfloat16)
@@ -346,17 +395,19 @@ def main() -> None:
                 for row in rows_of(setting, tasks, given.rounds or (3 if given.quick else 7), rate):
                     rows.append(row)
                     print(shown(row), flush=True)
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "device": given.device if given.device == "cpu" else torch.cuda.get_device_name(),
+        "threads": given.threads,
+        "torch": torch.__version__,
+        "product_gigaflops_per_second": rate / 1e9,
+        "seconds": "of all threads" if given.cpu_seconds else "of the clock",
+        "ours_precision": "bfloat16" if given.bfloat16 else "float32",
+    }
     if given.json:
-        machine = {
-            "processor": platform.processor() or platform.machine(),
-            "device": given.device if given.device == "cpu" else torch.cuda.get_device_name(),
-            "threads": given.threads,
-            "torch": torch.__version__,
-            "product_gigaflops_per_second": rate / 1e9,
-            "seconds": "of all threads" if given.cpu_seconds else "of the clock",
-            "ours_precision": "bfloat16" if given.bfloat16 else "float32",
-        }
         given.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1))
+    if given.table:
+        write_table(given.table, [machine], rows)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,8 @@ class AoANet(PackedCaptioner):
     def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
         keys, values, mean_gates, mask = memory
-        gates = self.words.projected(tokens, self.lstm_from_word) + mean_gates.index_select(0, packing.images)
+        gates = self.words.projected(tokens, self.lstm_from_word)
+        gates = gates.add_(mean_gates.index_select(0, packing.images))
         dropout = DropoutMasks()
         if self.training:
             shape = (len(tokens), self.options.heads, keys.shape[1])

@@ -61,12 +61,17 @@ def multi_head_attention(
         return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
     query, keys, values = split(query), split(keys), split(values)
-    if query.device.type == "cpu" and not (dropout.training and dropout.dropped) and not is_exporting():
+    on_cpu = query.device.type == "cpu" and not is_exporting()
+    hidden = None if on_cpu and mask.all() else ~mask[:, None, None]
+    if on_cpu and not (dropout.training and dropout.dropped):
         # Without copies of keys and values; written out for dropout, and for exported graphs.
-        fused: Tensor = scaled_dot_product_attention(query, keys, values, mask[:, None, None])
+        seen = None if hidden is None else ~hidden
+        fused: Tensor = scaled_dot_product_attention(query, keys, values, seen)
         return fused.transpose(1, 2).flatten(-2)
-    scores = query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])
-    weights = dropout(scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1))
+    scores = (query / math.sqrt(query.shape[-1])) @ keys.transpose(-1, -2)
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -torch.inf)
+    weights = dropout(scores.softmax(dim=-1))
     attended: Tensor = (weights @ values).transpose(1, 2).flatten(-2)
     return attended
 

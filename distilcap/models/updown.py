@@ -101,9 +101,8 @@ class UpDown(PackedCaptioner):
     def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
         """See `PackedCaptioner.read`."""
         values, keys, mean_gates, mask = memory
-        gates = self.words.projected(tokens, self.attention_from_word) + mean_gates.index_select(
-            0, packing.images
-        )
+        gates = self.words.projected(tokens, self.attention_from_word)
+        gates = gates.add_(mean_gates.index_select(0, packing.images))
         h1, h2 = updown_recurrence(
             gates,
             keys,
