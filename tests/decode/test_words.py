@@ -45,6 +45,20 @@ def test_some_rows_get_their_likeliest_word() -> None:
     torch.testing.assert_close(chosen, log_probs.gather(1, words[:, None])[:, 0])
 
 
+@pytest.mark.parametrize("words", [5, 16, 37, 160])
+def test_drawn_words_follow_their_probabilities(words: int) -> None:
+    generator = torch.Generator().manual_seed(words)
+    logits = 2 * torch.randn(words, generator=generator)
+    logits[[0, words // 2]] = -torch.inf
+    count = 200_000
+    drawn, chosen = draw_words(logits.expand(count, -1).clone(), generator)
+    probabilities = logits.double().softmax(dim=0)
+    found = drawn.bincount(minlength=words) / count
+    deviations = (probabilities * (1 - probabilities) / count).sqrt()
+    assert ((found - probabilities).abs() <= 5 * deviations).all()
+    torch.testing.assert_close(chosen, logits.log_softmax(dim=0)[drawn])
+
+
 @pytest.mark.parametrize("architecture", ["updown", "aoanet"])
 def test_the_last_sample_may_be_the_greedy_caption(architecture: str) -> None:
     captioner = build_captioner(architecture, preset(architecture, "tiny"), 14, 4).eval()
