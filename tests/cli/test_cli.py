@@ -93,7 +93,7 @@ def test_interrupts_full_disks_and_missing_packages_are_named(
 def test_models_prints_parameters_and_megabytes() -> None:
     result = CliRunner().invoke(cli, ["models", "--vocabulary", "9488", "--region-dim", "64"])
     assert result.exit_code == 0
-    for expected in ("48.08", "17.37", "6.79", "2.92", "83.53", "25.78", "8.90", "3.45"):
+    for expected in ("48.08", "17.37", "6.79", "2.92", "83.53", "25.78", "8.90", "3.45", "4.36", "4.10"):
         assert expected in result.output
 
 

@@ -29,13 +29,13 @@ COCO, FLICKR8K = 10_369, 2_600
 @pytest.mark.parametrize(
     "options, words, most",
     [
-        (preset("updown", "small"), COCO, 10.0),
-        (preset("updown", "small"), FLICKR8K, 8.0),
+        (preset("updown", "pocket"), COCO, 10.0),
+        (preset("updown", "pocket"), FLICKR8K, 8.0),
         (STUDENT.options, FLICKR8K, 8.0),
     ],
-    ids=["small-coco", "small-flickr8k", "recipe-flickr8k"],
+    ids=["pocket-coco", "pocket-flickr8k", "recipe-flickr8k"],
 )
-def test_the_small_captioner_fits(
+def test_a_small_captioner_fits(
     options: Options, words: int, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:

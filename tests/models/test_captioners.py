@@ -65,7 +65,8 @@ def test_take_captions_reorders_within_an_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "millions"), [("updown", (48.1, 17.4, 4.4, 2.9)), ("aoanet", (83.5, 25.8, 8.9, 3.45))]
+    ("architecture", "millions"),
+    [("updown", (48.1, 17.4, 6.8, 2.9, 4.36)), ("aoanet", (83.5, 25.8, 8.9, 3.45, 4.10))],
 )
 def test_presets_have_the_documented_sizes(architecture: str, millions: tuple[float, ...]) -> None:
     for size, expected in zip(SIZES, millions, strict=True):
@@ -134,7 +135,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 def test_unknown_names_are_listed() -> None:
     with pytest.raises(ConfigError, match="`architecture` must be one of updown, aoanet, but is 'lstm'"):
         preset("lstm", "small")
-    with pytest.raises(ConfigError, match="`size` must be one of big, medium, small, tiny, but is 'huge'"):
+    with pytest.raises(ConfigError, match="`size` must be one of big, medium, small, tiny, pocket, but is 'huge'"):
         preset("updown", "huge")
     with pytest.raises(ConfigError, match="updown has no option heads"):
         options_of("updown", {"heads": 8})
