@@ -37,7 +37,7 @@ def demo_members(data_folder: Path) -> tuple[Member, ...]:
         UpDownOptions(hidden=192, embedding=128, attention=96, dropout=0.2, output_states="both"),
         dataclasses.replace(
             shared,
-            cross_entropy=dataclasses.replace(phase, epochs=8),
+            cross_entropy=dataclasses.replace(phase, epochs=10),
             self_critical=SelfCriticalPhase(
                 epochs=2, learning_rate=2e-4, schedule="cosine", weight_averaging=0.98
             ),

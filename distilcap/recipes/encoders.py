@@ -1,9 +1,9 @@
 """What an encoder is worth: the same small captioner on encoders of several sizes, frozen and tuned.
 
 Command: `distilcap reproduce encoders --data flickr8k/ --to docs/results/encoders`
-Schedule: short, for two CPU cores. `FROZEN` epochs of cross-entropy on the published features; `TUNED` more,
-either on the same features ("longer": the control) or together with the encoder's last two stages. Last row:
-the smallest encoder first learns the features of the largest (`DistillEncoder`).
+Schedule: short, for two CPU cores, at `SIZE` pixels. `FROZEN` epochs of cross-entropy on the published
+features; `TUNED` more, either on the same features ("longer": the control) or with its last two stages
+learning too. Last row: the smallest encoder first learns the features of the largest (`DistillEncoder`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, Tra
 __all__ = ["ENCODERS", "encoder_members"]
 
 ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
-FROZEN, TUNED = 4, 2
-DISTILLED = 2
+SIZE = 160
+FROZEN, TUNED = 4, 1
+DISTILLED = 1
 CAPTIONER = UpDownOptions(hidden=128, embedding=128, attention=64, dropout=0.2, output_states="both")
 TRAINING = TrainingOptions(
     cross_entropy=CrossEntropyPhase(
@@ -59,7 +60,7 @@ def encoder_members(
     def member(name: str, role: str, run: Train) -> Member:
         return Member(name, role, "128 wide", (run,))
 
-    seen = [ExtractFeatures.of(source, name) for name in encoders]
+    seen = [ExtractFeatures.of(source, name, SIZE) for name in encoders]
     members = []
     for name, features in zip(encoders, seen, strict=True):
         frozen = train(features)
