@@ -64,8 +64,8 @@ _ENDING: Final = f"(?:(?i:{_ENDINGS}|ph\\.d)|{_STATES}|{_STATES.upper()}|[Pp]?[P
 _NUMBERED: Final = "art|ca|figs?|nos?|op|pp|prop"
 # Words that begin a sentence, so that a period after initials before them ends one.
 _STARTS: Final = (
-    "A|About|According|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Now|Once|One|"
-    "Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You"
+    "A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Now|Once|"
+    "One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You"
 )
 _START: Final = f"(?:{_STARTS}|{_STARTS.upper()})"
 
