@@ -135,7 +135,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 def test_unknown_names_are_listed() -> None:
     with pytest.raises(ConfigError, match="`architecture` must be one of updown, aoanet, but is 'lstm'"):
         preset("lstm", "small")
-    with pytest.raises(ConfigError, match="`size` must be one of big, medium, small, tiny, pocket, but is 'huge'"):
+    with pytest.raises(
+        ConfigError, match="`size` must be one of big, medium, small, tiny, pocket, but is 'huge'"
+    ):
         preset("updown", "huge")
     with pytest.raises(ConfigError, match="updown has no option heads"):
         options_of("updown", {"heads": 8})
