@@ -88,12 +88,13 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="session")
 def _traced_once(encoder: Encoder) -> Iterator[None]:
-    """Each network is traced once for all tests, since that takes seconds."""
-    traced: dict[tuple[str, type], onnx.ModelProto] = {}
+    """Each network is traced once for all tests, since that takes seconds; it is known by its shapes."""
+    traced: dict[object, onnx.ModelProto] = {}
 
     def once(function: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
         def trace(network: Encoder | Captioner, *rest: int) -> onnx.ModelProto:
-            key = function.__name__, type(network)
+            assert isinstance(network, nn.Module)
+            key = function.__name__, type(network), *(one.shape for one in network.parameters())
             if key not in traced:
                 traced[key] = function(network, *rest)
             return copy.deepcopy(traced[key])
