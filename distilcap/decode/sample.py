@@ -8,6 +8,8 @@ from distilcap.decode.hypotheses import Hypotheses
 from distilcap.decode.words import draw_words, forbidden_tokens
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_images
+from distilcap.models.likelihood import Odds
+from distilcap.models.lstm import exact_type
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
@@ -46,18 +48,21 @@ def sample_memory(
     allow_unk: bool = True,
     generator: torch.Generator | None = None,
     with_best: bool = False,
+    keep_odds: bool = False,
 ) -> Hypotheses:
     """`sample`, from images that are encoded already.
 
     With `with_best` each image has one caption more, the last: its likeliest word at every step. It costs
-    less than a search of its own, for all captions read the weights together.
+    less than a search of its own, for all captions read the weights together. With `keep_odds` the
+    odds of the words drawn are returned (at temperature 1; those of the likeliest words excepted).
     """
     if captions < 1:
         raise ConfigError(f"`captions` must be at least 1, but is {captions}.")
     if temperature <= 0:
         raise ConfigError(f"`temperature` must be above 0, but is {temperature}.")
     images, device = len(memory[0]), memory[0].device
-    captions += with_best
+    drawn, captions = captions, captions + with_best
+    odds = Odds() if keep_odds else None
     forbidden = forbidden_tokens(allow_unk, device)
     tokens = torch.full((images * captions, max_words), PAD, device=device)
     log_probs = torch.zeros(images * captions, device=device)
@@ -66,13 +71,20 @@ def sample_memory(
     last = torch.full((images, captions), BOS, device=device)
     for length in range(max_words):
         logits, state = captioner.step(last, state, memory)
-        logits = logits.flatten(0, 1).index_fill_(1, forbidden, -torch.inf)
+        logits = logits.flatten(0, 1)
+        logits = logits.to(exact_type(logits.dtype))
         best = (rows % captions == captions - 1).nonzero()[:, 0] if with_best else None
-        words, chosen = draw_words(logits if temperature == 1 else logits.div_(temperature), generator, best)
+        if temperature != 1:
+            logits.div_(temperature)
+        words, chosen = draw_words(logits, generator, best, forbidden)
         finished = ((last == EOS) | (last == PAD)).flatten()
         last = words.masked_fill(finished, PAD).view_as(last)
         tokens[rows, length] = last.flatten()
         log_probs[rows] += chosen.masked_fill(finished, 0.0)
+        if odds is not None:
+            kept = (~finished & (rows % captions < drawn)).nonzero()[:, 0]
+            own = rows[kept]
+            odds.keep(logits, kept, (own // captions * drawn + own % captions) * max_words + length)
         going = ((last != EOS) & (last != PAD)).flatten()
         left = int(going.sum())
         if not left:
@@ -83,4 +95,4 @@ def sample_memory(
             rows, last = rows[going], last.flatten()[going][:, None]
             state = tuple(tensor.flatten(0, 1)[going][:, None] for tensor in state)
             memory = take_images(memory, image)
-    return Hypotheses(tokens.view(images, captions, -1), log_probs.view(images, captions))
+    return Hypotheses(tokens.view(images, captions, -1), log_probs.view(images, captions), odds)

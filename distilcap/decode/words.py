@@ -12,6 +12,9 @@ __all__ = ["best_words", "draw_words", "forbidden_tokens", "log_total"]
 _BLOCK = 1 << 18
 """Logits whose exponentials a CPU sums at a time, so that they stay in its cache."""
 
+_GROUP = 96
+"""Words that are drawn from together, once their group is drawn."""
+
 _PARTS = 16
 """Words are compared in so many parts before the best are looked for."""
 
@@ -51,22 +54,46 @@ def best_words(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return best, words.gather(1, places)
 
 
+def _place(cumulated: Tensor, level: Tensor) -> Tensor:
+    """Where cumulated odds (n, m) first exceed a level (n, 1)."""
+    total = cumulated[:, -1:]
+    # Rounding could lift the level to the total, beyond the last place.
+    level = torch.minimum(level, total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(cumulated, level, right=True)
+
+
 def draw_words(
-    logits: Tensor, generator: torch.Generator | None, likeliest: Tensor | None = None
+    logits: Tensor,
+    generator: torch.Generator | None,
+    likeliest: Tensor | None = None,
+    forbidden: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw one word from each row of logits (n, V): words (n,) and their log-probabilities (n,).
 
     By the inverse of the cumulative distribution: one random number a row, not one a word. The rows numbered
-    in `likeliest` get their likeliest word instead. The logits are overwritten.
+    in `likeliest` get their likeliest word instead; the words numbered in `forbidden` are not drawn. The
+    logits become the odds of all words: the softmax before it is normalised.
     """
-    odds = logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
-    cumulated = odds.cumsum(dim=1)
+    withheld = None if forbidden is None else logits[:, forbidden]
+    if forbidden is not None:
+        logits.index_fill_(1, forbidden, -torch.inf)
+    highest = logits.amax(dim=1, keepdim=True)
+    odds = logits.sub_(highest).exp_()
+    # First a group of words is drawn, then one of its words: to cumulate all words would be another pass.
+    size, whole = _GROUP, odds.shape[1] // _GROUP * _GROUP
+    groups = odds[:, :whole].view(len(odds), whole // size, size).sum(dim=2)
+    cumulated = torch.cat([groups, odds[:, whole:].sum(dim=1, keepdim=True)], dim=1).cumsum_(dim=1)
     total = cumulated[:, -1:]
     level = total * torch.rand(total.shape, generator=generator, device=total.device, dtype=total.dtype)
-    # Rounding could lift the level to the total, beyond the last word.
-    level = torch.minimum(level, total.nextafter(torch.zeros_like(total)))
-    words = torch.searchsorted(cumulated, level, right=True)
+    group = _place(cumulated, level)
+    level = level - torch.nn.functional.pad(cumulated, (1, 0)).gather(1, group)
+    members = group * size + torch.arange(size, device=group.device)
+    known = members < odds.shape[1]
+    members = members.clamp_(max=odds.shape[1] - 1)
+    words = members.gather(1, _place((odds.gather(1, members) * known).cumsum_(dim=1), level))
     if likeliest is not None:
         words[likeliest] = odds[likeliest].argmax(dim=1, keepdim=True)
     chosen = (odds.gather(1, words) / total).log_()
+    if withheld is not None:
+        odds[:, forbidden] = (withheld - highest).exp_()
     return words[:, 0], chosen[:, 0]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from distilcap.models.likelihood import Odds
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import PAD
 
@@ -62,7 +63,12 @@ class Captioner(nn.Module, abc.ABC):
         """
 
     def negative_log_likelihood(
-        self, memory: Memory, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
+        self,
+        memory: Memory,
+        inputs: Tensor,
+        targets: Tensor,
+        label_smoothing: float = 0.0,
+        odds: Odds | None = None,
     ) -> Tensor:
         """How unlikely each word of given captions is, in nats; what training minimises.
 
@@ -73,6 +79,7 @@ class Captioner(nn.Module, abc.ABC):
             inputs: (B, K, T) ids, the begin token first.
             targets: (B, K, T) the ids that should follow, pads after them.
             label_smoothing: share of the target's probability spread evenly over all words.
+            odds: kept while these captions were drawn, with the same weights and without dropout; saves time.
 
         Returns:
             (B, K, T), 0 at the pads.

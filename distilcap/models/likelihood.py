@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["negative_log_likelihood"]
+__all__ = ["Odds", "negative_log_likelihood"]
 
 _BLOCK = 1 << 22
 """Logits computed at a time: tensors of at most 16 MB, whose memory glibc keeps for the next step."""
@@ -19,8 +19,50 @@ _CACHED = 1 << 18
 """Logits whose exponentials are taken at a time, so that they stay in a CPU's cache."""
 
 
+def _rows_of_block(words: int) -> int:
+    return max(1, _BLOCK // words)
+
+
+class Odds:
+    """Softmaxes before they are normalised, kept while words are drawn: what these words' likelihood and its
+    gradient read, so that the logits need not be computed again."""
+
+    def __init__(self) -> None:
+        self._places: list[Tensor] = []
+        self._blocks: list[Tensor] = []
+        self._count = 0
+
+    def keep(self, odds: Tensor, rows: Tensor, places: Tensor) -> None:
+        """Keep `rows` (m,) of odds (n, V), of the words that go to `places` (m,) of B x K x T captions."""
+        self._places.append(places)
+        size = _rows_of_block(odds.shape[1])
+        while len(rows):
+            number, used = divmod(self._count, size)
+            if not used:
+                self._blocks.append(odds.new_empty(size, odds.shape[1]))
+            some, rows = rows[: size - used], rows[size - used :]
+            torch.index_select(odds, 0, some, out=self._blocks[number][used : used + len(some)])
+            self._count += len(some)
+
+    @property
+    def places(self) -> Tensor:
+        """(P,) where the words are in B x K x T captions."""
+        return torch.cat(self._places)
+
+    @property
+    def blocks(self) -> list[Tensor]:
+        """The odds (P, V), in blocks of rows."""
+        size = len(self._blocks[0])
+        return [block[: self._count - number * size] for number, block in enumerate(self._blocks)]
+
+
 def negative_log_likelihood(
-    hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    hidden: Tensor,
+    matrix: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    label_smoothing: float = 0.0,
+    odds: Odds | None = None,
 ) -> Tensor:
     """Equal to `cross_entropy(linear(hidden, matrix, bias), targets, reduction="none")`, with fewer passes.
 
@@ -34,6 +76,7 @@ def negative_log_likelihood(
         bias: (V,).
         targets: (P,) ids.
         label_smoothing: share of the target's probability spread evenly over all words.
+        odds: of the same states, which are overwritten; then without smoothing.
 
     Returns:
         (P,) in nats, float32 (or float64).
@@ -42,7 +85,7 @@ def negative_log_likelihood(
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, matrix, bias = hidden.to(dtype), matrix.to(dtype), bias.to(dtype)
     result: Tensor = _LinearLikelihood.apply(  # type: ignore[no-untyped-call]
-        hidden, matrix, bias, targets, label_smoothing
+        hidden, matrix, bias, targets, label_smoothing, odds
     )
     return result
 
@@ -50,10 +93,26 @@ def negative_log_likelihood(
 class _LinearLikelihood(Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+        ctx: Any,
+        hidden: Tensor,
+        matrix: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        odds: Odds | None,
     ) -> Tensor:
-        rows = max(1, _BLOCK // len(matrix))
+        rows = _rows_of_block(len(matrix))
         kept, sums, losses = [], [], []
+        if odds is not None:
+            kept = odds.blocks
+            for known, (wanted,) in zip(kept, _blocks(rows, targets[:, None]), strict=True):
+                total = known.sum(dim=1, keepdim=True)
+                losses.append((total / known.gather(1, wanted)).log_())
+                known.scatter_add_(1, wanted, -total)
+                sums.append(total)
+            ctx.save_for_backward(hidden, matrix, torch.cat(sums), *kept)
+            ctx.smoothing, ctx.rows = 0.0, rows
+            return torch.cat(losses)[:, 0]
         with torch.autocast(hidden.device.type, enabled=False):
             for some, wanted in _blocks(rows, hidden, targets[:, None]):
                 logits = torch.mm(some, matrix.t())
@@ -94,7 +153,7 @@ class _LinearLikelihood(Function):
             d_hidden.sub_(torch.outer(spread, matrix.sum(dim=0).to(spread)))
             d_matrix.sub_(spread.to(hidden.dtype) @ hidden)
             d_bias.sub_(spread.sum())
-        return d_hidden, d_matrix, d_bias.to(matrix.dtype), None, None
+        return d_hidden, d_matrix, d_bias.to(matrix.dtype), None, None, None
 
 
 def _blocks(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -8,7 +8,7 @@ from torch.compiler import is_exporting
 from torch.nn.functional import linear, relu
 
 from distilcap.models.dropout import Dropout
-from distilcap.models.likelihood import negative_log_likelihood
+from distilcap.models.likelihood import Odds, negative_log_likelihood
 
 __all__ = ["WordEmbedding", "WordPredictor"]
 
@@ -55,11 +55,11 @@ class WordPredictor(nn.Module):
             self.matrix = nn.Parameter(torch.empty(vocabulary_size, hidden).uniform_(-0.1, 0.1))
 
     def negative_log_likelihood(
-        self, hidden: Tensor, targets: Tensor, label_smoothing: float = 0.0
+        self, hidden: Tensor, targets: Tensor, label_smoothing: float = 0.0, odds: Odds | None = None
     ) -> Tensor:
         """How unlikely are the words (P,) to follow states (P, H), in nats (P,)."""
         hidden = self.projection(self.dropout(hidden))
-        return negative_log_likelihood(hidden, self.matrix, self.bias, targets, label_smoothing)
+        return negative_log_likelihood(hidden, self.matrix, self.bias, targets, label_smoothing, odds)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Predict from states (…, H) the logits (…, V)."""

@@ -120,9 +120,16 @@ class SelfCritical:
         with torch.no_grad():
             seen = captioner.encode(regions) if self.dropout else tuple(one.detach() for one in memory)
         greedy = self.baseline == "greedy"
-        drawn = sample_memory(
-            captioner, seen, self.samples, max_words=self.max_words + 1, with_best=greedy
-        ).tokens
+        # With dropout the gradient's pass predicts other odds than those drawn from.
+        hypotheses = sample_memory(
+            captioner,
+            seen,
+            self.samples,
+            max_words=self.max_words + 1,
+            with_best=greedy,
+            keep_odds=not self.dropout,
+        )
+        drawn = hypotheses.tokens
         found = torch.from_numpy(self.reward(ids, drawn.cpu().numpy())).to(drawn.device, torch.float32)
         tokens, rewards = drawn[:, : self.samples], found[:, : self.samples]
         if greedy:
@@ -131,7 +138,7 @@ class SelfCritical:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
-        negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens)
+        negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens, odds=hypotheses.odds)
         advantage = (rewards - baseline)[..., None]
         loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
         figures = {"loss": loss.item(), "reward": rewards.mean().item()}

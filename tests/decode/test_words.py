@@ -45,6 +45,16 @@ def test_some_rows_get_their_likeliest_word() -> None:
     torch.testing.assert_close(chosen, log_probs.gather(1, words[:, None])[:, 0])
 
 
+def test_forbidden_words_are_not_drawn_but_keep_their_odds() -> None:
+    logits = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
+    odds, forbidden = logits.clone(), torch.tensor([0, 4])
+    words, chosen = draw_words(odds, torch.Generator().manual_seed(1), forbidden=forbidden)
+    assert set(words.tolist()) == {1, 2, 3, 5}
+    allowed = logits.index_fill(1, forbidden, -torch.inf)
+    torch.testing.assert_close(chosen, allowed.log_softmax(dim=1).gather(1, words[:, None])[:, 0])
+    torch.testing.assert_close(odds / odds.sum(dim=1, keepdim=True), logits.softmax(dim=1))
+
+
 @pytest.mark.parametrize("words", [5, 16, 37, 160])
 def test_drawn_words_follow_their_probabilities(words: int) -> None:
     generator = torch.Generator().manual_seed(words)
