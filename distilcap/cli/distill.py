@@ -134,7 +134,7 @@ def distill(
     if teacher_encoder is not None:
         seen_by_teacher = ExtractFeatures.of(source, teacher_encoder, form=None)
         if encoder_epochs:
-            seen = DistillEncoder.of(seen_by_teacher, seen, encoder_epochs).features()
+            seen = DistillEncoder(seen_by_teacher, seen, encoder_epochs).features()
     members = distillation_line(
         source,
         seen,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.experiments.stage import Stage, Store, not_in_key
-from distilcap.experiments.steps import ExtractFeatures, Generate, ImportData, Labels, Train
+from distilcap.experiments.steps import ExtractFeatures, Generate, ImportData, Labels, Train, seen_ids
 from distilcap.files import read_json
 from distilcap.progress import Progress
 
@@ -95,12 +95,11 @@ class DrawCaptions(Labels):
 
         trained = self.captioner.load(store)
         features = self.captioner.seen.load(store)
-        images = self.captioner.data.load(store).split(self.split)
         drawn = draw_captions(
             trained.captioner,
             trained.vocabulary,
             features,
-            [image.id for image in images if image.id in features],
+            seen_ids(self.captioner.data, self.split, features, store),
             captions=self.captions,
             max_words=self.captioner.training.max_words + 4,
             temperature=self.temperature,

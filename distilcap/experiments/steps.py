@@ -51,6 +51,7 @@ __all__ = [
     "Train",
     "read_scores",
     "run_of",
+    "seen_ids",
     "stage_at",
 ]
 
@@ -355,6 +356,11 @@ def _keep_tuned(source: ImageRegions, folder: Path) -> None:
     save_captioner(folder, dataclasses.replace(load_captioner(folder), features=recipe))
 
 
+def seen_ids(data: ImportData, split: str, features: FeatureStore, store: Store) -> list[str]:
+    """The images of a split that have features: unreadable ones were skipped."""
+    return [image.id for image in data.load(store).split(split) if image.id in features]
+
+
 @dataclass(frozen=True)
 class Generate(Labels):
     """Captions of one split by a trained captioner: a teacher's labels, or what is scored.
@@ -383,8 +389,7 @@ class Generate(Labels):
 
         trained = self.captioner.load(store)
         features = self.captioner.seen.load(store)
-        images = self.captioner.data.load(store).split(self.split)
-        ids = [image.id for image in images if image.id in features]
+        ids = seen_ids(self.captioner.data, self.split, features, store)
         max_words = self.captioner.training.max_words + 4
         captions = caption_together(
             store.processes,

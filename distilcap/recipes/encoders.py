@@ -71,7 +71,7 @@ def encoder_members(
             member(f"{name}, frozen, longer", "control", longer),
             member(f"{name}, tuned", "student", tuned),
         ]
-    learnt = DistillEncoder.of(seen[-1], seen[0], epochs=DISTILLED, seed=seed)
+    learnt = DistillEncoder(seen[-1], seen[0], epochs=DISTILLED, seed=seed)
     name = f"{encoders[0]} distilled from {encoders[-1]}"
     members.append(member(name, "distilled", train(learnt.features())))
     return tuple(members)

@@ -37,7 +37,7 @@ def test_a_distilled_encoder_is_what_its_students_see(scenes: Path, tmp_path: Pa
     data = ImportData.of(scenes)
     large = ExtractFeatures.of(data, "efficientnet-lite1", size=64, form="stage")
     small = ExtractFeatures.of(data, "efficientnet-lite0", size=64, form="stage")
-    learnt = DistillEncoder.of(large, small, epochs=1, batch_images=8)
+    learnt = DistillEncoder(large, small, epochs=1, batch_images=8)
     run = Train(data, BuildVocabulary(data, 1), learnt.features(), "updown", CAPTIONER, TRAINING)
     store = Store(tmp_path)
     folder = store.build(run)
