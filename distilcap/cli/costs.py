@@ -93,7 +93,8 @@ def costs(
 
 
 def _kinds() -> dict[str, type]:
-    from distilcap.experiments.steps import Evaluate, ExtractFeatures, Labels, Train
+    from distilcap.experiments.measures import Evaluate
+    from distilcap.experiments.steps import ExtractFeatures, Labels, Train
 
     return {"train": Train, "label": Labels, "features": ExtractFeatures, "score": Evaluate}
 

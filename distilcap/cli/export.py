@@ -104,8 +104,8 @@ def export(
 
 def _encoder_of(run: Path) -> Encoder | None:
     """The encoder that a run of the store was trained with; None leaves it to the captioner's own recipe."""
+    from distilcap.experiments.folders import run_of
     from distilcap.experiments.stage import Store
-    from distilcap.experiments.steps import run_of
 
     try:
         recipe = run_of(run)

@@ -70,7 +70,8 @@ def generate(
     if images is not None:
         _label(run, images, (shard, shards), to, (beam, n_best), (batch_images, threads))
         return
-    from distilcap.experiments.steps import Generate, run_of
+    from distilcap.experiments.folders import run_of
+    from distilcap.experiments.steps import Generate
 
     stage = Generate(run_of(run), split, beam, n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)

@@ -84,13 +84,13 @@ def train(
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
     architecture, size = captioner_name(captioner)
     from distilcap.errors import DataError
+    from distilcap.experiments.folders import run_of
     from distilcap.experiments.steps import (
         BuildVocabulary,
         ExtractFeatures,
         ImportCaptions,
         ImportData,
         Train,
-        run_of,
     )
     from distilcap.files import sha256_of
     from distilcap.models.presets import preset

@@ -13,8 +13,8 @@ from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.pixels import load_pixels, normalise
 from distilcap.errors import ConfigError
+from distilcap.experiments.folders import run_of
 from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import run_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 
 __all__ = ["RunCaptioner"]

@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING
 from distilcap.data.dataset import SPLITS
 from distilcap.data.features import store_bytes
 from distilcap.errors import DataError
+from distilcap.experiments.folders import stage_at
 from distilcap.experiments.labels import DrawCaptions, GenerateTogether
+from distilcap.experiments.measures import Evaluate, MeasureLatency
 from distilcap.experiments.stage import Planned, Stage, Store
 from distilcap.experiments.steps import (
     BuildVocabulary,
-    Evaluate,
     ExtractFeatures,
     Generate,
     ImportData,
     Labels,
-    MeasureLatency,
     Train,
-    stage_at,
 )
 
 if TYPE_CHECKING:

@@ -212,4 +212,4 @@ class LabelWithPretrained(Labels):
 
 
 STAGES = (HideCaptions, Interpolate, DrawCaptions, GenerateTogether, LabelWithPretrained)
-"""For `steps.stage_at`, which rebuilds stages from their folders."""
+"""For `folders.stage_at`, which rebuilds stages from their folders."""

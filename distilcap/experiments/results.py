@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from distilcap.experiments.measures import Evaluate, MeasureLatency, read_scores
 from distilcap.experiments.stage import Stage, Store
-from distilcap.experiments.steps import Evaluate, Generate, MeasureLatency, Train, read_scores
+from distilcap.experiments.steps import Generate, Train
 from distilcap.progress import Progress
 
 __all__ = ["METRICS", "Member", "build_rows", "column_scores", "gain_sentence", "stages_of"]

@@ -1,4 +1,4 @@
-"""The stages of a distillation experiment: data, vocabulary, features, training, labels, scores, latency.
+"""The stages of a distillation experiment: data, vocabulary, features, training, labels, bundle.
 
 Teacher and student are roles: both are `Train`. Pseudo-captions and test captions are both `Generate`.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -17,17 +15,12 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.errors import ConfigError, DataError
-from distilcap.experiments.stage import Stage, Store, added_later, not_in_key, stage_of
+from distilcap.experiments.stage import Stage, Store, added_later, not_in_key
 from distilcap.files import read_json, write_bytes, write_json
 from distilcap.progress import Progress
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import Vocabulary
-from distilcap.training.options import (
-    CrossEntropyPhase,
-    SelfCriticalPhase,
-    TokenDistillation,
-    TrainingOptions,
-)
+from distilcap.training.options import TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource
@@ -40,19 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BuildVocabulary",
-    "Evaluate",
     "Export",
     "ExtractFeatures",
     "Generate",
     "ImportCaptions",
     "ImportData",
     "Labels",
-    "MeasureLatency",
     "Train",
-    "read_scores",
-    "run_of",
     "seen_ids",
-    "stage_at",
 ]
 
 TUNED = "encoder-tuned.safetensors"
@@ -404,126 +392,6 @@ class Generate(Labels):
         )
         if store.processes.first:
             captions.save(folder / "captions.jsonl")
-
-
-@dataclass(frozen=True)
-class Evaluate(Stage):
-    """Scores of generated captions against the references of their split.
-
-    Attributes:
-        metrics: names that `metrics.evaluate` takes.
-        available: which of them this machine could compute, since that changes the result.
-    """
-
-    captions: Generate
-    metrics: tuple[str, ...]
-    available: tuple[str, ...]
-
-    @staticmethod
-    def of(captions: Generate, metrics: tuple[str, ...]) -> Evaluate:
-        """Ask which metrics can run here."""
-        from distilcap.metrics import create_metric
-
-        able = tuple(name for name in metrics if create_metric(name).unavailable() is None)
-        return Evaluate(captions, metrics, able)
-
-    def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `scores.json`: value, signature and per-image scores of each metric."""
-        from distilcap.metrics import evaluate
-
-        candidates = self.captions.load(store)
-        references = self.captions.captioner.data.load(store).references(self.captions.split)
-        candidates = candidates.only(id for id in candidates if id in references)
-        scores = evaluate(candidates, references, self.metrics)
-        write_json(
-            folder / "scores.json",
-            {
-                name: {
-                    "value": None if score.unavailable else score.value,
-                    "unavailable": score.unavailable,
-                    "signature": score.signature,
-                    "per_image": dict(score.per_image),
-                }
-                for name, score in scores.items()
-            },
-        )
-
-
-def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
-    """Read what `Evaluate` wrote, by metric."""
-    content: dict[str, dict[str, Any]] = read_json(store.path(stage) / "scores.json")
-    return content
-
-
-def stage_at(folder: Path) -> Stage:
-    """The stage that a store's folder was made by.
-
-    Raises:
-        DataError: it is no such folder.
-    """
-    from distilcap.experiments import labels
-    from distilcap.experiments.encoder_stage import DistillEncoder
-    from distilcap.models.aoanet import AoANetOptions
-    from distilcap.models.updown import UpDownOptions
-
-    stages = (ImportData, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Generate, *labels.STAGES)
-    options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, TokenDistillation)
-    scores = (DistillEncoder, Evaluate, MeasureLatency)
-    stage: Stage = stage_of(folder, (*stages, *scores, *options, UpDownOptions, AoANetOptions))
-    return stage
-
-
-def run_of(folder: Path) -> Train:
-    """The recipe of a trained run, from its folder in a store.
-
-    Raises:
-        DataError: it is no such folder.
-    """
-    run = stage_at(folder)
-    if not isinstance(run, Train):
-        raise DataError(f"{folder}: holds no trained captioner, but {type(run).__name__}.")
-    return run
-
-
-@dataclass(frozen=True)
-class MeasureLatency(Stage):
-    """Milliseconds per image of encoder and greedy decoding, one image at a time, on this machine."""
-
-    alone: ClassVar[bool] = True
-    captioner: Train
-    images: int = 30
-    warmup: int = 5
-
-    def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `latency.json`: medians over images, in milliseconds."""
-        import torch
-
-        from distilcap.decode.beam import BeamSearch, beam_search
-
-        encoder = self.captioner.seen.create(store)
-        captioner = self.captioner.load(store).captioner
-        pixels = torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size)
-        options = BeamSearch(1, self.captioner.training.max_words + 4)
-        encoding: list[float] = []
-        decoding: list[float] = []
-        with torch.inference_mode():
-            for _ in range(self.warmup + self.images):
-                begun = time.perf_counter()
-                regions = encoder(pixels)
-                encoded = time.perf_counter()
-                beam_search(captioner, regions, options)
-                encoding.append(1e3 * (encoded - begun))
-                decoding.append(1e3 * (time.perf_counter() - encoded))
-        parts = {
-            "encoder": statistics.median(encoding[self.warmup :]),
-            "decoder": statistics.median(decoding[self.warmup :]),
-        }
-        write_json(folder / "latency.json", parts | {"threads": torch.get_num_threads()})
-
-    def load(self, store: Store) -> float:
-        """Milliseconds per image, encoder and greedy decoder together."""
-        parts = read_json(store.path(self) / "latency.json")
-        return float(parts["encoder"] + parts["decoder"])
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from distilcap.encoders.pixels import load_pixels, normalise
 from distilcap.encoders.registry import create_encoder
 from distilcap.experiments.captioning import RunCaptioner
 from distilcap.experiments.encoder_stage import DistillEncoder
+from distilcap.experiments.folders import stage_at
 from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, ImportData, Train, stage_at
+from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, ImportData, Train
 from distilcap.export.parts import load_encoder
 from distilcap.models.updown import UpDownOptions
 from distilcap.recipes.encoders import ENCODERS, encoder_members

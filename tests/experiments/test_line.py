@@ -12,10 +12,11 @@ import pytest
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import DataError
 from distilcap.experiments.captioning import RunCaptioner
+from distilcap.experiments.folders import run_of
 from distilcap.experiments.report import collect_results, read_results, table_of, write_results
 from distilcap.experiments.results import build_rows, gain_sentence, stages_of
 from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, Generate, ImportData, Train, run_of
+from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, Generate, ImportData, Train
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.recipes.line import Role, distillation_line

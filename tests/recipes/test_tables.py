@@ -15,9 +15,10 @@ from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError
 from distilcap.experiments.estimate import Facts, estimate_plan
+from distilcap.experiments.measures import Evaluate
 from distilcap.experiments.report import read_results
 from distilcap.experiments.stage import Stage, Store
-from distilcap.experiments.steps import Evaluate, ExtractFeatures, Generate, ImportData, Train
+from distilcap.experiments.steps import ExtractFeatures, Generate, ImportData, Train
 from distilcap.experiments.table_page import write_tables
 from distilcap.experiments.tables import members_of, run_tables, stages_of_tables
 from distilcap.progress import SILENT

@@ -13,9 +13,10 @@ from PIL import Image
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.experiments.folders import stage_at
 from distilcap.experiments.labels import LabelWithPretrained
 from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import ImportData, stage_at
+from distilcap.experiments.steps import ImportData
 from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
 
 transformers = pytest.importorskip("transformers")

@@ -13,6 +13,7 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.errors import ConfigError
+from distilcap.experiments.folders import stage_at
 from distilcap.experiments.labels import DrawCaptions, GenerateTogether, HideCaptions, Interpolate
 from distilcap.experiments.stage import Store
 from distilcap.experiments.steps import (
@@ -21,7 +22,6 @@ from distilcap.experiments.steps import (
     Generate,
     ImportData,
     Train,
-    stage_at,
 )
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.captioner import Captioner
