@@ -15,12 +15,17 @@ from distilcap.cli.common import (
     engine_options,
     store_option,
 )
+from distilcap.cli.given import Given, given_options
+from distilcap.errors import ConfigError
 
 __all__ = ["distill"]
 
 EXAMPLE = """\b
 Example:
   distilcap distill --data photos/ --teacher aoanet-big --student updown-small --beam 5 --to distilled
+  distilcap distill --data photos/ --teacher-model blip-large/ --student updown-small
+  distilcap distill --data photos/ --teacher-captions theirs.json --student updown-small
+  distilcap distill --data photos/ --teacher-run runs/train-0f3a… --teacher-run runs/train-9b1c…
 """
 
 
@@ -29,11 +34,12 @@ Example:
 @encoder_options
 @store_option
 @engine_options
-@click.option("--teacher", default="updown-medium", show_default=True, help="See `distilcap models`.")
+@click.option("--teacher", help="To be trained; see `distilcap models`.  [default: updown-medium]")
+@given_options
 @click.option("--student", default="updown-small", show_default=True)
 @click.option("--intermediate", help="A captioner between teacher and student, distilled first.")
 @click.option("--beam", default=5, show_default=True, help="Width with which the teacher labels.")
-@click.option("--n-best", default=1, show_default=True, help="Hypotheses that become labels.")
+@click.option("--n-best", type=int, help="Hypotheses that become labels.  [default: 1]")
 @click.option("--keep-originals", is_flag=True, help="Students learn from people's captions too.")
 @click.option("--epochs", default=30, show_default=True, help="Of cross-entropy, for teacher and student.")
 @click.option("--scst-epochs", default=10, show_default=True, help="Of self-critical training, for both.")
@@ -64,11 +70,14 @@ def distill(
     engine: str,
     cpus_per_stage: int,
     gpus_per_stage: float | None,
-    teacher: str,
+    teacher: str | None,
+    teacher_model: str | None,
+    teacher_captions: Path | None,
+    teacher_runs: tuple[Path, ...],
     student: str,
     intermediate: str | None,
     beam: int,
-    n_best: int,
+    n_best: int | None,
     keep_originals: bool,
     epochs: int,
     scst_epochs: int,
@@ -86,14 +95,29 @@ def distill(
 ) -> None:
     """Train a teacher, let it caption the training images, and train a student on its captions.
 
+    Or bring a teacher that is there already: --teacher-model, --teacher-captions or --teacher-run.
+
     Beside it the same student learns from people's captions alone, and the table says what distillation
     cost and gained. Writes results.json and report.html; the trained runs stay in the store.
     """
+    given = Given(teacher_model, teacher_captions, teacher_runs)
+    given.check_beside(
+        {
+            "--teacher": (teacher, "a captioner to be trained"),
+            "--teacher-encoder": (teacher_encoder, "what a teacher is trained to see through"),
+            "--distill-encoder": (encoder_epochs, "learning from the encoder of a teacher in training"),
+        }
+    )
+    if teacher_captions is not None and intermediate is None and n_best is not None:
+        raise ConfigError(
+            "`--n-best` says how many of a teacher's hypotheses become labels, but all captions of "
+            "`--teacher-captions` do; leave it out."
+        )
+    teacher, n_best = teacher or "updown-medium", 1 if n_best is None else n_best
     names = {role: captioner_name(text) for role, text in (("teacher", teacher), ("student", student))}
     if intermediate is not None:
         names["intermediate"] = captioner_name(intermediate)
     from distilcap.cli.report import run_members
-    from distilcap.errors import ConfigError
     from distilcap.experiments.encoder_stage import DistillEncoder
     from distilcap.experiments.steps import ExtractFeatures, ImportData
     from distilcap.models.presets import preset
@@ -135,10 +159,11 @@ def distill(
         seen_by_teacher = ExtractFeatures.of(source, teacher_encoder, form=None)
         if encoder_epochs:
             seen = DistillEncoder(seen_by_teacher, seen, encoder_epochs).features()
+    brought = given.teacher(source, store, beam, n_best)
     members = distillation_line(
         source,
         seen,
-        role("teacher"),
+        brought or role("teacher"),
         role("student"),
         beam=beam,
         n_best=n_best,
@@ -149,4 +174,6 @@ def distill(
         min_count=min_count,
         teacher_features=seen_by_teacher,
     )
-    run_members(f"{source.name}: {teacher} to {student}", members, store, to, plan, cluster)
+    systems = (*brought.rows, *members) if brought else members
+    title = f"{source.name}: {brought.name if brought else teacher} to {student}"
+    run_members(title, systems, store, to, plan, cluster)

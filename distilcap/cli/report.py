@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 
 if TYPE_CHECKING:
     from distilcap.experiments.cluster import Share
-    from distilcap.experiments.results import Member
+    from distilcap.experiments.results import System
 
 __all__ = ["print_results", "report", "run_members"]
 
@@ -59,7 +60,7 @@ def print_results(results: dict[str, Any]) -> None:
 
 def run_members(
     title: str,
-    members: tuple[Member, ...],
+    members: Sequence[System],
     store: Path,
     to: Path,
     plan: bool = False,
@@ -89,5 +90,5 @@ def run_members(
     write_results(results, to)
     print_results(results)
     CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
-    for row in rows:
+    for row in (one for one in rows if one["runs"]):
         CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)

@@ -83,7 +83,6 @@ def train(
 ) -> None:
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
     architecture, size = captioner_name(captioner)
-    from distilcap.errors import DataError
     from distilcap.experiments.folders import run_of
     from distilcap.experiments.steps import (
         BuildVocabulary,
@@ -92,12 +91,9 @@ def train(
         ImportData,
         Train,
     )
-    from distilcap.files import sha256_of
     from distilcap.models.presets import preset
     from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
-    if labels is not None and not labels.is_file():
-        raise DataError(f"{labels}: there is no such captions file.")
     source = ImportData.of(data, images)
     weights = str(encoder_weights) if encoder_weights else None
     run = Train(
@@ -122,7 +118,7 @@ def train(
             encoder_learning_rate=encoder_learning_rate,
             seed=seed,
         ),
-        labels=ImportCaptions(sha256_of(labels), str(labels)) if labels else None,
+        labels=ImportCaptions.of(labels) if labels else None,
         keep_originals=keep_originals,
         scst_references=scst_references,
         tune_encoder=tune_encoder or tune_stages > 0,

@@ -6,6 +6,7 @@ ids become strings; images keep the order of the file's image list, as in the of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,13 @@ def _mapped(path: Path, content: dict[str, Any]) -> CaptionSet:
 
 
 def _is_caption_set(path: Path) -> bool:
-    """Return whether a file of JSON lines is one of ours: a data set's lines have a caption each."""
-    if path.suffix != ".jsonl" or not path.is_file():
+    """Return whether a file is one of ours: JSON lines whose captions are objects, not strings."""
+    if path.suffix == ".json" or not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
-        return '"captions"' in file.readline()
+        first = file.readline()
+    try:
+        captions = json.loads(first)["captions"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return False
+    return isinstance(captions, list) and all(isinstance(one, dict) for one in captions)

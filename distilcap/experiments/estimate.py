@@ -139,6 +139,8 @@ def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[
             stage = stage_at(folder.parent)
         except DataError:
             continue
+        if isinstance(stage, Labels) and not _decoding(stage)[0]:
+            continue  # a file's captions, or another's model: says nothing about our captioners
         seconds = store.seconds(stage) if store.has(stage) else 0.0
         if seconds > 0 and data & {planned.stage.key for planned in store.plan([stage])}:
             logs.setdefault(_kind(stage), []).append(math.log(_work(stage, facts) / seconds))

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
-from distilcap.experiments.stage import Stage, Store, not_in_key
-from distilcap.experiments.steps import ExtractFeatures, Generate, ImportData, Labels, Train, seen_ids
+from distilcap.experiments.stage import Stage, Store, added_later, not_in_key
+from distilcap.experiments.steps import (
+    CaptionsOfSplit,
+    ExtractFeatures,
+    Generate,
+    ImportData,
+    Labels,
+    Train,
+    seen_ids,
+)
 from distilcap.files import read_json
 from distilcap.progress import Progress
 
@@ -70,7 +78,7 @@ class Interpolate(Labels):
         """Write `captions.jsonl`."""
         from distilcap.teachers.interpolation import closest_to_references
 
-        references = self.candidates.captioner.data.load(store).references(self.candidates.split)
+        references = self.candidates.source.load(store).references(self.candidates.split)
         chosen = closest_to_references(self.candidates.load(store), references, self.measure)
         chosen.save(folder / CAPTIONS)
 
@@ -110,12 +118,13 @@ class DrawCaptions(Labels):
 
 
 @dataclass(frozen=True)
-class GenerateTogether(Labels):
+class GenerateTogether(CaptionsOfSplit):
     """Captions of one split by an ensemble of captioners.
 
     Attributes:
         captioners: of one vocabulary, reading the same features.
         average: see `teachers.ensemble.Ensemble`.
+        data: whose images, if not those that they were trained on.
     """
 
     captioners: tuple[Train, ...]
@@ -123,9 +132,15 @@ class GenerateTogether(Labels):
     beam: int = 5
     n_best: int = 1
     average: str = "log_probs"
+    data: ImportData | None = added_later(None)  # noqa: RUF009
+
+    @property
+    def source(self) -> ImportData:
+        """See `CaptionsOfSplit.source`."""
+        return self.data or self.captioners[0].data
 
     def _features(self) -> ExtractFeatures:
-        seen = {train.seen.key: train.seen for train in self.captioners}
+        seen = {one.key: one for one in (train.seen_in(self.data) for train in self.captioners)}
         if len(seen) != 1 or len({train.vocabulary.key for train in self.captioners}) != 1:
             raise ConfigError("The captioners of an ensemble must read the same features and vocabulary.")
         return next(iter(seen.values()))
@@ -147,7 +162,7 @@ class GenerateTogether(Labels):
             Ensemble([one.captioner for one in trained], self.average),
             trained[0].vocabulary,
             features,
-            [image.id for image in first.data.load(store).split(self.split) if image.id in features],
+            seen_ids(self.source, self.split, features, store),
             BeamSearch(self.beam, first.training.max_words + 4),
             n_best=self.n_best,
             progress=progress,
@@ -157,7 +172,7 @@ class GenerateTogether(Labels):
 
 
 @dataclass(frozen=True)
-class LabelWithPretrained(Labels):
+class LabelWithPretrained(CaptionsOfSplit):
     """Captions of one split by a `transformers` image-to-text model.
 
     Attributes:
@@ -173,6 +188,11 @@ class LabelWithPretrained(Labels):
     n_best: int
     max_tokens: int
     model: str = not_in_key()
+
+    @property
+    def source(self) -> ImportData:
+        """See `CaptionsOfSplit.source`."""
+        return self.data
 
     @staticmethod
     def of(

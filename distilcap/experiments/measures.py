@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from distilcap.experiments.stage import Stage, Store
-from distilcap.experiments.steps import Generate, Train
+from distilcap.experiments.steps import CaptionsOfSplit, Train
 from distilcap.files import read_json, write_json
 from distilcap.progress import Progress
 
@@ -25,12 +25,12 @@ class Evaluate(Stage):
         available: which of them this machine could compute, since that changes the result.
     """
 
-    captions: Generate
+    captions: CaptionsOfSplit
     metrics: tuple[str, ...]
     available: tuple[str, ...]
 
     @staticmethod
-    def of(captions: Generate, metrics: tuple[str, ...]) -> Evaluate:
+    def of(captions: CaptionsOfSplit, metrics: tuple[str, ...]) -> Evaluate:
         """Ask which metrics can run here."""
         from distilcap.metrics import create_metric
 
@@ -42,7 +42,7 @@ class Evaluate(Stage):
         from distilcap.metrics import evaluate
 
         candidates = self.captions.load(store)
-        references = self.captions.captioner.data.load(store).references(self.captions.split)
+        references = self.captions.source.load(store).references(self.captions.split)
         candidates = candidates.only(id for id in candidates if id in references)
         scores = evaluate(candidates, references, self.metrics)
         write_json(

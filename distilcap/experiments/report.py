@@ -9,11 +9,12 @@ import base64
 import html
 import io
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distilcap.errors import DataError
-from distilcap.experiments.results import Member
+from distilcap.experiments.results import System, trained_members
 from distilcap.experiments.stage import Store
 from distilcap.files import read_json, write_json, write_text
 
@@ -39,15 +40,17 @@ PICTURES = 12
 
 
 def collect_results(
-    title: str, members: tuple[Member, ...], rows: list[dict[str, Any]], verdict: str, store: Store
+    title: str, members: Sequence[System], rows: list[dict[str, Any]], verdict: str, store: Store
 ) -> dict[str, Any]:
     """Gather what a page shows: rows, verdict, training histories and captions of some test images."""
     from distilcap.training.loop import LOG
 
-    curves = {member.name: read_json(store.path(member.trains[0]) / LOG) for member in members}
-    dataset = members[0].trains[0].data.load(store)
-    captions = {member.name: member.captions(member.trains[0], member.beam).load(store) for member in members}
-    shown = [image for image in dataset.split("test") if image.id in captions[members[0].name]][:PICTURES]
+    trained = trained_members(members)
+    curves = {member.name: read_json(store.path(member.trains[0]) / LOG) for member in trained}
+    dataset = members[0].scored("beam")[0].source.load(store)
+    captions = {member.name: member.scored("beam")[0].load(store) for member in members}
+    described = set.intersection(*(set(several) for several in captions.values()))
+    shown = [image for image in dataset.split("test") if image.id in described][:PICTURES]
     samples = [
         {
             "image": image.id,
@@ -102,14 +105,18 @@ def table_of(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         line = [
             row["name"],
             row["role"],
-            row["labels"],
-            f"{row['parameters'] / 1e6:.2f}",
-            f"{row['megabytes']:.1f}",
-            f"{row['ms_per_image']:.1f}",
-            f"{row['train_seconds']:.0f}",
+            row["labels"] or "–",
+            _number(row["parameters"], 2, 1e-6),
+            _number(row["megabytes"], 1),
+            _number(row["ms_per_image"], 1),
+            _number(row["train_seconds"], 0),
         ]
         cells.append(line + [_cell(row, key) for key, _ in COLUMNS])
     return headings, cells
+
+
+def _number(value: float | None, digits: int, factor: float = 1) -> str:
+    return "–" if value is None else f"{factor * value:.{digits}f}"
 
 
 def _cell(row: dict[str, Any], key: str) -> str:

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distilcap.experiments.measures import Evaluate, MeasureLatency, read_scores
 from distilcap.experiments.stage import Stage, Store
-from distilcap.experiments.steps import Generate, Train
+from distilcap.experiments.steps import CaptionsOfSplit, Generate, ImportData, Train
 from distilcap.progress import Progress
 
-__all__ = ["METRICS", "Member", "build_rows", "column_scores", "gain_sentence", "stages_of"]
+__all__ = [
+    "GREEDY",
+    "METRICS",
+    "GivenSystem",
+    "Member",
+    "System",
+    "build_rows",
+    "column_scores",
+    "gain_sentence",
+    "stages_of",
+    "trained_members",
+]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 GREEDY = 1
+COLUMNS = ("greedy", "beam")
+NOT_KNOWN: dict[str, Any] = dict.fromkeys(
+    ("architecture", "size", "teacher", "labels", "parameters", "megabytes", "ms_per_image", "train_seconds")
+) | {"images_seen": None, "seeds": [], "runs": []}
+"""Of a system that is no run of ours."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,7 @@ class Member:
         teacher: the name of the member whose captions it learnt from.
         labels: what it learnt from, in words.
         beam: width of the beam column.
+        data: that it is scored on, if not those that it was trained on.
     """
 
     name: str
@@ -39,22 +56,61 @@ class Member:
     teacher: str | None = None
     labels: str = "references"
     beam: int = 5
+    data: ImportData | None = None
 
     def captions(self, train: Train, beam: int, split: str = "test") -> Generate:
         """The captions that are scored."""
-        return Generate(train, split, beam)
+        return Generate(train, split, beam, data=self.data)
+
+    def scored(self, column: str) -> tuple[CaptionsOfSplit, ...]:
+        """What the "greedy" or the "beam" column scores: captions of the test split by every seed."""
+        beam = GREEDY if column == "greedy" else self.beam
+        return tuple(self.captions(train, beam) for train in self.trains)
 
 
-def stages_of(members: tuple[Member, ...], metrics: tuple[str, ...] = METRICS) -> list[Stage]:
+@dataclass(frozen=True)
+class GivenSystem:
+    """A teacher that is no single run of ours: an ensemble, or somebody else's model.
+
+    Its captions are scored like anybody's; what it cost is not known.
+
+    Attributes:
+        greedy, searched: its captions of the test split.
+        beam: width of the beam column.
+    """
+
+    name: str
+    greedy: CaptionsOfSplit
+    searched: CaptionsOfSplit
+    beam: int = 5
+    role: str = "teacher"
+
+    def scored(self, column: str) -> tuple[CaptionsOfSplit, ...]:
+        """See `Member.scored`."""
+        return (self.greedy if column == "greedy" else self.searched,)
+
+
+System = Member | GivenSystem
+
+
+def stages_of(members: Sequence[System], metrics: tuple[str, ...] = METRICS) -> list[Stage]:
     """Everything that `build_rows` will need, for a plan."""
-    stages: list[Stage] = []
-    for member in members:
-        for train in member.trains:
-            stages += [Evaluate.of(member.captions(train, beam), metrics) for beam in (GREEDY, member.beam)]
-    return stages + list(_latencies(members).values())
+    scores = [Evaluate.of(captions, metrics) for member in members for captions in _seed_by_seed(member)]
+    return [*scores, *_latencies(trained_members(members)).values()]
 
 
-def _latencies(members: tuple[Member, ...]) -> dict[str, MeasureLatency]:
+def trained_members(members: Sequence[System]) -> list[Member]:
+    """Those that are runs of ours."""
+    return [member for member in members if isinstance(member, Member)]
+
+
+def _seed_by_seed(member: System) -> list[CaptionsOfSplit]:
+    """All that is scored of a system, in the order in which it is built."""
+    columns = [member.scored(column) for column in COLUMNS]
+    return [captions for several in zip(*columns, strict=True) for captions in several]
+
+
+def _latencies(members: Sequence[Member]) -> dict[str, MeasureLatency]:
     """By member; captioners of one shape are as fast as each other, so one of them is timed."""
     timed: dict[Any, MeasureLatency] = {}
     for member in members:
@@ -68,39 +124,31 @@ def _latencies(members: tuple[Member, ...]) -> dict[str, MeasureLatency]:
 
 
 def build_rows(
-    members: tuple[Member, ...], store: Store, progress: Progress, metrics: tuple[str, ...] = METRICS
+    members: Sequence[System], store: Store, progress: Progress, metrics: tuple[str, ...] = METRICS
 ) -> list[dict[str, Any]]:
     """Build what is missing and return one row a member, in the order given.
 
     Scores are means over seeds, in the official scale; `deviations` are sample deviations over seeds.
     """
     rows = []
-    latencies = _latencies(members)
+    latencies = _latencies(trained_members(members))
     for member in members:
-        columns = {"greedy": GREEDY, "beam": member.beam}
-        scored: dict[str, list[dict[str, dict[str, Any]]]] = {column: [] for column in columns}
-        for train in member.trains:
-            for column, beam in columns.items():
-                stage = Evaluate.of(member.captions(train, beam), metrics)
-                store.build(stage, progress)
-                scored[column].append(read_scores(stage, store))
-        store.build(latencies[member.name], progress)
-        rows.append(_row(member, scored, latencies[member.name].load(store), store))
+        for captions in _seed_by_seed(member):
+            store.build(Evaluate.of(captions, metrics), progress)
+        scored = {column: column_scores(member, column, store, metrics) for column in COLUMNS}
+        known = NOT_KNOWN
+        if isinstance(member, Member):
+            store.build(latencies[member.name], progress)
+            known = _known(member, latencies[member.name].load(store), store)
+        rows.append({"name": member.name, "role": member.role, **known, **_scores(member.beam, scored)})
     return rows
 
 
-def _row(
-    member: Member,
-    scored: dict[str, list[dict[str, dict[str, Any]]]],
-    milliseconds: float,
-    store: Store,
-) -> dict[str, Any]:
+def _known(member: Member, milliseconds: float, store: Store) -> dict[str, Any]:
+    """What a row says of runs beside their scores."""
     summaries = [train.summary(store) for train in member.trains]
     parameters = summaries[0]["parameters"]
-    first = scored["beam"][0]
     return {
-        "name": member.name,
-        "role": member.role,
         "architecture": member.trains[0].architecture,
         "size": member.size,
         "teacher": member.teacher,
@@ -109,16 +157,22 @@ def _row(
         "parameters": parameters,
         "megabytes": round(parameters * 4 / 1e6, 2),
         "ms_per_image": round(milliseconds, 2),
-        "beam": member.beam,
+        "train_seconds": round(statistics.fmean(one["train_seconds"] for one in summaries), 1),
+        "images_seen": summaries[0]["images_seen"],
+        "runs": [train.key for train in member.trains],
+    }
+
+
+def _scores(beam: int, scored: dict[str, list[dict[str, dict[str, Any]]]]) -> dict[str, Any]:
+    first = scored["beam"][0]
+    return {
+        "beam": beam,
         "scores": {column: _over_seeds(several, statistics.fmean) for column, several in scored.items()},
         "deviations": {column: _deviation(several) for column, several in scored.items()},
         "unavailable": {
             name: score["unavailable"] for name, score in first.items() if score["unavailable"] is not None
         },
         "signature": {name: score["signature"] for name, score in first.items()},
-        "train_seconds": round(statistics.fmean(one["train_seconds"] for one in summaries), 1),
-        "images_seen": summaries[0]["images_seen"],
-        "runs": [train.key for train in member.trains],
     }
 
 
@@ -134,11 +188,12 @@ def _deviation(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | No
     return _over_seeds(several, statistics.stdev) if len(several) > 1 else dict.fromkeys(several[0])
 
 
-def gain_sentence(members: tuple[Member, ...], store: Store, column: str = "beam") -> str:
+def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam") -> str:
     """Say whether the distilled students gained over the undistilled one, at what noise.
 
     A paired bootstrap over test images, averaged over seeds, of the difference in CIDEr.
     """
+    members = trained_members(systems)
     students = [member for member in members if member.role == "student"]
     sentences = []
     for member in (one for one in members if one.role == "distilled"):
@@ -158,11 +213,10 @@ def gain_sentence(members: tuple[Member, ...], store: Store, column: str = "beam
 
 
 def column_scores(
-    member: Member, column: str, store: Store, metrics: tuple[str, ...]
+    member: System, column: str, store: Store, metrics: tuple[str, ...]
 ) -> list[dict[str, dict[str, Any]]]:
     """The scores of each seed in the "greedy" or the "beam" column, as `read_scores` gives them."""
-    beam = GREEDY if column == "greedy" else member.beam
-    return [read_scores(Evaluate.of(member.captions(train, beam), metrics), store) for train in member.trains]
+    return [read_scores(Evaluate.of(captions, metrics), store) for captions in member.scored(column)]
 
 
 def _per_image_cider(member: Member, store: Store, column: str) -> dict[str, float]:

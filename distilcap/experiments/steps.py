@@ -5,18 +5,20 @@ Teacher and student are roles: both are `Train`. Pseudo-captions and test captio
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from distilcap.data.caption_files import read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.errors import ConfigError, DataError
 from distilcap.experiments.stage import Stage, Store, added_later, not_in_key
-from distilcap.files import read_json, write_bytes, write_json
+from distilcap.files import read_json, sha256_of, write_bytes, write_json
 from distilcap.progress import Progress
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import Vocabulary
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BuildVocabulary",
+    "CaptionsOfSplit",
     "Export",
     "ExtractFeatures",
     "Generate",
@@ -175,6 +178,17 @@ class Labels(Stage):
         return CaptionSet.load(store.path(self) / "captions.jsonl")
 
 
+class CaptionsOfSplit(Labels):
+    """Captions of one split of a data set, by anybody: what can be learnt from, or scored."""
+
+    split: str
+
+    @property
+    @abc.abstractmethod
+    def source(self) -> ImportData:
+        """The data set whose images they describe."""
+
+
 @dataclass(frozen=True)
 class ImportCaptions(Labels):
     """Pseudo-captions from a file: any teacher at all."""
@@ -183,9 +197,20 @@ class ImportCaptions(Labels):
     sha256: str
     path: str = not_in_key()
 
+    @staticmethod
+    def of(path: Path) -> ImportCaptions:
+        """Look at a captions file to know its checksum.
+
+        Raises:
+            DataError: it is not there.
+        """
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such captions file.")
+        return ImportCaptions(sha256_of(path), str(path))
+
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Copy the file as `captions.jsonl`, having read it."""
-        CaptionSet.load(Path(self.path)).save(folder / "captions.jsonl")
+        """Write the file's captions as `captions.jsonl`, in whatever form they came."""
+        read_references(Path(self.path)).save(folder / "captions.jsonl")
 
 
 @dataclass(frozen=True)
@@ -235,6 +260,10 @@ class Train(Stage):
             return self.features
         return dataclasses.replace(self.features, tuned_by=self)
 
+    def seen_in(self, data: ImportData | None) -> ExtractFeatures:
+        """What it reads of other data than those it was trained on; None is its own."""
+        return self.seen if data is None else dataclasses.replace(self.seen, data=data)
+
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Train in the folder (see `training.loop.Training`) and write `training.json`."""
         from distilcap.encoders.tuned import ImageRegions, LastStages
@@ -253,7 +282,8 @@ class Train(Stage):
         validation = validation.only(id for id in validation if id in readable)
         if not validation:
             raise DataError(f"{self.data.path}: the validation split has no captioned image.")
-        labels = self._labels(originals, readable, store)
+        learnt = set(seen_ids(self.data, "train", features, store))
+        labels = self._labels(originals, learnt, store)
 
         def reward() -> CiderReward:
             # An image without references of its own is rewarded by its labels.
@@ -308,11 +338,14 @@ class Train(Stage):
         captioner = teacher.load(store).captioner
         return TokenTeacher(captioner, teacher.seen.load(store), self.token_distillation)
 
-    def _labels(self, originals: CaptionSet, readable: set[str], store: Store) -> CaptionSet:
+    def _labels(self, originals: CaptionSet, learnt: set[str], store: Store) -> CaptionSet:
         if self.labels is None:
             return originals
         pseudo = self.labels.load(store)
-        pseudo = pseudo.only(id for id in pseudo if id in readable)
+        # Somebody's file may describe the images of validation and test too.
+        pseudo = pseudo.only(id for id in pseudo if id in learnt)
+        if not pseudo:
+            raise DataError(f"{self.labels.key}: none of its images is a training image of {self.data.path}.")
         if not self.keep_originals:
             return pseudo
         ids = dict.fromkeys([*originals, *pseudo])
@@ -350,13 +383,14 @@ def seen_ids(data: ImportData, split: str, features: FeatureStore, store: Store)
 
 
 @dataclass(frozen=True)
-class Generate(Labels):
+class Generate(CaptionsOfSplit):
     """Captions of one split by a trained captioner: a teacher's labels, or what is scored.
 
     Attributes:
         beam: width; 1 is greedy.
         n_best: captions kept of each image.
         length_penalty: see `decode.beam.BeamSearch`.
+        data: whose images, if not those that it was trained on.
     """
 
     together: ClassVar[bool] = True
@@ -365,10 +399,16 @@ class Generate(Labels):
     beam: int = 5
     n_best: int = 1
     length_penalty: float = 0.0
+    data: ImportData | None = added_later(None)  # noqa: RUF009
+
+    @property
+    def source(self) -> ImportData:
+        """See `CaptionsOfSplit.source`."""
+        return self.data or self.captioner.data
 
     def inputs(self) -> tuple[Stage, ...]:
         """The run and the features that it reads."""
-        return self.captioner, self.captioner.seen
+        return self.captioner, self.captioner.seen_in(self.data)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
@@ -376,8 +416,8 @@ class Generate(Labels):
         from distilcap.training.shares import caption_together
 
         trained = self.captioner.load(store)
-        features = self.captioner.seen.load(store)
-        ids = seen_ids(self.captioner.data, self.split, features, store)
+        features = self.captioner.seen_in(self.data).load(store)
+        ids = seen_ids(self.source, self.split, features, store)
         max_words = self.captioner.training.max_words + 4
         captions = caption_together(
             store.processes,

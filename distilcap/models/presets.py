@@ -17,7 +17,7 @@ from distilcap.models.aoanet import AoANet, AoANetOptions
 from distilcap.models.captioner import Captioner
 from distilcap.models.updown import UpDown, UpDownOptions
 
-__all__ = ["ARCHITECTURES", "PRESETS", "SIZES", "build_captioner", "options_of", "preset"]
+__all__ = ["ARCHITECTURES", "PRESETS", "SIZES", "build_captioner", "options_of", "preset", "size_of"]
 
 Options = UpDownOptions | AoANetOptions
 
@@ -52,6 +52,12 @@ def preset(architecture: str, size: str) -> Options:
     if size not in PRESETS[architecture]:
         raise ConfigError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
     return PRESETS[architecture][size]
+
+
+def size_of(options: Options) -> str:
+    """The name of a size, or "384 wide" where it has none."""
+    named = (size for sizes in PRESETS.values() for size, known in sizes.items() if known == options)
+    return next(named, f"{options.hidden} wide")
 
 
 def options_of(architecture: str, values: dict[str, Any]) -> Options:

@@ -9,8 +9,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from distilcap.experiments.results import Member
-from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, Generate, ImportData, Train
+from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, Generate, ImportData, Labels, Train
 from distilcap.models.presets import Options
+from distilcap.recipes.given import GivenTeacher, labels_in_words
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["Role", "distillation_line"]
@@ -41,7 +42,7 @@ class Role:
 def distillation_line(
     data: ImportData,
     features: ExtractFeatures,
-    teacher: Role,
+    teacher: Role | GivenTeacher,
     student: Role,
     *,
     beam: int = 5,
@@ -57,6 +58,7 @@ def distillation_line(
     """Teacher, student, distilled student and, where asked for, a control that gets extra compute.
 
     Args:
+        teacher: to be trained; or one that is there already, which then is no member itself.
         beam: width with which the teacher labels the training images.
         n_best: how many of its hypotheses become labels.
         keep_originals: the student learns from people's captions too.
@@ -73,7 +75,7 @@ def distillation_line(
     def run(
         role: Role,
         seed: int,
-        labels: Generate | None = None,
+        labels: Labels | None = None,
         epochs: int | None = None,
         seen: ExtractFeatures = features,
     ) -> Train:
@@ -84,15 +86,19 @@ def distillation_line(
         together = keep_originals and labels is not None
         return Train(data, vocabulary, seen, role.architecture, role.options, training, labels, together)
 
-    teacher_run = run(teacher, seeds[0], seen=teacher_features or features)
-    members = [Member(f"teacher {teacher.name}", "teacher", teacher.size, (teacher_run,), beam=beam)]
-    if tuning is not None:
-        teacher_run = dataclasses.replace(
-            teacher_run, training=tuning, start=teacher_run, tune_encoder=True, tune_stages=2
+    members = []
+    if isinstance(teacher, Role):
+        labeller = run(teacher, seeds[0], seen=teacher_features or features)
+        members.append(Member(f"teacher {teacher.name}", "teacher", teacher.size, (labeller,), beam=beam))
+        if tuning is not None:
+            labeller = dataclasses.replace(
+                labeller, training=tuning, start=labeller, tune_encoder=True, tune_stages=2
+            )
+            name = f"{members[0].name}, tuned encoder"
+            members.append(Member(name, "teacher", teacher.size, (labeller,), beam=beam))
+        teacher = GivenTeacher(
+            members[-1].name, Generate(labeller, "train", beam, n_best), labels_in_words(beam, n_best)
         )
-        name = f"{members[0].name}, tuned encoder"
-        members.append(Member(name, "teacher", teacher.size, (teacher_run,), beam=beam))
-    teacher_name = members[-1].name
     members.append(
         Member(student.name, "student", student.size, tuple(run(student, seed) for seed in seeds), beam=beam)
     )
@@ -100,31 +106,24 @@ def distillation_line(
         controls = tuple(run(student, seed, epochs=control_epochs) for seed in seeds)
         name = f"{student.name}, longer"
         members.append(Member(name, "control", student.size, controls, beam=beam))
-    labeller, labeller_name = teacher_run, teacher_name
     if intermediate is not None:
-        labels = Generate(labeller, "train", beam, n_best)
-        labeller = run(intermediate, seeds[0], labels)
+        labeller = run(intermediate, seeds[0], teacher.labels)
         name = f"{intermediate.name}, distilled"
         members.append(
             Member(
-                name, "distilled", intermediate.size, (labeller,), labeller_name, _labels(beam, n_best), beam
+                name, "distilled", intermediate.size, (labeller,), teacher.name, teacher.labels_in_words, beam
             )
         )
-        labeller_name = name
-    labels = Generate(labeller, "train", beam, n_best)
+        teacher = GivenTeacher(name, Generate(labeller, "train", beam, n_best), labels_in_words(beam, n_best))
     members.append(
         Member(
             f"{student.name}, distilled",
             "distilled",
             student.size,
-            tuple(run(student, seed, labels) for seed in seeds),
-            labeller_name,
-            _labels(beam, n_best) + (" and references" if keep_originals else ""),
+            tuple(run(student, seed, teacher.labels) for seed in seeds),
+            teacher.name,
+            teacher.labels_in_words + (" and references" if keep_originals else ""),
             beam,
         )
     )
     return tuple(members)
-
-
-def _labels(beam: int, n_best: int) -> str:
-    return f"teacher, beam {beam}, top {n_best}"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
+from tiny_models import MODELS, save_model
 
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.scenes import draw_scenes
@@ -19,80 +19,14 @@ from distilcap.experiments.stage import Store
 from distilcap.experiments.steps import ImportData
 from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
 
-transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("default")  # the package's own warnings are not ours
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *"abcdefghijklmnopqrstuvwxyz"]
-SIDE = 32
-TEXT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-SMALL: dict[str, Any] = TEXT | {"intermediate_size": 16}
-
-
-def _words(folder: Path) -> None:
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    transformers.BertTokenizer(vocab=str(folder / "vocab.txt"), bos_token="[DEC]").save_pretrained(folder)
-
-
-def _blip() -> Any:
-    vision = SMALL | {"image_size": SIDE, "patch_size": 16}
-    tokens = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
-    text = (
-        SMALL | tokens | {"vocab_size": len(WORDS), "encoder_hidden_size": 16, "max_position_embeddings": 64}
-    )
-    config = transformers.BlipConfig(text_config=text, vision_config=vision)
-    return transformers.BlipForConditionalGeneration(config), transformers.BlipImageProcessor
-
-
-def _git() -> Any:
-    config = transformers.GitConfig(
-        vision_config=SMALL | {"image_size": SIDE, "patch_size": 16},
-        **SMALL,
-        vocab_size=len(WORDS),
-        bos_token_id=2,
-        eos_token_id=3,
-        pad_token_id=0,
-        max_position_embeddings=64,
-    )
-    return transformers.GitForCausalLM(config), transformers.CLIPImageProcessor
-
-
-def _vit_gpt2() -> Any:
-    vision = transformers.ViTConfig(**SMALL, image_size=SIDE, patch_size=16)
-    tokens = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
-    text = transformers.GPT2Config(
-        n_embd=16,
-        n_layer=1,
-        n_head=2,
-        n_positions=64,
-        vocab_size=len(WORDS),
-        add_cross_attention=True,
-        **tokens,
-    )
-    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
-        vision, text, decoder_start_token_id=2, **{"eos_token_id": 3, "pad_token_id": 0}
-    )
-    model = transformers.VisionEncoderDecoderModel(config=config)
-    model.generation_config.update(decoder_start_token_id=2, eos_token_id=3, pad_token_id=0)
-    return model, transformers.ViTImageProcessor
-
-
-MODELS = {"blip": _blip, "git": _git, "vit-gpt2": _vit_gpt2}
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random model on disk, as `save_pretrained` leaves it."""
+    """A tiny random model on disk."""
     place: Path = tmp_path_factory.mktemp(str(request.param))
-    torch.manual_seed(0)
-    model, processor = MODELS[request.param]()
-    with torch.no_grad():  # random logits nearly tie
-        for name, parameter in model.named_parameters():
-            if "embed" in name or "wte" in name or "lm_head" in name:
-                parameter.mul_(20)
-    model.save_pretrained(place)
-    seen = {"height": SIDE, "width": SIDE}
-    processor(size=seen, crop_size=seen, do_center_crop=False).save_pretrained(place)
-    _words(place)
+    save_model(request.param, place)
     return place
 
 
