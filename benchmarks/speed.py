@@ -146,7 +146,7 @@ class Ours:
         self.optimizer.zero_grad()
         self.clock.lap("forward")
         loss.backward()
-        nn.utils.clip_grad_value_(self.model.parameters(), CLIP)
+        nn.utils.clip_grad_value_(self.model.parameters(), CLIP, foreach=self.setting.device.type != "cpu")
         self.optimizer.step()
         self.clock.lap("backward")
         return self.clock.parts

@@ -11,6 +11,7 @@ from distilcap.decode.hypotheses import Hypotheses
 from distilcap.decode.words import best_words, forbidden_tokens, log_total
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_captions, take_images
+from distilcap.models.products import steps_share_weights
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
@@ -64,6 +65,7 @@ def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> 
 
 
 @torch.inference_mode()
+@steps_share_weights()
 def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> Hypotheses:
     """`beam_search`, from images that are encoded already."""
     images, device = len(memory[0]), memory[0].device

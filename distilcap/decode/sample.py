@@ -10,6 +10,7 @@ from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_images
 from distilcap.models.likelihood import Odds
 from distilcap.models.lstm import exact_type
+from distilcap.models.products import steps_share_weights
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
@@ -39,6 +40,7 @@ def sample(
 
 
 @torch.no_grad()
+@steps_share_weights()
 def sample_memory(
     captioner: Captioner,
     memory: Memory,

@@ -12,6 +12,7 @@ from distilcap.models.captioner import Memory, State, lstm_cell
 from distilcap.models.dropout import Dropout
 from distilcap.models.packed_captioner import PackedCaptioner
 from distilcap.models.packing import Packing
+from distilcap.models.products import Linear
 from distilcap.models.words import WordEmbedding, WordPredictor
 from distilcap.shapes import Regions
 
@@ -82,11 +83,11 @@ class AoANet(PackedCaptioner):
         self.norm = nn.LayerNorm(width)
         self.keys_values = nn.Linear(width, 2 * width)
         self.words = WordEmbedding(vocabulary_size, options.embedding, options.dropout)
-        self.lstm_from_word = nn.Linear(options.embedding, 4 * width)
-        self.lstm_from_mean = nn.Linear(width, 4 * width, bias=False)  # reads the mean and the context alike
-        self.lstm_from_state = nn.Linear(width, 4 * width, bias=False)
+        self.lstm_from_word = Linear(options.embedding, 4 * width)
+        self.lstm_from_mean = Linear(width, 4 * width, bias=False)  # reads the mean and the context alike
+        self.lstm_from_state = Linear(width, 4 * width, bias=False)
         self.query_norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
+        self.query = Linear(width, width)
         self.context = AttentionOnAttention(width)
         self.context_dropout = Dropout(options.dropout)
         self.weight_dropout = Dropout(options.refiner_dropout)

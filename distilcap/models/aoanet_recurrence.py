@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from distilcap.models.lstm import addmm_into, exact_type, lstm_backward, lstm_forward
+from distilcap.models.lstm import exact_type, lstm_backward, lstm_forward
 from distilcap.models.packing import Packing
+from distilcap.models.products import PackedMatrix
 
 __all__ = ["DropoutMasks", "aoanet_recurrence"]
 
@@ -151,6 +152,7 @@ class _Recurrence(Function):
     ) -> Tensor:
         total, width = len(gates), len(norm_weight)
         attention = _Attention(keys, values, mask, heads, packing)
+        advance, ask, pair_up = (PackedMatrix(matrix) for matrix in (from_states, query, aoa))
         # A row is [attended, h, context before, h before]: attention on attention reads the first two parts,
         # the LSTM the last two.
         states = gates.new_zeros(total, 4 * width)
@@ -174,16 +176,16 @@ class _Recurrence(Function):
                 mask_now = masks[number][0]
                 context_before.copy_(last_context if mask_now is None else last_context * mask_now)
                 h_before.copy_(last_h)
-                addmm_into(given, row[:, 2 * width :], from_states.t(), acts)
+                torch.add(given, advance(row[:, 2 * width :]), out=acts)
             else:
                 acts.copy_(given)
             lstm_forward(acts, before[2][: len(row)] if before else None, c, h)
             found = torch.native_layer_norm(h.to(exact), [width], norm_weight, norm_bias, 1e-5)
             for kept, value in zip((norm, mean, deviation), found, strict=True):
                 kept.copy_(value)
-            torch.addmm(query_bias, norm, query.t(), out=asks)
+            asks.copy_(ask(norm, query_bias))
             attention.forward(asks, masks[number][1], weight, attended)
-            torch.addmm(aoa_bias, row[:, : 2 * width], aoa.t(), out=pair)
+            pair.copy_(pair_up(row[:, : 2 * width], aoa_bias))
             torch.mul(pair[:, :width], pair[:, width:].sigmoid(), out=context)
             before = (context, h, c)
         ctx.save_for_backward(

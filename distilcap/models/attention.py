@@ -10,6 +10,7 @@ from torch.compiler import is_exporting
 from torch.nn.functional import glu, scaled_dot_product_attention
 
 from distilcap.models.dropout import Dropout
+from distilcap.models.products import Linear
 
 __all__ = ["AttentionOnAttention", "additive_attention", "masked_mean", "multi_head_attention"]
 
@@ -86,7 +87,7 @@ class AttentionOnAttention(nn.Module):
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = Dropout(dropout)
-        self.linear = nn.Linear(2 * width, 2 * width)
+        self.linear = Linear(2 * width, 2 * width)
 
     def forward(self, attended: Tensor, query: Tensor) -> Tensor:
         """Combine the attended value and the query, each (…, H), to (…, H)."""

@@ -19,6 +19,10 @@ _CACHED = 1 << 18
 """Logits whose exponentials are taken at a time, so that they stay in a CPU's cache."""
 
 
+_SAFE = 1e-12, 1e20
+"""Between these a row's sum of exponentials, and what matters of its summands, is exact in float32."""
+
+
 def _rows_of_block(words: int) -> int:
     return max(1, _BLOCK // words)
 
@@ -115,15 +119,15 @@ class _LinearLikelihood(Function):
             return torch.cat(losses)[:, 0]
         with torch.autocast(hidden.device.type, enabled=False):
             for some, wanted in _blocks(rows, hidden, targets[:, None]):
-                logits = torch.mm(some, matrix.t())
-                if logits.dtype in (torch.bfloat16, torch.float16):
-                    logits = logits.float()
-                highest = _add_bias(logits, bias)
-                loss = logits.gather(1, wanted).mul_(smoothing - 1)
+                logits = _products(some, matrix)
+                loss = logits.gather(1, wanted).add_(bias[wanted]).mul_(smoothing - 1)
                 if smoothing:
-                    loss = loss.sub_(logits.mean(dim=1, keepdim=True), alpha=smoothing)
-                total = _exponentials(logits, highest)
-                losses.append(loss.add_(highest).add_(total.log()))
+                    loss = loss.sub_(logits.mean(dim=1, keepdim=True).add_(bias.mean()), alpha=smoothing)
+                total, shift = _exponentials(logits, bias), None
+                if total is None:
+                    logits = _products(some, matrix)
+                    total, shift = _shifted_exponentials(logits, bias)
+                losses.append(loss.add_(total.log()) if shift is None else loss.add_(shift).add_(total.log()))
                 logits.scatter_add_(1, wanted, total * (smoothing - 1))
                 kept.append(logits)
                 sums.append(total)
@@ -164,17 +168,29 @@ def _pieces(logits: Tensor) -> int:
     return max(1, _CACHED // logits.shape[1] if logits.device.type == "cpu" else len(logits))
 
 
-def _add_bias(logits: Tensor, bias: Tensor) -> Tensor:
-    """Add to logits (n, V), and give the highest of each row (n, 1)."""
-    highest = logits.new_empty(len(logits), 1)
-    for some, top in _blocks(_pieces(logits), logits, highest):
+def _products(hidden: Tensor, matrix: Tensor) -> Tensor:
+    products = torch.mm(hidden, matrix.t())
+    return products.float() if products.dtype in (torch.bfloat16, torch.float16) else products
+
+
+def _exponentials(logits: Tensor, bias: Tensor) -> Tensor | None:
+    """Turn logits (n, V) without their bias into exponentials, and give the sum of each row (n, 1).
+
+    None where a sum is not well within the range of float32, which logits of trained captioners are: then
+    the highest of a row has to be subtracted first, for which two more passes over all words are needed.
+    """
+    if logits.device.type != "cpu":
+        return None  # to ask how large the sums are would make the processor wait for the device
+    total = logits.new_empty(len(logits), 1)
+    for some, summed in _blocks(_pieces(logits), logits, total):
+        torch.sum(some.add_(bias).exp_(), 1, keepdim=True, out=summed)
+    return total if bool(((total > _SAFE[0]) & (total < _SAFE[1])).all()) else None
+
+
+def _shifted_exponentials(logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn logits (n, V) without their bias into exp(logits - highest); sums and highest of rows (n, 1)."""
+    total, highest = (logits.new_empty(len(logits), 1) for _ in range(2))
+    for some, summed, top in _blocks(_pieces(logits), logits, total, highest):
         torch.amax(some.add_(bias), 1, keepdim=True, out=top)
-    return highest
-
-
-def _exponentials(logits: Tensor, highest: Tensor) -> Tensor:
-    """Turn logits (n, V) into exp(logits - highest), and give the sum of each row (n, 1)."""
-    total = torch.empty_like(highest)
-    for some, top, summed in _blocks(_pieces(logits), logits, highest, total):
         torch.sum(some.sub_(top).exp_(), 1, keepdim=True, out=summed)
-    return total
+    return total, highest

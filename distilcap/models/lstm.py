@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["addmm_into", "exact_type", "lstm_backward", "lstm_forward"]
+__all__ = ["exact_type", "lstm_backward", "lstm_forward"]
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -14,14 +14,6 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 def exact_type(dtype: torch.dtype) -> torch.dtype:
     """The type of gates and cells where products are computed in `dtype`."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
-
-
-def addmm_into(base: Tensor, rows: Tensor, matrix: Tensor, out: Tensor) -> None:
-    """`torch.addmm`, whose result may be of another type."""
-    if out.dtype == rows.dtype:
-        torch.addmm(base, rows, matrix, out=out)
-    else:
-        out.copy_(torch.addmm(base, rows, matrix))
 
 
 def lstm_forward(gates: Tensor, previous: Tensor | None, cell: Tensor, hidden: Tensor) -> None:

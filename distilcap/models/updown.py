@@ -12,6 +12,7 @@ from distilcap.models.captioner import Memory, State, lstm_cell
 from distilcap.models.dropout import Dropout
 from distilcap.models.packed_captioner import PackedCaptioner
 from distilcap.models.packing import Packing
+from distilcap.models.products import Linear
 from distilcap.models.updown_recurrence import updown_recurrence
 from distilcap.models.words import WordEmbedding, WordPredictor
 from distilcap.shapes import Regions
@@ -60,12 +61,12 @@ class UpDown(PackedCaptioner):
         self.regions = nn.Sequential(nn.Linear(region_dim, hidden), nn.ReLU(), Dropout(options.dropout))
         self.words = WordEmbedding(vocabulary_size, options.embedding, options.dropout)
         self.attention_from_mean = nn.Linear(hidden, 4 * hidden, bias=False)
-        self.attention_from_word = nn.Linear(options.embedding, 4 * hidden)
-        self.attention_from_states = nn.Linear(2 * hidden, 4 * hidden, bias=False)  # reads [h2, h1]
+        self.attention_from_word = Linear(options.embedding, 4 * hidden)
+        self.attention_from_states = Linear(2 * hidden, 4 * hidden, bias=False)  # reads [h2, h1]
         self.keys = nn.Linear(hidden, options.attention)
-        self.query = nn.Linear(hidden, options.attention, bias=False)
+        self.query = Linear(hidden, options.attention, bias=False)
         self.scorer = nn.Parameter(torch.empty(options.attention).uniform_(-0.1, 0.1))
-        self.language = nn.Linear(3 * hidden, 4 * hidden)  # reads [attended, h1, h2]
+        self.language = Linear(3 * hidden, 4 * hidden)  # reads [attended, h1, h2]
         self.output = WordPredictor(hidden, self.words, options.dropout, tied=options.tie_words)
 
     def encode(self, regions: Regions) -> Memory:

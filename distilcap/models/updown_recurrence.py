@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from distilcap.models.lstm import addmm_into, exact_type, lstm_backward, lstm_forward
+from distilcap.models.lstm import exact_type, lstm_backward, lstm_forward
 from distilcap.models.packing import Packing
+from distilcap.models.products import PackedMatrix
 
 __all__ = ["updown_recurrence"]
 
@@ -155,6 +156,7 @@ class _Recurrence(Function):
     ) -> tuple[Tensor, Tensor]:
         total, width = gates.shape[0], language.shape[0] // 4
         attention = _Attention(keys, values, scorer, mask, packing)
+        advance, ask, write = (PackedMatrix(matrix) for matrix in (from_states, query, language))
         # A row is [attended, h1, h2 before, h1 before]: the language LSTM reads its first three parts, the
         # attention LSTM its last two.
         states = gates.new_zeros(total, 4 * width)
@@ -172,14 +174,13 @@ class _Recurrence(Function):
             if before:
                 h1_before.copy_(before[2][: len(row)])
                 h2_before.copy_(before[3][: len(row)])
-                addmm_into(given, row[:, 2 * width :], from_states.t(), act1)
+                torch.add(given, advance(row[:, 2 * width :]), out=act1)
             else:
                 act1.copy_(given)
             lstm_forward(act1, was_c1, c1, h1)
-            torch.mm(h1, query.t(), out=asked)
+            asked.copy_(ask(h1))
             attention.forward(asked, weight, attended)
-            read = 3 * width if before else 2 * width
-            addmm_into(language_bias, row[:, :read], language[:, :read].t(), act2)
+            act2.copy_(write(row[:, : 3 * width], language_bias))
             lstm_forward(act2, was_c2, c2, h2)
             before = (c1, c2, h1, h2)
         ctx.save_for_backward(

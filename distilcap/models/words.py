@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_exporting
-from torch.nn.functional import linear, relu
+from torch.nn.functional import relu
 
 from distilcap.models.dropout import Dropout
 from distilcap.models.likelihood import Odds, negative_log_likelihood
+from distilcap.models.products import Linear, linear
 
 __all__ = ["WordEmbedding", "WordPredictor"]
 
@@ -48,7 +49,7 @@ class WordPredictor(nn.Module):
         vocabulary_size, width = words.table.weight.shape
         self.dropout = Dropout(dropout)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
-        self.projection = nn.Linear(hidden, width, bias=False) if tied and width != hidden else nn.Identity()
+        self.projection = Linear(hidden, width, bias=False) if tied and width != hidden else nn.Identity()
         if tied:
             self.matrix = words.table.weight
         else:
