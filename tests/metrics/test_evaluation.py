@@ -163,6 +163,10 @@ def test_files_of_references_and_candidates(tmp_path):
     assert read_references(tmp_path / "ours.jsonl") == REFERENCES
     (tmp_path / "rows.jsonl").write_text('{"image": "a.jpg", "caption": "x"}\n')
     assert read_references(tmp_path / "rows.jsonl").texts("a") == ["x"]
+    (tmp_path / "several.jsonl").write_text('{"image": "a.jpg", "captions": ["x", "y"]}\n')
+    assert read_references(tmp_path / "several.jsonl").texts("a") == ["x", "y"]
+    REFERENCES.save(tmp_path / "labels")  # whatever its name
+    assert read_references(tmp_path / "labels") == REFERENCES
     (tmp_path / "results.json").write_text('[{"image_id": 7, "caption": "x"}]')
     assert read_candidates(tmp_path / "results.json").texts("7") == ["x"]
     assert len(read_candidates(tmp_path / "ours.jsonl")["2"]) == 3

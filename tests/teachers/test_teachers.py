@@ -264,3 +264,5 @@ def test_fields_added_later_left_the_keys_alone(tmp_path: Path) -> None:
     features = ExtractFeatures(data, "{}", None, "efficientnet-lite0", None, None, "grid")
     train = Train(data, BuildVocabulary(data), features, "updown", UPDOWN, TrainingOptions())
     assert not {"token_teacher", "token_distillation", "tune_stages"} & set(train.recipe())
+    for labels in (Generate(train, "train"), GenerateTogether((train,), "train")):
+        assert "data" not in labels.recipe()
