@@ -13,6 +13,7 @@ from distilcap.models.dropout import Dropout
 from distilcap.models.packed_captioner import PackedCaptioner
 from distilcap.models.packing import Packing
 from distilcap.models.products import Linear
+from distilcap.models.refiner import RefinerLayer
 from distilcap.models.words import WordEmbedding, WordPredictor
 from distilcap.shapes import Regions
 
@@ -44,27 +45,6 @@ class AoANetOptions:
     tie_words: bool = False
 
 
-class RefinerLayer(nn.Module):
-    """x + AoA(MultiHead(LN x), LN x): section 3.2.1; no feed-forward layer."""
-
-    def __init__(self, options: AoANetOptions) -> None:
-        super().__init__()
-        width = options.hidden
-        self.heads, self.weight_dropout = options.heads, Dropout(options.refiner_dropout)
-        self.norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.aoa = AttentionOnAttention(width, options.aoa_dropout)
-        self.dropout = Dropout(options.refiner_dropout)
-
-    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """Refine regions (B, R, H)."""
-        normed = self.norm(values)
-        query, keys, inner = self.query_key_value(normed).chunk(3, dim=-1)
-        attended = multi_head_attention(query, keys, inner, mask, self.heads, self.weight_dropout)
-        refined: Tensor = values + self.dropout(self.aoa(attended, normed))
-        return refined
-
-
 class AoANet(PackedCaptioner):
     """A refiner over regions, one LSTM, and attention on attention as the context.
 
@@ -79,7 +59,10 @@ class AoANet(PackedCaptioner):
         self.vocabulary_size, self.region_dim, self.options = vocabulary_size, region_dim, options
         width = options.hidden
         self.regions = nn.Sequential(nn.Linear(region_dim, width), nn.ReLU(), Dropout(options.dropout))
-        self.refiner = nn.ModuleList(RefinerLayer(options) for _ in range(options.refiner_layers))
+        self.refiner = nn.ModuleList(
+            RefinerLayer(width, options.heads, options.refiner_dropout, options.aoa_dropout)
+            for _ in range(options.refiner_layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.keys_values = nn.Linear(width, 2 * width)
         self.words = WordEmbedding(vocabulary_size, options.embedding, options.dropout)
@@ -137,8 +120,8 @@ class AoANet(PackedCaptioner):
         if self.training:
             shape = (len(tokens), self.options.heads, keys.shape[1])
             dropout = DropoutMasks(
-                self.context_dropout(gates.new_ones(len(tokens), self.options.hidden)),
-                self.weight_dropout(gates.new_ones(shape)),
+                self.context_dropout.mask((len(tokens), self.options.hidden), gates),
+                self.weight_dropout.mask(shape, gates),
             )
         return aoanet_recurrence(
             gates,

@@ -25,13 +25,21 @@ class Dropout(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Drop elements while training; of any shape."""
-        if not self.training or not self.dropped:
-            return values
-        if values.device.type != "cpu":
+        if values.device.type != "cpu" and self.training:
             return nn.functional.dropout(values, self.probability)
-        mask = torch.empty(values.shape, dtype=values.dtype)
-        torch.ge(_draws(values.numel()).view(values.shape), self.dropped - _LEVELS // 2, out=mask)
-        return values * mask.mul_(_LEVELS / (_LEVELS - self.dropped))
+        mask = self.mask(tuple(values.shape), values)
+        return values if mask is None else values * mask
+
+    def mask(self, shape: tuple[int, ...], like: Tensor) -> Tensor | None:
+        """What to multiply elements with, of the type and on the device of `like`; None keeps everything."""
+        if not self.training or not self.dropped:
+            return None
+        mask = like.new_empty(shape, requires_grad=False)
+        if like.device.type != "cpu":
+            return nn.functional.dropout(mask.fill_(1), self.probability)
+        draws = _draws(mask.numel()).view(shape)
+        torch.ge(draws, self.dropped - _LEVELS // 2, out=mask)
+        return mask.mul_(_LEVELS / (_LEVELS - self.dropped))
 
     def extra_repr(self) -> str:
         """The probability, for printing."""

@@ -123,11 +123,14 @@ class _LinearLikelihood(Function):
                 loss = logits.gather(1, wanted).add_(bias[wanted]).mul_(smoothing - 1)
                 if smoothing:
                     loss = loss.sub_(logits.mean(dim=1, keepdim=True).add_(bias.mean()), alpha=smoothing)
-                total, shift = _exponentials(logits, bias), None
-                if total is None:
+                total_or_none = _exponentials(logits, bias)
+                if total_or_none is None:
                     logits = _products(some, matrix)
-                    total, shift = _shifted_exponentials(logits, bias)
-                losses.append(loss.add_(total.log()) if shift is None else loss.add_(shift).add_(total.log()))
+                    total, highest = _shifted_exponentials(logits, bias)
+                    loss = loss.add_(highest)
+                else:
+                    total = total_or_none
+                losses.append(loss.add_(total.log()))
                 logits.scatter_add_(1, wanted, total * (smoothing - 1))
                 kept.append(logits)
                 sums.append(total)

@@ -48,7 +48,7 @@ def _mkl_packs() -> bool:
     These operators are the ones that PyTorch's own compiler freezes models with; they are not documented, so
     one product of each kind is compared before any is relied on.
     """
-    if not (torch.backends.mkl.is_available() and hasattr(torch.ops.mkl, "_mkl_linear")):
+    if not (torch._C.has_mkl and hasattr(torch.ops.mkl, "_mkl_linear")):
         return False
     generator = torch.Generator().manual_seed(0)
     matrix, rows, bias = (torch.randn(shape, generator=generator) for shape in ((80, 70), (50, 70), (80,)))

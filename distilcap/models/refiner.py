@@ -1,0 +1,171 @@
+"""AoANet's refiner (Huang et al. 2019, section 3.2.1), with its gradient written out for the processor.
+
+By autograd, heads are copied before and after every product and each dropout is three passes: at small widths
+that takes longer than the products.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+from distilcap.models.attention import AttentionOnAttention, multi_head_attention
+from distilcap.models.dropout import Dropout
+
+__all__ = ["RefinerLayer"]
+
+_glu_backward = torch.ops.aten.glu_backward.grad_input
+
+
+class RefinerLayer(nn.Module):
+    """x + AoA(MultiHead(LN x), LN x); no feed-forward layer.
+
+    Args:
+        width: of the regions (H).
+        heads: divides the width.
+        dropout: on attention weights and on what is added to the regions.
+        aoa_dropout: on what attention on attention reads.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, aoa_dropout: float) -> None:
+        super().__init__()
+        self.heads, self.weight_dropout = heads, Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.aoa = AttentionOnAttention(width, aoa_dropout)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Refine regions (B, R, H), real where mask (B, R) is True."""
+        if (
+            values.device.type == "cpu"
+            and torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+            and values.requires_grad
+        ):
+            return self._with_gradient(values, mask)
+        normed = self.norm(values)
+        query, keys, inner = self.query_key_value(normed).chunk(3, dim=-1)
+        attended = multi_head_attention(query, keys, inner, mask, self.heads, self.weight_dropout)
+        refined: Tensor = values + self.dropout(self.aoa(attended, normed))
+        return refined
+
+    def _with_gradient(self, values: Tensor, mask: Tensor) -> Tensor:
+        images, regions, width = values.shape
+        masks = (
+            self.weight_dropout.mask((images * self.heads, regions, regions), values),
+            self.aoa.dropout.mask((images * regions, 2 * width), values),
+            self.dropout.mask((images * regions, width), values),
+        )
+        parameters = (
+            *(self.norm.weight, self.norm.bias),
+            *(self.query_key_value.weight, self.query_key_value.bias),
+            *(self.aoa.linear.weight, self.aoa.linear.bias),
+        )
+        hidden = None if mask.all() else ~mask
+        refined: Tensor = _Refine.apply(  # type: ignore[no-untyped-call]
+            values, *parameters, hidden, self.heads, self.norm.eps, masks
+        )
+        return refined
+
+
+class _Refine(Function):
+    """Rows are the regions of all images (n = B x R); heads lie as (B x heads, R, S)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
+        projection: Tensor,
+        projection_bias: Tensor,
+        aoa: Tensor,
+        aoa_bias: Tensor,
+        hidden: Tensor | None,
+        heads: int,
+        epsilon: float,
+        masks: tuple[Tensor | None, Tensor | None, Tensor | None],
+    ) -> Tensor:
+        images, regions, width = values.shape
+        size = width // heads
+        weight_mask, paired_mask, output_mask = masks
+        normed, mean, deviation = torch.native_layer_norm(values, [width], norm_weight, norm_bias, epsilon)
+        rows = normed.view(-1, width)
+        projected = linear(rows, projection, projection_bias).view(images, regions, 3, heads, size)
+        parts = projected.permute(2, 0, 3, 1, 4).contiguous().view(3, images * heads, regions, size)
+        query, keys, inner = parts
+        scores = torch.bmm(query, keys.transpose(1, 2)).mul_(1 / math.sqrt(size))
+        if hidden is not None:
+            scores.view(images, heads, regions, regions).masked_fill_(hidden[:, None, None], -torch.inf)
+        weights = scores.softmax(dim=-1)
+        used = weights if weight_mask is None else weights * weight_mask
+        paired = rows.new_empty(len(rows), 2 * width)
+        attended = torch.bmm(used, inner).view(images, heads, regions, size)
+        paired[:, :width].view(images, regions, heads, size).copy_(attended.transpose(1, 2))
+        paired[:, width:].copy_(rows)
+        if paired_mask is not None:
+            paired.mul_(paired_mask)
+        pair = linear(paired, aoa, aoa_bias)
+        output = torch.nn.functional.glu(pair).view_as(values)
+        if output_mask is None:
+            refined = output.add_(values)
+        else:
+            refined = torch.addcmul(values, output, output_mask.view_as(values))
+        ctx.save_for_backward(
+            values, rows, mean, deviation, parts, weights, used, paired, pair,
+            norm_weight, norm_bias, projection, aoa, *masks,
+        )  # fmt: skip
+        ctx.heads = heads
+        return refined
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_refined: Tensor) -> tuple[Tensor | None, ...]:
+        values, rows, mean, deviation, parts, weights, used, paired, pair, *kept = ctx.saved_tensors
+        norm_weight, norm_bias, projection, aoa, weight_mask, paired_mask, output_mask = kept
+        images, regions, width = values.shape
+        heads, size = ctx.heads, width // ctx.heads
+        query, keys, inner = parts
+        d_refined = d_refined.contiguous()
+        d_output = d_refined.view(-1, width)
+        d_output = d_output if output_mask is None else d_output * output_mask
+        d_pair = _glu_backward(d_output, pair, 1, grad_input=torch.empty_like(pair))
+        d_paired = d_pair @ aoa
+        if paired_mask is not None:
+            d_paired.mul_(paired_mask)
+        d_attended = d_paired[:, :width].view(images, regions, heads, size).transpose(1, 2).contiguous()
+        d_attended = d_attended.view(images * heads, regions, size)
+        d_parts = torch.empty_like(parts)
+        torch.bmm(used.transpose(1, 2), d_attended, out=d_parts[2])
+        d_weights = torch.bmm(d_attended, inner.transpose(1, 2))
+        if weight_mask is not None:
+            d_weights.mul_(weight_mask)
+        d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+        d_scores.mul_(1 / math.sqrt(size))
+        torch.bmm(d_scores, keys, out=d_parts[0])
+        torch.bmm(d_scores.transpose(1, 2), query, out=d_parts[1])
+        d_projected = (
+            d_parts.view(3, images, heads, regions, size).permute(1, 3, 0, 2, 4).reshape(-1, 3 * width)
+        )
+        d_rows = torch.addmm(d_paired[:, width:], d_projected, projection)
+        d_values, d_norm_weight, d_norm_bias = torch.ops.aten.native_layer_norm_backward(
+            d_rows.view_as(values), values, [width], mean, deviation, norm_weight, norm_bias, [True] * 3
+        )
+        ones = rows.new_ones(len(rows))  # a product sums rows faster than a reduction does
+        return (
+            d_values.add_(d_refined),
+            d_norm_weight,
+            d_norm_bias,
+            d_projected.t() @ rows,
+            d_projected.t() @ ones,
+            d_pair.t() @ paired,
+            d_pair.t() @ ones,
+            *([None] * 4),
+        )
