@@ -3,8 +3,8 @@
 `python -m benchmarks speed` takes the paper's batch (10 images x 5 captions of 16 words, 9,488 words) with
 big and small Up-Down and AoANet; greedy and beam-5 captions of 32 images. Weights are random and no caption
 ends early: on trained weights ours gain more, for the reference never stops early. A row with `lengths`
-"coco" has captions as long as COCO's instead. Both sides take turns in one process; the fastest round
-counts.
+"coco" has captions as long as COCO's instead. Both sides take turns, each in a process of its own: what one
+leaves behind in the allocator would speed up or slow down the other. The fastest round counts.
 
 `share_of_limit` is the seconds that the step's products alone would take at the rate measured for a large
 matrix product, over ours. `--quick` repeats less; `--json FILE` keeps the rows; `--cpu-seconds` counts the
@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -252,12 +255,63 @@ def best(several: list[Parts]) -> Parts:
     return {**parts, "total": sum(parts.values())}
 
 
-def turns(ours: Work, theirs: Work, rounds: int) -> tuple[Parts, Parts]:
-    ours(), theirs()  # the first is for allocations
+@dataclass(frozen=True)
+class Case:
+    """What one process measures."""
+
+    side: str
+    architecture: str
+    size: str
+    lengths: str
+    device: str
+    autocast: bool
+    cpu_seconds: bool
+    threads: int
+
+    def serve(self, pipe: Connection) -> None:
+        """Do the tasks asked for, until told to stop."""
+        torch.set_num_threads(self.threads)
+        torch.manual_seed(0)
+        device = torch.device(self.device)
+        clock = Clock(self.cpu_seconds, device)
+        setting = Setting(self.architecture, self.size, self.lengths, device, self.autocast, clock)
+        work = Ours(setting) if self.side == "ours" else Theirs(setting)
+        while (task := pipe.recv()) is not None:
+            count_flops, name = task
+            pipe.send(flops_of(getattr(work, name)) if count_flops else getattr(work, name)())
+
+
+class Side:
+    """A process that measures one side."""
+
+    def __init__(self, case: Case) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=case.serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its death is noticed here
+
+    def _ask(self, task: tuple[bool, str] | None) -> Any:
+        self._pipe.send(task)
+        return self._pipe.recv()
+
+    def __call__(self, task: str) -> Parts:
+        return dict(self._ask((False, task)))
+
+    def flops(self, task: str) -> int:
+        return int(self._ask((True, task)))
+
+    def close(self) -> None:
+        self._pipe.send(None)
+        self._process.join()
+
+
+def turns(ours: Side, theirs: Side, task: str, rounds: int) -> tuple[Parts, Parts]:
+    ours(task), theirs(task)  # the first is for allocations
     measured: tuple[list[Parts], list[Parts]] = ([], [])
     for _ in range(rounds):
-        measured[0].append(ours())
-        measured[1].append(theirs())
+        measured[0].append(ours(task))
+        measured[1].append(theirs(task))
     return best(measured[0]), best(measured[1])
 
 
@@ -281,17 +335,17 @@ def flops_of(work: Work) -> int:
     return int(counter.get_total_flops())
 
 
-def rows_of(setting: Setting, tasks: tuple[str, ...], rounds: int, rate: float) -> Iterator[dict[str, Any]]:
-    torch.manual_seed(0)
-    ours, theirs = Ours(setting), Theirs(setting)
+def rows_of(
+    case: Case, ours: Side, theirs: Side, tasks: tuple[str, ...], rounds: int, rate: float
+) -> Iterator[dict[str, Any]]:
     for task in tasks:
-        mine, other = turns(getattr(ours, task), getattr(theirs, task), rounds)
-        flops = flops_of(getattr(ours, task))
+        mine, other = turns(ours, theirs, task, rounds)
+        flops = ours.flops(task)
         row = {
             "task": task,
-            "model": setting.architecture,
-            "size": setting.size,
-            "lengths": setting.lengths,
+            "model": case.architecture,
+            "size": case.size,
+            "lengths": case.lengths,
             "ours_seconds": mine.pop("total"),
             "reference_seconds": other.pop("total"),
             "gigaflops": flops / 1e9,
@@ -390,11 +444,14 @@ def measure(given: argparse.Namespace) -> None:
     for size in given.sizes:
         for model in given.models:
             for lengths in ("full",) if given.quick else ("full", "coco"):
-                setting = Setting(model, size, lengths, clock.device, given.bfloat16, clock)
+                measures = (lengths, given.device, given.bfloat16, given.cpu_seconds, given.threads)
+                cases = [Case(side, model, size, *measures) for side in ("ours", "theirs")]
                 tasks = tuple(given.tasks) if lengths == "full" else tuple({"xe"} & {*given.tasks})
-                for row in rows_of(setting, tasks, given.rounds or (3 if given.quick else 7), rate):
-                    rows.append(row)
-                    print(shown(row), flush=True)
+                rounds = given.rounds or (3 if given.quick else 7)
+                with closing(Side(cases[0])) as ours, closing(Side(cases[1])) as theirs:
+                    for row in rows_of(cases[0], ours, theirs, tasks, rounds, rate):
+                        rows.append(row)
+                        print(shown(row), flush=True)
     machine = {
         "processor": platform.processor() or platform.machine(),
         "device": given.device if given.device == "cpu" else torch.cuda.get_device_name(),
