@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distilcap.models.likelihood import well_scaled
 from distilcap.text.vocabulary import BOS, PAD, UNK
 
 __all__ = ["best_words", "draw_words", "forbidden_tokens", "log_total"]
@@ -28,8 +29,12 @@ def log_total(logits: Tensor) -> Tensor:
     """The logarithm of the sum of the exponentials: (n, V) to (n, 1)."""
     if logits.device.type != "cpu":
         return logits.logsumexp(dim=1, keepdim=True)
+    parts = torch.split(logits, max(1, _BLOCK // logits.shape[1]))
+    total = torch.cat([rows.exp().sum(dim=1, keepdim=True) for rows in parts])
+    if well_scaled(total):
+        return total.log_()
     found = []
-    for rows in torch.split(logits, max(1, _BLOCK // logits.shape[1])):
+    for rows in parts:
         highest = rows.amax(dim=1, keepdim=True)
         found.append((rows - highest).exp_().sum(dim=1, keepdim=True).log_().add_(highest))
     return torch.cat(found)

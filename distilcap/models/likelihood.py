@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Odds", "negative_log_likelihood"]
+__all__ = ["Odds", "negative_log_likelihood", "well_scaled"]
 
 _BLOCK = 1 << 22
 """Logits computed at a time: tensors of at most 16 MB, whose memory glibc keeps for the next step."""
@@ -21,6 +21,11 @@ _CACHED = 1 << 18
 
 _SAFE = 1e-12, 1e20
 """Between these a row's sum of exponentials, and what matters of its summands, is exact in float32."""
+
+
+def well_scaled(total: Tensor) -> bool:
+    """Whether sums of exponentials are so far from overflow that nothing had to be subtracted first."""
+    return bool(((total > _SAFE[0]) & (total < _SAFE[1])).all())
 
 
 def _rows_of_block(words: int) -> int:
@@ -187,7 +192,7 @@ def _exponentials(logits: Tensor, bias: Tensor) -> Tensor | None:
     total = logits.new_empty(len(logits), 1)
     for some, summed in _blocks(_pieces(logits), logits, total):
         torch.sum(some.add_(bias).exp_(), 1, keepdim=True, out=summed)
-    return total if bool(((total > _SAFE[0]) & (total < _SAFE[1])).all()) else None
+    return total if well_scaled(total) else None
 
 
 def _shifted_exponentials(logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
