@@ -21,6 +21,7 @@ Example:
   distilcap generate runs/train-0f3a… --split train --beam 5 --to labels.jsonl
   distilcap train --data photos/ --captioner updown-tiny --labels labels.jsonl
   distilcap generate runs/train-0f3a… --images photos/ --shards 100 --shard 7 --to labels/
+  distilcap generate --model blip-large/ --images photos/ --to labels/
 """
 MERGE_EXAMPLE = """\b
 Example:
@@ -29,7 +30,10 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--model", help="Instead of RUN, with --images: a model of transformers, by folder or hub name."
+)
 @store_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
 @click.option("--beam", default=5, show_default=True, help="Hypotheses kept while searching; 1 is greedy.")
@@ -47,7 +51,8 @@ Example:
 @click.option("--batch-images", default=32, show_default=True, help="With --images: captioned at once.")
 @click.option("--threads", default=2, show_default=True, help="With --images: decode images.")
 def generate(
-    run: Path,
+    run: Path | None,
+    model: str | None,
     store: Path,
     split: str,
     beam: int,
@@ -59,7 +64,8 @@ def generate(
     batch_images: int,
     threads: int,
 ) -> None:
-    """Caption a split with the trained RUN, for a student to learn from or to be scored.
+    """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
+    to be scored.
 
     The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
 
@@ -67,9 +73,17 @@ def generate(
     part, anywhere that sees the images and the folder. A part has its final name once it is whole; a killed
     process goes on where it was. `distilcap merge` joins the parts and says which are missing.
     """
+    from distilcap.errors import ConfigError
+
+    if (run is None) == (model is None):
+        raise ConfigError("Give either a RUN of the store or a `--model` of transformers, to caption with.")
     if images is not None:
-        _label(run, images, (shard, shards), to, (beam, n_best), (batch_images, threads))
+        _label(run, model, images, (shard, shards), to, (beam, n_best), (batch_images, threads))
         return
+    if run is None:
+        raise ConfigError(
+            "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
+        )
     from distilcap.experiments.folders import run_of
     from distilcap.experiments.steps import Generate
 
@@ -83,11 +97,18 @@ def generate(
 
 
 def _label(
-    run: Path, images: Path, part: tuple[int, int], to: Path, search: tuple[int, int], work: tuple[int, int]
+    run: Path | None,
+    model: str | None,
+    images: Path,
+    part: tuple[int, int],
+    to: Path,
+    search: tuple[int, int],
+    work: tuple[int, int],
 ) -> None:
     from distilcap.errors import ConfigError
     from distilcap.experiments.captioning import RunCaptioner
-    from distilcap.experiments.labelling import Shard, label_shard
+    from distilcap.experiments.labelling import PhotoCaptioner, Shard, label_shard
+    from distilcap.teachers.pretrained import PretrainedTeacher, find_model
     from distilcap.training.processes import launched, processes_asked_for
 
     for name, value in (("batch_images", work[0]), ("threads", work[1])):
@@ -98,7 +119,12 @@ def _label(
             "With `images`, start one process a shard, not several for one (see docs/scale.md)."
         )
     shard = Shard(*part)
-    captioner = RunCaptioner.load(run, launched().device)
+    captioner: PhotoCaptioner
+    if run is not None:
+        captioner = RunCaptioner.load(run, launched().device)
+    else:
+        assert model is not None
+        captioner = PretrainedTeacher.load(find_model(model))
     labelled = label_shard(
         captioner,
         images,

@@ -24,7 +24,7 @@ from distilcap.data.features import (
 )
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.loader import decoded, in_order
-from distilcap.encoders.pixels import Bytes, normalise
+from distilcap.encoders.pixels import Bytes, load_pixels, normalise
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import Progress
 
@@ -134,6 +134,9 @@ def _write_all(
             features = regions.features.to("cpu", torch.float16).numpy()
         return [image.id for image, _ in batch], features, regions.mask.sum(1).tolist()
 
+    def decode(path: Path) -> Bytes:
+        return load_pixels(path, encoder.preprocessing)
+
     viewers = threads if device == "cpu" else 1
     tracked = progress.track(images, "Features", len(images) + len(writer.ids), len(writer.ids))
     intra_op = torch.get_num_threads()
@@ -146,7 +149,7 @@ def _write_all(
             seen = in_order(
                 view_pool,
                 see,
-                batches(decoded(decode_pool, tracked, encoder.preprocessing, ahead)),
+                batches(decoded(decode_pool, tracked, decode, ahead)),
                 ahead=viewers,
             )
             unflushed = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from distilcap.data.dataset import ImageRecord
-from distilcap.encoders.pixels import Bytes, Preprocessing, load_pixels, normalise
+from distilcap.encoders.pixels import Preprocessing, load_pixels, normalise
 from distilcap.errors import DataError
 
 __all__ = ["decoded", "image_batches", "in_order"]
@@ -35,13 +36,13 @@ def in_order(
 
 
 def decoded(
-    pool: ThreadPoolExecutor, images: Iterable[ImageRecord], preprocessing: Preprocessing, ahead: int
-) -> Iterator[tuple[ImageRecord, Bytes | DataError]]:
-    """Each image with its (S, S, 3) bytes, or with what is wrong with it, in the order given."""
+    pool: ThreadPoolExecutor, images: Iterable[ImageRecord], read: Callable[[Path], B], ahead: int
+) -> Iterator[tuple[ImageRecord, B | DataError]]:
+    """Each image with what `read` makes of its file, or with what is wrong with it, in the order given."""
 
-    def decode(image: ImageRecord) -> tuple[ImageRecord, Bytes | DataError]:
+    def decode(image: ImageRecord) -> tuple[ImageRecord, B | DataError]:
         try:
-            return image, load_pixels(image.path, preprocessing)
+            return image, read(image.path)
         except DataError as error:
             return image, error
 

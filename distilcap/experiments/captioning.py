@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distilcap.data.captions import Caption
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
-from distilcap.encoders.pixels import load_pixels, normalise
+from distilcap.encoders.pixels import Bytes, load_pixels, normalise
 from distilcap.errors import ConfigError
 from distilcap.experiments.folders import run_of
 from distilcap.experiments.stage import Store
@@ -63,6 +65,15 @@ class RunCaptioner:
         pixels = torch.from_numpy(normalise(load_pixels(photo, preprocessing)[None], preprocessing))
         (captions,) = self.describe(pixels, BeamSearch(beam, self.max_words))
         return [caption.text for caption in captions[:n_best]]
+
+    def read(self, photo: Path) -> Bytes:
+        """See `labelling.PhotoCaptioner`: (S, S, 3)."""
+        return load_pixels(photo, self.encoder.preprocessing)
+
+    def label(self, photos: Sequence[Bytes], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """See `labelling.PhotoCaptioner`."""
+        pixels = normalise(np.stack(photos), self.encoder.preprocessing)
+        return self.describe(torch.from_numpy(pixels), BeamSearch(beam, self.max_words, keep=n_best))
 
     def describe(self, pixels: Tensor, options: BeamSearch) -> list[tuple[Caption, ...]]:
         """Caption normalised pixels (B, 3, S, S); each picture's captions are sorted best first."""

@@ -14,28 +14,37 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-import numpy as np
-import torch
-
+from distilcap.data.captions import Caption
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import IMAGE_ENDINGS, image_id_of
-from distilcap.decode.beam import BeamSearch
 from distilcap.encoders.loader import decoded
-from distilcap.encoders.pixels import Bytes, normalise
 from distilcap.errors import ConfigError, DataError
-from distilcap.experiments.captioning import RunCaptioner
 from distilcap.files import atomic_path, read_json, write_json
 from distilcap.progress import Progress
 
-__all__ = ["Labelled", "Shard", "find_images", "label_shard", "merge_shards"]
+__all__ = ["Labelled", "PhotoCaptioner", "Shard", "find_images", "label_shard", "merge_shards"]
+
+
+class PhotoCaptioner(Protocol):
+    """What captions photographs: a run of ours (`RunCaptioner`), or a model of `transformers`."""
+
+    @property
+    def name(self) -> str:
+        """Another for other weights: a shard is not continued by another captioner."""
+
+    def read(self, photo: Path) -> Any:
+        """Decode a photograph, or raise a DataError; threads do this beside the model."""
+
+    def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """Caption what `read` gave; each photograph gets `n_best` captions, best first."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ def find_images(source: Path) -> Iterator[Path]:
 
 
 def label_shard(
-    captioner: RunCaptioner,
+    captioner: PhotoCaptioner,
     source: Path,
     shard: Shard,
     folder: Path,
@@ -129,7 +138,6 @@ def label_shard(
     if final.exists():
         _check_recipe(summary, read_json(summary)["recipe"], recipe)
         return _labelled([read_json(summary)])
-    options = BeamSearch(beam, captioner.max_words, keep=n_best)
     started = time.perf_counter()
     with _begun(folder / f".{shard}.partial.jsonl", recipe) as (log, done, seconds):
         if final.exists():  # another process finished it meanwhile
@@ -137,15 +145,14 @@ def label_shard(
         todo, images, listed = _todo(source, shard, done)
         tracked = progress.track(todo, f"Captioning {shard}", images, len(done))
         for batch in _batches(captioner, tracked, batch_images, threads):
-            readable = [(image.id, pixels) for image, pixels in batch if not isinstance(pixels, DataError)]
+            readable = [(image.id, photo) for image, photo in batch if not isinstance(photo, DataError)]
             lines: dict[str, dict[str, Any]] = {
                 image.id: {"image": image.id, "skipped": str(problem)}
                 for image, problem in batch
                 if isinstance(problem, DataError)
             }
             if readable:
-                pixels = normalise(np.stack([one for _, one in readable]), captioner.encoder.preprocessing)
-                several = captioner.describe(torch.from_numpy(pixels), options)
+                several = captioner.label([photo for _, photo in readable], beam, n_best)
                 for (image_id, _), captions in zip(readable, several, strict=True):
                     lines[image_id] = {"image": image_id, "captions": [vars(one) for one in captions]}
             seconds_now = {"seconds": round(seconds + time.perf_counter() - started, 3)}
@@ -172,10 +179,10 @@ def _todo(source: Path, shard: Shard, done: Mapping[str, Any]) -> tuple[list[Ima
 
 
 def _batches(
-    captioner: RunCaptioner, images: Iterable[ImageRecord], batch_images: int, threads: int
-) -> Iterator[list[tuple[ImageRecord, Bytes | DataError]]]:
+    captioner: PhotoCaptioner, images: Iterable[ImageRecord], batch_images: int, threads: int
+) -> Iterator[list[tuple[ImageRecord, Any]]]:
     with ThreadPoolExecutor(threads) as pool:
-        seen = decoded(pool, images, captioner.encoder.preprocessing, ahead=2 * batch_images)
+        seen = decoded(pool, images, captioner.read, ahead=2 * batch_images)
         while batch := list(itertools.islice(seen, batch_images)):
             yield batch
 

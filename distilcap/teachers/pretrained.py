@@ -63,11 +63,16 @@ def _transformers() -> Any:
 
 @dataclass(frozen=True)
 class PretrainedTeacher:
-    """Model, image processor and tokenizer, on the device where they run."""
+    """Model, image processor and tokenizer, on the device where they run.
+
+    Attributes:
+        name: of its folder, and the beginning of its fingerprint.
+    """
 
     model: Any
     processor: Any
     tokenizer: Any
+    name: str = ""
 
     @staticmethod
     def load(folder: Path, device: str | None = None) -> PretrainedTeacher:
@@ -93,7 +98,18 @@ class PretrainedTeacher:
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{folder}: not an image-to-text model: {reason}") from None
-        return PretrainedTeacher(model.to(place).eval(), processor, tokenizer)
+        name = f"{folder.resolve().name}-{fingerprint_of(folder)[:12]}"
+        return PretrainedTeacher(model.to(place).eval(), processor, tokenizer, name)
+
+    def read(self, photo: Path) -> Any:
+        """See `experiments.labelling.PhotoCaptioner`: an image of Pillow."""
+        from distilcap.encoders.pixels import read_image
+
+        return read_image(photo)
+
+    def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """See `experiments.labelling.PhotoCaptioner`."""
+        return self.caption(photos, beam, n_best)
 
     def caption(
         self, photos: Sequence[Any], beam: int = 3, n_best: int = 1, max_tokens: int = 40
