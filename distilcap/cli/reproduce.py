@@ -29,7 +29,7 @@ __all__ = ["reproduce"]
 
 EXAMPLE = """\b
 Example:
-  distilcap reproduce table1 --data flickr8k/ --preset quick --seeds 3 --plan
+  distilcap reproduce table1 table2 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
 LINES = ("flickr8k", "flickr8k-tuned", "encoders")
@@ -37,7 +37,7 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *LINES]))
+@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *LINES]), nargs=-1, required=True)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -69,7 +69,7 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
 @click.option("--to", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--plan", is_flag=True, help="Print stages, what is there, time and disk; run nothing.")
 def reproduce(
-    what: str,
+    what: tuple[str, ...],
     data: Path,
     images: Path | None,
     preset: str,
@@ -88,31 +88,34 @@ def reproduce(
 ) -> None:
     """Measure again what the paper or the README reports.
 
-    WHAT is one of the paper's tables, all of them, or extra: other ways of distilling. flickr8k is the line
-    of the README, encoders the table of docs/encoders.md. A killed command goes on where it stopped; two
-    commands may share a store.
+    WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
+    distilling. flickr8k is the line of the README, encoders the table of docs/encoders.md. A killed command
+    goes on where it stopped; two commands may share a store.
     """
     from distilcap.errors import ConfigError
 
     if seeds is not None and seeds < 1:
         raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
     cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
-    if what in LINES:
+    together = tuple(name for name in TABLES if name in what or "all" in what)
+    if len(what) > 1 and len(together) < len(set(what)):
+        raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
+    if what[0] in LINES:
         from distilcap.cli.report import run_members
         from distilcap.recipes.encoders import encoder_members
         from distilcap.recipes.flickr8k import flickr8k_members
 
-        if what == "encoders":
+        if what[0] == "encoders":
             members = encoder_members(_folder(data), images)
             run_members("Encoders under the same small captioner", members, store, to, plan)
             return
-        members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what.endswith("tuned"))
+        members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
         run_members("Flickr8k: teacher to student", members, store, to, plan, cluster)
         return
     chosen = (encoder, image_size, encoder_form, encoder_weights)
     students = _students(data, images, preset, seeds or 3, chosen, store, plan)
     names = tuple(name for name in metrics.split(",") if name)
-    _run(what, students, names, store, to, plan, cluster)
+    _run(together, " and ".join(what), students, names, store, to, plan, cluster)
 
 
 def _folder(data: Path) -> Path:
@@ -167,6 +170,7 @@ def _students(
 
 
 def _run(
+    names: tuple[str, ...],
     what: str,
     students: Students,
     metrics: tuple[str, ...],
@@ -182,11 +186,7 @@ def _run(
     from distilcap.recipes.extra import extra_table
     from distilcap.recipes.tables import paper_tables
 
-    tables: tuple[Table, ...]
-    if what == "extra":
-        tables = (extra_table(students),)
-    else:
-        tables = paper_tables(students, TABLES if what == "all" else (what,))
+    tables: tuple[Table, ...] = paper_tables(students, names) if names else (extra_table(students),)
     if plan:
         _print_plan(tables, students, Store(store), metrics)
         return

@@ -45,6 +45,8 @@ def _markdown(results: dict[str, Any], plots: dict[str, bytes]) -> str:
     parts = [f"# {results['title']}\n"]
     if results["command"]:
         parts.append(f"Made by `{results['command']}`.\n")
+    if results.get("schedules"):
+        parts.append(f"{_schedules(results)}\n")
     if results["conclusions"]:
         parts += ["## The paper's conclusions\n", _conclusions(results), RULES + "\n"]
     else:
@@ -65,6 +67,10 @@ def _markdown(results: dict[str, Any], plots: dict[str, bytes]) -> str:
     return "\n".join(parts)
 
 
+def _schedules(results: dict[str, Any]) -> str:
+    return f"Trained: {'; '.join(results['schedules'])}."
+
+
 def _signatures(results: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(one for row in results["rows"] for one in row["signature"].values()))
 
@@ -83,6 +89,8 @@ def write_table_page(results: dict[str, Any], folder: Path, to: Path) -> None:
     """Write the page, whole in one file: pictures and plots are embedded. `folder` holds the pictures."""
     title = html.escape(results["title"])
     command = f"<p>Made by <code>{html.escape(results['command'])}</code></p>" if results["command"] else ""
+    if results.get("schedules"):
+        command += f'<p class="small">{html.escape(_schedules(results))}</p>'
     tables = "".join(_table(table, results["rows"]) for table in results["tables"])
     plots = "".join(
         f'<h2>{html.escape(PLOTS[name][0])}</h2><img class="curves" src="{data_uri(content, "image/png")}" '

@@ -76,7 +76,7 @@ def run_tables(
     """Build what is missing, and give all that a report shows, as JSON.
 
     That is what `report.collect_results` gives, and beside it "tables" (rows by name, what the paper prints,
-    differences), "conclusions" (verdicts with their claims) and "command".
+    differences), "conclusions" (verdicts with their claims), "command" and "schedules" (in words).
     """
     members = members_of(tables)
     rows = build_rows(members, store, progress, metrics)
@@ -89,9 +89,23 @@ def run_tables(
     results = collect_results(title, members, rows, " ".join(verdicts), store)
     return results | {
         "command": command,
+        "schedules": _schedules(members),
         "tables": compared,
         "conclusions": [_conclusion(one) for one in conclusions],
     }
+
+
+def _schedules(members: Sequence[Member]) -> list[str]:
+    """How long each kind of captioner was trained: what a score means depends on it."""
+    found = []
+    for member in members:
+        for train in member.trains:
+            first, second = train.training.cross_entropy, train.training.self_critical
+            found.append(
+                f"{train.architecture} {train.options.hidden} wide: {first.epochs} epochs of cross-entropy, "
+                f"{second.epochs} of self-critical training, {train.training.batch_images} images a step"
+            )
+    return list(dict.fromkeys(found))
 
 
 def _conclusion(conclusion: Conclusion) -> dict[str, Any]:

@@ -150,6 +150,8 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
     assert [entry["label_beam"] for entry in table["rows"]] == [None, None, 1, 3, None, 1, 3]
     for entry in table["rows"]:
         assert set(entry["differences"]) == ({"rouge_l", "cider"} if entry["baseline"] else set())
+    assert len(read["schedules"]) == 3  # big, medium, small
+    assert read["schedules"][0] in (out / "report.md").read_text()
     assert read["conclusions"][0]["verdict"] == "not decided at this noise"
     assert len(read["conclusions"]) == 3
     gain = table["rows"][2]["differences"]["cider"]
@@ -189,20 +191,22 @@ def test_a_plan_on_the_command_line_runs_nothing(smoke: Students, tmp_path: Path
     assert not store.exists()
     missing = CliRunner().invoke(cli, ["reproduce", "table1", "--data", "coco", "--plan"])
     assert "`distilcap data coco --root coco` sets it up" in str(missing.exception)
+    mixed = CliRunner().invoke(cli, [arguments[0], "table1", "extra", *arguments[2:]])
+    assert "Only tables go together, but not table1 extra" in str(mixed.exception)
     none = CliRunner().invoke(cli, [*arguments[:-3], "--seeds", "0"])
     assert "`seeds` must be at least 1, but is 0." in str(none.exception)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["all", "extra"])
+@pytest.mark.parametrize("what", ["table1 table3", "all", "extra"])
 def test_every_recipe_on_the_command_line(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILCAP_DATA", str(tmp_path / "data"))
-    arguments = ["reproduce", what, "--data", "scenes", "--preset", "smoke", "--seeds", "2"]
+    arguments = ["reproduce", *what.split(), "--data", "scenes", "--preset", "smoke", "--seeds", "2"]
     places = ["--store", str(tmp_path / "store"), "--to", str(tmp_path / "out")]
     result = CliRunner().invoke(cli, [*arguments, *places, "--metrics", "bleu,cider"])
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "out/results.json").read_text())
-    assert len(results["tables"]) == (4 if what == "all" else 1)
+    assert len(results["tables"]) == {"table1 table3": 2, "all": 4, "extra": 1}[what]
     assert results["verdict"]
 
 
