@@ -69,8 +69,8 @@ def _row(
 def _half(students: Students) -> list[TableRow]:
     """Half of the images without captions: the teacher labels them all."""
     half = dataclasses.replace(students, data=HideCaptions.of_data(students.data, 0.5))
-    teacher, plain = half.teacher(FAMILY), half.undistilled(FAMILY, SIZE)
-    teacher_name, plain_name = f"{FAMILY}-big, half of the captions", f"{FAMILY}-{SIZE}, half of the captions"
+    teacher, plain = half.teacher(FAMILY, half.preset.half_teacher), half.undistilled(FAMILY, SIZE)
+    teacher_name, plain_name = (f"{row.member.name}, half of the captions" for row in (teacher, plain))
     labels = half.labels(teacher.member.trains[0], LABEL_BEAM)
     row = _row(half, "half of the captions, labels on all images", teacher_name, labels, {})
     return [

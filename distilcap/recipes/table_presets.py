@@ -5,6 +5,7 @@
   One departure: AoANet's self-critical rate falls by steps, not on plateaus. Days of CPU: for a GPU.
 - quick: narrow captioners and few epochs, so that a CPU core manages a table of Flickr8k in an hour. Students
   have no self-critical phase. The big Up-Down is the teacher of `recipes.flickr8k`: both share one training.
+  Where a teacher learns from half of the captions it is a medium one.
 - smoke: a few steps of minute captioners on random features, for tests.
 """
 
@@ -46,6 +47,8 @@ class TablePreset:
         encoder: where the command names no other.
         beam: width of the beam column.
         min_count: words seen less often become `<unk>`.
+        half_teacher: size of the teacher that learns from half of the captions (table "extra"); it has
+            training of its own.
         length_penalty: of the teachers' beam search; the likeliest caption of a barely trained one is empty.
         scenes: where these are the data and are to be drawn: images of each split, and their side in pixels.
     """
@@ -57,6 +60,7 @@ class TablePreset:
     min_count: int = 5
     scenes: tuple[tuple[int, int, int], int] = (1200, 150, 300), 160
     length_penalty: float = 0.0
+    half_teacher: str = "big"
 
 
 def _paper() -> TablePreset:
@@ -116,7 +120,7 @@ def _quick() -> TablePreset:
         options = UpDownOptions(width, width, width // 2, dropout=0.2, output_states="both")
         roles["updown", size] = Role("updown", size, options, students)
         roles["aoanet", size] = Role("aoanet", size, aoanet(width, 1), aoanet_students)
-    return TablePreset("quick", roles, EncoderChoice("efficientnet-lite0"))
+    return TablePreset("quick", roles, EncoderChoice("efficientnet-lite0"), half_teacher="medium")
 
 
 def _smoke() -> TablePreset:

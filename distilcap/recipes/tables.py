@@ -52,10 +52,10 @@ class Students:
         """A teacher's captions of the training images."""
         return Generate(teacher, "train", beam, n_best, self.preset.length_penalty)
 
-    def teacher(self, architecture: str) -> TableRow:
-        """The big captioner of a family."""
-        run = self.train(architecture, "big", self.seeds[0])
-        return TableRow(Member(f"{architecture}-big", "teacher", "big", (run,), beam=self.preset.beam))
+    def teacher(self, architecture: str, size: str = "big") -> TableRow:
+        """The big captioner of a family, or another one that teaches; trained once."""
+        run = self.train(architecture, size, self.seeds[0])
+        return TableRow(Member(f"{architecture}-{size}", "teacher", size, (run,), beam=self.preset.beam))
 
     def undistilled(self, architecture: str, size: str) -> TableRow:
         """A captioner that learns from the references."""
