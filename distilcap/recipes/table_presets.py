@@ -48,7 +48,7 @@ class TablePreset:
         beam: width of the beam column.
         min_count: words seen less often become `<unk>`.
         half_teacher: size of the teacher that learns from half of the captions (table "extra"); it has
-            training of its own.
+            a training of its own.
         length_penalty: of the teachers' beam search; the likeliest caption of a barely trained one is empty.
         scenes: where these are the data and are to be drawn: images of each split, and their side in pixels.
     """
