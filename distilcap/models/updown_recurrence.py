@@ -19,7 +19,7 @@ from distilcap.models.products import PackedMatrix
 
 __all__ = ["updown_recurrence"]
 
-_CHUNK = 1 << 17
+_CHUNK = 1 << 18
 """Elements of the attention's hidden layer that a CPU computes at a time, so that they stay in its cache."""
 
 
