@@ -130,6 +130,15 @@ def _kind(stage: Stage) -> type:
     return next(kind for kind in DEFAULT_RATES if isinstance(stage, kind))
 
 
+def _comparable(stage: Stage) -> bool:
+    """Whether a stage of the store says how fast those of tables are."""
+    if isinstance(stage, Labels):
+        return bool(_decoding(stage)[0])  # not a file's captions, nor those of somebody else's model
+    if isinstance(stage, Train):
+        return not stage.tune_encoder
+    return isinstance(stage, tuple(DEFAULT_RATES))
+
+
 def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[type, float]:
     """Work per second by kind, as a geometric mean over the store's stages on the plan's data."""
     data = {planned.stage.key for planned in plan if isinstance(planned.stage, ImportData)}
@@ -139,8 +148,8 @@ def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[
             stage = stage_at(folder.parent)
         except DataError:
             continue
-        if isinstance(stage, Labels) and not _decoding(stage)[0]:
-            continue  # a file's captions, or another's model: says nothing about our captioners
+        if not _comparable(stage):
+            continue
         seconds = store.seconds(stage) if store.has(stage) else 0.0
         if seconds > 0 and data & {planned.stage.key for planned in store.plan([stage])}:
             logs.setdefault(_kind(stage), []).append(math.log(_work(stage, facts) / seconds))

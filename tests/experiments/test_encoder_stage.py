@@ -13,6 +13,7 @@ from distilcap.encoders.pixels import load_pixels, normalise
 from distilcap.encoders.registry import create_encoder
 from distilcap.experiments.captioning import RunCaptioner
 from distilcap.experiments.encoder_stage import DistillEncoder
+from distilcap.experiments.estimate import DEFAULT_RATES, Facts, measured_rates
 from distilcap.experiments.folders import stage_at
 from distilcap.experiments.stage import Store
 from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, ImportData, Train
@@ -54,6 +55,9 @@ def test_a_distilled_encoder_is_what_its_students_see(scenes: Path, tmp_path: Pa
     with torch.inference_mode():
         given = encoder(pixels).features[0]
     torch.testing.assert_close(given, seen.regions_of([image.id]).features[0].float(), atol=2e-2, rtol=1e-2)
+    # Tables are planned in a store that holds such stages; their rates come from the others.
+    rates = measured_rates(store.plan([run]), Facts.of(data, large, store, 1), store)
+    assert {ImportData, ExtractFeatures, Train} <= rates.keys() <= DEFAULT_RATES.keys()
 
 
 def test_the_encoders_are_compared_at_equal_training(scenes: Path) -> None:
