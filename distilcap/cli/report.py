@@ -65,6 +65,7 @@ def run_members(
     to: Path,
     plan: bool = False,
     cluster: Share | None = None,
+    photos: bool = True,
 ) -> None:
     """Build, score and report the members of an experiment, or only print what that would take.
 
@@ -87,7 +88,7 @@ def run_members(
     if not FIRST:
         return
     results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
-    write_results(results, to)
+    write_results(results, to, photos)
     print_results(results)
     CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
     for row in (one for one in rows if one["runs"]):

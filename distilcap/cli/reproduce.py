@@ -67,6 +67,7 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
 @store_option
 @engine_options
 @click.option("--to", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--no-photos", is_flag=True, help="Leave sample pictures out of the report, to pass it on.")
 @click.option("--plan", is_flag=True, help="Print stages, what is there, time and disk; run nothing.")
 def reproduce(
     what: tuple[str, ...],
@@ -84,6 +85,7 @@ def reproduce(
     cpus_per_stage: int,
     gpus_per_stage: float | None,
     to: Path,
+    no_photos: bool,
     plan: bool,
 ) -> None:
     """Measure again what the paper or the README reports.
@@ -107,15 +109,17 @@ def reproduce(
 
         if what[0] == "encoders":
             members = encoder_members(_folder(data), images)
-            run_members("Encoders under the same small captioner", members, store, to, plan)
+            run_members(
+                "Encoders under the same small captioner", members, store, to, plan, photos=not no_photos
+            )
             return
         members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
-        run_members("Flickr8k: teacher to student", members, store, to, plan, cluster)
+        run_members("Flickr8k: teacher to student", members, store, to, plan, cluster, not no_photos)
         return
     chosen = (encoder, image_size, encoder_form, encoder_weights)
     students = _students(data, images, preset, seeds or 3, chosen, store, plan)
     names = tuple(name for name in metrics.split(",") if name)
-    _run(together, " and ".join(what), students, names, store, to, plan, cluster)
+    _run(together, " and ".join(what), students, names, store, (to, not no_photos), plan, cluster)
 
 
 def _folder(data: Path) -> Path:
@@ -175,7 +179,7 @@ def _run(
     students: Students,
     metrics: tuple[str, ...],
     store: Path,
-    to: Path,
+    report: tuple[Path, bool],
     plan: bool,
     cluster: Share | None,
 ) -> None:
@@ -198,7 +202,8 @@ def _run(
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)
     if not FIRST:
         return
-    write_tables(results, to)
+    to, photos = report
+    write_tables(results, to, photos)
     print_tables(results)
     CONSOLE.print(f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
 

@@ -88,6 +88,8 @@ def _sizes(figure: Figure, results: dict[str, Any]) -> bool:
         )
         seen.add(label)
     axes.set(xscale="log", ylabel="CIDEr")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis("{x:g}")  # not powers of ten
     axes.legend(fontsize="small")
     _finish(axes, "megabytes of weights in float32, decoder only")
     return bool(results["rows"])

@@ -63,13 +63,20 @@ def collect_results(
     return {"title": title, "rows": rows, "verdict": verdict, "curves": curves, "samples": samples}
 
 
-def write_results(results: dict[str, Any], folder: Path) -> None:
+def write_results(results: dict[str, Any], folder: Path, photos: bool = True) -> None:
     """Write `results.json`, with the sample pictures beside it, and `report.html`."""
-    write_page(keep_results(results, folder), folder, folder / "report.html")
+    write_page(keep_results(results, folder, photos), folder, folder / "report.html")
 
 
-def keep_results(results: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Write `results.json`, with the sample pictures beside it, and return it with their new paths."""
+def keep_results(results: dict[str, Any], folder: Path, photos: bool = True) -> dict[str, Any]:
+    """Write `results.json`, with the sample pictures beside it, and return it with their new paths.
+
+    Without `photos` the samples are captions alone, for reports of pictures that may not be passed on.
+    """
+    if not photos:
+        results = {**results, "samples": [{**sample, "path": ""} for sample in results["samples"]]}
+        write_json(folder / "results.json", results)
+        return results
     (folder / "images").mkdir(parents=True, exist_ok=True)
     samples = []
     for sample in results["samples"]:
@@ -173,15 +180,18 @@ def _legend(rows: list[dict[str, Any]]) -> str:
 
 def figure_of(sample: dict[str, Any], folder: Path) -> str:
     """One picture with every system's caption, as HTML."""
-    picture = data_uri((folder / sample["path"]).read_bytes(), "image/jpeg")
     said = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
         for name, text in sample["captions"].items()
     )
     people = "".join(f"<li>{html.escape(text)}</li>" for text in sample["references"])
     alt = html.escape(sample["references"][0] if sample["references"] else sample["image"], quote=True)
+    picture = f"<p>{html.escape(sample['image'])}</p>"
+    if sample["path"]:
+        content = data_uri((folder / sample["path"]).read_bytes(), "image/jpeg")
+        picture = f'<img src="{content}" alt="{alt}">'
     return (
-        f'<figure><img src="{picture}" alt="{alt}"><figcaption><dl>{said}</dl>'
+        f"<figure>{picture}<figcaption><dl>{said}</dl>"
         f"<details><summary>references</summary><ul>{people}</ul></details></figcaption></figure>"
     )
 

@@ -24,9 +24,9 @@ RULES = (
 )
 
 
-def write_tables(results: dict[str, Any], folder: Path) -> None:
-    """Write all forms of the report into `folder`, the sample pictures and plots beside it."""
-    results = keep_results(results, folder)
+def write_tables(results: dict[str, Any], folder: Path, photos: bool = True) -> None:
+    """Write all forms of the report into `folder`, with plots and, if `photos`, the sample pictures."""
+    results = keep_results(results, folder, photos)
     plots = _plots(results)
     for name, content in plots.items():
         write_bytes(folder / f"{name}.png", content)
@@ -58,7 +58,8 @@ def _markdown(results: dict[str, Any], plots: dict[str, bytes]) -> str:
         parts.append(f"## {PLOTS[name][0]}\n\n![{PLOTS[name][0]}]({name}.png)\n")
     parts.append("## Captions of test images\n")
     for sample in results["samples"]:
-        parts.append(f"![{sample['image']}]({sample['path']})\n")
+        image = sample["image"]
+        parts.append(f"![{image}]({sample['path']})\n" if sample["path"] else f"Image {image}:\n")
         lines = [[name, text] for name, text in sample["captions"].items()]
         lines += [["reference", text] for text in sample["references"]]
         parts.append(markdown_table(["system", "caption"], lines).replace("---:", "---"))

@@ -136,6 +136,12 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
     results = run_tables("Table & co", tables, store, SILENT, METRICS, "distilcap reproduce table1")
     out = tmp_path / "out"
     write_tables(results, out)
+    bare = tmp_path / "bare"
+    write_tables(results, bare, photos=False)
+    assert not (bare / "images").exists()
+    assert "data:image/jpeg" in (out / "report.html").read_text()
+    assert "data:image/jpeg" not in (bare / "report.html").read_text()
+    assert "](images/" not in (bare / "report.md").read_text()
     after = estimate_plan(store.plan(stages_of_tables(tables, METRICS)), facts, store)
     assert sum(cost.seconds for cost in after) == 0
     longer = dataclasses.replace(smoke, seeds=(0, 1))
