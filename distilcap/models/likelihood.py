@@ -128,17 +128,15 @@ class _LinearLikelihood(Function):
                 loss = logits.gather(1, wanted).add_(bias[wanted]).mul_(smoothing - 1)
                 if smoothing:
                     loss = loss.sub_(logits.mean(dim=1, keepdim=True).add_(bias.mean()), alpha=smoothing)
-                total_or_none = _exponentials(logits, bias)
-                if total_or_none is None:
+                summed = _exponentials(logits, bias)
+                if summed is None:
                     logits = _products(some, matrix)
-                    total, highest = _shifted_exponentials(logits, bias)
+                    summed, highest = _shifted_exponentials(logits, bias)
                     loss = loss.add_(highest)
-                else:
-                    total = total_or_none
-                losses.append(loss.add_(total.log()))
-                logits.scatter_add_(1, wanted, total * (smoothing - 1))
+                losses.append(loss.add_(summed.log()))
+                logits.scatter_add_(1, wanted, summed * (smoothing - 1))
                 kept.append(logits)
-                sums.append(total)
+                sums.append(summed)
         ctx.save_for_backward(hidden, matrix, torch.cat(sums), *kept)
         ctx.smoothing, ctx.rows = smoothing, rows
         return torch.cat(losses)[:, 0]
