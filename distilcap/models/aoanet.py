@@ -118,7 +118,8 @@ class AoANet(PackedCaptioner):
         gates = gates.add_(mean_gates.index_select(0, packing.images))
         dropout = DropoutMasks()
         if self.training:
-            shape = (len(tokens), self.options.heads, keys.shape[1])
+            images, captions, _ = packing.shape
+            shape = (len(packing.counts), images * self.options.heads, captions, keys.shape[1])
             dropout = DropoutMasks(
                 self.context_dropout.mask((len(tokens), self.options.hidden), gates),
                 self.weight_dropout.mask(shape, gates),

@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import layer_norm
 
-from distilcap.models.lstm import exact_type, lstm_backward, lstm_forward
+from distilcap.models.lstm import LstmGradient, LstmStates
 from distilcap.models.packing import Packing
 from distilcap.models.products import PackedMatrix
 
 __all__ = ["DropoutMasks", "aoanet_recurrence"]
 
 _glu_backward = torch.ops.aten.glu_backward.grad_input
+_layer_norm_backward = torch.ops.aten.native_layer_norm_backward
+_EPSILON = 1e-5
+"""Of the layer norm before the query, PyTorch's default."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class DropoutMasks:
 
     Attributes:
         context: (P, H) of the context that the LSTM reads.
-        weights: (P, heads, R) of attention weights.
+        weights: (T, B x heads, K, R) of attention weights, T the steps of the longest caption.
     """
 
     context: Tensor | None = None
@@ -82,53 +86,87 @@ def aoanet_recurrence(
 
 
 class _Attention:
-    """Multi-head attention of packed captions, which meet their image's regions in a padded batch."""
+    """Multi-head attention of packed captions, which meet their image's regions in a padded batch.
 
-    def __init__(self, keys: Tensor, values: Tensor, mask: Tensor, heads: int, packing: Packing) -> None:
+    Its places are captions first, then images and heads, so that rows go to it as they are. Captions that have
+    ended leave zeros.
+
+    Attributes:
+        queries: (T, K x B, H) of all steps.
+        weights: (T, B x heads, K, R), before dropout.
+    """
+
+    def __init__(
+        self, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropped: Tensor | None, packing: Packing
+    ) -> None:
         images, captions, _ = packing.shape
-        self.rows, self.heads = packing.rows, heads
-        # Otherwise every product would copy them first.
-        self.keys, self.values = (_split(one, heads).contiguous() for one in (keys, values))
-        self.padded = keys.new_zeros(images, captions, heads, keys.shape[-1] // heads)
-        hidden = ~mask[:, None, None]
+        steps, regions, self.width = len(packing.counts), keys.shape[1], keys.shape[2]
+        self.heads = heads
+        self.scale = 1 / math.sqrt(self.width // heads)
+        # Contiguous, or every product would copy them first.
+        self.keys = (_split(keys, heads) * self.scale).contiguous().flatten(0, 1)  # (B x heads, R, S)
+        self.keys_across = self.keys.transpose(1, 2).contiguous()
+        self.values = _split(values, heads).contiguous().flatten(0, 1)
+        self.rows = packing.heads(packing.rows % captions * images + packing.rows // captions)
+        self.queries = keys.new_zeros(steps, captions * images, self.width)
+        self.weights = keys.new_empty(steps, images * heads, captions, regions)
+        self.dropped = dropped
+        hidden = ~mask.repeat_interleave(heads, dim=0)[:, None]
         self.hidden = hidden if keys.device.type != "cpu" or hidden.any() else None
-        self.scale = 1 / math.sqrt(self.padded.shape[-1])
 
-    def _pad(self, rows: Tensor) -> Tensor:
-        """(n, heads x S) to (B, heads, K, S)."""
-        images, captions = self.padded.shape[:2]
-        padded = rows.new_zeros(images * captions, rows.shape[1])
-        padded[self.rows[: len(rows)]] = rows
-        return padded.view(images, captions, self.heads, -1).transpose(1, 2)
+    def by_head(self, padded: Tensor) -> Tensor:
+        """A view of (K x B, H) as (B x heads, K, S)."""
+        images = len(self.keys) // self.heads
+        return padded.view(-1, images * self.heads, self.width // self.heads).transpose(0, 1)
 
-    def _rows(self, padded: Tensor, count: int) -> Tensor:
-        """(B, heads, K, S) to (n, heads x S)."""
-        return padded.transpose(1, 2).flatten(2).flatten(0, 1)[self.rows[:count]]
+    def rows_of(self, padded: Tensor, step: int, rows: Tensor) -> None:
+        """Fill rows (n, H) from (B x heads, K, S)."""
+        torch.index_select(padded.transpose(0, 1).reshape(-1, self.width), 0, self.rows[step], out=rows)
 
-    def forward(self, query: Tensor, dropped: Tensor | None, weights: Tensor, attended: Tensor) -> None:
-        """From queries (n, H), fill weights (n, heads x R), before dropout, and attended values (n, H)."""
-        scores = (self._pad(query) * self.scale) @ self.keys.transpose(-1, -2)
+    def forward(self, step: int, query: Tensor, attended: Tensor) -> None:
+        """From queries (n, H), fill attended values (n, H)."""
+        queries, weights = self.queries[step], self.weights[step]
+        queries.index_copy_(0, self.rows[step], query)
+        scores = torch.bmm(self.by_head(queries), self.keys_across)
         if self.hidden is not None:
             scores.masked_fill_(self.hidden, -torch.inf)
-        weights.copy_(self._rows(scores.softmax(dim=-1), len(query)))
-        used = weights if dropped is None else weights * dropped
-        attended.copy_(self._rows(self._pad(used) @ self.values, len(query)))
+        torch.softmax(scores, dim=-1, out=weights)
+        used = weights if self.dropped is None else torch.mul(weights, self.dropped[step], out=scores)
+        self.rows_of(torch.bmm(used, self.values), step, attended)
 
-    def backward(
-        self, weights: Tensor, dropped: Tensor | None, d_attended: Tensor, d_scores: Tensor
-    ) -> Tensor:
-        """From the gradient of attended values (n, H), give that of queries (n, H).
 
-        Fill that of the scaled scores (n, heads x R).
-        """
-        count = len(weights)
-        d_weights = self._rows(self._pad(d_attended) @ self.values.transpose(-1, -2), count)
-        if dropped is not None:
-            d_weights = d_weights * dropped
-        products = (weights * d_weights).view(count, self.heads, -1)
-        sums = products.sum(dim=-1, keepdim=True).expand_as(products).flatten(1)
-        torch.mul(weights, d_weights - sums, out=d_scores).mul_(self.scale)
-        return self._rows(self._pad(d_scores) @ self.keys, count)
+class _AttentionGradient:
+    """The gradient of `_Attention`, given what it kept."""
+
+    def __init__(self, attention: _Attention, queries: Tensor, weights: Tensor) -> None:
+        self._attention, self._queries, self._weights = attention, queries, weights
+        self._values_across = attention.values.transpose(1, 2).contiguous()
+        self._scores = torch.empty_like(weights)
+        self._attended = torch.zeros_like(queries)
+
+    def retreat(self, step: int, d_attended: Tensor, d_query: Tensor) -> None:
+        """From the gradient of the attended values (n, H), fill that of the queries (n, H)."""
+        attention, weights, d_scores = self._attention, self._weights[step], self._scores[step]
+        attended = self._attended[step].index_copy_(0, attention.rows[step], d_attended)
+        d_weights = torch.bmm(attention.by_head(attended), self._values_across)
+        if attention.dropped is not None:
+            d_weights.mul_(attention.dropped[step])
+        torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_scores)
+        attention.rows_of(torch.bmm(d_scores, attention.keys), step, d_query)
+
+    def keys_values(self) -> tuple[Tensor, Tensor]:
+        """The gradients of the images' keys and values, each (B, R, H)."""
+        attention = self._attention
+        used = self._weights if attention.dropped is None else self._weights * attention.dropped
+        d_keys = self._outer_sum(self._scores, self._queries).mul_(attention.scale)
+        return d_keys, self._outer_sum(used, self._attended)
+
+    def _outer_sum(self, weights: Tensor, vectors: Tensor) -> Tensor:
+        """Sum over steps and captions of weights (T, B x heads, K, R) times vectors (T, K x B, H): (B, R, H)."""
+        attention = self._attention
+        weights = weights.transpose(0, 1).flatten(1, 2)
+        sums = torch.bmm(weights.transpose(1, 2), attention.by_head(vectors))
+        return sums.view(-1, attention.heads, *sums.shape[1:]).transpose(1, 2).flatten(2)
 
 
 class _Recurrence(Function):
@@ -151,46 +189,39 @@ class _Recurrence(Function):
         packing: Packing,
     ) -> Tensor:
         total, width = len(gates), len(norm_weight)
-        attention = _Attention(keys, values, mask, heads, packing)
+        attention = _Attention(keys, values, mask, heads, dropout.weights, packing)
         advance, ask, pair_up = (PackedMatrix(matrix) for matrix in (from_states, query, aoa))
+        lstm = LstmStates(packing, width, gates)
         # A row is [attended, h, context before, h before]: attention on attention reads the first two parts,
         # the LSTM the last two.
-        states = gates.new_zeros(total, 4 * width)
-        exact = exact_type(gates.dtype)
-        activations, cells = torch.empty_like(gates, dtype=exact), gates.new_empty(total, width, dtype=exact)
-        normed, asked = gates.new_empty(total, width), gates.new_empty(total, width)
-        weights = gates.new_empty(total, heads * values.shape[1])
-        paired, contexts = gates.new_empty(total, 2 * width), gates.new_empty(total, width)
-        means, deviations = gates.new_empty(total, 1, dtype=exact), gates.new_empty(total, 1, dtype=exact)
-        before: tuple[Tensor, ...] = ()
-        steps = packing.steps(
-            gates, states, activations, cells, normed, asked, weights, paired, contexts, means, deviations
-        )
-        masks = _masks(dropout, packing)
-        for number, (given, row, acts, c, norm, asks, weight, pair, context, mean, deviation) in enumerate(
-            steps
-        ):
-            attended, h, context_before, h_before = row.chunk(4, dim=1)
-            if before:
-                last_context, last_h = before[0][: len(row)], before[1][: len(row)]
-                mask_now = masks[number][0]
-                context_before.copy_(last_context if mask_now is None else last_context * mask_now)
-                h_before.copy_(last_h)
-                torch.add(given, advance(row[:, 2 * width :]), out=acts)
+        states, contexts = gates.new_empty(total, 4 * width), gates.new_empty(total, width)
+        states[: len(packing.rows), 2 * width :] = 0
+        attended, hidden, context_before, hidden_before = states.chunk(4, dim=1)
+        paired = gates.new_empty(total, 2 * width)
+        steps = packing.steps(gates, attended, hidden, states[:, : 2 * width], paired, contexts)
+        before = packing.steps(context_before, hidden_before, states[:, 2 * width :])[1:]
+        last = list(zip(packing.before(contexts), packing.before(hidden), strict=True))
+        masks = None if dropout.context is None else torch.split(dropout.context, [*packing.counts])
+        for step, (given, found, h, read, pair, context) in enumerate(steps):
+            if step:
+                now, h_before, states_before = before[step - 1]
+                context_was, h_was = last[step - 1]
+                if masks is None:
+                    now.copy_(context_was)
+                else:
+                    torch.mul(context_was, masks[step], out=now)
+                h_before.copy_(h_was)
+                torch.add(given, advance(states_before), out=lstm.inputs[step])
             else:
-                acts.copy_(given)
-            lstm_forward(acts, before[2][: len(row)] if before else None, c, h)
-            found = torch.native_layer_norm(h.to(exact), [width], norm_weight, norm_bias, 1e-5)
-            for kept, value in zip((norm, mean, deviation), found, strict=True):
-                kept.copy_(value)
-            asks.copy_(ask(norm, query_bias))
-            attention.forward(asks, masks[number][1], weight, attended)
-            pair.copy_(pair_up(row[:, : 2 * width], aoa_bias))
+                lstm.inputs[step].copy_(given)
+            lstm.advance(step, h)
+            normed = layer_norm(h.to(norm_weight.dtype), [width], norm_weight, norm_bias, _EPSILON)
+            attention.forward(step, ask(normed.to(h.dtype), query_bias), found)
+            torch.add(aoa_bias, pair_up(read), out=pair)
             torch.mul(pair[:, :width], pair[:, width:].sigmoid(), out=context)
-            before = (context, h, c)
         ctx.save_for_backward(
             keys, values, from_states, norm_weight, norm_bias, query, aoa, mask,
-            states, activations, cells, normed, asked, weights, paired, means, deviations,
+            states, paired, attention.queries, attention.weights, *lstm.kept,
         )  # fmt: skip
         ctx.packing, ctx.dropout, ctx.heads = packing, dropout, heads
         return contexts
@@ -199,66 +230,52 @@ class _Recurrence(Function):
     @once_differentiable
     def backward(ctx: Any, d_contexts: Tensor) -> tuple[Tensor | None, ...]:
         keys, values, from_states, norm_weight, norm_bias, query, aoa, mask, *kept = ctx.saved_tensors
-        states, activations, cells, normed, asked, weights, paired, means, deviations = kept
+        states, paired, queries, weights, *of_lstm = kept
         packing: Packing = ctx.packing
-        attention = _Attention(keys, values, mask, ctx.heads, packing)
-        width, exact = d_contexts.shape[1], activations.dtype
-        hidden = states[:, width : 2 * width]
-        d_gates, d_paired = torch.empty_like(activations), torch.empty_like(paired)
-        d_attended, d_asked, d_normed = (torch.empty_like(d_contexts) for _ in range(3))
-        d_scores = torch.empty_like(weights)
-        # Gradients by the next step, of context, state and cell; captions that are shorter have none.
-        later_context, later_h, d_cell = (cells.new_zeros(len(packing.rows), width) for _ in range(3))
-        given = (activations, cells, hidden, weights, paired, means, deviations, d_contexts)
-        views = packing.steps(*given, d_gates, d_paired, d_attended, d_asked, d_normed, d_scores)
-        masks = _masks(ctx.dropout, packing)
-        for number in reversed(range(len(views))):
-            (
-                acts,
-                c,
-                h,
-                weight,
-                pair,
-                mean,
-                deviation,
-                d_context,
-                d_act,
-                d_pair,
-                d_att,
-                d_ask,
-                d_norm,
-                d_score,
-            ) = views[number]
-            count = len(acts)
-            _glu_backward((d_context + later_context[:count]).to(pair.dtype), pair, 1, grad_input=d_pair)
-            d_row = d_pair @ aoa
-            d_att.copy_(d_row[:, :width])
-            d_ask.copy_(attention.backward(weight, masks[number][1], d_att, d_score))
-            torch.mm(d_ask, query, out=d_norm)
-            d_h, _, _ = torch.ops.aten.native_layer_norm_backward(
-                d_norm.to(exact),
-                h.to(exact),
-                [width],
-                mean,
-                deviation,
-                norm_weight,
-                norm_bias,
-                [True, False, False],
+        dropout: DropoutMasks = ctx.dropout
+        attention = _AttentionGradient(
+            _Attention(keys, values, mask, ctx.heads, dropout.weights, packing), queries, weights
+        )
+        lstm = LstmGradient(packing, *of_lstm)
+        width, exact = d_contexts.shape[1], norm_weight.dtype
+        hidden = states[:, width : 2 * width].to(exact, memory_format=torch.contiguous_format)
+        normed, means, deviations = torch.native_layer_norm(hidden, [width], norm_weight, norm_bias, _EPSILON)
+        # What reaches contexts and states: of the loss, and then of the next step.
+        d_contexts = d_contexts.to(exact, copy=True)
+        d_hidden = torch.zeros_like(hidden)
+        d_paired, d_rows = torch.empty_like(paired), torch.empty_like(paired)  # rows: [attended, h]
+        d_attended, d_read = d_rows.chunk(2, dim=1)
+        d_queries, d_normed = torch.empty_like(d_rows[:, :width]), torch.empty_like(d_rows[:, :width])
+        steps = packing.steps(
+            *(d_contexts, d_hidden, paired, d_paired, d_rows, d_attended, d_read, d_queries, d_normed),
+            *(hidden, means, deviations),
+        )
+        before = list(zip(packing.before(d_contexts), packing.before(d_hidden), strict=True))
+        masks = None if dropout.context is None else torch.split(dropout.context, [*packing.counts])
+        for step in reversed(range(len(steps))):
+            d_context, d_h, pair, d_pair, d_row, d_found, d_h_read, d_query, d_norm, *norm = steps[step]
+            _glu_backward(d_context.to(pair.dtype), pair, 1, grad_input=d_pair)
+            torch.mm(d_pair, aoa, out=d_row)
+            attention.retreat(step, d_found, d_query)
+            torch.mm(d_query, query, out=d_norm)
+            h, mean, deviation = norm
+            by_norm, _, _ = _layer_norm_backward(
+                d_norm.to(exact), h, [width], mean, deviation, norm_weight, norm_bias, [True, False, False]
             )
-            d_h = later_h[:count] + d_row[:, width:] + d_h
-            was = views[number - 1][1][:count] if number else None
-            lstm_backward(acts, was, c, d_h, d_cell[:count], d_act)
-            if number:
-                d_before = d_act.to(from_states.dtype) @ from_states
-                later_h[:count] = d_before[:, width:]
-                mask_now = masks[number][0]
-                d_last = d_before[:, :width]
-                later_context[:count] = d_last if mask_now is None else d_last * mask_now
-        start = packing.counts[0]  # at the first step the states are zeros
-        d_gates = d_gates.to(states.dtype)
-        _, d_norm_weight, d_norm_bias = torch.ops.aten.native_layer_norm_backward(
+            lstm.retreat(step, d_h.add_(d_h_read).add_(by_norm))
+            if step:
+                d_last = lstm.inputs[step].to(from_states.dtype) @ from_states
+                d_context_was, d_h_was = before[step - 1]
+                d_h_was.add_(d_last[:, width:])
+                if masks is None:
+                    d_context_was.add_(d_last[:, :width])
+                else:
+                    d_context_was.addcmul_(d_last[:, :width].to(exact), masks[step].to(exact))
+        start = len(packing.rows)  # at the first step the states are zeros
+        d_gates = lstm.gates.to(states.dtype)
+        _, d_norm_weight, d_norm_bias = _layer_norm_backward(
             d_normed.to(exact),
-            hidden.to(exact),
+            hidden,
             [width],
             means,
             deviations,
@@ -266,16 +283,14 @@ class _Recurrence(Function):
             norm_bias,
             [False, True, True],
         )
-        used = weights if ctx.dropout.weights is None else weights * ctx.dropout.weights.flatten(1)
         return (
             d_norm_weight,
             d_norm_bias,
             d_gates,
-            _outer_sum(d_scores, asked, ctx.heads, packing),
-            _outer_sum(used, d_attended, ctx.heads, packing),
+            *attention.keys_values(),
             d_gates[start:].t() @ states[start:, 2 * width :],
-            d_asked.t() @ normed,
-            d_asked.sum(dim=0),
+            d_queries.t() @ normed.to(states.dtype),
+            d_queries.sum(dim=0),
             d_paired.t() @ states[:, : 2 * width],
             d_paired.sum(dim=0),
             None,
@@ -285,23 +300,6 @@ class _Recurrence(Function):
         )
 
 
-def _masks(dropout: DropoutMasks, packing: Packing) -> list[tuple[Tensor | None, Tensor | None]]:
-    """Masks of context and of attention weights (n, heads x R), step by step."""
-    nothing = [None] * len(packing.counts)
-    weights = None if dropout.weights is None else dropout.weights.flatten(1)
-    parts = [
-        nothing if one is None else [*torch.split(one, [*packing.counts])]
-        for one in (dropout.context, weights)
-    ]
-    return list(zip(*parts, strict=True))
-
-
 def _split(tensor: Tensor, heads: int) -> Tensor:
     """(B, L, heads x S) to (B, heads, L, S)."""
     return tensor.view(*tensor.shape[:2], heads, -1).transpose(1, 2)
-
-
-def _outer_sum(weights: Tensor, vectors: Tensor, heads: int, packing: Packing) -> Tensor:
-    """Sum over an image's tokens, head by head, of weights (P, heads x R) times vectors (P, H): (B, R, H)."""
-    weights, vectors = (_split(packing.unpack(one).flatten(1, 2), heads) for one in (weights, vectors))
-    return (weights.transpose(-1, -2) @ vectors).transpose(1, 2).flatten(2)

@@ -1,11 +1,17 @@
-"""The element-wise half of an LSTM and its gradient, written into given memory, without a graph."""
+"""The element-wise half of an LSTM over packed captions, and its gradient, without a graph.
+
+What a step need not wait for is done for all tokens at once: at small widths, calling an operator takes as
+long as what it computes.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["exact_type", "lstm_backward", "lstm_forward"]
+from distilcap.models.packing import Packing
+
+__all__ = ["LstmGradient", "LstmStates", "exact_type"]
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -16,54 +22,92 @@ def exact_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
-def lstm_forward(gates: Tensor, previous: Tensor | None, cell: Tensor, hidden: Tensor) -> None:
-    """Advance an LSTM (Hochreiter & Schmidhuber 1997; gates in PyTorch's order i, f, g, o).
+class LstmStates:
+    """An LSTM (Hochreiter & Schmidhuber 1997) over packed captions; gates in PyTorch's order i, f, g, o.
 
     Args:
-        gates: (n, 4H) pre-activations; become the activations.
-        previous: (n, H) the previous cell; None is zeros.
-        cell: (n, H) where the new cell goes.
-        hidden: (n, H) where the new hidden state goes.
+        width: of the hidden state (H).
+        like: a tensor of the type in which products are computed.
+
+    Attributes:
+        gates: (P, 4H) sigmoids of all pre-activations; the third quarter has no meaning.
+        candidates: (P, H).
+        cells: (P, H).
+        squashed: (P, H) tanh of the cells.
+        inputs: for each step, the rows (n, 4H) of `gates`: filled with pre-activations before `advance`.
     """
-    width = cell.shape[1]
-    gates[:, : 2 * width].sigmoid_()
-    gates[:, 2 * width : 3 * width].tanh_()
-    gates[:, 3 * width :].sigmoid_()
-    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=1)
-    torch.mul(input_gate, candidate, out=cell)
-    if previous is not None:
-        cell.addcmul_(forget_gate, previous)
-    torch.mul(output_gate, cell.tanh(), out=hidden)
+
+    def __init__(self, packing: Packing, width: int, like: Tensor) -> None:
+        total, exact = sum(packing.counts), exact_type(like.dtype)
+        self.gates = like.new_empty(total, 4 * width, dtype=exact)
+        self.candidates, self.cells, self.squashed = (
+            like.new_empty(total, width, dtype=exact) for _ in range(3)
+        )
+        input_gate, forget_gate, candidate, output_gate = self.gates.chunk(4, dim=1)
+        self._steps = packing.steps(
+            *(self.gates, input_gate, forget_gate, candidate, output_gate),
+            *(self.candidates, self.cells, self.squashed),
+        )
+        self._previous = packing.before(self.cells)
+        (self.inputs,) = zip(*packing.steps(self.gates), strict=True)
+
+    @property
+    def kept(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `LstmGradient` reads: gates, candidates, cells and their tanh."""
+        return self.gates, self.candidates, self.cells, self.squashed
+
+    def advance(self, step: int, hidden: Tensor) -> None:
+        """Turn a step's pre-activations into activations and fill `hidden` (n, H)."""
+        gates, input_gate, forget_gate, before_tanh, output_gate, candidate, cell, squashed = self._steps[
+            step
+        ]
+        torch.tanh(before_tanh, out=candidate)
+        gates.sigmoid_()  # at once, though the candidate has no use for it
+        torch.mul(input_gate, candidate, out=cell)
+        if step:
+            cell.addcmul_(forget_gate, self._previous[step - 1])
+        torch.tanh(cell, out=squashed)
+        torch.mul(output_gate, squashed, out=hidden)
 
 
-def lstm_backward(
-    gates: Tensor, previous: Tensor | None, cell: Tensor, d_hidden: Tensor, d_cell: Tensor, d_gates: Tensor
-) -> None:
-    """The gradient of `lstm_forward`.
+class LstmGradient:
+    """The gradient of `LstmStates`, from what it kept.
 
-    Args:
-        gates: (n, 4H) activations.
-        previous: (n, H) the previous cell; None is zeros.
-        cell: (n, H) the new cell.
-        d_hidden: (n, H) gradient of the new hidden state.
-        d_cell: (n, H) gradient of the new cell by later steps; becomes that of the previous cell.
-        d_gates: (n, 4H) where the gradient of the pre-activations goes.
+    Attributes:
+        gates: (P, 4H) gradient of the pre-activations, complete after the first step.
+        inputs: for each step, the rows (n, 4H) of `gates`.
     """
-    width = cell.shape[1]
-    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=1)
-    d_input, d_forget, d_candidate, d_output = d_gates.chunk(4, dim=1)
-    squashed = cell.tanh()
-    torch.mul(d_hidden, squashed, out=d_output)
-    through = torch.mul(d_hidden, output_gate)
-    d_cell.add_(_tanh_backward(through, squashed, grad_input=through))
-    torch.mul(d_cell, candidate, out=d_input)
-    torch.mul(d_cell, input_gate, out=d_candidate)
-    if previous is None:
-        d_forget.zero_()
-    else:
-        torch.mul(d_cell, previous, out=d_forget)
-    both, kept = d_gates[:, : 2 * width], gates[:, : 2 * width]
-    _sigmoid_backward(both, kept, grad_input=both)
-    _tanh_backward(d_candidate, candidate, grad_input=d_candidate)
-    _sigmoid_backward(d_output, output_gate, grad_input=d_output)
-    d_cell.mul_(forget_gate)
+
+    def __init__(
+        self, packing: Packing, gates: Tensor, candidate: Tensor, cells: Tensor, squashed: Tensor
+    ) -> None:
+        input_gate, forget_gate, _, output_gate = gates.chunk(4, dim=1)
+        # Until a step multiplies them with the gradients that reach it: derivatives, of the cell by the first
+        # three pre-activations and of the hidden state by the last.
+        self.gates = torch.empty_like(gates)
+        by_input, by_forget, by_candidate, by_output = self.gates.chunk(4, dim=1)
+        _sigmoid_backward(candidate, input_gate, grad_input=by_input)
+        _tanh_backward(input_gate, candidate, grad_input=by_candidate)
+        _sigmoid_backward(squashed, output_gate, grad_input=by_output)
+        start = len(packing.rows)
+        by_forget[:start] = 0  # the first cell is zero
+        if len(packing.counts) > 1:
+            previous = torch.cat(packing.before(cells))
+            _sigmoid_backward(previous, forget_gate[start:], grad_input=by_forget[start:])
+        through = torch.ops.aten.tanh_backward(output_gate, squashed)
+        width = cells.shape[1]
+        by_cell = self.gates.view(len(gates), 4, width)[:, :3]
+        self._steps = packing.steps(by_cell, by_output, through, forget_gate)
+        # By the next step; captions that are shorter have none.
+        d_cell = cells.new_zeros(start, 1, width)
+        self._cells = list(zip(packing.heads(d_cell), packing.heads(d_cell[:, 0]), strict=True))
+        (self.inputs,) = zip(*packing.steps(self.gates), strict=True)
+
+    def retreat(self, step: int, d_hidden: Tensor) -> None:
+        """Fill a step's rows of `gates`, given the gradient of its hidden state (n, H); last step first."""
+        by_cell, by_output, through, forget_gate = self._steps[step]
+        spread, d_cell = self._cells[step]
+        d_cell.addcmul_(d_hidden, through)
+        by_cell.mul_(spread)
+        by_output.mul_(d_hidden)
+        d_cell.mul_(forget_gate)

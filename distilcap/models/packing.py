@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -72,6 +73,17 @@ class Packing:
     def steps(self, *packed: Tensor) -> list[tuple[Tensor, ...]]:
         """Views of packed tensors (P, …), step by step."""
         return list(zip(*(torch.split(tensor, [*self.counts]) for tensor in packed), strict=True))
+
+    def before(self, packed: Tensor) -> list[Tensor]:
+        """Views of a packed tensor (P, …): for each step but the first, what its captions had a step before."""
+        if len(self.counts) < 2:
+            return []
+        sizes = [size for now, later in pairwise(self.counts) for size in (later, now - later)]
+        return list(torch.split(packed, [*sizes, self.counts[-1]])[:-1:2])
+
+    def heads(self, captions: Tensor) -> list[Tensor]:
+        """Views of a tensor (N, …), longest caption first: for each step the captions that reach it."""
+        return [captions[:count] for count in self.counts]
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, K, T) to (P,)."""

@@ -6,6 +6,7 @@ gradients of states, and each weight's gradient is one product over all tokens a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,13 +14,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from distilcap.models.lstm import exact_type, lstm_backward, lstm_forward
+from distilcap.models.lstm import LstmGradient, LstmStates
 from distilcap.models.packing import Packing
 from distilcap.models.products import PackedMatrix
 
 __all__ = ["updown_recurrence"]
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 19
 """Elements of the attention's hidden layer that a CPU computes at a time, so that they stay in its cache."""
 
 
@@ -66,77 +67,91 @@ class _Attention:
 
     def __init__(self, keys: Tensor, values: Tensor, scorer: Tensor, mask: Tensor, packing: Packing) -> None:
         images, captions, _ = packing.shape
-        self.rows, self.values, self.scorer = packing.rows, values, scorer
+        self.values, self.scorer = values, scorer
         self.shape = (images, captions, -1)
         self.keys = keys[packing.rows // captions]  # (N, R, A)
-        # Values are not repeated: captions meet their image's in a padded batch.
+        self.rows = packing.heads(packing.rows)
+        # Values are not repeated: captions meet their image's in a padded batch. Captions that have ended
+        # keep what they left there, which nobody reads.
         self.padded_weights = values.new_zeros(images * captions, values.shape[1])
         self.padded_values = values.new_zeros(images * captions, values.shape[2])
         on_cpu = keys.device.type == "cpu"
-        self.hidden = None if on_cpu and mask.all() else ~mask[packing.rows // captions]
-        self.block = max(1, _CHUNK // keys[0].numel()) if on_cpu else len(self.keys)
+        hidden = None if on_cpu and mask.all() else ~mask[packing.rows // captions]
+        self.hidden = None if hidden is None else packing.heads(hidden)
+        self.block = max(1, _CHUNK // max(1, keys[0].numel())) if on_cpu else max(1, len(self.keys))
+        self.energies = self.keys.new_empty(min(self.block, len(self.keys)), *self.keys.shape[1:])
 
-    def _blocks(self, count: int) -> list[slice]:
-        return [slice(first, min(first + self.block, count)) for first in range(0, count, self.block)]
+    def _blocks(self, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """The energies of a step's captions (m, R, A), block by block, after rows of the keys and of `rows`, whose
+        first are the queries."""
+        count = len(rows[0])
+        for keys, query, *others in zip(
+            *(torch.split(one, self.block) for one in (self.keys[:count], *rows)), strict=True
+        ):
+            energies = self.energies[: len(query)]
+            torch.add(keys, query[:, None], out=energies).tanh_()
+            yield energies, query, *others
 
-    def forward(self, query: Tensor, weights: Tensor, attended: Tensor) -> None:
+    def forward(self, step: int, query: Tensor, weights: Tensor, attended: Tensor) -> None:
         """From queries (n, A), fill weights (n, R) and attended values (n, H)."""
-        for block in self._blocks(len(query)):
-            energies = torch.add(self.keys[block], query[block, None]).tanh_()
-            torch.matmul(energies, self.scorer, out=weights[block])
+        scores = torch.empty_like(weights)
+        for energies, _, some in self._blocks(query, scores):
+            torch.mv(energies.flatten(0, 1), self.scorer, out=some.view(-1))
         if self.hidden is not None:
-            weights.masked_fill_(self.hidden[: len(query)], -torch.inf)
-        weights.copy_(weights.softmax(dim=-1))
-        rows = self.rows[: len(query)]
-        self.padded_weights[rows] = weights
-        attended.copy_(torch.bmm(self.padded_weights.view(self.shape), self.values).flatten(0, 1)[rows])
-
-    def backward(
-        self, query: Tensor, weights: Tensor, d_attended: Tensor, d_query: Tensor, sums: AttentionSums
-    ) -> None:
-        """From the gradient of the attended values (n, H), fill that of the queries (n, A).
-
-        The energies are computed again: that is cheaper than to keep and fetch them.
-        """
-        count = len(query)
-        rows = self.rows[:count]
-        self.padded_values[rows] = d_attended
-        products = torch.bmm(self.padded_values.view(self.shape), self.values.transpose(1, 2))
-        d_weights = products.flatten(0, 1)[rows]
-        d_scores = weights * (d_weights - (weights * d_weights).sum(dim=1, keepdim=True))
-        sums.scores[:count] += d_scores
-        for block in self._blocks(count):
-            scores = d_scores[block]
-            energies = torch.add(self.keys[block], query[block, None]).tanh_()
-            sums.scorer.addmv_(energies.flatten(0, 1).t(), scores.flatten())
-            squares = torch.mul(energies, energies, out=energies)
-            # d tanh = 1 - tanh^2; gradients of scores sum to 0 (softmax), so for queries the 1 drops out.
-            torch.bmm(scores[:, None], squares, out=d_query[block, None])
-            sums.keys[block].addcmul_(squares, scores[..., None], value=-1)
-        d_query.mul_(self.scorer).neg_()
+            scores.masked_fill_(self.hidden[step], -torch.inf)
+        torch.softmax(scores, dim=-1, out=weights)
+        rows = self.rows[step]
+        self.padded_weights.index_copy_(0, rows, weights)
+        padded = torch.bmm(self.padded_weights.view(self.shape), self.values).flatten(0, 1)
+        torch.index_select(padded, 0, rows, out=attended)
 
 
-class AttentionSums:
-    """Gradients of the attention that add up over steps.
+class _AttentionGradient:
+    """The gradient of `_Attention`.
 
     Attributes:
-        keys: (N, R, A) of the keys, but for `scores` and the factor `scorer`.
-        scores: (N, R).
+        scores: (P, R) gradient of the scores.
+        queries: (P, A).
         scorer: (A,).
     """
 
-    def __init__(self, attention: _Attention) -> None:
-        self.keys = torch.zeros_like(attention.keys)
-        self.scores = attention.keys.new_zeros(attention.keys.shape[:2])
+    def __init__(self, attention: _Attention, packing: Packing, queries: Tensor, weights: Tensor) -> None:
+        self._attention, self._packing = attention, packing
+        self.scores, self.queries = torch.empty_like(weights), torch.empty_like(queries)
         self.scorer = torch.zeros_like(attention.scorer)
-        self._factor = attention.scorer
+        self._steps = packing.steps(queries, weights, self.scores, self.queries)
+        # But for the scores' sum and the factor `scorer`, what of d tanh = 1 - tanh^2 goes to keys (N, R, A).
+        self._keys = torch.zeros_like(attention.keys)
+        self._factor = -attention.scorer
 
-    def of_keys(self, packing: Packing) -> Tensor:
+    def retreat(self, step: int, d_attended: Tensor) -> Tensor:
+        """From the gradient of the attended values (n, H), give that of the queries (n, A).
+
+        The energies are computed again: that is cheaper than to keep and fetch them.
+        """
+        attention, rows = self._attention, self._attention.rows[step]
+        query, weights, d_scores, d_query = self._steps[step]
+        attention.padded_values.index_copy_(0, rows, d_attended)
+        products = torch.bmm(attention.padded_values.view(attention.shape), attention.values.transpose(1, 2))
+        d_weights = products.flatten(0, 1).index_select(0, rows)
+        torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_scores)
+        keys = self._keys[: len(query)]
+        for energies, _, some, d_some, d_keys in attention._blocks(query, d_scores, d_query, keys):
+            self.scorer.addmv_(energies.flatten(0, 1).t(), some.flatten())
+            squares = energies.square_()
+            # Gradients of scores sum to 0 (softmax), so for queries the 1 of 1 - tanh^2 drops out.
+            torch.bmm(some[:, None], squares, out=d_some[:, None])
+            d_keys.addcmul_(squares, some[..., None], value=-1)
+        return d_query.mul_(self._factor)
+
+    def keys(self) -> Tensor:
         """The gradient of the images' keys (B, R, A)."""
+        packing = self._packing
         images, captions, _ = packing.shape
-        rows = self.keys.add_(self.scores[..., None])
+        scores = packing.unpack(self.scores).sum(dim=(1, 2))  # (B, R)
+        rows = self._keys
         summed = rows.new_zeros(images, *rows.shape[1:]).index_add_(0, packing.rows // captions, rows)
-        return summed.mul_(self._factor)
+        return summed.add_(scores[..., None]).mul_(-self._factor)
 
 
 class _Recurrence(Function):
@@ -157,79 +172,74 @@ class _Recurrence(Function):
         total, width = gates.shape[0], language.shape[0] // 4
         attention = _Attention(keys, values, scorer, mask, packing)
         advance, ask, write = (PackedMatrix(matrix) for matrix in (from_states, query, language))
+        first, second = LstmStates(packing, width, gates), LstmStates(packing, width, gates)
         # A row is [attended, h1, h2 before, h1 before]: the language LSTM reads its first three parts, the
         # attention LSTM its last two.
-        states = gates.new_zeros(total, 4 * width)
-        exact = exact_type(gates.dtype)
-        first, second = (torch.empty_like(gates, dtype=exact) for _ in range(2))  # activations of both LSTMs
-        cells1, cells2 = (gates.new_empty(total, width, dtype=exact) for _ in range(2))
-        written = gates.new_empty(total, width)
-        weights = gates.new_empty(total, values.shape[1])
-        queries = gates.new_empty(total, query.shape[0])
-        before: tuple[Tensor, ...] = ()
-        steps = (gates, states, first, second, cells1, cells2, written, weights, queries)
-        for given, row, act1, act2, c1, c2, h2, weight, asked in packing.steps(*steps):
-            attended, h1, h2_before, h1_before = row.chunk(4, dim=1)
-            was_c1, was_c2 = (None, None) if not before else (one[: len(row)] for one in before[:2])
-            if before:
-                h1_before.copy_(before[2][: len(row)])
-                h2_before.copy_(before[3][: len(row)])
-                torch.add(given, advance(row[:, 2 * width :]), out=act1)
+        states, written = gates.new_empty(total, 4 * width), gates.new_empty(total, width)
+        states[: len(packing.rows), 2 * width :] = 0
+        attended, hidden, written_before, hidden_before = states.chunk(4, dim=1)
+        weights, queries = gates.new_empty(total, values.shape[1]), []
+        steps = packing.steps(gates, attended, hidden, states[:, : 3 * width], written, weights)
+        before = packing.steps(written_before, hidden_before, states[:, 2 * width :])[1:]
+        last = list(zip(packing.before(written), packing.before(hidden), strict=True))
+        for step, (given, found, h1, read, h2, weight) in enumerate(steps):
+            if step:
+                h2_before, h1_before, states_before = before[step - 1]
+                h2_before.copy_(last[step - 1][0])
+                h1_before.copy_(last[step - 1][1])
+                torch.add(given, advance(states_before), out=first.inputs[step])
             else:
-                act1.copy_(given)
-            lstm_forward(act1, was_c1, c1, h1)
-            asked.copy_(ask(h1))
-            attention.forward(asked, weight, attended)
-            act2.copy_(write(row[:, : 3 * width], language_bias))
-            lstm_forward(act2, was_c2, c2, h2)
-            before = (c1, c2, h1, h2)
+                first.inputs[step].copy_(given)
+            first.advance(step, h1)
+            queries.append(ask(h1))
+            attention.forward(step, queries[-1], weight, found)
+            torch.add(language_bias, write(read), out=second.inputs[step])
+            second.advance(step, h2)
         ctx.save_for_backward(
-            keys, values, from_states, query, scorer, language, mask,
-            states, first, second, cells1, cells2, weights, queries,
+            keys, values, from_states, query, scorer, language, mask, states, torch.cat(queries), weights,
+            *first.kept, *second.kept,
         )  # fmt: skip
         ctx.packing = packing
-        return states[:, width : 2 * width].clone(), written
+        return hidden.clone(), written
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_h1: Tensor, d_h2: Tensor) -> tuple[Tensor | None, ...]:
-        keys, values, from_states, query, scorer, language, mask, *kept = ctx.saved_tensors
-        states, first, second, cells1, cells2, weights, queries = kept
+        keys, values, from_states, query, scorer, language, mask, states, queries, weights, *kept = (
+            ctx.saved_tensors
+        )
         packing: Packing = ctx.packing
-        attention = _Attention(keys, values, scorer, mask, packing)
-        sums = AttentionSums(attention)
         width = language.shape[0] // 4
-        d_first, d_second = torch.empty_like(first), torch.empty_like(second)
-        d_attended, d_queries = torch.empty_like(d_h1), torch.empty_like(queries)
-        # Gradients by the next step, of states and cells; captions that are shorter have none.
-        later_h1, later_h2, d_cell1, d_cell2 = (cells1.new_zeros(len(packing.rows), width) for _ in range(4))
-        given = (first, second, cells1, cells2, weights, queries, d_h1, d_h2)
-        views = packing.steps(*given, d_first, d_second, d_attended, d_queries)
-        for number in reversed(range(len(views))):
-            act1, act2, c1, c2, weight, asked, d_1, d_2, d_act1, d_act2, d_att, d_asked = views[number]
-            count = len(act1)
-            was_c1, was_c2 = (one[:count] if number else None for one in views[number - 1][2:4])
-            read = 3 * width if number else 2 * width
-            lstm_backward(act2, was_c2, c2, d_2 + later_h2[:count], d_cell2[:count], d_act2)
-            d_row = d_act2.to(language.dtype) @ language[:, :read]
-            d_att.copy_(d_row[:, :width])
-            attention.backward(asked, weight, d_att, d_asked, sums)
-            d_hidden = d_row[:, width : 2 * width].addmm(d_asked, query)
-            d_hidden = later_h1[:count] + d_1 + d_hidden
-            lstm_backward(act1, was_c1, c1, d_hidden, d_cell1[:count], d_act1)
-            if number:
-                d_before = d_act1.to(from_states.dtype) @ from_states
-                torch.add(d_row[:, 2 * width :], d_before[:, :width], out=later_h2[:count])
-                later_h1[:count] = d_before[:, width:]
-        start = packing.counts[0]  # at the first step the states are zeros
-        d_first, d_second = d_first.to(states.dtype), d_second.to(states.dtype)
+        attention = _AttentionGradient(
+            _Attention(keys, values, scorer, mask, packing), packing, queries, weights
+        )
+        first, second = LstmGradient(packing, *kept[:4]), LstmGradient(packing, *kept[4:])
+        d_rows = states.new_empty(len(states), 3 * width)  # of [attended, h1, h2 before]
+        d_attended, d_read, d_written_before = d_rows.chunk(3, dim=1)
+        # What reaches states: of the loss, and then of the next step.
+        d_states = torch.cat([d_h2, d_h1], dim=1).to(kept[0].dtype)
+        d_written, d_hidden = d_states.chunk(2, dim=1)
+        steps = packing.steps(d_written, d_hidden, d_rows, d_attended, d_read, d_written_before)
+        before = list(zip(packing.before(d_written), packing.before(d_states), strict=True))
+        for step in reversed(range(len(steps))):
+            d_2, d_1, d_row, d_found, d_1_read, d_2_before = steps[step]
+            second.retreat(step, d_2)
+            torch.mm(second.inputs[step].to(language.dtype), language, out=d_row)
+            d_1_read.addmm_(attention.retreat(step, d_found), query)
+            first.retreat(step, d_1.add_(d_1_read))
+            if step:
+                d_last_2, d_last = before[step - 1]
+                d_last.add_(first.inputs[step].to(from_states.dtype) @ from_states)
+                d_last_2.add_(d_2_before)
+        start = len(packing.rows)  # at the first step the states are zeros
+        d_first, d_second = first.gates.to(states.dtype), second.gates.to(states.dtype)
         return (
             d_first,
-            sums.of_keys(packing),
+            attention.keys(),
             _outer_sum(weights, d_attended, packing),
             d_first[start:].t() @ states[start:, 2 * width :],
-            d_queries.t() @ states[:, width : 2 * width],
-            sums.scorer,
+            attention.queries.t() @ states[:, width : 2 * width],
+            attention.scorer,
             d_second.t() @ states[:, : 3 * width],
             d_second.sum(dim=0),
             None,

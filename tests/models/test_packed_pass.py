@@ -143,7 +143,8 @@ def test_gradients_with_dropout_are_those_of_finite_differences() -> None:
     packing = Packing.of(torch.tensor([[3, 1], [0, 2]]), 3)
     heads, width, tokens = 2, 4, len(packing.places)
     dropout = DropoutMasks(
-        2.0 * torch.randint(2, (tokens, width)).double(), 1.25 * torch.randint(2, (tokens, heads, 3)).double()
+        2.0 * torch.randint(2, (tokens, width)).double(),
+        1.25 * torch.randint(2, (3, 2 * heads, 2, 3)).double(),
     )
     mask = torch.tensor([[True, True, True], [True, False, True]])
     shapes = [(tokens, 16), (2, 3, 4), (2, 3, 4), (16, 4), (16, 4), (4,), (4,), (4, 4), (4,), (8, 8), (8,)]
