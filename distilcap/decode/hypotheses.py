@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from distilcap.models.likelihood import Odds
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = ["Hypotheses"]
@@ -20,12 +19,10 @@ class Hypotheses:
         tokens: (B, K, T) ids without the begin token; the end token is included where a caption ended
             within T words, and pads follow it.
         log_probs: (B, K) log-probability of each caption, its end token included, in nats.
-        odds: of the words drawn, where they were asked for.
     """
 
     tokens: Tensor
     log_probs: Tensor
-    odds: Odds | None = None
 
     def texts(self, vocabulary: Vocabulary) -> list[list[str]]:
         """The captions of each image as strings."""

@@ -50,13 +50,13 @@ def sample_memory(
     allow_unk: bool = True,
     generator: torch.Generator | None = None,
     with_best: bool = False,
-    keep_odds: bool = False,
+    odds: Odds | None = None,
 ) -> Hypotheses:
     """`sample`, from images that are encoded already.
 
     With `with_best` each image has one caption more, the last: its likeliest word at every step. It costs
-    less than a search of its own, for all captions read the weights together. With `keep_odds` the
-    odds of the words drawn are returned (at temperature 1; those of the likeliest words excepted).
+    less than a search of its own, for all captions read the weights together. `odds` keeps those of the
+    words drawn (at temperature 1; those of the likeliest words excepted).
     """
     if captions < 1:
         raise ConfigError(f"`captions` must be at least 1, but is {captions}.")
@@ -64,7 +64,6 @@ def sample_memory(
         raise ConfigError(f"`temperature` must be above 0, but is {temperature}.")
     images, device = len(memory[0]), memory[0].device
     drawn, captions = captions, captions + with_best
-    odds = Odds() if keep_odds else None
     forbidden = forbidden_tokens(allow_unk, device)
     tokens = torch.full((images * captions, max_words), PAD, device=device)
     log_probs = torch.zeros(images * captions, device=device)
@@ -97,4 +96,4 @@ def sample_memory(
             rows, last = rows[going], last.flatten()[going][:, None]
             state = tuple(tensor.flatten(0, 1)[going][:, None] for tensor in state)
             memory = take_images(memory, image)
-    return Hypotheses(tokens.view(images, captions, -1), log_probs.view(images, captions), odds)
+    return Hypotheses(tokens.view(images, captions, -1), log_probs.view(images, captions))

@@ -67,6 +67,13 @@ def _place(cumulated: Tensor, level: Tensor) -> Tensor:
     return torch.searchsorted(cumulated, level, right=True)
 
 
+def _likeliest(odds: Tensor) -> Tensor:
+    """The first of the highest of each row (n, V): (n,)."""
+    if odds.device.type == "cpu":  # NumPy's compares several at a time
+        return torch.from_numpy(odds.numpy().argmax(axis=1))
+    return odds.argmax(dim=1)
+
+
 def draw_words(
     logits: Tensor,
     generator: torch.Generator | None,
@@ -97,7 +104,7 @@ def draw_words(
     members = members.clamp_(max=odds.shape[1] - 1)
     words = members.gather(1, _place((odds.gather(1, members) * known).cumsum_(dim=1), level))
     if likeliest is not None:
-        words[likeliest] = odds[likeliest].argmax(dim=1, keepdim=True)
+        words[likeliest] = _likeliest(odds.index_select(0, likeliest))[:, None]
     chosen = (odds.gather(1, words) / total).log_()
     if withheld is not None:
         odds[:, forbidden] = (withheld - highest).exp_()

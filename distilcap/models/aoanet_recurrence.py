@@ -103,7 +103,7 @@ class _Attention:
         steps, regions, self.width = len(packing.counts), keys.shape[1], keys.shape[2]
         self.heads = heads
         self.scale = 1 / math.sqrt(self.width // heads)
-        # Contiguous, or every product would copy them first.
+        # In both orders, or every product would take twice as long.
         self.keys = (_split(keys, heads) * self.scale).contiguous().flatten(0, 1)  # (B x heads, R, S)
         self.keys_across = self.keys.transpose(1, 2).contiguous()
         self.values = _split(values, heads).contiguous().flatten(0, 1)

@@ -80,6 +80,7 @@ class Captioner(nn.Module, abc.ABC):
             targets: (B, K, T) the ids that should follow, pads after them.
             label_smoothing: share of the target's probability spread evenly over all words.
             odds: kept while these captions were drawn, with the same weights and without dropout; saves time.
+                They are overwritten.
 
         Returns:
             (B, K, T), 0 at the pads.

@@ -41,13 +41,29 @@ class Odds:
         self._blocks: list[Tensor] = []
         self._count = 0
 
+    def __len__(self) -> int:
+        """P, the number of words."""
+        return self._count
+
+    def clear(self) -> None:
+        """Forget the odds but not their memory: to ask the system for tens of megabytes at each step takes
+        up to a tenth of a small captioner's self-critical step."""
+        self._places.clear()
+        self._count = 0
+
     def keep(self, odds: Tensor, rows: Tensor, places: Tensor) -> None:
         """Keep `rows` (m,) of odds (n, V), of the words that go to `places` (m,) of B x K x T captions."""
-        self._places.append(places)
         size = _rows_of_block(odds.shape[1])
+        if self._blocks and (
+            self._blocks[0].shape[1] != odds.shape[1]
+            or self._blocks[0].dtype != odds.dtype
+            or self._blocks[0].device != odds.device
+        ):
+            self._blocks.clear()  # of another captioner
+        self._places.append(places)
         while len(rows):
             number, used = divmod(self._count, size)
-            if not used:
+            if number == len(self._blocks):
                 self._blocks.append(odds.new_empty(size, odds.shape[1]))
             some, rows = rows[: size - used], rows[size - used :]
             torch.index_select(odds, 0, some, out=self._blocks[number][used : used + len(some)])
@@ -62,7 +78,8 @@ class Odds:
     def blocks(self) -> list[Tensor]:
         """The odds (P, V), in blocks of rows."""
         size = len(self._blocks[0])
-        return [block[: self._count - number * size] for number, block in enumerate(self._blocks)]
+        used = self._blocks[: -(-self._count // size)]
+        return [block[: self._count - number * size] for number, block in enumerate(used)]
 
 
 def negative_log_likelihood(
@@ -112,7 +129,7 @@ class _LinearLikelihood(Function):
     ) -> Tensor:
         rows = _rows_of_block(len(matrix))
         kept, sums, losses = [], [], []
-        if odds is not None:
+        if odds:
             kept = odds.blocks
             for known, (wanted,) in zip(kept, _blocks(rows, targets[:, None]), strict=True):
                 total = known.sum(dim=1, keepdim=True)

@@ -43,7 +43,7 @@ class PackedCaptioner(Captioner):
         device = memory[0].device
         packing = Packing.of_targets(targets, device)
         hidden = self.read(memory, packing.pack(inputs.to(device)), packing)
-        if odds is not None:
+        if odds:
             places = odds.places
             hidden, wanted = (
                 packing.unpack(hidden).flatten(0, 2)[places],

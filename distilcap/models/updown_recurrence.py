@@ -82,8 +82,8 @@ class _Attention:
         self.energies = self.keys.new_empty(min(self.block, len(self.keys)), *self.keys.shape[1:])
 
     def _blocks(self, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """The energies of a step's captions (m, R, A), block by block, after rows of the keys and of `rows`, whose
-        first are the queries."""
+        """Energies of a step's captions (m, R, A), block by block, and the same captions of `rows`, of which
+        the first are the queries (n, A)."""
         count = len(rows[0])
         for keys, query, *others in zip(
             *(torch.split(one, self.block) for one in (self.keys[:count], *rows)), strict=True

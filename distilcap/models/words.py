@@ -13,6 +13,9 @@ from distilcap.models.products import Linear, linear
 
 __all__ = ["WordEmbedding", "WordPredictor"]
 
+_FEW = 64
+"""Words whose projection takes no longer than that of one: reading the weights is what takes time."""
+
 
 class WordEmbedding(nn.Module):
     """Ids to vectors: a table, ReLU and dropout, as published captioners are trained."""
@@ -32,7 +35,7 @@ class WordEmbedding(nn.Module):
         """`layer(self(tokens))`; on a CPU and without dropout, each word is computed once however often it is
         there, as in beams of related captions."""
         dropped = self.training and self.dropout.dropped
-        if dropped or tokens.device.type != "cpu" or is_exporting():
+        if dropped or tokens.device.type != "cpu" or is_exporting() or tokens.numel() <= _FEW:
             read: Tensor = layer(self(tokens))
         else:
             words, places = torch.unique(tokens, return_inverse=True)

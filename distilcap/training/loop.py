@@ -117,12 +117,12 @@ class Training:
             self._begin_phase(number, modules)
             self._save(modules, optimizer)
         at = self.position
-        reward = self.reward() if isinstance(phase, SelfCriticalPhase) else None
+        critical = self._self_critical(phase) if isinstance(phase, SelfCriticalPhase) else None
         total = phase.epochs * len(batches)
         saved = started = time.perf_counter()
-        name = "Self-critical training" if reward else "Cross-entropy training"
+        name = "Self-critical training" if critical else "Cross-entropy training"
         for batch in self.progress.track(self._remaining(phase, batches), name, total, at.step):
-            figures = self._step(phase, batch, optimizer, total, reward)
+            figures = self._step(phase, batch, optimizer, total, critical)
             if average is not None:
                 move_average(average, self._captioner, phase.weight_averaging, at.step)
             at.step, at.batch, at.images = at.step + 1, at.batch + 1, at.images + len(batch.ids)
@@ -171,16 +171,24 @@ class Training:
         for epoch in range(self.position.epoch, phase.epochs):
             yield from batches.epoch(epoch, self.position.batch)
 
-    def _objective(self, phase: Phase, reward: Reward | None) -> Objective:
-        if isinstance(phase, SelfCriticalPhase):
-            assert reward is not None
-            return SelfCritical(reward, phase.samples, phase.baseline, self.options.max_words, phase.dropout)
+    def _self_critical(self, phase: SelfCriticalPhase) -> Objective:
+        return SelfCritical(
+            self.reward(), phase.samples, phase.baseline, self.options.max_words, phase.dropout
+        )
+
+    def _cross_entropy(self, phase: Phase) -> Objective:
+        assert isinstance(phase, CrossEntropyPhase)
         sampling = min(phase.scheduled_sampling, 0.05 * (self.position.epoch // 5))
         objective = CrossEntropy(phase.label_smoothing, sampling)
         return Imitation(objective, self.token_teacher) if self.token_teacher else objective
 
     def _step(
-        self, phase: Phase, batch: Batch, optimizer: torch.optim.Optimizer, total: int, reward: Reward | None
+        self,
+        phase: Phase,
+        batch: Batch,
+        optimizer: torch.optim.Optimizer,
+        total: int,
+        critical: Objective | None,
     ) -> dict[str, float]:
         factor = rate_factor(phase, self.position.step, self.position.epoch, total)
         for group in optimizer.param_groups:
@@ -191,7 +199,8 @@ class Training:
         own = batch if len(mine) == len(batch.ids) else batch.rows(mine or (0,))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             regions = self.source.regions_of(own.ids).to(device)
-            loss, figures = self._objective(phase, reward)(self._captioner, regions, own)
+            objective = critical or self._cross_entropy(phase)
+            loss, figures = objective(self._captioner, regions, own)
         words = figures.pop("words", float((own.targets != PAD).sum()))
         # A process without an image computed one for nothing, so that all do the same.
         part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))

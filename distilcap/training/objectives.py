@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from distilcap.decode.sample import sample_memory
 from distilcap.models.captioner import Captioner
+from distilcap.models.likelihood import Odds
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
 from distilcap.training.batches import Batch
@@ -108,6 +109,7 @@ class SelfCritical:
     ) -> None:
         self.reward, self.samples, self.baseline = reward, samples, baseline
         self.max_words, self.dropout = max_words, dropout
+        self._odds = Odds()
 
     def __call__(
         self, captioner: Captioner, regions: Regions, batch: Batch
@@ -121,13 +123,15 @@ class SelfCritical:
             seen = captioner.encode(regions) if self.dropout else tuple(one.detach() for one in memory)
         greedy = self.baseline == "greedy"
         # With dropout the gradient's pass predicts other odds than those drawn from.
+        odds = None if self.dropout else self._odds
+        self._odds.clear()
         hypotheses = sample_memory(
             captioner,
             seen,
             self.samples,
             max_words=self.max_words + 1,
             with_best=greedy,
-            keep_odds=not self.dropout,
+            odds=odds,
         )
         drawn = hypotheses.tokens
         found = torch.from_numpy(self.reward(ids, drawn.cpu().numpy())).to(drawn.device, torch.float32)
@@ -138,7 +142,7 @@ class SelfCritical:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
-        negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens, odds=hypotheses.odds)
+        negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens, odds=odds)
         advantage = (rewards - baseline)[..., None]
         loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
         figures = {"loss": loss.item(), "reward": rewards.mean().item()}
