@@ -6,7 +6,7 @@ gradients of states, and each weight's gradient is one product over all tokens a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -67,43 +67,49 @@ class _Attention:
 
     def __init__(self, keys: Tensor, values: Tensor, scorer: Tensor, mask: Tensor, packing: Packing) -> None:
         images, captions, _ = packing.shape
+        regions, width = values.shape[1:]
         self.values, self.scorer = values, scorer
-        self.shape = (images, captions, -1)
         self.keys = keys[packing.rows // captions]  # (N, R, A)
         self.rows = packing.heads(packing.rows)
-        # Values are not repeated: captions meet their image's in a padded batch. Captions that have ended
-        # keep what they left there, which nobody reads.
-        self.padded_weights = values.new_zeros(images * captions, values.shape[1])
-        self.padded_values = values.new_zeros(images * captions, values.shape[2])
         on_cpu = keys.device.type == "cpu"
         hidden = None if on_cpu and mask.all() else ~mask[packing.rows // captions]
         self.hidden = None if hidden is None else packing.heads(hidden)
-        self.block = max(1, _CHUNK // max(1, keys[0].numel())) if on_cpu else max(1, len(self.keys))
-        self.energies = self.keys.new_empty(min(self.block, len(self.keys)), *self.keys.shape[1:])
+        self._scores = packing.heads(values.new_empty(len(packing.rows), regions))
+        block = max(1, _CHUNK // max(1, keys[0].numel())) if on_cpu else len(self.keys)
+        self.block = max(1, min(block, len(self.keys)))
+        energies = self.keys.new_empty(self.block, *self.keys.shape[1:])
+        self._energies = {count: energies[:count] for some in packing.counts for count in self._sizes(some)}
+        # Values are not repeated: captions meet their image's in a padded batch. Captions that have ended
+        # keep what they left there, which nobody reads.
+        self.padded_weights = values.new_zeros(images * captions, regions)
+        self._weights_by_image = self.padded_weights.view(images, captions, regions)
+        self._found = values.new_empty(images * captions, width)
+        self._found_by_image = self._found.view(images, captions, width)
 
-    def _blocks(self, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Energies of a step's captions (m, R, A), block by block, and the same captions of `rows`, of which
-        the first are the queries (n, A)."""
-        count = len(rows[0])
-        for keys, query, *others in zip(
-            *(torch.split(one, self.block) for one in (self.keys[:count], *rows)), strict=True
-        ):
-            energies = self.energies[: len(query)]
-            torch.add(keys, query[:, None], out=energies).tanh_()
-            yield energies, query, *others
+    def _sizes(self, count: int) -> set[int]:
+        return {min(self.block, count - first) for first in range(0, count, self.block)}
+
+    def blocks(self, *rows: Tensor) -> Iterable[tuple[Tensor, ...]]:
+        """Rows (n, …) of several tensors, block by block."""
+        if len(rows[0]) <= self.block:
+            return (rows,)
+        return zip(*(torch.split(one, self.block) for one in rows), strict=True)
+
+    def energies(self, keys: Tensor, query: Tensor) -> Tensor:
+        """tanh(key + query) of a block: (m, R, A). They are overwritten by the next block's."""
+        return torch.add(keys, query[:, None], out=self._energies[len(query)]).tanh_()
 
     def forward(self, step: int, query: Tensor, weights: Tensor, attended: Tensor) -> None:
         """From queries (n, A), fill weights (n, R) and attended values (n, H)."""
-        scores = torch.empty_like(weights)
-        for energies, _, some in self._blocks(query, scores):
-            torch.mv(energies.flatten(0, 1), self.scorer, out=some.view(-1))
+        rows, scores = self.rows[step], self._scores[step]
+        for keys, some, found in self.blocks(self.keys[: len(query)], query, scores):
+            torch.mv(self.energies(keys, some).flatten(0, 1), self.scorer, out=found.view(-1))
         if self.hidden is not None:
             scores.masked_fill_(self.hidden[step], -torch.inf)
         torch.softmax(scores, dim=-1, out=weights)
-        rows = self.rows[step]
         self.padded_weights.index_copy_(0, rows, weights)
-        padded = torch.bmm(self.padded_weights.view(self.shape), self.values).flatten(0, 1)
-        torch.index_select(padded, 0, rows, out=attended)
+        torch.bmm(self._weights_by_image, self.values, out=self._found_by_image)
+        torch.index_select(self._found, 0, rows, out=attended)
 
 
 class _AttentionGradient:
@@ -119,10 +125,18 @@ class _AttentionGradient:
         self._attention, self._packing = attention, packing
         self.scores, self.queries = torch.empty_like(weights), torch.empty_like(queries)
         self.scorer = torch.zeros_like(attention.scorer)
-        self._steps = packing.steps(queries, weights, self.scores, self.queries)
         # But for the scores' sum and the factor `scorer`, what of d tanh = 1 - tanh^2 goes to keys (N, R, A).
         self._keys = torch.zeros_like(attention.keys)
         self._factor = -attention.scorer
+        self._steps = packing.steps(queries, weights, self.scores, self.queries)
+        self._rows = list(zip(packing.heads(attention.keys), packing.heads(self._keys), strict=True))
+        # Products by a transposed view would take longer.
+        self._values_across = attention.values.transpose(1, 2).contiguous()
+        images, captions, _ = packing.shape
+        self._attended = attention.values.new_zeros(images * captions, attention.values.shape[2])
+        self._attended_by_image = self._attended.view(images, captions, -1)
+        self._by_weights = torch.empty_like(attention.padded_weights)
+        self._by_weights_by_image = self._by_weights.view(images, captions, -1)
 
     def retreat(self, step: int, d_attended: Tensor) -> Tensor:
         """From the gradient of the attended values (n, H), give that of the queries (n, A).
@@ -131,16 +145,18 @@ class _AttentionGradient:
         """
         attention, rows = self._attention, self._attention.rows[step]
         query, weights, d_scores, d_query = self._steps[step]
-        attention.padded_values.index_copy_(0, rows, d_attended)
-        products = torch.bmm(attention.padded_values.view(attention.shape), attention.values.transpose(1, 2))
-        d_weights = products.flatten(0, 1).index_select(0, rows)
+        self._attended.index_copy_(0, rows, d_attended)
+        torch.bmm(self._attended_by_image, self._values_across, out=self._by_weights_by_image)
+        d_weights = self._by_weights.index_select(0, rows)
         torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_scores)
-        keys = self._keys[: len(query)]
-        for energies, _, some, d_some, d_keys in attention._blocks(query, d_scores, d_query, keys):
-            self.scorer.addmv_(energies.flatten(0, 1).t(), some.flatten())
+        for keys, d_keys, asked, some, d_asked in attention.blocks(
+            *self._rows[step], query, d_scores, d_query
+        ):
+            energies = attention.energies(keys, asked)
+            self.scorer.addmv_(energies.flatten(0, 1).t(), some.view(-1))
             squares = energies.square_()
             # Gradients of scores sum to 0 (softmax), so for queries the 1 of 1 - tanh^2 drops out.
-            torch.bmm(some[:, None], squares, out=d_some[:, None])
+            torch.bmm(some[:, None], squares, out=d_asked[:, None])
             d_keys.addcmul_(squares, some[..., None], value=-1)
         return d_query.mul_(self._factor)
 
