@@ -88,8 +88,8 @@ def aoanet_recurrence(
 class _Attention:
     """Multi-head attention of packed captions, which meet their image's regions in a padded batch.
 
-    Its places are captions first, then images and heads, so that rows go to it as they are. Captions that have
-    ended leave zeros.
+    Its places are captions first, then images and heads, so that rows go to it as they are; captions that
+    have ended leave zeros.
 
     Attributes:
         queries: (T, K x B, H) of all steps.
@@ -100,39 +100,57 @@ class _Attention:
         self, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropped: Tensor | None, packing: Packing
     ) -> None:
         images, captions, _ = packing.shape
-        steps, regions, self.width = len(packing.counts), keys.shape[1], keys.shape[2]
-        self.heads = heads
-        self.scale = 1 / math.sqrt(self.width // heads)
-        # In both orders, or every product would take twice as long.
+        steps, regions, width = len(packing.counts), keys.shape[1], keys.shape[2]
+        self.heads, self.images = heads, images
+        self.scale = 1 / math.sqrt(width // heads)
+        self.rows = packing.heads(packing.rows % captions * images + packing.rows // captions)
+        # In both orders: products by a transposed view take twice as long.
         self.keys = (_split(keys, heads) * self.scale).contiguous().flatten(0, 1)  # (B x heads, R, S)
         self.keys_across = self.keys.transpose(1, 2).contiguous()
         self.values = _split(values, heads).contiguous().flatten(0, 1)
-        self.rows = packing.heads(packing.rows % captions * images + packing.rows // captions)
-        self.queries = keys.new_zeros(steps, captions * images, self.width)
+        self.queries = keys.new_zeros(steps, captions * images, width)
         self.weights = keys.new_empty(steps, images * heads, captions, regions)
-        self.dropped = dropped
+        self.dropped = None if dropped is None else dropped.unbind()
         hidden = ~mask.repeat_interleave(heads, dim=0)[:, None]
         self.hidden = hidden if keys.device.type != "cpu" or hidden.any() else None
+        self._scores = torch.empty_like(self.weights[0])
+        self._steps = list(zip(self.queries, self.by_head(self.queries), self.weights, strict=True))
+        self.found = _Found(self)
 
     def by_head(self, padded: Tensor) -> Tensor:
-        """A view of (K x B, H) as (B x heads, K, S)."""
-        images = len(self.keys) // self.heads
-        return padded.view(-1, images * self.heads, self.width // self.heads).transpose(0, 1)
-
-    def rows_of(self, padded: Tensor, step: int, rows: Tensor) -> None:
-        """Fill rows (n, H) from (B x heads, K, S)."""
-        torch.index_select(padded.transpose(0, 1).reshape(-1, self.width), 0, self.rows[step], out=rows)
+        """A view of (…, K x B, H) as (…, B x heads, K, S)."""
+        size = padded.shape[-1] // self.heads
+        return (
+            padded.unflatten(-2, (-1, self.images))
+            .unflatten(-1, (self.heads, size))
+            .flatten(-3, -2)
+            .transpose(-3, -2)
+        )
 
     def forward(self, step: int, query: Tensor, attended: Tensor) -> None:
         """From queries (n, H), fill attended values (n, H)."""
-        queries, weights = self.queries[step], self.weights[step]
+        queries, by_head, weights = self._steps[step]
         queries.index_copy_(0, self.rows[step], query)
-        scores = torch.bmm(self.by_head(queries), self.keys_across)
+        scores = torch.bmm(by_head, self.keys_across, out=self._scores)
         if self.hidden is not None:
             scores.masked_fill_(self.hidden, -torch.inf)
         torch.softmax(scores, dim=-1, out=weights)
         used = weights if self.dropped is None else torch.mul(weights, self.dropped[step], out=scores)
-        self.rows_of(torch.bmm(used, self.values), step, attended)
+        self.found.rows(used, self.values, self.rows[step], attended)
+
+
+class _Found:
+    """Products of an attention's weights, and the rows of captions in them."""
+
+    def __init__(self, attention: _Attention) -> None:
+        self._padded = torch.empty_like(attention.queries[0])
+        self._by_head = attention.by_head(self._padded)
+        self._product = torch.empty_like(self._by_head, memory_format=torch.contiguous_format)
+
+    def rows(self, weights: Tensor, vectors: Tensor, rows: Tensor, out: Tensor) -> None:
+        """Fill `out` (n, H) with rows of weights (B x heads, K, R) times vectors (B x heads, R, S)."""
+        self._by_head.copy_(torch.bmm(weights, vectors, out=self._product))
+        torch.index_select(self._padded, 0, rows, out=out)
 
 
 class _AttentionGradient:
@@ -141,32 +159,36 @@ class _AttentionGradient:
     def __init__(self, attention: _Attention, queries: Tensor, weights: Tensor) -> None:
         self._attention, self._queries, self._weights = attention, queries, weights
         self._values_across = attention.values.transpose(1, 2).contiguous()
-        self._scores = torch.empty_like(weights)
-        self._attended = torch.zeros_like(queries)
+        self._scores, self._attended = torch.empty_like(weights), torch.zeros_like(queries)
+        self._d_weights = torch.empty_like(weights[0])
+        by_head = attention.by_head(self._attended)
+        self._steps = list(zip(self._attended, by_head, weights, self._scores, strict=True))
 
     def retreat(self, step: int, d_attended: Tensor, d_query: Tensor) -> None:
         """From the gradient of the attended values (n, H), fill that of the queries (n, H)."""
-        attention, weights, d_scores = self._attention, self._weights[step], self._scores[step]
-        attended = self._attended[step].index_copy_(0, attention.rows[step], d_attended)
-        d_weights = torch.bmm(attention.by_head(attended), self._values_across)
+        attention, rows = self._attention, self._attention.rows[step]
+        attended, by_head, weights, d_scores = self._steps[step]
+        attended.index_copy_(0, rows, d_attended)
+        d_weights = torch.bmm(by_head, self._values_across, out=self._d_weights)
         if attention.dropped is not None:
             d_weights.mul_(attention.dropped[step])
         torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_scores)
-        attention.rows_of(torch.bmm(d_scores, attention.keys), step, d_query)
+        attention.found.rows(d_scores, attention.keys, rows, d_query)
 
-    def keys_values(self) -> tuple[Tensor, Tensor]:
+    def keys_values(self, dropped: Tensor | None) -> tuple[Tensor, Tensor]:
         """The gradients of the images' keys and values, each (B, R, H)."""
-        attention = self._attention
-        used = self._weights if attention.dropped is None else self._weights * attention.dropped
-        d_keys = self._outer_sum(self._scores, self._queries).mul_(attention.scale)
+        used = self._weights if dropped is None else self._weights * dropped
+        d_keys = self._outer_sum(self._scores, self._queries).mul_(self._attention.scale)
         return d_keys, self._outer_sum(used, self._attended)
 
     def _outer_sum(self, weights: Tensor, vectors: Tensor) -> Tensor:
-        """Sum over steps and captions of weights (T, B x heads, K, R) times vectors (T, K x B, H): (B, R, H)."""
+        """Sum of weights (T, B x heads, K, R) times vectors (T, K x B, H), over steps and captions: (B, R, H)."""
         attention = self._attention
-        weights = weights.transpose(0, 1).flatten(1, 2)
-        sums = torch.bmm(weights.transpose(1, 2), attention.by_head(vectors))
-        return sums.view(-1, attention.heads, *sums.shape[1:]).transpose(1, 2).flatten(2)
+        weights, vectors = (
+            one.transpose(0, 1).flatten(1, 2) for one in (weights, attention.by_head(vectors))
+        )
+        sums = torch.bmm(weights.transpose(1, 2), vectors)
+        return sums.view(attention.images, attention.heads, *sums.shape[1:]).transpose(1, 2).flatten(2)
 
 
 class _Recurrence(Function):
@@ -287,7 +309,7 @@ class _Recurrence(Function):
             d_norm_weight,
             d_norm_bias,
             d_gates,
-            *attention.keys_values(),
+            *attention.keys_values(dropout.weights),
             d_gates[start:].t() @ states[start:, 2 * width :],
             d_queries.t() @ normed.to(states.dtype),
             d_queries.sum(dim=0),
