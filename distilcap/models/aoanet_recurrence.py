@@ -182,7 +182,7 @@ class _AttentionGradient:
         return d_keys, self._outer_sum(used, self._attended)
 
     def _outer_sum(self, weights: Tensor, vectors: Tensor) -> Tensor:
-        """Sum of weights (T, B x heads, K, R) times vectors (T, K x B, H), over steps and captions: (B, R, H)."""
+        """Weights (T, B x heads, K, R) times vectors (T, K x B, H), over all captions: (B, R, H)."""
         attention = self._attention
         weights, vectors = (
             one.transpose(0, 1).flatten(1, 2) for one in (weights, attention.by_head(vectors))

@@ -75,7 +75,7 @@ class Packing:
         return list(zip(*(torch.split(tensor, [*self.counts]) for tensor in packed), strict=True))
 
     def before(self, packed: Tensor) -> list[Tensor]:
-        """Views of a packed tensor (P, …): for each step but the first, its captions' rows of the step before."""
+        """Views of a packed tensor (P, …): for each step but the first, its captions' rows a step earlier."""
         if len(self.counts) < 2:
             return []
         sizes = [size for now, later in pairwise(self.counts) for size in (later, now - later)]
