@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.random.bit_generator import ISeedSequence
 from torch import Tensor, nn
 
 __all__ = ["Dropout"]
@@ -46,8 +49,18 @@ class Dropout(nn.Module):
         return f"{self.probability}"
 
 
+class _Seed(ISeedSequence):
+    """Seeds a NumPy generator with PyTorch's random numbers as they are: to hash them, as NumPy's own seed
+    sequences do, takes as long as to draw the bits of a small mask."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> Any:
+        """(n_words,) random unsigned 64-bit numbers, which is all that is ever asked for."""
+        assert dtype == np.uint64
+        return torch.randint(-(2**63), 2**63 - 1, (n_words,)).numpy().view(dtype)
+
+
 def _draws(count: int) -> Tensor:
     """(count,) random int16, four to a 64-bit number of a fast generator that PyTorch's own seeds."""
-    seed = int(torch.randint(2**63 - 1, ()))
-    bits = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-count // 4), dtype=np.uint64)
+    generator = np.random.Generator(np.random.SFC64(_Seed()))
+    bits = generator.integers(2**64, size=-(-count // 4), dtype=np.uint64)
     return torch.from_numpy(bits.view(np.int16)[:count])

@@ -101,17 +101,21 @@ class _Refine(Function):
         projected = linear(rows, projection, projection_bias).view(images, regions, 3, heads, size)
         parts = projected.permute(2, 0, 3, 1, 4).contiguous().view(3, images * heads, regions, size)
         query, keys, inner = parts
-        scores = torch.bmm(query, _across(keys)).mul_(1 / math.sqrt(size))
+        scores = _scaled_bmm(query, _across(keys), 1 / math.sqrt(size))
         if hidden is not None:
             scores.view(images, heads, regions, regions).masked_fill_(hidden[:, None, None], -torch.inf)
         weights = scores.softmax(dim=-1)
-        used = weights if weight_mask is None else weights * weight_mask
+        used = weights if weight_mask is None else weight_mask.mul_(weights)
+        attended = torch.bmm(used, inner).view(images, heads, regions, size).transpose(1, 2)
         paired = rows.new_empty(len(rows), 2 * width)
-        attended = torch.bmm(used, inner).view(images, heads, regions, size)
-        paired[:, :width].view(images, regions, heads, size).copy_(attended.transpose(1, 2))
-        paired[:, width:].copy_(rows)
-        if paired_mask is not None:
-            paired.mul_(paired_mask)
+        left, right = paired.chunk(2, dim=1)
+        if paired_mask is None:
+            left.view_as(attended).copy_(attended)
+            right.copy_(rows)
+        else:
+            left_mask, right_mask = paired_mask.chunk(2, dim=1)
+            torch.mul(attended, left_mask.view_as(attended), out=left.view_as(attended))
+            torch.mul(rows, right_mask, out=right)
         pair = linear(paired, aoa, aoa_bias)
         output = torch.nn.functional.glu(pair).view_as(values)
         if output_mask is None:
@@ -120,7 +124,7 @@ class _Refine(Function):
             refined = torch.addcmul(values, output, output_mask.view_as(values))
         ctx.save_for_backward(
             values, rows, mean, deviation, parts, weights, used, paired, pair,
-            norm_weight, norm_bias, projection, aoa, *masks,
+            norm_weight, norm_bias, projection, aoa, paired_mask, output_mask,
         )  # fmt: skip
         ctx.heads = heads
         return refined
@@ -129,7 +133,7 @@ class _Refine(Function):
     @once_differentiable
     def backward(ctx: Any, d_refined: Tensor) -> tuple[Tensor | None, ...]:
         values, rows, mean, deviation, parts, weights, used, paired, pair, *kept = ctx.saved_tensors
-        norm_weight, norm_bias, projection, aoa, weight_mask, paired_mask, output_mask = kept
+        norm_weight, norm_bias, projection, aoa, paired_mask, output_mask = kept
         images, regions, width = values.shape
         heads, size = ctx.heads, width // ctx.heads
         query, keys, inner = parts
@@ -144,13 +148,12 @@ class _Refine(Function):
         d_attended = d_attended.view(images * heads, regions, size)
         d_parts = torch.empty_like(parts)
         torch.bmm(used.transpose(1, 2), d_attended, out=d_parts[2])
-        d_weights = torch.bmm(d_attended, _across(inner))
-        if weight_mask is not None:
-            d_weights.mul_(weight_mask)
-        d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
-        d_scores.mul_(1 / math.sqrt(size))
-        torch.bmm(d_scores, keys, out=d_parts[0])
-        torch.bmm(d_scores.transpose(1, 2), query, out=d_parts[1])
+        # The softmax's gradient, w (d - sum w d), where dropout leaves u of w: u d - w sum u d.
+        products = torch.bmm(d_attended, _across(inner)).mul_(used)
+        d_scores = products.addcmul_(weights, products.sum(dim=-1, keepdim=True), value=-1)
+        scale = 1 / math.sqrt(size)
+        _scaled_bmm(d_scores, keys, scale, out=d_parts[0])
+        _scaled_bmm(d_scores.transpose(1, 2), query, scale, out=d_parts[1])
         d_projected = (
             d_parts.view(3, images, heads, regions, size).permute(1, 3, 0, 2, 4).reshape(-1, 3 * width)
         )
@@ -168,6 +171,12 @@ class _Refine(Function):
             d_pair.sum(dim=0),
             *([None] * 4),
         )
+
+
+def _scaled_bmm(first: Tensor, second: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
+    """`scale * torch.bmm(first, second)` without a pass of its own."""
+    out = first.new_empty(len(first), first.shape[1], second.shape[2]) if out is None else out
+    return torch.baddbmm(out, first, second, beta=0, alpha=scale, out=out)
 
 
 def _across(heads: Tensor) -> Tensor:
