@@ -125,6 +125,7 @@ class GenerateTogether(CaptionsOfSplit):
         captioners: of one vocabulary, reading the same features.
         average: see `teachers.ensemble.Ensemble`.
         data: whose images, if not those that they were trained on.
+        length_penalty: see `decode.beam.BeamSearch`.
     """
 
     captioners: tuple[Train, ...]
@@ -133,6 +134,7 @@ class GenerateTogether(CaptionsOfSplit):
     n_best: int = 1
     average: str = "log_probs"
     data: ImportData | None = added_later(None)  # noqa: RUF009
+    length_penalty: float = added_later(0.0)
 
     @property
     def source(self) -> ImportData:
@@ -163,7 +165,7 @@ class GenerateTogether(CaptionsOfSplit):
             trained[0].vocabulary,
             features,
             seen_ids(self.source, self.split, features, store),
-            BeamSearch(self.beam, first.training.max_words + 4),
+            BeamSearch(self.beam, first.training.max_words + 4, self.length_penalty),
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split} together, beam {self.beam}",

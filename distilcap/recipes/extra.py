@@ -31,7 +31,8 @@ def extra_table(students: Students) -> Table:
     run = teacher.member.trains[0]
     several = students.labels(run, LABEL_BEAM, LABEL_BEAM)
     best = students.labels(run, LABEL_BEAM)
-    together = GenerateTogether((run, second.member.trains[0]), "train", LABEL_BEAM)
+    penalty = students.preset.length_penalty
+    together = GenerateTogether((run, second.member.trains[0]), "train", LABEL_BEAM, length_penalty=penalty)
     nearest = {measure: Interpolate(several, measure) for measure in ("bleu", "cider")}
     ways: dict[str, tuple[Labels | None, dict[str, object]]] = {
         f"{LABEL_BEAM} best": (several, {}),
