@@ -119,13 +119,9 @@ class _Attention:
 
     def by_head(self, padded: Tensor) -> Tensor:
         """A view of (…, K x B, H) as (…, B x heads, K, S)."""
-        size = padded.shape[-1] // self.heads
-        return (
-            padded.unflatten(-2, (-1, self.images))
-            .unflatten(-1, (self.heads, size))
-            .flatten(-3, -2)
-            .transpose(-3, -2)
-        )
+        *leading, rows, width = padded.shape
+        shape = (*leading, rows // self.images, self.images * self.heads, width // self.heads)
+        return padded.view(shape).transpose(-3, -2)
 
     def forward(self, step: int, query: Tensor, attended: Tensor) -> None:
         """From queries (n, H), fill attended values (n, H)."""

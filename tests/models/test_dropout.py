@@ -6,13 +6,19 @@ import torch
 from distilcap.models.dropout import Dropout
 
 
-@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5, 0.9])
-def test_what_is_kept_is_scaled_so_that_the_mean_stays(probability: float) -> None:
+@pytest.mark.parametrize(
+    ("probability", "bits"), [(0.01, 16), (0.1, 8), (0.3, 8), (0.5, 8), (0.9, 8), (0.99, 16)]
+)
+def test_what_is_kept_is_scaled_so_that_the_mean_stays(probability: float, bits: int) -> None:
     torch.manual_seed(0)
     values = torch.ones(1001, 333, requires_grad=True)
-    dropped = Dropout(probability)(values)
+    drop = Dropout(probability)
+    assert drop.bits == bits
+    assert drop.rounded == pytest.approx(probability, rel=0.02)
+    assert 1 - drop.rounded == pytest.approx(1 - probability, rel=0.02)
+    dropped, probability = drop(values), drop.rounded
     kept = dropped != 0
-    assert torch.unique(dropped).tolist() == pytest.approx([0, 1 / (1 - probability)], rel=1e-3)
+    assert torch.unique(dropped).tolist() == pytest.approx([0, 1 / (1 - probability)], rel=1e-6)
     deviation = (probability * (1 - probability) / values.numel()) ** 0.5
     assert abs(kept.float().mean().item() - (1 - probability)) < 5 * deviation
     # Draws of one 64-bit number, and of neighbouring rows, are independent.
