@@ -49,7 +49,7 @@ class LstmStates:
             *(self.candidates, self.cells, self.squashed),
         )
         self._previous = packing.before(self.cells)
-        (self.inputs,) = zip(*packing.steps(self.gates), strict=True)
+        self.inputs = [rows for (rows,) in packing.steps(self.gates)]
 
     @property
     def kept(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -58,10 +58,8 @@ class LstmStates:
 
     def advance(self, step: int, hidden: Tensor) -> None:
         """Turn a step's pre-activations into activations and fill `hidden` (n, H)."""
-        gates, input_gate, forget_gate, before_tanh, output_gate, candidate, cell, squashed = self._steps[
-            step
-        ]
-        torch.tanh(before_tanh, out=candidate)
+        gates, input_gate, forget_gate, given, output_gate, candidate, cell, squashed = self._steps[step]
+        torch.tanh(given, out=candidate)
         gates.sigmoid_()  # at once, though the candidate has no use for it
         torch.mul(input_gate, candidate, out=cell)
         if step:
@@ -101,7 +99,7 @@ class LstmGradient:
         # By the next step; captions that are shorter have none.
         d_cell = cells.new_zeros(start, 1, width)
         self._cells = list(zip(packing.heads(d_cell), packing.heads(d_cell[:, 0]), strict=True))
-        (self.inputs,) = zip(*packing.steps(self.gates), strict=True)
+        self.inputs = [rows for (rows,) in packing.steps(self.gates)]
 
     def retreat(self, step: int, d_hidden: Tensor) -> None:
         """Fill a step's rows of `gates`, given the gradient of its hidden state (n, H); last step first."""
