@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import layer_norm
 
+from distilcap.models.head_attention import HeadAttention, HeadAttentionGradient
 from distilcap.models.lstm import LstmGradient, LstmStates
 from distilcap.models.packing import Packing
 from distilcap.models.products import PackedMatrix
@@ -85,108 +85,6 @@ def aoanet_recurrence(
     return contexts
 
 
-class _Attention:
-    """Multi-head attention of packed captions, which meet their image's regions in a padded batch.
-
-    Its places are captions first, then images and heads, so that rows go to it as they are; captions that
-    have ended leave zeros.
-
-    Attributes:
-        queries: (T, K x B, H) of all steps.
-        weights: (T, B x heads, K, R), before dropout.
-    """
-
-    def __init__(
-        self, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropped: Tensor | None, packing: Packing
-    ) -> None:
-        images, captions, _ = packing.shape
-        steps, regions, width = len(packing.counts), keys.shape[1], keys.shape[2]
-        self.heads, self.images = heads, images
-        self.scale = 1 / math.sqrt(width // heads)
-        self.rows = packing.heads(packing.rows % captions * images + packing.rows // captions)
-        # In both orders: products by a transposed view take twice as long.
-        self.keys = (_split(keys, heads) * self.scale).contiguous().flatten(0, 1)  # (B x heads, R, S)
-        self.keys_across = self.keys.transpose(1, 2).contiguous()
-        self.values = _split(values, heads).contiguous().flatten(0, 1)
-        self.queries = keys.new_zeros(steps, captions * images, width)
-        self.weights = keys.new_empty(steps, images * heads, captions, regions)
-        self.dropped = None if dropped is None else dropped.unbind()
-        hidden = ~mask.repeat_interleave(heads, dim=0)[:, None]
-        self.hidden = hidden if keys.device.type != "cpu" or hidden.any() else None
-        self._scores = torch.empty_like(self.weights[0])
-        self._steps = list(zip(self.queries, self.by_head(self.queries), self.weights, strict=True))
-        self.found = _Found(self)
-
-    def by_head(self, padded: Tensor) -> Tensor:
-        """A view of (…, K x B, H) as (…, B x heads, K, S)."""
-        *leading, rows, width = padded.shape
-        shape = (*leading, rows // self.images, self.images * self.heads, width // self.heads)
-        return padded.view(shape).transpose(-3, -2)
-
-    def forward(self, step: int, query: Tensor, attended: Tensor) -> None:
-        """From queries (n, H), fill attended values (n, H)."""
-        queries, by_head, weights = self._steps[step]
-        queries.index_copy_(0, self.rows[step], query)
-        scores = torch.bmm(by_head, self.keys_across, out=self._scores)
-        if self.hidden is not None:
-            scores.masked_fill_(self.hidden, -torch.inf)
-        torch.softmax(scores, dim=-1, out=weights)
-        used = weights if self.dropped is None else torch.mul(weights, self.dropped[step], out=scores)
-        self.found.rows(used, self.values, self.rows[step], attended)
-
-
-class _Found:
-    """Products of an attention's weights, and the rows of captions in them."""
-
-    def __init__(self, attention: _Attention) -> None:
-        self._padded = torch.empty_like(attention.queries[0])
-        self._by_head = attention.by_head(self._padded)
-        self._product = torch.empty_like(self._by_head, memory_format=torch.contiguous_format)
-
-    def rows(self, weights: Tensor, vectors: Tensor, rows: Tensor, out: Tensor) -> None:
-        """Fill `out` (n, H) with rows of weights (B x heads, K, R) times vectors (B x heads, R, S)."""
-        self._by_head.copy_(torch.bmm(weights, vectors, out=self._product))
-        torch.index_select(self._padded, 0, rows, out=out)
-
-
-class _AttentionGradient:
-    """The gradient of `_Attention`, given what it kept."""
-
-    def __init__(self, attention: _Attention, queries: Tensor, weights: Tensor) -> None:
-        self._attention, self._queries, self._weights = attention, queries, weights
-        self._values_across = attention.values.transpose(1, 2).contiguous()
-        self._scores, self._attended = torch.empty_like(weights), torch.zeros_like(queries)
-        self._d_weights = torch.empty_like(weights[0])
-        by_head = attention.by_head(self._attended)
-        self._steps = list(zip(self._attended, by_head, weights, self._scores, strict=True))
-
-    def retreat(self, step: int, d_attended: Tensor, d_query: Tensor) -> None:
-        """From the gradient of the attended values (n, H), fill that of the queries (n, H)."""
-        attention, rows = self._attention, self._attention.rows[step]
-        attended, by_head, weights, d_scores = self._steps[step]
-        attended.index_copy_(0, rows, d_attended)
-        d_weights = torch.bmm(by_head, self._values_across, out=self._d_weights)
-        if attention.dropped is not None:
-            d_weights.mul_(attention.dropped[step])
-        torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_scores)
-        attention.found.rows(d_scores, attention.keys, rows, d_query)
-
-    def keys_values(self, dropped: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The gradients of the images' keys and values, each (B, R, H)."""
-        used = self._weights if dropped is None else self._weights * dropped
-        d_keys = self._outer_sum(self._scores, self._queries).mul_(self._attention.scale)
-        return d_keys, self._outer_sum(used, self._attended)
-
-    def _outer_sum(self, weights: Tensor, vectors: Tensor) -> Tensor:
-        """Weights (T, B x heads, K, R) times vectors (T, K x B, H), over all captions: (B, R, H)."""
-        attention = self._attention
-        weights, vectors = (
-            one.transpose(0, 1).flatten(1, 2) for one in (weights, attention.by_head(vectors))
-        )
-        sums = torch.bmm(weights.transpose(1, 2), vectors)
-        return sums.view(attention.images, attention.heads, *sums.shape[1:]).transpose(1, 2).flatten(2)
-
-
 class _Recurrence(Function):
     @staticmethod
     def forward(
@@ -207,7 +105,7 @@ class _Recurrence(Function):
         packing: Packing,
     ) -> Tensor:
         total, width = len(gates), len(norm_weight)
-        attention = _Attention(keys, values, mask, heads, dropout.weights, packing)
+        attention = HeadAttention(keys, values, mask, heads, dropout.weights, packing)
         advance, ask, pair_up = (PackedMatrix(matrix) for matrix in (from_states, query, aoa))
         lstm = LstmStates(packing, width, gates)
         # A row is [attended, h, context before, h before]: attention on attention reads the first two parts,
@@ -238,7 +136,7 @@ class _Recurrence(Function):
             torch.add(aoa_bias, pair_up(read), out=pair)
             torch.mul(pair[:, :width], pair[:, width:].sigmoid(), out=context)
         ctx.save_for_backward(
-            keys, values, from_states, norm_weight, norm_bias, query, aoa, mask,
+            keys, values, from_states, norm_weight, norm_bias, query, aoa,
             states, paired, attention.queries, attention.weights, *lstm.kept,
         )  # fmt: skip
         ctx.packing, ctx.dropout, ctx.heads = packing, dropout, heads
@@ -247,13 +145,11 @@ class _Recurrence(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_contexts: Tensor) -> tuple[Tensor | None, ...]:
-        keys, values, from_states, norm_weight, norm_bias, query, aoa, mask, *kept = ctx.saved_tensors
+        keys, values, from_states, norm_weight, norm_bias, query, aoa, *kept = ctx.saved_tensors
         states, paired, queries, weights, *of_lstm = kept
         packing: Packing = ctx.packing
         dropout: DropoutMasks = ctx.dropout
-        attention = _AttentionGradient(
-            _Attention(keys, values, mask, ctx.heads, dropout.weights, packing), queries, weights
-        )
+        attention = HeadAttentionGradient(keys, values, ctx.heads, dropout.weights, packing, queries, weights)
         lstm = LstmGradient(packing, *of_lstm)
         width, exact = d_contexts.shape[1], norm_weight.dtype
         hidden = states[:, width : 2 * width].to(exact, memory_format=torch.contiguous_format)
@@ -305,7 +201,7 @@ class _Recurrence(Function):
             d_norm_weight,
             d_norm_bias,
             d_gates,
-            *attention.keys_values(dropout.weights),
+            *attention.keys_values(),
             d_gates[start:].t() @ states[start:, 2 * width :],
             d_queries.t() @ normed.to(states.dtype),
             d_queries.sum(dim=0),
@@ -316,8 +212,3 @@ class _Recurrence(Function):
             None,
             None,
         )
-
-
-def _split(tensor: Tensor, heads: int) -> Tensor:
-    """(B, L, heads x S) to (B, heads, L, S)."""
-    return tensor.view(*tensor.shape[:2], heads, -1).transpose(1, 2)

@@ -12,7 +12,7 @@ from torch.nn.functional import glu, scaled_dot_product_attention
 from distilcap.models.dropout import Dropout
 from distilcap.models.products import Linear
 
-__all__ = ["AttentionOnAttention", "additive_attention", "masked_mean", "multi_head_attention"]
+__all__ = ["AttentionOnAttention", "additive_attention", "masked_mean", "multi_head_attention", "split_heads"]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -58,10 +58,7 @@ def multi_head_attention(
         (B, K, H), the heads side by side.
     """
 
-    def split(tensor: Tensor) -> Tensor:
-        return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
-
-    query, keys, values = split(query), split(keys), split(values)
+    query, keys, values = (split_heads(one, heads) for one in (query, keys, values))
     on_cpu = query.device.type == "cpu" and not is_exporting()
     hidden = None if on_cpu and mask.all() else ~mask[:, None, None]
     if on_cpu and not (dropout.training and dropout.dropped):
@@ -75,6 +72,11 @@ def multi_head_attention(
     weights = dropout(scores.softmax(dim=-1))
     attended: Tensor = (weights @ values).transpose(1, 2).flatten(-2)
     return attended
+
+
+def split_heads(tensor: Tensor, heads: int) -> Tensor:
+    """A view of (B, L, heads x S) as (B, heads, L, S)."""
+    return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
 
 class AttentionOnAttention(nn.Module):

@@ -17,6 +17,7 @@ from torch.nn.functional import linear
 
 from distilcap.models.attention import AttentionOnAttention, multi_head_attention
 from distilcap.models.dropout import Dropout
+from distilcap.models.products import across
 
 __all__ = ["RefinerLayer"]
 
@@ -101,7 +102,7 @@ class _Refine(Function):
         projected = linear(rows, projection, projection_bias).view(images, regions, 3, heads, size)
         parts = projected.permute(2, 0, 3, 1, 4).contiguous().view(3, images * heads, regions, size)
         query, keys, inner = parts
-        scores = _scaled_bmm(query, _across(keys), 1 / math.sqrt(size))
+        scores = _scaled_bmm(query, across(keys), 1 / math.sqrt(size))
         if hidden is not None:
             scores.view(images, heads, regions, regions).masked_fill_(hidden[:, None, None], -torch.inf)
         weights = scores.softmax(dim=-1)
@@ -149,7 +150,7 @@ class _Refine(Function):
         d_parts = torch.empty_like(parts)
         torch.bmm(used.transpose(1, 2), d_attended, out=d_parts[2])
         # The softmax's gradient, w (d - sum w d), where dropout leaves u of w: u d - w sum u d.
-        products = torch.bmm(d_attended, _across(inner)).mul_(used)
+        products = torch.bmm(d_attended, across(inner)).mul_(used)
         d_scores = products.addcmul_(weights, products.sum(dim=-1, keepdim=True), value=-1)
         scale = 1 / math.sqrt(size)
         _scaled_bmm(d_scores, keys, scale, out=d_parts[0])
@@ -177,8 +178,3 @@ def _scaled_bmm(first: Tensor, second: Tensor, scale: float, out: Tensor | None 
     """`scale * torch.bmm(first, second)` without a pass of its own."""
     out = first.new_empty(len(first), first.shape[1], second.shape[2]) if out is None else out
     return torch.baddbmm(out, first, second, beta=0, alpha=scale, out=out)
-
-
-def _across(heads: Tensor) -> Tensor:
-    """(n, R, S) to (n, S, R), copied: small products by a transposed view take twice as long."""
-    return heads.transpose(1, 2).contiguous()

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from distilcap.models.lstm import LstmGradient, LstmStates
 from distilcap.models.packing import Packing
-from distilcap.models.products import PackedMatrix
+from distilcap.models.products import PackedMatrix, across
 
 __all__ = ["updown_recurrence"]
 
@@ -62,54 +62,78 @@ def updown_recurrence(
     return h1, h2
 
 
-class _Attention:
-    """Additive attention of packed captions over their images' regions, in blocks that fit a cache."""
+class _ByImage:
+    """Products of packed captions' rows with a matrix of their image, (B, M, N).
 
-    def __init__(self, keys: Tensor, values: Tensor, scorer: Tensor, mask: Tensor, packing: Packing) -> None:
+    Matrices are not repeated: captions meet their image's in a padded batch. Captions that have ended keep
+    what they left there, which nobody reads.
+    """
+
+    def __init__(self, matrices: Tensor, packing: Packing) -> None:
         images, captions, _ = packing.shape
-        regions, width = values.shape[1:]
-        self.values, self.scorer = values, scorer
-        self.keys = keys[packing.rows // captions]  # (N, R, A)
-        self.rows = packing.heads(packing.rows)
-        on_cpu = keys.device.type == "cpu"
-        hidden = None if on_cpu and mask.all() else ~mask[packing.rows // captions]
-        self.hidden = None if hidden is None else packing.heads(hidden)
-        self._scores = packing.heads(values.new_empty(len(packing.rows), regions))
-        block = max(1, _CHUNK // max(1, keys[0].numel())) if on_cpu else len(self.keys)
-        self.block = max(1, min(block, len(self.keys)))
-        energies = self.keys.new_empty(self.block, *self.keys.shape[1:])
-        self._energies = {count: energies[:count] for some in packing.counts for count in self._sizes(some)}
-        # Values are not repeated: captions meet their image's in a padded batch. Captions that have ended
-        # keep what they left there, which nobody reads.
-        self.padded_weights = values.new_zeros(images * captions, regions)
-        self._weights_by_image = self.padded_weights.view(images, captions, regions)
-        self._found = values.new_empty(images * captions, width)
-        self._found_by_image = self._found.view(images, captions, width)
+        self._matrices = matrices
+        self._rows = packing.heads(packing.rows)
+        self._given = matrices.new_zeros(images * captions, matrices.shape[1])
+        self._product = matrices.new_empty(images * captions, matrices.shape[2])
+        self._by_image = [one.view(images, captions, -1) for one in (self._given, self._product)]
+
+    def __call__(self, step: int, vectors: Tensor, out: Tensor | None = None) -> Tensor:
+        """Rows (n, M) to (n, N)."""
+        given, product = self._by_image
+        self._given.index_copy_(0, self._rows[step], vectors)
+        torch.bmm(given, self._matrices, out=product)
+        return torch.index_select(self._product, 0, self._rows[step], out=out)
+
+
+class _Energies:
+    """tanh(key + query) of packed captions and their images' regions, in blocks that fit a cache.
+
+    Attributes:
+        keys: (N, R, A).
+    """
+
+    def __init__(self, keys: Tensor, packing: Packing) -> None:
+        self.keys = keys[packing.rows // packing.shape[1]]
+        count = len(self.keys)
+        block = max(1, _CHUNK // max(1, keys[0].numel())) if keys.device.type == "cpu" else count
+        self._block = max(1, min(block, count))
+        energies = self.keys.new_empty(self._block, *self.keys.shape[1:])
+        self._views = {some: energies[:some] for count in packing.counts for some in self._sizes(count)}
 
     def _sizes(self, count: int) -> set[int]:
-        return {min(self.block, count - first) for first in range(0, count, self.block)}
+        return {min(self._block, count - first) for first in range(0, count, self._block)}
 
     def blocks(self, *rows: Tensor) -> Iterable[tuple[Tensor, ...]]:
         """Rows (n, …) of several tensors, block by block."""
-        if len(rows[0]) <= self.block:
+        if len(rows[0]) <= self._block:
             return (rows,)
-        return zip(*(torch.split(one, self.block) for one in rows), strict=True)
+        return zip(*(torch.split(one, self._block) for one in rows), strict=True)
 
-    def energies(self, keys: Tensor, query: Tensor) -> Tensor:
-        """tanh(key + query) of a block: (m, R, A). They are overwritten by the next block's."""
-        return torch.add(keys, query[:, None], out=self._energies[len(query)]).tanh_()
+    def __call__(self, keys: Tensor, query: Tensor) -> Tensor:
+        """Of a block: (m, R, A). They are overwritten by the next block's."""
+        return torch.add(keys, query[:, None], out=self._views[len(query)]).tanh_()
+
+
+class _Attention:
+    """Additive attention of packed captions over their images' regions."""
+
+    def __init__(self, keys: Tensor, values: Tensor, scorer: Tensor, mask: Tensor, packing: Packing) -> None:
+        self._energies, self._scorer = _Energies(keys, packing), scorer
+        self._attend = _ByImage(values, packing)
+        shown = keys.device.type == "cpu" and mask.all()
+        self._hidden = None if shown else packing.heads(~mask[packing.rows // packing.shape[1]])
+        scores = values.new_empty(len(packing.rows), values.shape[1])
+        self._steps = list(zip(packing.heads(self._energies.keys), packing.heads(scores), strict=True))
 
     def forward(self, step: int, query: Tensor, weights: Tensor, attended: Tensor) -> None:
         """From queries (n, A), fill weights (n, R) and attended values (n, H)."""
-        rows, scores = self.rows[step], self._scores[step]
-        for keys, some, found in self.blocks(self.keys[: len(query)], query, scores):
-            torch.mv(self.energies(keys, some).flatten(0, 1), self.scorer, out=found.view(-1))
-        if self.hidden is not None:
-            scores.masked_fill_(self.hidden[step], -torch.inf)
+        keys, scores = self._steps[step]
+        for key, asked, found in self._energies.blocks(keys, query, scores):
+            torch.mv(self._energies(key, asked).flatten(0, 1), self._scorer, out=found.view(-1))
+        if self._hidden is not None:
+            scores.masked_fill_(self._hidden[step], -torch.inf)
         torch.softmax(scores, dim=-1, out=weights)
-        self.padded_weights.index_copy_(0, rows, weights)
-        torch.bmm(self._weights_by_image, self.values, out=self._found_by_image)
-        torch.index_select(self._found, 0, rows, out=attended)
+        self._attend(step, weights, out=attended)
 
 
 class _AttentionGradient:
@@ -121,38 +145,30 @@ class _AttentionGradient:
         scorer: (A,).
     """
 
-    def __init__(self, attention: _Attention, packing: Packing, queries: Tensor, weights: Tensor) -> None:
-        self._attention, self._packing = attention, packing
+    def __init__(
+        self, keys: Tensor, values: Tensor, scorer: Tensor, packing: Packing, queries: Tensor, weights: Tensor
+    ) -> None:
+        self._energies, self._packing = _Energies(keys, packing), packing
+        self._by_weights = _ByImage(across(values), packing)
         self.scores, self.queries = torch.empty_like(weights), torch.empty_like(queries)
-        self.scorer = torch.zeros_like(attention.scorer)
+        self.scorer = torch.zeros_like(scorer)
         # But for the scores' sum and the factor `scorer`, what of d tanh = 1 - tanh^2 goes to keys (N, R, A).
-        self._keys = torch.zeros_like(attention.keys)
-        self._factor = -attention.scorer
+        self._keys = torch.zeros_like(self._energies.keys)
+        self._factor = -scorer
         self._steps = packing.steps(queries, weights, self.scores, self.queries)
-        self._rows = list(zip(packing.heads(attention.keys), packing.heads(self._keys), strict=True))
-        # Products by a transposed view would take longer.
-        self._values_across = attention.values.transpose(1, 2).contiguous()
-        images, captions, _ = packing.shape
-        self._attended = attention.values.new_zeros(images * captions, attention.values.shape[2])
-        self._attended_by_image = self._attended.view(images, captions, -1)
-        self._by_weights = torch.empty_like(attention.padded_weights)
-        self._by_weights_by_image = self._by_weights.view(images, captions, -1)
+        self._rows = list(zip(packing.heads(self._energies.keys), packing.heads(self._keys), strict=True))
 
     def retreat(self, step: int, d_attended: Tensor) -> Tensor:
         """From the gradient of the attended values (n, H), give that of the queries (n, A).
 
         The energies are computed again: that is cheaper than to keep and fetch them.
         """
-        attention, rows = self._attention, self._attention.rows[step]
         query, weights, d_scores, d_query = self._steps[step]
-        self._attended.index_copy_(0, rows, d_attended)
-        torch.bmm(self._attended_by_image, self._values_across, out=self._by_weights_by_image)
-        d_weights = self._by_weights.index_select(0, rows)
+        d_weights = self._by_weights(step, d_attended)
         torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_scores)
-        for keys, d_keys, asked, some, d_asked in attention.blocks(
-            *self._rows[step], query, d_scores, d_query
-        ):
-            energies = attention.energies(keys, asked)
+        of_rows = (*self._rows[step], query, d_scores, d_query)
+        for keys, d_keys, asked, some, d_asked in self._energies.blocks(*of_rows):
+            energies = self._energies(keys, asked)
             self.scorer.addmv_(energies.flatten(0, 1).t(), some.view(-1))
             squares = energies.square_()
             # Gradients of scores sum to 0 (softmax), so for queries the 1 of 1 - tanh^2 drops out.
@@ -212,7 +228,7 @@ class _Recurrence(Function):
             torch.add(language_bias, write(read), out=second.inputs[step])
             second.advance(step, h2)
         ctx.save_for_backward(
-            keys, values, from_states, query, scorer, language, mask, states, torch.cat(queries), weights,
+            keys, values, from_states, query, scorer, language, states, torch.cat(queries), weights,
             *first.kept, *second.kept,
         )  # fmt: skip
         ctx.packing = packing
@@ -221,14 +237,12 @@ class _Recurrence(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_h1: Tensor, d_h2: Tensor) -> tuple[Tensor | None, ...]:
-        keys, values, from_states, query, scorer, language, mask, states, queries, weights, *kept = (
+        keys, values, from_states, query, scorer, language, states, queries, weights, *kept = (
             ctx.saved_tensors
         )
         packing: Packing = ctx.packing
         width = language.shape[0] // 4
-        attention = _AttentionGradient(
-            _Attention(keys, values, scorer, mask, packing), packing, queries, weights
-        )
+        attention = _AttentionGradient(keys, values, scorer, packing, queries, weights)
         first, second = LstmGradient(packing, *kept[:4]), LstmGradient(packing, *kept[4:])
         d_rows = states.new_empty(len(states), 3 * width)  # of [attended, h1, h2 before]
         d_attended, d_read, d_written_before = d_rows.chunk(3, dim=1)
