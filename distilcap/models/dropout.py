@@ -45,10 +45,9 @@ class Dropout(nn.Module):
         mask = like.new_empty(shape, requires_grad=False)
         if like.device.type != "cpu":
             return nn.functional.dropout(mask.fill_(1), self.probability)
-        levels = 1 << self.bits
         draws = _draws(mask.numel(), self.bits).view(shape)
-        torch.ge(draws, self.dropped - levels // 2, out=mask)
-        return mask.mul_(levels / (levels - self.dropped))
+        torch.ge(draws, self.dropped - (1 << self.bits - 1), out=mask)
+        return mask.mul_(1 / (1 - self.rounded))
 
     @property
     def rounded(self) -> float:
