@@ -24,7 +24,7 @@ from distilcap.files import read_json, write_text
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "encoders.md"
 RESULTS = PAGE.parent / "results" / "encoders" / "results.json"
-KINDS = {"frozen": "frozen", "longer": "frozen, longer", "tuned": "tuned"}  # as `recipes.encoders` names them
+KINDS = {"frozen": "frozen", "longer": "frozen, longer", "tuned": "tuned"}  # as `study.encoders` names them
 BEGIN, END = "<!-- table: python -m benchmarks encoders --write -->", "<!-- end of table -->"
 
 

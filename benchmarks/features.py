@@ -28,9 +28,9 @@ from PIL import Image
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore, FeatureWriter, check_space, store_bytes
 from distilcap.encoders.extract import extract_features
-from distilcap.encoders.pixels import load_pixels, normalise
 from distilcap.encoders.registry import create_encoder
 from distilcap.progress import SILENT
+from distilcap.runtime.pixels import load_pixels, normalise
 
 COCO_IMAGES, COCO_REGIONS, COCO_DIM = 123_287, 49, 320
 

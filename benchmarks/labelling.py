@@ -16,12 +16,14 @@ import time
 from pathlib import Path
 
 from distilcap.data.scenes import draw_scenes
-from distilcap.experiments.captioning import RunCaptioner
-from distilcap.experiments.labelling import Shard, label_shard
-from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import BuildVocabulary, ExtractFeatures, ImportData, Train
 from distilcap.models.presets import preset
+from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
+from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
+from distilcap.teachers.shards import Shard, label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 

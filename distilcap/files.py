@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, checksums, strict JSON."""
+"""Files that are either whole or not there: atomic writes, checksums, strict JSON, names that stay inside."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from distilcap.errors import DataError
 
-__all__ = ["atomic_path", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "atomic_path",
+    "bare_name",
+    "parse_json",
+    "read_json",
+    "sha256_of",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 
 @contextlib.contextmanager
@@ -25,7 +34,12 @@ def atomic_path(final: Path) -> Iterator[Path]:
     # The ending is kept: writers such as Pillow and matplotlib choose the format by it.
     scratch = final.with_name(f".{final.stem}.{os.getpid()}.partial{final.suffix}")
     try:
+        # Made here, since some writers (safetensors) make files that their owner alone may read: now the
+        # umask decides for all.
+        scratch.touch()
+        mode = scratch.stat().st_mode & 0o777
         yield scratch
+        scratch.chmod(mode)
         with scratch.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(scratch, final)
@@ -49,20 +63,58 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def parse_json(text: str | bytes, where: str | Path) -> Any:
+    """Parse JSON that came from `where` (a path, or a path and line such as "labels.jsonl:3").
+
+    Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback.
+
+    Raises:
+        DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity; one line.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        return json.loads(text, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 text (byte {error.start}).") from None
+    except json.JSONDecodeError as error:
+        line = f":{error.lineno}" if "\n" in error.doc else ""
+        raise DataError(f"{where}{line}: not valid JSON: {error.msg}.") from None
+    except RecursionError:
+        raise DataError(f"{where}: not usable JSON: nested too deeply.") from None
+    except ValueError as error:  # a number of thousands of digits; NaN
+        raise DataError(f"{where}: not usable JSON: {str(error).partition(';')[0]}.") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
 def read_json(path: Path) -> Any:
     """Read JSON from `path`.
 
     Raises:
-        DataError: the file is missing, is not UTF-8 or is not JSON; the message names the line.
+        DataError: the file is missing or cannot be read, or as `parse_json`; the message names the line.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{path}: there is no such file.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+    return parse_json(content, path)
+
+
+def bare_name(name: Any, where: str | Path) -> str:
+    """Pass on a file name that a file gave, if it is a bare one: it cannot lead out of a folder.
+
+    Raises:
+        DataError: it is not text, empty, hidden, or has a separator, a drive or a control character.
+    """
+    bare = isinstance(name, str) and name != "" and not name.startswith(".") and name.isprintable()
+    if not bare or any(character in name for character in '/\\:*?"<>|'):
+        raise DataError(f"{where}: {name!r} is not a bare file name; names may not lead out of their folder.")
+    return str(name)
 
 
 def sha256_of(path: Path) -> str:

@@ -45,14 +45,14 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, bea
 
 
 def _from_run(run: Path) -> Callable[[Path, int, int], list[str]]:
-    from distilcap.experiments.captioning import RunCaptioner
+    from distilcap.pipeline.photographs import RunCaptioner
 
     return RunCaptioner.load(run).caption
 
 
 def _from_bundle(bundle: Path | None) -> Callable[[Path, int, int], list[str]]:
     assert bundle is not None
-    from distilcap.export.runtime import Bundle
+    from distilcap.runtime.bundle import Bundle
 
     opened = Bundle.open(bundle)
     return lambda photo, beam, n_best: opened.caption(photo, beam=beam, n_best=n_best)

@@ -15,8 +15,8 @@ from distilcap.errors import ConfigError
 from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
-    from distilcap.experiments.cluster import Share
-    from distilcap.experiments.stage import Store
+    from distilcap.store.cluster import Share
+    from distilcap.store.stage import Store
 
 __all__ = [
     "CONSOLE",
@@ -42,7 +42,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def open_store(root: Path) -> Store:
     """A store in which all processes of the launch build together, on GPUs where there are any."""
-    from distilcap.experiments.stage import Store
+    from distilcap.store.stage import Store
     from distilcap.training.processes import launched
 
     return Store(root, launched())
@@ -85,7 +85,7 @@ def engine_of(engine: str, cpus_per_stage: int, gpus_per_stage: float | None) ->
     """
     if engine == "serial":
         return None
-    from distilcap.experiments.cluster import Share
+    from distilcap.store.cluster import Share
 
     if processes_asked_for()[1] > 1:
         raise ConfigError("`engine` ray starts processes itself: run the command without a launcher.")

@@ -10,9 +10,9 @@ import click
 from distilcap.cli.common import CONSOLE, store_option
 
 if TYPE_CHECKING:
-    from distilcap.experiments.estimate import Facts
-    from distilcap.experiments.stage import Store
-    from distilcap.recipes.tables import Students
+    from distilcap.store.stage import Store
+    from distilcap.study.estimate import Facts
+    from distilcap.study.rows import Students
 
 __all__ = ["costs"]
 
@@ -58,11 +58,11 @@ def costs(
     """
     from rich.table import Table as Grid
 
-    from distilcap.experiments.costs import bill
-    from distilcap.experiments.estimate import estimate_plan, measured_rates
-    from distilcap.experiments.stage import Store
-    from distilcap.experiments.tables import stages_of_tables
-    from distilcap.recipes.tables import TABLES, paper_tables
+    from distilcap.store.stage import Store
+    from distilcap.study.costs import bill
+    from distilcap.study.estimate import estimate_plan, measured_rates
+    from distilcap.study.rows import TABLES, paper_tables
+    from distilcap.study.tables import stages_of_tables
 
     given = _rates(rates)
     students, facts = _students(data, images, preset, seeds, Store(store))
@@ -93,15 +93,17 @@ def costs(
 
 
 def _kinds() -> dict[str, type]:
-    from distilcap.experiments.measures import Evaluate
-    from distilcap.experiments.steps import ExtractFeatures, Labels, Train
+    from distilcap.stages.captions import Labels
+    from distilcap.stages.features import ExtractFeatures
+    from distilcap.stages.measure import Evaluate
+    from distilcap.stages.train import Train
 
     return {"train": Train, "label": Labels, "features": ExtractFeatures, "score": Evaluate}
 
 
 def _origins(given: dict[type, float], measured: dict[type, float], store: Path) -> str:
     """Each rate with where it comes from, as `--rate` takes it."""
-    from distilcap.experiments.estimate import DEFAULT_RATES
+    from distilcap.study.estimate import DEFAULT_RATES
 
     parts = []
     for name, kind in _kinds().items():
@@ -139,11 +141,12 @@ def _students(
 ) -> tuple[Students, Facts]:
     """The plan's rows, and the sizes that costs depend on; without data, COCO's."""
     from distilcap.errors import ConfigError
-    from distilcap.experiments.costs import COCO
-    from distilcap.experiments.estimate import Facts
-    from distilcap.experiments.steps import ExtractFeatures, ImportData
-    from distilcap.recipes.table_presets import table_preset
-    from distilcap.recipes.tables import Students
+    from distilcap.stages.data import ImportData
+    from distilcap.stages.features import ExtractFeatures
+    from distilcap.study.costs import COCO
+    from distilcap.study.estimate import Facts
+    from distilcap.study.presets import table_preset
+    from distilcap.study.rows import Students
 
     if seeds < 1:
         raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")

@@ -12,8 +12,8 @@ import click
 from distilcap.cli.common import CONSOLE, PROGRESS
 
 if TYPE_CHECKING:
-    from distilcap.experiments.stage import Store
-    from distilcap.experiments.steps import Train
+    from distilcap.stages.train import Train
+    from distilcap.store.stage import Store
 
 __all__ = ["demo"]
 
@@ -33,8 +33,8 @@ def demo(to: Path) -> None:
     started = time.perf_counter()
     from distilcap.cli.report import run_members
     from distilcap.data.scenes import draw_scenes
-    from distilcap.experiments.stage import Store
-    from distilcap.recipes.demo import IMAGE_SIZE, IMAGES, demo_members
+    from distilcap.pipeline.demo import IMAGE_SIZE, IMAGES, demo_members
+    from distilcap.store.stage import Store
 
     draw_scenes(to / "scenes", tuple(IMAGES.values()), size=IMAGE_SIZE, progress=PROGRESS)
     members = demo_members(to / "scenes")
@@ -45,10 +45,10 @@ def demo(to: Path) -> None:
 
 def _write_pocket(run: Train, store: Store, to: Path) -> None:
     """Export the distilled student as a bundle, and write the page that captions with it."""
-    from distilcap.experiments.steps import Export
+    from distilcap.export.browser.site import write_web
     from distilcap.export.folders import whole_folder
-    from distilcap.export.manifest import MANIFEST
-    from distilcap.export.site import write_web
+    from distilcap.runtime.manifest import MANIFEST
+    from distilcap.stages.export import Export
 
     exported, bundle = store.build(Export(run), PROGRESS) / "bundle", to / "bundle"
     with whole_folder(bundle, MANIFEST) as new:

@@ -118,10 +118,11 @@ def distill(
     if intermediate is not None:
         names["intermediate"] = captioner_name(intermediate)
     from distilcap.cli.report import run_members
-    from distilcap.experiments.encoder_stage import DistillEncoder
-    from distilcap.experiments.steps import ExtractFeatures, ImportData
     from distilcap.models.presets import preset
-    from distilcap.recipes.line import Role, distillation_line
+    from distilcap.pipeline.distill import Role, distillation_line
+    from distilcap.stages.data import ImportData
+    from distilcap.stages.encoder import DistillEncoder
+    from distilcap.stages.features import ExtractFeatures
     from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
     if not 1 <= n_best <= beam:

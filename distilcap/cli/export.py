@@ -79,7 +79,7 @@ def export(
     Its captions are compared with PyTorch's, and nothing is written where they disagree.
     """
     from distilcap.export.bundle import export_bundle
-    from distilcap.export.manifest import DecodeOptions
+    from distilcap.runtime.manifest import DecodeOptions
 
     dataset = None
     if data is not None:
@@ -104,8 +104,8 @@ def export(
 
 def _encoder_of(run: Path) -> Encoder | None:
     """The encoder that a run of the store was trained with; None leaves it to the captioner's own recipe."""
-    from distilcap.experiments.folders import run_of
-    from distilcap.experiments.stage import Store
+    from distilcap.stages.folders import run_of
+    from distilcap.store.stage import Store
 
     try:
         recipe = run_of(run)
@@ -151,7 +151,7 @@ def _show_export(exported: Exported) -> None:
 @click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
 def web(bundle: Path, to: Path, runtime: Path | None) -> None:
     """Write a static page that captions in the browser from BUNDLE; photographs stay on the device."""
-    from distilcap.export.site import write_web
+    from distilcap.export.browser.site import write_web
 
     site = write_web(bundle, to, runtime=runtime)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
@@ -166,7 +166,7 @@ def web(bundle: Path, to: Path, runtime: Path | None) -> None:
 @click.option("--port", default=8000, show_default=True, help="Port; 0 takes any free one.")
 def serve(site: Path, host: str, port: int) -> None:
     """Serve SITE, as `distilcap web` wrote it, with the headers that threads need; Ctrl-C ends it."""
-    from distilcap.export.server import create_server
+    from distilcap.export.browser.server import create_server
 
     with create_server(site, host, port) as server:
         CONSOLE.print(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)", highlight=False)

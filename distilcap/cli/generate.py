@@ -10,7 +10,7 @@ import click
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
 if TYPE_CHECKING:
-    from distilcap.experiments.labelling import Labelled
+    from distilcap.teachers.shards import Labelled
 
 __all__ = ["generate", "merge"]
 
@@ -84,8 +84,8 @@ def generate(
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
         )
-    from distilcap.experiments.folders import run_of
-    from distilcap.experiments.steps import Generate
+    from distilcap.stages.folders import run_of
+    from distilcap.stages.label import Generate
 
     stage = Generate(run_of(run), split, beam, n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
@@ -106,9 +106,9 @@ def _label(
     work: tuple[int, int],
 ) -> None:
     from distilcap.errors import ConfigError
-    from distilcap.experiments.captioning import RunCaptioner
-    from distilcap.experiments.labelling import PhotoCaptioner, Shard, label_shard
+    from distilcap.pipeline.photographs import RunCaptioner
     from distilcap.teachers.pretrained import PretrainedTeacher, find_model
+    from distilcap.teachers.shards import PhotoCaptioner, Shard, label_shard
     from distilcap.training.processes import launched, processes_asked_for
 
     for name, value in (("batch_images", work[0]), ("threads", work[1])):
@@ -158,7 +158,7 @@ def _tell(labelled: Labelled, path: Path) -> None:
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The captions file to write.")
 def merge(folder: Path, to: Path) -> None:
     """Join the parts that `distilcap generate --images` made in FOLDER, once none is missing."""
-    from distilcap.experiments.labelling import merge_shards
+    from distilcap.teachers.shards import merge_shards
 
     labelled = merge_shards(folder, to)
     _tell(labelled, to)

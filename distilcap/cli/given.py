@@ -12,8 +12,8 @@ import click
 from distilcap.errors import ConfigError
 
 if TYPE_CHECKING:
-    from distilcap.experiments.steps import ImportData
-    from distilcap.recipes.given import GivenTeacher
+    from distilcap.pipeline.given import GivenTeacher
+    from distilcap.stages.data import ImportData
 
 __all__ = ["Given", "given_options"]
 
@@ -83,7 +83,7 @@ class Given:
 
     def teacher(self, data: ImportData, store: Path, beam: int, n_best: int) -> GivenTeacher | None:
         """The teacher; None where one is to be trained."""
-        from distilcap.recipes.given import captions_teacher, model_teacher, runs_teacher
+        from distilcap.pipeline.given import captions_teacher, model_teacher, runs_teacher
 
         if self.model is not None:
             return model_teacher(self.model, data, beam, n_best)

@@ -12,8 +12,8 @@ from rich.table import Table
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 
 if TYPE_CHECKING:
-    from distilcap.experiments.cluster import Share
-    from distilcap.experiments.results import System
+    from distilcap.reports.results import System
+    from distilcap.store.cluster import Share
 
 __all__ = ["print_results", "report", "run_members"]
 
@@ -28,7 +28,7 @@ Example:
 @click.option("--to", type=click.Path(path_type=Path), help="The page to write.")
 def report(results: Path, to: Path | None) -> None:
     """Print the table of RESULTS (a results.json), and write its page."""
-    from distilcap.experiments.report import read_results, write_page
+    from distilcap.reports.report import read_results, write_page
 
     content = read_results(results)
     print_results(content)
@@ -39,7 +39,7 @@ def report(results: Path, to: Path | None) -> None:
 
 def print_results(results: dict[str, Any]) -> None:
     """Print rows and verdict: sizes and costs first, then scores, so that a narrow terminal shows all."""
-    from distilcap.experiments.report import table_of
+    from distilcap.reports.report import table_of
 
     headings, cells = table_of(results["rows"])
     costs, scores = slice(1, 7), slice(7, None)
@@ -71,9 +71,9 @@ def run_members(
 
     With `cluster`, stages are built on a Ray cluster, where each gets so much.
     """
-    from distilcap.experiments.report import collect_results, write_results
-    from distilcap.experiments.results import build_rows, gain_sentence, stages_of
-    from distilcap.experiments.stage import Store
+    from distilcap.reports.report import collect_results, write_results
+    from distilcap.reports.results import build_rows, gain_sentence, stages_of
+    from distilcap.store.stage import Store
 
     if plan:
         for planned in Store(store).plan(stages_of(members)):
@@ -81,7 +81,7 @@ def run_members(
         return
     kept = open_store(store)
     if cluster is not None:
-        from distilcap.experiments.cluster import build_on_ray
+        from distilcap.store.cluster import build_on_ray
 
         build_on_ray(stages_of(members), kept, PROGRESS, cluster)
     rows = build_rows(members, kept, PROGRESS)

@@ -21,9 +21,9 @@ from distilcap.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from distilcap.experiments.cluster import Share
-    from distilcap.experiments.tables import Table
-    from distilcap.recipes.tables import Students
+    from distilcap.store.cluster import Share
+    from distilcap.study.rows import Students
+    from distilcap.study.tables import Table
 
 __all__ = ["reproduce"]
 
@@ -104,8 +104,8 @@ def reproduce(
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
     if what[0] in LINES:
         from distilcap.cli.report import run_members
-        from distilcap.recipes.encoders import encoder_members
-        from distilcap.recipes.flickr8k import flickr8k_members
+        from distilcap.study.encoders import encoder_members
+        from distilcap.study.flickr8k import flickr8k_members
 
         if what[0] == "encoders":
             members = encoder_members(_folder(data), images)
@@ -146,9 +146,10 @@ def _students(
 ) -> Students:
     """Everything about the rows but which they are; scenes are drawn where they are not there yet."""
     from distilcap.errors import DataError
-    from distilcap.experiments.steps import ExtractFeatures, ImportData
-    from distilcap.recipes.table_presets import EncoderChoice, table_preset
-    from distilcap.recipes.tables import Students
+    from distilcap.stages.data import ImportData
+    from distilcap.stages.features import ExtractFeatures
+    from distilcap.study.presets import EncoderChoice, table_preset
+    from distilcap.study.rows import Students
     from distilcap.training.processes import processes_asked_for
 
     settings = table_preset(preset)
@@ -183,12 +184,12 @@ def _run(
     plan: bool,
     cluster: Share | None,
 ) -> None:
-    from distilcap.experiments.cluster import build_on_ray
-    from distilcap.experiments.stage import Store
-    from distilcap.experiments.table_page import write_tables
-    from distilcap.experiments.tables import run_tables, stages_of_tables
-    from distilcap.recipes.extra import extra_table
-    from distilcap.recipes.tables import paper_tables
+    from distilcap.reports.table_page import write_tables
+    from distilcap.store.cluster import build_on_ray
+    from distilcap.store.stage import Store
+    from distilcap.study.extra import extra_table
+    from distilcap.study.rows import paper_tables
+    from distilcap.study.tables import run_tables, stages_of_tables
 
     tables: tuple[Table, ...] = paper_tables(students, names) if names else (extra_table(students),)
     if plan:
@@ -209,8 +210,8 @@ def _run(
 
 
 def _print_plan(tables: tuple[Table, ...], students: Students, store: Any, metrics: tuple[str, ...]) -> None:
-    from distilcap.experiments.estimate import Facts, describe, estimate_plan
-    from distilcap.experiments.tables import stages_of_tables
+    from distilcap.study.estimate import Facts, describe, estimate_plan
+    from distilcap.study.tables import stages_of_tables
 
     plan = store.plan(stages_of_tables(tables, metrics))
     facts = Facts.of(students.data, students.features, store, students.preset.min_count)
@@ -244,7 +245,7 @@ def print_tables(results: dict[str, Any]) -> None:
     """Print the tables and the verdicts."""
     from rich.table import Table as Grid
 
-    from distilcap.experiments.table_text import legend, table_cells
+    from distilcap.reports.table_text import legend, table_cells
 
     for table in results["tables"]:
         headings, cells = table_cells(table, results["rows"])

@@ -83,15 +83,12 @@ def train(
 ) -> None:
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
     architecture, size = captioner_name(captioner)
-    from distilcap.experiments.folders import run_of
-    from distilcap.experiments.steps import (
-        BuildVocabulary,
-        ExtractFeatures,
-        ImportCaptions,
-        ImportData,
-        Train,
-    )
     from distilcap.models.presets import preset
+    from distilcap.stages.captions import ImportCaptions
+    from distilcap.stages.data import BuildVocabulary, ImportData
+    from distilcap.stages.features import ExtractFeatures
+    from distilcap.stages.folders import run_of
+    from distilcap.stages.train import Train
     from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
     source = ImportData.of(data, images)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from distilcap.encoders.boxes import area_pool
-from distilcap.encoders.pixels import Preprocessing
 from distilcap.errors import ConfigError
+from distilcap.runtime.pixels import Preprocessing
 from distilcap.shapes import Regions
 
 __all__ = ["Encoder", "GridEncoder", "Preprocessing", "freeze_batch_norm"]

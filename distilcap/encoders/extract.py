@@ -24,9 +24,9 @@ from distilcap.data.features import (
 )
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.loader import decoded, in_order
-from distilcap.encoders.pixels import Bytes, load_pixels, normalise
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import Progress
+from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 
 __all__ = ["extract_features"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from distilcap.data.dataset import ImageRecord
-from distilcap.encoders.pixels import Preprocessing, load_pixels, normalise
 from distilcap.errors import DataError
+from distilcap.runtime.pixels import Preprocessing, load_pixels, normalise
 
 __all__ = ["decoded", "image_batches", "in_order"]
 

@@ -16,7 +16,6 @@ from distilcap.encoders.base import Encoder, GridEncoder
 from distilcap.encoders.detector import DETECTOR_FORMS, DetectorEncoder
 from distilcap.encoders.efficientdet import EfficientDet
 from distilcap.encoders.efficientnet import EFFICIENTNETS, EfficientNet
-from distilcap.encoders.pixels import Preprocessing
 from distilcap.encoders.third_party import import_effdet
 from distilcap.encoders.timm_backbone import TimmBackbone
 from distilcap.encoders.weights import (
@@ -29,6 +28,7 @@ from distilcap.encoders.weights import (
 )
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import atomic_path, sha256_of
+from distilcap.runtime.pixels import Preprocessing
 
 __all__ = ["ENCODERS", "create_encoder", "save_encoder"]
 

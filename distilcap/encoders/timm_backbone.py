@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from distilcap.encoders.pixels import Preprocessing
 from distilcap.encoders.third_party import import_timm
 from distilcap.errors import ConfigError
+from distilcap.runtime.pixels import Preprocessing
 
 __all__ = ["TimmBackbone"]
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from distilcap.data.dataset import ImageRecord
 from distilcap.encoders.base import Encoder, GridEncoder, freeze_batch_norm
 from distilcap.encoders.efficientnet import EfficientNet
-from distilcap.encoders.pixels import Bytes, load_pixels, normalise
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.shapes import Regions
 
 __all__ = ["ImageRegions", "LastStages"]

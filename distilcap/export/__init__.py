@@ -3,5 +3,5 @@
 Takes a folder with a trained captioner; gives a bundle (ONNX graphs and a manifest), its runtime without
 PyTorch, a web page, a phone's program, and their timings.
 May use: decode, models, encoders, metrics, data, text. Never: training, printing.
-`manifest`, `search` and `runtime` import neither PyTorch nor ONNX's Python package.
+The runtime without PyTorch is `distilcap.runtime`.
 """

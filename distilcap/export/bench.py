@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.errors import MissingError
-from distilcap.export.manifest import DecodeOptions, Manifest, read_manifest
 from distilcap.progress import SILENT, Progress
+from distilcap.runtime.manifest import DecodeOptions, Manifest, read_manifest
 
 __all__ = ["Measured", "Spread", "bench", "megabytes_by_part"]
 
@@ -100,7 +100,7 @@ def bench(
             measured = _in_new_process(_time_onnxruntime, bundle, given, count)
             found.append(_measured("onnxruntime", manifest, count, megabytes_by_part(manifest), measured))
         if browser:
-            from distilcap.export.bench_browser import time_chromium
+            from distilcap.export.browser.bench import time_chromium
 
             try:
                 sizes = megabytes_by_part(manifest)
@@ -185,7 +185,7 @@ def peak_megabytes(process: str) -> float | None:
 
 
 def _time_onnxruntime(folder: Path, photos: list[Path], threads: int) -> Times:
-    from distilcap.export.runtime import Bundle
+    from distilcap.runtime.bundle import Bundle
 
     return _time(Bundle.open(folder, threads=threads, verify=False), photos)
 
@@ -197,7 +197,7 @@ def _time_executorch(folder: Path, photos: list[Path], threads: int) -> Times:
 
 
 def _time(bundle: Any, photos: list[Path]) -> Times:
-    from distilcap.encoders.pixels import load_pixels
+    from distilcap.runtime.pixels import load_pixels
 
     options: DecodeOptions = bundle.manifest.decode
     times: Times = {"pixels": [], "encoder": [], "greedy": [], "beam": []}

@@ -13,20 +13,20 @@ from typing import Any
 from distilcap import __version__
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.encoders.base import Encoder
-from distilcap.encoders.pixels import Bytes, Preprocessing, load_pixels
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
-from distilcap.export.manifest import MANIFEST, DecodeOptions, Manifest, write_manifest
-from distilcap.export.parity import Comparison, compare
-from distilcap.export.parts import PRECISIONS, Parts, load_encoder
+from distilcap.export.onnx.parity import Comparison, compare
+from distilcap.export.onnx.parts import PRECISIONS, Parts, load_encoder
 from distilcap.export.pictures import sample_pictures
-from distilcap.export.runtime import Bundle
 from distilcap.files import write_text
 from distilcap.metrics import evaluate
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
+from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.manifest import MANIFEST, DecodeOptions, Manifest, write_manifest
+from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels
 
 __all__ = ["CARD", "Exported", "export_bundle"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distilcap.export.runtime import Bundle
 from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.runtime.bundle import Bundle
 from distilcap.shapes import Regions
 
 __all__ = ["BundleCaptioner", "BundleEncoder"]

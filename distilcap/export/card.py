@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from distilcap.export.manifest import Manifest
+from distilcap.runtime.manifest import Manifest
 
 __all__ = ["model_card"]
 

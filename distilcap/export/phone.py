@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from distilcap.encoders.base import Encoder
-from distilcap.encoders.pixels import Bytes, normalise
 from distilcap.errors import MissingError
-from distilcap.export.graphs import EncodeGraph, StepGraph, foldable_encoder
-from distilcap.export.runtime import Bundle, Seen
-from distilcap.export.search import Arrays, Floats, Found, Ids
+from distilcap.export.onnx.graphs import EncodeGraph, StepGraph, foldable_encoder
 from distilcap.files import write_bytes
 from distilcap.models.captioner import Captioner
+from distilcap.runtime.bundle import Bundle, Seen
+from distilcap.runtime.pixels import Bytes, normalise
+from distilcap.runtime.search import Arrays, Floats, Found, Ids
 from distilcap.shapes import Regions
 
 __all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "write_programs"]

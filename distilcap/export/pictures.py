@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from distilcap.encoders.pixels import Bytes
+from distilcap.runtime.pixels import Bytes
 
 __all__ = ["sample_pictures"]
 

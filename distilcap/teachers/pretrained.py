@@ -102,13 +102,13 @@ class PretrainedTeacher:
         return PretrainedTeacher(model.to(place).eval(), processor, tokenizer, name)
 
     def read(self, photo: Path) -> Any:
-        """See `experiments.labelling.PhotoCaptioner`: an image of Pillow."""
-        from distilcap.encoders.pixels import read_image
+        """See `teachers.shards.PhotoCaptioner`: an image of Pillow."""
+        from distilcap.runtime.pixels import read_image
 
         return read_image(photo)
 
     def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
-        """See `experiments.labelling.PhotoCaptioner`."""
+        """See `teachers.shards.PhotoCaptioner`."""
         return self.caption(photos, beam, n_best)
 
     def caption(
@@ -182,7 +182,7 @@ def label_images(
 
     Images that cannot be read are left out and named in a remark.
     """
-    from distilcap.encoders.pixels import read_image
+    from distilcap.runtime.pixels import read_image
 
     done = _resume(log)
     wanted = [image for image in images if image.id not in done]

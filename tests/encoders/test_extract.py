@@ -20,10 +20,10 @@ from distilcap.data.features import FeatureStore
 from distilcap.encoders import extract
 from distilcap.encoders.extract import extract_features
 from distilcap.encoders.loader import image_batches
-from distilcap.encoders.pixels import load_pixels, normalise
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import SILENT
+from distilcap.runtime.pixels import load_pixels, normalise
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilcap.encoders import pixels
-from distilcap.encoders.pixels import Preprocessing, load_pixels, normalise, read_image, to_pixels
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime import pixels
+from distilcap.runtime.pixels import Preprocessing, load_pixels, normalise, read_image, to_pixels
 
 
 def photo(width: int = 48, height: int = 32) -> Image.Image:
@@ -33,7 +33,7 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def test_needs_no_torch() -> None:
-    code = "import sys, distilcap.encoders.pixels; sys.exit('torch' in sys.modules)"
+    code = "import sys, distilcap.runtime.pixels; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

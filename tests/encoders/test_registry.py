@@ -53,7 +53,7 @@ def test_lite0_has_its_imagenet_weights() -> None:
 
 def test_lite0_knows_a_picture_by_its_class(shared_data: Path) -> None:
     """End to end against ImageNet's classes: a dog in the snow is seen as a dog."""
-    from distilcap.encoders.pixels import load_pixels, normalise
+    from distilcap.runtime.pixels import load_pixels, normalise
 
     encoder = grid("efficientnet-lite0")
     state = read_weights(package_weights("efficientnet-lite0"))

@@ -13,17 +13,17 @@ import torch
 from torch import nn
 
 from distilcap.encoders.base import Encoder, GridEncoder
-from distilcap.encoders.pixels import Preprocessing, normalise
-from distilcap.export import parts
 from distilcap.export.bundle import Exported, export_bundle
-from distilcap.export.manifest import DecodeOptions
+from distilcap.export.onnx import parts
 from distilcap.export.pictures import sample_pictures
-from distilcap.export.runtime import Bundle
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.captioner import Captioner
 from distilcap.models.presets import build_captioner
 from distilcap.models.updown import UpDownOptions
 from distilcap.models.weights import TrainedCaptioner, save_captioner
+from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.pixels import Preprocessing, normalise
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
 
 SIZE, WORDS = 32, 60

@@ -16,7 +16,7 @@ from distilcap.cli.export import serve as serve_command
 from distilcap.cli.export import web as web_command
 from distilcap.errors import BundleError, DataError, MissingError
 from distilcap.export.bench import Spread, bench, megabytes_by_part
-from distilcap.export.site import browser_runtime
+from distilcap.export.browser.site import browser_runtime
 
 
 def test_spread_is_the_middle_and_the_95th_percentile():
@@ -59,7 +59,7 @@ def test_what_is_not_installed_is_left_out_and_told(exported, monkeypatch):
 
     monkeypatch.setenv("PATH", "")
     assert bench(exported.folder, images=1, threads=(), browser=True, progress=Notes()) == []
-    monkeypatch.setattr("distilcap.export.bench_browser.chromium_program", lambda: None)
+    monkeypatch.setattr("distilcap.export.browser.bench.chromium_program", lambda: None)
     bench(exported.folder, images=1, threads=(1,), progress=Notes())
     assert all("Chromium" in note for note in notes)
     assert notes
@@ -109,7 +109,7 @@ def test_the_export_command_tells_parity_and_sizes(run, encoder, tmp_path, monke
 
 def test_the_web_and_serve_commands(exported, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("distilcap.export.site.shutil.which", lambda name: None)
+    monkeypatch.setattr("distilcap.export.browser.site.shutil.which", lambda name: None)
     site = tmp_path / "site"
     done = CliRunner().invoke(web_command, [str(exported.folder), "--to", str(site)], catch_exceptions=False)
     assert done.exit_code == 0
@@ -129,7 +129,7 @@ def test_the_web_and_serve_commands(exported, tmp_path, monkeypatch):
         def serve_forever(self):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("distilcap.export.server.create_server", lambda *_: Interrupted())
+    monkeypatch.setattr("distilcap.export.browser.server.create_server", lambda *_: Interrupted())
     done = CliRunner().invoke(serve_command, [str(site)], catch_exceptions=False)
     assert "http://127.0.0.1:1234/" in done.output
     assert "Ended." in done.output

@@ -13,17 +13,17 @@ import torch
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.decode.beam import BeamSearch, beam_search
-from distilcap.encoders.pixels import normalise
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
 from distilcap.export.captioner import BundleCaptioner, BundleEncoder
 from distilcap.export.licences import licences_of
-from distilcap.export.manifest import DecodeOptions, read_manifest
 from distilcap.export.pictures import sample_pictures
-from distilcap.export.runtime import Bundle
 from distilcap.models.captioner import take_images
+from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.manifest import DecodeOptions, read_manifest
+from distilcap.runtime.pixels import normalise
 
 SIZE = 32
 
@@ -206,11 +206,11 @@ def test_scores_on_data_go_into_manifest_and_card(run, encoder, data, tmp_path):
 
 def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
     rough = {"float32": ("float32", "float32"), "rough": ("float32", "rough")}
-    monkeypatch.setattr("distilcap.export.parts.PRECISIONS", rough)
+    monkeypatch.setattr("distilcap.export.onnx.parts.PRECISIONS", rough)
     monkeypatch.setattr(bundle_module, "PRECISIONS", rough)
-    monkeypatch.setattr("distilcap.export.weights.PRECISIONS", ("float32", "rough"))
+    monkeypatch.setattr("distilcap.export.onnx.weights.PRECISIONS", ("float32", "rough"))
     monkeypatch.setattr(
-        "distilcap.export.weights.rows_to_int8",
+        "distilcap.export.onnx.weights.rows_to_int8",
         lambda matrix: (
             np.sign(matrix).astype(np.int8),
             np.ones((len(matrix), *[1] * (matrix.ndim - 1)), np.float32),
@@ -225,7 +225,7 @@ def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
 
 def test_a_bundle_that_disagrees_is_refused(run, encoder, tmp_path, monkeypatch):
     """The trap of merged state inputs: a graph that is wrong from the second step on."""
-    from distilcap.export import parts
+    from distilcap.export.onnx import parts
 
     def forgetful(captioner, regions):
         model = parts_export(captioner, regions)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilcap.encoders.pixels import Preprocessing, normalise, to_pixels
-from distilcap.export.manifest import DecodeOptions
-from distilcap.export.search import search
+from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.pixels import Preprocessing, normalise, to_pixels
+from distilcap.runtime.search import search
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is no
 def scripts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scripts")
     for name in ("pixels.js", "search.js"):
-        shutil.copyfile(str(resources.files("distilcap.export") / "web" / name), folder / name)
+        shutil.copyfile(str(resources.files("distilcap.export.browser") / "web" / name), folder / name)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
 

@@ -10,9 +10,9 @@ import pytest
 
 from distilcap.errors import MissingError
 from distilcap.export.bundle import export_bundle
-from distilcap.export.manifest import DecodeOptions, read_manifest
 from distilcap.export.pictures import sample_pictures
-from distilcap.export.runtime import Bundle
+from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.manifest import DecodeOptions, read_manifest
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("executorch") is None,

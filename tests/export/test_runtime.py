@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from distilcap.errors import BundleError, DataError, MissingError
-from distilcap.export.manifest import DecodeOptions, read_manifest
 from distilcap.export.pictures import sample_pictures
-from distilcap.export.runtime import Bundle
 from distilcap.files import sha256_of
+from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.manifest import DecodeOptions, read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 from pathlib import Path
-from distilcap.export.runtime import Bundle
+from distilcap.runtime.bundle import Bundle
 bundle = Bundle.open(Path(sys.argv[1]))
 for photo in sys.argv[2:]:
     print(*bundle.alternatives(Path(photo))[0].tokens)

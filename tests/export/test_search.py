@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from distilcap.decode.beam import BeamSearch, search_memory
-from distilcap.export.manifest import DecodeOptions
-from distilcap.export.search import Arrays, Ids, search
 from distilcap.models.captioner import Captioner
+from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.search import Arrays, Ids, search
 
 
 class Chain(Captioner):

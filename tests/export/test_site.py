@@ -12,14 +12,14 @@ from PIL import Image
 
 from distilcap.cli.demo import _write_pocket
 from distilcap.errors import BundleError, ConfigError, DistilCapError, MissingError
-from distilcap.experiments.steps import Export
-from distilcap.export import site as site_module
-from distilcap.export.bench_browser import captions_in_browser
-from distilcap.export.chromium import chromium_program, open_page
-from distilcap.export.manifest import DecodeOptions, read_manifest
+from distilcap.export.browser import site as site_module
+from distilcap.export.browser.bench import captions_in_browser
+from distilcap.export.browser.chromium import chromium_program, open_page
+from distilcap.export.browser.server import create_server, serving
+from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
 from distilcap.export.pictures import sample_pictures
-from distilcap.export.server import create_server, serving
-from distilcap.export.site import RUNTIME_FILES, browser_runtime, write_web
+from distilcap.runtime.manifest import DecodeOptions, read_manifest
+from distilcap.stages.export import Export
 
 
 @pytest.fixture

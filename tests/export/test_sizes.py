@@ -16,10 +16,10 @@ from distilcap.encoders.registry import create_encoder
 from distilcap.errors import MissingError
 from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
-from distilcap.export.parity import Comparison
+from distilcap.export.onnx.parity import Comparison
 from distilcap.models.presets import Options, build_captioner, preset
 from distilcap.models.weights import TrainedCaptioner, save_captioner
-from distilcap.recipes.flickr8k import STUDENT
+from distilcap.study.flickr8k import STUDENT
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 COCO, FLICKR8K = 10_369, 2_600

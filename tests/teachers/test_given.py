@@ -13,13 +13,15 @@ from tiny_models import save_model
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, DistilCapError
-from distilcap.experiments import results
-from distilcap.experiments.folders import run_of
-from distilcap.experiments.labels import GenerateTogether, LabelWithPretrained
-from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import Generate, ImportCaptions, ImportData, Train
 from distilcap.models.presets import preset, size_of
 from distilcap.models.updown import UpDownOptions
+from distilcap.reports import results
+from distilcap.stages.captions import ImportCaptions
+from distilcap.stages.data import ImportData
+from distilcap.stages.folders import run_of
+from distilcap.stages.label import Generate, GenerateTogether, LabelWithPretrained
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
 
 pytestmark = pytest.mark.filterwarnings("default")  # the warnings of transformers are not ours
 COMMON = ["--encoder-weights", "random", "--image-size", "64", "--min-count", "1", "--epochs", "3"]

@@ -12,8 +12,8 @@ from tiny_models import save_model
 from distilcap.cli.main import cli
 from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
-from distilcap.encoders.pixels import read_image
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.pixels import read_image
 from distilcap.teachers.pretrained import PretrainedTeacher
 
 pytestmark = pytest.mark.filterwarnings("default")  # the warnings of transformers are not ours

@@ -13,10 +13,10 @@ from tiny_models import MODELS, save_model
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.experiments.folders import stage_at
-from distilcap.experiments.labels import LabelWithPretrained
-from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import ImportData
+from distilcap.stages.data import ImportData
+from distilcap.stages.folders import stage_at
+from distilcap.stages.label import LabelWithPretrained
+from distilcap.store.stage import Store
 from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
 
 pytestmark = pytest.mark.filterwarnings("default")  # the package's own warnings are not ours

@@ -13,21 +13,17 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.errors import ConfigError
-from distilcap.experiments.folders import stage_at
-from distilcap.experiments.labels import DrawCaptions, GenerateTogether, HideCaptions, Interpolate
-from distilcap.experiments.stage import Store
-from distilcap.experiments.steps import (
-    BuildVocabulary,
-    ExtractFeatures,
-    Generate,
-    ImportData,
-    Train,
-)
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.captioner import Captioner
 from distilcap.models.presets import build_captioner
 from distilcap.models.updown import UpDownOptions
 from distilcap.shapes import Regions
+from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.folders import stage_at
+from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether, Interpolate
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
 from distilcap.teachers.ensemble import Ensemble
 from distilcap.teachers.interpolation import closest_to_references
 from distilcap.teachers.sampling import draw_captions

@@ -1,0 +1,152 @@
+"""A static page that captions in the browser from a bundle, offline once it was loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from distilcap.errors import MissingError
+from distilcap.export.folders import whole_folder
+from distilcap.runtime.manifest import MANIFEST, read_manifest
+
+__all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "Site", "browser_runtime", "write_web"]
+
+RUNTIME_VERSION = "1.30.0"
+_INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_PAGE = (
+    "index.html",
+    "style.css",
+    "app.json",
+    "page.js",
+    "worker.js",
+    "captioner.js",
+    "pixels.js",
+    "search.js",
+)
+_SERVICE_WORKER, _UNWRITTEN = "service-worker.js", '{ version: "unwritten", files: [] }'
+_NOTICE = f"""ONNX Runtime Web {RUNTIME_VERSION}, the files of this folder.
+Copyright (c) Microsoft Corporation. MIT licence: https://github.com/microsoft/onnxruntime/blob/main/LICENSE
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A page that was written.
+
+    Attributes:
+        folder: to be served by any web server.
+        missing: what it lacks to work, in one line; None where it is complete.
+    """
+
+    folder: Path
+    missing: str | None
+
+
+def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
+    """Write the page for a bundle.
+
+    ONNX Runtime Web (14.3 MB) comes from `runtime`, or from the cache, or by npm into the cache. Where none
+    can be had, the page is written without it and `Site.missing` says what to do.
+
+    Args:
+        bundle: as `export_bundle` wrote it.
+        to: folder of the page; an older page there is replaced, anything else is refused.
+        runtime: a folder that holds `RUNTIME_FILES`.
+
+    Raises:
+        BundleError: the bundle is not whole.
+        ConfigError: `to` holds something else.
+        MissingError: `runtime` lacks a file.
+    """
+    manifest = read_manifest(bundle)
+    missing = None
+    try:
+        runtime = _complete(runtime) if runtime else browser_runtime()
+    except MissingError as error:
+        if runtime:
+            raise
+        missing = str(error)
+    with whole_folder(to, _SERVICE_WORKER) as folder:
+        page = resources.files("distilcap.export.browser") / "web"
+        for name in _PAGE:
+            (folder / name).write_bytes((page / name).read_bytes())
+        (folder / "bundle").mkdir()
+        for name in [MANIFEST, *(name for name in manifest.files if not name.endswith(".pte"))]:
+            shutil.copyfile(bundle / name, folder / "bundle" / name)
+        if runtime:
+            (folder / "ort").mkdir()
+            (folder / "ort" / "NOTICE.txt").write_text(_NOTICE)
+            for name in RUNTIME_FILES:
+                shutil.copyfile(runtime / name, folder / "ort" / name)
+        _write_service_worker(folder, (page / _SERVICE_WORKER).read_text())
+    return Site(to, missing)
+
+
+def _write_service_worker(folder: Path, template: str) -> None:
+    """Name the files to keep offline, and a version that changes with any of them."""
+    assert _UNWRITTEN in template
+    digest = hashlib.sha256(template.encode())
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    for name in files:
+        digest.update(f"{name}\n".encode() + hashlib.sha256((folder / name).read_bytes()).digest())
+    site = {"version": f"distilcap-{digest.hexdigest()[:16]}", "files": ["./", *files]}
+    (folder / _SERVICE_WORKER).write_text(template.replace(_UNWRITTEN, json.dumps(site)))
+
+
+def browser_runtime() -> Path:
+    """The folder of ONNX Runtime Web in the cache, filled by npm where it is empty.
+
+    The cache is `$DISTILCAP_CACHE`, or `distilcap` in `$XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises:
+        MissingError: it is not cached and npm cannot bring it.
+    """
+    base = os.environ.get("DISTILCAP_CACHE")
+    if not base:
+        base = os.path.join(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "distilcap")
+    folder = Path(base) / f"onnxruntime-web-{RUNTIME_VERSION}"
+    if all((folder / name).is_file() for name in RUNTIME_FILES):
+        return folder
+    package = f"onnxruntime-web@{RUNTIME_VERSION}"
+    mend = (
+        f"Run `npm pack {package}` where there is a network, unpack it, and pass its `dist` by `--runtime`."
+    )
+    npm = shutil.which("npm")
+    if npm is None:
+        raise MissingError(f"The page lacks {package}, and there is no npm to bring it. {mend}")
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [npm, "pack", package, "--silent", "--fetch-retries=0", f"--pack-destination={scratch}"]
+        try:
+            done = subprocess.run(command, cwd=scratch, capture_output=True, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            raise MissingError(f"The page lacks {package}: npm took over five minutes. {mend}") from None
+        archives = list(Path(scratch).glob("*.tgz"))
+        if done.returncode or not archives:
+            raise MissingError(f"The page lacks {package}: npm could not fetch it. {mend}")
+        if base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode() != _INTEGRITY:
+            raise MissingError(f"The page lacks {package}: what npm brought has another checksum. {mend}")
+        with whole_folder(folder, RUNTIME_FILES[0]) as new, tarfile.open(archives[0]) as archive:
+            for name in RUNTIME_FILES:
+                content = archive.extractfile(f"package/dist/{name}")
+                assert content is not None, name
+                (new / name).write_bytes(content.read())
+    return folder
+
+
+def _complete(folder: Path) -> Path:
+    for name in RUNTIME_FILES:
+        if not (folder / name).is_file():
+            raise MissingError(
+                f"{folder / name}: missing; `--runtime` must be onnxruntime-web's `dist` folder."
+            )
+    return folder

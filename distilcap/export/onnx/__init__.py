@@ -1,0 +1,1 @@
+"""ONNX graphs: tracing, the greedy graph, precision, parity with PyTorch."""

@@ -1,0 +1,121 @@
+"""Teachers that are there already: runs of ours, somebody else's model, or captions that one has written.
+
+Each becomes labels of the training images, for `line.distillation_line`, and rows of its own where its
+captions of the test split can be had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcap.data.caption_files import read_references
+from distilcap.data.readers import read_dataset
+from distilcap.errors import ConfigError, DataError
+from distilcap.models.presets import size_of
+from distilcap.reports.results import GREEDY, GivenSystem, Member, System
+from distilcap.stages.captions import ImportCaptions, Labels
+from distilcap.stages.data import ImportData
+from distilcap.stages.folders import run_of
+from distilcap.stages.label import Generate, GenerateTogether, LabelWithPretrained
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
+
+__all__ = ["GivenTeacher", "captions_teacher", "labels_in_words", "model_teacher", "runs_teacher"]
+
+
+@dataclass(frozen=True)
+class GivenTeacher:
+    """A teacher that needs no training.
+
+    Attributes:
+        labels: its captions of the training images.
+        labels_in_words: what they are, for tables.
+        rows: what can be measured of it.
+    """
+
+    name: str
+    labels: Labels
+    labels_in_words: str
+    rows: tuple[System, ...] = ()
+
+
+def labels_in_words(beam: int, n_best: int) -> str:
+    """How a teacher labelled."""
+    return f"teacher, beam {beam}, top {n_best}"
+
+
+def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
+    """Captions of the training images that any model at all has written.
+
+    Args:
+        path: in any form that `read_references` knows; images of other splits are left out.
+
+    Raises:
+        DataError: the file is missing or malformed, or describes no training image.
+    """
+    labels = ImportCaptions.of(path)
+    captions = read_references(path)
+    images = read_dataset(Path(data.path), Path(data.images) if data.images else None).split("train")
+    described = sum(bool(captions.get(image.id)) for image in images)
+    if not described:
+        own, wanted = (next(iter(ids), "") for ids in (captions, [image.id for image in images]))
+        raise DataError(
+            f"{path}: describes no training image of {data.path}; image ids there are like {wanted!r}, here "
+            f"like {own!r}."
+        )
+    return GivenTeacher(path.name, labels, f"{path.name}, {described:,} of {len(images):,} training images")
+
+
+def model_teacher(model: str, data: ImportData, beam: int, n_best: int) -> GivenTeacher:
+    """An image-to-text model of `transformers`.
+
+    Args:
+        model: a folder, or a name on the model hub.
+
+    Raises:
+        MissingError: the package is not installed, or the model cannot be had.
+        DataError: the folder holds no model.
+    """
+    labels = LabelWithPretrained.of(data, model, "train", beam, n_best)
+    searched = dataclasses.replace(labels, split="test", n_best=1)
+    name = f"teacher {Path(model).name if Path(model).is_dir() else model}"
+    row = GivenSystem(name, dataclasses.replace(searched, beam=GREEDY), searched, beam)
+    return GivenTeacher(name, labels, labels_in_words(beam, n_best), (row,))
+
+
+def runs_teacher(
+    folders: Sequence[Path], data: ImportData, store: Path, beam: int, n_best: int
+) -> GivenTeacher:
+    """One run of a store, trained on these data or on others; or several as an ensemble.
+
+    Raises:
+        DataError: a folder holds no trained run.
+        ConfigError: a run is of another store, or the runs of an ensemble do not fit together.
+    """
+    runs = tuple(dict.fromkeys(_run_at(folder, store) for folder in folders))
+    other = None if all(run.data == data for run in runs) else data
+    rows: list[System] = []
+    for run in runs:
+        size = size_of(run.options)
+        name = f"teacher {run.architecture}-{size} ({run.key})"
+        rows.append(Member(name, "teacher", size, (run,), beam=beam, data=other))
+    if len(runs) == 1:
+        labels = Generate(runs[0], "train", beam, n_best, data=other)
+        return GivenTeacher(rows[0].name, labels, labels_in_words(beam, n_best), tuple(rows))
+    together = GenerateTogether(runs, "train", beam, n_best, data=other)
+    together.inputs()  # says so here if they do not fit together
+    searched = dataclasses.replace(together, split="test", n_best=1)
+    name = f"teacher, ensemble of {len(runs)}"
+    rows.append(GivenSystem(name, dataclasses.replace(searched, beam=GREEDY), searched, beam))
+    return GivenTeacher(name, together, labels_in_words(beam, n_best), tuple(rows))
+
+
+def _run_at(folder: Path, store: Path) -> Train:
+    run = run_of(folder)
+    # Elsewhere it would not be found, and be trained again.
+    if Store(store).path(run).resolve() != folder.resolve():
+        raise ConfigError(f"`--teacher-run` must be a run of `--store` ({store}), but is {folder}.")
+    return run

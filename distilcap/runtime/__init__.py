@@ -1,0 +1,1 @@
+"""A bundle at work: manifest, pixels, search. No module here imports PyTorch."""

@@ -1,0 +1,108 @@
+"""Beam search in numpy: `decode.beam`, line for line, where PyTorch is not; a test holds the two equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilcap.runtime.manifest import DecodeOptions
+from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
+
+__all__ = ["Arrays", "Found", "Ids", "Step", "forbidden_words", "search"]
+
+Floats: TypeAlias = NDArray[np.float32]
+Ids: TypeAlias = NDArray[np.int64]
+Arrays: TypeAlias = tuple[NDArray[Any], ...]
+Step: TypeAlias = Callable[[Ids, Arrays, Arrays], tuple[Floats, Arrays]]
+"""(B, K) tokens, state and memory to logits (B, K, V) and the next state."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """K captions of each of B images, best first; see `decode.hypotheses.Hypotheses`.
+
+    Attributes:
+        tokens: (B, K, T) ids without the begin token, padded.
+        log_probs: (B, K) log-probability of each caption, its end token included, in nats.
+    """
+
+    tokens: Ids
+    log_probs: Floats
+
+
+def forbidden_words(size: int, allow_unk: bool) -> Floats:
+    """(V,) zeros, with -inf at words no caption may contain: pad, begin and, unless allowed, `<unk>`."""
+    penalty = np.zeros(size, np.float32)
+    penalty[[PAD, BOS] if allow_unk else [PAD, BOS, UNK]] = -np.inf
+    return penalty
+
+
+def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) -> Found:
+    """Find the K likeliest captions of each image.
+
+    Args:
+        state: before the first word, tensors (B, K, H).
+        memory: of B images, tensors (B, …).
+    """
+    images, width = len(memory[0]), options.width
+    tokens = np.full((images, width, options.max_words), PAD)
+    log_probs = np.full((images, width), -np.inf, np.float32)
+    log_probs[:, 0] = 0.0  # one empty hypothesis; its K best first words fill the beam
+    active = np.arange(images)  # images still searched, as rows of `tokens`
+    last = np.full((images, width), BOS)
+    for length in range(options.max_words):
+        logits, state = step(last, state, memory)
+        scores, places, words = _extend(logits, options.allow_unk, log_probs[active], last)
+        state = tuple(np.take_along_axis(one, places[..., None], axis=1) for one in state)
+        history = np.take_along_axis(tokens[active], places[..., None], axis=1)
+        history[:, :, length] = words
+        tokens[active], log_probs[active] = history, scores
+        going = ~((words == EOS) | (words == PAD)).all(axis=1)
+        active, last = active[going], words[going]
+        if not len(active):
+            break
+        if not going.all():
+            state, memory = tuple(one[going] for one in state), tuple(one[going] for one in memory)
+    return _ranked(tokens, log_probs, options.length_penalty)
+
+
+def _extend(logits: Floats, allow_unk: bool, log_probs: Floats, last: Ids) -> tuple[Floats, Ids, Ids]:
+    """Choose the K best continuations: scores, places in the old beam and words, each (B, K)."""
+    images, width, size = logits.shape
+    # The K best of K x V continuations are among each hypothesis's own K best (all V, where V < K).
+    own = min(width, size)
+    words = _best(logits + forbidden_words(size, allow_unk), own)
+    highest = logits.max(axis=-1, keepdims=True)
+    normaliser = highest + np.log(np.exp(logits - highest).sum(axis=-1, keepdims=True))
+    allowed = np.take_along_axis(logits, words, axis=-1) + forbidden_words(size, allow_unk)[words]
+    scores = log_probs[..., None] + allowed - normaliser
+    # A finished hypothesis continues with one pad, at no cost.
+    finished = ((last == EOS) | (last == PAD))[..., None]
+    only_first = np.where(np.arange(own) == 0, np.float32(0), np.float32(-np.inf))
+    scores = np.where(finished, log_probs[..., None] + only_first, scores).reshape(images, -1)
+    words = np.where(finished, PAD, words).reshape(images, -1)
+    chosen = _best(scores, width)
+    return np.take_along_axis(scores, chosen, 1), chosen // own, np.take_along_axis(words, chosen, 1)
+
+
+def _best(values: Floats, count: int) -> Ids:
+    """Places of the `count` highest along the last axis, highest first; the first place wins a tie."""
+    some = np.argpartition(-values, count - 1, axis=-1)[..., :count] if count < values.shape[-1] else None
+    if some is None:
+        return np.argsort(-values, axis=-1, kind="stable")
+    some.sort(axis=-1)
+    order = np.argsort(-np.take_along_axis(values, some, axis=-1), axis=-1, kind="stable")
+    return np.take_along_axis(some, order, axis=-1)
+
+
+def _ranked(tokens: Ids, log_probs: Floats, length_penalty: float) -> Found:
+    if length_penalty:
+        lengths = (tokens != PAD).sum(axis=-1).clip(min=1)
+        order = np.argsort(-(log_probs / lengths**length_penalty), axis=-1, kind="stable")
+        tokens = np.take_along_axis(tokens, order[..., None], axis=1)
+        log_probs = np.take_along_axis(log_probs, order, axis=1)
+    return Found(tokens, log_probs.astype(np.float32))

@@ -1,0 +1,66 @@
+"""Stages that hold captions: labels to learn from, captions to score, captions from a file."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from distilcap.data.caption_files import read_references
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import DataError
+from distilcap.files import sha256_of
+from distilcap.progress import Progress
+from distilcap.stages.data import ImportData
+from distilcap.store.stage import Stage, Store, not_in_key
+
+__all__ = ["CAPTIONS", "CaptionsOfSplit", "ImportCaptions", "Labels"]
+
+CAPTIONS = "captions.jsonl"
+
+
+@dataclass(frozen=True)
+class Labels(Stage):
+    """A stage that writes `captions.jsonl`: a teacher's labels, or captions that are scored."""
+
+    on_gpu: ClassVar[bool] = True
+
+    def load(self, store: Store) -> CaptionSet:
+        """Read the artifact."""
+        return CaptionSet.load(store.path(self) / "captions.jsonl")
+
+
+class CaptionsOfSplit(Labels):
+    """Captions of one split of a data set, by anybody: what can be learnt from, or scored."""
+
+    split: str
+
+    @property
+    @abc.abstractmethod
+    def source(self) -> ImportData:
+        """The data set whose images they describe."""
+
+
+@dataclass(frozen=True)
+class ImportCaptions(Labels):
+    """Pseudo-captions from a file: any teacher at all."""
+
+    on_gpu: ClassVar[bool] = False
+    sha256: str
+    path: str = not_in_key()
+
+    @staticmethod
+    def of(path: Path) -> ImportCaptions:
+        """Look at a captions file to know its checksum.
+
+        Raises:
+            DataError: it is not there.
+        """
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such captions file.")
+        return ImportCaptions(sha256_of(path), str(path))
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write the file's captions as `captions.jsonl`, in whatever form they came."""
+        read_references(Path(self.path)).save(folder / "captions.jsonl")

@@ -1,0 +1,52 @@
+"""A run as a bundle, as a stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcap.progress import Progress
+from distilcap.stages.train import Train
+from distilcap.store.stage import Stage, Store
+
+__all__ = ["Export"]
+
+
+@dataclass(frozen=True)
+class Export(Stage):
+    """A run as a bundle: in the smallest of the given precisions that keeps its scores.
+
+    Attributes:
+        precisions: tried in this order; the first that loses at most 1 % of CIDEr is kept.
+        images: of the validation split, for calibration and scores.
+    """
+
+    captioner: Train
+    precisions: tuple[str, ...] = ("int8", "float16", "float32")
+    images: int = 100
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """The run, and the features that made its encoder."""
+        return self.captioner, self.captioner.seen
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `bundle/`, checked against PyTorch."""
+        from distilcap.errors import BundleError
+        from distilcap.export.bundle import export_bundle
+
+        for place, precision in enumerate(self.precisions):
+            try:
+                export_bundle(
+                    store.path(self.captioner),
+                    folder / "bundle",
+                    encoder=self.captioner.seen.create(store),
+                    precision=precision,
+                    data=self.captioner.data.load(store),
+                    images=self.images,
+                    progress=progress,
+                )
+                return
+            except BundleError as error:
+                if place + 1 == len(self.precisions):
+                    raise
+                progress.note(f"{error} Trying {self.precisions[place + 1]}.")

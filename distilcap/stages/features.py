@@ -1,0 +1,80 @@
+"""What an encoder sees in every image, as a stage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from distilcap.data.features import FeatureStore
+from distilcap.progress import Progress
+from distilcap.stages.data import ImportData
+from distilcap.store.stage import Stage, Store, not_in_key
+
+if TYPE_CHECKING:
+    from distilcap.encoders.base import Encoder
+
+__all__ = ["TUNED", "ExtractFeatures", "seen_ids"]
+
+TUNED = "encoder-tuned.safetensors"
+
+
+@dataclass(frozen=True)
+class ExtractFeatures(Stage):
+    """What an encoder sees in every image of the data.
+
+    Attributes:
+        recipe_json: the encoder's recipe (name, weights' checksum, preprocessing, form), as JSON.
+        tuned_by: the stage that trained the encoder further (`Train`, `DistillEncoder`).
+        encoder, size, weights, form: what `create_encoder` takes.
+    """
+
+    on_gpu: ClassVar[bool] = True
+    data: ImportData
+    recipe_json: str
+    tuned_by: Stage | None
+    encoder: str = not_in_key()
+    size: int | None = not_in_key()
+    weights: str | None = not_in_key()
+    form: str | None = not_in_key()
+
+    @staticmethod
+    def of(
+        data: ImportData,
+        encoder: str,
+        size: int | None = None,
+        weights: str | None = None,
+        form: str | None = "grid",
+    ) -> ExtractFeatures:
+        """Create the encoder once to know its recipe."""
+        from distilcap.encoders.registry import create_encoder
+
+        recipe = create_encoder(encoder, size=size, weights=weights, form=form).recipe()
+        return ExtractFeatures(data, json.dumps(recipe, sort_keys=True), None, encoder, size, weights, form)
+
+    def create(self, store: Store) -> Encoder:
+        """The encoder itself."""
+        from distilcap.encoders.registry import create_encoder
+
+        if self.tuned_by is not None:
+            return create_encoder(str(store.path(self.tuned_by) / TUNED))
+        return create_encoder(self.encoder, size=self.size, weights=self.weights, form=self.form)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Fill the folder's `FeatureStore`; images that cannot be read are skipped and named."""
+        from distilcap.encoders.extract import extract_features
+
+        encoder, images = self.create(store), self.data.load(store).images
+        device = store.processes.device
+        for skipped in extract_features(encoder, images, folder, progress, device=device):
+            progress.note(f"skipped image {skipped.id}: {skipped.reason}")
+
+    def load(self, store: Store) -> FeatureStore:
+        """Open the artifact."""
+        return FeatureStore.open(store.path(self))
+
+
+def seen_ids(data: ImportData, split: str, features: FeatureStore, store: Store) -> list[str]:
+    """The images of a split that have features: unreadable ones were skipped."""
+    return [image.id for image in data.load(store).split(split) if image.id in features]

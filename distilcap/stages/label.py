@@ -1,0 +1,244 @@
+"""Stages that caption images: one captioner, several together, by drawing, or a model of `transformers`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import ConfigError, DataError
+from distilcap.progress import Progress
+from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, Labels
+from distilcap.stages.data import ImportData
+from distilcap.stages.features import ExtractFeatures, seen_ids
+from distilcap.stages.train import Train
+from distilcap.store.stage import Stage, Store, added_later, not_in_key
+
+if TYPE_CHECKING:
+    from distilcap.models.weights import TrainedCaptioner
+
+__all__ = ["DrawCaptions", "Generate", "GenerateTogether", "Interpolate", "LabelWithPretrained"]
+
+
+@dataclass(frozen=True)
+class Generate(CaptionsOfSplit):
+    """Captions of one split by a trained captioner: a teacher's labels, or what is scored.
+
+    Attributes:
+        beam: width; 1 is greedy.
+        n_best: captions kept of each image.
+        length_penalty: see `decode.beam.BeamSearch`.
+        data: whose images, if not those that it was trained on.
+    """
+
+    together: ClassVar[bool] = True
+    captioner: Train
+    split: str
+    beam: int = 5
+    n_best: int = 1
+    length_penalty: float = 0.0
+    data: ImportData | None = added_later(None)  # noqa: RUF009
+
+    @property
+    def source(self) -> ImportData:
+        """See `CaptionsOfSplit.source`."""
+        return self.data or self.captioner.data
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """The run and the features that it reads."""
+        return self.captioner, self.captioner.seen_in(self.data)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
+        from distilcap.decode.beam import BeamSearch
+        from distilcap.training.shares import caption_together
+
+        trained = self.captioner.load(store)
+        features = self.captioner.seen_in(self.data).load(store)
+        ids = seen_ids(self.source, self.split, features, store)
+        max_words = self.captioner.training.max_words + 4
+        captions = caption_together(
+            store.processes,
+            trained.captioner.to(store.processes.device),
+            trained.vocabulary,
+            features,
+            ids,
+            BeamSearch(self.beam, max_words, self.length_penalty),
+            n_best=self.n_best,
+            progress=progress,
+            description=f"Captioning {self.split}, beam {self.beam}",
+        )
+        if store.processes.first:
+            captions.save(folder / "captions.jsonl")
+
+
+@dataclass(frozen=True)
+class GenerateTogether(CaptionsOfSplit):
+    """Captions of one split by an ensemble of captioners.
+
+    Attributes:
+        captioners: of one vocabulary, reading the same features.
+        average: see `teachers.ensemble.Ensemble`.
+        data: whose images, if not those that they were trained on.
+        length_penalty: see `decode.beam.BeamSearch`.
+    """
+
+    captioners: tuple[Train, ...]
+    split: str
+    beam: int = 5
+    n_best: int = 1
+    average: str = "log_probs"
+    data: ImportData | None = added_later(None)  # noqa: RUF009
+    length_penalty: float = added_later(0.0)
+
+    @property
+    def source(self) -> ImportData:
+        """See `CaptionsOfSplit.source`."""
+        return self.data or self.captioners[0].data
+
+    def _features(self) -> ExtractFeatures:
+        seen = {one.key: one for one in (train.seen_in(self.data) for train in self.captioners)}
+        if len(seen) != 1 or len({train.vocabulary.key for train in self.captioners}) != 1:
+            raise ConfigError("The captioners of an ensemble must read the same features and vocabulary.")
+        return next(iter(seen.values()))
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """The runs and the features that they read."""
+        return *self.captioners, self._features()
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`."""
+        from distilcap.decode.beam import BeamSearch
+        from distilcap.decode.captions import caption_images
+        from distilcap.teachers.ensemble import Ensemble
+
+        trained: list[TrainedCaptioner] = [train.load(store) for train in self.captioners]
+        features = self._features().load(store)
+        first = self.captioners[0]
+        captions: CaptionSet = caption_images(
+            Ensemble([one.captioner for one in trained], self.average),
+            trained[0].vocabulary,
+            features,
+            seen_ids(self.source, self.split, features, store),
+            BeamSearch(self.beam, first.training.max_words + 4, self.length_penalty),
+            n_best=self.n_best,
+            progress=progress,
+            description=f"Captioning {self.split} together, beam {self.beam}",
+        )
+        captions.save(folder / CAPTIONS)
+
+
+@dataclass(frozen=True)
+class DrawCaptions(Labels):
+    """Captions drawn from a captioner's distribution instead of searched for."""
+
+    captioner: Train
+    split: str
+    captions: int = 5
+    temperature: float = 1.0
+    seed: int = 0
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """The run and the features that it reads."""
+        return self.captioner, self.captioner.seen
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`."""
+        from distilcap.teachers.sampling import draw_captions
+
+        trained = self.captioner.load(store)
+        features = self.captioner.seen.load(store)
+        drawn = draw_captions(
+            trained.captioner,
+            trained.vocabulary,
+            features,
+            seen_ids(self.captioner.data, self.split, features, store),
+            captions=self.captions,
+            max_words=self.captioner.training.max_words + 4,
+            temperature=self.temperature,
+            seed=self.seed,
+            progress=progress,
+        )
+        drawn.save(folder / CAPTIONS)
+
+
+@dataclass(frozen=True)
+class Interpolate(Labels):
+    """Of a teacher's n-best captions the one that is closest to the references (Kim & Rush 2016).
+
+    Attributes:
+        candidates: the teacher's captions, several of each image.
+        measure: "bleu" or "cider".
+    """
+
+    candidates: Generate
+    measure: str = "bleu"
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`."""
+        from distilcap.teachers.interpolation import closest_to_references
+
+        references = self.candidates.source.load(store).references(self.candidates.split)
+        chosen = closest_to_references(self.candidates.load(store), references, self.measure)
+        chosen.save(folder / CAPTIONS)
+
+
+@dataclass(frozen=True)
+class LabelWithPretrained(CaptionsOfSplit):
+    """Captions of one split by a `transformers` image-to-text model.
+
+    Attributes:
+        fingerprint: of the model's files.
+        max_tokens: of a caption, in the model's own tokens.
+        model: a folder, or a name on the model hub.
+    """
+
+    data: ImportData
+    split: str
+    fingerprint: str
+    beam: int
+    n_best: int
+    max_tokens: int
+    model: str = not_in_key()
+
+    @property
+    def source(self) -> ImportData:
+        """See `CaptionsOfSplit.source`."""
+        return self.data
+
+    @staticmethod
+    def of(
+        data: ImportData,
+        model: str,
+        split: str = "train",
+        beam: int = 3,
+        n_best: int = 1,
+        max_tokens: int = 40,
+    ) -> LabelWithPretrained:
+        """Look at the model's files, or fetch them, to know their fingerprint."""
+        from distilcap.teachers.pretrained import find_model, fingerprint_of
+
+        fingerprint = fingerprint_of(find_model(model))
+        return LabelWithPretrained(data, split, fingerprint, beam, n_best, max_tokens, model)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`; a killed build goes on after its last batch."""
+        from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
+
+        source = find_model(self.model)
+        if fingerprint_of(source) != self.fingerprint:
+            raise DataError(f"{source}: changed since the plan was made; start again.")
+        images = self.data.load(store).split(self.split)
+        log = folder / "captions.partial.jsonl"
+        captions = label_images(
+            PretrainedTeacher.load(source),
+            images,
+            log,
+            beam=self.beam,
+            n_best=self.n_best,
+            max_tokens=self.max_tokens,
+            progress=progress,
+        )
+        captions.save(folder / CAPTIONS)
+        log.unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""Stages that measure: scores of captions, milliseconds of captioners."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from distilcap.files import read_json, write_json
+from distilcap.progress import Progress
+from distilcap.stages.captions import CaptionsOfSplit
+from distilcap.stages.train import Train
+from distilcap.store.stage import Stage, Store
+
+__all__ = ["Evaluate", "MeasureLatency", "read_scores"]
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage):
+    """Scores of generated captions against the references of their split.
+
+    Attributes:
+        metrics: names that `metrics.evaluate` takes.
+        available: which of them this machine could compute, since that changes the result.
+    """
+
+    captions: CaptionsOfSplit
+    metrics: tuple[str, ...]
+    available: tuple[str, ...]
+
+    @staticmethod
+    def of(captions: CaptionsOfSplit, metrics: tuple[str, ...]) -> Evaluate:
+        """Ask which metrics can run here."""
+        from distilcap.metrics import create_metric
+
+        able = tuple(name for name in metrics if create_metric(name).unavailable() is None)
+        return Evaluate(captions, metrics, able)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `scores.json`: value, signature and per-image scores of each metric."""
+        from distilcap.metrics import evaluate
+
+        candidates = self.captions.load(store)
+        references = self.captions.source.load(store).references(self.captions.split)
+        candidates = candidates.only(id for id in candidates if id in references)
+        scores = evaluate(candidates, references, self.metrics)
+        write_json(
+            folder / "scores.json",
+            {
+                name: {
+                    "value": None if score.unavailable else score.value,
+                    "unavailable": score.unavailable,
+                    "signature": score.signature,
+                    "per_image": dict(score.per_image),
+                }
+                for name, score in scores.items()
+            },
+        )
+
+
+def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
+    """Read what `Evaluate` wrote, by metric."""
+    content: dict[str, dict[str, Any]] = read_json(store.path(stage) / "scores.json")
+    return content
+
+
+@dataclass(frozen=True)
+class MeasureLatency(Stage):
+    """Milliseconds per image of encoder and greedy decoding, one image at a time, on this machine."""
+
+    alone: ClassVar[bool] = True
+    captioner: Train
+    images: int = 30
+    warmup: int = 5
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `latency.json`: medians over images, in milliseconds."""
+        import torch
+
+        from distilcap.decode.beam import BeamSearch, beam_search
+
+        encoder = self.captioner.seen.create(store)
+        captioner = self.captioner.load(store).captioner
+        pixels = torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size)
+        options = BeamSearch(1, self.captioner.training.max_words + 4)
+        encoding: list[float] = []
+        decoding: list[float] = []
+        with torch.inference_mode():
+            for _ in range(self.warmup + self.images):
+                begun = time.perf_counter()
+                regions = encoder(pixels)
+                encoded = time.perf_counter()
+                beam_search(captioner, regions, options)
+                encoding.append(1e3 * (encoded - begun))
+                decoding.append(1e3 * (time.perf_counter() - encoded))
+        parts = {
+            "encoder": statistics.median(encoding[self.warmup :]),
+            "decoder": statistics.median(decoding[self.warmup :]),
+        }
+        write_json(folder / "latency.json", parts | {"threads": torch.get_num_threads()})
+
+    def load(self, store: Store) -> float:
+        """Milliseconds per image, encoder and greedy decoder together."""
+        parts = read_json(store.path(self) / "latency.json")
+        return float(parts["encoder"] + parts["decoder"])

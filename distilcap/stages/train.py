@@ -1,0 +1,193 @@
+"""A captioner, trained: teacher and student are roles, both are `Train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from distilcap.data.captions import CaptionSet
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import read_json, write_bytes, write_json
+from distilcap.progress import Progress
+from distilcap.stages.captions import Labels
+from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.features import TUNED, ExtractFeatures, seen_ids
+from distilcap.store.stage import Stage, Store, added_later
+from distilcap.training.options import TokenDistillation, TrainingOptions
+
+if TYPE_CHECKING:
+    from distilcap.decode.captions import RegionSource
+    from distilcap.encoders.base import GridEncoder
+    from distilcap.encoders.detector import DetectorEncoder
+    from distilcap.encoders.tuned import ImageRegions
+    from distilcap.models.presets import Options
+    from distilcap.models.weights import TrainedCaptioner
+    from distilcap.training.imitation import TokenTeacher
+
+__all__ = ["Train"]
+
+
+@dataclass(frozen=True)
+class Train(Stage):
+    """A captioner, trained. As a student it has `labels`; without them it learns from the references.
+
+    Attributes:
+        options: widths of the captioner.
+        training: phases and rates.
+        labels: where its captions come from; None is the data's own.
+        keep_originals: learn from labels and references together.
+        scst_references: what the self-critical reward compares with: "original" or "pseudo".
+        tune_encoder: train the encoder along, from images instead of features.
+        tune_stages: only its last so many stages; 0 is all.
+        start: a run of the same captioner to begin from, instead of random weights.
+        token_teacher: a run whose distribution of every next word is imitated in the cross-entropy phase
+            (token-level distillation), on whatever captions are learnt from.
+        token_distillation: how much of the loss that is.
+    """
+
+    together: ClassVar[bool] = True
+    on_gpu: ClassVar[bool] = True
+    data: ImportData
+    vocabulary: BuildVocabulary
+    features: ExtractFeatures
+    architecture: str
+    options: Options
+    training: TrainingOptions
+    labels: Labels | None = None
+    keep_originals: bool = False
+    scst_references: str = "original"
+    tune_encoder: bool = False
+    start: Train | None = None
+    tune_stages: int = added_later(0)
+    token_teacher: Train | None = added_later(None)  # noqa: RUF009
+    token_distillation: TokenDistillation = added_later(TokenDistillation())  # noqa: RUF009
+
+    def inputs(self) -> tuple[Stage, ...]:
+        """All stages among the fields, and the features that a teacher of tokens reads."""
+        teacher = self.token_teacher
+        return super().inputs() + ((teacher.seen,) if teacher is not None else ())
+
+    @property
+    def seen(self) -> ExtractFeatures:
+        """The features that the trained captioner reads: those of its own encoder, where that was tuned."""
+        if not self.tune_encoder:
+            return self.features
+        return dataclasses.replace(self.features, tuned_by=self)
+
+    def seen_in(self, data: ImportData | None) -> ExtractFeatures:
+        """What it reads of other data than those it was trained on; None is its own."""
+        return self.seen if data is None else dataclasses.replace(self.seen, data=data)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Train in the folder (see `training.loop.Training`) and write `training.json`."""
+        from distilcap.encoders.tuned import ImageRegions, LastStages
+        from distilcap.metrics.reward import CiderReward
+        from distilcap.models.presets import build_captioner
+        from distilcap.models.weights import TrainedCaptioner
+        from distilcap.training.batches import encode_captions
+        from distilcap.training.loop import Training
+
+        dataset, features = self.data.load(store), self.features.load(store)
+        vocabulary = self.vocabulary.load(store)
+        readable = {image.id for image in dataset.images if image.id in features}
+        references = dataset.references("train")
+        originals = references.only(id for id in references if id in readable)
+        validation = dataset.references("val")
+        validation = validation.only(id for id in validation if id in readable)
+        if not validation:
+            raise DataError(f"{self.data.path}: the validation split has no captioned image.")
+        learnt = set(seen_ids(self.data, "train", features, store))
+        labels = self._labels(originals, learnt, store)
+
+        def reward() -> CiderReward:
+            # An image without references of its own is rewarded by its labels.
+            captions = labels if self.scst_references == "pseudo" else CaptionSet({**labels, **originals})
+            return CiderReward(encode_captions(captions, vocabulary, max_words=None))
+
+        captioner = build_captioner(
+            self.architecture, self.options, len(vocabulary), features.dim, self.training.seed
+        )
+        if self.start is not None:
+            captioner.load_state_dict(self.start.load(store).captioner.state_dict())
+        captioner.to(store.processes.device)
+        trained = TrainedCaptioner(captioner, self.architecture, self.options, vocabulary, features.recipe)
+        source: RegionSource = features
+        if self.tune_encoder:
+            begin = self.features if self.start is None else self.start.seen
+            encoder = begin.create(store)
+            source = (
+                LastStages(encoder, dataset.images, self.tune_stages)
+                if self.tune_stages
+                else ImageRegions(encoder, dataset.images)
+            ).to(store.processes.device)
+        run = Training(trained, source, labels, validation, reward, self.training, folder, progress)
+        run.token_teacher, run.processes = self._token_teacher(store), store.processes
+        position = run.run()
+        if not store.processes.first:
+            return
+        if isinstance(source, ImageRegions):
+            _keep_tuned(source, folder)
+        elif self.features.tuned_by is not None:  # the run's folder is all that an export needs
+            write_bytes(folder / TUNED, (store.path(self.features.tuned_by) / TUNED).read_bytes())
+        write_json(
+            folder / "training.json",
+            {
+                "parameters": captioner.parameter_count(),
+                "train_seconds": round(position.seconds, 2),
+                "images_seen": position.images,
+                "best_validation_cider": position.best_score,
+            },
+        )
+
+    def _token_teacher(self, store: Store) -> TokenTeacher | None:
+        from distilcap.training.imitation import TokenTeacher
+
+        teacher = self.token_teacher
+        if teacher is None:
+            return None
+        if teacher.vocabulary != self.vocabulary:
+            raise ConfigError(
+                "A teacher of tokens must have its student's vocabulary; train it with the same."
+            )
+        captioner = teacher.load(store).captioner
+        return TokenTeacher(captioner, teacher.seen.load(store), self.token_distillation)
+
+    def _labels(self, originals: CaptionSet, learnt: set[str], store: Store) -> CaptionSet:
+        if self.labels is None:
+            return originals
+        pseudo = self.labels.load(store)
+        # Somebody's file may describe the images of validation and test too.
+        pseudo = pseudo.only(id for id in pseudo if id in learnt)
+        if not pseudo:
+            raise DataError(f"{self.labels.key}: none of its images is a training image of {self.data.path}.")
+        if not self.keep_originals:
+            return pseudo
+        ids = dict.fromkeys([*originals, *pseudo])
+        return CaptionSet({id: (*originals.get(id, ()), *pseudo.get(id, ())) for id in ids})
+
+    def load(self, store: Store) -> TrainedCaptioner:
+        """Read the best weights."""
+        from distilcap.models.weights import load_captioner
+
+        return load_captioner(store.path(self))
+
+    def summary(self, store: Store) -> dict[str, Any]:
+        """Parameters, training seconds, images seen, best validation CIDEr."""
+        content: dict[str, Any] = read_json(store.path(self) / "training.json")
+        return content
+
+
+def _keep_tuned(source: ImageRegions, folder: Path) -> None:
+    """Write the best tuned encoder in the form that `create_encoder` reads, and its recipe."""
+    from safetensors.torch import load_file
+
+    from distilcap.encoders.registry import create_encoder, save_encoder
+    from distilcap.models.weights import load_captioner, save_captioner
+    from distilcap.training.loop import ENCODER
+
+    source.load_state_dict(load_file(folder / ENCODER))
+    save_encoder(cast("GridEncoder | DetectorEncoder", source.encoder), folder / TUNED)
+    recipe = create_encoder(str(folder / TUNED)).recipe()
+    save_captioner(folder, dataclasses.replace(load_captioner(folder), features=recipe))

@@ -1,0 +1,143 @@
+"""A grid of stages on a Ray cluster: each stage whose inputs are there is a task with its CPUs and GPUs.
+
+All machines must see the store and the data under the same paths. A stage whose worker dies is run again,
+and goes on where it was; Ray places it on a machine that is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distilcap.errors import ConfigError, DistilCapError, MissingError
+from distilcap.progress import Progress
+from distilcap.store.stage import Stage, Store
+from distilcap.training.processes import ALONE, launched
+
+__all__ = ["Share", "build_on_ray"]
+
+RETRIES = 3  # of a stage whose worker died
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a stage gets of a machine.
+
+    Attributes:
+        cpus: and so many threads.
+        gpus: of stages that compute on GPUs, such as 0.25; None is one where the cluster has any.
+    """
+
+    cpus: int = 1
+    gpus: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1:
+            raise ConfigError(f"`cpus_per_stage` must be at least 1, but is {self.cpus}.")
+        if self.gpus is not None and self.gpus < 0:
+            raise ConfigError(f"`gpus_per_stage` must be at least 0, but is {self.gpus:g}.")
+
+
+def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, share: Share) -> None:
+    """Build stages and what they need, as many at a time as the cluster has room for.
+
+    Stages that measure the machine are left out: they must run alone. The cluster is that of RAY_ADDRESS, or
+    the one running on this machine, or else this machine.
+
+    Raises:
+        MissingError: Ray is not installed.
+        ConfigError: no machine has what a stage needs, or a stage's workers died again and again.
+        DistilCapError: of a stage, as it raised it; the others are given up.
+    """
+    todo = {one.stage.key: one.stage for one in store.plan(stages) if not (one.complete or one.stage.alone)}
+    if not todo:
+        return
+    with _connected() as ray:
+        build = ray.remote(_build)
+        for stage in progress.track(_built(ray, build, todo, store, share), "Stages on Ray", len(todo)):
+            progress.note(f"{stage.key}: {store.seconds(stage):.0f} s")
+
+
+def _built(ray: Any, build: Any, todo: dict[str, Stage], store: Store, share: Share) -> Iterator[Stage]:
+    """Yield stages as they are done, having begun all whose inputs are."""
+    gpus = _gpus(ray, share)
+    waiting = {key: {one.key for one in stage.inputs()} & todo.keys() for key, stage in todo.items()}
+    running: dict[Any, Stage] = {}
+    while waiting or running:
+        for key in [key for key, inputs in waiting.items() if not inputs]:
+            del waiting[key]
+            stage = todo[key]
+            options = {"num_cpus": share.cpus, "num_gpus": gpus if stage.on_gpu else 0, "name": key}
+            task = build.options(max_retries=RETRIES, **options)
+            running[task.remote(stage, store.root.resolve(), Path.cwd(), share.cpus)] = stage
+        done, _ = ray.wait(list(running), num_returns=1)
+        stage = running.pop(done[0])
+        _raise_as_it_was(ray, done[0], stage)
+        for inputs in waiting.values():
+            inputs.discard(stage.key)
+        yield stage
+
+
+def _build(stage: Stage, root: Path, home: Path, threads: int) -> None:
+    """Build one stage, whose inputs are there, on a worker."""
+    import torch
+
+    os.chdir(home)  # the data's paths may be relative
+    torch.set_num_threads(threads)
+    Store(root, launched() if stage.on_gpu else ALONE).build(stage)
+
+
+def _raise_as_it_was(ray: Any, done: Any, stage: Stage) -> None:
+    try:
+        ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, DistilCapError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{stage.key}: its worker died {RETRIES + 1} times ({reason}); if memory was short, "
+            "`--cpus-per-stage` lets fewer stages share a machine."
+        ) from None
+
+
+def _gpus(ray: Any, share: Share) -> float:
+    """GPUs of a stage, once it is sure that some machine has what a stage needs."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most_cpus, most_gpus = (max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
+    gpus = min(1.0, most_gpus) if share.gpus is None else share.gpus
+    if share.cpus > most_cpus or gpus > most_gpus:
+        raise ConfigError(
+            f"No machine of the cluster has {share.cpus} CPUs and {gpus:g} GPUs for a stage; "
+            f"the largest have {most_cpus:g} and {most_gpus:g}."
+        )
+    return gpus
+
+
+@contextmanager
+def _connected() -> Iterator[Any]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise MissingError(
+            "The engine ray needs the package ray: pip install 'distilcap[scale]' brings it."
+        ) from None
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"No Ray cluster answers at {os.environ.get('RAY_ADDRESS')}: {reason}") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,1 @@
+"""The paper's tables: rows, presets, published numbers, estimates, conclusions."""

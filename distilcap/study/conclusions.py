@@ -1,0 +1,267 @@
+"""Verdicts on the paper's three conclusions (its section 5), computed from scores by stated rules.
+
+A conclusion is a list of claims, each about contrasts of systems (see `contrasts`), in points of CIDEr (the
+score times 100). A claim holds, is refuted, or is open, by its intervals alone:
+
+- "above": holds where the whole interval is above 0, is refuted where it is below.
+- "no gain": holds where the interval ends below `MARGIN`, is refuted where it begins above 0.
+- "equal": holds where the interval lies within `MARGIN` of 0, is refuted where it lies on one side of 0.
+- "differ": holds where any of several intervals excludes 0, is refuted where all lie within `MARGIN` of 0.
+
+A conclusion is confirmed if all its claims hold, not confirmed if one is refuted, and else not decided.
+Intervals are 95 % over images and seeds, widened for the number of estimates that a conclusion looks at
+(Bonferroni), so that chance refutes a true conclusion one time in 20 at most. With one run of each system
+the noise of seeds is unknown and nothing is decided.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from distilcap.study.contrasts import Contrasts, Estimate, Scored
+
+__all__ = ["CONCLUSIONS", "MARGIN", "Claim", "Conclusion", "judge"]
+
+MARGIN = 1.0
+"""Points of CIDEr that count as no difference: the spread that the paper's own beam sizes have."""
+
+HOLDS, REFUTED, OPEN = "holds", "refuted", "open"
+CONFIRMED, NOT_CONFIRMED, NOT_DECIDED = "confirmed", "not confirmed", "not decided at this noise"
+
+QUALITY = "The teacher's quality decides, not its architecture or size."
+SIZE = "Small students gain, medium ones do not."
+BEAM = "The teacher's beam size matters, unpredictably."
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One part of a conclusion, with the numbers that it was judged by."""
+
+    text: str
+    outcome: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """One of the paper's conclusions, judged."""
+
+    text: str
+    verdict: str
+    claims: tuple[Claim, ...]
+
+
+def judge(systems: Sequence[Scored]) -> tuple[Conclusion, ...]:
+    """Judge all three conclusions by what was measured; missing systems leave claims open."""
+    contrasts = Contrasts(systems)
+    return tuple(_conclude(text, rule(systems, contrasts), contrasts) for text, rule in CONCLUSIONS.items())
+
+
+def _conclude(text: str, claims: list[Claim], contrasts: Contrasts) -> Conclusion:
+    outcomes = {claim.outcome for claim in claims}
+    if contrasts.seed_deviation is None or not claims:
+        verdict = NOT_DECIDED
+    elif REFUTED in outcomes:
+        verdict = NOT_CONFIRMED
+    else:
+        verdict = CONFIRMED if outcomes == {HOLDS} else NOT_DECIDED
+    return Conclusion(text, verdict, tuple(claims))
+
+
+def _points(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:+.1f} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
+
+
+def _above(text: str, estimate: Estimate) -> Claim:
+    outcome = HOLDS if estimate.low > 0 else REFUTED if estimate.high < 0 else OPEN
+    return Claim(text, outcome, _points(estimate))
+
+
+def _no_gain(text: str, estimate: Estimate) -> Claim:
+    outcome = HOLDS if 100 * estimate.high < MARGIN else REFUTED if estimate.low > 0 else OPEN
+    return Claim(text, outcome, _points(estimate))
+
+
+def _within(estimate: Estimate) -> bool:
+    return 100 * estimate.low > -MARGIN and 100 * estimate.high < MARGIN
+
+
+def _excludes_zero(estimate: Estimate) -> bool:
+    return estimate.low > 0 or estimate.high < 0
+
+
+def _equal(text: str, estimate: Estimate) -> Claim:
+    outcome = HOLDS if _within(estimate) else REFUTED if _excludes_zero(estimate) else OPEN
+    return Claim(text, outcome, _points(estimate))
+
+
+def _differ(text: str, named: dict[str, Estimate]) -> Claim:
+    if not named:
+        return Claim(text, OPEN, "not measured: needs tables 1 and 2")
+    found = {name: one for name, one in named.items() if _excludes_zero(one)}
+    outcome = HOLDS if found else REFUTED if all(map(_within, named.values())) else OPEN
+    largest = max(found or named, key=lambda name: abs(named[name].value))
+    return Claim(text, outcome, f"largest of {len(named)}: {largest} {_points(named[largest])}")
+
+
+def _pairs(systems: Sequence[Scored]) -> Iterable[tuple[Scored, Scored]]:
+    """Pairs of equal students with labels of one beam size, by different teachers."""
+    for first, second in itertools.combinations([one for one in systems if one.teacher], 2):
+        same = (first.architecture, first.size, first.label_beam) == (
+            second.architecture,
+            second.size,
+            second.label_beam,
+        )
+        if same and first.label_beam is not None and first.teacher != second.teacher:
+            yield first, second
+
+
+def _teacher_quality(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
+    names = {system.name: system for system in systems}
+    pairs = [
+        (first, second)
+        for first, second in _pairs(systems)
+        if first.teacher in names and second.teacher in names
+    ]
+    if not pairs:
+        return [Claim("Better teachers make better students.", OPEN, "not measured: needs table 3 or 4")]
+    oriented: list[tuple[Scored, Scored]] = []
+    for first, second in pairs:
+        assert first.teacher is not None
+        assert second.teacher is not None
+        teachers = contrasts.difference(first.teacher, second.teacher, len(pairs))
+        if _excludes_zero(teachers):
+            oriented.append((first, second) if teachers.value > 0 else (second, first))
+    looks = len(oriented) + 2
+    return [
+        _oriented_mean(oriented, looks, contrasts),
+        _reversals(oriented, looks, contrasts),
+        _own_family(systems, looks, contrasts),
+    ]
+
+
+def _oriented_mean(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:
+    text = "Students of the better teacher score above equal students of the worse one, on average."
+    if not oriented:
+        return Claim(text, OPEN, "the teachers of no pair differ clearly")
+    weights: dict[str, float] = {}
+    for better, worse in oriented:
+        weights[better.name] = weights.get(better.name, 0.0) + 1 / len(oriented)
+        weights[worse.name] = weights.get(worse.name, 0.0) - 1 / len(oriented)
+    return _above(text, contrasts.estimate(weights, looks))
+
+
+def _reversals(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:
+    """Where a worse teacher's student is better, something else than quality decides."""
+    text = "No worse teacher, of whatever architecture or size, makes the better student."
+    if not oriented:
+        return Claim(text, OPEN, "the teachers of no pair differ clearly")
+    estimates = {
+        f"{better.name} less {worse.name}": contrasts.difference(better.name, worse.name, looks)
+        for better, worse in oriented
+    }
+    lowest = min(estimates, key=lambda name: estimates[name].value)
+    if any(one.high < 0 for one in estimates.values()):
+        outcome = REFUTED
+    else:
+        outcome = HOLDS if all(100 * one.low > -MARGIN for one in estimates.values()) else OPEN
+    return Claim(text, outcome, f"lowest of {len(estimates)}: {lowest} {_points(estimates[lowest])}")
+
+
+def _own_family(systems: Sequence[Scored], looks: int, contrasts: Contrasts) -> Claim:
+    """Interaction of student's and teacher's family, in which the quality of both teachers cancels out."""
+    text = "At equal quality, a teacher of the student's own architecture is no better and no worse."
+    teachers = {system.name: system for system in systems}
+    cells: dict[tuple[str, int], dict[tuple[str, str], Scored]] = {}
+    for one in systems:
+        teacher = teachers.get(one.teacher or "")
+        if teacher is not None and teacher.size == "big" and one.label_beam is not None:
+            cell = cells.setdefault((one.size, one.label_beam), {})
+            cell[one.architecture, teacher.architecture] = one
+    complete = [cell for cell in cells.values() if len(cell) == 4]
+    if not complete:
+        return Claim(text, OPEN, "not measured: needs table 3 with both families")
+    weights = {
+        system.name: (0.5 if student == teacher else -0.5) / len(complete)
+        for cell in complete
+        for (student, teacher), system in cell.items()
+    }
+    return _equal(text, contrasts.estimate(weights, looks))
+
+
+Group = dict[int, Scored]
+
+
+def _same_family(systems: Sequence[Scored]) -> dict[tuple[str, str], Group]:
+    """Students of the big captioner of their own family, by architecture and size, then by beam size."""
+    names = {system.name: system for system in systems}
+    groups: dict[tuple[str, str], Group] = {}
+    for one in systems:
+        teacher = names.get(one.teacher or "")
+        if teacher is None or one.label_beam is None:
+            continue
+        if (teacher.architecture, teacher.size) == (one.architecture, "big"):
+            groups.setdefault((one.architecture, one.size), {})[one.label_beam] = one
+    return groups
+
+
+def _student_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
+    claims = []
+    groups = _same_family(systems)
+    plain = {(one.architecture, one.size): one for one in systems if not one.teacher and one.size != "big"}
+    families = tuple(dict.fromkeys(architecture for architecture, _ in groups))
+    looks = 3 * len(families)
+    for family in families:
+        gains = {}
+        for size in ("small", "medium"):
+            distilled, twin = groups.get((family, size)), plain.get((family, size))
+            if distilled and twin:
+                gains[size] = {one.name: 1 / len(distilled) for one in distilled.values()} | {twin.name: -1.0}
+        of_all = "mean over beam sizes"
+        if "small" in gains:
+            small = contrasts.estimate(gains["small"], looks)
+            claims.append(_above(f"{family}: the small student gains ({of_all}).", small))
+        if "medium" in gains:
+            medium = contrasts.estimate(gains["medium"], looks)
+            claims.append(_no_gain(f"{family}: the medium student does not gain ({of_all}).", medium))
+        if len(gains) == 2:
+            less = {name: -weight for name, weight in gains["medium"].items()}
+            more = contrasts.estimate(gains["small"] | less, looks)
+            claims.append(_above(f"{family}: the small student gains more than the medium one.", more))
+    if len(claims) < 3:
+        claims.append(
+            Claim("Small students gain, medium ones do not.", OPEN, "not measured: needs table 1 or 2")
+        )
+    return claims
+
+
+def _beam_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
+    groups = {group: one for group, one in _same_family(systems).items() if len(one) > 1}
+    effects = {
+        (group, low, high): {several[high].name: 1.0, several[low].name: -1.0}
+        for group, several in groups.items()
+        for low, high in itertools.combinations(sorted(several), 2)
+    }
+    crossed = {
+        f"beam {high} less {low}, {' '.join(group)} against {' '.join(other)}": weights
+        | {name: -weight for name, weight in effects[other, low, high].items()}
+        for (group, low, high), weights in effects.items()
+        for other in list(groups)[list(groups).index(group) + 1 :]
+        if (other, low, high) in effects
+    }
+    looks = len(effects) + len(crossed)
+    matters = {
+        f"{' '.join(group)}, beam {high} less {low}": contrasts.estimate(weights, looks)
+        for (group, low, high), weights in effects.items()
+    }
+    varies = {name: contrasts.estimate(weights, looks) for name, weights in crossed.items()}
+    return [
+        _differ("The beam size with which the teacher labels changes the student's score.", matters),
+        _differ("What a beam size does depends on the student, so that no rule predicts it.", varies),
+    ]
+
+
+Rule = Callable[[Sequence[Scored], Contrasts], list[Claim]]
+CONCLUSIONS: dict[str, Rule] = {QUALITY: _teacher_quality, SIZE: _student_size, BEAM: _beam_size}

@@ -1,0 +1,157 @@
+"""How thoroughly the paper's tables are trained: "paper", "quick" and "smoke".
+
+- paper: 30 epochs of cross-entropy and 10 of self-critical training, with the widths and rates that the two
+  families were published with (Anderson et al. 2018, Huang et al. 2019, and their standard implementation).
+  One departure: AoANet's self-critical rate falls by steps, not on plateaus. Days of CPU: for a GPU.
+- quick: narrow captioners and few epochs, so that a CPU core manages a table of Flickr8k in an hour. Students
+  have no self-critical phase. The big Up-Down is the teacher of `study.flickr8k`: both share one training.
+  Where a teacher learns from half of the captions it is a medium one.
+- smoke: a few steps of minute captioners on random features, for tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from distilcap.errors import ConfigError
+from distilcap.models.aoanet import AoANetOptions
+from distilcap.models.presets import ARCHITECTURES, Options, preset
+from distilcap.models.updown import UpDownOptions
+from distilcap.pipeline.distill import Role
+from distilcap.study.flickr8k import SELF_CRITICAL, TEACHER
+from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+
+__all__ = ["PRESETS", "EncoderChoice", "TablePreset", "table_preset"]
+
+SIZES = ("big", "medium", "small")
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """What `create_encoder` takes; None is the encoder's own."""
+
+    name: str
+    size: int | None = None
+    form: str | None = "grid"
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class TablePreset:
+    """Everything about a table but its data and its rows.
+
+    Attributes:
+        roles: by architecture and size.
+        encoder: where the command names no other.
+        beam: width of the beam column.
+        min_count: words seen less often become `<unk>`.
+        half_teacher: size of the teacher that learns from half of the captions (table "extra"); it has
+            a training of its own.
+        length_penalty: of the teachers' beam search; the likeliest caption of a barely trained one is empty.
+        scenes: where these are the data and are to be drawn: images of each split, and their side in pixels.
+    """
+
+    name: str
+    roles: Mapping[tuple[str, str], Role]
+    encoder: EncoderChoice
+    beam: int = 5
+    min_count: int = 5
+    scenes: tuple[tuple[int, int, int], int] = (1200, 150, 300), 160
+    length_penalty: float = 0.0
+    half_teacher: str = "big"
+
+
+def _paper() -> TablePreset:
+    updown = TrainingOptions(cross_entropy=CrossEntropyPhase(scheduled_sampling=0.25))
+    aoanet = TrainingOptions(
+        cross_entropy=CrossEntropyPhase(learning_rate=2e-4, label_smoothing=0.2, scheduled_sampling=0.5),
+        self_critical=SelfCriticalPhase(learning_rate=2e-5),
+    )
+    training = {"updown": updown, "aoanet": aoanet}
+    roles = {
+        (architecture, size): Role(architecture, size, preset(architecture, size), training[architecture])
+        for architecture in ARCHITECTURES
+        for size in SIZES
+    }
+    return TablePreset("paper", roles, EncoderChoice("efficientdet-d0", form="regions"))
+
+
+def _quick() -> TablePreset:
+    students = TrainingOptions(
+        cross_entropy=CrossEntropyPhase(
+            epochs=2,
+            learning_rate=4e-3,
+            schedule="cosine",
+            warmup_steps=60,
+            weight_averaging=0.95,
+        ),
+        self_critical=SelfCriticalPhase(epochs=0),
+        batch_images=16,
+        validation_every=2,
+    )
+    # AoANet is published with less than half of Up-Down's rate.
+    aoanet_students = dataclasses.replace(
+        students, cross_entropy=dataclasses.replace(students.cross_entropy, learning_rate=2e-3)
+    )
+    aoanet_teacher = TrainingOptions(
+        cross_entropy=CrossEntropyPhase(
+            epochs=6,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup_steps=100,
+            label_smoothing=0.1,
+            weight_averaging=0.99,
+        ),
+        self_critical=dataclasses.replace(SELF_CRITICAL, epochs=1, warmup_steps=30, weight_averaging=0.98),
+        batch_images=32,
+        validation_every=3,
+    )
+
+    def aoanet(width: int, layers: int) -> AoANetOptions:
+        return AoANetOptions(width, width, refiner_layers=layers, dropout=0.3)
+
+    roles = {
+        ("updown", "big"): dataclasses.replace(TEACHER, size="big"),
+        ("aoanet", "big"): Role("aoanet", "big", aoanet(256, 2), aoanet_teacher),
+    }
+    for size, width in (("medium", 192), ("small", 96)):
+        options = UpDownOptions(width, width, width // 2, dropout=0.2, output_states="both")
+        roles["updown", size] = Role("updown", size, options, students)
+        roles["aoanet", size] = Role("aoanet", size, aoanet(width, 1), aoanet_students)
+    return TablePreset("quick", roles, EncoderChoice("efficientnet-lite0"), half_teacher="medium")
+
+
+def _smoke() -> TablePreset:
+    training = TrainingOptions(
+        # Fewer steps, or longer ones, and a teacher writes empty captions, from which nobody can learn.
+        cross_entropy=CrossEntropyPhase(epochs=12, learning_rate=1e-2),
+        self_critical=SelfCriticalPhase(epochs=1, samples=2),
+        batch_images=4,
+        validation_every=10,
+    )
+    roles = {}
+    for size, width in (("big", 16), ("medium", 12), ("small", 8)):
+        minute: tuple[tuple[str, Options], ...] = (
+            ("updown", UpDownOptions(width, width, 4, dropout=0.1)),
+            ("aoanet", AoANetOptions(width, width, heads=2, refiner_layers=1, dropout=0.1)),
+        )
+        for architecture, options in minute:
+            roles[architecture, size] = Role(architecture, size, options, training)
+    seen = EncoderChoice("efficientnet-lite0", 64, weights="random")
+    return TablePreset("smoke", roles, seen, beam=2, min_count=1, scenes=((16, 4, 6), 64), length_penalty=1.0)
+
+
+PRESETS: dict[str, Callable[[], TablePreset]] = {"paper": _paper, "quick": _quick, "smoke": _smoke}
+
+
+def table_preset(name: str) -> TablePreset:
+    """Return a preset by its name.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"`preset` must be one of {', '.join(PRESETS)}, but is {name!r}.")
+    return PRESETS[name]()

@@ -1,0 +1,137 @@
+"""The whole line on a handful of drawn scenes: both families, a chain, the store, the page, the command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import DataError
+from distilcap.models.aoanet import AoANetOptions
+from distilcap.models.updown import UpDownOptions
+from distilcap.pipeline.distill import Role, distillation_line
+from distilcap.pipeline.photographs import RunCaptioner
+from distilcap.reports.report import collect_results, read_results, table_of, write_results
+from distilcap.reports.results import build_rows, gain_sentence, stages_of
+from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.folders import run_of
+from distilcap.stages.label import Generate
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
+from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+
+TRAINING = TrainingOptions(
+    cross_entropy=CrossEntropyPhase(epochs=1, learning_rate=2e-3),
+    self_critical=SelfCriticalPhase(epochs=1, samples=2),
+    batch_images=8,
+)
+TEACHER = Role("aoanet", "tiny", AoANetOptions(hidden=16, embedding=8, heads=2, refiner_layers=1), TRAINING)
+STUDENT = Role("updown", "tiny", UpDownOptions(hidden=8, embedding=8, attention=4), TRAINING)
+METRICS = ("bleu", "rouge_l", "cider")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    draw_scenes(folder, (24, 6, 8), size=64)
+    return folder
+
+
+def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distilcap.reports.results.METRICS", METRICS)
+    data = ImportData.of(scenes)
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
+    members = distillation_line(
+        data,
+        features,
+        TEACHER,
+        STUDENT,
+        beam=3,
+        n_best=2,
+        intermediate=STUDENT,
+        control_epochs=2,
+        seeds=(0, 1),
+        min_count=1,
+    )
+    assert [member.role for member in members] == ["teacher", "student", "control", "distilled", "distilled"]
+    store = Store(tmp_path / "store")
+    from distilcap.progress import SILENT
+
+    rows = build_rows(members, store, SILENT, METRICS)
+    assert all(planned.complete for planned in store.plan(stages_of(members, METRICS)))
+    for row in rows:
+        assert row["parameters"] > 0
+        assert row["ms_per_image"] > 0
+        assert set(row["scores"]) == {"greedy", "beam"}
+        assert row["signature"]["cider"].startswith("cider-d|refs:5|")
+    assert rows[1]["seeds"] == [0, 1]
+    assert rows[3]["teacher"] == rows[0]["name"]
+    assert rows[4]["teacher"] == rows[3]["name"]
+
+    # Labels: two captions of every training image, each with its log-probability, best first.
+    distilled = members[-1].trains[0]
+    assert isinstance(distilled, Train)
+    assert distilled.labels is not None
+    labels = distilled.labels.load(store)
+    assert len(labels) == 24
+    for several in labels.values():
+        scores = [one.log_prob for one in several]
+        assert len(scores) == 2
+        assert None not in scores
+        assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+
+    verdict = gain_sentence(members, store)
+    assert "CIDEr (beam), 95 % interval" in verdict
+    results = collect_results("A <title>", members, rows, verdict, store)
+    write_results(results, tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "A &lt;title&gt;" in page
+    assert page.count("<figure>") == 8
+    assert read_results(tmp_path / "out/results.json")["rows"] == json.loads(json.dumps(rows))
+    headings, cells = table_of(rows)
+    assert all(len(line) == len(headings) for line in cells)
+    assert cells[1][headings.index("METEOR")] == "n/a (not measured)"
+
+    # A run knows from its folder how to caption a photograph, and says the same as the stage did.
+    run = members[0].trains[0]
+    assert run_of(store.path(run)) == run
+    captioner = RunCaptioner.load(store.path(run))
+    image = run.data.load(store).split("test")[0]
+    expected = members[0].captions(run, 3).load(store).texts(image.id)
+    # Features go through float16 in the store, so only words, not log-probabilities, can be compared.
+    assert captioner.caption(image.path, beam=3) == expected
+    with pytest.raises(DataError, match="holds no trained captioner, but ExtractFeatures"):
+        run_of(store.path(features))
+
+
+def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: Path, tmp_path: Path) -> None:
+    data = ImportData.of(scenes)
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64)
+    store = Store(tmp_path)
+    phases = dataclasses.replace(TRAINING, self_critical=SelfCriticalPhase(epochs=0))
+    vocabulary = BuildVocabulary(data, 1)
+    frozen = Train(data, vocabulary, features, "updown", STUDENT.options, phases)
+    tuned = dataclasses.replace(frozen, tune_encoder=True, start=frozen)
+    assert tuned.key != frozen.key
+    captions = Generate(tuned, "test", 2)
+    store.build(captions)
+    assert frozen.seen == features
+    assert tuned.seen.key != features.key
+    before, after = features.load(store), tuned.seen.load(store)
+    assert after.recipe == tuned.load(store).features
+    assert after.recipe["weights"] != before.recipe["weights"]
+    assert not np.array_equal(before.rows(before.ids)[0], after.rows(before.ids)[0])
+    image = data.load(store).split("test")[0]
+    captioner = RunCaptioner.load(store.path(tuned))
+    assert captioner.caption(image.path, beam=2) == captions.load(store).texts(image.id)
+
+
+def test_results_of_another_form_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(DataError, match="not results of distilcap"):
+        read_results(tmp_path / "results.json")

@@ -1,0 +1,226 @@
+"""The paper's tables: exactly its rows, shared stages, and a whole run on a handful of drawn scenes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from distilcap.cli.main import cli
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import ConfigError
+from distilcap.progress import SILENT
+from distilcap.reports.report import read_results
+from distilcap.reports.table_page import write_tables
+from distilcap.stages.data import ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.label import Generate
+from distilcap.stages.measure import Evaluate
+from distilcap.stages.train import Train
+from distilcap.store.stage import Stage, Store
+from distilcap.study import rows as tables_module
+from distilcap.study.estimate import Facts, estimate_plan
+from distilcap.study.extra import extra_table
+from distilcap.study.flickr8k import TEACHER
+from distilcap.study.presets import PRESETS, table_preset
+from distilcap.study.published import TABLE_1, TABLE_2
+from distilcap.study.rows import BEAMS, TABLES, Students, paper_tables
+from distilcap.study.tables import members_of, run_tables, stages_of_tables
+
+METRICS = ("bleu", "rouge_l", "cider")
+
+
+def students_of(preset: str, seeds: int = 3) -> Students:
+    """Of no real data: enough to look at rows and keys."""
+    data = ImportData("0", "data", "nowhere", None)
+    features = ExtractFeatures(data, "{}", None, "efficientnet-lite0", None, "random", "grid")
+    return Students(data, features, table_preset(preset), tuple(range(seeds)))
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Students:
+    folder = tmp_path_factory.mktemp("scenes")
+    draw_scenes(folder, (16, 4, 6), size=64)
+    data = ImportData.of(folder)
+    features = ExtractFeatures.of(data, "efficientnet-lite0", 64, "random")
+    return Students(data, features, table_preset("smoke"), (0,))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_tables_have_the_papers_rows_and_those_that_it_left_out(preset: str) -> None:
+    found = {table.name: table for table in paper_tables(students_of(preset))}
+    for name, family in (("table1", "updown"), ("table2", "aoanet")):
+        rows = found[name].rows
+        assert [row.member.role for row in rows[:2]] == ["teacher", "student"]
+        assert [(row.member.size, row.label_beam) for row in rows[1:]] == [
+            (size, beam) for size in ("medium", "small") for beam in (None, 1, 3, 5, 10)
+        ]
+        assert {row.member.trains[0].architecture for row in rows} == {family}
+        printed = TABLE_1 if family == "updown" else TABLE_2
+        for row in rows[1:]:
+            assert row.printed == printed[row.member.size, row.label_beam].as_scores()
+    crossed = [row for row in found["table3"].rows if row.member.teacher]
+    pairs = [(row.member.name.split("-")[0], (row.member.teacher or "").split("-")[0]) for row in crossed]
+    assert pairs.count(("updown", "aoanet")) == pairs.count(("aoanet", "updown")) == 2
+    assert pairs.count(("updown", "updown")) == pairs.count(("aoanet", "aoanet")) == 2
+    chains = [row for row in found["table4"].rows if (row.member.teacher or "").split("-")[1:2] == ["medium"]]
+    assert len(chains) == 2
+    assert [row.member.size for row in chains] == ["small", "small"]
+    distilled = [row for row in found["table4"].rows if "distilled" in row.member.name]
+    assert [row.printed and round(row.printed["cider"], 3) for row in distilled] == [1.155, 1.227]
+
+
+def test_rows_that_share_a_teacher_share_its_training() -> None:
+    tables = paper_tables(students_of("paper"))
+    runs = {train.key for member in members_of(tables) for train in member.trains}
+    stages = Store(Path("nowhere")).plan(stages_of_tables(tables, METRICS))
+    trained = [planned.stage for planned in stages if isinstance(planned.stage, Train)]
+    assert {train.key for train in trained} == runs  # no training that is not a row
+    # 2 teachers, 4 undistilled and 16 + 4 + 4 distilled students, these with 3 seeds
+    assert len(trained) == 2 + 3 * (4 + 16 + 4 + 4)
+    labels = [planned.stage for planned in stages if isinstance(planned.stage, Generate)]
+    # each big teacher labels with 4 beams, each family's two medium ones with 1
+    assert sum(one.split == "train" for one in labels) == 2 * 4 + 2 * 2
+    first, second = (paper_tables(students_of("paper"), [name]) for name in ("table1", "table3"))
+    assert members_of(first)[0].trains[0].key == members_of(second)[0].trains[0].key
+
+
+def test_presets_train_as_published_or_share_the_measured_teacher() -> None:
+    paper = table_preset("paper")
+    for role in paper.roles.values():
+        assert (role.training.cross_entropy.epochs, role.training.self_critical.epochs) == (30, 10)
+        assert (role.training.batch_images, role.training.max_words, paper.min_count) == (10, 16, 5)
+    assert paper.roles["aoanet", "big"].training.cross_entropy.label_smoothing == 0.2
+    quick = table_preset("quick")
+    assert quick.roles["updown", "big"].options == TEACHER.options
+    assert quick.roles["updown", "big"].training == TEACHER.training
+    with pytest.raises(ConfigError, match="`preset` must be one of paper, quick, smoke, but is 'slow'"):
+        table_preset("slow")
+
+
+def test_names_are_unique_and_baselines_are_there() -> None:
+    tables = (*paper_tables(students_of("quick")), extra_table(students_of("quick")))
+    for table in tables:
+        names = [row.member.name for row in table.rows]
+        assert len(set(names)) == len(names)
+        assert {row.baseline for row in table.rows if row.baseline} <= set(names)
+    keys: dict[str, str] = {}
+    for member in (row.member for table in tables for row in table.rows):
+        assert keys.setdefault(member.name, member.trains[0].key) == member.trains[0].key
+
+
+def test_extra_changes_nothing_but_what_is_learnt_from() -> None:
+    rows = extra_table(students_of("quick")).rows
+    small = [row.member.trains[0] for row in rows if row.member.size == "small"]
+    assert len({(train.options, train.training) for train in small}) == 1
+    assert len({train.key for train in small}) == len(small) == 12
+
+
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        yield from csv.DictReader(file)
+
+
+def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_module, "BEAMS", (1, 3))
+    tables = paper_tables(smoke, ["table1"])
+    store = Store(tmp_path / "store")
+    plan = store.plan(stages_of_tables(tables, METRICS))
+    facts = Facts.of(smoke.data, smoke.features, store, 1)
+    before = estimate_plan(plan, facts, store)
+    assert all(cost.seconds > 0 and cost.megabytes > 0 and not cost.measured for cost in before)
+    assert not store.root.exists()  # a plan builds nothing
+
+    results = run_tables("Table & co", tables, store, SILENT, METRICS, "distilcap reproduce table1")
+    out = tmp_path / "out"
+    write_tables(results, out)
+    bare = tmp_path / "bare"
+    write_tables(results, bare, photos=False)
+    assert not (bare / "images").exists()
+    assert "data:image/jpeg" in (out / "report.html").read_text()
+    assert "data:image/jpeg" not in (bare / "report.html").read_text()
+    assert "](images/" not in (bare / "report.md").read_text()
+    after = estimate_plan(store.plan(stages_of_tables(tables, METRICS)), facts, store)
+    assert sum(cost.seconds for cost in after) == 0
+    longer = dataclasses.replace(smoke, seeds=(0, 1))
+    more = estimate_plan(
+        store.plan(stages_of_tables(paper_tables(longer, ["table1"]), METRICS)), facts, store
+    )
+    missing = [cost for cost in more if not cost.planned.complete]
+    assert {cost.measured for cost in missing if isinstance(cost.planned.stage, (Train, Evaluate))} == {True}
+
+    read = read_results(out / "results.json")
+    (table,) = read["tables"]
+    assert [entry["label_beam"] for entry in table["rows"]] == [None, None, 1, 3, None, 1, 3]
+    for entry in table["rows"]:
+        assert set(entry["differences"]) == ({"rouge_l", "cider"} if entry["baseline"] else set())
+    assert len(read["schedules"]) == 3  # big, medium, small
+    assert read["schedules"][0] in (out / "report.md").read_text()
+    assert read["conclusions"][0]["verdict"] == "not decided at this noise"
+    assert len(read["conclusions"]) == 3
+    gain = table["rows"][2]["differences"]["cider"]
+    values = {row["name"]: row["scores"]["beam"]["cider"] for row in read["rows"]}
+    twin, taught = values["updown-medium"], values["updown-medium from updown-big, beam 1"]
+    assert gain["difference"] == pytest.approx(taught - twin)
+    assert gain["interval"][0] <= gain["difference"] <= gain["interval"][1]
+
+    page = (out / "report.html").read_text()
+    assert "Table &amp; co" in page
+    assert page.count("<figure>") == 6
+    assert page.count("data:image/png") == 3
+    markdown = (out / "report.md").read_text()
+    for name in ("beam_size.png", "megabytes.png", "greedy_gap.png"):
+        assert f"({name})" in markdown
+        assert (out / name).stat().st_size > 1000
+    for picture in (sample["path"] for sample in read["samples"]):
+        assert (out / picture).is_file()
+        assert f"({picture})" in markdown
+    lines = list(_lines(out / "report.csv"))
+    assert [line["cider_paper"] for line in lines][:2] == ["", "1.192"]
+    assert float(lines[2]["cider_gain"]) == gain["difference"]
+    tex = (out / "report.tex").read_text()
+    assert r"Table \& co" in tex
+    assert tex.count(r"\\") == len(lines) + 1
+    for forbidden in "±▲▼":
+        assert forbidden not in tex
+
+
+def test_a_plan_on_the_command_line_runs_nothing(smoke: Students, tmp_path: Path) -> None:
+    data, store = smoke.data.path, tmp_path / "store"
+    arguments = ["reproduce", "all", "--data", data, "--preset", "smoke", "--seeds", "1", "--plan"]
+    result = CliRunner().invoke(cli, [*arguments, "--store", str(store), "--metrics", "cider"])
+    assert result.exit_code == 0, result.output
+    assert "to do" in result.output
+    assert "stages, 0 there. To do: about" in " ".join(result.output.split())
+    assert not store.exists()
+    missing = CliRunner().invoke(cli, ["reproduce", "table1", "--data", "coco", "--plan"])
+    assert "`distilcap data coco --root coco` sets it up" in str(missing.exception)
+    mixed = CliRunner().invoke(cli, [arguments[0], "table1", "extra", *arguments[2:]])
+    assert "Only tables go together, but not table1 extra" in str(mixed.exception)
+    none = CliRunner().invoke(cli, [*arguments[:-3], "--seeds", "0"])
+    assert "`seeds` must be at least 1, but is 0." in str(none.exception)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["table1 table3", "all", "extra"])
+def test_every_recipe_on_the_command_line(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILCAP_DATA", str(tmp_path / "data"))
+    arguments = ["reproduce", *what.split(), "--data", "scenes", "--preset", "smoke", "--seeds", "2"]
+    places = ["--store", str(tmp_path / "store"), "--to", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, [*arguments, *places, "--metrics", "bleu,cider"])
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert len(results["tables"]) == {"table1 table3": 2, "all": 4, "extra": 1}[what]
+    assert results["verdict"]
+
+
+def test_stages_name_every_row_once() -> None:
+    assert set(TABLES) == {"table1", "table2", "table3", "table4"}
+    assert BEAMS == (1, 3, 5, 10)
+    stages: list[Stage] = stages_of_tables(paper_tables(students_of("smoke", 1)), METRICS)
+    assert len({stage.key for stage in stages if isinstance(stage, Evaluate)}) == 2 * 30

@@ -1,0 +1,213 @@
+"""Labels in shards: every image once, a killed process goes on, what is bad or missing is named."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from click.testing import CliRunner
+
+from distilcap.cli.main import cli
+from distilcap.data.captions import CaptionSet
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import ConfigError, DataError
+from distilcap.models.updown import UpDownOptions
+from distilcap.pipeline.photographs import RunCaptioner
+from distilcap.progress import SILENT, Silent
+from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
+from distilcap.teachers.shards import Labelled, Shard, find_images, label_shard, merge_shards
+from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 drawn pictures in subfolders, one damaged and one of another's name."""
+    folder = tmp_path_factory.mktemp("photos")
+    draw_scenes(folder / "scenes", (20, 2, 2), size=64)
+    pictures = sorted(path for path in folder.rglob("*.jpg"))
+    assert len(pictures) == 24
+    for number, path in enumerate(pictures):
+        to = folder / "photos" / f"album{number % 3}" / path.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to)
+    shutil.copy(pictures[0], folder / "photos/album0" / f"{pictures[0].stem}.jpeg")
+    (folder / "photos/album1/broken.jpg").write_bytes(b"no picture")
+    (folder / "photos/album1/notes.txt").write_text("no picture either")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path) -> Path:
+    """A captioner after one epoch."""
+    data = ImportData.of(photos / "scenes")
+    phases = TrainingOptions(CrossEntropyPhase(epochs=1), SelfCriticalPhase(epochs=0))
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
+    train = Train(data, BuildVocabulary(data, 1), features, "updown", UpDownOptions(8, 8, 4), phases)
+    return Store(photos / "store").build(train)
+
+
+@pytest.fixture(scope="module")
+def captioner(run: Path) -> RunCaptioner:
+    return RunCaptioner.load(run)
+
+
+def label(captioner: RunCaptioner, photos: Path, shard: Shard, to: Path, **options: object) -> Labelled:
+    settings: dict[str, object] = {"beam": 2, "batch_images": 4, "progress": SILENT, **options}
+    return label_shard(captioner, photos / "photos", shard, to, **settings)  # type: ignore[arg-type]
+
+
+def test_shards_hold_every_image_once_and_merge_to_one_file(
+    captioner: RunCaptioner, photos: Path, tmp_path: Path
+) -> None:
+    parts = [label(captioner, photos, Shard(number, 3), tmp_path) for number in range(3)]
+    whole = merge_shards(tmp_path, tmp_path / "labels.jsonl")
+    captions = CaptionSet.load(tmp_path / "labels.jsonl")
+    expected = {
+        path.relative_to(photos / "photos").with_suffix("").as_posix()
+        for path in find_images(photos / "photos")
+    }
+    twin = {image_id for image_id in captions if image_id.endswith((".jpg", ".jpeg"))}
+    assert len(twin) == 1
+    assert set(captions) == (expected | twin) - {"album1/broken"}
+    assert whole.images == sum(part.images for part in parts) == len(captions) == 25
+    assert min(part.images for part in parts) > 2
+    assert [one.id for one in whole.skipped] == ["album1/broken"]
+    assert "broken.jpg" in whole.skipped[0].reason
+    assert whole.listed == (26,)
+    assert not list(tmp_path.glob(".*"))
+    # The same words as one picture at a time, whatever the shards and batches.
+    image_id = next(id for id in captions if id.startswith("album2"))
+    path = photos / "photos" / f"{image_id}.jpg"
+    assert captions.texts(image_id) == captioner.caption(path, beam=2, n_best=1)
+    alone = tmp_path / "alone"
+    label(captioner, photos, Shard(0, 1), alone)
+    merge_shards(alone, tmp_path / "alone.jsonl")
+    found = CaptionSet.load(tmp_path / "alone.jsonl")
+    assert {id: found.texts(id) for id in found} == {id: captions.texts(id) for id in captions}
+
+
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
+class Dies(Silent):
+    """Dies when so many images have been asked for."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        for number, item in enumerate(items):
+            if number == self.images:
+                raise Killed
+            yield item
+
+
+def test_a_killed_process_goes_on_after_its_last_batch(
+    captioner: RunCaptioner, photos: Path, tmp_path: Path
+) -> None:
+    shard = Shard(0, 1)
+    label(captioner, photos, shard, tmp_path / "whole")
+    with pytest.raises(Killed):
+        label(captioner, photos, shard, tmp_path / "killed", progress=Dies(24))
+    partial = tmp_path / "killed" / f".{shard}.partial.jsonl"
+    before = partial.read_bytes()
+    images = [json.loads(line).get("image") for line in before.splitlines()]
+    assert len([one for one in images if one]) >= 8
+    assert not list((tmp_path / "killed").glob("shard-*"))
+    partial.write_bytes(before + b'{"image": "album0/to')  # torn by the kill
+    asked: list[str] = []
+
+    class Watches(Silent):
+        def track(
+            self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+        ) -> Iterator[T]:
+            for item in items:
+                asked.append(item.id)  # type: ignore[attr-defined]
+                yield item
+
+    label(captioner, photos, shard, tmp_path / "killed", progress=Watches())
+    assert not set(asked) & set(images)
+    assert len(asked) + len([one for one in images if one]) == 26
+    found, whole = (CaptionSet.load(tmp_path / name / f"{shard}.jsonl") for name in ("killed", "whole"))
+    assert {id: found.texts(id) for id in found} == {id: whole.texts(id) for id in whole}
+    # What is whole is not made again.
+    asked.clear()
+    assert label(captioner, photos, shard, tmp_path / "killed", progress=Watches()).images == 25
+    assert not asked
+
+
+def test_a_shard_is_made_by_one_process_and_with_one_set_of_options(
+    captioner: RunCaptioner, photos: Path, tmp_path: Path
+) -> None:
+    partial = tmp_path / ".shard-00000-of-00002.partial.jsonl"
+    with partial.open("wb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another process is at this shard"):
+            label(captioner, photos, Shard(0, 2), tmp_path)
+    label(captioner, photos, Shard(0, 2), tmp_path)
+    with pytest.raises(DataError, match=r"begun with other options .*'beam': 2.* take another folder"):
+        label(captioner, photos, Shard(0, 2), tmp_path, beam=1)
+
+
+def test_missing_and_damaged_shards_are_named(captioner: RunCaptioner, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no shard"):
+        merge_shards(tmp_path, tmp_path / "labels.jsonl")
+    for number in (0, 2):
+        label(captioner, photos, Shard(number, 4), tmp_path)
+    with pytest.raises(Killed):
+        label(captioner, photos, Shard(3, 4), tmp_path, progress=Dies(0))
+    with pytest.raises(
+        DataError, match=r"2 of 4 shards are missing: 1, 3 \(begun\); .*--shards 4 --shard 1`"
+    ):
+        merge_shards(tmp_path, tmp_path / "labels.jsonl")
+    for number in (1, 3):
+        label(captioner, photos, Shard(number, 4), tmp_path)
+    path = tmp_path / "shard-00002-of-00004.jsonl"
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    with pytest.raises(DataError, match=r"shard-00002-of-00004.jsonl: has \d lines, but should have \d"):
+        merge_shards(tmp_path, tmp_path / "labels.jsonl")
+    assert not (tmp_path / "labels.jsonl").exists()
+    label(captioner, photos, Shard(0, 3), tmp_path)
+    with pytest.raises(DataError, match="holds shards of 3 and of 4"):
+        merge_shards(tmp_path, tmp_path / "labels.jsonl")
+
+
+def test_the_commands(run: Path, photos: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in find_images(photos / "photos")))
+    for number in range(2):
+        arguments = ["generate", str(run), "--images", str(listed), "--to", str(tmp_path / "labels")]
+        arguments += ["--shards", "2", "--shard", str(number), "--beam", "1"]
+        done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        assert "images a second of a process" in done.output
+    merged = ["merge", str(tmp_path / "labels"), "--to", str(tmp_path / "labels.jsonl")]
+    done = CliRunner().invoke(cli, merged, catch_exceptions=False)
+    assert "skipped broken:" in done.output
+    assert "captions of 25 images, 1 skipped" in " ".join(done.output.split())
+    assert len(CaptionSet.load(tmp_path / "labels.jsonl")) == 25
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: Shard(0, 0), ConfigError, "`shards` must be at least 1, but is 0"),
+        (lambda: Shard(3, 3), ConfigError, "`shard` must be in 0 to 2, but is 3"),
+        (lambda: list(find_images(Path("nowhere"))), DataError, "nowhere: there is no such folder of images"),
+    ],
+)
+def test_what_cannot_be_is_refused(make: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        make()  # type: ignore[operator]
