@@ -1,17 +1,20 @@
-"""`distilcap report`: the table and the page of measured results."""
+"""`distilcap report`: the tables and the page of measured results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 
 if TYPE_CHECKING:
+    from distilcap.reports.grids import Grid
+    from distilcap.reports.records import Results
     from distilcap.reports.results import System
     from distilcap.store.cluster import Share
 
@@ -27,35 +30,48 @@ Example:
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Path(path_type=Path), help="The page to write.")
 def report(results: Path, to: Path | None) -> None:
-    """Print the table of RESULTS (a results.json), and write its page."""
-    from distilcap.reports.report import read_results, write_page
+    """Print the tables of RESULTS (a results.json), and write its page.
+
+    The page shows pictures that lie below the folder of RESULTS.
+    """
+    from distilcap.reports.records import read_results
+    from distilcap.reports.report import write_page
 
     content = read_results(results)
     print_results(content)
     if to is not None:
-        write_page(content, results.parent, to)
-        CONSOLE.print(f"Page: {to}", highlight=False)
+        write_page(content, results.parent, to, PROGRESS)
+        _print(f"Page: {to}")
 
 
-def print_results(results: dict[str, Any]) -> None:
-    """Print rows and verdict: sizes and costs first, then scores, so that a narrow terminal shows all."""
-    from distilcap.reports.report import table_of
+def print_results(results: Results) -> None:
+    """Print the tables and the verdict; all rows as two tables, so that a narrow terminal shows them."""
+    from distilcap.reports.grids import grids_of, legend
 
-    headings, cells = table_of(results["rows"])
-    costs, scores = slice(1, 7), slice(7, None)
-    for title, columns in (
-        ("What it costs", costs),
-        ("Scores on the test split, x 100: greedy / beam", scores),
-    ):
-        table = Table(title=title, title_justify="left")
-        table.add_column(headings[0])
-        for heading in headings[columns]:
-            left = heading in ("role", "labels")
-            table.add_column(heading, justify="left" if left else "right", overflow="fold")
-        for line in cells:
-            table.add_row(line[0], *line[columns])
-        CONSOLE.print(table)
-    CONSOLE.print(results["verdict"], highlight=False)
+    grids = grids_of(results)
+    if results.tables:
+        for grid in grids:
+            _print_grid(grid)
+        _print(legend(results))
+    else:
+        costs = grids[0].columns(slice(1, 7), "What it costs")
+        _print_grid(costs, left=("role", "labels"))
+        _print_grid(grids[0].columns(slice(7, None), "Scores on the test split, x 100: greedy / beam"))
+    _print(results.verdict)
+
+
+def _print_grid(grid: Grid, left: tuple[str, ...] = ()) -> None:
+    table = Table(title=Text(grid.title), title_justify="left")
+    for heading in grid.headings:
+        justify: Literal["left", "right"] = "left" if heading in ("system", *left) else "right"
+        table.add_column(Text(heading), justify=justify, overflow="fold")
+    for cells in grid.rows:
+        table.add_row(*map(Text, cells))
+    CONSOLE.print(table)
+
+
+def _print(text: str) -> None:
+    CONSOLE.print(text, highlight=False, markup=False)
 
 
 def run_members(
@@ -71,13 +87,14 @@ def run_members(
 
     With `cluster`, stages are built on a Ray cluster, where each gets so much.
     """
-    from distilcap.reports.report import collect_results, write_results
+    from distilcap.reports.collect import collect_results
+    from distilcap.reports.report import write_report
     from distilcap.reports.results import build_rows, gain_sentence, stages_of
     from distilcap.store.stage import Store
 
     if plan:
         for planned in Store(store).plan(stages_of(members)):
-            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+            _print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}")
         return
     kept = open_store(store)
     if cluster is not None:
@@ -87,9 +104,9 @@ def run_members(
     rows = build_rows(members, kept, PROGRESS)
     if not FIRST:
         return
-    results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
-    write_results(results, to, photos)
+    results = collect_results(title, members, rows, gain_sentence(members, kept), kept, PROGRESS)
+    write_report(results, to, PROGRESS, photos)
     print_results(results)
-    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
-    for row in (one for one in rows if one["runs"]):
-        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)
+    _print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}")
+    for row in (row for row in rows if row.runs):
+        CONSOLE.print(f"{row.name}: {store / row.runs[0]}", highlight=False, markup=False, soft_wrap=True)

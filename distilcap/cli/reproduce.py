@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +22,7 @@ from distilcap.cli.common import (
 
 if TYPE_CHECKING:
     from distilcap.store.cluster import Share
+    from distilcap.store.stage import Store
     from distilcap.study.rows import Students
     from distilcap.study.tables import Table
 
@@ -131,8 +132,8 @@ def _folder(data: Path) -> Path:
     kept = Path(os.environ.get("DISTILCAP_DATA", "data")) / data
     if kept.exists() or str(data) == "scenes":
         return kept
-    mend = "`distilcap data coco --root coco` sets it up" if str(data) == "coco" else "give its folder"
-    raise DataError(f"{data}: there is no such folder here, nor {kept}; {mend}.")
+    fix = "`distilcap data coco --root coco` sets it up" if str(data) == "coco" else "give its folder"
+    raise DataError(f"{data}: there is no such folder here, nor {kept}; {fix}.")
 
 
 def _students(
@@ -184,7 +185,8 @@ def _run(
     plan: bool,
     cluster: Share | None,
 ) -> None:
-    from distilcap.reports.table_page import write_tables
+    from distilcap.cli.report import print_results
+    from distilcap.reports.report import write_report
     from distilcap.store.cluster import build_on_ray
     from distilcap.store.stage import Store
     from distilcap.study.extra import extra_table
@@ -204,12 +206,16 @@ def _run(
     if not FIRST:
         return
     to, photos = report
-    write_tables(results, to, photos)
-    print_tables(results)
-    CONSOLE.print(f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    write_report(results, to, PROGRESS, photos)
+    print_results(results)
+    CONSOLE.print(
+        f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False, markup=False
+    )
 
 
-def _print_plan(tables: tuple[Table, ...], students: Students, store: Any, metrics: tuple[str, ...]) -> None:
+def _print_plan(
+    tables: tuple[Table, ...], students: Students, store: Store, metrics: tuple[str, ...]
+) -> None:
     from distilcap.study.estimate import Facts, describe, estimate_plan
     from distilcap.study.tables import stages_of_tables
 
@@ -239,21 +245,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02}"
-
-
-def print_tables(results: dict[str, Any]) -> None:
-    """Print the tables and the verdicts."""
-    from rich.table import Table as Grid
-
-    from distilcap.reports.table_text import legend, table_cells
-
-    for table in results["tables"]:
-        headings, cells = table_cells(table, results["rows"])
-        grid = Grid(title=table["title"], title_justify="left")
-        for place, heading in enumerate(headings):
-            grid.add_column(heading, justify="right" if place else "left", overflow="fold")
-        for line in cells:
-            grid.add_row(*line)
-        CONSOLE.print(grid)
-    CONSOLE.print(legend(results), highlight=False)
-    CONSOLE.print(results["verdict"], highlight=False)

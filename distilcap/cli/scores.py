@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from distilcap.metrics import Score
@@ -12,10 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["as_csv", "as_latex", "in_words", "scores_table"]
 
+TITLES = {"bleu": "BLEU", "meteor": "METEOR", "rouge": "ROUGE", "cider": "CIDEr-D", "spice": "SPICE"}
+
 
 def scores_table(title: str, scores: dict[str, Score]) -> Table:
     """Show scores on the terminal, times 100."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for column in ("score", "x 100", "95 % interval", "signature"):
         table.add_column(
             column, justify="left" if column in ("score", "signature") else "right", overflow="fold"
@@ -24,7 +27,7 @@ def scores_table(title: str, scores: dict[str, Score]) -> Table:
         interval = score.interval
         shown = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
         value = f"n/a ({score.unavailable})" if score.unavailable else f"{100 * score.value:.2f}"
-        table.add_row(key, value, shown, score.signature)
+        table.add_row(*map(Text, (key, value, shown, score.signature)))
     return table
 
 
@@ -39,40 +42,32 @@ def in_words(diversity: Diversity) -> str:
 
 
 def as_csv(scores: dict[str, Score]) -> str:
-    """Write scores as CSV, a row each, in the official scale."""
-    lines = ["score,value,low,high,signature,unavailable"]
+    """Write scores as CSV, a line for each, in the official scale."""
+    from distilcap.reports.formats import csv_text
+
+    rows = []
     for key, score in scores.items():
-        low, high = score.interval or ("", "")
-        value = "" if score.unavailable else score.value
-        reason = (score.unavailable or "").replace('"', "'")
-        lines.append(f'{key},{value},{low},{high},"{score.signature}","{reason}"')
-    return "\n".join(lines) + "\n"
+        low, high = score.interval or (None, None)
+        value = None if score.unavailable else score.value
+        row = {"score": key, "value": value, "low": low, "high": high}
+        rows.append(row | {"signature": score.signature, "unavailable": score.unavailable})
+    return csv_text(rows)
 
 
 def as_latex(name: str, scores: dict[str, Score]) -> str:
     """A table of one row, with half the interval's width behind each score; signatures in comments."""
+    from distilcap.reports.formats import Latex, latex_table
 
     def cell(score: Score) -> str:
         if score.unavailable:
             return "n/a"
+        text = f"{100 * score.value:.1f}"
         if score.interval is None:
-            return f"{100 * score.value:.1f}"
+            return text
         low, high = score.interval
-        return f"{100 * score.value:.1f}\\,{{\\scriptsize$\\pm${50 * (high - low):.1f}}}"
+        return Latex(f"{text}\\,{{\\scriptsize$\\pm${50 * (high - low):.1f}}}")
 
-    titles = {"bleu": "BLEU", "meteor": "METEOR", "rouge": "ROUGE", "cider": "CIDEr-D", "spice": "SPICE"}
-    heads = ["-".join(titles.get(part, part.upper()) for part in key.split("_")) for key in scores]
-    escaped = name.replace("\\", "/").replace("_", "\\_").replace("&", "\\&").replace("%", "\\%")
-    return "\n".join(
-        [
-            *(f"% {key}: {score.signature}" for key, score in scores.items()),
-            f"\\begin{{tabular}}{{l{'r' * len(scores)}}}",
-            "\\toprule",
-            " & ".join(["", *heads]) + " \\\\",
-            "\\midrule",
-            " & ".join([escaped, *map(cell, scores.values())]) + " \\\\",
-            "\\bottomrule",
-            "\\end{tabular}",
-            "",
-        ]
-    )
+    headings = ["-".join(TITLES.get(part, part.upper()) for part in key.split("_")) for key in scores]
+    comments = [f"% {key}: {' '.join(score.signature.split())}" for key, score in scores.items()]
+    table = latex_table(["", *headings], [[name, *map(cell, scores.values())]])
+    return "\n".join([*comments, table, ""])

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distilcap.metrics import Score
 from distilcap.progress import Progress
+from distilcap.reports.records import Columns, Row
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.stages.data import ImportData
 from distilcap.stages.label import Generate
@@ -31,25 +33,21 @@ __all__ = [
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 GREEDY = 1
 COLUMNS = ("greedy", "beam")
-NOT_KNOWN: dict[str, Any] = dict.fromkeys(
-    ("architecture", "size", "teacher", "labels", "parameters", "megabytes", "ms_per_image", "train_seconds")
-) | {"images_seen": None, "seeds": [], "runs": []}
-"""Of a system that is no run of ours."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One system of an experiment: the same recipe under several seeds.
+    """A system of an experiment: the same recipe under several seeds.
 
     Attributes:
         name: for people.
         role: "teacher", "student" (learns from the references), "distilled" or "control".
         size: of the captioner, such as "small".
-        trains: one run a seed.
+        trains: a run for each seed.
         teacher: the name of the member whose captions it learnt from.
         labels: what it learnt from, in words.
         beam: width of the beam column.
-        data: that it is scored on, if not those that it was trained on.
+        data: that it is scored on; None is the data that it was trained on.
     """
 
     name: str
@@ -110,7 +108,7 @@ def trained_members(members: Sequence[System]) -> list[Member]:
 def _seed_by_seed(member: System) -> list[CaptionsOfSplit]:
     """All that is scored of a system, in the order in which it is built."""
     columns = [member.scored(column) for column in COLUMNS]
-    return [captions for several in zip(*columns, strict=True) for captions in several]
+    return [captions for seed in zip(*columns, strict=True) for captions in seed]
 
 
 def _latencies(members: Sequence[Member]) -> dict[str, MeasureLatency]:
@@ -128,27 +126,26 @@ def _latencies(members: Sequence[Member]) -> dict[str, MeasureLatency]:
 
 def build_rows(
     members: Sequence[System], store: Store, progress: Progress, metrics: tuple[str, ...] = METRICS
-) -> list[dict[str, Any]]:
-    """Build what is missing and return one row a member, in the order given.
-
-    Scores are means over seeds, in the official scale; `deviations` are sample deviations over seeds.
-    """
-    rows = []
+) -> tuple[Row, ...]:
+    """Build what is missing and return the row of each member, in the order given."""
     latencies = _latencies(trained_members(members))
+    rows = []
     for member in members:
         for captions in _seed_by_seed(member):
             store.build(Evaluate.of(captions, metrics), progress)
-        scored = {column: column_scores(member, column, store, metrics) for column in COLUMNS}
-        known = NOT_KNOWN
         if isinstance(member, Member):
             store.build(latencies[member.name], progress)
-            known = _known(member, latencies[member.name].load(store), store)
-        rows.append({"name": member.name, "role": member.role, **known, **_scores(member.beam, scored)})
-    return rows
+        scores = {column: column_scores(member, column, store, metrics) for column in COLUMNS}
+        costs = _costs(member, latencies.get(member.name), store)
+        rows.append(Row(name=member.name, role=member.role, beam=member.beam, **costs, **_figures(scores)))
+    return tuple(rows)
 
 
-def _known(member: Member, milliseconds: float, store: Store) -> dict[str, Any]:
-    """What a row says of runs beside their scores."""
+def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict[str, Any]:
+    """The fields of a `Row` about its runs; of a given system nothing is known."""
+    if isinstance(member, GivenSystem) or latency is None:
+        unknown = ("architecture", "size", "teacher", "labels", "parameters", "megabytes", "ms_per_image")
+        return dict.fromkeys((*unknown, "train_seconds", "images_seen")) | {"seeds": (), "runs": ()}
     summaries = [train.summary(store) for train in member.trains]
     parameters = summaries[0]["parameters"]
     return {
@@ -156,75 +153,86 @@ def _known(member: Member, milliseconds: float, store: Store) -> dict[str, Any]:
         "size": member.size,
         "teacher": member.teacher,
         "labels": member.labels,
-        "seeds": [train.training.seed for train in member.trains],
+        "seeds": tuple(train.training.seed for train in member.trains),
         "parameters": parameters,
         "megabytes": round(parameters * 4 / 1e6, 2),
-        "ms_per_image": round(milliseconds, 2),
-        "train_seconds": round(statistics.fmean(one["train_seconds"] for one in summaries), 1),
+        "ms_per_image": round(latency.load(store), 2),
+        "train_seconds": round(statistics.fmean(summary["train_seconds"] for summary in summaries), 1),
         "images_seen": summaries[0]["images_seen"],
-        "runs": [train.key for train in member.trains],
+        "runs": tuple(train.key for train in member.trains),
     }
 
 
-def _scores(beam: int, scored: dict[str, list[dict[str, dict[str, Any]]]]) -> dict[str, Any]:
-    first = scored["beam"][0]
+def _figures(scores: dict[str, list[dict[str, Score]]]) -> dict[str, Any]:
+    """The fields of a `Row` about its scores."""
+    first = scores["beam"][0]
     return {
-        "beam": beam,
-        "scores": {column: _over_seeds(several, statistics.fmean) for column, several in scored.items()},
-        "deviations": {column: _deviation(several) for column, several in scored.items()},
-        "unavailable": {
-            name: score["unavailable"] for name, score in first.items() if score["unavailable"] is not None
-        },
-        "signature": {name: score["signature"] for name, score in first.items()},
+        "scores": Columns(
+            **{column: _over_seeds(seeds, statistics.fmean) for column, seeds in scores.items()}
+        ),
+        "deviations": Columns(**{column: _deviation(seeds) for column, seeds in scores.items()}),
+        "unavailable": {key: score.unavailable for key, score in first.items() if score.unavailable},
+        "signature": {key: score.signature for key, score in first.items()},
     }
 
 
 def _over_seeds(
-    several: list[dict[str, dict[str, Any]]], summary: Callable[[list[float]], float]
+    seeds: list[dict[str, Score]], summary: Callable[[list[float]], float]
 ) -> dict[str, float | None]:
-    """Summarise each metric's value over seeds; a metric that is not available stays None."""
-    values = {name: [one[name]["value"] for one in several] for name in several[0]}
-    return {name: None if None in each else summary(each) for name, each in values.items()}
+    """Summarise each metric's value over seeds; None where it is not available."""
+    values: dict[str, float | None] = {}
+    for key in seeds[0]:
+        scores = [seed[key] for seed in seeds]
+        missing = any(score.unavailable for score in scores)
+        values[key] = None if missing else summary([score.value for score in scores])
+    return values
 
 
-def _deviation(several: list[dict[str, dict[str, Any]]]) -> dict[str, float | None]:
-    return _over_seeds(several, statistics.stdev) if len(several) > 1 else dict.fromkeys(several[0])
+def _deviation(seeds: list[dict[str, Score]]) -> dict[str, float | None]:
+    return _over_seeds(seeds, statistics.stdev) if len(seeds) > 1 else dict.fromkeys(seeds[0])
+
+
+def column_scores(
+    member: System, column: str, store: Store, metrics: tuple[str, ...]
+) -> list[dict[str, Score]]:
+    """The scores of each seed in the "greedy" or the "beam" column, by metric."""
+    seeds = [read_scores(Evaluate.of(captions, metrics), store) for captions in member.scored(column)]
+    return [{key: _score(key, content) for key, content in scores.items()} for scores in seeds]
+
+
+def _score(key: str, content: dict[str, Any]) -> Score:
+    if content["unavailable"] is not None:
+        return Score.missing(key, content["signature"], content["unavailable"])
+    return Score(key, content["value"], content["signature"], content["per_image"])
 
 
 def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam") -> str:
-    """Say whether the distilled students gained over the undistilled one, at what noise.
+    """Say whether the distilled students gained over the undistilled student, at what noise.
 
     A paired bootstrap over test images, averaged over seeds, of the difference in CIDEr.
     """
     members = trained_members(systems)
-    students = [member for member in members if member.role == "student"]
+    undistilled = {member.size: member for member in reversed(members) if member.role == "student"}
     sentences = []
-    for member in (one for one in members if one.role == "distilled"):
-        twin = next((one for one in students if one.size == member.size), None)
-        if twin is None:
+    for member in members:
+        baseline = undistilled.get(member.size)
+        if member.role != "distilled" or baseline is None:
             continue
-        own, other = (_per_image_cider(one, store, column) for one in (member, twin))
+        own, other = (_per_image_cider(each, store, column) for each in (member, baseline))
         differences = [100 * (own[image_id] - other[image_id]) for image_id in own]
         low, high = _bootstrap_interval(differences)
         mean = statistics.fmean(differences)
         verdict = "gained" if low > 0 else "lost" if high < 0 else "neither clearly gained nor lost"
         sentences.append(
-            f"{member.name} {verdict} against {twin.name}: {mean:+.1f} CIDEr ({column}), "
+            f"{member.name} {verdict} against {baseline.name}: {mean:+.1f} CIDEr ({column}), "
             f"95 % interval {low:+.1f} to {high:+.1f} over test images."
         )
     return " ".join(sentences)
 
 
-def column_scores(
-    member: System, column: str, store: Store, metrics: tuple[str, ...]
-) -> list[dict[str, dict[str, Any]]]:
-    """The scores of each seed in the "greedy" or the "beam" column, as `read_scores` gives them."""
-    return [read_scores(Evaluate.of(captions, metrics), store) for captions in member.scored(column)]
-
-
 def _per_image_cider(member: Member, store: Store, column: str) -> dict[str, float]:
-    several = [one["cider"]["per_image"] for one in column_scores(member, column, store, METRICS)]
-    return {image_id: statistics.fmean(one[image_id] for one in several) for image_id in several[0]}
+    seeds = [scores["cider"].per_image for scores in column_scores(member, column, store, METRICS)]
+    return {image_id: statistics.fmean(seed[image_id] for seed in seeds) for image_id in seeds[0]}
 
 
 def _bootstrap_interval(values: list[float], resamples: int = 2000) -> tuple[float, float]:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from distilcap.reports.records import Claim, Conclusion
 from distilcap.study.contrasts import Contrasts, Estimate, Scored
 
 __all__ = ["CONCLUSIONS", "MARGIN", "Claim", "Conclusion", "judge"]
@@ -33,24 +33,6 @@ CONFIRMED, NOT_CONFIRMED, NOT_DECIDED = "confirmed", "not confirmed", "not decid
 QUALITY = "The teacher's quality decides, not its architecture or size."
 SIZE = "Small students gain, medium ones do not."
 BEAM = "The teacher's beam size matters, unpredictably."
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One part of a conclusion, with the numbers that it was judged by."""
-
-    text: str
-    outcome: str
-    evidence: str
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """One of the paper's conclusions, judged."""
-
-    text: str
-    verdict: str
-    claims: tuple[Claim, ...]
 
 
 def judge(systems: Sequence[Scored]) -> tuple[Conclusion, ...]:

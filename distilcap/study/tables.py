@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from distilcap.metrics import Score, create_metric
+from distilcap.metrics.base import FloatArray
 from distilcap.metrics.significance import System, compare_systems
 from distilcap.progress import Progress
-from distilcap.reports.report import collect_results
+from distilcap.reports import records
+from distilcap.reports.collect import collect_results
+from distilcap.reports.records import Difference, Entry, Results
 from distilcap.reports.results import Member, build_rows, column_scores, stages_of
 from distilcap.stages.captions import Labels
 from distilcap.store.stage import Stage, Store
-from distilcap.study.conclusions import Conclusion, judge
+from distilcap.study.conclusions import judge
 from distilcap.study.contrasts import Scored
 from distilcap.study.ranking import ranking_sentence
 
@@ -29,7 +31,7 @@ COLUMN = "beam"
 
 @dataclass(frozen=True)
 class TableRow:
-    """A system's place in a table.
+    """A row of a table: a system, and what it is compared with.
 
     Attributes:
         member: the system.
@@ -72,101 +74,90 @@ def run_tables(
     progress: Progress,
     metrics: tuple[str, ...] = METRICS,
     command: str = "",
-) -> dict[str, Any]:
-    """Build what is missing, and give all that a report shows, as JSON.
-
-    That is what `report.collect_results` gives, and beside it "tables" (rows by name, what the paper prints,
-    differences), "conclusions" (verdicts with their claims), "command" and "schedules" (in words).
-    """
+) -> Results:
+    """Build what is missing, and give all that a report shows."""
     members = members_of(tables)
     rows = build_rows(members, store, progress, metrics)
     scored = _scored(tables, store, metrics)
     conclusions = judge(scored) if scored and any(table.judged for table in tables) else ()
-    compared = [_table_results(table, store, metrics) for table in tables]
-    verdicts = [f"{one.text.rstrip('.')}: {one.verdict}." for one in conclusions]
+    compared = tuple(_compared(table, store, metrics) for table in tables)
+    verdicts = [f"{conclusion.text.rstrip('.')}: {conclusion.verdict}." for conclusion in conclusions]
     for table, content in zip(tables, compared, strict=True):
         verdicts += [] if table.judged else [ranking_sentence(content)]
-    results = collect_results(title, members, rows, " ".join(verdicts), store)
-    return results | {
-        "command": command,
-        "schedules": _schedules(members),
-        "tables": compared,
-        "conclusions": [_conclusion(one) for one in conclusions],
-    }
+    results = collect_results(title, members, rows, " ".join(verdicts), store, progress)
+    return replace(
+        results, command=command, schedules=_schedules(members), tables=compared, conclusions=conclusions
+    )
 
 
-def _schedules(members: Sequence[Member]) -> list[str]:
+def _schedules(members: Sequence[Member]) -> tuple[str, ...]:
     """How long each kind of captioner was trained: what a score means depends on it."""
-    found = []
+    schedules = []
     for member in members:
         for train in member.trains:
             first, second = train.training.cross_entropy, train.training.self_critical
-            found.append(
+            schedules.append(
                 f"{train.architecture} {train.options.hidden} wide: {first.epochs} epochs of cross-entropy, "
                 f"{second.epochs} of self-critical training, {train.training.batch_images} images a step"
             )
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(schedules))
 
 
-def _conclusion(conclusion: Conclusion) -> dict[str, Any]:
-    return asdict(conclusion) | {"claims": [asdict(claim) for claim in conclusion.claims]}
+def _compared(table: Table, store: Store, metrics: tuple[str, ...]) -> records.Table:
+    """The table with each row's differences from its baseline."""
+    differences = _differences(table, store, metrics)
+    entries = (
+        Entry(
+            row=row.member.name,
+            label_beam=row.label_beam,
+            baseline=row.baseline,
+            printed=dict(row.printed) if row.printed else None,
+            labelling_seconds=_labelling_seconds(row.member.trains[0].labels, store),
+            differences=differences.get(row.member.name, {}),
+        )
+        for row in table.rows
+    )
+    return records.Table(table.name, table.title, tuple(entries))
 
 
-def _table_results(table: Table, store: Store, metrics: tuple[str, ...]) -> dict[str, Any]:
-    """One table as JSON: rows by the name of their system, and each row's difference from its baseline."""
+def _differences(table: Table, store: Store, metrics: tuple[str, ...]) -> dict[str, dict[str, Difference]]:
+    """By system and metric; Holm's correction is over the systems with one baseline."""
     by_baseline: dict[str, list[Member]] = {}
     for row in table.rows:
         if row.baseline is not None:
             by_baseline.setdefault(row.baseline, []).append(row.member)
     members = {row.member.name: row.member for row in table.rows}
-    differences: dict[str, dict[str, Any]] = {}
-    for baseline, several in by_baseline.items():
+    differences: dict[str, dict[str, Difference]] = {}
+    for baseline, compared in by_baseline.items():
         for key in (key for key in MEANS if key in metrics):
-            systems = [_system(one, key, store, metrics) for one in (members[baseline], *several)]
+            systems = [_system(member, key, store, metrics) for member in (members[baseline], *compared)]
             if any(score.unavailable for system in systems for score in system.seeds):
                 continue
-            for one in compare_systems(systems, create_metric(key)):
-                differences.setdefault(one.system, {})[key] = {
-                    "difference": one.difference,
-                    "interval": list(one.interval),
-                    "p": one.randomisation_p,
-                    "corrected_p": one.corrected_p,
-                }
-    rows = [
-        {
-            "row": row.member.name,
-            "label_beam": row.label_beam,
-            "baseline": row.baseline,
-            "printed": dict(row.printed) if row.printed else None,
-            "labelling_seconds": _labelling_seconds(row.member.trains[0].labels, store),
-            "differences": differences.get(row.member.name, {}),
-        }
-        for row in table.rows
-    ]
-    return {"name": table.name, "title": table.title, "rows": rows}
+            for result in compare_systems(systems, create_metric(key)):
+                differences.setdefault(result.system, {})[key] = Difference(
+                    result.difference, result.interval, result.randomisation_p, result.corrected_p
+                )
+    return differences
 
 
 def _labelling_seconds(labels: Labels | None, store: Store) -> float:
     """Of the labels and of other labels that they were made from; the teacher's training is not counted."""
     if labels is None:
         return 0.0
-    earlier = (one for one in labels.inputs() if isinstance(one, Labels))
-    return store.seconds(labels) + sum(_labelling_seconds(one, store) for one in earlier)
+    earlier = (stage for stage in labels.inputs() if isinstance(stage, Labels))
+    return store.seconds(labels) + sum(_labelling_seconds(stage, store) for stage in earlier)
 
 
 def _system(member: Member, key: str, store: Store, metrics: tuple[str, ...]) -> System:
-    scores = []
-    for content in column_scores(member, COLUMN, store, metrics):
-        entry = content[key]
-        if entry["unavailable"] is not None:
-            scores.append(Score.missing(key, entry["signature"], entry["unavailable"]))
-            continue
-        # The mean over images is its own sufficient statistic.
-        statistics = np.array(list(entry["per_image"].values()))[:, None]
-        scores.append(
-            Score(key, entry["value"], entry["signature"], entry["per_image"], statistics=statistics)
-        )
-    return System(member.name, tuple(scores))
+    seeds = (scores[key] for scores in column_scores(member, COLUMN, store, metrics))
+    # The mean over images is its own sufficient statistic.
+    return System(
+        member.name, tuple(replace(score, statistics=_per_image(score)[:, None]) for score in seeds)
+    )
+
+
+def _per_image(score: Score) -> FloatArray:
+    return np.array(list(score.per_image.values()))
 
 
 def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> list[Scored]:
@@ -174,16 +165,11 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
         return []
     systems = {}
     for row in (row for table in tables for row in table.rows):
-        several = column_scores(row.member, COLUMN, store, metrics)
-        per_image = np.array([list(one["cider"]["per_image"].values()) for one in several])
-        train = row.member.trains[0]
-        systems[row.member.name] = Scored(
-            row.member.name,
-            train.architecture,
-            row.member.size,
-            row.member.teacher,
-            row.label_beam,
-            per_image,
+        member = row.member
+        seeds = [_per_image(scores["cider"]) for scores in column_scores(member, COLUMN, store, metrics)]
+        architecture = member.trains[0].architecture
+        systems[member.name] = Scored(
+            member.name, architecture, member.size, member.teacher, row.label_beam, np.array(seeds)
         )
     return list(systems.values())
 

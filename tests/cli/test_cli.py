@@ -99,10 +99,11 @@ def test_models_prints_parameters_and_megabytes() -> None:
 
 def test_report_prints_the_table_of_results(tmp_path: Path) -> None:
     row = {
-        "name": "updown-small", "role": "student", "labels": "references", "teacher": None, "beam": 5,
-        "parameters": 1_000_000, "megabytes": 4.0, "ms_per_image": 7.5, "train_seconds": 60.0, "seeds": [0],
+        "name": "updown-small", "role": "student", "architecture": "updown", "size": "small", "teacher": None,
+        "labels": "references", "seeds": [0], "parameters": 1_000_000, "megabytes": 4.0, "ms_per_image": 7.5,
+        "train_seconds": 60.0, "images_seen": 8, "runs": ["train-0"], "beam": 5,
         "scores": {"greedy": {"cider": 0.5}, "beam": {"cider": 0.55}}, "unavailable": {"meteor": "no Java"},
-        "signature": {"cider": "cider-d|refs:5"},
+        "deviations": {"greedy": {}, "beam": {}}, "signature": {"cider": "cider-d|refs:5"},
     }  # fmt: skip
     results = {"title": "t", "rows": [row], "verdict": "gained", "curves": {}, "samples": []}
     (tmp_path / "results.json").write_text(json.dumps(results))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -54,9 +55,9 @@ def test_csv_and_latex(files: Path) -> None:
     result = run(*arguments, "--metrics", "rouge_l,cider", "--resamples", 100, *outputs)
     assert result.exit_code == 0, (result.output, result.exception)
     assert "100.0 % not in training" in result.output
-    head, row, _ = (files / "s.csv").read_text().splitlines()
-    assert head == "score,value,low,high,signature,unavailable"
-    assert row == 'rouge_l,1.0,1.0,1.0,"rouge-l|refs:2|tok:ptb-official|beta:1.2|v:1.0",""'
+    head, row, _ = csv.reader((files / "s.csv").read_text().splitlines())
+    assert head == ["score", "value", "low", "high", "signature", "unavailable"]
+    assert row == ["rouge_l", "1.0", "1.0", "1.0", "rouge-l|refs:2|tok:ptb-official|beta:1.2|v:1.0", ""]
     latex = (files / "s.tex").read_text()
     assert "& ROUGE-L & CIDEr-D" in latex
     assert "100.0\\,{\\scriptsize$\\pm$0.0}" in latex

@@ -6,7 +6,18 @@ import resource
 import subprocess
 import sys
 
-HEAVY = {"torch", "numpy", "timm", "PIL", "matplotlib", "onnxruntime", "ray", "accelerate", "safetensors"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "timm",
+    "PIL",
+    "matplotlib",
+    "onnxruntime",
+    "ray",
+    "accelerate",
+    "safetensors",
+    "jinja2",
+}
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,11 @@ from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role, distillation_line
 from distilcap.pipeline.photographs import RunCaptioner
-from distilcap.reports.report import collect_results, read_results, table_of, write_results
+from distilcap.progress import SILENT
+from distilcap.reports.collect import collect_results
+from distilcap.reports.grids import grids_of
+from distilcap.reports.records import read_results
+from distilcap.reports.report import write_report
 from distilcap.reports.results import build_rows, gain_sentence, stages_of
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
@@ -33,6 +36,7 @@ TRAINING = TrainingOptions(
 TEACHER = Role("aoanet", "tiny", AoANetOptions(hidden=16, embedding=8, heads=2, refiner_layers=1), TRAINING)
 STUDENT = Role("updown", "tiny", UpDownOptions(hidden=8, embedding=8, attention=4), TRAINING)
 METRICS = ("bleu", "rouge_l", "cider")
+BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +64,16 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     )
     assert [member.role for member in members] == ["teacher", "student", "control", "distilled", "distilled"]
     store = Store(tmp_path / "store")
-    from distilcap.progress import SILENT
-
     rows = build_rows(members, store, SILENT, METRICS)
     assert all(planned.complete for planned in store.plan(stages_of(members, METRICS)))
     for row in rows:
-        assert row["parameters"] > 0
-        assert row["ms_per_image"] > 0
-        assert set(row["scores"]) == {"greedy", "beam"}
-        assert row["signature"]["cider"].startswith("cider-d|refs:5|")
-    assert rows[1]["seeds"] == [0, 1]
-    assert rows[3]["teacher"] == rows[0]["name"]
-    assert rows[4]["teacher"] == rows[3]["name"]
+        assert row.parameters
+        assert row.ms_per_image
+        assert set(row.scores.greedy) == set(row.scores.beam) == {*BLEU, "rouge_l", "cider"}
+        assert row.signature["cider"].startswith("cider-d|refs:5|")
+    assert rows[1].seeds == (0, 1)
+    assert rows[3].teacher == rows[0].name
+    assert rows[4].teacher == rows[3].name
 
     # Labels: two captions of every training image, each with its log-probability, best first.
     distilled = members[-1].trains[0]
@@ -87,15 +89,16 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
 
     verdict = gain_sentence(members, store)
     assert "CIDEr (beam), 95 % interval" in verdict
-    results = collect_results("A <title>", members, rows, verdict, store)
-    write_results(results, tmp_path / "out")
+    results = collect_results("A <title>", members, rows, verdict, store, SILENT)
+    write_report(results, tmp_path / "out", SILENT)
     page = (tmp_path / "out/report.html").read_text()
     assert "A &lt;title&gt;" in page
-    assert page.count("<figure>") == 8
-    assert read_results(tmp_path / "out/results.json")["rows"] == json.loads(json.dumps(rows))
-    headings, cells = table_of(rows)
-    assert all(len(line) == len(headings) for line in cells)
-    assert cells[1][headings.index("METEOR")] == "n/a (not measured)"
+    assert page.count("<figure>") == page.count("data:image/jpeg") == 8
+    assert not (tmp_path / "out/report.md").exists()
+    assert read_results(tmp_path / "out/results.json").rows == rows
+    (grid,) = grids_of(results)
+    assert all(len(cells) == len(grid.headings) for cells in grid.rows)
+    assert grid.rows[1][grid.headings.index("METEOR")] == "n/a (not measured)"
 
     # A run knows from its folder how to caption a photograph, and says the same as the stage did.
     run = members[0].trains[0]
@@ -129,9 +132,3 @@ def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: P
     image = data.load(store).split("test")[0]
     captioner = RunCaptioner.load(store.path(tuned))
     assert captioner.caption(image.path, beam=2) == captions.load(store).texts(image.id)
-
-
-def test_results_of_another_form_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text("[]")
-    with pytest.raises(DataError, match="not results of distilcap"):
-        read_results(tmp_path / "results.json")

@@ -15,8 +15,8 @@ from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError
 from distilcap.progress import SILENT
-from distilcap.reports.report import read_results
-from distilcap.reports.table_page import write_tables
+from distilcap.reports.records import read_results
+from distilcap.reports.report import write_report
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
@@ -138,9 +138,9 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
 
     results = run_tables("Table & co", tables, store, SILENT, METRICS, "distilcap reproduce table1")
     out = tmp_path / "out"
-    write_tables(results, out)
+    write_report(results, out, SILENT)
     bare = tmp_path / "bare"
-    write_tables(results, bare, photos=False)
+    write_report(results, bare, SILENT, photos=False)
     assert not (bare / "images").exists()
     assert "data:image/jpeg" in (out / "report.html").read_text()
     assert "data:image/jpeg" not in (bare / "report.html").read_text()
@@ -155,34 +155,40 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
     assert {cost.measured for cost in missing if isinstance(cost.planned.stage, (Train, Evaluate))} == {True}
 
     read = read_results(out / "results.json")
-    (table,) = read["tables"]
-    assert [entry["label_beam"] for entry in table["rows"]] == [None, None, 1, 3, None, 1, 3]
-    for entry in table["rows"]:
-        assert set(entry["differences"]) == ({"rouge_l", "cider"} if entry["baseline"] else set())
-    assert len(read["schedules"]) == 3  # big, medium, small
-    assert read["schedules"][0] in (out / "report.md").read_text()
-    assert read["conclusions"][0]["verdict"] == "not decided at this noise"
-    assert len(read["conclusions"]) == 3
-    gain = table["rows"][2]["differences"]["cider"]
-    values = {row["name"]: row["scores"]["beam"]["cider"] for row in read["rows"]}
-    twin, taught = values["updown-medium"], values["updown-medium from updown-big, beam 1"]
-    assert gain["difference"] == pytest.approx(taught - twin)
-    assert gain["interval"][0] <= gain["difference"] <= gain["interval"][1]
+    assert dataclasses.replace(read, samples=()) == dataclasses.replace(results, samples=())
+    (table,) = read.tables
+    assert [entry.label_beam for entry in table.rows] == [None, None, 1, 3, None, 1, 3]
+    for entry in table.rows:
+        assert set(entry.differences) == ({"rouge_l", "cider"} if entry.baseline else set())
+    assert len(read.schedules) == 3  # big, medium, small
+    assert read.schedules[0] in (out / "report.md").read_text()
+    assert read.conclusions[0].verdict == "not decided at this noise"
+    assert len(read.conclusions) == 3
+    gain = table.rows[2].differences["cider"]
+    undistilled, taught = (
+        read.row(name).scores.beam["cider"]
+        for name in ("updown-medium", "updown-medium from updown-big, beam 1")
+    )
+    assert undistilled is not None
+    assert taught is not None
+    assert gain.difference == pytest.approx(taught - undistilled)
+    assert gain.interval[0] <= gain.difference <= gain.interval[1]
 
     page = (out / "report.html").read_text()
     assert "Table &amp; co" in page
+    assert "Table & co" not in page
     assert page.count("<figure>") == 6
     assert page.count("data:image/png") == 3
     markdown = (out / "report.md").read_text()
     for name in ("beam_size.png", "megabytes.png", "greedy_gap.png"):
         assert f"({name})" in markdown
         assert (out / name).stat().st_size > 1000
-    for picture in (sample["path"] for sample in read["samples"]):
+    for picture in (sample.path for sample in read.samples):
         assert (out / picture).is_file()
         assert f"({picture})" in markdown
     lines = list(_lines(out / "report.csv"))
     assert [line["cider_paper"] for line in lines][:2] == ["", "1.192"]
-    assert float(lines[2]["cider_gain"]) == gain["difference"]
+    assert float(lines[2]["cider_gain"]) == gain.difference
     tex = (out / "report.tex").read_text()
     assert r"Table \& co" in tex
     assert tex.count(r"\\") == len(lines) + 1

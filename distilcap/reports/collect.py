@@ -1,0 +1,65 @@
+"""All that a report shows, gathered from the artifacts of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distilcap.data.dataset import ImageRecord
+from distilcap.files import read_json
+from distilcap.progress import Progress
+from distilcap.reports.pictures import lies_below
+from distilcap.reports.records import Epoch, Results, Row, Sample
+from distilcap.reports.results import System, trained_members
+from distilcap.reports.typed_json import from_json
+from distilcap.stages.data import ImportData
+from distilcap.store.stage import Store
+
+__all__ = ["collect_results"]
+
+SAMPLES = 12
+
+
+def collect_results(
+    title: str,
+    members: Sequence[System],
+    rows: tuple[Row, ...],
+    verdict: str,
+    store: Store,
+    progress: Progress,
+) -> Results:
+    """Gather rows, verdict, training logs, and captions of some test images with their paths."""
+    from distilcap.training.loop import LOG
+
+    curves = {}
+    for member in trained_members(members):
+        log = store.path(member.trains[0]) / LOG
+        curves[member.name] = from_json(tuple[Epoch, ...], read_json(log), log)
+    source = members[0].scored("beam")[0].source
+    dataset = source.load(store)
+    captions = {member.name: member.scored("beam")[0].load(store) for member in members}
+    described = set.intersection(*(set(system) for system in captions.values()))
+    shown = [image for image in dataset.split("test") if image.id in described][:SAMPLES]
+    samples = tuple(
+        Sample(
+            image.id,
+            _picture_path(image, source, progress),
+            tuple(dataset.captions.texts(image.id)),
+            {name: system[image.id][0].text for name, system in captions.items()},
+        )
+        for image in shown
+    )
+    return Results(title, rows, verdict, curves, samples)
+
+
+def _picture_path(image: ImageRecord, source: ImportData, progress: Progress) -> str:
+    """Where a picture lies; "" if not below the data's folder, since a report may be passed on."""
+    folder = Path(source.images or source.path)
+    folder = folder if folder.is_dir() else folder.parent
+    folder = folder.parent if folder.name == "annotations" else folder
+    if lies_below(image.path, folder):
+        return str(image.path)
+    progress.note(
+        f"The report leaves a picture out: {image.path} is not below {folder}; `--images` names its folder."
+    )
+    return ""

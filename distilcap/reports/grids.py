@@ -1,0 +1,172 @@
+"""Results as tables for people: headings and cells, with all scores times 100.
+
+In a table of the paper, a score is "ours ± deviation over seeds (the paper's)". `▲` and `▼` mark differences
+from the row without a teacher whose 95 % interval excludes 0, `▲▲` and `▼▼` those that stay significant after
+Holm's correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from distilcap.reports.formats import csv_text
+from distilcap.reports.records import Columns, Entry, Results, Row, Table
+
+__all__ = ["Grid", "grids_of", "legend", "results_csv", "signatures"]
+
+METRICS = (("bleu_4", "BLEU-4"), ("meteor", "METEOR"), ("rouge_l", "ROUGE-L"), ("cider", "CIDEr"))
+SYSTEM_HEADINGS = ("system", "role", "labels", "M par.", "MB", "ms/image", "train s")
+TABLE_METRICS = (("bleu_4", "B@4"), ("meteor", "M"), ("rouge_l", "R"), ("cider", "C"), ("spice", "S"))
+TABLE_HEADINGS = (
+    *("system", *(short for _, short in TABLE_METRICS), "C greedy", "gain in C [95 %]", "gain in S [95 %]"),
+    *("M par.", "MB", "ms/image", "label s", "train s"),
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table for people; the first column names the row."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def columns(self, chosen: slice, title: str) -> Grid:
+        """The first column and some others, under another title."""
+        first, *rows = ((cells[0], *cells[chosen]) for cells in (self.headings, *self.rows))
+        return Grid(title, first, tuple(rows))
+
+
+def grids_of(results: Results) -> tuple[Grid, ...]:
+    """The tables of results; where there are none, all rows in one table without a title."""
+    if not results.tables:
+        headings = (*SYSTEM_HEADINGS, *(name for _, name in METRICS))
+        return (Grid("", headings, tuple(map(_system_cells, results.rows))),)
+    return tuple(Grid(table.title, TABLE_HEADINGS, _table_cells(table, results)) for table in results.tables)
+
+
+def _system_cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.role,
+        row.labels or "–",
+        *_costs(row),
+        _number(row.train_seconds, 0),
+        *(_both_scores(row, key) for key, _ in METRICS),
+    )
+
+
+def _costs(row: Row) -> tuple[str, str, str]:
+    return _number(row.parameters, 2, 1e-6), _number(row.megabytes, 1), _number(row.ms_per_image, 1)
+
+
+def _number(value: float | None, digits: int, factor: float = 1) -> str:
+    return "–" if value is None else f"{factor * value:.{digits}f}"
+
+
+def _both_scores(row: Row, key: str) -> str:
+    """Greedy / beam."""
+    scores = [_score(row, column, key) for column in ("greedy", "beam")]
+    return " / ".join(scores) if all(scores) else f"n/a ({row.unavailable.get(key, 'not measured')})"
+
+
+def _score(row: Row, column: str, key: str) -> str:
+    """With its deviation over seeds; "" without a score."""
+    value, deviation = (_column(figures, column).get(key) for figures in (row.scores, row.deviations))
+    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return "" if value is None else f"{100 * value:.1f}{spread}"
+
+
+def _column(columns: Columns, name: str) -> dict[str, float | None]:
+    return columns.greedy if name == "greedy" else columns.beam
+
+
+def _table_cells(table: Table, results: Results) -> tuple[tuple[str, ...], ...]:
+    printed = {entry.row: entry.printed or {} for entry in table.rows}
+    rows = []
+    for entry in table.rows:
+        row = results.row(entry.row)
+        scores = [
+            _beside(_score(row, "beam", key) or "n/a", printed[entry.row].get(key))
+            for key, _ in TABLE_METRICS
+        ]
+        gains = [_gain(entry, key, printed.get(entry.baseline or "", {})) for key in ("cider", "spice")]
+        seconds = f"{entry.labelling_seconds:.0f}", _number(row.train_seconds, 0)
+        rows.append(
+            (row.name, *scores, _score(row, "greedy", "cider") or "n/a", *gains, *_costs(row), *seconds)
+        )
+    return tuple(rows)
+
+
+def _beside(text: str, printed: float | None) -> str:
+    return text if printed is None else f"{text} ({100 * printed:.1f})"
+
+
+def _gain(entry: Entry, key: str, baseline: Mapping[str, float]) -> str:
+    """The difference from the baseline, and in parentheses the paper's."""
+    parts = []
+    if (gain := entry.differences.get(key)) is not None:
+        low, high = gain.interval
+        mark = "▲" if low > 0 else "▼" if high < 0 else ""
+        mark *= 2 if gain.corrected_p < 0.05 else 1
+        parts.append(f"{100 * gain.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}")
+    if entry.printed and key in entry.printed and key in baseline:
+        parts.append(f"({100 * (entry.printed[key] - baseline[key]):+.1f})")
+    return " ".join(parts)
+
+
+def legend(results: Results) -> str:
+    """What the numbers mean, in one paragraph."""
+    rows = results.rows
+    beams = ", ".join(str(beam) for beam in sorted({row.beam for row in rows}))
+    seeds = max(len(row.seeds) for row in rows)
+    if not results.tables:
+        runs = f"students are means of {seeds} seeds ± deviation" if seeds > 1 else "one run each"
+        return (
+            f"Scores on the test split, times 100, greedy / beam of width {beams}; {runs}; "
+            "ms per image: encoder and greedy decoder in PyTorch, one image at a time."
+        )
+    runs = (
+        f"students are means of {seeds} seeds, ± is the deviation over seeds" if seeds > 1 else "one run each"
+    )
+    reasons = dict.fromkeys(f"{key}: {reason}" for row in rows for key, reason in row.unavailable.items())
+    return (
+        f"Scores on the test split, times 100, beam search of width {beams}, and CIDEr with greedy decoding; "
+        f"{runs}; teachers ran once. In parentheses: what the paper prints (COCO, 113,287 training images). "
+        "Gains are against the same captioner without a teacher: paired bootstrap over test images, seeds "
+        "averaged, 95 % interval; ▲ or ▼ where it excludes 0, doubled where approximate randomisation stays "
+        "below 0.05 after Holm's correction. MB: weights in float32. ms/image: encoder and greedy decoder in "
+        "PyTorch, one image at a time." + (f" Not available: {'; '.join(reasons)}." if reasons else "")
+    )
+
+
+def signatures(results: Results) -> list[str]:
+    """How each score was made, each signature once."""
+    return list(dict.fromkeys(signature for row in results.rows for signature in row.signature.values()))
+
+
+def results_csv(results: Results) -> str:
+    """All numbers unrounded, one line for each row of a table; scores in the official scale."""
+    tables = results.tables
+    return csv_text([_csv_row(table, entry, results) for table in tables for entry in table.rows])
+
+
+def _csv_row(table: Table, entry: Entry, results: Results) -> dict[str, str | float | None]:
+    row = results.row(entry.row)
+    cells: dict[str, str | float | None] = {"table": table.name, "name": row.name, "role": row.role}
+    cells |= {"architecture": row.architecture, "size": row.size, "teacher": row.teacher}
+    cells |= {"label_beam": entry.label_beam, "seeds": len(row.seeds), "beam": row.beam}
+    for key, _ in TABLE_METRICS:
+        for column in ("greedy", "beam"):
+            cells[f"{key}_{column}"] = _column(row.scores, column).get(key)
+            cells[f"{key}_{column}_deviation"] = _column(row.deviations, column).get(key)
+        cells[f"{key}_paper"] = (entry.printed or {}).get(key)
+    for key in ("rouge_l", "cider", "spice"):
+        gain = entry.differences.get(key)
+        figures = (gain.difference, *gain.interval, gain.p) if gain else (None,) * 4
+        names = ("gain", "gain_low", "gain_high", "gain_p")
+        cells |= {f"{key}_{name}": figure for name, figure in zip(names, figures, strict=True)}
+    cells |= {"labelling_seconds": entry.labelling_seconds, "parameters": row.parameters}
+    cells |= {"megabytes": row.megabytes, "ms_per_image": row.ms_per_image}
+    return cells | {"train_seconds": row.train_seconds, "images_seen": row.images_seen}

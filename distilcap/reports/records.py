@@ -1,0 +1,228 @@
+"""What a report shows, as types, and `results.json`, which holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from distilcap.errors import DataError
+from distilcap.files import read_json
+from distilcap.reports.typed_json import from_json
+
+__all__ = [
+    "RESULTS",
+    "Claim",
+    "Columns",
+    "Conclusion",
+    "Difference",
+    "Entry",
+    "Epoch",
+    "Results",
+    "Row",
+    "Sample",
+    "Table",
+    "read_results",
+]
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A figure of each metric, by its key, for both ways of decoding; None where it could not be computed."""
+
+    greedy: dict[str, float | None]
+    beam: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a system cost and gained. A given teacher's costs are not known (None, or empty).
+
+    Attributes:
+        name: for people; it is unique.
+        role: "teacher", "student" (learns from the references), "distilled" or "control".
+        architecture: "updown" or "aoanet".
+        size: of the captioner, such as "small".
+        teacher: name of the row whose captions it learnt from.
+        labels: what it learnt from, in words.
+        seeds: of its runs.
+        megabytes: of float32 weights.
+        ms_per_image: milliseconds of encoder and greedy decoder, one image at a time.
+        train_seconds: mean over seeds.
+        images_seen: in training.
+        runs: keys of the runs in the store.
+        beam: width of the beam column.
+        scores: means over seeds, in the official scale.
+        deviations: sample deviations over seeds; None with one seed.
+        unavailable: why a metric could not be computed, by metric.
+        signature: how each score was made, by metric.
+    """
+
+    name: str
+    role: str
+    architecture: str | None
+    size: str | None
+    teacher: str | None
+    labels: str | None
+    seeds: tuple[int, ...]
+    parameters: int | None
+    megabytes: float | None
+    ms_per_image: float | None
+    train_seconds: float | None
+    images_seen: int | None
+    runs: tuple[str, ...]
+    beam: int
+    scores: Columns
+    deviations: Columns
+    unavailable: dict[str, str]
+    signature: dict[str, str]
+
+
+class _EveryEpoch(TypedDict):
+    phase: str
+    epoch: int
+    images: int
+    seconds: float
+    loss: float
+
+
+class Epoch(_EveryEpoch, total=False):
+    """One record of a training log; figures that a phase does not have are left out."""
+
+    reward: float
+    divergence: float
+    validation_cider: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test image with what people and systems say of it.
+
+    Attributes:
+        image: its id.
+        path: of the picture, from the folder of `results.json`; "" without a picture.
+        captions: by row.
+    """
+
+    image: str
+    path: str
+    references: tuple[str, ...]
+    captions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score less its baseline's.
+
+    Attributes:
+        interval: 95 % of the paired bootstrap.
+        p: of approximate randomisation.
+        corrected_p: the same after Holm's correction.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p: float
+    corrected_p: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a table.
+
+    Attributes:
+        row: name of the `Row` that it shows.
+        label_beam: width with which its teacher labelled.
+        baseline: name of the row that it is compared with.
+        printed: what the paper has here, by metric, in the official scale.
+        labelling_seconds: of its labels and of labels that they were made from.
+        differences: from the baseline, by metric.
+    """
+
+    row: str
+    label_beam: int | None
+    baseline: str | None
+    printed: dict[str, float] | None
+    labelling_seconds: float
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in the order of a table of the paper, or of our own."""
+
+    name: str
+    title: str
+    rows: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One part of a conclusion, with the numbers that it was judged by."""
+
+    text: str
+    outcome: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """One of the paper's conclusions, judged."""
+
+    text: str
+    verdict: str
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a report shows; `results.json` has these keys.
+
+    Attributes:
+        verdict: in words.
+        curves: training logs, by row.
+        command, schedules, tables, conclusions: of reports with tables; left out of the JSON of others.
+        schedules: how long each kind of captioner was trained, in words.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    verdict: str
+    curves: dict[str, tuple[Epoch, ...]]
+    samples: tuple[Sample, ...]
+    command: str = ""
+    schedules: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    conclusions: tuple[Conclusion, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give a JSON object; `read_results` reads it back equal."""
+        content = dataclasses.asdict(self)
+        if not self.tables:
+            for key in ("command", "schedules", "tables", "conclusions"):
+                del content[key]
+        return content
+
+    def row(self, name: str) -> Row:
+        """The row of this name."""
+        return next(row for row in self.rows if row.name == name)
+
+
+def read_results(path: Path) -> Results:
+    """Read a `results.json`, which may be anybody's.
+
+    Raises:
+        DataError: it is missing, not of that form, or a table shows a row that is not there.
+    """
+    results = from_json(Results, read_json(path), path)
+    if not results.rows:
+        raise DataError(f"{path}: `rows` must have at least one row, but has none.")
+    names = {row.name for row in results.rows}
+    for n, table in enumerate(results.tables):
+        for k, entry in enumerate(table.rows):
+            if entry.row not in names:
+                raise DataError(f"{path}: `tables[{n}].rows[{k}].row` names no row of `rows`: {entry.row!r}.")
+    return results
