@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.table import Table
-from rich.text import Text
 
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from distilcap.reports.results import System
     from distilcap.store.cluster import Share
 
-__all__ = ["print_results", "report", "run_members"]
+__all__ = ["report", "report_results", "run_members"]
 
 EXAMPLE = """\b
 Example:
@@ -38,13 +37,13 @@ def report(results: Path, to: Path | None) -> None:
     from distilcap.reports.report import write_page
 
     content = read_results(results)
-    print_results(content)
+    _print_results(content)
     if to is not None:
         write_page(content, results.parent, to, PROGRESS)
-        _print(f"Page: {to}")
+        CONSOLE.print(f"Page: {to}", highlight=False)
 
 
-def print_results(results: Results) -> None:
+def _print_results(results: Results) -> None:
     """Print the tables and the verdict; all rows as two tables, so that a narrow terminal shows them."""
     from distilcap.reports.grids import grids_of, legend
 
@@ -52,26 +51,31 @@ def print_results(results: Results) -> None:
     if results.tables:
         for grid in grids:
             _print_grid(grid)
-        _print(legend(results))
+        CONSOLE.print(legend(results), highlight=False)
     else:
         costs = grids[0].columns(slice(1, 7), "What it costs")
         _print_grid(costs, left=("role", "labels"))
         _print_grid(grids[0].columns(slice(7, None), "Scores on the test split, x 100: greedy / beam"))
-    _print(results.verdict)
+    CONSOLE.print(results.verdict, highlight=False)
+
+
+def report_results(results: Results, to: Path, photos: bool) -> None:
+    """Write the report of new results into the folder `to`, and print them."""
+    from distilcap.reports.report import write_report
+
+    write_report(results, to, PROGRESS, photos)
+    _print_results(results)
+    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
 
 
 def _print_grid(grid: Grid, left: tuple[str, ...] = ()) -> None:
-    table = Table(title=Text(grid.title), title_justify="left")
+    table = Table(title=grid.title, title_justify="left")
     for heading in grid.headings:
         justify: Literal["left", "right"] = "left" if heading in ("system", *left) else "right"
-        table.add_column(Text(heading), justify=justify, overflow="fold")
+        table.add_column(heading, justify=justify, overflow="fold")
     for cells in grid.rows:
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     CONSOLE.print(table)
-
-
-def _print(text: str) -> None:
-    CONSOLE.print(text, highlight=False, markup=False)
 
 
 def run_members(
@@ -88,13 +92,12 @@ def run_members(
     With `cluster`, stages are built on a Ray cluster, where each gets so much.
     """
     from distilcap.reports.collect import collect_results
-    from distilcap.reports.report import write_report
     from distilcap.reports.results import build_rows, gain_sentence, stages_of
     from distilcap.store.stage import Store
 
     if plan:
         for planned in Store(store).plan(stages_of(members)):
-            _print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}")
+            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
         return
     kept = open_store(store)
     if cluster is not None:
@@ -105,8 +108,6 @@ def run_members(
     if not FIRST:
         return
     results = collect_results(title, members, rows, gain_sentence(members, kept), kept, PROGRESS)
-    write_report(results, to, PROGRESS, photos)
-    print_results(results)
-    _print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}")
+    report_results(results, to, photos)
     for row in (row for row in rows if row.runs):
-        CONSOLE.print(f"{row.name}: {store / row.runs[0]}", highlight=False, markup=False, soft_wrap=True)
+        CONSOLE.print(f"{row.name}: {store / row.runs[0]}", highlight=False, soft_wrap=True)

@@ -185,8 +185,7 @@ def _run(
     plan: bool,
     cluster: Share | None,
 ) -> None:
-    from distilcap.cli.report import print_results
-    from distilcap.reports.report import write_report
+    from distilcap.cli.report import report_results
     from distilcap.store.cluster import build_on_ray
     from distilcap.store.stage import Store
     from distilcap.study.extra import extra_table
@@ -205,12 +204,7 @@ def _run(
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)
     if not FIRST:
         return
-    to, photos = report
-    write_report(results, to, PROGRESS, photos)
-    print_results(results)
-    CONSOLE.print(
-        f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False, markup=False
-    )
+    report_results(results, *report)
 
 
 def _print_plan(

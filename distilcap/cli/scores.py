@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
-from rich.text import Text
+
+from distilcap.shown import shown
 
 if TYPE_CHECKING:
     from distilcap.metrics import Score
@@ -18,16 +19,16 @@ TITLES = {"bleu": "BLEU", "meteor": "METEOR", "rouge": "ROUGE", "cider": "CIDEr-
 
 def scores_table(title: str, scores: dict[str, Score]) -> Table:
     """Show scores on the terminal, times 100."""
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     for column in ("score", "x 100", "95 % interval", "signature"):
         table.add_column(
             column, justify="left" if column in ("score", "signature") else "right", overflow="fold"
         )
     for key, score in scores.items():
         interval = score.interval
-        shown = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
+        between = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
         value = f"n/a ({score.unavailable})" if score.unavailable else f"{100 * score.value:.2f}"
-        table.add_row(*map(Text, (key, value, shown, score.signature)))
+        table.add_row(key, value, between, score.signature)
     return table
 
 
@@ -68,6 +69,6 @@ def as_latex(name: str, scores: dict[str, Score]) -> str:
         return Latex(f"{text}\\,{{\\scriptsize$\\pm${50 * (high - low):.1f}}}")
 
     headings = ["-".join(TITLES.get(part, part.upper()) for part in key.split("_")) for key in scores]
-    comments = [f"% {key}: {' '.join(score.signature.split())}" for key, score in scores.items()]
+    comments = [f"% {key}: {shown(score.signature)}" for key, score in scores.items()]
     table = latex_table(["", *headings], [[name, *map(cell, scores.values())]])
     return "\n".join([*comments, table, ""])

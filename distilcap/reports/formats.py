@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from distilcap.shown import shown
 
 __all__ = ["Latex", "Markdown", "csv_text", "latex", "latex_table", "markdown", "markdown_code"]
 
@@ -34,7 +36,7 @@ def latex(text: str) -> Latex:
     if isinstance(text, Latex):
         return text
     # After \\ or \item, a leading [ or * would be read as an argument.
-    return Latex(_LEADING.sub(r"{\g<0>}", _one_line(text).translate(_LATEX)))
+    return Latex(_LEADING.sub(r"{\g<0>}", shown(text).translate(_LATEX)))
 
 
 def latex_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Latex:
@@ -48,13 +50,13 @@ def markdown(text: str) -> Markdown:
     """Escape text for Markdown, on one line: no emphasis, link, picture, HTML or cell border begins in it."""
     if isinstance(text, Markdown):
         return text
-    escaped = _MARKDOWN.sub(r"\\\g<0>", _one_line(text))
+    escaped = _MARKDOWN.sub(r"\\\g<0>", shown(text))
     return Markdown(escaped.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def markdown_code(text: str) -> Markdown:
     """Text as code, within more backticks than it has."""
-    line = _one_line(text)
+    line = shown(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     space = " " * ("`" in line)
     return Markdown(f"{fence}{space}{line}{space}{fence}")
@@ -63,22 +65,18 @@ def markdown_code(text: str) -> Markdown:
 def csv_text(rows: Sequence[Mapping[str, str | float | None]]) -> str:
     """Rows as CSV under their keys, numbers unrounded.
 
-    Text is on one line, with an apostrophe in front if a spreadsheet would take it for a formula.
+    Text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
-    return buffer.getvalue()
+    lines = [list(rows[0]) if rows else [], *(map(_no_formula, row.values()) for row in rows)]
+    return "".join(map(_csv_line, lines))
 
 
 def _no_formula(value: str | float | None) -> str | float | None:
-    if not isinstance(value, str):
-        return value
-    line = _one_line(value)
-    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{value}" if formula else value
 
 
-def _one_line(text: str) -> str:
-    """Without line ends and other control characters."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+def _csv_line(cells: Iterable[str | float | None]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(cells)  # its line end \r\n makes it quote cells with either
+    return buffer.getvalue().removesuffix("\r\n") + "\n"

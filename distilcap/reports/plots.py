@@ -52,33 +52,50 @@ def draw_plots(results: Results) -> list[Plot]:
     return plots
 
 
-def _beam_cider(row: Row) -> float | None:
-    score = row.scores.beam.get("cider")
+def _cider(row: Row) -> tuple[float, float] | None:
+    """Greedy and beam CIDEr times 100; None where one of them was not measured."""
+    greedy, beam = row.scores.greedy.get("cider"), row.scores.beam.get("cider")
+    return None if greedy is None or beam is None else (100 * greedy, 100 * beam)
+
+
+def _printed_cider(entry: Entry | None) -> float | None:
+    score = (entry.printed or {}).get("cider") if entry else None
     return None if score is None else 100 * score
 
 
 def _beam_sizes(figure: Figure, results: Results) -> bool:
     """CIDEr of students by the beam size of their own family's big teacher; the paper's beside it."""
-    entries = {entry.row: entry for table in results.tables for entry in table.rows}
+    scores = {row.name: cider[1] for row in results.rows if (cider := _cider(row))}
+    entries = {entry.row: entry for table in results.tables for entry in table.rows if entry.row in scores}
     groups: dict[tuple[str, str], list[Entry]] = {}
-    for entry in entries.values():
+    for entry in sorted(entries.values(), key=lambda entry: entry.label_beam or 0):
         row = results.row(entry.row)
-        own_teacher = row.teacher == f"{row.architecture}-big"
-        if entry.label_beam is not None and own_teacher and _beam_cider(row) is not None:
+        if entry.label_beam is not None and row.teacher == f"{row.architecture}-big":
             groups.setdefault((str(row.architecture), str(row.size)), []).append(entry)
     groups = {group: students for group, students in groups.items() if len(students) > 1}
-    families = list(dict.fromkeys(architecture for architecture, _ in groups))
     if not groups:
         return False
+    families = list(dict.fromkeys(architecture for architecture, _ in groups))
     figure.set_size_inches(9, 3.4 * len(families))
-    axes = figure.subplots(len(families), 2, squeeze=False)
+    axes = dict(zip(families, figure.subplots(len(families), 2, squeeze=False), strict=True))
     for (family, size), students in groups.items():
-        students.sort(key=lambda entry: entry.label_beam or 0)
+        measured, printed = axes[family]
+        colour = SIZES.get(size, GREY)
+        beams = [str(entry.label_beam) for entry in students]
+        means = [scores[entry.row] for entry in students]
+        spread = [100 * (results.row(entry.row).deviations.beam.get("cider") or 0) for entry in students]
+        label = f"{size}, distilled"
+        measured.errorbar(beams, means, spread, marker="o", capsize=3, color=colour, label=label)
+        theirs = [score for score in map(_printed_cider, students) if score is not None]
+        if len(theirs) == len(students):
+            printed.plot(beams, theirs, marker="o", color=colour)
         baseline = entries.get(students[0].baseline or "")
-        measured, printed = axes[families.index(family)]
-        _measured_by_beam(measured, size, students, baseline, results)
-        _printed_by_beam(printed, size, students, baseline)
-    for family, (measured, printed) in zip(families, axes, strict=True):
+        if baseline:
+            level = scores[baseline.row]
+            measured.axhline(level, color=colour, linestyle="--", label=f"{size}, undistilled")
+        if (level_printed := _printed_cider(baseline)) is not None:
+            printed.axhline(level_printed, color=colour, linestyle="--")
+    for family, (measured, printed) in axes.items():
         measured.set(title=f"{NAMES.get(family, family)}, measured", ylabel="CIDEr")
         printed.set(title=f"{NAMES.get(family, family)}, the paper (COCO)")
         measured.legend(fontsize="small")
@@ -87,44 +104,18 @@ def _beam_sizes(figure: Figure, results: Results) -> bool:
     return True
 
 
-def _measured_by_beam(
-    axes: Axes, size: str, students: list[Entry], baseline: Entry | None, results: Results
-) -> None:
-    rows = [results.row(entry.row) for entry in students]
-    scores = [_beam_cider(row) for row in rows]
-    spread = [100 * (row.deviations.beam.get("cider") or 0) for row in rows]
-    beams = [str(entry.label_beam) for entry in students]
-    colour = SIZES.get(size, GREY)
-    axes.errorbar(beams, scores, spread, marker="o", capsize=3, color=colour, label=f"{size}, distilled")  # type: ignore[arg-type]
-    level = _beam_cider(results.row(baseline.row)) if baseline else None
-    if level is not None:
-        axes.axhline(level, color=colour, linestyle="--", label=f"{size}, undistilled")
-
-
-def _printed_by_beam(axes: Axes, size: str, students: list[Entry], baseline: Entry | None) -> None:
-    colour = SIZES.get(size, GREY)
-    beams = [str(entry.label_beam) for entry in students]
-    scores = [
-        100 * entry.printed["cider"] for entry in students if entry.printed and "cider" in entry.printed
-    ]
-    if len(scores) == len(students):
-        axes.plot(beams, scores, marker="o", color=colour)
-    if baseline and baseline.printed and "cider" in baseline.printed:
-        axes.axhline(100 * baseline.printed["cider"], color=colour, linestyle="--")
-
-
 def _sizes(figure: Figure, results: Results) -> bool:
     figure.set_size_inches(7.5, 4.2)
     axes = figure.subplots()
     labels: set[str] = set()
     for row in results.rows:
-        score = _beam_cider(row)
-        if row.megabytes is None or row.megabytes <= 0 or score is None:
+        cider = _cider(row)
+        if cider is None or row.megabytes is None or row.megabytes <= 0:
             continue
         label = f"{NAMES.get(str(row.architecture), row.architecture)}, {row.role}"
         axes.plot(
             row.megabytes,
-            score,
+            cider[1],
             marker=MARKERS.get(row.role, "x"),
             color=FAMILIES.get(str(row.architecture), GREY),
             fillstyle="full" if row.role == "distilled" else "none",
@@ -144,26 +135,19 @@ def _sizes(figure: Figure, results: Results) -> bool:
 
 def _gaps(figure: Figure, results: Results) -> bool:
     """How much beam search adds to greedy decoding: sequence-level distillation should shrink it."""
-    rows = [row for row in results.rows if None not in (row.scores.greedy.get("cider"), _beam_cider(row))]
-    if not rows:
+    scores = [(row, cider) for row in results.rows if (cider := _cider(row))]
+    if not scores:
         return False
-    figure.set_size_inches(9, 1.2 + 0.24 * len(rows))
+    figure.set_size_inches(9, 1.2 + 0.24 * len(scores))
     axes = figure.subplots()
-    for index, row in enumerate(rows):
-        greedy, beam = 100 * (row.scores.greedy["cider"] or 0), _beam_cider(row) or 0
+    for index, (row, (greedy, beam)) in enumerate(scores):
         colour = SIZES.get(str(row.size), GREY)
         axes.plot([greedy, beam], [index, index], color=colour, linewidth=1.5)
         axes.plot(greedy, index, "o", color=colour, fillstyle="none", label=None if index else "greedy")
         axes.plot(beam, index, "o", color=colour, label=None if index else "beam")
-        axes.annotate(
-            f"{beam - greedy:+.1f}",
-            (max(greedy, beam), index),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize="small",
-        )
-    axes.set_yticks(range(len(rows)), [_plain(row.name) for row in rows], fontsize="small")
+        gain, end = f"{beam - greedy:+.1f}", (max(greedy, beam), index)
+        axes.annotate(gain, end, (6, 0), textcoords="offset points", va="center", fontsize="small")
+    axes.set_yticks(range(len(scores)), [_plain(row.name) for row, _ in scores], fontsize="small")
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.legend(fontsize="small")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,31 +77,23 @@ def write_page(results: Results, folder: Path, to: Path, progress: Progress) -> 
 
 
 def _page(results: Results, folder: Path, plots: list[Plot], progress: Progress) -> str:
-    pictures = [_picture(sample, folder) for sample in results.samples]
-    for picture in pictures:
-        if picture.remark:
-            progress.note(f"The page leaves a picture out: {picture.remark}")
+    pictures = [_picture(sample, folder, progress) for sample in results.samples]
     return _render("report.html", results, plots=plots, pictures=pictures)
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """A sample's picture, or why it is not shown."""
-
-    jpeg: bytes = b""
-    remark: str = ""
-
-
-def _picture(sample: Sample, folder: Path) -> _Picture:
+def _picture(sample: Sample, folder: Path, progress: Progress) -> bytes:
+    """A sample's picture as JPEG; b"" where there is none, or none that may be shown."""
     if not sample.path:
-        return _Picture()
+        return b""
     path = folder / sample.path
     if not lies_below(path, folder):
-        return _Picture(remark=f"{sample.path} is not below {folder}.")
+        progress.note(f"The page leaves a picture out: {sample.path} is not below {folder}.")
+        return b""
     try:
-        return _Picture(picture_jpeg(path))
+        return picture_jpeg(path)
     except DataError as error:
-        return _Picture(remark=str(error))
+        progress.note(f"The page leaves a picture out: {error}")
+        return b""
 
 
 def _render(template: str, results: Results, **more: Any) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from distilcap.reports.formats import Latex, csv_text, latex, latex_table, markdown, markdown_code
+from distilcap.shown import shown
 
 TEXT = st.text(
     st.one_of(st.sampled_from("{}$<>&%#_~^\\|`*[]()!'\"=+-@ \t\nab1±▲"), st.characters(codec="utf-8")),
@@ -26,8 +27,8 @@ TOKEN = re.compile("|".join(map(re.escape, COMMANDS)) + r"|[^{}$<>&%#_~^\\|]", r
 
 
 def words(text: str) -> list[str]:
-    """What stays of a text on one line."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).split()
+    """What is to be seen of a text on one line."""
+    return shown(text).split()
 
 
 @given(TEXT)
@@ -74,18 +75,17 @@ def test_markdown_code_shows_the_text_itself(text: str) -> None:
     assert (inline.children or [])[1].content.split() == words("x" + text)
 
 
-@given(st.lists(TEXT, min_size=1, max_size=3), st.floats(-9, 9))
+@given(st.lists(TEXT.filter(lambda text: "\0" not in text), min_size=1, max_size=3), st.floats(-9, 9))
 def test_csv_reads_back_and_begins_no_formula(texts: list[str], number: float) -> None:
     written = csv_text([{"text": text, "number": number} for text in texts])
     rows = list(csv.DictReader(io.StringIO(written, newline="")))
     assert [float(row["number"]) for row in rows] == [number] * len(texts)  # a minus sign is no formula
     for text, row in zip(texts, rows, strict=True):
-        assert row["text"].split() in (words(text), words("'" + " ".join(words(text))))
+        assert row["text"] in (text, f"'{text}")
         assert not row["text"].startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
-@pytest.mark.parametrize("before", ["", " ", "\t", "\r", "\n"])
-@pytest.mark.parametrize("sign", "=+-@")
-def test_csv_quotes_each_of_the_signs(before: str, sign: str) -> None:
-    (row,) = csv.DictReader(io.StringIO(csv_text([{"text": f"{before}{sign}1+1"}]), newline=""))
+@pytest.mark.parametrize("sign", "=+-@\t\r")
+def test_csv_quotes_each_of_the_signs(sign: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(csv_text([{"text": f"{sign}1+1"}]), newline=""))
     assert row["text"] == f"'{sign}1+1"
