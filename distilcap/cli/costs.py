@@ -26,17 +26,17 @@ Example:
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Your data set. [default: COCO's sizes; needs no data]"
 )
-@click.option("--images", type=click.Path(path_type=Path), help="Where its images lie, if not beside it.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of its images, if not beside it.")
 @click.option("--preset", type=click.Choice(["paper", "quick", "smoke"]), default="paper", show_default=True)
-@click.option("--seeds", default=3, show_default=True, help="Students are trained so many times.")
+@click.option("--seeds", default=3, show_default=True, help="Runs of each student.")
 @click.option("--metrics", default="bleu,meteor,rouge_l,cider,spice", show_default=True)
 @click.option("--gpus", multiple=True, default=(1, 4, 8), type=int, show_default=True)
-@click.option("--price", default=0.0, show_default=True, help="Of a GPU for an hour, in your money.")
+@click.option("--price", default=0.0, show_default=True, help="Price of a GPU for an hour, in your currency.")
 @click.option(
     "--rate",
     "rates",
     multiple=True,
-    help="Your own, as KIND=NUMBER: train and label in multiply-adds a second, features in pixels a second, "
+    help="Your rate, as KIND=NUMBER: train and label in multiply-adds a second, features in pixels a second, "
     "score as a factor.",
 )
 @store_option
@@ -78,12 +78,12 @@ def costs(
     for what in (*TABLES, "all"):
         tables = paper_tables(students, tuple(TABLES) if what == "all" else (what,))
         plan = Store(store).plan(stages_of_tables(tables, names))
-        each = estimate_plan(plan, facts, Store(store), given)
+        estimates = estimate_plan(plan, facts, Store(store), given)
         measured = measured_rates(plan, facts, Store(store))
-        todo = sum(not one.planned.complete for one in each)
-        cells = [what, str(todo), f"{sum(one.seconds for one in each) / 3600:,.1f}"]
+        todo = sum(not cost.planned.complete for cost in estimates)
+        cells = [what, str(todo), f"{sum(cost.seconds for cost in estimates) / 3600:,.1f}"]
         for count in gpus:
-            due = bill(each, count, price)
+            due = bill(estimates, count, price)
             cells.append(f"{due.hours:,.1f} ({due.busy:.0%})")
             cells += [f"{due.money:,.2f}"] if price else []
         grid.add_row(*cells)
@@ -122,18 +122,18 @@ def _rates(texts: tuple[str, ...]) -> dict[type, float]:
     from distilcap.errors import ConfigError
 
     kinds = _kinds()
-    found: dict[type, float] = {}
+    given: dict[type, float] = {}
     for text in texts:
         kind, _, number = text.partition("=")
         try:
-            found[kinds[kind]] = float(number)
+            given[kinds[kind]] = float(number)
         except (KeyError, ValueError):
             raise ConfigError(
                 f"`rate` must be one of {', '.join(kinds)}, = and a number, but is {text!r}."
             ) from None
-        if not 0 < found[kinds[kind]] < float("inf"):
+        if not 0 < given[kinds[kind]] < float("inf"):
             raise ConfigError(f"`rate` of {kind} must be above 0, but is {number}.")
-    return found
+    return given
 
 
 def _students(

@@ -70,7 +70,8 @@ def _beam_sizes(figure: Figure, results: Results) -> bool:
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in sorted(entries.values(), key=lambda entry: entry.label_beam or 0):
         row = results.row(entry.row)
-        if entry.label_beam is not None and row.teacher == f"{row.architecture}-big":
+        own_teacher = row.architecture in NAMES and row.teacher == f"{row.architecture}-big"
+        if entry.label_beam is not None and own_teacher:
             groups.setdefault((str(row.architecture), str(row.size)), []).append(entry)
     groups = {group: students for group, students in groups.items() if len(students) > 1}
     if not groups:
@@ -96,8 +97,8 @@ def _beam_sizes(figure: Figure, results: Results) -> bool:
         if (level_printed := _printed_cider(baseline)) is not None:
             printed.axhline(level_printed, color=colour, linestyle="--")
     for family, (measured, printed) in axes.items():
-        measured.set(title=f"{NAMES.get(family, family)}, measured", ylabel="CIDEr")
-        printed.set(title=f"{NAMES.get(family, family)}, the paper (COCO)")
+        measured.set(title=f"{NAMES[family]}, measured", ylabel="CIDEr")
+        printed.set(title=f"{NAMES[family]}, the paper (COCO)")
         measured.legend(fontsize="small")
         _finish(measured, "beam size of the teacher's labels")
         _finish(printed, "beam size of the teacher's labels")
@@ -159,7 +160,8 @@ def _curves(figure: Figure, results: Results) -> bool:
     """Loss of the cross-entropy phase, and validation CIDEr over both phases."""
     figure.set_size_inches(10, 3.6)
     loss, cider = figure.subplots(1, 2)
-    for name, epochs in results.curves.items():
+    for name in (row.name for row in results.rows if row.name in results.curves):
+        epochs = results.curves[name]
         first = [epoch for epoch in epochs if epoch["phase"] == "cross_entropy"]
         label = _plain(name)
         loss.plot(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 RESULTS = "results.json"
+MOST = 300
+"""Rows, and samples: more could not be drawn, and nobody would read them."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,11 @@ class Results:
 
     def row(self, name: str) -> Row:
         """The row of this name."""
-        return next(row for row in self.rows if row.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Row]:
+        return {row.name: row for row in self.rows}
 
 
 def read_results(path: Path) -> Results:
@@ -220,9 +228,14 @@ def read_results(path: Path) -> Results:
     results = from_json(Results, read_json(path), path)
     if not results.rows:
         raise DataError(f"{path}: `rows` must have at least one row, but has none.")
+    for key, items in (("rows", results.rows), ("samples", results.samples)):
+        if len(items) > MOST:
+            raise DataError(f"{path}: `{key}` must have at most {MOST} items, but has {len(items)}.")
     names = {row.name for row in results.rows}
     for n, table in enumerate(results.tables):
         for k, entry in enumerate(table.rows):
             if entry.row not in names:
-                raise DataError(f"{path}: `tables[{n}].rows[{k}].row` names no row of `rows`: {entry.row!r}.")
+                raise DataError(
+                    f"{path}: `tables[{n}].rows[{k}].row` names no row of `rows`: {reprlib.repr(entry.row)}."
+                )
     return results

@@ -40,8 +40,8 @@ def _read(kind: Any, content: Any, where: str | Path, key: str) -> Any:
     if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
         return _read_fields(kind, content, where, key)
     if type(None) in arguments:
-        others = tuple(one for one in arguments if one is not type(None))
-        return None if content is None else _read(others[0], content, where, key)
+        other = next(argument for argument in arguments if argument is not type(None))
+        return None if content is None else _read(other, content, where, key)
     if origin is dict:
         _expect(isinstance(content, dict), "an object", content, where, key)
         return {
@@ -52,8 +52,8 @@ def _read(kind: Any, content: Any, where: str | Path, key: str) -> Any:
         _expect(isinstance(content, list), "a list", content, where, key)
         kinds = [arguments[0]] * len(content) if arguments[1] is ... else arguments
         _expect(len(content) == len(kinds), f"a list of {len(kinds)}", content, where, key)
-        pairs = zip(kinds, content, strict=True)
-        return tuple(_read(one, value, where, f"{key}[{n}]") for n, (one, value) in enumerate(pairs))
+        items = enumerate(zip(kinds, content, strict=True))
+        return tuple(_read(inner, value, where, f"{key}[{n}]") for n, (inner, value) in items)
     if kind is str:
         _expect(isinstance(content, str) and _is_unicode(content), "text", content, where, key)
         return content
@@ -86,7 +86,7 @@ def _required(kind: Any) -> frozenset[str]:
         return frozenset(kind.__required_keys__)
     missing = dataclasses.MISSING
     fields = dataclasses.fields(kind)
-    return frozenset(one.name for one in fields if one.default is one.default_factory is missing)
+    return frozenset(field.name for field in fields if field.default is field.default_factory is missing)
 
 
 def _is_unicode(text: str) -> bool:

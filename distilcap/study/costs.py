@@ -41,8 +41,8 @@ class Bill:
 def bill(costs: Sequence[Cost], gpus: int, price: float) -> Bill:
     """Hours and money of what a plan has yet to build.
 
-    Each stage that computes on a GPU has one to itself, and every GPU has a CPU process beside it for stages
-    that do not; a stage begins when its inputs are there and a place is free, earlier ones of the plan first.
+    Each stage that computes on a GPU has a GPU to itself, and every GPU has a CPU process beside it for the
+    other stages; a stage begins when its inputs are there and a GPU or process is free, in the plan's order.
 
     Args:
         price: of a GPU for an hour.
@@ -57,7 +57,8 @@ def bill(costs: Sequence[Cost], gpus: int, price: float) -> Bill:
     todo = [cost for cost in costs if not cost.planned.complete]
     missing = {cost.planned.stage.key for cost in todo}
     waiting = {
-        cost.planned.stage.key: {one.key for one in cost.planned.stage.inputs()} & missing for cost in todo
+        cost.planned.stage.key: {stage.key for stage in cost.planned.stage.inputs()} & missing
+        for cost in todo
     }
     free = {True: gpus, False: gpus}
     running: list[tuple[float, str, bool]] = []

@@ -103,11 +103,15 @@ def test_odd_results_are_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "megabytes.png").stat().st_size > 1000
 
 
+SAMPLE = {"image": "a", "path": "", "references": [], "captions": {}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"rows": 5}, "`rows` must be a list, but is 5."),
         ({"title": None}, "`title` must be text, but is None."),
+        ({"samples": 301 * [SAMPLE]}, "`samples` must have at most 300 items, but has 301."),
         ({"rows": []}, "`rows` must have at least one row, but has none."),
         (
             {"samples": [{"image": "a", "path": "b", "references": ["c"]}]},

@@ -125,7 +125,7 @@ def photograph(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[0x010E] = "SECRET PLACE"
-    Image.new("RGB", (900, 300), "teal").save(path, exif=exif)
+    Image.new("RGB", (900, 300), "teal").save(path, exif=exif, comment="SECRET COMMENT")
     assert b"SECRET PLACE" in path.read_bytes()
     return path
 
