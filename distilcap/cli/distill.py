@@ -51,12 +51,6 @@ Example:
 @click.option("--seeds", default=1, show_default=True, help="Students are trained so many times.")
 @click.option("--min-count", default=5, show_default=True, help="Words seen less often become <unk>.")
 @click.option("--teacher-encoder", help="A larger encoder, through which the teacher sees.")
-@click.option(
-    "--distill-encoder",
-    "encoder_epochs",
-    default=0,
-    help="So many epochs, the student's encoder first learns the features of the teacher's.",
-)
 @click.option("--to", type=click.Path(path_type=Path), default=Path("distilled"), show_default=True)
 @click.option("--plan", is_flag=True, help="Print the stages and which are there already; run nothing.")
 def distill(
@@ -89,7 +83,6 @@ def distill(
     seeds: int,
     min_count: int,
     teacher_encoder: str | None,
-    encoder_epochs: int,
     to: Path,
     plan: bool,
 ) -> None:
@@ -105,7 +98,6 @@ def distill(
         {
             "--teacher": (teacher, "a captioner to be trained"),
             "--teacher-encoder": (teacher_encoder, "what a teacher is trained to see through"),
-            "--distill-encoder": (encoder_epochs, "learning from the encoder of a teacher in training"),
         }
     )
     if teacher_captions is not None and intermediate is None and n_best is not None:
@@ -121,7 +113,6 @@ def distill(
     from distilcap.models.presets import preset
     from distilcap.pipeline.distill import Role, distillation_line
     from distilcap.stages.data import ImportData
-    from distilcap.stages.encoder import DistillEncoder
     from distilcap.stages.features import ExtractFeatures
     from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
@@ -130,8 +121,6 @@ def distill(
     if seeds < 1:
         raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
     cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
-    if encoder_epochs and teacher_encoder is None:
-        raise ConfigError("`distill_encoder` needs a `teacher_encoder` to learn from.")
     training = TrainingOptions(
         cross_entropy=CrossEntropyPhase(epochs=epochs, learning_rate=learning_rate, schedule=schedule),
         self_critical=SelfCriticalPhase(
@@ -158,8 +147,6 @@ def distill(
     seen_by_teacher = None
     if teacher_encoder is not None:
         seen_by_teacher = ExtractFeatures.of(source, teacher_encoder, form=None)
-        if encoder_epochs:
-            seen = DistillEncoder(seen_by_teacher, seen, encoder_epochs).features()
     brought = given.teacher(source, store, beam, n_best)
     members = distillation_line(
         source,

@@ -41,22 +41,17 @@ class Preprocessing:
         size: side of the square input, in pixels.
         mean: of each channel (red, green, blue), on the scale 0 to 1; subtracted.
         std: of each channel; divides.
-        resize: "squash" takes the whole picture and loses its aspect ratio; "crop" keeps the aspect ratio
-            and loses what sticks out of the middle square.
         filter: "bicubic" or "bilinear", antialiased as Pillow does it.
     """
 
     size: int = 224
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    resize: str = "squash"
     filter: str = "bicubic"
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"`size` must be at least 1, but is {self.size}.")
-        if self.resize not in ("squash", "crop"):
-            raise ConfigError(f'`resize` must be "squash" or "crop", but is "{self.resize}".')
         if self.filter not in _FILTERS:
             raise ConfigError(f'`filter` must be "bicubic" or "bilinear", but is "{self.filter}".')
         for name in ("mean", "std"):
@@ -68,7 +63,7 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `from_json` reads it back equal."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std), "resize": "squash"}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Preprocessing:
@@ -77,8 +72,11 @@ class Preprocessing:
         Raises:
             DataError: a field is missing or unknown.
         """
+        plain = dict(content)
+        if (resize := plain.pop("resize", "squash")) != "squash":
+            raise DataError(f'Not a preprocessing: `resize` must be "squash", but is {resize!r}.')
         try:
-            return Preprocessing(**content)
+            return Preprocessing(**plain)
         except TypeError as error:
             raise DataError(f"Not a preprocessing: {error}.") from None
 
@@ -131,14 +129,9 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Bytes:
-    """Resize an RGB image; returns (S, S, 3) bytes."""
+    """Resize an RGB image, all of it, to a square; returns (S, S, 3) bytes."""
     size = preprocessing.size
-    box: tuple[float, float, float, float] | None = None
-    if preprocessing.resize == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), _FILTERS[preprocessing.filter], box=box))
+    return np.asarray(image.resize((size, size), _FILTERS[preprocessing.filter]))
 
 
 def load_pixels(source: Path | bytes, preprocessing: Preprocessing) -> Bytes:

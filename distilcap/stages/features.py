@@ -26,7 +26,7 @@ class ExtractFeatures(Stage):
 
     Attributes:
         recipe_json: the encoder's recipe (name, weights' checksum, preprocessing, form), as JSON.
-        tuned_by: the stage that trained the encoder further (`Train`, `DistillEncoder`).
+        tuned_by: the stage that trained the encoder further (a `Train`).
         encoder, size, weights, form: what `create_encoder` takes.
     """
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from distilcap.errors import DataError
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
-from distilcap.stages.encoder import DistillEncoder
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether, Interpolate, LabelWithPretrained
@@ -36,7 +35,7 @@ def stage_at(folder: Path) -> Stage:
     stages = (ImportData, HideCaptions, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Export)
     labels = (Generate, GenerateTogether, DrawCaptions, Interpolate, LabelWithPretrained)
     options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, TokenDistillation)
-    scores = (DistillEncoder, Evaluate, MeasureLatency)
+    scores = (Evaluate, MeasureLatency)
     stage: Stage = stage_of(folder, (*stages, *labels, *scores, *options, UpDownOptions, AoANetOptions))
     return stage
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
@@ -79,16 +80,15 @@ class GenerateTogether(CaptionsOfSplit):
 
     Attributes:
         captioners: of one vocabulary, reading the same features.
-        average: see `teachers.ensemble.Ensemble`.
         data: whose images, if not those that they were trained on.
         length_penalty: see `decode.beam.BeamSearch`.
     """
 
+    removed: ClassVar[Mapping[str, Any]] = {"average": "log_probs"}
     captioners: tuple[Train, ...]
     split: str
     beam: int = 5
     n_best: int = 1
-    average: str = "log_probs"
     data: ImportData | None = added_later(None)  # noqa: RUF009
     length_penalty: float = added_later(0.0)
 
@@ -117,7 +117,7 @@ class GenerateTogether(CaptionsOfSplit):
         features = self._features().load(store)
         first = self.captioners[0]
         captions: CaptionSet = caption_images(
-            Ensemble([one.captioner for one in trained], self.average),
+            Ensemble([one.captioner for one in trained]),
             trained[0].vocabulary,
             features,
             seen_ids(self.source, self.split, features, store),

@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,6 +58,8 @@ class Stage(abc.ABC):
     """Whether it computes on a GPU where there is one."""
     alone: ClassVar[bool] = False
     """Whether it measures the machine, so that nothing may run beside it."""
+    removed: ClassVar[Mapping[str, Any]] = {}
+    """Fields that are gone, with the only value they may have had: they stay in the key."""
 
     @abc.abstractmethod
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
@@ -70,7 +72,7 @@ class Stage(abc.ABC):
             for field in dataclasses.fields(self)
             if _in_key(field, getattr(self, field.name))
         }
-        return {"stage": type(self).__name__, "version": self.version, **fields}
+        return {"stage": type(self).__name__, "version": self.version, **self.removed, **fields}
 
     @functools.cached_property
     def key(self) -> str:
@@ -115,7 +117,8 @@ def _to_json(value: Any) -> Any:
 def _from_json(value: Any, classes: dict[str, type[Any]]) -> Any:
     if isinstance(value, dict):
         kind = classes[value["type"]]
-        return kind(**{name: _from_json(one, classes) for name, one in value.items() if name != "type"})
+        gone = {"type", *getattr(kind, "removed", ())}
+        return kind(**{name: _from_json(one, classes) for name, one in value.items() if name not in gone})
     return tuple(_from_json(one, classes) for one in value) if isinstance(value, list) else value
 
 

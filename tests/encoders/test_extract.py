@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +18,6 @@ from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.encoders import extract
 from distilcap.encoders.extract import extract_features
-from distilcap.encoders.loader import image_batches
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import SILENT
@@ -203,14 +201,3 @@ def test_boxes_have_counts(images: list[ImageRecord], tmp_path: Path) -> None:
     regions = FeatureStore.open(tmp_path / "store").regions_of([image.id for image in images[:3]])
     assert regions.mask.any(1).all()
     assert not regions.mask.all()
-
-
-def test_image_batches_keep_the_order(images: list[ImageRecord]) -> None:
-    preprocessing = create_encoder("efficientnet-lite0", size=32).preprocessing
-    order = [[images[row] for row in rows] for rows in ([3, 1], [0, 0, 5], [7])]
-    batches = list(image_batches(order, preprocessing, threads=3))
-    for batch, pixels in zip(order, batches, strict=True):
-        expected = np.stack([load_pixels(image.path, preprocessing) for image in batch])
-        assert np.array_equal(pixels.numpy(), normalise(expected, preprocessing))
-    with pytest.raises(DataError, match="there is no such image"):
-        list(image_batches([[replace(images[0], path=Path("absent.jpg"))]], preprocessing))

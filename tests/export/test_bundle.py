@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_captioner import BundleCaptioner, BundleEncoder
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
@@ -17,7 +18,6 @@ from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
-from distilcap.export.captioner import BundleCaptioner, BundleEncoder
 from distilcap.export.licences import licences_of
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images

@@ -161,11 +161,6 @@ def test_what_brings_no_teacher_is_refused(home: Path, tmp_path: Path) -> None:
         ),
         (
             ConfigError,
-            "`--distill-encoder` is learning from the encoder of a teacher in training, but `--teacher-run`",
-            ("--teacher-run", first, "--distill-encoder", "2"),
-        ),
-        (
-            ConfigError,
             "`--n-best` says how many of a teacher's hypotheses become labels, but all captions of "
             "`--teacher-captions` do; leave it out.",
             ("--teacher-captions", file, "--n-best", "2"),

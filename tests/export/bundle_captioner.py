@@ -1,4 +1,4 @@
-"""A bundle as a `Captioner`: the house's own beam search and metrics run on it."""
+"""A bundle as a `Captioner`, so that the beam search of `decode` runs on its graphs."""
 
 from __future__ import annotations
 
