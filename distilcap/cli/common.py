@@ -22,7 +22,6 @@ __all__ = [
     "CONSOLE",
     "FIRST",
     "PROGRESS",
-    "captioner_name",
     "data_options",
     "encoder_options",
     "engine_of",
@@ -120,19 +119,3 @@ def encoder_options(function: Function) -> Function:
     return click.option(
         "--encoder", default="efficientnet-lite0", show_default=True, help="Sees the images."
     )(function)
-
-
-def captioner_name(text: str) -> tuple[str, str]:
-    """Split "updown-small" into architecture and size.
-
-    Raises:
-        ConfigError: it names no preset.
-    """
-    from distilcap.models.presets import ARCHITECTURES, SIZES, preset
-
-    architecture, _, size = text.partition("-")
-    if architecture not in ARCHITECTURES or size not in SIZES:
-        names = ", ".join(f"{one}-{size}" for one in ARCHITECTURES for size in SIZES)
-        raise ConfigError(f"A captioner is one of {names}, but is {text!r}.")
-    preset(architecture, size)
-    return architecture, size

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from distilcap.cli.common import (
-    captioner_name,
     data_options,
     encoder_options,
     engine_of,
@@ -106,6 +105,8 @@ def distill(
             "`--teacher-captions` do; leave it out."
         )
     teacher, n_best = teacher or "updown-medium", 1 if n_best is None else n_best
+    from distilcap.models.presets import captioner_name
+
     names = {role: captioner_name(text) for role, text in (("teacher", teacher), ("student", student))}
     if intermediate is not None:
         names["intermediate"] = captioner_name(intermediate)

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
+from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store, not_in_key
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["BuildVocabulary", "HideCaptions", "ImportData"]
+__all__ = ["BuildVocabulary", "DataOptions", "HideCaptions", "ImportData"]
+
+
+@dataclass(frozen=True)
+class DataOptions(Options):
+    """A person's data set."""
+
+    data: Path = option(MISSING, "Captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL) or a folder.")
+    images: Path | None = option(None, "Folder of the images, if not beside the captions.")
+
+    def stage(self) -> ImportData:
+        """Read the data set once, to know what it holds."""
+        return ImportData.of(self.data, self.images)
 
 
 @dataclass(frozen=True)
