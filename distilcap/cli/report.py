@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ from rich.table import Table
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 
 if TYPE_CHECKING:
+    from distilcap.pipeline.distill import Distillation
     from distilcap.reports.results import System
     from distilcap.store.cluster import Share
+    from distilcap.store.stage import Stage, Store
 
-__all__ = ["print_results", "report", "run_members"]
+__all__ = ["print_results", "report", "run_distillation", "run_members"]
 
 EXAMPLE = """\b
 Example:
@@ -58,6 +61,57 @@ def print_results(results: dict[str, Any]) -> None:
     CONSOLE.print(results["verdict"], highlight=False)
 
 
+def run_distillation(
+    title: str,
+    plan: Distillation,
+    store: Path,
+    to: Path,
+    only_plan: bool = False,
+    cluster: Share | None = None,
+    photos: bool = True,
+    export: bool = True,
+) -> None:
+    """Run a distillation, print its table, and write results, page and bundle into `to`."""
+    from distilcap.pipeline.distill import distill
+    from distilcap.reports.report import collect_results, write_results
+    from distilcap.store.stage import Store
+
+    if only_plan:
+        print_plan(plan.stages(export), Store(store))
+        return
+    kept = open_store(store)
+    if cluster is not None:
+        from distilcap.store.cluster import build_on_ray
+
+        build_on_ray(plan.stages(export), kept, PROGRESS, cluster)
+    distilled = distill(plan, kept, PROGRESS, export=export)
+    if not FIRST:
+        return
+    results = collect_results(title, plan.systems, distilled.rows, distilled.gain, kept)
+    write_results(results, to, photos)
+    print_results(results)
+    _tell(distilled.rows, store, to)
+    if distilled.bundle is not None:
+        from distilcap.export.folders import whole_folder
+        from distilcap.runtime.manifest import MANIFEST
+
+        with whole_folder(to / "bundle", MANIFEST) as new:
+            shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
+        CONSOLE.print(f"Bundle: {to / 'bundle'}", highlight=False)
+
+
+def print_plan(stages: Sequence[Stage], store: Store) -> None:
+    """Print the stages of a plan and which of them are complete."""
+    for planned in store.plan(stages):
+        CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+
+
+def _tell(rows: Sequence[dict[str, Any]], store: Path, to: Path) -> None:
+    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    for row in (row for row in rows if row["runs"]):
+        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)
+
+
 def run_members(
     title: str,
     members: Sequence[System],
@@ -76,8 +130,7 @@ def run_members(
     from distilcap.store.stage import Store
 
     if plan:
-        for planned in Store(store).plan(stages_of(members)):
-            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+        print_plan(stages_of(members), Store(store))
         return
     kept = open_store(store)
     if cluster is not None:
@@ -90,6 +143,4 @@ def run_members(
     results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
     write_results(results, to, photos)
     print_results(results)
-    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
-    for row in (one for one in rows if one["runs"]):
-        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)
+    _tell(rows, store, to)

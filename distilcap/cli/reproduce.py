@@ -103,9 +103,9 @@ def reproduce(
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
     if what[0] in LINES:
-        from distilcap.cli.report import run_members
+        from distilcap.cli.report import run_distillation, run_members
         from distilcap.study.encoders import encoder_members
-        from distilcap.study.flickr8k import flickr8k_members
+        from distilcap.study.flickr8k import flickr8k_plan
 
         if what[0] == "encoders":
             members = encoder_members(_folder(data), images)
@@ -113,8 +113,9 @@ def reproduce(
                 "Encoders under the same small captioner", members, store, to, plan, photos=not no_photos
             )
             return
-        members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
-        run_members("Flickr8k: teacher to student", members, store, to, plan, cluster, not no_photos)
+        stages = flickr8k_plan(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
+        title = "Flickr8k: teacher to student"
+        run_distillation(title, stages, store, to, plan, cluster, not no_photos, export=False)
         return
     chosen = (encoder, image_size, encoder_form, encoder_weights)
     students = _students(data, images, preset, seeds or 3, chosen, store, plan)

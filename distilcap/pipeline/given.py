@@ -1,6 +1,6 @@
 """Teachers that are there already: runs of ours, somebody else's model, or captions that one has written.
 
-Each becomes labels of the training images, for `line.distillation_line`, and rows of its own where its
+Each becomes labels of the training images, for `distill.plan_distillation`, and rows of its own where its
 captions of the test split can be had.
 """
 

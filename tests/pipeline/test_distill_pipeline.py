@@ -13,10 +13,10 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, distillation_line
+from distilcap.pipeline.distill import Role, distill, plan_distillation
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.reports.report import collect_results, read_results, table_of, write_results
-from distilcap.reports.results import build_rows, gain_sentence, stages_of
+from distilcap.reports.results import stages_of
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of
@@ -46,7 +46,7 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("distilcap.reports.results.METRICS", METRICS)
     data = ImportData.of(scenes)
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
-    members = distillation_line(
+    plan = plan_distillation(
         data,
         features,
         TEACHER,
@@ -58,11 +58,14 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
         seeds=(0, 1),
         min_count=1,
     )
+    members = plan.systems
     assert [member.role for member in members] == ["teacher", "student", "control", "distilled", "distilled"]
     store = Store(tmp_path / "store")
     from distilcap.progress import SILENT
 
-    rows = build_rows(members, store, SILENT, METRICS)
+    outcome = distill(plan, store, SILENT, export=False, metrics=METRICS)
+    rows = outcome.rows
+    assert outcome.bundle is None
     assert all(planned.complete for planned in store.plan(stages_of(members, METRICS)))
     for row in rows:
         assert row["parameters"] > 0
@@ -85,7 +88,7 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
         assert None not in scores
         assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
 
-    verdict = gain_sentence(members, store)
+    verdict = outcome.gain
     assert "CIDEr (beam), 95 % interval" in verdict
     results = collect_results("A <title>", members, rows, verdict, store)
     write_results(results, tmp_path / "out")

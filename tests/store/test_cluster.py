@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.pipeline.distill import distillation_line
+from distilcap.pipeline.distill import plan_distillation
 from distilcap.progress import SILENT, Progress, Silent
 from distilcap.reports.results import stages_of
 from distilcap.stages.data import ImportData
@@ -199,7 +199,7 @@ def test_a_line_on_ray_gives_what_the_serial_engine_gives(workers: None, tmp_pat
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
     longer = TrainingOptions(CrossEntropyPhase(epochs=8), SelfCriticalPhase(epochs=1, samples=2))
     roles = [dataclasses.replace(role, training=longer) for role in (TEACHER, STUDENT)]
-    members = distillation_line(data, features, *roles, beam=2, min_count=1)
+    members = plan_distillation(data, features, *roles, beam=2, min_count=1).systems
     stages = [one for one in stages_of(members, ("cider",)) if not one.alone]
     store, serial, killed = Store(tmp_path / "store"), Store(tmp_path / "serial"), list[str]()
     killer = kill_trainer(store.root / ".partial", killed)
