@@ -22,8 +22,6 @@ __all__ = [
     "CONSOLE",
     "FIRST",
     "PROGRESS",
-    "data_options",
-    "encoder_options",
     "engine_of",
     "engine_options",
     "open_store",
@@ -89,33 +87,3 @@ def engine_of(engine: str, cpus_per_stage: int, gpus_per_stage: float | None) ->
     if processes_asked_for()[1] > 1:
         raise ConfigError("`engine` ray starts processes itself: run the command without a launcher.")
     return Share(cpus_per_stage, gpus_per_stage)
-
-
-def data_options(function: Function) -> Function:
-    """--data, --images: a person's data set."""
-    function = click.option(
-        "--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside the captions."
-    )(function)
-    return click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="Captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL) or a folder.",
-    )(function)
-
-
-def encoder_options(function: Function) -> Function:
-    """--encoder and how it looks at images."""
-    function = click.option(
-        "--encoder-weights", type=click.Path(path_type=Path), help="File of the encoder's weights."
-    )(function)
-    function = click.option(
-        "--encoder-form",
-        default="grid",
-        show_default=True,
-        help="See `distilcap models --encoders`.",
-    )(function)
-    function = click.option("--image-size", type=int, help="Side of the encoder's input in pixels.")(function)
-    return click.option(
-        "--encoder", default="efficientnet-lite0", show_default=True, help="Sees the images."
-    )(function)

@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE, PROGRESS, data_options, encoder_options
+from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.options import flags
 from distilcap.errors import ConfigError
+from distilcap.stages.data import DataOptions
+from distilcap.stages.features import EncoderOptions
 
 __all__ = ["encoder_table", "features"]
 
@@ -21,8 +24,8 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@data_options
-@encoder_options
+@flags(DataOptions, "data")
+@flags(EncoderOptions, "encoder")
 @click.option("--regions", type=int, help="Boxes of an image, or cells of a grid (a square number).")
 @click.option(
     "--out",
@@ -34,12 +37,8 @@ Example:
 @click.option("--threads", default=2, show_default=True, help="Threads that decode images and run the model.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs: cpu or cuda.")
 def features(
-    data: Path,
-    images: Path | None,
-    encoder: str,
-    image_size: int | None,
-    encoder_form: str,
-    encoder_weights: Path | None,
+    data: DataOptions,
+    encoder: EncoderOptions,
     regions: int | None,
     out: Path,
     batch_size: int,
@@ -55,9 +54,13 @@ def features(
     from distilcap.encoders.registry import create_encoder
 
     _check_device(device)
-    records = read_dataset(data, images).images
+    records = read_dataset(data.data, data.images).images
     sees = create_encoder(
-        encoder, size=image_size, weights=encoder_weights, form=encoder_form, regions=regions
+        encoder.encoder,
+        size=encoder.image_size,
+        weights=encoder.encoder_weights,
+        form=encoder.encoder_form,
+        regions=regions,
     )
     recipe = sees.recipe()
     CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}", highlight=False)
