@@ -67,7 +67,8 @@ def generate(
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
     to be scored.
 
-    The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
+    The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}. Beside it lies
+    its checksum (NAME.sha256), which commands that read it check; `sha256sum --check` does, too.
 
     With --images, any images are captioned, in parts that independent processes make: start one for each
     part, anywhere that sees the images and the folder. A part has its final name once it is whole; a killed
@@ -84,6 +85,7 @@ def generate(
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
         )
+    from distilcap.files import write_checksum
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
@@ -93,6 +95,7 @@ def generate(
     captions = stage.load(kept)
     if FIRST:
         captions.save(to)
+        write_checksum(to)
     CONSOLE.print(f"{to}: captions of {len(captions)} images", highlight=False)
 
 
