@@ -10,7 +10,7 @@ import click
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
 if TYPE_CHECKING:
-    from distilcap.teachers.shards import Labelled
+    from distilcap.teachers.shard_files import Labelled
 
 __all__ = ["generate", "merge"]
 
@@ -111,7 +111,8 @@ def _label(
     from distilcap.errors import ConfigError
     from distilcap.pipeline.photographs import RunCaptioner
     from distilcap.teachers.pretrained import PretrainedTeacher, find_model
-    from distilcap.teachers.shards import PhotoCaptioner, Shard, label_shard
+    from distilcap.teachers.shard_files import Shard
+    from distilcap.teachers.shards import PhotoCaptioner, label_shard
     from distilcap.training.processes import launched, processes_asked_for
 
     for name, value in (("batch_images", work[0]), ("threads", work[1])):
@@ -161,7 +162,7 @@ def _tell(labelled: Labelled, path: Path) -> None:
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The captions file to write.")
 def merge(folder: Path, to: Path) -> None:
     """Join the parts that `distilcap generate --images` made in FOLDER, once none is missing."""
-    from distilcap.teachers.shards import merge_shards
+    from distilcap.teachers.shard_files import merge_shards
 
     labelled = merge_shards(folder, to)
     _tell(labelled, to)

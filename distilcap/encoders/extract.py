@@ -12,12 +12,11 @@ import torch
 from torch import nn
 
 from distilcap.data.dataset import ImageRecord
+from distilcap.data.feature_writer import FeatureWriter, begun_bytes
 from distilcap.data.features import (
     FeatureStore,
-    FeatureWriter,
     Halves,
     Skipped,
-    begun_bytes,
     check_space,
     finite_rows,
     readable_size,

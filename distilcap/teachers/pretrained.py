@@ -190,7 +190,7 @@ def label_images(
 
     header = {"teacher": teacher.name, "beam": beam, "n_best": n_best, "max_tokens": max_tokens}
     with RecordLog(log, header, progress) as records:
-        done = dict(captions_from(one) for record in records.records for one in record["captions"])
+        done = dict(captions_from(line) for record in records.records for line in record["captions"])
         wanted = [image for image in images if image.id not in done]
         batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
         total = -(-len(images) // batch_images)

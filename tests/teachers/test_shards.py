@@ -23,7 +23,8 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
-from distilcap.teachers.shards import Labelled, Shard, find_images, label_shard, merge_shards
+from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
+from distilcap.teachers.shards import find_images, label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 T = TypeVar("T")
