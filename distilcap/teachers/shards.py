@@ -151,7 +151,7 @@ def _label(
 
 def _escaped(text: str) -> str:
     """A file's name may hold bytes that are not UTF-8, which a file of captions cannot."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "xmlcharrefreplace").decode()
 
 
 def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog) -> None:
