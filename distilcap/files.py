@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,13 +16,36 @@ from distilcap.errors import DataError
 __all__ = [
     "atomic_path",
     "bare_name",
+    "checksum_file",
+    "failures_named",
     "parse_json",
+    "read_checked_json",
     "read_json",
     "sha256_of",
+    "verify_checksum",
     "write_bytes",
+    "write_checked_json",
+    "write_checksum",
     "write_json",
     "write_text",
 ]
+
+
+@contextlib.contextmanager
+def failures_named(path: Path) -> Iterator[None]:
+    """Name `path` in an OSError that names no file: a full disk is told by writing, not by opening.
+
+    Errors of safetensors, which has its own type for them, become the OSError that they stand for.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    except Exception as error:
+        if code := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -38,11 +62,12 @@ def atomic_path(final: Path) -> Iterator[Path]:
         # umask decides for all.
         scratch.touch()
         mode = scratch.stat().st_mode & 0o777
-        yield scratch
-        scratch.chmod(mode)
-        with scratch.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(scratch, final)
+        with failures_named(final):
+            yield scratch
+            scratch.chmod(mode)
+            with scratch.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, final)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -60,7 +85,11 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON to `path`, whole or not at all; NaN is refused."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _indented(content))
+
+
+def _indented(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def parse_json(text: str | bytes, where: str | Path) -> Any:
@@ -96,13 +125,47 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is missing or cannot be read, or as `parse_json`; the message names the line.
     """
+    return parse_json(_bytes_of(path), path)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{path}: there is no such file.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
-    return parse_json(content, path)
+
+
+def write_checked_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object that begins with the SHA-256 of its other lines, for `read_checked_json`."""
+    body = _indented(content)[1:]
+    write_text(path, _opening(body.encode()).decode() + body)
+
+
+def _opening(body: bytes) -> bytes:
+    return b'{\n "sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'",'
+
+
+def read_checked_json(path: Path, form: str) -> dict[str, Any]:
+    """Read what `write_checked_json` wrote; an object of an earlier form has no checksum and is not checked.
+
+    Args:
+        form: the object's `format`, if it is of the form that has a checksum.
+
+    Raises:
+        DataError: as `read_json`, not an object, or the checksum differs.
+    """
+    raw = _bytes_of(path)
+    content = parse_json(raw, path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a JSON object.")
+    # Either mark is enough: a single damaged byte cannot pass the file off as one of an earlier form.
+    if content.get("format") == form or "sha256" in content:
+        opening, comma, body = raw.partition(b'",')
+        if opening + comma != _opening(body):
+            raise DataError(f"{path}: damaged (its checksum differs).")
+    return content
 
 
 def bare_name(name: Any, where: str | Path) -> str:
@@ -121,3 +184,27 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum_file(path: Path) -> Path:
+    """The side file that holds a file's checksum, in the form that `sha256sum --check` reads."""
+    return Path(f"{path}.sha256")
+
+
+def write_checksum(path: Path) -> None:
+    """Write the side file of a complete file."""
+    write_text(checksum_file(path), f"{sha256_of(path)}  {path.name}\n")
+
+
+def verify_checksum(path: Path) -> None:
+    """Check a file against its side file, if it has one.
+
+    Raises:
+        DataError: they differ.
+    """
+    side = checksum_file(path)
+    if path.is_file() and side.is_file() and side.read_bytes().split()[:1] != [sha256_of(path).encode()]:
+        raise DataError(
+            f"{path}: differs from its checksum file {side.name} (damaged or edited); restore it, "
+            "or delete the side file if you edited it on purpose."
+        )

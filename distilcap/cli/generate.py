@@ -10,7 +10,7 @@ import click
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
 if TYPE_CHECKING:
-    from distilcap.teachers.shards import Labelled
+    from distilcap.teachers.shard_files import Labelled
 
 __all__ = ["generate", "merge"]
 
@@ -67,7 +67,8 @@ def generate(
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
     to be scored.
 
-    The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
+    The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}. Beside it lies
+    its checksum (NAME.sha256), which commands that read it check; `sha256sum --check` does, too.
 
     With --images, any images are captioned, in parts that independent processes make: start one for each
     part, anywhere that sees the images and the folder. A part has its final name once it is whole; a killed
@@ -84,6 +85,7 @@ def generate(
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
         )
+    from distilcap.files import write_checksum
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
@@ -93,6 +95,7 @@ def generate(
     captions = stage.load(kept)
     if FIRST:
         captions.save(to)
+        write_checksum(to)
     CONSOLE.print(f"{to}: captions of {len(captions)} images", highlight=False)
 
 
@@ -108,7 +111,8 @@ def _label(
     from distilcap.errors import ConfigError
     from distilcap.pipeline.photographs import RunCaptioner
     from distilcap.teachers.pretrained import PretrainedTeacher, find_model
-    from distilcap.teachers.shards import PhotoCaptioner, Shard, label_shard
+    from distilcap.teachers.shard_files import Shard
+    from distilcap.teachers.shards import PhotoCaptioner, label_shard
     from distilcap.training.processes import launched, processes_asked_for
 
     for name, value in (("batch_images", work[0]), ("threads", work[1])):
@@ -158,7 +162,7 @@ def _tell(labelled: Labelled, path: Path) -> None:
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The captions file to write.")
 def merge(folder: Path, to: Path) -> None:
     """Join the parts that `distilcap generate --images` made in FOLDER, once none is missing."""
-    from distilcap.teachers.shards import merge_shards
+    from distilcap.teachers.shard_files import merge_shards
 
     labelled = merge_shards(folder, to)
     _tell(labelled, to)

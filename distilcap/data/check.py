@@ -84,6 +84,8 @@ def _split(entry: Entry) -> str:
 def _look_at(path: Path) -> tuple[str, str, bytes]:
     """Kind of problem or "", what is wrong, and a digest of the file's content."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return "missing image", "is not a regular file", b""
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):

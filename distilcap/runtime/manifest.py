@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.errors import BundleError, ConfigError, DataError
-from distilcap.files import sha256_of, write_json, write_text
+from distilcap.files import sha256_of, write_checksum, write_json
 from distilcap.runtime.pixels import Preprocessing
 from distilcap.text.vocabulary import Vocabulary
 
@@ -120,7 +120,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     }
     complete = dataclasses.replace(manifest, files=files)
     write_json(folder / MANIFEST, complete.to_json())
-    write_text(folder / CHECKSUM, f"{sha256_of(folder / MANIFEST)}  {MANIFEST}\n")
+    write_checksum(folder / MANIFEST)
     return complete
 
 

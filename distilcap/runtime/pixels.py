@@ -7,6 +7,7 @@ the model's input is `pixels * scale + offset` of each channel in float32 (`norm
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -85,10 +86,14 @@ def read_image(source: Path | bytes) -> Image.Image:
     """Decode a file (or its bytes) to an upright 8-bit RGB image; transparency goes onto white.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, or has more than `MAX_PIXELS` pixels.
+        DataError: the file is missing, not a regular file (a pipe would be waited for), empty, truncated, no
+            image, or has more than `MAX_PIXELS` pixels.
     """
     name = str(source) if isinstance(source, Path) else "image"
     try:
+        if isinstance(source, Path) and not stat.S_ISREG(mode := source.stat().st_mode):
+            what = "there is no such image" if stat.S_ISDIR(mode) else "not a regular file"
+            raise DataError(f"{name}: {what}.")
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -101,7 +106,7 @@ def read_image(source: Path | bytes) -> Image.Image:
     except UnidentifiedImageError:
         empty = not source if isinstance(source, bytes) else source.stat().st_size == 0
         raise DataError(f"{name}: {'an empty file' if empty else 'not an image Pillow can read'}.") from None
-    except MemoryError:
+    except (MemoryError, DataError):
         raise
     except (
         Exception

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,15 @@ def test_a_folder_or_a_bomb_in_an_images_place(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 // 2 - 1)
     kinds = [(problem.kind, problem.line) for problem in check_dataset(tmp_path).problems]
     assert kinds == [("undecodable image", 1), ("missing image", 2)]
+
+
+def test_a_pipe_in_an_images_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "captions.jsonl").write_text('{"image": "pipe.jpg", "captions": ["a pipe"]}\n')
+    report = check_dataset(tmp_path / "captions.jsonl")
+    assert [(problem.kind, "is not a regular file" in problem.message) for problem in report.problems] == [
+        ("missing image", True)
+    ]
 
 
 def test_coco_captions_for_an_unknown_image(tmp_path: Path) -> None:

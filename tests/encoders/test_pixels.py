@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -104,6 +105,16 @@ def test_alpha_goes_onto_white(mode: str) -> None:
     out = np.asarray(read_image(content))
     assert (out[:, :4] == 255).all()
     assert (out[:, 4:] == 0).all()
+
+
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "link.jpg"):
+        with pytest.raises(DataError, match=rf"{name}: not a regular file\.$"):
+            read_image(tmp_path / name)
+    with pytest.raises(DataError, match="there is no such image"):
+        read_image(tmp_path)
 
 
 def test_half_transparent_is_blended() -> None:
