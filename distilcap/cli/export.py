@@ -108,7 +108,7 @@ def _encoder_of(run: Path) -> Encoder | None:
     from distilcap.store.stage import Store
 
     try:
-        recipe = run_of(run)
+        recipe = run_of(run, whole=True)
     except DataError:
         return None
     return recipe.seen.create(Store(run.resolve().parent))

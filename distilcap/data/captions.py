@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from distilcap.errors import DataError
 from distilcap.files import write_text
+from distilcap.integrity import check_file
 
 __all__ = ["Caption", "CaptionSet"]
 
@@ -87,10 +88,12 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
         """Read what `save` wrote.
 
         Raises:
-            DataError: missing file, or a line that is not of that form; the message names it.
+            DataError: missing file, or a line that is not of that form; the message names it. Or the file is
+                a store's, and damaged.
         """
         if not path.is_file():
             raise DataError(f"{path}: there is no such captions file.")
+        check_file(path)
         captions: dict[str, tuple[Caption, ...]] = {}
         # Split on "\n" alone: `splitlines` would also cut at separators inside a caption, such as U+2028.
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):

@@ -45,7 +45,7 @@ class RunCaptioner:
             DataError: no trained run is there.
             ConfigError: the encoder's weights are others than those of the training.
         """
-        run = run_of(folder)
+        run = run_of(folder, whole=True)
         encoder = run.seen.create(Store(folder.resolve().parent))
         trained = load_captioner(folder)
         if encoder.recipe() != trained.features:
