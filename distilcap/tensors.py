@@ -23,7 +23,7 @@ from distilcap.integrity import CHANGED, canonical_json
 
 __all__ = ["load_tensors", "refuse_non_finite", "save_tensors"]
 
-_KEY, _FORMAT = "distilcap", "distilcap tensors 1"
+_KEY, _FORMAT = "distilcap.tensors", "distilcap tensors 1"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any] | None = None) -> None:
@@ -41,7 +41,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
     digest = _digest(ready, content)
     with atomic_path(path) as scratch:
         marked = {"format": _FORMAT, "content": content, "sha256": digest}
-        save_file(ready, scratch, {_KEY: json.dumps(marked, allow_nan=False)})
+        save_file(ready, scratch, {_KEY: json.dumps(marked, ensure_ascii=False, allow_nan=False)})
 
 
 def load_tensors(

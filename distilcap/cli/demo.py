@@ -50,9 +50,10 @@ def _write_pocket(run: Train, store: Store, to: Path) -> None:
     from distilcap.runtime.manifest import MANIFEST
     from distilcap.stages.export import Export
 
-    exported, bundle = store.build(Export(run), PROGRESS) / "bundle", to / "bundle"
+    export, bundle = Export(run), to / "bundle"
+    store.build(export, PROGRESS)
     with whole_folder(bundle, MANIFEST) as new:
-        shutil.copytree(exported, new, dirs_exist_ok=True)
+        shutil.copytree(store.open(export) / "bundle", new, dirs_exist_ok=True)
     site = write_web(bundle, to / "web")
     CONSOLE.print(f"Bundle: {bundle}   Browser page: {to / 'web'}", highlight=False)
     if site.missing:

@@ -6,7 +6,6 @@ units of its standard deviation. The teacher's features come from its store: it 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from distilcap.data.dataset import ImageRecord
@@ -25,10 +22,13 @@ from distilcap.encoders.base import Encoder, GridEncoder, freeze_batch_norm
 from distilcap.encoders.loader import image_batches
 from distilcap.encoders.registry import save_encoder
 from distilcap.errors import ConfigError, DataError, TrainingError
-from distilcap.files import atomic_path, write_json
+from distilcap.integrity import canonical_json, read_sealed_json, write_sealed_json
 from distilcap.progress import SILENT, Progress
+from distilcap.tensors import load_tensors, save_tensors
 
 __all__ = ["EncoderDistillation", "distill_encoder"]
+
+_CONTENT = "distilcap"  # of a checkpoint: recipe, history and position
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _Run:
                 saved = started = time.perf_counter()
         self.student.eval()
         save_encoder(self.student, self.path)
-        write_json(self.log, {"recipe": self.recipe, "history": self.history})
+        write_sealed_json(self.log, {"recipe": self.recipe, "history": self.history})
         self.checkpoint.unlink(missing_ok=True)
         return self.history
 
@@ -244,8 +244,7 @@ class _Run:
             tensors |= {f"optimizer:{number}:{slot}": value.clone() for slot, value in slots.items()}
         position = {"step": self.step, "seconds": self.seconds, "losses": self.losses}
         content = {"recipe": self.recipe, "history": self.history, "position": position}
-        with atomic_path(self.checkpoint) as scratch:
-            save_file(tensors, scratch, {"distilcap": json.dumps(content)})
+        save_tensors(self.checkpoint, tensors, {_CONTENT: content})
 
     def _resume(self, path: Path) -> bool:
         """Take up where a file left off, if it is there and of the same recipe."""
@@ -253,12 +252,11 @@ class _Run:
             return False
         tensors: Mapping[str, Tensor] = {}
         if path == self.log:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = read_sealed_json(path, "delete it to begin anew")
         else:
-            with safe_open(path, "pt") as file:
-                content = json.loads(file.metadata()["distilcap"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if content["recipe"] != json.loads(json.dumps(self.recipe)):
+            tensors, saved = load_tensors(path, "delete it to begin anew", older=(_CONTENT,))
+            content = saved.get(_CONTENT, {})
+        if canonical_json(content.get("recipe")) != canonical_json(self.recipe):
             raise DataError(f"{path}: of another encoder distillation; choose another file or delete it.")
         self.history = content["history"]
         if tensors:

@@ -17,7 +17,6 @@ from distilcap.errors import ConfigError
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.stages.folders import run_of
-from distilcap.store.stage import Store
 
 __all__ = ["RunCaptioner"]
 
@@ -46,7 +45,7 @@ class RunCaptioner:
             ConfigError: the encoder's weights are others than those of the training.
         """
         run = run_of(folder, whole=True)
-        encoder = run.seen.create(Store(folder.resolve().parent))
+        encoder = run.encoder_in(folder)
         trained = load_captioner(folder)
         if encoder.recipe() != trained.features:
             raise ConfigError(f"{folder}: was trained on features of another encoder or other weights.")

@@ -19,7 +19,7 @@ from distilcap.training.options import TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource
-    from distilcap.encoders.base import GridEncoder
+    from distilcap.encoders.base import Encoder, GridEncoder
     from distilcap.encoders.detector import DetectorEncoder
     from distilcap.encoders.tuned import ImageRegions
     from distilcap.models.presets import Options
@@ -182,6 +182,14 @@ class Train(Stage):
         from distilcap.models.weights import load_captioner
 
         return load_captioner(store.open(self))
+
+    def encoder_in(self, folder: Path) -> Encoder:
+        """The encoder that the trained captioner reads through; the run's folder may lie anywhere."""
+        from distilcap.encoders.registry import create_encoder
+
+        if self.seen.tuned_by is not None:
+            return create_encoder(str(folder / TUNED))
+        return self.seen.create(Store(folder.parent))
 
     def summary(self, store: Store) -> dict[str, Any]:
         """Parameters, training seconds, images seen, best validation CIDEr."""

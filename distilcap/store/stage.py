@@ -129,7 +129,7 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def stage_of(folder: Path) -> Any:
+def stage_of(folder: Path) -> Stage:
     """Rebuild the stage that a store's folder was made by; its module must have been imported.
 
     Raises:
@@ -139,7 +139,10 @@ def stage_of(folder: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{folder}: not a folder of a store (there is no {RECORD} in it).")
     try:
-        return from_json(read_record(folder)["made_by"], _kinds, {})
+        stage = from_json(read_record(folder)["made_by"], _kinds, {})
+        if not isinstance(stage, Stage):
+            raise TypeError("no stage")
+        return stage
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: made by another version of distilcap ({error}); build it again.") from None
 
