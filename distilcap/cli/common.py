@@ -42,7 +42,7 @@ def open_store(root: Path) -> Store:
     from distilcap.store.stage import Store
     from distilcap.training.processes import launched
 
-    return Store(root, launched())
+    return Store(root, launched(), PROGRESS)
 
 
 def store_option(function: Function) -> Function:

@@ -105,13 +105,16 @@ def export(
 def _encoder_of(run: Path) -> Encoder | None:
     """The encoder that a run of the store was trained with; None leaves it to the captioner's own recipe."""
     from distilcap.stages.folders import run_of
-    from distilcap.store.stage import Store
+    from distilcap.store.record import RECORD, check_artifact
 
-    try:
-        recipe = run_of(run)
-    except DataError:
+    if not (run / RECORD).is_file():
         return None
-    return recipe.seen.create(Store(run.resolve().parent))
+    check_artifact(run)
+    try:
+        recipe = run_of(run, whole=True)
+    except DataError:  # of a version with other stages
+        return None
+    return recipe.encoder_in(run)
 
 
 def _show_export(exported: Exported) -> None:

@@ -140,6 +140,7 @@ def run_members(
     rows = build_rows(members, kept, PROGRESS)
     if not FIRST:
         return
+    kept = kept.alone()
     results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
     write_results(results, to, photos)
     print_results(results)

@@ -15,6 +15,7 @@ from typing import Any
 
 from distilcap.errors import DataError
 from distilcap.files import checksum_file, parse_json, verify_checksum, write_text
+from distilcap.integrity import check_file
 
 __all__ = ["Caption", "CaptionSet", "captions_from", "parse_captions", "record_of"]
 
@@ -84,11 +85,13 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
 
         Raises:
             DataError: missing file, a line that is not of that form, or an image that has two; the message
-                names the line. Or the file has a checksum file beside it, and differs from it.
+                names the line. Or the file has a checksum file beside it, or is a store's, and differs from
+                what it was.
         """
         if not path.is_file():
             raise DataError(f"{path}: there is no such captions file.")
         verify_checksum(path)
+        check_file(path)
         captions: dict[str, tuple[Caption, ...]] = {}
         # Split on "\n" alone: `splitlines` would also cut at separators inside a caption, such as U+2028.
         for number, line in enumerate(path.read_bytes().split(b"\n"), 1):

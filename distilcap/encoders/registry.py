@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from distilcap.encoders.base import Encoder, GridEncoder
@@ -27,8 +24,9 @@ from distilcap.encoders.weights import (
     to_timm_names,
 )
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.files import atomic_path, sha256_of
+from distilcap.files import sha256_of
 from distilcap.runtime.pixels import Preprocessing
+from distilcap.tensors import load_tensors, save_tensors
 
 __all__ = ["ENCODERS", "create_encoder", "save_encoder"]
 
@@ -195,21 +193,17 @@ def save_encoder(encoder: GridEncoder | DetectorEncoder, path: Path) -> None:
     if isinstance(encoder, GridEncoder):
         projected = isinstance(encoder.projection, nn.Linear)
         content |= {"pooled": encoder.side is not None, "projected": projected}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    with atomic_path(path) as scratch:
-        save_file(tensors, scratch, {_METADATA: json.dumps(content, sort_keys=True)})
+    save_tensors(path, encoder.state_dict(), {_METADATA: content})
 
 
 def _saved(path: Path) -> GridEncoder | DetectorEncoder:
     if not path.is_file():
         raise MissingError(f"{path}: there is no such file of weights.")
-    try:
-        with safe_open(path, "pt") as file:
-            content = json.loads((file.metadata() or {})[_METADATA])
-    except (SafetensorError, KeyError, json.JSONDecodeError):
-        raise DataError(
-            f"{path}: not a saved encoder; give its network by name and this file by `weights`."
-        ) from None
+    fix = "give its network by name and this file by `weights`"
+    weights, saved = load_tensors(path, f"copy it anew, or {fix}", older=(_METADATA,))
+    content = saved.get(_METADATA)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a saved encoder; {fix}.")
     preprocessing = Preprocessing.from_json(content["preprocessing"])
     encoder = create_encoder(
         content["encoder"],
@@ -221,7 +215,7 @@ def _saved(path: Path) -> GridEncoder | DetectorEncoder:
     assert isinstance(encoder, GridEncoder | DetectorEncoder)
     if isinstance(encoder, GridEncoder) and content["projected"]:
         encoder.project(content["dim"])
-    load_into(encoder, read_weights(path), path)
+    load_into(encoder, weights, path)
     encoder.preprocessing = preprocessing
     encoder.weights = sha256_of(path)
     return encoder

@@ -123,7 +123,8 @@ def distill(
     bundle = None
     if export:
         try:
-            bundle = store.build(plan.exported, progress) / "bundle"
+            store.build(plan.exported, progress)
+            bundle = store.open(plan.exported) / "bundle"
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
     return Distilled(rows, gain, bundle)

@@ -17,7 +17,6 @@ from distilcap.errors import ConfigError
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.stages.folders import run_of
-from distilcap.store.stage import Store
 
 __all__ = ["RunCaptioner"]
 
@@ -45,8 +44,8 @@ class RunCaptioner:
             DataError: no trained run is there.
             ConfigError: the encoder's weights are others than those of the training.
         """
-        run = run_of(folder)
-        encoder = run.seen.create(Store(folder.resolve().parent))
+        run = run_of(folder, whole=True)
+        encoder = run.encoder_in(folder)
         trained = load_captioner(folder)
         if encoder.recipe() != trained.features:
             raise ConfigError(f"{folder}: was trained on features of another encoder or other weights.")

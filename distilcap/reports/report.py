@@ -46,7 +46,7 @@ def collect_results(
     from distilcap.training.loop import LOG
 
     trained = trained_members(members)
-    curves = {member.name: read_json(store.path(member.trains[0]) / LOG) for member in trained}
+    curves = {member.name: read_json(store.open(member.trains[0], LOG) / LOG) for member in trained}
     dataset = members[0].scored("beam")[0].source.load(store)
     captions = {member.name: member.scored("beam")[0].load(store) for member in members}
     described = set.intersection(*(set(several) for several in captions.values()))

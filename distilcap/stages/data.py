@@ -67,7 +67,7 @@ class ImportData(Stage):
 
     def load(self, store: Store) -> Dataset:
         """Read the artifact."""
-        folder = store.path(self)
+        folder = store.open(self)
         content = read_json(folder / "images.json")
         images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
         return Dataset(content["name"], images, CaptionSet.load(folder / "references.jsonl"))
@@ -123,4 +123,4 @@ class BuildVocabulary(Stage):
 
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""
-        return Vocabulary(tuple(read_json(store.path(self) / "words.json")))
+        return Vocabulary(tuple(read_json(store.open(self) / "words.json")))

@@ -37,7 +37,7 @@ class Export(Stage):
         for place, precision in enumerate(self.precisions):
             try:
                 export_bundle(
-                    store.path(self.captioner),
+                    store.open(self.captioner),
                     folder / "bundle",
                     encoder=self.captioner.seen.create(store),
                     precision=precision,

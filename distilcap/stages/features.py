@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TUNED", "EncoderOptions", "ExtractFeatures", "seen_ids"]
 
-TUNED = "encoder-tuned.safetensors"
+FEATURES, TUNED = "features.safetensors", "encoder-tuned.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class ExtractFeatures(Stage):
     """
 
     on_gpu: ClassVar[bool] = True
+    checked_by_row: ClassVar[tuple[str, ...]] = (FEATURES,)
     data: ImportData
     recipe_json: str
     tuned_by: Stage | None
@@ -78,7 +79,7 @@ class ExtractFeatures(Stage):
         from distilcap.encoders.registry import create_encoder
 
         if self.tuned_by is not None:
-            return create_encoder(str(store.path(self.tuned_by) / TUNED))
+            return create_encoder(str(store.open(self.tuned_by) / TUNED))
         return create_encoder(self.encoder, size=self.size, weights=self.weights, form=self.form)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
@@ -92,7 +93,7 @@ class ExtractFeatures(Stage):
 
     def load(self, store: Store) -> FeatureStore:
         """Open the artifact."""
-        return FeatureStore.open(store.path(self))
+        return FeatureStore.open(store.open(self))
 
 
 def seen_ids(data: ImportData, split: str, features: FeatureStore, store: Store) -> list[str]:

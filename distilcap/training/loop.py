@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from distilcap.data.captions import CaptionSet
 from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import RegionSource
 from distilcap.errors import TrainingError
-from distilcap.files import atomic_path, write_json
+from distilcap.files import write_json
 from distilcap.metrics import evaluate
 from distilcap.models.captioner import Captioner
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.progress import SILENT, Progress
+from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -147,7 +147,8 @@ class Training:
             for name in modules.keys() & {"captioner", "average"}:
                 modules[name].load_state_dict(best)
             if "encoder" in modules:
-                modules["encoder"].load_state_dict(load_file(self.folder / ENCODER))
+                encoder, _ = load_tensors(self.folder / ENCODER, f"delete the folder {self.folder}")
+                modules["encoder"].load_state_dict(encoder)
         at = self.position
         self.position = Position(
             phase=number,
@@ -255,7 +256,7 @@ class Training:
     def _keep(self, captioner: Captioner) -> None:
         save_captioner(self.folder, dataclasses.replace(self.trained, captioner=captioner))
         if isinstance(self.source, nn.Module):
-            _save_module(self.folder / ENCODER, self.source)
+            save_tensors(self.folder / ENCODER, self.source.state_dict())
 
     def _validate(self, captioner: Captioner) -> float:
         ids = tuple(self.validation)[: self.options.validation_images or None]
@@ -269,8 +270,3 @@ class Training:
         references = self.validation.only(ids)
         score = evaluate(captions, references, ["cider"])["cider"].value if self.processes.first else 0.0
         return self.processes.agree(score)
-
-
-def _save_module(path: Path, module: nn.Module) -> None:
-    with atomic_path(path) as scratch:
-        save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, scratch)

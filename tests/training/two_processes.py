@@ -104,8 +104,8 @@ def main(folder: Path) -> None:
         def forbidden(*_: object, **__: object) -> None:
             raise AssertionError("a process that is not the first wrote")
 
-        checkpoint.save_file = forbidden
-        for name in ("save_captioner", "write_json", "save_file"):
+        checkpoint.save_tensors = forbidden
+        for name in ("save_captioner", "write_json", "save_tensors"):
             setattr(loop, name, forbidden)
     equal = resume(folder, processes)
     found = curves(folder, processes)
