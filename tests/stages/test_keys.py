@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from distilcap.stages.encoder import DistillEncoder
 
 from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
@@ -58,7 +57,6 @@ STAGES: dict[str, Stage] = {
     "measure-latency-e742caa5951f": MeasureLatency(STUDENT),
     "export-464bc7f39ae9": Export(STUDENT),
     "train-a34cc6ccc24b": IMITATED,
-    "distill-encoder-0dc548004f19": DistillEncoder(FEATURES, FEATURES),
 }
 
 
