@@ -6,15 +6,18 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from distilcap.errors import DataError
 
 __all__ = [
+    "JSON_DECODER",
     "atomic_path",
     "bare_name",
+    "json_errors",
     "parse_json",
     "read_json",
     "sha256_of",
@@ -63,18 +66,54 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Knows no NaN and no infinity; to be used within `json_errors`."""
+
+
 def parse_json(text: str | bytes, where: str | Path) -> Any:
     """Parse JSON that came from `where` (a path, or a path and line such as "labels.jsonl:3").
 
-    Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback.
+    Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback. All strings
+    in it can be written as UTF-8.
 
     Raises:
-        DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity; one line.
+        DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity, half a
+            character (as an escape such as "\\ud800"); one line.
     """
-    try:
+    with json_errors(where):
         if isinstance(text, bytes):
             text = text.decode()
-        return json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            _refuse_halves(content, where)
+        return content
+
+
+def _refuse_halves(content: Any, where: str | Path) -> None:
+    """Emoji are escaped as two halves, which the parser has joined; one that is left cannot be written."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 30) : error.start]
+        half = ascii(error.object[error.start])
+        raise DataError(f"{where}: not usable JSON: {half} behind {before!r} is half a character.") from None
+
+
+@contextlib.contextmanager
+def json_errors(where: str | Path) -> Iterator[None]:
+    """Name `where` it came from if what is read within is no usable JSON.
+
+    Raises:
+        DataError: as `parse_json`.
+    """
+    try:
+        yield
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 text (byte {error.start}).") from None
     except json.JSONDecodeError as error:
@@ -84,10 +123,6 @@ def parse_json(text: str | bytes, where: str | Path) -> Any:
         raise DataError(f"{where}: not usable JSON: nested too deeply.") from None
     except ValueError as error:  # a number of thousands of digits; NaN
         raise DataError(f"{where}: not usable JSON: {str(error).partition(';')[0]}.") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def read_json(path: Path) -> Any:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 
-from distilcap.cli.progress import TerminalProgress
+from distilcap.cli.bounds import IMAGE_SIZE, THREADS, Real
+from distilcap.cli.progress import PlainConsole, TerminalProgress
 from distilcap.errors import ConfigError
 from distilcap.training.processes import processes_asked_for
 
@@ -34,8 +34,9 @@ __all__ = [
 FIRST = processes_asked_for()[0] == 0
 """Whether this is the first process of its launch: it alone prints, and writes results."""
 # A file or a pipe has no width of its own: tables keep their columns there.
-CONSOLE = Console(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
-PROGRESS = TerminalProgress(Console(stderr=True, quiet=not FIRST))
+CONSOLE = PlainConsole(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
+PROGRESS = TerminalProgress(PlainConsole(stderr=True, quiet=not FIRST))
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -63,10 +64,12 @@ def store_option(function: Function) -> Function:
 def engine_options(function: Function) -> Function:
     """--engine: who runs the stages."""
     function = click.option(
-        "--gpus-per-stage", type=float, help="With ray: such as 0.25. [default: 1 where there are GPUs]"
+        "--gpus-per-stage",
+        type=Real(0, 1024),
+        help="With ray: such as 0.25. [default: 1 where there are GPUs]",
     )(function)
     function = click.option(
-        "--cpus-per-stage", default=1, show_default=True, help="With ray: and so many threads."
+        "--cpus-per-stage", type=THREADS, default=1, show_default=True, help="With ray: and so many threads."
     )(function)
     return click.option(
         "--engine",
@@ -116,7 +119,9 @@ def encoder_options(function: Function) -> Function:
         show_default=True,
         help="See `distilcap models --encoders`.",
     )(function)
-    function = click.option("--image-size", type=int, help="Side of the encoder's input in pixels.")(function)
+    function = click.option("--image-size", type=IMAGE_SIZE, help="Side of the encoder's input in pixels.")(
+        function
+    )
     return click.option(
         "--encoder", default="efficientnet-lite0", show_default=True, help="Sees the images."
     )(function)

@@ -40,7 +40,7 @@ def demo(to: Path) -> None:
     members = demo_members(to / "scenes")
     run_members("DistilCap demo: drawn scenes, teacher to student", members, to / "store", to)
     _write_pocket(members[-1].trains[0], Store(to / "store"), to)
-    CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
+    CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all")
 
 
 def _write_pocket(run: Train, store: Store, to: Path) -> None:
@@ -54,6 +54,6 @@ def _write_pocket(run: Train, store: Store, to: Path) -> None:
     with whole_folder(bundle, MANIFEST) as new:
         shutil.copytree(exported, new, dirs_exist_ok=True)
     site = write_web(bundle, to / "web")
-    CONSOLE.print(f"Bundle: {bundle}   Browser page: {to / 'web'}", highlight=False)
+    CONSOLE.print(f"Bundle: {bundle}   Browser page: {to / 'web'}")
     if site.missing:
-        CONSOLE.print(site.missing, highlight=False, soft_wrap=True)
+        CONSOLE.print(site.missing, soft_wrap=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from distilcap.cli.bounds import BATCH, BEAM, COUNT, EPOCHS, LEARNING_RATE, SEEDS, check_n_best
 from distilcap.cli.common import (
     captioner_name,
     data_options,
@@ -38,22 +39,31 @@ Example:
 @given_options
 @click.option("--student", default="updown-small", show_default=True)
 @click.option("--intermediate", help="A captioner between teacher and student, distilled first.")
-@click.option("--beam", default=5, show_default=True, help="Width with which the teacher labels.")
-@click.option("--n-best", type=int, help="Hypotheses that become labels.  [default: 1]")
+@click.option("--beam", type=BEAM, default=5, show_default=True, help="Width with which the teacher labels.")
+@click.option("--n-best", type=BEAM, help="Hypotheses that become labels.  [default: 1]")
 @click.option("--keep-originals", is_flag=True, help="Students learn from people's captions too.")
-@click.option("--epochs", default=30, show_default=True, help="Of cross-entropy, for teacher and student.")
-@click.option("--scst-epochs", default=10, show_default=True, help="Of self-critical training, for both.")
-@click.option("--learning-rate", default=5e-4, show_default=True)
-@click.option("--scst-learning-rate", default=5e-5, show_default=True)
+@click.option(
+    "--epochs", type=EPOCHS, default=30, show_default=True, help="Of cross-entropy, for teacher and student."
+)
+@click.option(
+    "--scst-epochs", type=EPOCHS, default=10, show_default=True, help="Of self-critical training, for both."
+)
+@click.option("--learning-rate", type=LEARNING_RATE, default=5e-4, show_default=True)
+@click.option("--scst-learning-rate", type=LEARNING_RATE, default=5e-5, show_default=True)
 @click.option("--schedule", type=click.Choice(["step", "cosine"]), default="step", show_default=True)
-@click.option("--batch-images", default=10, show_default=True)
-@click.option("--control-epochs", default=0, help="Also an undistilled student with so many epochs.")
-@click.option("--seeds", default=1, show_default=True, help="Students are trained so many times.")
-@click.option("--min-count", default=5, show_default=True, help="Words seen less often become <unk>.")
+@click.option("--batch-images", type=BATCH, default=10, show_default=True)
+@click.option(
+    "--control-epochs", type=EPOCHS, default=0, help="Also an undistilled student with so many epochs."
+)
+@click.option("--seeds", type=SEEDS, default=1, show_default=True, help="Students are trained so many times.")
+@click.option(
+    "--min-count", type=COUNT, default=5, show_default=True, help="Words seen less often become <unk>."
+)
 @click.option("--teacher-encoder", help="A larger encoder, through which the teacher sees.")
 @click.option(
     "--distill-encoder",
     "encoder_epochs",
+    type=EPOCHS,
     default=0,
     help="So many epochs, the student's encoder first learns the features of the teacher's.",
 )
@@ -125,10 +135,7 @@ def distill(
     from distilcap.stages.features import ExtractFeatures
     from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
-    if not 1 <= n_best <= beam:
-        raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
-    if seeds < 1:
-        raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
+    check_n_best(n_best, beam)
     cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
     if encoder_epochs and teacher_encoder is None:
         raise ConfigError("`distill_encoder` needs a `teacher_encoder` to learn from.")

@@ -34,7 +34,7 @@ def report(results: Path, to: Path | None) -> None:
     print_results(content)
     if to is not None:
         write_page(content, results.parent, to)
-        CONSOLE.print(f"Page: {to}", highlight=False)
+        CONSOLE.print(f"Page: {to}")
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ def print_results(results: dict[str, Any]) -> None:
         for line in cells:
             table.add_row(line[0], *line[columns])
         CONSOLE.print(table)
-    CONSOLE.print(results["verdict"], highlight=False)
+    CONSOLE.print(results["verdict"])
 
 
 def run_members(
@@ -77,7 +77,7 @@ def run_members(
 
     if plan:
         for planned in Store(store).plan(stages_of(members)):
-            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}")
         return
     kept = open_store(store)
     if cluster is not None:
@@ -90,6 +90,6 @@ def run_members(
     results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
     write_results(results, to, photos)
     print_results(results)
-    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}")
     for row in (one for one in rows if one["runs"]):
-        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)
+        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", soft_wrap=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from distilcap.cli.bounds import BATCH, COUNT, EPOCHS, LEARNING_RATE, MAX_WORDS, SEED, Real
 from distilcap.cli.common import (
     CONSOLE,
     PROGRESS,
@@ -38,21 +39,37 @@ Example:
     show_default=True,
     help="What the self-critical reward compares with.",
 )
-@click.option("--epochs", default=30, show_default=True, help="Of cross-entropy.")
-@click.option("--scst-epochs", default=10, show_default=True, help="Of self-critical training.")
-@click.option("--learning-rate", default=5e-4, show_default=True, help="Of cross-entropy.")
-@click.option("--scst-learning-rate", default=5e-5, show_default=True)
+@click.option("--epochs", type=EPOCHS, default=30, show_default=True, help="Of cross-entropy.")
+@click.option("--scst-epochs", type=EPOCHS, default=10, show_default=True, help="Of self-critical training.")
+@click.option(
+    "--learning-rate", type=LEARNING_RATE, default=5e-4, show_default=True, help="Of cross-entropy."
+)
+@click.option("--scst-learning-rate", type=LEARNING_RATE, default=5e-5, show_default=True)
 @click.option("--schedule", type=click.Choice(["step", "cosine"]), default="step", show_default=True)
-@click.option("--batch-images", default=10, show_default=True)
-@click.option("--label-smoothing", default=0.0, show_default=True)
-@click.option("--scheduled-sampling", default=0.0, show_default=True)
+@click.option("--batch-images", type=BATCH, default=10, show_default=True)
+@click.option("--label-smoothing", type=Real(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--scheduled-sampling", type=Real(0, 1), default=0.0, show_default=True)
 @click.option("--tune-encoder", is_flag=True, help="Train the encoder along, from images.")
-@click.option("--tune-stages", default=0, show_default=True, help="Tune only its last so many stages.")
-@click.option("--encoder-learning-rate", default=1e-4, show_default=True, help="With --tune-encoder.")
+@click.option(
+    "--tune-stages",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="Tune only its last so many stages.",
+)
+@click.option(
+    "--encoder-learning-rate",
+    type=LEARNING_RATE,
+    default=1e-4,
+    show_default=True,
+    help="With --tune-encoder.",
+)
 @click.option("--start", type=click.Path(path_type=Path), help="A run of the same captioner to begin from.")
-@click.option("--min-count", default=5, show_default=True, help="Words seen less often become <unk>.")
-@click.option("--max-words", default=16, show_default=True, help="Captions are cut there.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--min-count", type=COUNT, default=5, show_default=True, help="Words seen less often become <unk>."
+)
+@click.option("--max-words", type=MAX_WORDS, default=16, show_default=True, help="Captions are cut there.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
 def train(
     data: Path,
     images: Path | None,
@@ -128,6 +145,5 @@ def train(
     CONSOLE.print(
         f"{folder}: {captioner}, {summary['parameters'] / 1e6:.2f} M parameters, validation CIDEr "
         f"{100 * summary['best_validation_cider']:.1f}, trained {summary['train_seconds']:.0f} s",
-        highlight=False,
         soft_wrap=True,
     )

@@ -36,6 +36,7 @@ D0_URL = (
     "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1/"
     "tf_efficientdet_d0_34-f153e0cf.pth"
 )
+MAX_SIZE = 4096
 ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "efficientdet-d0")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _METADATA = "distilcap.encoder"
@@ -76,8 +77,8 @@ def create_encoder(
 def _named(
     name: str, size: int | None, weights: Path | str | None, form: str | None, regions: int | None
 ) -> GridEncoder | DetectorEncoder:
-    if size is not None and size < 32:
-        raise ConfigError(f"`size` must be at least 32, but is {size}.")
+    if size is not None and not 32 <= size <= MAX_SIZE:
+        raise ConfigError(f"`size` must be 32 to {MAX_SIZE} pixels, but is {size}.")
     if name.startswith("timm:"):
         return _timm(name, size, weights, form or "grid", regions)
     if name == "efficientdet-d0" or name.startswith("effdet:"):

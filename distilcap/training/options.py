@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from distilcap.errors import ConfigError
@@ -12,6 +13,10 @@ __all__ = ["CrossEntropyPhase", "SelfCriticalPhase", "TokenDistillation", "Train
 def _require(condition: bool, name: str, requirement: str, value: object) -> None:
     if not condition:
         raise ConfigError(f"`{name}` must be {requirement}, but is {value!r}.")
+
+
+def _require_rate(name: str, rate: float) -> None:
+    _require(0 < rate < math.inf, name, "above 0 and finite", rate)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class CrossEntropyPhase:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "epochs", "at least 0", self.epochs)
-        _require(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
+        _require_rate("learning_rate", self.learning_rate)
+        _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
         _require(self.schedule in ("step", "cosine"), "schedule", "step or cosine", self.schedule)
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
         _require(
@@ -77,7 +83,8 @@ class SelfCriticalPhase:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "epochs", "at least 0", self.epochs)
-        _require(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
+        _require_rate("learning_rate", self.learning_rate)
+        _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
         _require(self.schedule in ("step", "cosine"), "schedule", "step or cosine", self.schedule)
         _require(self.baseline in ("others", "greedy"), "baseline", "others or greedy", self.baseline)
         least = 2 if self.baseline == "others" else 1
@@ -99,7 +106,7 @@ class TokenDistillation:
 
     def __post_init__(self) -> None:
         _require(0 < self.weight <= 1, "weight", "above 0 and at most 1", self.weight)
-        _require(self.temperature > 0, "temperature", "above 0", self.temperature)
+        _require_rate("temperature", self.temperature)
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,11 @@ class TrainingOptions:
         _require(self.captions_per_image >= 1, "captions_per_image", "at least 1", self.captions_per_image)
         _require(self.max_words >= 1, "max_words", "at least 1", self.max_words)
         _require(self.gradient_clip > 0, "gradient_clip", "above 0", self.gradient_clip)
+        _require_rate("encoder_learning_rate", self.encoder_learning_rate)
+        _require(self.validation_beam >= 1, "validation_beam", "at least 1", self.validation_beam)
         _require(self.validation_every >= 1, "validation_every", "at least 1", self.validation_every)
+        _require(self.validation_images >= 0, "validation_images", "at least 0", self.validation_images)
+        _require(0 <= self.seed < 2**63, "seed", "at least 0 and below 2 ** 63", self.seed)
         _require(
             self.precision in ("float32", "bfloat16"), "precision", "float32 or bfloat16", self.precision
         )
