@@ -190,7 +190,6 @@ Example (words, for `evaluate --df`; token ids, for the self-critical reward):
 def document_frequencies(dataset: Path, split: str, end: bool, words: Path | None, to: Path) -> None:
     """Count in how many images of DATASET each n-gram occurs, for CIDEr-D."""
     from distilcap.data.readers import read_dataset
-    from distilcap.files import read_json
     from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
     from distilcap.text.tokenize import tokenize
     from distilcap.text.vocabulary import EOS, Vocabulary
@@ -199,7 +198,7 @@ def document_frequencies(dataset: Path, split: str, end: bool, words: Path | Non
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
-    vocabulary = Vocabulary(tuple(read_json(words))) if words else None
+    vocabulary = Vocabulary.load(words) if words else None
 
     def parts(text: str) -> list[str]:
         found = tokenize(text)

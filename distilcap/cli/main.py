@@ -15,7 +15,6 @@ import click
 from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
-from distilcap.shown import shown
 
 __all__ = ["main"]
 
@@ -96,16 +95,16 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 must not end a command
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli(arguments, standalone_mode=False)
+        cli(arguments, prog_name="distilcap", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
     except click.ClickException as error:
-        error.message = shown(error.message)
-        error.show()
-        sys.exit(error.exit_code if error.exit_code != 1 else 2)
+        message, context = error.format_message(), getattr(error, "ctx", None)
+        end = "" if message.endswith((".", "?")) else "."
+        _fail(f"{message}{end} See `{context.command_path if context else 'distilcap'} --help`.", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted; what was finished is kept, and the same command goes on from there.", 130)
     except DistilCapError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from distilcap.encoders.base import Encoder, GridEncoder, freeze_batch_norm
 from distilcap.encoders.loader import image_batches
 from distilcap.encoders.registry import save_encoder
 from distilcap.errors import ConfigError, DataError, TrainingError
-from distilcap.files import atomic_path, write_json
+from distilcap.files import atomic_path, parse_json, read_json, write_json
 from distilcap.progress import SILENT, Progress
 
 __all__ = ["EncoderDistillation", "distill_encoder"]
@@ -253,19 +253,24 @@ class _Run:
         """Take up where a file left off, if it is there and of the same recipe."""
         if not path.exists():
             return False
-        tensors: Mapping[str, Tensor] = {}
-        if path == self.log:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            with safe_open(path, "pt") as file:
-                content = json.loads(file.metadata()["distilcap"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if content["recipe"] != json.loads(json.dumps(self.recipe)):
-            raise DataError(f"{path}: of another encoder distillation; choose another file or delete it.")
-        self.history = content["history"]
-        if tensors:
-            self._restore(tensors, content["position"])
+        try:
+            content, tensors = self._read(path)
+            if content["recipe"] != json.loads(json.dumps(self.recipe)):
+                raise DataError(f"{path}: of another encoder distillation; choose another file or delete it.")
+            self.history = list(content["history"])
+            if tensors:
+                self._restore(tensors, content["position"])
+        except (SafetensorError, KeyError, TypeError, RuntimeError):
+            raise DataError(f"{path}: is damaged; delete it, and the distillation begins anew.") from None
         return True
+
+    def _read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What the log or a checkpoint says, and the tensors of the latter."""
+        if path == self.log:
+            return read_json(path), {}
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return parse_json((file.metadata() or {})["distilcap"], path), tensors
 
     def _restore(self, tensors: Mapping[str, Tensor], position: Mapping[str, Any]) -> None:
         weights = {

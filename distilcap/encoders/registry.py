@@ -27,7 +27,7 @@ from distilcap.encoders.weights import (
     to_timm_names,
 )
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.files import atomic_path, sha256_of
+from distilcap.files import atomic_path, parse_json, sha256_of
 from distilcap.runtime.pixels import Preprocessing
 
 __all__ = ["ENCODERS", "create_encoder", "save_encoder"]
@@ -36,7 +36,8 @@ D0_URL = (
     "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1/"
     "tf_efficientdet_d0_34-f153e0cf.pth"
 )
-MAX_SIZE = 4096
+MAX_SIZE = 4096  # pixels of a side
+MAX_DIM = 65_536  # features of a region
 ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "efficientdet-d0")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _METADATA = "distilcap.encoder"
@@ -201,19 +202,14 @@ def save_encoder(encoder: GridEncoder | DetectorEncoder, path: Path) -> None:
         save_file(tensors, scratch, {_METADATA: json.dumps(content, sort_keys=True)})
 
 
-def _saved(path: Path) -> GridEncoder | DetectorEncoder:
-    if not path.is_file():
-        raise MissingError(f"{path}: there is no such file of weights.")
-    try:
-        with safe_open(path, "pt") as file:
-            content = json.loads((file.metadata() or {})[_METADATA])
-    except (SafetensorError, KeyError, json.JSONDecodeError):
-        raise DataError(
-            f"{path}: not a saved encoder; give its network by name and this file by `weights`."
-        ) from None
+def _described(content: Any) -> tuple[GridEncoder | DetectorEncoder, Preprocessing]:
+    """The network that `save_encoder` described, with random weights."""
     preprocessing = Preprocessing.from_json(content["preprocessing"])
+    name, dim = content["encoder"], content["dim"]
+    if name.endswith(".safetensors") or not 1 <= dim <= MAX_DIM:
+        raise ValueError(f"encoder {name!r}, dim {dim!r}")
     encoder = create_encoder(
-        content["encoder"],
+        name,
         size=preprocessing.size,
         weights="random",
         form=content["form"],
@@ -221,7 +217,24 @@ def _saved(path: Path) -> GridEncoder | DetectorEncoder:
     )
     assert isinstance(encoder, GridEncoder | DetectorEncoder)
     if isinstance(encoder, GridEncoder) and content["projected"]:
-        encoder.project(content["dim"])
+        encoder.project(dim)
+    return encoder, preprocessing
+
+
+def _saved(path: Path) -> GridEncoder | DetectorEncoder:
+    if not path.is_file():
+        raise MissingError(f"{path}: there is no such file of weights.")
+    try:
+        with safe_open(path, "pt") as file:
+            content = parse_json((file.metadata() or {})[_METADATA], path)
+    except (SafetensorError, KeyError):
+        raise DataError(
+            f"{path}: not a saved encoder; give its network by name and this file by `weights`."
+        ) from None
+    try:
+        encoder, preprocessing = _described(content)
+    except (ConfigError, DataError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: its description of the encoder is damaged ({error}).") from None
     load_into(encoder, read_weights(path), path)
     encoder.preprocessing = preprocessing
     encoder.weights = sha256_of(path)

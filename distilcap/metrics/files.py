@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import DataError
+from distilcap.errors import DataError, DistilCapError
 from distilcap.files import read_json, write_json
 from distilcap.metrics.base import Score
 from distilcap.metrics.registry import metric_of
@@ -77,6 +77,8 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
     """
     content = read_json(path)
     try:
+        if not isinstance(content["references"], str):
+            raise TypeError
         per_image: dict[str, dict[str, float]] = content["per_image"]
         found = {}
         for key, entry in content["scores"].items():
@@ -96,8 +98,10 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
                 interval=(interval[0], interval[1]) if interval else None,
                 statistics=statistics.reshape(len(values), -1),
             )
-        return found, str(content["references"])
-    except (KeyError, TypeError, AttributeError, IndexError):
+        return found, content["references"]
+    except DistilCapError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError):
         raise DataError(
             f"{path}: not scores; `distilcap evaluate … --json {path.name}` writes them."
         ) from None

@@ -110,4 +110,4 @@ class BuildVocabulary(Stage):
 
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""
-        return Vocabulary(tuple(read_json(store.path(self) / "words.json")))
+        return Vocabulary.load(store.path(self) / "words.json")

@@ -99,7 +99,10 @@ def _drawn_before(folder: Path, recipe: dict[str, Any]) -> Dataset:
             f"{folder / _FILE}: holds scenes of other parameters ({found}, not {recipe}). "
             "Name another folder, or remove this one."
         )
-    return _dataset(folder, content["images"])
+    try:
+        return _dataset(folder, content["images"])
+    except (KeyError, TypeError):
+        raise DataError(f"{folder / _FILE}: is damaged; remove it, and the scenes are drawn again.") from None
 
 
 def _dataset(folder: Path, entries: Sequence[dict[str, Any]]) -> Dataset:
