@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +16,7 @@ from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
     from distilcap.store.cluster import Share
-    from distilcap.store.stage import Store
+    from distilcap.store.stage import Stage, Store
 
 __all__ = [
     "CONSOLE",
@@ -27,6 +27,7 @@ __all__ = [
     "encoder_options",
     "engine_of",
     "engine_options",
+    "judge_data",
     "open_store",
     "store_option",
 ]
@@ -47,6 +48,15 @@ def open_store(root: Path) -> Store:
     from distilcap.training.processes import launched
 
     return Store(root, launched())
+
+
+def judge_data(stages: Iterable[Stage], store: Store) -> None:
+    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
+    from distilcap.stages.data import BuildVocabulary
+
+    for planned in store.plan(stages):
+        if isinstance(planned.stage, BuildVocabulary):
+            store.build(planned.stage, PROGRESS)
 
 
 def store_option(function: Function) -> Function:

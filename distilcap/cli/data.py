@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import SEED
+from distilcap.cli.bounds import COUNT, SEED
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.say import say
 
@@ -34,8 +34,11 @@ Example:
     "--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside the captions."
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
+@click.option(
+    "--min-count", type=COUNT, default=5, show_default=True, help="As in training: words seen less often go."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def check(path: Path, images: Path | None, split: str | None, as_json: bool) -> None:
+def check(path: Path, images: Path | None, split: str | None, min_count: int, as_json: bool) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
 
     PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds one, or a folder
@@ -44,7 +47,7 @@ def check(path: Path, images: Path | None, split: str | None, as_json: bool) -> 
     from distilcap.data.check import check_dataset
     from distilcap.data.readers.entries import KINDS
 
-    report = check_dataset(path, images, split, PROGRESS)
+    report = check_dataset(path, images, split, PROGRESS, min_count)
     if as_json:
         problems = [
             {"kind": one.kind, "path": str(one.path), "line": one.line, "message": one.message}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store
 
 if TYPE_CHECKING:
     from distilcap.reports.results import System
@@ -80,6 +80,7 @@ def run_members(
             CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}")
         return
     kept = open_store(store)
+    judge_data(stages_of(members), kept)
     if cluster is not None:
         from distilcap.store.cluster import build_on_ray
 

@@ -17,6 +17,7 @@ from distilcap.cli.common import (
     PROGRESS,
     engine_of,
     engine_options,
+    judge_data,
     open_store,
     store_option,
 )
@@ -195,6 +196,7 @@ def _run(
         _print_plan(tables, students, Store(store), metrics)
         return
     kept = open_store(store)
+    judge_data(stages_of_tables(tables, metrics), kept)
     if cluster is not None:
         build_on_ray(stages_of_tables(tables, metrics), kept, PROGRESS, cluster)
     title = f"{what} on {students.data.name}, preset {students.preset.name}"

@@ -58,6 +58,7 @@ KINDS = {
     "empty caption": "a caption without a letter or a digit",
     "duplicate caption": "two captions of one image with the same words",
     "no captions": "an image that nobody described",
+    "nothing to learn": "too few images, captions or words for training a captioner",
     "missing image": "an image whose file is not there",
     "empty image file": "an image file of zero bytes",
     "truncated image": "an image file that ends too early",
