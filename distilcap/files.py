@@ -57,8 +57,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write `content` as UTF-8 to `path`, whole or not at all."""
-    write_bytes(path, content.encode())
+    """Write `content` as UTF-8 to `path`, whole or not at all.
+
+    Raises:
+        DataError: it has what is no UTF-8: a file's or folder's name of other bytes.
+    """
+    try:
+        encoded = content.encode()
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 30) : error.end]
+        raise DataError(f"{path}: cannot hold a name that is not UTF-8, {before!r}; rename it.") from None
+    write_bytes(path, encoded)
 
 
 def write_json(path: Path, content: Any) -> None:

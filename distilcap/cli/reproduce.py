@@ -21,6 +21,7 @@ from distilcap.cli.common import (
     open_store,
     store_option,
 )
+from distilcap.shown import shown
 
 if TYPE_CHECKING:
     from distilcap.store.cluster import Share
@@ -200,7 +201,7 @@ def _run(
     if cluster is not None:
         build_on_ray(stages_of_tables(tables, metrics), kept, PROGRESS, cluster)
     title = f"{what} on {students.data.name}, preset {students.preset.name}"
-    command = shlex.join(["distilcap", *sys.argv[1:]])
+    command = shown(shlex.join(["distilcap", *sys.argv[1:]]))
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)
     if not FIRST:
         return

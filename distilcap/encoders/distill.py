@@ -57,8 +57,8 @@ class EncoderDistillation:
                 raise ConfigError(f"`{name}` must be at least 1, but is {getattr(self, name)}.")
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"`learning_rate` must be above 0 and finite, but is {self.learning_rate}.")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"`seed` must be at least 0 and below 2 ** 63, but is {self.seed}.")
+        if not 0 <= self.seed < 2**40:
+            raise ConfigError(f"`seed` must be at least 0 and below 2 ** 40, but is {self.seed}.")
 
 
 def distill_encoder(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.readers.entries import is_text
 from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, words_to_learn
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
@@ -35,9 +36,16 @@ class ImportData(Stage):
 
     @staticmethod
     def of(path: Path, images: Path | None = None) -> ImportData:
-        """Read the data set once to know its fingerprint."""
+        """Read the data set once to know its fingerprint.
+
+        Raises:
+            DataError: it cannot be read, or a store could not name where it lies.
+        """
         from distilcap.data.readers import read_dataset
 
+        for one in filter(None, (path, images)):
+            if not is_text(str(one.resolve())):
+                raise DataError(f"{one}: the name of this file or of a folder above is not UTF-8; rename it.")
         dataset = read_dataset(path, images)
         return ImportData(dataset.fingerprint(), dataset.name, str(path), str(images) if images else None)
 
