@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -79,8 +80,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
-JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
-"""Knows no NaN and no infinity; to be used within `json_errors`."""
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+"""Knows no NaN and no infinity, not even as 1e999; to be used within `json_errors`."""
 
 
 def parse_json(text: str | bytes, where: str | Path) -> Any:
@@ -96,7 +103,7 @@ def parse_json(text: str | bytes, where: str | Path) -> Any:
     with json_errors(where):
         if isinstance(text, bytes):
             text = text.decode()
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         if re.search(r"\\u[dD][89a-fA-F]", text):
             _refuse_halves(content, where)
         return content

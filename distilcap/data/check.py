@@ -59,6 +59,8 @@ def check_dataset(
     """
     found = find_entries(path, images, split)
     entries = list(found.entries.values())
+    if not entries and not found.problems:
+        raise DataError(f"{path}: there are no images in it.")
     for entry in entries:
         if not entry.captions:
             found.problem("no captions", f"image '{entry.id}' has no captions.", entry.line, entry.source)

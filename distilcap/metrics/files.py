@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import DataError, DistilCapError
+from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
 from distilcap.metrics.base import Score
 from distilcap.metrics.registry import metric_of
@@ -77,31 +77,37 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
     """
     content = read_json(path)
     try:
-        if not isinstance(content["references"], str):
-            raise TypeError
         per_image: dict[str, dict[str, float]] = content["per_image"]
         found = {}
         for key, entry in content["scores"].items():
             metric = metric_of(key)
             if entry["unavailable"] is not None:
-                found[key] = Score.missing(key, entry["signature"], entry["unavailable"])
+                found[key] = Score.missing(key, str(entry["signature"]), str(entry["unavailable"]))
                 continue
-            values = {image_id: float(scores[key]) for image_id, scores in per_image.items()}
+            values = {image_id: _number(scores[key]) for image_id, scores in per_image.items()}
             rows = content["statistics"].get(metric.name)
             statistics = np.array(rows if rows else list(values.values()), dtype=np.float64)
+            statistics = statistics.reshape(len(values), -1)
+            metric.pool(statistics.sum(axis=0), len(values))  # fails unless they are this metric's
             interval = entry["interval"]
             found[key] = Score(
                 metric=key,
-                value=float(entry["value"]),
-                signature=entry["signature"],
+                value=_number(entry["value"]),
+                signature=str(entry["signature"]),
                 per_image=values,
-                interval=(interval[0], interval[1]) if interval else None,
-                statistics=statistics.reshape(len(values), -1),
+                interval=(_number(interval[0]), _number(interval[1])) if interval else None,
+                statistics=statistics,
             )
-        return found, content["references"]
-    except DistilCapError:
-        raise
+        return found, str(content["references"])
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from None
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError):
         raise DataError(
             f"{path}: not scores; `distilcap evaluate … --json {path.name}` writes them."
         ) from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
