@@ -205,7 +205,7 @@ def save_encoder(encoder: GridEncoder | DetectorEncoder, path: Path) -> None:
 def _described(content: Any) -> tuple[GridEncoder | DetectorEncoder, Preprocessing]:
     """The network that `save_encoder` described, with random weights."""
     preprocessing = Preprocessing.from_json(content["preprocessing"])
-    name, dim = content["encoder"], content["dim"]
+    name, dim = str(content["encoder"]), content["dim"]
     if name.endswith(".safetensors") or not 1 <= dim <= MAX_DIM:
         raise ValueError(f"encoder {name!r}, dim {dim!r}")
     encoder = create_encoder(

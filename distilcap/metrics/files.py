@@ -88,17 +88,21 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
             rows = content["statistics"].get(metric.name)
             statistics = np.array(rows if rows else list(values.values()), dtype=np.float64)
             statistics = statistics.reshape(len(values), -1)
-            metric.pool(statistics.sum(axis=0), len(values))  # fails unless they are this metric's
-            interval = entry["interval"]
+            value, interval = _number(entry["value"]), entry["interval"]
+            pooled = metric.pool(statistics.sum(axis=0), len(values))[metric.keys.index(key)]
+            if not np.isclose(pooled, value, rtol=1e-6):
+                raise DataError(f"{path}: damaged: {key} is {value:g}, but {pooled:g} by its statistics.")
             found[key] = Score(
                 metric=key,
-                value=_number(entry["value"]),
+                value=value,
                 signature=str(entry["signature"]),
                 per_image=values,
                 interval=(_number(interval[0]), _number(interval[1])) if interval else None,
                 statistics=statistics,
             )
         return found, str(content["references"])
+    except DataError:
+        raise
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from None
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError):

@@ -1,53 +1,17 @@
-"""Hostile files and options: one line and exit code 2, never a traceback, whatever is in a file."""
+"""Hostile files at the command line: one line and exit code 2, never a traceback, whatever they hold."""
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hostile import UNUSABLE
 
 from distilcap.cli.main import main
-from distilcap.data.check import check_dataset
-from distilcap.data.readers import find_entries, read_dataset
-from distilcap.data.scenes import draw_scenes
-from distilcap.errors import DistilCapError
-from distilcap.files import parse_json
-from distilcap.metrics.files import read_scores
-from distilcap.metrics.frequencies import DocumentFrequencies
-from distilcap.text.vocabulary import SPECIALS, Vocabulary
-
-DEEP, LONG = 100_000, 5_000
-UNUSABLE: dict[str, bytes] = {
-    "empty": b"",
-    "cut": b'{"images": [{"filename": "a.jpg"',
-    "deep list": b"[" * DEEP,
-    "deep list, closed": b"[" * DEEP + b"]" * DEEP,
-    "deep object": b'{"images":' * DEEP + b"1" + b"}" * DEEP,
-    "deep inside": b'{"images": [' + b"[" * DEEP + b"]" * DEEP + b"]}",
-    "long number": b'{"images": [{"id": ' + b"9" * LONG + b"}]}",
-    "NaN": b'{"images": NaN}',
-    "infinity": b'[{"image": "a.jpg", "caption": "x", "score": -Infinity}]',
-    "not UTF-8": b'{"images": [{"filename": "\xff.jpg"}]}',
-    "UTF-16": '{"images": []}'.encode("utf-16"),
-    "zeros": b"\0" * 100,
-    "picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
-    "half a character": b'{"images": [{"filename": "\\ud800.jpg", "split": "train", "sentences": ["a"]}]}',
-    "two values": b"{} {}",
-    "escape": b'{"\x1b[31m": 1}',
-    "number": b"1e400",
-    "text": b'"images"',
-    "null": b"null",
-}
-ODD = (
-    None, True, -1, 0.5, 10**400, "", "\ud800", "\x1b[2J", "[/b]", "../../x", "a" * 5000, [], [[]], {},
-    {"": None}, ["\udcff"], [None, 1], {"text": 3},
-)  # fmt: skip
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -118,131 +82,68 @@ def test_data_check_names_what_is_wrong(
     assert "\x1b" not in out + err
 
 
-KARPATHY = {
-    "images": [
-        {"filename": f"{n}.jpg", "filepath": "images", "cocoid": n, "split": split, "imgid": n,
-         "sentences": [{"raw": f"a dog {n}", "tokens": ["a"]}, {"tokens": ["a", "cat"]}]}
-        for n, split in enumerate(("restval", "test"))
-    ],
-    "dataset": "x",
-}  # fmt: skip
-COCO = {
-    "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
-    "annotations": [{"image_id": 1, "id": 7, "caption": "a dog"}, {"image_id": 2, "id": 8, "caption": "b"}],
-}
-RECORDS = [
-    {"image": "1.jpg", "captions": ["a dog", "a cat"], "split": "train"},
-    {"file_name": "2.jpg", "caption": "a dog", "split": "val"},
-    {"image": 3, "captions": [{"text": "a"}, {"raw": "b"}, {"caption": "c"}], "split": "test"},
-]
-SCORE = {"value": 0.5, "interval": [0.4, 0.6], "signature": "cider-d|refs:5", "unavailable": None}
-SCORES = {
-    "scores": {
-        "cider": SCORE,
-        "bleu_4": {**SCORE, "signature": "bleu"},
-        "spice": {**SCORE, "unavailable": "x"},
-    },
-    "per_image": {"1": {"cider": 0.4, "bleu_4": 0.1}, "2": {"cider": 0.6, "bleu_4": 0.1}},
-    "statistics": {"bleu": [[1, 2, 3, 4, 5, 6, 7, 8, 9, 9], [1, 2, 3, 4, 5, 6, 7, 8, 9, 9]]},
-    "references": "0123",
-}
-FREQUENCIES = {"name": "x", "images": 3, "end": False, "counts": {"a": 2, "a dog": 3}}
-WORDS = [*SPECIALS, "a", "dog"]
-SCENES = {
-    "recipe": {"version": 1, "images": [1, 0, 0], "seed": 1, "size": 32},
-    "images": [{"filename": "train_00000.jpg", "split": "train", "sentences": [{"raw": "a dog"}]}],
-}
+def test_names_and_captions_cannot_control_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ids, captions and file names with escapes, markup and bytes that are no UTF-8."""
+    hostile = "\x1b]0;owned\x07[/b]\u202egpj"
+    lines = [{"image": f"{hostile}{n}.jpg", "caption": f"{hostile} dog", "split": "train"} for n in (0, 0, 1)]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    folder = os.fsencode(tmp_path) + b"/\xff[red]"
+    os.mkdir(folder)
+    os.rename(tmp_path / "captions.jsonl", folder + b"/captions.jsonl")
+    for arguments in (
+        ["data", "check"],
+        ["data", "check", "--json"],
+        ["train", "--data"],
+        ["distill", "--data"],
+    ):
+        code, out, err = run(capsys, *arguments, os.fsdecode(folder))
+        assert code == 2
+        assert not {"\x1b", "\x07", "\u202e", "\udcff"} & set(out + err)
+        (out + err).encode()
+        assert "Traceback" not in err
 
 
-def _data(path: Path) -> None:
-    find_entries(path)
-    read_dataset(path, need_images=False).fingerprint()
-    check_dataset(path)
+def test_a_report_of_markup_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "name": "[/red]\x1b[2J", "role": "[bold]", "labels": "[/]", "parameters": 1, "megabytes": 1.0,
+        "ms_per_image": 1.0, "train_seconds": 1.0, "scores": {"greedy": {}, "beam": {}},
+        "unavailable": {"meteor": "[/x]"},
+    }  # fmt: skip
+    results = {"title": "[/b]", "rows": [row], "verdict": "[/i]\x1b[31m", "curves": {}, "samples": []}
+    path = tmp_path / "[red]results.json"
+    path.write_text(json.dumps(results))
+    code, out, err = run(capsys, "report", path)
+    assert code == 0, err
+    assert "[/i]\\x1b[31m" in out
+    assert "\x1b" not in out
 
 
-FORMS: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
-    "karpathy": ("x.json", KARPATHY, _data),
-    "coco": ("x.json", COCO, _data),
-    "records": ("x.json", RECORDS, _data),
-    "scores": ("x.json", SCORES, read_scores),
-    "frequencies": ("x.json", FREQUENCIES, DocumentFrequencies.load),
-    "words": ("x.json", WORDS, Vocabulary.load),
-    "scenes": (
-        "dataset_scenes.json",
-        SCENES,
-        lambda path: draw_scenes(path.parent, (1, 0, 0), 1, 32),
-    ),
-}
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.tsv", "x.txt"])
+def test_a_line_of_many_megabytes_is_no_entry(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("distilcap.data.readers.located.LONGEST_LINE", 1 << 20)
+    for content in (b"a," * (1 << 20), b"[" + b"[]," * (1 << 19), b"\n" + b'"' * (1 << 21)):
+        (tmp_path / name).write_bytes(content)
+        message = refused(capsys, "train", "--data", tmp_path / name)
+        assert "this line is longer than 1 MB; no entry is." in message
 
 
-def error_of(work: Callable[[], object]) -> str | None:
-    """What a person is told; anything else than a `DistilCapError` is a bug and fails the test."""
-    try:
-        work()
-    except DistilCapError as error:
-        return str(error)
-    return None
-
-
-def places(content: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The ways to all values of JSON."""
-    yield way
-    inner = (
-        content.items()
-        if isinstance(content, dict)
-        else enumerate(content)
-        if isinstance(content, list)
-        else ()
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl", "x.csv", "x.txt"])
+def test_a_line_of_200_megabytes_needs_no_gigabyte(name: str, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from distilcap.cli.main import main\n"
+        "try: main(['data', 'check', sys.argv[1]])\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
     )
-    for key, value in inner:
-        yield from places(value, (*way, key))
-
-
-def changed(content: Any, way: tuple[Any, ...], value: Any) -> Any:
-    """A copy with another value there; `...` leaves it out."""
-    if not way:
-        return None if value is ... else value
-    content = copy.deepcopy(content)
-    inner = content
-    for key in way[:-1]:
-        inner = inner[key]
-    if value is ...:
-        del inner[way[-1]]
-    else:
-        inner[way[-1]] = value
-    return content
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_the_forms_themselves_are_read(form: str, tmp_path: Path) -> None:
-    """The changes below are of files that are right."""
-    name, content, read = FORMS[form]
-    (tmp_path / name).write_text(json.dumps(content))
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "train_00000.jpg").touch()
-    read(tmp_path / name)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_any_value_of_another_type_is_read_or_named(form: str, tmp_path: Path) -> None:
-    """Every value of every form, replaced by each odd value and left out: thousands of files."""
-    name, content, read = FORMS[form]
-    path = tmp_path / name
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "train_00000.jpg").touch()
-    for way in places(content):
-        for value in (*ODD, ...):
-            path.write_text(json.dumps(changed(content, way, value)))
-            error = error_of(lambda: read(path))
-            assert error is None or path.stem in error, (way, value, error)
-
-
-@settings(derandomize=True, max_examples=300, deadline=None)
-@given(
-    st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass"))
-)
-def test_any_bytes_are_json_or_named(content: bytes) -> None:
-    values: list[Any] = []
-    error = error_of(lambda: values.append(parse_json(content, "x.json")))
-    assert error is None or (error.startswith("x.json") and "\n" not in error)
-    json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
+    for content in (b'["' + b"a" * (200 << 20) + b'"]', b"a," * (100 << 20)):
+        (tmp_path / name).write_bytes(content)
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / name], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert int(done.stdout.split()[-1]) < 1000
