@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from distilcap.errors import DataError
 
 __all__ = [
+    "JSON_DECODER",
     "atomic_path",
     "bare_name",
     "checksum_file",
     "failures_named",
+    "json_errors",
     "parse_json",
     "read_checked_json",
     "read_json",
@@ -79,8 +82,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write `content` as UTF-8 to `path`, whole or not at all."""
-    write_bytes(path, content.encode())
+    """Write `content` as UTF-8 to `path`, whole or not at all.
+
+    Raises:
+        DataError: it has what is no UTF-8: a file's or folder's name of other bytes.
+    """
+    try:
+        encoded = content.encode()
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 30) : error.end]
+        raise DataError(f"{path}: cannot hold a name that is not UTF-8, {before!r}; rename it.") from None
+    write_bytes(path, encoded)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -92,18 +104,60 @@ def _indented(content: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+"""Knows no NaN and no infinity, not even as 1e999; to be used within `json_errors`."""
+
+
 def parse_json(text: str | bytes, where: str | Path) -> Any:
     """Parse JSON that came from `where` (a path, or a path and line such as "labels.jsonl:3").
 
-    Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback.
+    Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback. All strings
+    in it can be written as UTF-8.
 
     Raises:
-        DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity; one line.
+        DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity, half a
+            character (as an escape such as "\\ud800"); one line.
     """
-    try:
+    with json_errors(where):
         if isinstance(text, bytes):
             text = text.decode()
-        return json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            _refuse_halves(content, where)
+        return content
+
+
+def _refuse_halves(content: Any, where: str | Path) -> None:
+    """Emoji are escaped as two halves, which the parser has joined; one that is left cannot be written."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 30) : error.start]
+        half = ascii(error.object[error.start])
+        raise DataError(f"{where}: not usable JSON: {half} behind {before!r} is half a character.") from None
+
+
+@contextlib.contextmanager
+def json_errors(where: str | Path) -> Iterator[None]:
+    """Name `where` it came from if what is read within is no usable JSON.
+
+    Raises:
+        DataError: as `parse_json`.
+    """
+    try:
+        yield
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 text (byte {error.start}).") from None
     except json.JSONDecodeError as error:
@@ -113,10 +167,6 @@ def parse_json(text: str | bytes, where: str | Path) -> Any:
         raise DataError(f"{where}: not usable JSON: nested too deeply.") from None
     except ValueError as error:  # a number of thousands of digits; NaN
         raise DataError(f"{where}: not usable JSON: {str(error).partition(';')[0]}.") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def read_json(path: Path) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from distilcap.cli.bounds import BEAM, check_n_best
+from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
 
 __all__ = ["caption"]
@@ -22,14 +24,15 @@ Example:
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
-@click.option("--beam", default=3, show_default=True, help="Hypotheses kept while searching; 1 is greedy.")
-@click.option("--n-best", default=1, show_default=True, help="Captions shown of each photo.")
+@click.option(
+    "--beam", type=BEAM, default=3, show_default=True, help="Hypotheses kept while searching; 1 is greedy."
+)
+@click.option("--n-best", type=BEAM, default=1, show_default=True, help="Captions shown of each photo.")
 def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, beam: int, n_best: int) -> None:
     """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
-    if n_best > beam:
-        raise ConfigError(f"`n_best` must be at most `beam` ({beam}), but is {n_best}.")
+    check_n_best(n_best, beam)
     describe = _from_run(run) if run is not None else _from_bundle(bundle)
     failed = []
     for photo in photos:
@@ -39,7 +42,7 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, bea
             failed.append(str(error))
             continue
         for text in captions:
-            click.echo(f"{photo}\t{text}")
+            say(str(photo), text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 
-from distilcap.cli.progress import TerminalProgress
+from distilcap.cli.bounds import THREADS, Real
+from distilcap.cli.progress import PlainConsole, TerminalProgress
 from distilcap.errors import ConfigError
 from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
     from distilcap.store.cluster import Share
-    from distilcap.store.stage import Store
+    from distilcap.store.stage import Stage, Store
 
 __all__ = [
     "CONSOLE",
@@ -24,6 +24,7 @@ __all__ = [
     "PROGRESS",
     "engine_of",
     "engine_options",
+    "judge_data",
     "open_store",
     "store_option",
 ]
@@ -31,8 +32,9 @@ __all__ = [
 FIRST = processes_asked_for()[0] == 0
 """Whether this is the first process of its launch: it alone prints, and writes results."""
 # A file or a pipe has no width of its own: tables keep their columns there.
-CONSOLE = Console(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
-PROGRESS = TerminalProgress(Console(stderr=True, quiet=not FIRST))
+CONSOLE = PlainConsole(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
+PROGRESS = TerminalProgress(PlainConsole(stderr=True, quiet=not FIRST))
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,6 +45,15 @@ def open_store(root: Path) -> Store:
     from distilcap.training.processes import launched
 
     return Store(root, launched(), PROGRESS)
+
+
+def judge_data(stages: Iterable[Stage], store: Store) -> None:
+    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
+    from distilcap.stages.data import BuildVocabulary
+
+    for planned in store.plan(stages):
+        if isinstance(planned.stage, BuildVocabulary):
+            store.build(planned.stage, PROGRESS)
 
 
 def store_option(function: Function) -> Function:
@@ -60,10 +71,12 @@ def store_option(function: Function) -> Function:
 def engine_options(function: Function) -> Function:
     """--engine: who runs the stages."""
     function = click.option(
-        "--gpus-per-stage", type=float, help="With ray: such as 0.25. [default: 1 where there are GPUs]"
+        "--gpus-per-stage",
+        type=Real(0, 1024),
+        help="With ray: such as 0.25. [default: 1 where there are GPUs]",
     )(function)
     function = click.option(
-        "--cpus-per-stage", default=1, show_default=True, help="With ray: and so many threads."
+        "--cpus-per-stage", type=THREADS, default=1, show_default=True, help="With ray: and so many threads."
     )(function)
     return click.option(
         "--engine",

@@ -34,7 +34,7 @@ def demo(to: Path) -> None:
     title = "DistilCap demo: drawn scenes, teacher to student"
     run_distillation(title, demo_plan(to / "scenes"), to / "store", to)
     site = write_web(to / "bundle", to / "web")
-    CONSOLE.print(f"Browser page: {to / 'web'}", highlight=False)
+    CONSOLE.print(f"Browser page: {to / 'web'}")
     if site.missing:
-        CONSOLE.print(site.missing, highlight=False, soft_wrap=True)
-    CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
+        CONSOLE.print(site.missing, soft_wrap=True)
+    CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import RESAMPLES
 from distilcap.cli.common import CONSOLE
 from distilcap.cli.install_spice import install_spice
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
@@ -47,7 +48,11 @@ Example:
 @click.option("--end", is_flag=True, help="CIDEr-D counts an end token; the official toolkit does not.")
 @click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
 @click.option(
-    "--resamples", default=10_000, show_default=True, help="Of the bootstrap; 0 leaves intervals out."
+    "--resamples",
+    type=RESAMPLES,
+    default=10_000,
+    show_default=True,
+    help="Of the bootstrap; 0 leaves intervals out.",
 )
 @click.option("--training", type=PATH, help="Training captions, for the share of captions not among them.")
 @click.option("--json", "--to", "json_file", type=PATH, help="Write scores, also of each image, as JSON.")
@@ -89,7 +94,7 @@ def evaluate(
     if json_file is not None:
         used = known.only(image_id for image_id in known if image_id in scored)
         write_scores(json_file, scores, fingerprint_of(used), diversity=asdict(diversity))
-        CONSOLE.print(f"Scores: {json_file}", highlight=False)
+        CONSOLE.print(f"Scores: {json_file}")
     if csv_file is not None:
         write_text(csv_file, as_csv(scores))
     if latex_file is not None:
@@ -113,7 +118,7 @@ Example (systems with two training seeds each):
     help="Of score files: those they have.",
 )
 @click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
-@click.option("--resamples", default=10_000, show_default=True)
+@click.option("--resamples", type=click.IntRange(1, RESAMPLES.max), default=10_000, show_default=True)
 def compare(
     systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str, resamples: int
 ) -> None:
@@ -126,8 +131,6 @@ def compare(
     from distilcap.metrics.registry import metric_of
     from distilcap.metrics.significance import System, compare_table
 
-    if resamples < 1:
-        raise ConfigError(f"`--resamples` must be at least 1, but is {resamples}.")
     scored = _read_systems(systems, references, names, tokenizer)
     keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
     columns = []
@@ -135,11 +138,11 @@ def compare(
         several = [System(name, tuple(seed[key] for seed in seeds)) for name, seeds in scored]
         reasons = {score.unavailable for system in several for score in system.seeds if score.unavailable}
         if reasons:
-            CONSOLE.print(f"{key:8} n/a ({reasons.pop()})", highlight=False)
+            CONSOLE.print(f"{key:8} n/a ({reasons.pop()})")
             continue
         for system in several:
             deviation = f" ± {100 * system.deviation:.2f}" if system.deviation is not None else ""
-            CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}", highlight=False)
+            CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}")
         columns.append((metric_of(key), several))
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
@@ -156,7 +159,7 @@ def compare(
             f"{one.corrected_p:.4f}",
         )
     CONSOLE.print(table)
-    CONSOLE.print("* p < 0.05 after Holm's correction over this table", highlight=False)
+    CONSOLE.print("* p < 0.05 after Holm's correction over this table")
 
 
 @click.group()
@@ -197,7 +200,6 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     frequencies.save(to)
     CONSOLE.print(
         f"{to}: {len(frequencies.counts)} n-grams in 2 images or more, of {frequencies.images}",
-        highlight=False,
     )
 
 

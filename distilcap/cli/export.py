@@ -119,14 +119,14 @@ def _encoder_of(run: Path) -> Encoder | None:
 
 def _show_export(exported: Exported) -> None:
     manifest = exported.manifest
-    CONSOLE.print(f"Float32 graphs: {exported.parity}", highlight=False)
+    CONSOLE.print(f"Float32 graphs: {exported.parity}")
     if exported.agreement is not exported.parity:
-        CONSOLE.print(f"This bundle, {manifest.precision}: {exported.agreement}", highlight=False)
+        CONSOLE.print(f"This bundle, {manifest.precision}: {exported.agreement}")
     if exported.agreement.differing:
         name, ours, theirs = exported.agreement.differing
-        CONSOLE.print(
-            f"  first to differ: {name}\n    PyTorch: {ours}\n    bundle:  {theirs}", highlight=False
-        )
+        CONSOLE.print(f"  first to differ: {name}")
+        CONSOLE.print(f"    PyTorch: {ours}")
+        CONSOLE.print(f"    bundle:  {theirs}")
     if manifest.scores:
         scores = manifest.scores
         table = Table(
@@ -158,9 +158,9 @@ def web(bundle: Path, to: Path, runtime: Path | None) -> None:
 
     site = write_web(bundle, to, runtime=runtime)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
-    CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.", highlight=False)
+    CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.")
     if site.missing:
-        CONSOLE.print(site.missing, style="yellow", highlight=False)
+        CONSOLE.print(site.missing, style="yellow")
 
 
 @click.command(epilog=WEB)
@@ -172,7 +172,7 @@ def serve(site: Path, host: str, port: int) -> None:
     from distilcap.export.browser.server import create_server
 
     with create_server(site, host, port) as server:
-        CONSOLE.print(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)", highlight=False)
+        CONSOLE.print(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store
 
 if TYPE_CHECKING:
     from distilcap.pipeline.distill import Distillation
@@ -37,7 +37,7 @@ def report(results: Path, to: Path | None) -> None:
     print_results(content)
     if to is not None:
         write_page(content, results.parent, to)
-        CONSOLE.print(f"Page: {to}", highlight=False)
+        CONSOLE.print(f"Page: {to}")
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ def print_results(results: dict[str, Any]) -> None:
         for line in cells:
             table.add_row(line[0], *line[columns])
         CONSOLE.print(table)
-    CONSOLE.print(results["verdict"], highlight=False)
+    CONSOLE.print(results["verdict"])
 
 
 def run_distillation(
@@ -80,6 +80,7 @@ def run_distillation(
         print_plan(plan.stages(export), Store(store))
         return
     kept = open_store(store)
+    judge_data(plan.stages(export), kept)
     if cluster is not None:
         from distilcap.store.cluster import build_on_ray
 
@@ -97,19 +98,19 @@ def run_distillation(
 
         with whole_folder(to / "bundle", MANIFEST) as new:
             shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
-        CONSOLE.print(f"Bundle: {to / 'bundle'}", highlight=False)
+        CONSOLE.print(f"Bundle: {to / 'bundle'}")
 
 
 def print_plan(stages: Sequence[Stage], store: Store) -> None:
     """Print the stages of a plan and which of them are complete."""
     for planned in store.plan(stages):
-        CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+        CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}")
 
 
 def _tell(rows: Sequence[dict[str, Any]], store: Path, to: Path) -> None:
-    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}")
     for row in (row for row in rows if row["runs"]):
-        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", highlight=False, soft_wrap=True)
+        CONSOLE.print(f"{row['name']}: {store / row['runs'][0]}", soft_wrap=True)
 
 
 def run_members(
@@ -133,6 +134,7 @@ def run_members(
         print_plan(stages_of(members), Store(store))
         return
     kept = open_store(store)
+    judge_data(stages_of(members), kept)
     if cluster is not None:
         from distilcap.store.cluster import build_on_ray
 

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from distilcap.cli.bounds import IMAGE_SIZE, SEEDS
 from distilcap.cli.common import (
     CONSOLE,
     FIRST,
     PROGRESS,
     engine_of,
     engine_options,
+    judge_data,
     open_store,
     store_option,
 )
+from distilcap.shown import shown
 
 if TYPE_CHECKING:
     from distilcap.store.cluster import Share
@@ -53,9 +56,9 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
     show_default=True,
     help="Of tables: 30 + 10 epochs as published; short and narrow, for two CPU cores; a test of seconds.",
 )
-@click.option("--seeds", type=int, help="Students are trained so many times. [default: 3, of lines 1]")
+@click.option("--seeds", type=SEEDS, help="Students are trained so many times. [default: 3, of lines 1]")
 @click.option("--encoder", help="Of tables: sees the images. [default: the preset's]")
-@click.option("--image-size", type=int, help="Of tables: side of the encoder's input in pixels.")
+@click.option("--image-size", type=IMAGE_SIZE, help="Of tables: side of the encoder's input in pixels.")
 @click.option("--encoder-form", help="Of tables: see `distilcap models --encoders`.")
 @click.option("--encoder-weights", help="Of tables: file of the encoder's weights.")
 @click.option(
@@ -96,8 +99,6 @@ def reproduce(
     """
     from distilcap.errors import ConfigError
 
-    if seeds is not None and seeds < 1:
-        raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
     cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
@@ -197,17 +198,18 @@ def _run(
         _print_plan(tables, students, Store(store), metrics)
         return
     kept = open_store(store)
+    judge_data(stages_of_tables(tables, metrics), kept)
     if cluster is not None:
         build_on_ray(stages_of_tables(tables, metrics), kept, PROGRESS, cluster)
     title = f"{what} on {students.data.name}, preset {students.preset.name}"
-    command = shlex.join(["distilcap", *sys.argv[1:]])
+    command = shown(shlex.join(["distilcap", *sys.argv[1:]]))
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)
     if not FIRST:
         return
     to, photos = report
     write_tables(results, to, photos)
     print_tables(results)
-    CONSOLE.print(f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    CONSOLE.print(f"Report: {to / 'report.html'}   Rows: {to / 'results.json'}")
 
 
 def _print_plan(tables: tuple[Table, ...], students: Students, store: Any, metrics: tuple[str, ...]) -> None:
@@ -221,7 +223,7 @@ def _print_plan(tables: tuple[Table, ...], students: Students, store: Any, metri
         price = "" if cost.planned.complete else f"{duration(cost.seconds):>8} {cost.megabytes:9.1f} MB"
         there = "there" if cost.planned.complete else "to do"
         stage = cost.planned.stage
-        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {describe(stage)}", highlight=False, soft_wrap=True)
+        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {describe(stage)}", soft_wrap=True)
     missing = [cost for cost in costs if not cost.planned.complete]
     seconds, megabytes = sum(cost.seconds for cost in missing), sum(cost.megabytes for cost in missing)
     measured = sum(cost.seconds for cost in missing if cost.measured)
@@ -230,7 +232,6 @@ def _print_plan(tables: tuple[Table, ...], students: Students, store: Any, metri
         f"{len(plan)} stages, {len(plan) - len(missing)} there. To do: about {duration(seconds)} of one "
         f"process and {megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
         "rest by those of one core elsewhere.",
-        highlight=False,
     )
 
 
@@ -256,5 +257,5 @@ def print_tables(results: dict[str, Any]) -> None:
         for line in cells:
             grid.add_row(*line)
         CONSOLE.print(grid)
-    CONSOLE.print(legend(results), highlight=False)
-    CONSOLE.print(results["verdict"], highlight=False)
+    CONSOLE.print(legend(results))
+    CONSOLE.print(results["verdict"])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+
+from distilcap.shown import shown
 
 if TYPE_CHECKING:
     from distilcap.metrics import Score
@@ -22,9 +26,9 @@ def scores_table(title: str, scores: dict[str, Score]) -> Table:
         )
     for key, score in scores.items():
         interval = score.interval
-        shown = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
+        between = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
         value = f"n/a ({score.unavailable})" if score.unavailable else f"{100 * score.value:.2f}"
-        table.add_row(key, value, shown, score.signature)
+        table.add_row(key, value, between, score.signature)
     return table
 
 
@@ -40,13 +44,25 @@ def in_words(diversity: Diversity) -> str:
 
 def as_csv(scores: dict[str, Score]) -> str:
     """Write scores as CSV, a row each, in the official scale."""
-    lines = ["score,value,low,high,signature,unavailable"]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["score", "value", "low", "high", "signature", "unavailable"])
     for key, score in scores.items():
         low, high = score.interval or ("", "")
         value = "" if score.unavailable else score.value
-        reason = (score.unavailable or "").replace('"', "'")
-        lines.append(f'{key},{value},{low},{high},"{score.signature}","{reason}"')
-    return "\n".join(lines) + "\n"
+        writer.writerow([key, value, low, high, *map(_cell_text, (score.signature, score.unavailable or ""))])
+    return buffer.getvalue()
+
+
+def _cell_text(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: an apostrophe in front says that it is text."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+_LATEX = {sign: f"\\{sign}" for sign in "{}$&%#_"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
 
 
 def as_latex(name: str, scores: dict[str, Score]) -> str:
@@ -62,10 +78,10 @@ def as_latex(name: str, scores: dict[str, Score]) -> str:
 
     titles = {"bleu": "BLEU", "meteor": "METEOR", "rouge": "ROUGE", "cider": "CIDEr-D", "spice": "SPICE"}
     heads = ["-".join(titles.get(part, part.upper()) for part in key.split("_")) for key in scores]
-    escaped = name.replace("\\", "/").replace("_", "\\_").replace("&", "\\&").replace("%", "\\%")
+    escaped = "".join(_LATEX.get(letter, letter) for letter in shown(name))
     return "\n".join(
         [
-            *(f"% {key}: {score.signature}" for key, score in scores.items()),
+            *(f"% {key}: {shown(score.signature)}" for key, score in scores.items()),
             f"\\begin{{tabular}}{{l{'r' * len(scores)}}}",
             "\\toprule",
             " & ".join(["", *heads]) + " \\\\",

@@ -38,6 +38,5 @@ def train(
     CONSOLE.print(
         f"{folder}: {run.captioner}, {summary['parameters'] / 1e6:.2f} M parameters, validation CIDEr "
         f"{100 * summary['best_validation_cider']:.1f}, trained {summary['train_seconds']:.0f} s",
-        highlight=False,
         soft_wrap=True,
     )

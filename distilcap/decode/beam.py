@@ -17,6 +17,9 @@ from distilcap.text.vocabulary import BOS, EOS, PAD
 
 __all__ = ["BeamSearch", "beam_search", "search_memory"]
 
+MOST = 10_000
+"""Of hypotheses, and of words: far more than anybody needs, and few enough for any machine's memory."""
+
 
 @dataclass(frozen=True)
 class BeamSearch:
@@ -43,6 +46,11 @@ class BeamSearch:
             raise ConfigError(f"`beam_size` must be at least 1, but is {self.width}.")
         if self.max_words < 1:
             raise ConfigError(f"`max_words` must be at least 1, but is {self.max_words}.")
+        for name, value in (("beam_size", self.width), ("max_words", self.max_words)):
+            if value > MOST:
+                raise ConfigError(f"`{name}` must be at most {MOST}, but is {value}.")
+        if not 0 <= self.length_penalty <= 100:
+            raise ConfigError(f"`length_penalty` must be 0 to 100, but is {self.length_penalty}.")
         if not 0 <= self.keep <= self.width:
             raise ConfigError(f"`keep` must be 0 to `beam_size` {self.width}, but is {self.keep}.")
 

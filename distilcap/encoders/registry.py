@@ -34,6 +34,8 @@ D0_URL = (
     "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1/"
     "tf_efficientdet_d0_34-f153e0cf.pth"
 )
+MAX_SIZE = 4096  # pixels of a side
+MAX_DIM = 65_536  # features of a region
 ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "efficientdet-d0")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _METADATA = "distilcap.encoder"
@@ -74,8 +76,8 @@ def create_encoder(
 def _named(
     name: str, size: int | None, weights: Path | str | None, form: str | None, regions: int | None
 ) -> GridEncoder | DetectorEncoder:
-    if size is not None and size < 32:
-        raise ConfigError(f"`size` must be at least 32, but is {size}.")
+    if size is not None and not 32 <= size <= MAX_SIZE:
+        raise ConfigError(f"`size` must be 32 to {MAX_SIZE} pixels, but is {size}.")
     if name.startswith("timm:"):
         return _timm(name, size, weights, form or "grid", regions)
     if name == "efficientdet-d0" or name.startswith("effdet:"):
@@ -196,6 +198,25 @@ def save_encoder(encoder: GridEncoder | DetectorEncoder, path: Path) -> None:
     save_tensors(path, encoder.state_dict(), {_METADATA: content})
 
 
+def _described(content: Any) -> tuple[GridEncoder | DetectorEncoder, Preprocessing]:
+    """The network that `save_encoder` described, with random weights."""
+    preprocessing = Preprocessing.from_json(content["preprocessing"])
+    name, dim = str(content["encoder"]), content["dim"]
+    if name.endswith(".safetensors") or not 1 <= dim <= MAX_DIM:
+        raise ValueError(f"encoder {name!r}, dim {dim!r}")
+    encoder = create_encoder(
+        name,
+        size=preprocessing.size,
+        weights="random",
+        form=content["form"],
+        regions=content["regions"] if content["pooled"] else None,
+    )
+    assert isinstance(encoder, GridEncoder | DetectorEncoder)
+    if isinstance(encoder, GridEncoder) and content["projected"]:
+        encoder.project(dim)
+    return encoder, preprocessing
+
+
 def _saved(path: Path) -> GridEncoder | DetectorEncoder:
     if not path.is_file():
         raise MissingError(f"{path}: there is no such file of weights.")
@@ -204,17 +225,10 @@ def _saved(path: Path) -> GridEncoder | DetectorEncoder:
     content = saved.get(_METADATA)
     if not isinstance(content, dict):
         raise DataError(f"{path}: not a saved encoder; {fix}.")
-    preprocessing = Preprocessing.from_json(content["preprocessing"])
-    encoder = create_encoder(
-        content["encoder"],
-        size=preprocessing.size,
-        weights="random",
-        form=content["form"],
-        regions=content["regions"] if content["pooled"] else None,
-    )
-    assert isinstance(encoder, GridEncoder | DetectorEncoder)
-    if isinstance(encoder, GridEncoder) and content["projected"]:
-        encoder.project(content["dim"])
+    try:
+        encoder, preprocessing = _described(content)
+    except (ConfigError, DataError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: its description of the encoder is damaged ({error}).") from None
     load_into(encoder, weights, path)
     encoder.preprocessing = preprocessing
     encoder.weights = sha256_of(path)

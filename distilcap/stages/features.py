@@ -29,7 +29,7 @@ class EncoderOptions(Options):
         "efficientnet-lite0", "Name of the encoder that sees the images; see `distilcap models --encoders`."
     )
     image_size: int | None = option(
-        None, "Side of the encoder's input in pixels.  [default: the encoder's own]", least=16, most=4096
+        None, "Side of the encoder's input in pixels.  [default: the encoder's own]", least=32, most=4096
     )
     encoder_form: str = option("grid", "Form of the features; see `distilcap models --encoders`.")
     encoder_weights: Path | None = option(None, "File of the encoder's weights.  [default: its own]")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from distilcap.data.dataset import SPLITS
 from distilcap.data.features import store_bytes
 from distilcap.errors import DataError
+from distilcap.files import parse_json
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
@@ -248,5 +248,5 @@ def describe(stage: Stage) -> str:
     if isinstance(stage, Evaluate):
         return f"{', '.join(stage.available)} of {stage.captions.key}"
     if isinstance(stage, ExtractFeatures):
-        return str(json.loads(stage.recipe_json).get("encoder", stage.encoder))
+        return str(parse_json(stage.recipe_json, stage.key).get("encoder", stage.encoder))
     return stage.name if isinstance(stage, ImportData) else ""

@@ -25,8 +25,8 @@ _AVERAGING = (
 class CrossEntropyPhase(Options):
     """Cross-entropy on given captions (XE)."""
 
-    epochs: int = option(30, "Number of passes over the images in the cross-entropy phase.", least=0)
-    learning_rate: float = option(5e-4, "Learning rate of Adam in the cross-entropy phase.", above=0)
+    epochs: int = option(30, "Number of passes over the images in the cross-entropy phase.", least=0, most=100_000)
+    learning_rate: float = option(5e-4, "Learning rate of Adam in the cross-entropy phase.", above=0, most=100)
     schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"))
     warmup_steps: int = option(0, _WARMUP, least=0)
     label_smoothing: float = option(
@@ -46,8 +46,8 @@ class CrossEntropyPhase(Options):
 class SelfCriticalPhase(Options):
     """Self-critical training (SCST, Rennie et al. 2017) on CIDEr-D."""
 
-    epochs: int = option(10, "Number of passes over the images in the self-critical phase.", least=0)
-    learning_rate: float = option(5e-5, "Learning rate of Adam in the self-critical phase.", above=0)
+    epochs: int = option(10, "Number of passes over the images in the self-critical phase.", least=0, most=100_000)
+    learning_rate: float = option(5e-5, "Learning rate of Adam in the self-critical phase.", above=0, most=100)
     schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"), follows="--schedule")
     warmup_steps: int = option(0, _WARMUP, least=0)
     samples: int = option(5, "Number of captions drawn of each image.", least=1, most=1000)
@@ -89,14 +89,14 @@ class TrainingOptions(Options):
     self_critical: SelfCriticalPhase = dataclasses.field(
         default=SelfCriticalPhase(), metadata={"prefix": "scst-"}
     )
-    batch_images: int = option(10, "Number of images in a batch.", least=1, most=100_000)
+    batch_images: int = option(10, "Number of images in a batch.", least=1, most=65_536)
     captions_per_image: int = option(
         5, "Number of captions of an image in a batch; where it has more, a random choice.", least=1
     )
     max_words: int = option(16, "Number of words at which captions are cut.", least=1, most=1000)
     gradient_clip: float = option(0.1, "Largest absolute value of a gradient's element.", above=0)
     encoder_learning_rate: float = option(
-        1e-4, "Learning rate of an encoder that is trained along; unused without one.", above=0
+        1e-4, "Learning rate of an encoder that is trained along; unused without one.", above=0, most=100
     )
     validation_beam: int = option(
         1, "Beam size of the captions that are validated; 1 is greedy.", least=1, most=1000

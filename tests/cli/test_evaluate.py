@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from distilcap.cli.main import cli
+from distilcap.cli.scores import as_csv, as_latex
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import DistilCapError
+from distilcap.metrics.base import Score
 from distilcap.metrics.frequencies import DocumentFrequencies
 
 REFERENCES = {str(n): ["a dog runs on the grass", f"the dog number {n} is running"] for n in range(40)}
@@ -56,10 +60,22 @@ def test_csv_and_latex(files: Path) -> None:
     assert "100.0 % not in training" in result.output
     head, row, _ = (files / "s.csv").read_text().splitlines()
     assert head == "score,value,low,high,signature,unavailable"
-    assert row == 'rouge_l,1.0,1.0,1.0,"rouge-l|refs:2|tok:ptb-official|beta:1.2|v:1.0",""'
+    assert row == "rouge_l,1.0,1.0,1.0,rouge-l|refs:2|tok:ptb-official|beta:1.2|v:1.0,"
     latex = (files / "s.tex").read_text()
     assert "& ROUGE-L & CIDEr-D" in latex
     assert "100.0\\,{\\scriptsize$\\pm$0.0}" in latex
+
+
+def test_tables_hold_text_and_no_formulas_or_commands() -> None:
+    for sign in "=+-@\t\r":
+        text = as_csv({"cider": Score.missing("cider", "s", f'{sign}1,"2"')})
+        assert list(csv.reader(io.StringIO(text, newline="")))[1][-1] == f'\'{sign}1,"2"'
+    hostile = {"cider": Score("cider", 1.0, "x\n\\input{a}", {})}
+    latex = as_latex("{}$&%#_~^<>\\input\x1b\n", hostile)
+    row = latex.splitlines()[4].split(" & ")[0]
+    assert latex.splitlines()[0] == "% cider: x\\n\\input{a}"  # in a comment that ends where the line ends
+    expected = r"\{\}\$\&\%\#\_\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
+    assert row == expected + "".join(rf"\textbackslash{{}}{word}" for word in ("input", "x1b", "n"))
 
 
 def test_one_file_of_captions_is_wanted(files: Path) -> None:

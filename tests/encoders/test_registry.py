@@ -201,7 +201,8 @@ def test_timm_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
         ("efficientnet-lite0", {"form": "regions"}, '`form` of efficientnet-lite0 must be "grid" or "stage"'),
         ("timm:resnet18", {"form": "stage"}, '`form` of timm:resnet18 must be "grid", but is "stage"'),
         ("efficientdet-d0", {"form": "stage"}, '`form` of efficientdet-d0 must be .* but is "stage"'),
-        ("efficientnet-lite0", {"size": 31}, "`size` must be at least 32, but is 31"),
+        ("efficientnet-lite0", {"size": 31}, "`size` must be 32 to 4096 pixels, but is 31"),
+        ("efficientnet-lite0", {"size": 1_000_000}, "`size` must be 32 to 4096 pixels, but is 1000000"),
         ("efficientnet-lite0", {"regions": 50}, "must be a square number, such as 49, but is 50"),
     ],
 )

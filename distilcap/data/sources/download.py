@@ -162,8 +162,8 @@ class _Transfer:
         headers = {"Accept-Encoding": "identity", "User-Agent": "distilcap"}
         if start:
             headers["Range"] = f"bytes={start}-"
-            if self.tag.is_file():
-                headers["If-Range"] = self.tag.read_text()
+            if tag := self._version():
+                headers["If-Range"] = tag
         try:
             request = urllib.request.Request(self.remote.url, headers=headers)
             response = urllib.request.urlopen(request, timeout=self.timeout)
@@ -180,12 +180,19 @@ class _Transfer:
             self._check_size(response.headers, start)
             etag = response.headers.get("ETag", "")
             if etag and not etag.startswith("W/"):  # a weak one does not promise equal bytes
-                self.tag.write_text(etag)
+                self.tag.write_text(etag, encoding="ascii", errors="replace")
             else:
                 self.tag.unlink(missing_ok=True)
             with self.part.open("r+b" if start else "wb") as file:
                 file.seek(start)
                 yield from self._blocks(response, file)
+
+    def _version(self) -> str:
+        """Which version of the file the part belongs to; "" where it is not noted, or the note is damaged."""
+        if not self.tag.is_file():
+            return ""
+        tag = self.tag.read_text(encoding="ascii", errors="replace")
+        return tag if tag.isascii() and tag.isprintable() else ""
 
     def _blocks(self, response: http.client.HTTPResponse, file: IO[bytes]) -> Iterator[None]:
         """Write what comes as it comes: a connection that dies must not take a buffer of bytes with it."""
