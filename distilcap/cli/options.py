@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from distilcap.cli.bounds import Real
 from distilcap.options import Options, bounds_of
 
 __all__ = ["flags"]
@@ -20,21 +21,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _UNGIVEN = click.core.ParameterSource.DEFAULT
 
 
-class _Value(click.ParamType[Any]):
-    """A value of one field: the type of the field reads it, its bounds judge it."""
-
-    def __init__(self, field: dataclasses.Field[Any], kind: type[Any]) -> None:
-        self.kind, self.bounds = kind, bounds_of(field)
-        self.name = {int: "integer", float: "number", Path: "path"}.get(kind, "text")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            value = self.kind(value)
-        except (ValueError, OverflowError):
-            self.fail(f"must be {'a whole number' if self.kind is int else 'a number'}, but is {value!r}.")
-        if not self.bounds.allow(value):
-            self.fail(f"must be {str(self.bounds) or 'a finite number'}, but is {value!r}.")
-        return value
+def _type_of(field: dataclasses.Field[Any], kind: type[Any]) -> click.ParamType[Any]:
+    """How click reads the value of a field, within its bounds."""
+    bounds = bounds_of(field)
+    if bounds.choices:
+        return click.Choice(bounds.choices)
+    if kind is int:
+        return click.IntRange(bounds.least, bounds.most)  # type: ignore[arg-type]
+    if kind is float:
+        low = bounds.least if bounds.above is None else bounds.above
+        high = bounds.most if bounds.below is None else bounds.below
+        return Real(low, high, min_open=bounds.above is not None, max_open=bounds.below is not None)
+    return click.Path(path_type=Path) if kind is Path else click.STRING
 
 
 def flags(
@@ -128,14 +126,11 @@ def _click_option(
         told["default"] = default
     if value is bool:
         return click.option(*names, is_flag=True, **told)
-    choices = bounds_of(field).choices
     follows = field.metadata.get("follows")
     if follows:
         told["help"] += f"  [default: as {follows}]"
     told["show_default"] = not follows and default not in (None, (), dataclasses.MISSING)
-    return click.option(
-        *names, type=click.Choice(choices) if choices else _Value(field, value), multiple=repeated, **told
-    )
+    return click.option(*names, type=_type_of(field, value), multiple=repeated, **told)
 
 
 def _fill(kind: type[Any], values: dict[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:

@@ -25,8 +25,12 @@ _AVERAGING = (
 class CrossEntropyPhase(Options):
     """Cross-entropy on given captions (XE)."""
 
-    epochs: int = option(30, "Number of passes over the images in the cross-entropy phase.", least=0, most=100_000)
-    learning_rate: float = option(5e-4, "Learning rate of Adam in the cross-entropy phase.", above=0, most=100)
+    epochs: int = option(
+        30, "Number of passes over the images in the cross-entropy phase.", least=0, most=100_000
+    )
+    learning_rate: float = option(
+        5e-4, "Learning rate of Adam in the cross-entropy phase.", above=0, most=100
+    )
     schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"))
     warmup_steps: int = option(0, _WARMUP, least=0)
     label_smoothing: float = option(
@@ -46,8 +50,12 @@ class CrossEntropyPhase(Options):
 class SelfCriticalPhase(Options):
     """Self-critical training (SCST, Rennie et al. 2017) on CIDEr-D."""
 
-    epochs: int = option(10, "Number of passes over the images in the self-critical phase.", least=0, most=100_000)
-    learning_rate: float = option(5e-5, "Learning rate of Adam in the self-critical phase.", above=0, most=100)
+    epochs: int = option(
+        10, "Number of passes over the images in the self-critical phase.", least=0, most=100_000
+    )
+    learning_rate: float = option(
+        5e-5, "Learning rate of Adam in the self-critical phase.", above=0, most=100
+    )
     schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"), follows="--schedule")
     warmup_steps: int = option(0, _WARMUP, least=0)
     samples: int = option(5, "Number of captions drawn of each image.", least=1, most=1000)

@@ -97,14 +97,15 @@ def test_the_command_line_and_the_class_judge_alike(value: float, name: str) -> 
     shown = outcome(["--data", "x", flag, repr(value)])
     whole = name != "inner.rate"
     if whole and isinstance(value, float):
-        assert "must be a whole number" in shown
+        assert "is not a valid integer" in " ".join(shown.split())
         return
     inner, outer = ({}, {name: int(value)}) if whole else ({"rate": float(value)}, {})
     try:
         expected = Outer(Path("x"), inner=Inner(**inner), **outer)
-    except ConfigError as error:
-        expected = str(error).partition("` ")[2].partition(", but")[0]
-    assert expected in " ".join(shown.split()) if isinstance(expected, str) else shown == expected
+    except ConfigError:
+        assert f"Invalid value for '{flag}'" in shown
+    else:
+        assert shown == expected
 
 
 @settings(derandomize=True, max_examples=100)
