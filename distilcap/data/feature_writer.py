@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -68,14 +68,22 @@ class FeatureWriter:
         self._checksums: list[int] = []
         header = {"recipe": self.recipe, "regions": regions, "dim": dim}
         self._log = RecordLog(folder / LOG, header, progress)
-        if (folder / STORE).exists():
-            self._log.remove()
-            raise DataError(f"{folder}: holds a complete feature store; choose another folder.")
-        if not (folder / PARTIAL).exists() and (folder / FEATURES).exists():
-            os.replace(folder / FEATURES, folder / PARTIAL)  # killed between the two last renames
-        (folder / PARTIAL).touch()
-        self._rows = (folder / PARTIAL).open("r+b")
+        try:
+            self._rows = self._open()
+        except BaseException:
+            self._log.close()
+            raise
         self._resume(progress)
+
+    def _open(self) -> IO[bytes]:
+        if (self.folder / STORE).exists():
+            self._log.remove()
+            raise DataError(f"{self.folder}: holds a complete feature store; choose another folder.")
+        path = self.folder / PARTIAL
+        if not path.exists() and (self.folder / FEATURES).exists():
+            os.replace(self.folder / FEATURES, path)  # killed between the two last renames
+        path.touch()
+        return path.open("r+b")
 
     @property
     def _end(self) -> int:

@@ -209,6 +209,13 @@ def test_the_commands(run: Path, photos: Path, tmp_path: Path) -> None:
     assert "skipped broken:" in done.output
     assert "captions of 25 images, 1 skipped" in " ".join(done.output.split())
     assert len(CaptionSet.load(tmp_path / "labels.jsonl")) == 25
+    split = ["generate", str(run), "--split", "test", "--beam", "1", "--to", str(tmp_path / "test.jsonl")]
+    CliRunner().invoke(cli, split, catch_exceptions=False)
+    assert len(CaptionSet.load(tmp_path / "test.jsonl")) == 2
+    assert (tmp_path / "test.jsonl.sha256").read_text().split() == [
+        sha256_of(tmp_path / "test.jsonl"),
+        "test.jsonl",
+    ]
 
 
 @pytest.mark.parametrize(
