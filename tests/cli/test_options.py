@@ -104,7 +104,7 @@ def test_other_options_of_the_library_have_bounds() -> None:
         (lambda: BeamSearch(length_penalty=math.nan), "`length_penalty` must be 0 to 100, but is nan."),
         (
             lambda: TrainingOptions(seed=-1),
-            "`seed` must be at least 0 and at most {2**63 - 1}, but is -1.",
+            f"`seed` must be at least 0 and at most {2**63 - 1}, but is -1.",
         ),
         (
             lambda: TrainingOptions(validation_beam=0),

@@ -113,9 +113,8 @@ def test_a_pipe_in_an_images_place_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "captions.jsonl").write_text('{"image": "pipe.jpg", "captions": ["a pipe"]}\n')
     report = check_dataset(tmp_path / "captions.jsonl")
-    assert [(problem.kind, "is not a regular file" in problem.message) for problem in report.problems] == [
-        ("missing image", True)
-    ]
+    (message,) = (problem.message for problem in report.problems if problem.kind == "missing image")
+    assert "is not a regular file" in message
 
 
 def test_coco_captions_for_an_unknown_image(tmp_path: Path) -> None:

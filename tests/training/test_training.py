@@ -299,7 +299,10 @@ def test_nothing_to_train_on_is_said() -> None:
     ("make", "message"),
     [
         (lambda: CrossEntropyPhase(epochs=-1), "`epochs` must be at least 0 and at most 100000, but is -1"),
-        (lambda: CrossEntropyPhase(learning_rate=0), "`learning_rate` must be above 0 and at most 100, but is 0"),
+        (
+            lambda: CrossEntropyPhase(learning_rate=0),
+            "`learning_rate` must be above 0 and at most 100, but is 0",
+        ),
         (lambda: CrossEntropyPhase(schedule="x"), "`schedule` must be one of step, cosine, but is 'x'"),
         (lambda: CrossEntropyPhase(label_smoothing=1), "`label_smoothing` must be at least 0 and below 1"),
         (lambda: SelfCriticalPhase(samples=1), "`samples` must be at least 2 with baseline others, but is 1"),
