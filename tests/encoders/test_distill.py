@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore
@@ -132,6 +132,23 @@ def test_what_does_not_fit_is_told(images: list[ImageRecord], teacher: FeatureSt
         distill_encoder(student(), teacher, images[:8], [], path, options)
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"recipe": ', b"[" * 100_000, b"\xff", b"null"])
+def test_damaged_logs_and_checkpoints_are_named(
+    images: list[ImageRecord], teacher: FeatureStore, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "x.safetensors"
+    for damaged in (path.with_suffix(".checkpoint"), path.with_suffix(".json")):
+        damaged.write_bytes(content)
+        with pytest.raises(DataError, match=damaged.name):
+            distill_encoder(student(), teacher, images[:4], [], path, replace(OPTIONS, epochs=1))
+        damaged.unlink()
+        path.touch()  # only then the log is read
+    save_file({}, path.with_suffix(".checkpoint"), {"distilcap": content.decode(errors="replace")})
+    path.unlink()
+    with pytest.raises(DataError, match=r"x\.checkpoint"):
+        distill_encoder(student(), teacher, images[:4], [], path, replace(OPTIONS, epochs=1))
+
+
 def test_divergence_is_told(images: list[ImageRecord], teacher: FeatureStore, tmp_path: Path) -> None:
     broken = student()
     torch.nn.init.constant_(broken.backbone.model.conv_stem.weight, float("nan"))
@@ -144,7 +161,7 @@ def test_divergence_is_told(images: list[ImageRecord], teacher: FeatureStore, tm
     [
         ({"epochs": 0}, "`epochs` must be at least 1, but is 0"),
         ({"batch_images": 0}, "`batch_images` must be at least 1, but is 0"),
-        ({"learning_rate": 0.0}, "`learning_rate` must be positive, but is 0.0"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be above 0 and finite, but is 0.0"),
     ],
 )
 def test_impossible_options(options: dict[str, float], message: str) -> None:
