@@ -15,6 +15,7 @@ from distilcap.errors import DataError
 from distilcap.files import (
     atomic_path,
     failures_named,
+    parse_json,
     read_checked_json,
     read_json,
     sha256_of,
@@ -121,6 +122,41 @@ def test_bad_json_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_bytes(b'"\xff"')
     with pytest.raises(DataError, match=r"x.json: not UTF-8 text \(byte 1\)"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("1" * 5000, "Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits"),
+        ("[NaN]", "NaN is not a number"),
+        ("-Infinity", "-Infinity is not a number"),
+        ("[1e999]", "1e999 is too large a number"),
+        (r'{"id": "a\\\ud800"}', r"""'\ud800' behind '{"id": "a\\\\' is half a character"""),
+        (r'["\ude00\ud83d"]', r"""'\ude00' behind '["' is half a character"""),
+    ],
+)
+def test_json_that_cannot_be_used_is_named(text: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        parse_json(text, "labels.jsonl:3")
+    assert str(caught.value) == f"labels.jsonl:3: not usable JSON: {message}."
+
+
+def test_whole_characters_are_not_halves() -> None:
+    assert parse_json(r'["\ud83d\ude00", "\\ud800", "1e308", 1e308, -0.0]', "x") == [
+        "😀",
+        r"\ud800",
+        "1e308",
+        1e308,
+        0,
+    ]
+
+
+def test_names_that_are_not_utf_8_cannot_be_kept(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.json: cannot hold a name that is not UTF-8, .*udcff"):
+        write_json(tmp_path / "x.json", {"path": "photos/\udcff.jpg"})
+    assert not list(tmp_path.iterdir())
 
 
 def modules() -> list[Path]:

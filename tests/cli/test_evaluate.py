@@ -72,7 +72,7 @@ def test_tables_hold_text_and_no_formulas_or_commands() -> None:
         assert list(csv.reader(io.StringIO(text, newline="")))[1][-1] == f'\'{sign}1,"2"'
     hostile = {"cider": Score("cider", 1.0, "x\n\\input{a}", {})}
     latex = as_latex("{}$&%#_~^<>\\input\x1b\n", hostile)
-    row = latex.splitlines()[4].split(" & ")[0]
+    row = latex.splitlines()[5].split(" & ")[0]
     assert latex.splitlines()[0] == "% cider: x\\n\\input{a}"  # in a comment that ends where the line ends
     expected = r"\{\}\$\&\%\#\_\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
     assert row == expected + "".join(rf"\textbackslash{{}}{word}" for word in ("input", "x1b", "n"))
