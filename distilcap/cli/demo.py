@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
+BUNDLE_BEAM = 3
+"""Of the page; the table's beam is the members'."""
+
 EXAMPLE = """\b
 Example:
   distilcap demo --to demo
@@ -49,8 +52,10 @@ def _write_pocket(run: Train, store: Store, to: Path) -> None:
     from distilcap.export.folders import whole_folder
     from distilcap.runtime.manifest import MANIFEST
     from distilcap.stages.export import Export
+    from distilcap.stages.label import decoding_of
 
-    exported, bundle = store.build(Export(run), PROGRESS) / "bundle", to / "bundle"
+    stage = Export(run, decoding=decoding_of(run, BUNDLE_BEAM))
+    exported, bundle = store.build(stage, PROGRESS) / "bundle", to / "bundle"
     with whole_folder(bundle, MANIFEST) as new:
         shutil.copytree(exported, new, dirs_exist_ok=True)
     site = write_web(bundle, to / "web")

@@ -72,7 +72,7 @@ def run_members(
     With `cluster`, stages are built on a Ray cluster, where each gets so much.
     """
     from distilcap.reports.report import collect_results, write_results
-    from distilcap.reports.results import build_rows, gain_sentence, stages_of
+    from distilcap.reports.results import build_rows, decoding_sentences, gain_sentence, stages_of
     from distilcap.store.stage import Store
 
     if plan:
@@ -87,7 +87,8 @@ def run_members(
     rows = build_rows(members, kept, PROGRESS)
     if not FIRST:
         return
-    results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
+    verdict = " ".join([gain_sentence(members, kept), *decoding_sentences(rows)]).strip()
+    results = collect_results(title, members, rows, verdict, kept)
     write_results(results, to, photos)
     print_results(results)
     CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)

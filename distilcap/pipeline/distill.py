@@ -101,7 +101,9 @@ def distillation_line(
             name = f"{members[0].name}, tuned encoder"
             members.append(Member(name, "teacher", teacher.size, (labeller,), beam=beam))
         teacher = GivenTeacher(
-            members[-1].name, Generate(labeller, "train", beam, n_best), labels_in_words(beam, n_best)
+            members[-1].name,
+            Generate.as_chosen(labeller, "train", beam, n_best),
+            labels_in_words(beam, n_best),
         )
     members.append(
         Member(student.name, "student", student.size, tuple(run(student, seed) for seed in seeds), beam=beam)
@@ -118,7 +120,8 @@ def distillation_line(
                 name, "distilled", intermediate.size, (labeller,), teacher.name, teacher.labels_in_words, beam
             )
         )
-        teacher = GivenTeacher(name, Generate(labeller, "train", beam, n_best), labels_in_words(beam, n_best))
+        labels = Generate.as_chosen(labeller, "train", beam, n_best)
+        teacher = GivenTeacher(name, labels, labels_in_words(beam, n_best))
     members.append(
         Member(
             f"{student.name}, distilled",

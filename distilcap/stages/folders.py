@@ -7,6 +7,7 @@ from pathlib import Path
 from distilcap.errors import DataError
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
+from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.encoder import DistillEncoder
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
@@ -36,7 +37,7 @@ def stage_at(folder: Path) -> Stage:
     stages = (ImportData, HideCaptions, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Export)
     labels = (Generate, GenerateTogether, DrawCaptions, Interpolate, LabelWithPretrained)
     options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, TokenDistillation)
-    scores = (DistillEncoder, Evaluate, MeasureLatency)
+    scores = (DistillEncoder, ChooseDecoding, Evaluate, MeasureLatency)
     stage: Stage = stage_of(folder, (*stages, *labels, *scores, *options, UpDownOptions, AoANetOptions))
     return stage
 

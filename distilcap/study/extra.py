@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import HideCaptions
 from distilcap.stages.label import DrawCaptions, Interpolate
@@ -71,7 +70,7 @@ def _row(students: Students, way: str, teacher: str, learnt: Sequence[Way]) -> T
         for seed, (labels, changes) in zip(students.seeds, learnt, strict=True)
     )
     name = f"{FAMILY}-{SIZE}, {way}"
-    member = Member(name, "distilled", SIZE, trains, teacher, way, students.preset.beam)
+    member = students.member(name, "distilled", SIZE, trains, teacher, way)
     return TableRow(member, baseline=f"{FAMILY}-{SIZE}")
 
 

@@ -54,7 +54,8 @@ class TablePreset:
             deviation over seeds; else all students of a row have the teacher of the first seed.
         half_teacher: size of the teacher that learns from half of the captions (table "extra"); it has
             a training of its own.
-        length_penalty: of the teachers' beam search; the likeliest caption of a barely trained one is empty.
+        length_penalty: of every beam search; None chooses each captioner's own on validation. The likeliest
+            caption of a barely trained captioner is empty, so that it cannot choose.
         scenes: where these are the data and are to be drawn: images of each split, and their side in pixels.
     """
 
@@ -64,7 +65,7 @@ class TablePreset:
     beam: int = 5
     min_count: int = 5
     scenes: tuple[tuple[int, int, int], int] = (1200, 150, 300), 160
-    length_penalty: float = 0.0
+    length_penalty: float | None = None
     half_teacher: str = "big"
     teacher_of_each_seed: bool = False
 
@@ -177,7 +178,8 @@ def _quick() -> TablePreset:
         options = UpDownOptions(width, width, width // 2, dropout=0.2, output_states="both")
         roles["updown", size] = Role("updown", size, options, students)
         roles["aoanet", size] = Role("aoanet", size, aoanet(width, 1), aoanet_students)
-    return TablePreset("quick", roles, EncoderChoice("efficientnet-lite0"), half_teacher="medium")
+    seen = EncoderChoice("efficientnet-lite0")
+    return TablePreset("quick", roles, seen, length_penalty=0.0, half_teacher="medium")
 
 
 def _smoke() -> TablePreset:

@@ -12,7 +12,7 @@ from distilcap.metrics import Score, create_metric
 from distilcap.metrics.significance import System, compare_systems
 from distilcap.progress import Progress
 from distilcap.reports.report import collect_results
-from distilcap.reports.results import Member, build_rows, column_scores, stages_of
+from distilcap.reports.results import Member, build_rows, column_scores, decoding_sentences, stages_of
 from distilcap.stages.captions import Labels
 from distilcap.store.stage import Stage, Store
 from distilcap.study.conclusions import Conclusion, judge
@@ -76,7 +76,8 @@ def run_tables(
     """Build what is missing, and give all that a report shows, as JSON.
 
     That is what `report.collect_results` gives, and beside it "tables" (rows by name, what the paper prints,
-    differences), "conclusions" (verdicts with their claims), "command" and "schedules" (in words).
+    differences), "conclusions" (verdicts with their claims), "command" and "schedules" (of training
+    and decoding, in words).
     """
     members = members_of(tables)
     rows = build_rows(members, store, progress, metrics)
@@ -89,7 +90,7 @@ def run_tables(
     results = collect_results(title, members, rows, " ".join(verdicts), store)
     return results | {
         "command": command,
-        "schedules": _schedules(members),
+        "schedules": [*_schedules(members), *decoding_sentences(rows)],
         "tables": compared,
         "conclusions": [_conclusion(one) for one in conclusions],
     }
