@@ -183,17 +183,16 @@ def _decodings(system: System, store: Store) -> list[Decoding]:
 
 def decoding_sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
     """By what each row's beam search ranks, and a remark wherever beam search does not pay."""
-    chosen = {row["name"]: [Decoding(**one) for one in row["decoding"]] for row in rows if row["decoding"]}
+    chosen = [(row["name"], [Decoding(**one) for one in row["decoding"]]) for row in rows if row["decoding"]]
     if not chosen:
         return []
     penalties = "; ".join(
-        f"{name} {', '.join(f'{one.length_penalty:g}' for one in several)}"
-        for name, several in chosen.items()
+        f"{name} {', '.join(f'{one.length_penalty:g}' for one in several)}" for name, several in chosen
     )
     remarks = [
         f"{name}: beam {one.beam} is below greedy decoding on validation (CIDEr {100 * one.cider:.1f} and "
         f"{100 * one.greedy_cider:.1f})."
-        for name, several in chosen.items()
+        for name, several in chosen
         for one in several
         if one.below_greedy
     ]
