@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.progress import Progress
+from distilcap.runtime.manifest import DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding, Decoding
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decode_options, decoding_of
-from distilcap.store.stage import Store
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store, _to_json
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
 
@@ -86,6 +91,15 @@ def students() -> Students:
     return Students(DATA, features, table_preset("flickr8k"))
 
 
+def keep_choice(store: Store, run: Train, beam: int, penalty: float) -> None:
+    """As `ChooseDecoding` would."""
+    folder = store.path(decoding_of(run, beam))
+    folder.mkdir()
+    chosen = {"beam": beam, "length_penalty": penalty, "cider": 0.5, "greedy_cider": 0.4}
+    (folder / "decoding.json").write_text(json.dumps({"chosen": chosen}))
+    (folder / "stage.json").write_text("{}")
+
+
 def test_greedy_captions_need_no_choice_and_old_captions_keep_their_names() -> None:
     run = students().train("updown", "small", 0)
     assert Generate.as_chosen(run, "test", 1) == Generate(run, "test", 1)
@@ -98,16 +112,33 @@ def test_greedy_captions_need_no_choice_and_old_captions_keep_their_names() -> N
 def test_a_run_decodes_as_was_chosen_for_the_nearest_beam(tmp_path: Path) -> None:
     run, store = students().train("updown", "small", 0), Store(tmp_path)
     assert decode_options(run, store, 3).length_penalty == pytest.approx(0.7)
-
-    def keep(beam: int, penalty: float) -> None:
-        folder = store.path(decoding_of(run, beam))
-        folder.mkdir(parents=True)
-        content = f'{{"beam": {beam}, "length_penalty": {penalty}, "cider": 0.5, "greedy_cider": 0.4}}'
-        (folder / "decoding.json").write_text(f'{{"chosen": {content}}}')
-        (folder / "stage.json").write_text("{}")
-
-    keep(10, 0.3)
+    keep_choice(store, run, 10, 0.3)
     assert decode_options(run, store, 3).length_penalty == 0.3
-    keep(5, 1.0)
+    keep_choice(store, run, 5, 1.0)
     options = decode_options(run, store, 3)
     assert (options.width, options.max_words, options.length_penalty) == (3, 20, 1.0)
+
+
+@pytest.mark.parametrize(("options", "penalty"), [([], 1.0), (["--length-penalty", "0.2"], 0.2)])
+def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], penalty: float
+) -> None:
+    data = ImportData("0", "data", "nowhere", None)
+    features = ExtractFeatures(data, "{}", None, "efficientnet-lite0", None, "random", "grid")
+    run = Students(data, features, table_preset("flickr8k")).train("updown", "small", 0)
+    store = Store(tmp_path)
+    store.path(run).mkdir()
+    (store.path(run) / "stage.json").write_text(json.dumps({"made_by": _to_json(run)}))
+    keep_choice(store, run, 3, 1.0)
+    taken: list[DecodeOptions] = []
+
+    def export_bundle(*_: object, decode: DecodeOptions, **__: object) -> None:
+        taken.append(decode)
+
+    monkeypatch.setattr("distilcap.export.bundle.export_bundle", export_bundle)
+    monkeypatch.setattr("distilcap.cli.export._encoder_of", lambda run: None)
+    monkeypatch.setattr("distilcap.cli.export._show_export", lambda exported: None)
+    arguments = ["export", str(store.path(run)), "--to", str(tmp_path / "bundle"), "--max-words", "12"]
+    result = CliRunner().invoke(cli, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    assert taken == [DecodeOptions(3, 12, penalty)]
