@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder
     from distilcap.export.bench import Measured
     from distilcap.export.bundle import Exported
+    from distilcap.runtime.manifest import DecodeOptions
 
 __all__ = ["bench", "export", "serve", "web"]
 
@@ -55,7 +56,11 @@ Example:
 @click.option("--limit", type=click.IntRange(1), help="Caption only the first so many of its images.")
 @click.option("--beam", default=3, show_default=True, help="Hypotheses the bundle keeps while searching.")
 @click.option("--max-words", default=20, show_default=True, help="Longest caption.")
-@click.option("--length-penalty", default=0.7, show_default=True, help="0 prefers short captions.")
+@click.option(
+    "--length-penalty",
+    type=click.FloatRange(0),
+    help="0 prefers short captions. [default: chosen on validation, else 0.7]",
+)
 @click.option(
     "--max-loss", default=0.01, show_default=True, help="Largest share of PyTorch's CIDEr that may be lost."
 )
@@ -70,7 +75,7 @@ def export(
     limit: int | None,
     beam: int,
     max_words: int,
-    length_penalty: float,
+    length_penalty: float | None,
     max_loss: float,
     executorch: bool,
 ) -> None:
@@ -79,7 +84,6 @@ def export(
     Its captions are compared with PyTorch's, and nothing is written where they disagree.
     """
     from distilcap.export.bundle import export_bundle
-    from distilcap.runtime.manifest import DecodeOptions
 
     dataset = None
     if data is not None:
@@ -94,12 +98,28 @@ def export(
         data=dataset,
         split=split,
         images=limit,
-        decode=DecodeOptions(beam, max_words, length_penalty),
+        decode=_decode_options(run, beam, max_words, length_penalty),
         max_loss=max_loss,
         executorch=executorch,
         progress=PROGRESS,
     )
     _show_export(exported)
+
+
+def _decode_options(run: Path, beam: int, max_words: int, length_penalty: float | None) -> DecodeOptions:
+    """As asked for; the length penalty else as it was chosen for a run of a store."""
+    from distilcap.runtime.manifest import DecodeOptions
+    from distilcap.stages.folders import run_of
+    from distilcap.stages.label import decode_options
+    from distilcap.store.stage import Store
+
+    if length_penalty is not None:
+        return DecodeOptions(beam, max_words, length_penalty)
+    try:
+        options = decode_options(run_of(run), Store(run.resolve().parent), beam)
+    except DataError:
+        options = DecodeOptions(beam)
+    return dataclasses.replace(options, max_words=max_words)
 
 
 def _encoder_of(run: Path) -> Encoder | None:

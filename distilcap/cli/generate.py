@@ -107,7 +107,7 @@ def generate(
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
-    stage = Generate(run_of(run), split, beam, n_best)
+    stage = Generate.as_chosen(run_of(run), split, beam, n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)
@@ -140,7 +140,7 @@ def _label(
     shard = Shard(*part)
     captioner: PhotoCaptioner
     if run is not None:
-        captioner = RunCaptioner.load(run, launched().device)
+        captioner = RunCaptioner.load(run, launched().device, search[0])
     else:
         assert model is not None
         captioner = PretrainedTeacher.load(find_model(model))

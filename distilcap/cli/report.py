@@ -88,7 +88,8 @@ def run_distillation(
     distilled = distill(plan, kept, PROGRESS, export=export)
     if not FIRST:
         return
-    results = collect_results(title, plan.systems, distilled.rows, distilled.gain, kept)
+    kept = kept.alone()
+    results = collect_results(title, plan.systems, distilled.rows, distilled.verdict, kept)
     write_results(results, to, photos)
     print_results(results)
     _tell(distilled.rows, store, to)
@@ -127,7 +128,7 @@ def run_members(
     With `cluster`, stages are built on a Ray cluster, where each gets so much.
     """
     from distilcap.reports.report import collect_results, write_results
-    from distilcap.reports.results import build_rows, gain_sentence, stages_of
+    from distilcap.reports.results import build_rows, decoding_sentences, gain_sentence, stages_of
     from distilcap.store.stage import Store
 
     if plan:
@@ -143,7 +144,8 @@ def run_members(
     if not FIRST:
         return
     kept = kept.alone()
-    results = collect_results(title, members, rows, gain_sentence(members, kept), kept)
+    verdict = " ".join([gain_sentence(members, kept), *decoding_sentences(rows)]).strip()
+    results = collect_results(title, members, rows, verdict, kept)
     write_results(results, to, photos)
     print_results(results)
     _tell(rows, store, to)

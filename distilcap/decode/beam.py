@@ -12,6 +12,7 @@ from distilcap.decode.words import best_words, forbidden_tokens, log_total
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_captions, take_images
 from distilcap.models.products import steps_share_weights
+from distilcap.runtime.manifest import DecodeOptions
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
@@ -22,30 +23,22 @@ MOST = 10_000
 
 
 @dataclass(frozen=True)
-class BeamSearch:
-    """How to search.
+class BeamSearch(DecodeOptions):
+    """How to search: the options that a run and its bundle share, and one of the search itself.
+
+    The search prunes by log-probability; the length penalty orders the K hypotheses that are left.
 
     Attributes:
-        width: hypotheses kept per image (K); 1 is greedy decoding.
-        max_words: captions stop there, with or without an end token.
-        length_penalty: finished captions are ranked by log-probability / length ** length_penalty, the end
-            token counted (Wu et al. 2016 use a similar form); 0 ranks by log-probability alone.
-        allow_unk: whether `<unk>` may be written.
         keep: hypotheses returned of each image; 0 is all. Without a length penalty the search of an image
             ends as soon as these are certain, which changes none of them.
     """
 
     width: int = 5
-    max_words: int = 20
     length_penalty: float = 0.0
-    allow_unk: bool = False
     keep: int = 0
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigError(f"`beam_size` must be at least 1, but is {self.width}.")
-        if self.max_words < 1:
-            raise ConfigError(f"`max_words` must be at least 1, but is {self.max_words}.")
+        super().__post_init__()
         for name, value in (("beam_size", self.width), ("max_words", self.max_words)):
             if value > MOST:
                 raise ConfigError(f"`{name}` must be at most {MOST}, but is {value}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from distilcap.progress import SILENT, Progress
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["RegionSource", "caption_images"]
+__all__ = ["RegionSource", "caption_images", "rank_captions"]
 
 
 class RegionSource(Protocol):
@@ -56,3 +57,19 @@ def caption_images(
             captions[image_id] = tuple(Caption(text, log_prob) for text, log_prob in pairs)
     captioner.train(was_training)
     return CaptionSet(captions)
+
+
+def rank_captions(captions: CaptionSet, length_penalty: float, max_words: int) -> CaptionSet:
+    """Order whole beams as a search with this length penalty would have: the same hypotheses, other ranks.
+
+    Args:
+        captions: all hypotheses of each image, with their log-probabilities.
+        max_words: of the search; a caption of so many words has no end token.
+    """
+
+    def rank(caption: Caption) -> float:
+        assert caption.log_prob is not None
+        length = float(min(len(caption.text.split()) + 1, max_words))
+        return caption.log_prob / math.pow(length, length_penalty)
+
+    return CaptionSet({id: tuple(sorted(beam, key=rank, reverse=True)) for id, beam in captions.items()})

@@ -14,18 +14,29 @@ from typing import TYPE_CHECKING, Any
 from distilcap.errors import MissingError
 from distilcap.pipeline.given import GivenTeacher, labels_in_words
 from distilcap.progress import Progress
-from distilcap.reports.results import METRICS, Member, System, build_rows, gain_sentence, stages_of
+from distilcap.reports.results import (
+    METRICS,
+    Member,
+    System,
+    build_rows,
+    decoding_sentences,
+    gain_sentence,
+    stages_of,
+)
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import Generate
+from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
 from distilcap.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.models.presets import Options
+
+BUNDLE_BEAM = 3
+"""Beam size of bundles: on phones and in browsers, time counts more than the last tenth of a score."""
 
 __all__ = ["Distillation", "Distilled", "Role", "distill", "plan_distillation"]
 
@@ -78,7 +89,8 @@ class Distillation:
     @property
     def exported(self) -> Export:
         """The first distilled student as a bundle."""
-        return Export(self.students[-1].trains[0])
+        run = self.students[-1].trains[0]
+        return Export(run, decoding=decoding_of(run, BUNDLE_BEAM))
 
     def stages(self, export: bool = True) -> list[Stage]:
         """Everything that `distill` builds, for a plan or a cluster."""
@@ -91,12 +103,12 @@ class Distilled:
 
     Attributes:
         rows: one for each system, in the order of the table.
-        gain: what the distilled student gained, in a sentence with its interval.
+        verdict: what the distilled student gained, with its interval, and by what beam search ranks.
         bundle: the folder of the exported student; None where none was asked for or could be made.
     """
 
     rows: list[dict[str, Any]]
-    gain: str
+    verdict: str
     bundle: Path | None
 
 
@@ -119,7 +131,7 @@ def distill(
         for run in student.trains:
             store.build(run, progress)
     rows = build_rows(plan.systems, store, progress, metrics)
-    gain = gain_sentence(plan.systems, store)
+    verdict = " ".join([gain_sentence(plan.systems, store), *decoding_sentences(rows)]).strip()
     bundle = None
     if export:
         try:
@@ -127,7 +139,7 @@ def distill(
             bundle = store.open(plan.exported) / "bundle"
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
-    return Distilled(rows, gain, bundle)
+    return Distilled(rows, verdict, bundle)
 
 
 def plan_distillation(
@@ -169,7 +181,9 @@ def plan_distillation(
         return Train(data, vocabulary, seen, role.architecture, role.options, training, labels, together)
 
     def labelled_by(name: str, labeller: Train) -> GivenTeacher:
-        return GivenTeacher(name, Generate(labeller, "train", beam, n_best), labels_in_words(beam, n_best))
+        return GivenTeacher(
+            name, Generate.as_chosen(labeller, "train", beam, n_best), labels_in_words(beam, n_best)
+        )
 
     def member(name: str, kind: str, role: Role, runs: tuple[Train, ...], **taught: Any) -> Member:
         return Member(name, kind, role.size, runs, beam=beam, **taught)

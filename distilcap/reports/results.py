@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from distilcap.progress import Progress
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.stages.data import ImportData
-from distilcap.stages.label import Generate
+from distilcap.stages.decoding import Decoding
+from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
@@ -23,6 +24,7 @@ __all__ = [
     "System",
     "build_rows",
     "column_scores",
+    "decoding_sentences",
     "gain_sentence",
     "stages_of",
     "trained_members",
@@ -50,6 +52,7 @@ class Member:
         labels: what it learnt from, in words.
         beam: width of the beam column.
         data: that it is scored on, if not those that it was trained on.
+        length_penalty: of the beam column; None chooses each run's own on validation.
     """
 
     name: str
@@ -60,10 +63,14 @@ class Member:
     labels: str = "references"
     beam: int = 5
     data: ImportData | None = None
+    length_penalty: float | None = None
 
     def captions(self, train: Train, beam: int, split: str = "test") -> Generate:
         """The captions that are scored."""
-        return Generate(train, split, beam, data=self.data)
+        if self.length_penalty is None:
+            return Generate.as_chosen(train, split, beam, data=self.data)
+        penalty = 0.0 if beam == GREEDY else self.length_penalty
+        return Generate(train, split, beam, length_penalty=penalty, data=self.data)
 
     def scored(self, column: str) -> tuple[CaptionsOfSplit, ...]:
         """What the "greedy" or the "beam" column scores: captions of the test split by every seed."""
@@ -143,7 +150,9 @@ def build_rows(
         if isinstance(member, Member):
             store.build(latencies[member.name], progress)
             known = _known(member, latencies[member.name].load(store), store)
-        rows.append({"name": member.name, "role": member.role, **known, **_scores(member.beam, scored)})
+        decoding = {"decoding": [asdict(one) for one in _decodings(member, store)]}
+        scores = _scores(member.beam, scored)
+        rows.append({"name": member.name, "role": member.role, **known, **scores, **decoding})
     return rows
 
 
@@ -164,6 +173,31 @@ def _known(member: Member, milliseconds: float, store: Store) -> dict[str, Any]:
         "images_seen": summaries[0]["images_seen"],
         "runs": [train.key for train in member.trains],
     }
+
+
+def _decodings(system: System, store: Store) -> list[Decoding]:
+    """What was chosen for the beam column, by seed; empty where the length penalty was given."""
+    searched = [one for one in system.scored("beam") if isinstance(one, (Generate, GenerateTogether))]
+    return [one.decoding.load(store) for one in searched if one.decoding is not None]
+
+
+def decoding_sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """By what each row's beam search ranks, and a remark wherever beam search does not pay."""
+    chosen = [(row["name"], [Decoding(**one) for one in row["decoding"]]) for row in rows if row["decoding"]]
+    if not chosen:
+        return []
+    penalties = "; ".join(
+        f"{name} {', '.join(f'{one.length_penalty:g}' for one in several)}" for name, several in chosen
+    )
+    remarks = [
+        f"{name}: beam {one.beam} is below greedy decoding on validation (CIDEr {100 * one.cider:.1f} and "
+        f"{100 * one.greedy_cider:.1f})."
+        for name, several in chosen
+        for one in several
+        if one.below_greedy
+    ]
+    rule = "Beam search ranks by log-probability / length^p, p chosen on validation for each run: "
+    return [f"{rule}{penalties}.", *remarks]
 
 
 def _scores(beam: int, scored: dict[str, list[dict[str, dict[str, Any]]]]) -> dict[str, Any]:

@@ -37,12 +37,13 @@ GRAPHS = {"encoder": "encoder.onnx", "encode": "encode.onnx", "step": "step.onnx
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How a bundle searches for captions unless told otherwise; the fields of `decode.beam.BeamSearch`.
+    """How captions are searched for, from training (`decode.beam.BeamSearch`) to the bundle.
 
     Attributes:
         width: hypotheses kept per image (K); 1 is greedy decoding.
         max_words: captions stop there, with or without an end token.
-        length_penalty: finished captions are ranked by log-probability / length ** length_penalty.
+        length_penalty: finished captions are ranked by log-probability / length ** length_penalty, the end
+            token counted (Wu et al. 2016 use a similar form); 0 ranks by log-probability alone.
         allow_unk: whether `<unk>` may be written.
     """
 

@@ -84,7 +84,7 @@ class MeasureLatency(Stage):
         encoder = self.captioner.seen.create(store)
         captioner = self.captioner.load(store).captioner
         pixels = torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size)
-        options = BeamSearch(1, self.captioner.training.max_words + 4)
+        options = BeamSearch(1, self.captioner.max_words)
         encoding: list[float] = []
         decoding: list[float] = []
         with torch.inference_mode():

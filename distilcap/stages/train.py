@@ -83,6 +83,11 @@ class Train(Stage):
             return self.features
         return dataclasses.replace(self.features, tuned_by=self)
 
+    @property
+    def max_words(self) -> int:
+        """Most words that it writes: a few more than it learnt, so that captions may end."""
+        return self.training.max_words + 4
+
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
         """What it reads of other data than those it was trained on; None is its own."""
         return self.seen if data is None else dataclasses.replace(self.seen, data=data)

@@ -12,8 +12,9 @@ from distilcap.metrics import Score, create_metric
 from distilcap.metrics.significance import System, compare_systems
 from distilcap.progress import Progress
 from distilcap.reports.report import collect_results
-from distilcap.reports.results import Member, build_rows, column_scores, stages_of
+from distilcap.reports.results import Member, build_rows, column_scores, decoding_sentences, stages_of
 from distilcap.stages.captions import Labels
+from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
 from distilcap.study.conclusions import Conclusion, judge
 from distilcap.study.contrasts import Scored
@@ -76,22 +77,24 @@ def run_tables(
     """Build what is missing, and give all that a report shows, as JSON.
 
     That is what `report.collect_results` gives, and beside it "tables" (rows by name, what the paper prints,
-    differences), "conclusions" (verdicts with their claims), "command" and "schedules" (in words).
+    differences), "conclusions" (verdicts with their claims), "command" and "schedules" (of training
+    and decoding, in words).
     """
     members = members_of(tables)
     rows = build_rows(members, store, progress, metrics)
     scored = _scored(tables, store, metrics)
     conclusions = judge(scored) if scored and any(table.judged for table in tables) else ()
     compared = [_table_results(table, store, metrics) for table in tables]
-    verdicts = [f"{one.text.rstrip('.')}: {one.verdict}." for one in conclusions]
+    setting = _setting(members)
+    verdicts = [f"{one.text.rstrip('.')}: {one.verdict}{setting}." for one in conclusions]
     for table, content in zip(tables, compared, strict=True):
         verdicts += [] if table.judged else [ranking_sentence(content)]
     results = collect_results(title, members, rows, " ".join(verdicts), store)
     return results | {
         "command": command,
-        "schedules": _schedules(members),
+        "schedules": [*_schedules(members), *decoding_sentences(rows)],
         "tables": compared,
-        "conclusions": [_conclusion(one) for one in conclusions],
+        "conclusions": [_conclusion(one, setting) for one in conclusions],
     }
 
 
@@ -108,8 +111,20 @@ def _schedules(members: Sequence[Member]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _conclusion(conclusion: Conclusion) -> dict[str, Any]:
-    return asdict(conclusion) | {"claims": [asdict(claim) for claim in conclusion.claims]}
+def _conclusion(conclusion: Conclusion, setting: str) -> dict[str, Any]:
+    claims = [asdict(claim) for claim in conclusion.claims]
+    return asdict(conclusion) | {"verdict": conclusion.verdict + setting, "claims": claims}
+
+
+def _setting(members: Sequence[Member]) -> str:
+    """What a verdict adds where encoder or data are not the paper's."""
+    train = members[0].trains[0]
+    others = []
+    if train.features.encoder != "efficientdet-d0":
+        others.append(f"the encoder {train.features.encoder} instead of EfficientDet-D0")
+    if "coco" not in train.data.name.lower():
+        others.append(f"{train.data.name} instead of COCO")
+    return f", with {' and '.join(others)}" if others else ""
 
 
 def _table_results(table: Table, store: Store, metrics: tuple[str, ...]) -> dict[str, Any]:
@@ -184,8 +199,14 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
             row.member.teacher,
             row.label_beam,
             per_image,
+            own_teachers=len({_teacher_key(train) for train in row.member.trains}) == len(row.member.trains),
         )
     return list(systems.values())
+
+
+def _teacher_key(train: Train) -> str:
+    """What a student's captions came from."""
+    return "" if train.labels is None else train.labels.key
 
 
 def stages_of_tables(tables: Sequence[Table], metrics: tuple[str, ...]) -> list[Stage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from distilcap.data.captions import CaptionSet
 from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.decode.captions import caption_images, rank_captions
 from distilcap.decode.sample import sample
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, State
 from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
-from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
+from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 
 
 class Table(Captioner):
@@ -136,6 +139,24 @@ def test_the_length_penalty_reranks_finished_captions() -> None:
     assert score.tolist() == sorted(score.tolist(), reverse=True)
     assert {caption_of(one) for one in plain.tokens[0]} == {caption_of(one) for one in ranked.tokens[0]}
     assert not torch.equal(plain.tokens, ranked.tokens)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+def test_one_whole_beam_serves_every_length_penalty(seed: int, width: int, penalty: float) -> None:
+    """Captions ranked again are those of a search with that penalty; some reach the limit, some end."""
+    vocabulary = Vocabulary((*SPECIALS, "a", "b", "c", "d"))
+    captioner, ids = Table(3, 5, 8, seed), ["0", "1", "2"]
+
+    class Numbers:
+        def regions_of(self, ids: Sequence[str]) -> Regions:
+            return Regions.full(torch.tensor([float(one) for one in ids]).view(-1, 1, 1))
+
+    def search(length_penalty: float) -> CaptionSet:
+        options = BeamSearch(width, 5, length_penalty)
+        return caption_images(captioner, vocabulary, Numbers(), ids, options, n_best=width)
+
+    assert rank_captions(search(0.0), penalty, 5) == search(penalty)
 
 
 def test_samples_follow_the_model_s_distribution() -> None:
