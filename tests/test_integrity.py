@@ -37,6 +37,7 @@ TENSORS = {
     "random": torch.arange(5, dtype=torch.uint8),
     "step": torch.tensor(3.0),
     "empty": torch.zeros(0, 4),
+    "large": torch.full((3,), 3e38),  # finite, but not its sum
 }
 
 
@@ -228,7 +229,7 @@ def test_tensors_of_older_versions_still_open(tmp_path: Path) -> None:
     assert load_tensors(path, "fix it", older=None)[1] == {}
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_tensors_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path, value: float) -> None:
     path = tmp_path / "x.safetensors"
     bad = {**TENSORS, "half": torch.tensor([1, value], dtype=torch.bfloat16)}
