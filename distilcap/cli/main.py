@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 import click
 
 from distilcap import __version__
 from distilcap.errors import DistilCapError
+from distilcap.training.processes import first_to_fail, launched, processes_asked_for
 
 __all__ = ["main"]
 
@@ -47,9 +52,15 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; one that cannot be shared is left to the first process of a launch."""
+        """Find the command; one that cannot be shared is left to the first process of a launch.
+
+        The others join before the command begins, so that an error of one process is known to all.
+        """
         found = super().resolve_command(ctx, args)
-        if found[0] not in TOGETHER:
+        if found[0] in TOGETHER:
+            if processes_asked_for()[1] > 1:
+                launched()
+        else:
             if os.environ.get("RANK", "0") != "0":
                 ctx.exit()
             os.environ.pop("WORLD_SIZE", None)
@@ -86,16 +97,18 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 something to mend, 130 interrupted."""
+    """Run the command line and exit: 0 done, 2 something to mend, 130 interrupted, 143 told to end."""
     try:
-        cli(arguments, standalone_mode=False)
+        with _sigterm_exits():
+            cli(arguments, standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
     except click.ClickException as error:
-        error.show()
+        if first_to_fail():
+            error.show()
         sys.exit(error.exit_code if error.exit_code != 1 else 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted; what was finished is kept, and the same command goes on from there.", 130)
@@ -114,6 +127,22 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{error.filename or 'A file'}: {error.strerror or error}; {mend}.", 2)
 
 
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """SIGTERM raises SystemExit, so that scratch files are removed; a second one ends the process at once."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _fail(message: str, code: int) -> None:
-    click.echo("Error: " + " ".join(message.split()), err=True)
+    if first_to_fail():
+        click.echo("Error: " + " ".join(message.split()), err=True)
     sys.exit(code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,8 +133,10 @@ def _connected() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own, which exits with code 15
     except ConnectionError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"No Ray cluster answers at {os.environ.get('RAY_ADDRESS')}: {reason}") from None
