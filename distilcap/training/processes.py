@@ -140,7 +140,7 @@ def launched() -> Processes:
 
     Raises:
         MissingError: several were launched, and `accelerate` is not installed.
-        LaunchError: the others do not answer.
+        LaunchError: they do not meet.
     """
     import torch
 
@@ -158,8 +158,14 @@ def _joined(on_gpu: bool) -> Processes:
         raise MissingError(
             "Several processes need the package accelerate: pip install 'distilcap[scale]' brings it."
         ) from None
-    with _waiting():
-        state = PartialState(cpu=not on_gpu, timeout=_PATIENCE)
+    try:
+        with _waiting():
+            state = PartialState(cpu=not on_gpu, timeout=_PATIENCE)
+    except ValueError as error:
+        raise LaunchError(
+            f"The {processes_asked_for()[1]} processes of this launch do not meet "
+            f"({_reason(error.__cause__ or error)}); start them by `torchrun` or `accelerate launch`."
+        ) from error
     atexit.register(_leave)
     return Processes(state.process_index, state.num_processes, str(state.device))
 
@@ -171,8 +177,9 @@ def _leave() -> None:
     """
     from torch import distributed
 
-    with suppress(RuntimeError):  # those of others are closed already
-        distributed.destroy_process_group()
+    if distributed.is_initialized():
+        with suppress(RuntimeError):  # the others' ends are closed already
+            distributed.destroy_process_group()
 
 
 @contextmanager
@@ -192,14 +199,17 @@ def _waiting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
         raise LaunchError(
-            f"Another process of this launch has ended ({reason}); what was finished is kept, and the same "
-            "command goes on from there."
+            f"Another process of this launch has ended ({_reason(error)}); what was finished is kept, and "
+            "the same command goes on from there."
         ) from error
     finally:
         if handled:
             signal.signal(signal.SIGTERM, handler)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def first_to_fail() -> bool:

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from distilcap.cli.main import cli
+from distilcap.cli.common import engine_of
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.pipeline.distill import distillation_line
+from distilcap.models.aoanet import AoANetOptions
+from distilcap.models.updown import UpDownOptions
+from distilcap.pipeline.distill import Role, distillation_line
 from distilcap.progress import SILENT, Progress, Silent
 from distilcap.reports.results import stages_of
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
+from distilcap.store import cluster
 from distilcap.store.cluster import Share, build_on_ray
 from distilcap.store.stage import Stage, Store
+from distilcap.training import loop
+from distilcap.training.checkpoint import Position, save_checkpoint
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+
+LIMIT = 900  # seconds for a test; a cluster that hangs must not hang them all
 
 
 @dataclass(frozen=True)
 class Count(Stage):
-    """Counts to `until`, a line a step; goes on where it was; says which processes worked at it."""
+    """Counts to `until`, a line a step; goes on where it was; says which processes worked at it; may die."""
 
     name: str
     until: int
@@ -41,8 +45,9 @@ class Count(Stage):
         assert all(store.has(one) for one in self.after)
         with (folder / "workers").open("a") as file:
             file.write(f"{os.getpid()}\n")
-        for _ in range(self.until - len(self.lines(folder))):
-            time.sleep(0.1)
+        for line in range(len(self.lines(folder)), self.until):
+            if line == 3:
+                die_once(folder)
             with (folder / "lines").open("a") as file:
                 file.write("one\n")
 
@@ -50,6 +55,26 @@ class Count(Stage):
     def lines(folder: Path) -> list[str]:
         path = folder / "lines"
         return path.read_text().splitlines() if path.exists() else []
+
+
+def die_once(folder: Path) -> None:
+    """End this process if the file "fatal" is in `folder`, and remove that."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "fatal").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def build_and_die_once(stage: Stage, root: Path, home: Path, threads: int) -> None:
+    """What a worker does, but it dies when it has kept the second epoch of a training."""
+
+    def save_and_die(path: Path, position: Position, *others: Any) -> None:
+        save_checkpoint(path, position, *others)
+        if position.epoch == 2:
+            die_once(root)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", save_and_die)
+        cluster._build(stage, root, home, threads)
 
 
 @dataclass(frozen=True)
@@ -79,42 +104,59 @@ class Measure(Count):
     alone = True
 
 
+@contextlib.contextmanager
+def within_limit() -> Iterator[None]:
+    """Give up what takes longer than LIMIT."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"not done in {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LIMIT)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="module")
-def workers() -> Iterator[None]:
+def running_cluster() -> Iterator[None]:
     """A cluster of two workers on this machine."""
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")  # else a busy machine starves them
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the workers find these stages
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+        patch.setenv("RAY_worker_register_timeout_seconds", str(LIMIT))  # they import PyTorch
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # of these stages
+        patch.delenv("RAY_ADDRESS", raising=False)
+        try:
+            with within_limit():
+                ray.init(
+                    "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error"
+                )
+            yield
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture
+def workers(running_cluster: None) -> Iterator[None]:
+    """The cluster, for a test that must come to an end."""
+    with within_limit():
         yield
-        ray.shutdown()
-
-
-def kill_once(folder: Path) -> threading.Thread:
-    """Kill the worker of the stage being built in `folder` when it is in the middle."""
-
-    def wait_and_kill() -> None:
-        for _ in range(1200):
-            if len(Count.lines(folder)) >= 3:
-                os.kill(int((folder / "workers").read_text().split()[0]), signal.SIGKILL)
-                return
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=wait_and_kill)
-    thread.start()
-    return thread
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path: Path) -> None:
     first = Count("first", 1)
-    left, right = Count("left", 20, (first,)), Count("right", 20, (first,))
+    left, right = Count("left", 9, (first,)), Count("right", 9, (first,))
     last = Count("last", 2, (left, right))
     store, serial = Store(tmp_path / "store"), Store(tmp_path / "serial")
-    killer = kill_once(store.root / ".partial" / left.key)
+    partial = store.root / ".partial" / left.key
+    partial.mkdir(parents=True)
+    (partial / "fatal").touch()
     noted: list[str] = []
 
     class Notes(Silent):
@@ -122,7 +164,6 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path
             noted.append(message)
 
     build_on_ray([last, Measure("alone", 1)], store, Notes(), Share())
-    killer.join()
     serial.build(last)
     for stage in (first, left, right, last):
         assert Count.lines(store.path(stage)) == Count.lines(serial.path(stage))
@@ -162,50 +203,33 @@ def test_impossible_shares_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="`gpus_per_stage` must be at least 0, but is -1"):
         Share(gpus=-1)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    arguments = ["reproduce", "table1", "--data", "x", "--engine", "ray"]
-    done = CliRunner().invoke(cli, arguments)
-    assert "`engine` ray starts processes itself" in str(done.exception)
-
-
-def kill_trainer(partial: Path, killed: list[str]) -> threading.Thread:
-    """Kill the first worker that is seen with a checkpoint of the training it is at."""
-
-    def wait_and_kill() -> None:
-        for _ in range(12_000):
-            for checkpoint in partial.glob("train-*/log.json"):
-                for process in Path("/proc").glob("[0-9]*"):
-                    name = f"ray::{checkpoint.parent.name}"
-                    with contextlib.suppress(OSError):  # it has ended
-                        if (process / "cmdline").read_text(errors="replace").startswith(name):
-                            os.kill(int(process.name), signal.SIGKILL)
-                            killed.append(checkpoint.parent.name)
-                            return
-            time.sleep(0.005)
-
-    thread = threading.Thread(target=wait_and_kill)
-    thread.start()
-    return thread
+    with pytest.raises(ConfigError, match="`engine` ray starts processes itself"):
+        engine_of("ray", 1, None)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker in /proc")
-def test_a_line_on_ray_gives_what_the_serial_engine_gives(workers: None, tmp_path: Path) -> None:
+def test_a_line_on_ray_gives_what_the_serial_engine_gives(
+    workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
-    from test_line import STUDENT, TEACHER
 
     draw_scenes(tmp_path / "scenes", (24, 6, 8), size=64)
     data = ImportData.of(tmp_path / "scenes")
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
-    longer = TrainingOptions(CrossEntropyPhase(epochs=8), SelfCriticalPhase(epochs=1, samples=2))
-    roles = [dataclasses.replace(role, training=longer) for role in (TEACHER, STUDENT)]
-    members = distillation_line(data, features, *roles, beam=2, min_count=1)
+    training = TrainingOptions(CrossEntropyPhase(epochs=3), SelfCriticalPhase(epochs=1, samples=2))
+    attention = AoANetOptions(hidden=16, embedding=8, heads=2, refiner_layers=1)
+    teacher = Role("aoanet", "tiny", attention, training)
+    student = Role("updown", "tiny", UpDownOptions(hidden=8, embedding=8, attention=4), training)
+    members = distillation_line(data, features, teacher, student, beam=2, min_count=1)
     stages = [one for one in stages_of(members, ("cider",)) if not one.alone]
-    store, serial, killed = Store(tmp_path / "store"), Store(tmp_path / "serial"), list[str]()
-    killer = kill_trainer(store.root / ".partial", killed)
-    build_on_ray(stages, store, SILENT, Share())
-    killer.join()
-    assert len(killed) == 1
+    store, serial = Store(tmp_path / "store"), Store(tmp_path / "serial")
+    store.root.mkdir()
+    (store.root / "fatal").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr("distilcap.store.cluster._build", build_and_die_once)
+        build_on_ray(stages, store, SILENT, Share())
+    assert not (store.root / "fatal").exists()  # a worker has died
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for stage in stages:

@@ -22,7 +22,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import caption_images
-from distilcap.errors import MissingError
+from distilcap.errors import LaunchError, MissingError
 from distilcap.training import objectives
 from distilcap.training.processes import ALONE, launched
 
@@ -189,6 +189,22 @@ def launch(command: list[str], count: int = 2) -> list[Outcome]:
         for process in started:
             process.kill()
     return [Outcome(process.returncode, *texts) for process, texts in zip(started, printed, strict=True)]
+
+
+@pytest.mark.parametrize("problem", [ValueError, RuntimeError])
+def test_a_launch_whose_processes_do_not_meet_is_told_how_to_be_started(
+    monkeypatch: pytest.MonkeyPatch, problem: type[Exception]
+) -> None:
+    def lost(**_: object) -> None:
+        raise problem("there is no `MASTER_ADDR`")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("accelerate.PartialState", lost)
+    with pytest.raises(
+        LaunchError,
+        match=r"^The 2 processes .* do not meet \(there is no `MASTER_ADDR`\); start .*`torchrun`",
+    ):
+        launched()
 
 
 @pytest.mark.slow
