@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,29 +124,56 @@ def within_limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+HEAD = """
+import sys, ray
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+STARTS = 10
+"""Ray gives up where its helpers, four Python programs, are not there in 15 s, and has no option for it: on a
+busy machine one start in several fails, with "The current node timed out during startup"."""
+
+
 @pytest.fixture(scope="module")
-def running_cluster() -> Iterator[None]:
-    """A cluster of two workers on this machine."""
-    ray = pytest.importorskip("ray")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # else a busy machine starves them
-        patch.setenv("RAY_worker_register_timeout_seconds", str(LIMIT))  # they import PyTorch
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # of these stages
-        patch.delenv("RAY_ADDRESS", raising=False)
-        try:
-            with within_limit():
-                ray.init(
-                    "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error"
-                )
-            yield
-        finally:
-            ray.shutdown()
+def cluster_variables() -> Iterator[dict[str, str]]:
+    """What leads to a cluster of two workers on this machine.
+
+    A process of its own holds it, and ends with this one; all that it has started ends with it, so that
+    another try finds nothing of the last.
+    """
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # read when Ray is imported
+    mine = token | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_register_timeout_seconds": str(LIMIT)}
+    mine["RAY_worker_niceness"] = "0"  # else a busy machine starves them
+    searched = (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))  # the workers find these stages
+    mine["PYTHONPATH"] = os.pathsep.join(filter(None, searched))
+    for _ in range(STARTS):
+        with (
+            subprocess.Popen(
+                [sys.executable, "-c", HEAD],
+                env=os.environ | mine,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            ) as head,
+            within_limit(),
+        ):
+            assert head.stdout is not None
+            if address := head.stdout.readline().strip():
+                signal.alarm(0)
+                yield token | {"RAY_ADDRESS": address}
+                return
+    pytest.fail(f"Ray did not start in {STARTS} tries; see the logs in its session folder")
 
 
 @pytest.fixture
-def workers(running_cluster: None) -> Iterator[None]:
+def workers(cluster_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The cluster, for a test that must come to an end."""
+    for name, value in cluster_variables.items():
+        monkeypatch.setenv(name, value)
     with within_limit():
         yield
 
@@ -189,6 +220,33 @@ def test_what_a_stage_says_to_people_comes_back_as_it_was(workers: None, tmp_pat
     with pytest.raises(ConfigError, match=r"dies-\w+: its worker died 4 times .*--cpus-per-stage"):
         build_on_ray([Dies()], Store(tmp_path), SILENT, Share())
     assert (tmp_path / "deaths").read_text() == "xxxx"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            None,
+            r"^Ray did not start on this machine: The node timed out\. .*; where the machine is busy, run",
+        ),
+        ("host:1", r"^No Ray cluster answers at host:1: The node timed out\.$"),
+    ],
+)
+def test_a_cluster_that_does_not_start_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str | None, message: str
+) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The node timed out.\nAnd more.")
+
+    left: list[str] = []
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: left.append("left"))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=message):
+        build_on_ray([Count("one", 1)], Store(tmp_path), SILENT, Share())
+    assert left == ["left"]
 
 
 def test_without_ray_it_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store
 from distilcap.training.processes import Processes
 
-LIMIT = 300  # seconds for a scene
+LIMIT = 900  # seconds for a scene
 
 
 @dataclass(frozen=True)
