@@ -6,15 +6,20 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
+from distilcap.training.processes import first_to_fail, launched, processes_asked_for
 
 __all__ = ["main"]
 
@@ -51,9 +56,15 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; one that cannot be shared is left to the first process of a launch."""
+        """Find the command; one that cannot be shared is left to the first process of a launch.
+
+        The others join before the command begins, so that an error of one process is known to all.
+        """
         found = super().resolve_command(ctx, args)
-        if found[0] not in TOGETHER:
+        if found[0] in TOGETHER:
+            if processes_asked_for()[1] > 1:
+                launched()
+        else:
             if os.environ.get("RANK", "0") != "0":
                 ctx.exit()
             os.environ.pop("WORLD_SIZE", None)
@@ -90,12 +101,13 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a bug, 2 something to fix, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 a bug, 2 something to fix, 130 interrupted, 143 told to end."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 must not end a command
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli(arguments, prog_name="distilcap", standalone_mode=False)
+        with _sigterm_exits():
+            cli(arguments, prog_name="distilcap", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -136,6 +148,22 @@ def _bug(error: Exception) -> str:
     return f"This is a bug in distilcap: {type(error).__name__}{place}: {error}."
 
 
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """SIGTERM raises SystemExit, so that scratch files are removed; a second one ends the process at once."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _fail(message: str, code: int) -> None:
-    say("Error: " + " ".join(message.split()), err=True)
+    if first_to_fail():
+        say("Error: " + " ".join(message.split()), err=True)
     sys.exit(code)
