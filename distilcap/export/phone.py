@@ -8,7 +8,7 @@ up to `MOST_CAPTIONS` hypotheses. ExecuTorch has no loop, so the caller loops; e
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +85,7 @@ class PhoneBundle(Bundle):
             self._methods[method] = self._programs[program].load_method(method)
         return self._methods[method]
 
-    def see(self, pixels: Bytes) -> Seen:
+    def see(self, pixels: Bytes, names: Sequence[str] = ()) -> Seen:
         """See `Bundle.see`."""
         inputs = torch.from_numpy(normalise(pixels, self.manifest.preprocessing))
         method = self._method("encoder", "forward")
@@ -104,7 +104,7 @@ class PhoneBundle(Bundle):
         logits, *after = (np.array(one) for one in self._method("decoder", "step").execute(inputs))
         return logits, tuple(after)
 
-    def greedy(self, seen: Seen) -> Found:
+    def greedy(self, seen: Seen, names: Sequence[str] = ()) -> Found:
         """See `Bundle.greedy`; here the loop is Python's."""
         return self.search(seen, replace(self.manifest.decode, width=1, length_penalty=0.0))
 

@@ -7,6 +7,7 @@ the model's input is `pixels * scale + offset` of each channel in float32 (`norm
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.limits import MAX_SIZE
 
 __all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels"]
 
@@ -55,6 +57,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"`size` must be at least 1, but is {self.size}.")
+        if self.size > MAX_SIZE:
+            raise ConfigError(f"`size` must be at most {MAX_SIZE:,}, but is {self.size}.")
         if self.resize not in ("squash", "crop"):
             raise ConfigError(f'`resize` must be "squash" or "crop", but is "{self.resize}".')
         if self.filter not in _FILTERS:
@@ -63,6 +67,8 @@ class Preprocessing:
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             if len(getattr(self, name)) != 3:
                 raise ConfigError(f"`{name}` must have 3 values, but has {len(getattr(self, name))}.")
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise ConfigError(f"`{name}` must be finite, but is {getattr(self, name)}.")
         if min(self.std) <= 0:
             raise ConfigError(f"`std` must be positive, but is {self.std}.")
 
