@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,15 +54,21 @@ class BeamSearch:
 
 
 @torch.inference_mode()
-def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> Hypotheses:
+def beam_search(
+    captioner: Captioner, regions: Regions, options: BeamSearch, ids: Sequence[str] = ()
+) -> Hypotheses:
     """Find the K likeliest captions of each image, best first.
 
     A hypothesis that wrote its end token stays in the beam with its score frozen, so that the K best
     finished and unfinished ones compete by log-probability. An image whose K hypotheses have all ended (or
     the best that are kept) leaves the batch: longer ones could only score lower. Where `K` reaches the number
     of all captions, the search is exhaustive.
+
+    Raises:
+        DataError: features, weights or log-probabilities are NaN or infinite; it names images by `ids`.
     """
-    return search_memory(captioner, captioner.encode(regions), options)
+    hypotheses = search_memory(captioner, captioner.encode(regions), options)
+    return hypotheses.or_error(captioner, regions, ids)
 
 
 @torch.inference_mode()
