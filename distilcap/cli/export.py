@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.errors import DataError
+from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_WORDS
 
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder
@@ -53,11 +55,29 @@ Example:
     "--split", default="val", show_default=True, help="Split of the data set that is captioned and scored."
 )
 @click.option("--limit", type=click.IntRange(1), help="Caption only the first so many of its images.")
-@click.option("--beam", default=3, show_default=True, help="Hypotheses the bundle keeps while searching.")
-@click.option("--max-words", default=20, show_default=True, help="Longest caption.")
-@click.option("--length-penalty", default=0.7, show_default=True, help="0 prefers short captions.")
 @click.option(
-    "--max-loss", default=0.01, show_default=True, help="Largest share of PyTorch's CIDEr that may be lost."
+    "--beam",
+    type=click.IntRange(1, MAX_BEAM),
+    default=3,
+    show_default=True,
+    help="Hypotheses the bundle keeps while searching.",
+)
+@click.option(
+    "--max-words", type=click.IntRange(1, MAX_WORDS), default=20, show_default=True, help="Longest caption."
+)
+@click.option(
+    "--length-penalty",
+    type=click.FloatRange(-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
+    default=0.7,
+    show_default=True,
+    help="0 prefers short captions.",
+)
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Largest share of PyTorch's CIDEr that may be lost.",
 )
 @click.option("--executorch", is_flag=True, help="Write programs for ExecuTorch too.")
 def export(
@@ -114,20 +134,23 @@ def _encoder_of(run: Path) -> Encoder | None:
     return recipe.seen.create(Store(run.resolve().parent))
 
 
+def _say(text: str, style: str = "") -> None:
+    """Print text as it is: brackets in a path are no markup."""
+    CONSOLE.print(Text(text, style), highlight=False)
+
+
 def _show_export(exported: Exported) -> None:
     manifest = exported.manifest
-    CONSOLE.print(f"Float32 graphs: {exported.parity}", highlight=False)
+    _say(f"Float32 graphs: {exported.parity}")
     if exported.agreement is not exported.parity:
-        CONSOLE.print(f"This bundle, {manifest.precision}: {exported.agreement}", highlight=False)
+        _say(f"This bundle, {manifest.precision}: {exported.agreement}")
     if exported.agreement.differing:
         name, ours, theirs = exported.agreement.differing
-        CONSOLE.print(
-            f"  first to differ: {name}\n    PyTorch: {ours}\n    bundle:  {theirs}", highlight=False
-        )
+        _say(f"  first to differ: {name}\n    PyTorch: {ours}\n    bundle:  {theirs}")
     if manifest.scores:
         scores = manifest.scores
         table = Table(
-            title=f"Scores x 100 on {scores['images']} images ({scores['split']} of {scores['data']})"
+            title=Text(f"Scores x 100 on {scores['images']} images ({scores['split']} of {scores['data']})")
         )
         for column in ("metric", "PyTorch, float32", f"bundle, {manifest.precision}", "change"):
             table.add_column(column, justify="left" if column == "metric" else "right")
@@ -136,11 +159,11 @@ def _show_export(exported: Exported) -> None:
             row = (f"{100 * one['pytorch']:.2f}", f"{100 * one['value']:.2f}", f"{change:+.2%}")
             table.add_row(name, *row)
         CONSOLE.print(table)
-    table = Table(title=str(exported.folder))
+    table = Table(title=Text(str(exported.folder)))
     table.add_column("file")
     table.add_column("MB", justify="right")
     for name, one in manifest.files.items():
-        table.add_row(name, f"{one['bytes'] / 1e6:.3f}")
+        table.add_row(Text(name), f"{one['bytes'] / 1e6:.3f}")
     table.add_row("all", f"{manifest.megabytes():.3f}", style="bold")
     CONSOLE.print(table)
 
@@ -155,21 +178,27 @@ def web(bundle: Path, to: Path, runtime: Path | None) -> None:
 
     site = write_web(bundle, to, runtime=runtime)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
-    CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.", highlight=False)
+    _say(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.")
     if site.missing:
-        CONSOLE.print(site.missing, style="yellow", highlight=False)
+        _say(site.missing, "yellow")
 
 
 @click.command(epilog=WEB)
 @click.argument("site", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port; 0 takes any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="Port; 0 takes any free one.",
+)
 def serve(site: Path, host: str, port: int) -> None:
     """Serve SITE, as `distilcap web` wrote it, with the headers that threads need; Ctrl-C ends it."""
     from distilcap.export.browser.server import create_server
 
     with create_server(site, host, port) as server:
-        CONSOLE.print(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)", highlight=False)
+        _say(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -179,8 +208,14 @@ def serve(site: Path, host: str, port: int) -> None:
 @click.command(epilog=BENCH)
 @click.argument("bundles", nargs=-1, required=True, type=PATH)
 @click.option("--photos", type=PATH, help="A folder of photos; else drawn gradients of the encoder's size.")
-@click.option("--repeats", default=50, show_default=True, help="Images timed, one at a time.")
-@click.option("--threads", multiple=True, type=click.IntRange(1), default=(1, 2), show_default=True)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    show_default=True,
+    help="Images timed, one at a time.",
+)
+@click.option("--threads", multiple=True, type=click.IntRange(1, 256), default=(1, 2), show_default=True)
 @click.option("--browser/--no-browser", default=True, help="Measure in Chromium too.")
 @click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
 @click.option("--json", "to", type=PATH, help="Write the figures to this file.")
@@ -197,6 +232,8 @@ def bench(
     from distilcap.export.bench import bench as measure
     from distilcap.files import write_json
 
+    if photos and not photos.is_dir():
+        raise DataError(f"{photos}: there is no such folder of photos.")
     files = sorted(path for path in photos.iterdir() if path.is_file()) if photos else []
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")
@@ -236,7 +273,7 @@ def _bench_table(found: list[Measured]) -> Table:
         parts = [f"{spread.median:.1f} ({spread.p95:.1f})" for spread in one.ms_per_image.values()]
         peak = "" if one.peak_megabytes is None else f"{one.peak_megabytes:.0f}"
         table.add_row(
-            one.runtime, one.precision, str(one.threads), f"{one.megabytes['all']:.2f}", *parts, peak
+            one.runtime, Text(one.precision), str(one.threads), f"{one.megabytes['all']:.2f}", *parts, peak
         )
     table.caption = "all: encoder and greedy decoding; pixels: decoding and resizing the file"
     return table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -147,12 +146,13 @@ def _photos(photos: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
         return
     from PIL import Image
 
+    from distilcap.export.folders import scratch_folder
     from distilcap.export.pictures import sample_pictures
 
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         files = []
         for number, (_, picture) in enumerate(sample_pictures(16, size)):
-            files.append(Path(folder) / f"{number}.png")
+            files.append(folder / f"{number}.png")
             Image.fromarray(picture).save(files[-1])
         yield files
 
