@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distilcap.errors import MissingError
+from distilcap.errors import BundleError, MissingError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.manifest import DecodeOptions, Manifest, read_manifest
 
@@ -163,7 +164,12 @@ def _in_new_process(
     """Run in a process that holds nothing else, so that its memory is the runtime's."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_and_peak, function, bundle, photos, threads).result()
+        try:
+            return pool.submit(_and_peak, function, bundle, photos, threads).result()
+        except BrokenProcessPool:
+            raise BundleError(
+                f"{bundle}: its runtime ended without a word; there may be too little memory."
+            ) from None
 
 
 def _and_peak(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from distilcap.encoders.base import Encoder
-from distilcap.errors import MissingError
+from distilcap.errors import BundleError, MissingError
 from distilcap.export.onnx.graphs import EncodeGraph, StepGraph, foldable_encoder
 from distilcap.files import write_bytes
 from distilcap.models.captioner import Captioner
@@ -78,8 +78,13 @@ class PhoneBundle(Bundle):
 
             _unsafe_reset_threadpool(self.threads)  # "unsafe" while a program runs; none does yet
             runtime = Runtime.get()
-            loaded = {name: runtime.load_program(self.folder / file) for name, file in PROGRAMS.items()}
-            self._programs: dict[str, Any] = loaded
+            self._programs: dict[str, Any] = {}
+            for name, file in PROGRAMS.items():
+                try:
+                    self._programs[name] = runtime.load_program(self.folder / file)
+                except Exception as error:  # ExecuTorch raises classes of its own, FileNotFoundError too
+                    reason = str(error).partition("\n")[0]
+                    raise BundleError(f"{self.folder / file}: cannot be loaded ({reason}).") from None
             self._methods: dict[str, Any] = {}
         if method not in self._methods:
             self._methods[method] = self._programs[program].load_method(method)

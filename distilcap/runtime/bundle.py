@@ -102,19 +102,15 @@ class Bundle:
         path = self.folder / GRAPHS[graph]
         return run_graph(path, self.session(graph), inputs, self._names(graph)[1], expected)
 
-    def _refuse_nan(self, part: str, graph: str, values: Floats, names: Sequence[str]) -> None:
-        """Name the first image for which a part of the bundle gave NaN or infinity.
-
-        Args:
-            values: (B, …), which must be finite.
-            names: of the images, if known.
-        """
-        if np.isfinite(values).all():
+    def _refuse_nan(self, graph: str, values: Floats, names: Sequence[str] = ()) -> None:
+        """Make sure that what a graph gave, (B, …), is finite; else name the image, if names are known."""
+        finite = np.isfinite(values)
+        if finite.all():
             return
-        row = int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).argmax())
-        name = names[row] if names else f"image {row + 1} of {len(values)}"
+        row = int(finite.reshape(len(values), -1).all(axis=1).argmin())
+        image = f" for {names[row]}" if names else ""
         raise BundleError(
-            f"{self.folder / GRAPHS[graph]}: the {part} gave NaN or infinity for {name}; "
+            f"{self.folder / GRAPHS[graph]}: it gave NaN or infinity{image}; "
             "its weights are damaged, export the bundle anew."
         )
 
@@ -124,11 +120,14 @@ class Bundle:
         Raises:
             BundleError: it gives NaN, or something else than the manifest says.
         """
-        images, manifest = len(pixels), self.manifest
-        inputs = {"pixels": normalise(pixels, manifest.preprocessing)}
-        shape = (images, manifest.regions)
-        features, mask = self._run("encoder", inputs, (np.float32, (*shape, manifest.dim)), (np.bool_, shape))
-        self._refuse_nan("encoder", "encoder", features, names)
+        return self.see_normalised(normalise(pixels, self.manifest.preprocessing), names)
+
+    def see_normalised(self, pixels: Floats, names: Sequence[str] = ()) -> Seen:
+        """`see`, from pixels (B, 3, S, S) that are normalised already."""
+        shape = (len(pixels), self.manifest.regions)
+        expected = (np.float32, (*shape, self.manifest.dim)), (np.bool_, shape)
+        features, mask = self._run("encoder", {"pixels": pixels}, *expected)
+        self._refuse_nan("encoder", features, names)
         return features, mask
 
     def encode(self, seen: Seen) -> Arrays:
@@ -153,7 +152,7 @@ class Bundle:
         widths = (len(self.manifest.vocabulary), *self.manifest.state)
         expected = [(np.float32, (*tokens.shape, width)) for width in widths]
         logits, *state_after = self._run("step", inputs, *expected)
-        self._refuse_nan("decoder", "step", logits.max(axis=-1), ())  # NaN and infinity are the highest
+        self._refuse_nan("step", logits.max(axis=-1))  # NaN and infinity are the highest
         return logits, tuple(state_after)
 
     def search(self, seen: Seen, options: DecodeOptions | None = None) -> Found:
@@ -171,7 +170,7 @@ class Bundle:
         inputs, images = {"features": seen[0], "mask": seen[1]}, len(seen[0])
         expected = (np.int64, (images, None)), (np.float32, (images,))
         tokens, log_probs = self._run("greedy", inputs, *expected)
-        self._refuse_nan("decoder", "greedy", log_probs, names)
+        self._refuse_nan("greedy", log_probs, names)
         if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self.manifest.vocabulary):
             raise BundleError(f"{self.folder / GRAPHS['greedy']}: it writes words that the manifest lacks.")
         return Found(tokens[:, None], log_probs[:, None])
@@ -202,7 +201,8 @@ class Bundle:
             DataError: the image cannot be read.
             BundleError: the bundle gives NaN for it, or its graphs are not what the manifest says.
         """
-        return self.captions_of(self.search(self._see_photo(photo), options))[0]
+        pixels = load_pixels(photo, self.manifest.preprocessing)
+        return self.captions_of(self.search(self.see(pixels[None], [_name(photo)]), options))[0]
 
     def greedy_caption(self, photo: Path | bytes) -> BundleCaption:
         """The greedy caption of one image, by the single greedy graph.
@@ -211,11 +211,8 @@ class Bundle:
             DataError: the image cannot be read.
             BundleError: the bundle gives NaN for it, or its graphs are not what the manifest says.
         """
-        return self.captions_of(self.greedy(self._see_photo(photo)))[0][0]
-
-    def _see_photo(self, photo: Path | bytes) -> Seen:
-        pixels = load_pixels(photo, self.manifest.preprocessing)
-        return self.see(pixels[None], [str(photo) if isinstance(photo, Path) else "image"])
+        pixels, names = load_pixels(photo, self.manifest.preprocessing), [_name(photo)]
+        return self.captions_of(self.greedy(self.see(pixels[None], names), names))[0][0]
 
     def captions_of(self, found: Found) -> list[list[BundleCaption]]:
         """What was found, as text."""
@@ -229,3 +226,7 @@ class Bundle:
             ]
             for several, log_probs in zip(found.tokens, found.log_probs, strict=True)
         ]
+
+
+def _name(photo: Path | bytes) -> str:
+    return str(photo) if isinstance(photo, Path) else "image"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +15,9 @@ from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 
 __all__ = ["unpack_file", "unpack_images"]
+
+# RuntimeError: a member that is encrypted, or packed in a way that Python does not know.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, struct.error)
 
 
 def unpack_file(path: Path, name: str, target: Path) -> None:
@@ -47,7 +52,7 @@ def unpack_images(path: Path, name: str, root: Path, progress: Progress = SILENT
 def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except _DAMAGED as error:
         raise DataError(f"{path}: not a whole zip archive ({error}); fetch it again.") from None
 
 
@@ -58,7 +63,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) ->
         with archive.open(member) as source, scratch.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
         os.replace(scratch, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGED as error:
         reason = f"{member.filename} is damaged ({error})"
         raise DataError(f"{archive.filename}: {reason}; fetch the archive again.") from None
     finally:
