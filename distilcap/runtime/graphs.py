@@ -38,7 +38,10 @@ def load_session(path: Path, threads: int) -> InferenceSession:
     # Each graph has threads of its own: those that spin after their work would hold up the next graph's.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # "Fallback" would try the same once more, and print that.
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime raises classes of its own
         raise BundleError(f"{path}: ONNX Runtime cannot load it ({_reason(error)}).") from None
 
@@ -49,7 +52,10 @@ def check_names(path: Path, session: InferenceSession, inputs: Sequence[str], ou
     Raises:
         BundleError: they differ.
     """
-    has = sorted(value.name for value in session.get_inputs()), [one.name for one in session.get_outputs()]
+    try:
+        has = sorted(one.name for one in session.get_inputs()), [one.name for one in session.get_outputs()]
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: a name in it is not UTF-8 text (byte {error.start}).") from None
     for kind, expected, names in zip(
         ("inputs", "outputs"), (sorted(inputs), list(outputs)), has, strict=True
     ):
