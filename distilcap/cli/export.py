@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import Real
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.errors import DataError
+from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_WORDS
 
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder
@@ -54,15 +56,27 @@ Example:
     "--split", default="val", show_default=True, help="Split of the data set that is captioned and scored."
 )
 @click.option("--limit", type=click.IntRange(1), help="Caption only the first so many of its images.")
-@click.option("--beam", default=3, show_default=True, help="Hypotheses the bundle keeps while searching.")
-@click.option("--max-words", default=20, show_default=True, help="Longest caption.")
+@click.option(
+    "--beam",
+    type=click.IntRange(1, MAX_BEAM),
+    default=3,
+    show_default=True,
+    help="Hypotheses the bundle keeps while searching.",
+)
+@click.option(
+    "--max-words", type=click.IntRange(1, MAX_WORDS), default=20, show_default=True, help="Longest caption."
+)
 @click.option(
     "--length-penalty",
-    type=click.FloatRange(0),
+    type=Real(-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
     help="0 prefers short captions. [default: chosen on validation, else 0.7]",
 )
 @click.option(
-    "--max-loss", default=0.01, show_default=True, help="Largest share of PyTorch's CIDEr that may be lost."
+    "--max-loss",
+    type=Real(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Largest share of PyTorch's CIDEr that may be lost.",
 )
 @click.option("--executorch", is_flag=True, help="Write programs for ExecuTorch too.")
 def export(
@@ -186,7 +200,13 @@ def web(bundle: Path, to: Path, runtime: Path | None) -> None:
 @click.command(epilog=WEB)
 @click.argument("site", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port; 0 takes any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="Port; 0 takes any free one.",
+)
 def serve(site: Path, host: str, port: int) -> None:
     """Serve SITE, as `distilcap web` wrote it, with the headers that threads need; Ctrl-C ends it."""
     from distilcap.export.browser.server import create_server
@@ -202,8 +222,14 @@ def serve(site: Path, host: str, port: int) -> None:
 @click.command(epilog=BENCH)
 @click.argument("bundles", nargs=-1, required=True, type=PATH)
 @click.option("--photos", type=PATH, help="A folder of photos; else drawn gradients of the encoder's size.")
-@click.option("--repeats", default=50, show_default=True, help="Images timed, one at a time.")
-@click.option("--threads", multiple=True, type=click.IntRange(1), default=(1, 2), show_default=True)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    show_default=True,
+    help="Images timed, one at a time.",
+)
+@click.option("--threads", multiple=True, type=click.IntRange(1, 256), default=(1, 2), show_default=True)
 @click.option("--browser/--no-browser", default=True, help="Measure in Chromium too.")
 @click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
 @click.option("--json", "to", type=PATH, help="Write the figures to this file.")
@@ -220,6 +246,8 @@ def bench(
     from distilcap.export.bench import bench as measure
     from distilcap.files import write_json
 
+    if photos and not photos.is_dir():
+        raise DataError(f"{photos}: there is no such folder of photos.")
     files = sorted(path for path in photos.iterdir() if path.is_file()) if photos else []
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")

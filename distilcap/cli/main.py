@@ -101,7 +101,7 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a bug, 2 something to fix, 130 interrupted, 143 told to end."""
+    """Run the command line and exit: 0 done, 1 a bug, 2 something to fix, 130 interrupted, 143 ended."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 must not end a command
             stream.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +18,6 @@ from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
 __all__ = ["BeamSearch", "beam_search", "search_memory"]
-
-MOST = 10_000
-"""Of hypotheses, and of words: far more than anybody needs, and few enough for any machine's memory."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,6 @@ class BeamSearch(DecodeOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in (("beam_size", self.width), ("max_words", self.max_words)):
-            if value > MOST:
-                raise ConfigError(f"`{name}` must be at most {MOST}, but is {value}.")
-        if not 0 <= self.length_penalty <= 100:
-            raise ConfigError(f"`length_penalty` must be 0 to 100, but is {self.length_penalty}.")
         if not 0 <= self.keep <= self.width:
             raise ConfigError(f"`keep` must be 0 to `beam_size` {self.width}, but is {self.keep}.")
 
@@ -54,15 +47,21 @@ class BeamSearch(DecodeOptions):
 
 
 @torch.inference_mode()
-def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> Hypotheses:
+def beam_search(
+    captioner: Captioner, regions: Regions, options: BeamSearch, ids: Sequence[str] = ()
+) -> Hypotheses:
     """Find the K likeliest captions of each image, best first.
 
     A hypothesis that wrote its end token stays in the beam with its score frozen, so that the K best
     finished and unfinished ones compete by log-probability. An image whose K hypotheses have all ended (or
     the best that are kept) leaves the batch: longer ones could only score lower. Where `K` reaches the number
     of all captions, the search is exhaustive.
+
+    Raises:
+        DataError: features, weights or log-probabilities are NaN or infinite; it names images by `ids`.
     """
-    return search_memory(captioner, captioner.encode(regions), options)
+    hypotheses = search_memory(captioner, captioner.encode(regions), options)
+    return hypotheses.or_error(captioner, regions, ids)
 
 
 @torch.inference_mode()

@@ -42,6 +42,9 @@ def caption_images(
     """Caption images by beam search, each with its `n_best` captions (at most the beam's width), best first.
 
     Dropout is off meanwhile; the captioner's mode is restored.
+
+    Raises:
+        DataError: features, weights or log-probabilities are NaN or infinite; it names images or the weight.
     """
     device = next(captioner.parameters()).device
     options = dataclasses.replace(options, keep=min(n_best, options.width))
@@ -50,7 +53,7 @@ def caption_images(
     captions: dict[str, tuple[Caption, ...]] = {}
     batches = [ids[start : start + batch_images] for start in range(0, len(ids), batch_images)]
     for batch in progress.track(batches, description, len(batches)):
-        hypotheses = beam_search(captioner, source.regions_of(batch).to(device), options)
+        hypotheses = beam_search(captioner, source.regions_of(batch).to(device), options, batch)
         texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
         for image_id, image_texts, image_log_probs in zip(batch, texts, log_probs, strict=True):
             pairs = zip(image_texts, image_log_probs, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from distilcap.decode.hypotheses import Hypotheses
@@ -29,14 +31,19 @@ def sample(
     temperature: float = 1.0,
     allow_unk: bool = True,
     generator: torch.Generator | None = None,
+    ids: Sequence[str] = (),
 ) -> Hypotheses:
     """Draw `captions` captions (K) of each image, keeping no graph.
 
     The log-probabilities are those of the distribution drawn from: at temperature 1 with `<unk>` allowed,
     the model's own but for pad and begin tokens, which are never drawn.
+
+    Raises:
+        DataError: features, weights or log-probabilities are NaN or infinite; it names images by `ids`.
     """
     memory = captioner.encode(regions)
-    return sample_memory(captioner, memory, captions, max_words, temperature, allow_unk, generator)
+    hypotheses = sample_memory(captioner, memory, captions, max_words, temperature, allow_unk, generator)
+    return hypotheses.or_error(captioner, regions, ids)
 
 
 @torch.no_grad()

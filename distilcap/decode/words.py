@@ -102,7 +102,8 @@ def draw_words(
     members = group * size + torch.arange(size, device=group.device)
     known = members < odds.shape[1]
     members = members.clamp_(max=odds.shape[1] - 1)
-    words = members.gather(1, _place((odds.gather(1, members) * known).cumsum_(dim=1), level))
+    place = _place((odds.gather(1, members) * known).cumsum_(dim=1), level)
+    words = members.gather(1, place.clamp_(max=size - 1))  # NaN is found beyond the last, and stays NaN
     if likeliest is not None:
         words[likeliest] = _likeliest(odds.index_select(0, likeliest))[:, None]
     chosen = (odds.gather(1, words) / total).log_()

@@ -7,6 +7,7 @@ the model's input is `pixels * scale + offset` of each channel in float32 (`norm
 from __future__ import annotations
 
 import io
+import math
 import stat
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.limits import MAX_SIZE
 
 __all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels"]
 
@@ -53,12 +55,16 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"`size` must be at least 1, but is {self.size}.")
+        if self.size > MAX_SIZE:
+            raise ConfigError(f"`size` must be at most {MAX_SIZE:,}, but is {self.size}.")
         if self.filter not in _FILTERS:
             raise ConfigError(f'`filter` must be "bicubic" or "bilinear", but is "{self.filter}".')
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             if len(getattr(self, name)) != 3:
                 raise ConfigError(f"`{name}` must have 3 values, but has {len(getattr(self, name))}.")
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise ConfigError(f"`{name}` must be finite, but is {getattr(self, name)}.")
         if min(self.std) <= 0:
             raise ConfigError(f"`std` must be positive, but is {self.std}.")
 

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from distilcap.errors import TrainingError
 from distilcap.files import write_json
 from distilcap.metrics import evaluate
 from distilcap.models.captioner import Captioner
+from distilcap.models.finite import broken_images, broken_weight
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.progress import SILENT, Progress
+from distilcap.shapes import Regions
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
@@ -205,7 +207,7 @@ class Training:
         words = figures.pop("words", float((own.targets != PAD).sum()))
         # A process without an image computed one for nothing, so that all do the same.
         part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))
-        self._check(part.whole, phase)
+        self._check(part.whole, phase, regions, own.ids)
         optimizer.zero_grad()
         part.loss.backward()  # type: ignore[no-untyped-call]
         clipped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -215,21 +217,39 @@ class Training:
         optimizer.step()
         return part.figures
 
-    def _check(self, loss: float, phase: Phase) -> None:
+    @property
+    def _kept(self) -> str:
+        if self.position.best_phase < 0:
+            return "No epoch was finished before."
+        return (
+            f"The best weights so far (CIDEr {100 * self.position.best_score:.1f}) are kept in {self.folder}."
+        )
+
+    def _check(self, loss: float, phase: Phase, regions: Regions, ids: Sequence[str]) -> None:
         uniform = math.log(self._captioner.vocabulary_size)
         too_high = isinstance(phase, CrossEntropyPhase) and loss > 3 * uniform
         if math.isfinite(loss) and not too_high:
             return
-        kept = (
-            f"The best weights so far (CIDEr {100 * self.position.best_score:.1f}) are kept in {self.folder}."
-            if self.position.best_phase >= 0
-            else "No epoch was finished before."
-        )
         where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
-        raise TrainingError(
-            f"Training diverged at {where}: the loss is {loss:.3g}; "
-            f"a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {kept}"
-        )
+        lower = f"a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {self._kept}"
+        if math.isfinite(loss):
+            raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}; {lower}")
+        # Weights first: those of an encoder that is trained along spoil the features.
+        weight = broken_weight(self._captioner)
+        if weight is None and isinstance(self.source, nn.Module):
+            weight = broken_weight(self.source)
+        if weight is not None and self.position.step == 0:
+            raise TrainingError(
+                f"The weight `{weight}` held NaN or infinity before the first step at {where}: the weights "
+                f"that training began from are damaged. {self._kept}"
+            )
+        if weight is None and (images := broken_images(regions, ids)):
+            raise TrainingError(
+                f"The loss is {loss:.3g} at {where}, since the features of image {', '.join(images[:3])} "
+                f"hold NaN or infinity; extract them again. {self._kept}"
+            )
+        became = f", and the weight `{weight}` is not finite" if weight else ""
+        raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}{became}; {lower}")
 
     def _end_epoch(self, number: int, phase: Phase, captioner: Captioner, figures: dict[str, float]) -> None:
         at = self.position
@@ -259,6 +279,11 @@ class Training:
             save_tensors(self.folder / ENCODER, self.source.state_dict())
 
     def _validate(self, captioner: Captioner) -> float:
+        if weight := broken_weight(captioner):
+            raise TrainingError(
+                f"Training diverged in epoch {self.position.epoch}: the weight `{weight}` holds NaN or "
+                f"infinity; a lower `learning_rate` is the usual mend. {self._kept}"
+            )
         ids = tuple(self.validation)[: self.options.validation_images or None]
         # Validation must not move the random state: a run validated less often stays the same run.
         state = torch.get_rng_state()

@@ -16,7 +16,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.decode.captions import caption_images, rank_captions
 from distilcap.decode.sample import sample
-from distilcap.errors import ConfigError
+from distilcap.errors import ConfigError, DataError
 from distilcap.models.captioner import Captioner, Memory, State
 from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
@@ -246,3 +246,66 @@ def test_captions_that_ended_leave_the_others_as_they_were() -> None:
     log_p = logits.log_softmax(-1).gather(-1, drawn.tokens[..., None])[..., 0]
     expected = log_p.masked_fill(drawn.tokens == PAD, 0.0).sum(-1)
     torch.testing.assert_close(drawn.log_probs, expected, atol=1e-4, rtol=1e-5)
+
+
+class Source:
+    """Regions of images by name."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        return Regions.full(self.features[[int(one.removeprefix("image")) for one in ids]])
+
+
+def small() -> Captioner:
+    return build_captioner("updown", preset("updown", "small"), 60, 8).eval()
+
+
+IDS = tuple(f"image{number}" for number in range(5))
+WORDS = Vocabulary(SPECIALS + tuple(f"word{number}" for number in range(56)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_features_that_are_not_finite_are_named(value: float) -> None:
+    features = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(0))
+    features[3, 1, 2] = value
+    with pytest.raises(
+        DataError, match=r"^The features of image image3 hold NaN or infinity; extract them again"
+    ):
+        caption_images(small(), WORDS, Source(features), IDS, BeamSearch(3), batch_images=2)
+    with pytest.raises(DataError, match=r"^The features of image image3 hold NaN"):
+        sample(small(), Regions.full(features), 4, ids=IDS)
+    with pytest.raises(DataError, match=r"^The features of image 4 hold NaN"):
+        beam_search(small(), Regions.full(features), BeamSearch(1))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_weights_that_are_not_finite_are_named(width: int) -> None:
+    """Each weight in turn, one number of it: no caption comes of it, whichever it is."""
+    features = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(0))
+    names = [name for name, _ in small().named_parameters()]
+    for name in names:
+        captioner = small()
+        weight = captioner.get_parameter(name)
+        with torch.no_grad():
+            weight.view(-1)[-1] = math.nan
+            if weight.ndim == 2 and len(weight) == 60:  # a row of a word that need not be read
+                weight.view(-1)[2 * weight.shape[1]] = math.nan
+        with pytest.raises(DataError, match=rf"weight `{name}` holds NaN or infinity"):
+            beam_search(captioner, Regions.full(features), BeamSearch(width))
+
+
+def test_logits_that_are_not_finite_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(3, 6, 7, seed=0)
+    step = table.step
+
+    def spoiled(tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        logits, state = step(tokens, state, memory)
+        return torch.where((memory[0] == 1)[:, None, None], math.nan, logits), state
+
+    monkeypatch.setattr(table, "step", spoiled)
+    with pytest.raises(DataError, match=r"^The captioner gives NaN or infinity for image b\.$"):
+        beam_search(table, numbered(3), BeamSearch(3, 5), ["a", "b", "c"])
+    with pytest.raises(DataError, match=r"^The captioner gives NaN or infinity for image 2\.$"):
+        sample(table, numbered(3), 3, 5, allow_unk=False)

@@ -72,6 +72,5 @@ class BundleEncoder:
 
     def __call__(self, pixels: Tensor) -> Regions:
         """(B, 3, S, S) normalised pixels to `Regions`."""
-        outputs = self.bundle.session("encoder").run(["features", "mask"], {"pixels": pixels.numpy()})
-        features, mask = _tensors(tuple(outputs))
+        features, mask = _tensors(self.bundle.see_normalised(pixels.numpy()))
         return Regions(features, mask)

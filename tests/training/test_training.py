@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -184,11 +184,75 @@ def test_a_diverged_run_says_so_and_keeps_the_best_weights(tmp_path: Path) -> No
             return regions
 
     wild = options(cross_entropy=CrossEntropyPhase(epochs=5, learning_rate=0.5))
-    with pytest.raises(
-        TrainingError, match=r"diverged at epoch \d, batch \d: the loss is .*lower `learning_rate`"
-    ):
+    with pytest.raises(TrainingError, match=r"the features of image \w+.* hold NaN or infinity") as raised:
         training(tmp_path / "wild", Broken(), wild).run()
+    assert "learning_rate" not in str(raised.value)
     assert (tmp_path / "captioner.safetensors").read_bytes() == kept
+
+
+class Spoils(Pictures):
+    """Runs `spoil` at the call numbered `at`."""
+
+    def __init__(self, at: int, spoil: Callable[[Regions], None]) -> None:
+        super().__init__()
+        self.at, self.spoil = at, spoil
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        regions = super().regions_of(ids)
+        if self.calls == self.at:
+            self.spoil(regions)
+        return regions
+
+
+@pytest.mark.parametrize(
+    "at, epochs, message",
+    [
+        (1, (1, 0), r"The weight `\S+` held NaN or infinity before the first step .* are damaged"),
+        (
+            2,
+            (1, 0),
+            r"diverged at epoch 1, batch 2: the loss is nan, and the weight `\S+` .*lower `learning_rate`",
+        ),
+        (
+            2,
+            (0, 1),
+            r"diverged at epoch 1, batch 2: the loss is nan, and the weight `\S+` .*lower `learning_rate`",
+        ),
+        (4, (1, 0), r"diverged in epoch 1: the weight `\S+` holds NaN or infinity; a lower `learning_rate`"),
+    ],
+)
+def test_weights_that_are_nan_are_named(
+    tmp_path: Path, at: int, epochs: tuple[int, int], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = options(
+        cross_entropy=CrossEntropyPhase(epochs=epochs[0]), self_critical=SelfCriticalPhase(epochs=epochs[1])
+    )
+
+    def spoil(regions: Regions) -> None:
+        next(run.trained.captioner.parameters()).data.fill_(math.nan)
+
+    run = training(tmp_path, Spoils(at, spoil), phases)
+    if at == 4:  # by the last of three steps itself
+        validate = run._validate
+        monkeypatch.setattr(run, "_validate", lambda captioner: (spoil(None), validate(captioner))[1])  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match=message):
+        run.run()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("epochs", [(1, 0), (0, 1)])
+def test_features_that_are_nan_are_not_blamed_on_the_learning_rate(
+    tmp_path: Path, value: float, epochs: tuple[int, int]
+) -> None:
+    phases = options(
+        cross_entropy=CrossEntropyPhase(epochs=epochs[0]), self_critical=SelfCriticalPhase(epochs=epochs[1])
+    )
+    source = Pictures()
+    source.features["image4"][1, 2] = value
+    with pytest.raises(
+        TrainingError, match=r"since the features of image image4 hold NaN or infinity; extract"
+    ):
+        training(tmp_path, source, phases).run()
 
 
 def test_cross_entropy_is_the_mean_over_real_tokens() -> None:
