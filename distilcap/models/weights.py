@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from distilcap.errors import DataError
 from distilcap.files import atomic_path, read_json, write_json
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, plain_asked_for
 from distilcap.models.presets import Options, build_captioner, options_of
 from distilcap.text.vocabulary import Vocabulary
 
@@ -57,7 +58,7 @@ def save_captioner(folder: Path, trained: TrainedCaptioner) -> None:
 
 
 def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
-    """Read what `save_captioner` wrote, in evaluation mode.
+    """Read what `save_captioner` wrote, in evaluation mode; accelerated, unless plain code is asked for.
 
     Raises:
         DataError: missing, damaged or mismatched files.
@@ -82,6 +83,7 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
         raise DataError(
             f"{folder / WEIGHTS}: cannot be read ({error}); train again or copy it anew."
         ) from None
+    captioner = captioner if plain_asked_for() else accelerate(captioner)
     return TrainedCaptioner(
         captioner.to(device).eval(), config["architecture"], options, vocabulary, features
     )
