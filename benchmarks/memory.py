@@ -23,6 +23,7 @@ from torch import nn
 from benchmarks.features import COCO_DIM, COCO_IMAGES, COCO_REGIONS
 from distilcap.data.features import FeatureStore, safetensors_header, store_bytes
 from distilcap.files import write_json
+from distilcap.models.fast import accelerate
 from distilcap.models.presets import build_captioner, preset
 from distilcap.text.vocabulary import EOS, SPECIALS
 from distilcap.training.batches import Batches
@@ -68,7 +69,7 @@ def epoch(folder: Path, count: int, regions: int, dim: int, step_every: int) -> 
     found: dict[str, Any] = {"captions_megabytes": resident()["anonymous"]}
     store = FeatureStore.open(folder)
     found["opened_megabytes"] = resident()
-    captioner = build_captioner("updown", preset("updown", "small"), WORDS, dim)
+    captioner = accelerate(build_captioner("updown", preset("updown", "small"), WORDS, dim))
     optimizer = torch.optim.Adam(captioner.parameters(), fused=True)
     batches = Batches(captions, 10, 5, seed=0)
     curve: list[dict[str, int]] = []

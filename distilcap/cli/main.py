@@ -96,8 +96,11 @@ class LazyGroup(click.Group):
     "`distilcap distill --data DIR --teacher updown-medium --student updown-small`.",
 )
 @click.version_option(__version__, prog_name="distilcap")
-def cli() -> None:
+@click.option("--plain", is_flag=True, help="Compute by plain PyTorch alone; or set DISTILCAP_PLAIN=1.")
+def cli(plain: bool) -> None:
     """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
+    if plain:  # processes that this one starts inherit it
+        os.environ["DISTILCAP_PLAIN"] = "1"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ import torch
 from distilcap.errors import DataError
 from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, plain_asked_for
 from distilcap.models.presets import Options, build_captioner, options_of
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import Vocabulary
@@ -54,7 +55,7 @@ def save_captioner(folder: Path, trained: TrainedCaptioner) -> None:
 
 
 def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
-    """Read what `save_captioner` wrote, in evaluation mode.
+    """Read what `save_captioner` wrote, in evaluation mode; accelerated, unless plain code is asked for.
 
     Raises:
         DataError: missing, damaged or mismatched files, or weights that are not finite.
@@ -79,6 +80,7 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
                     f"{folder / WEIGHTS}: `{name}` is not of the shape that {CONFIG} says; {fix}."
                 )
             parameter.copy_(tensors[name])
+    captioner = captioner if plain_asked_for() else accelerate(captioner)
     return TrainedCaptioner(
         captioner.to(device).eval(), config["architecture"], options, vocabulary, features
     )

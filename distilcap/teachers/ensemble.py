@@ -41,6 +41,7 @@ class Ensemble(Captioner):
                     f"{', '.join(map(str, sorted(values)))}."
                 )
         self.members = nn.ModuleList(members)
+        self.accelerated = any(member.accelerated for member in members)
         self.vocabulary_size, self.region_dim = members[0].vocabulary_size, members[0].region_dim
         memories = [self._probe(member) for member in members]
         self._memory_ends = list(itertools.accumulate(memory for memory, _ in memories))

@@ -30,6 +30,7 @@ class Position:
         seconds: of training so far, over all sittings.
         images: seen so far.
         history: what the log holds, one entry a record.
+        plain: whether the run computes by plain code alone; `models.fast` rounds differently.
     """
 
     phase: int = 0
@@ -41,6 +42,7 @@ class Position:
     seconds: float = 0.0
     images: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    plain: bool = False
 
 
 def save_checkpoint(

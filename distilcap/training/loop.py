@@ -21,6 +21,7 @@ from distilcap.errors import TrainingError
 from distilcap.files import write_json
 from distilcap.metrics import evaluate
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, plain, plain_asked_for
 from distilcap.models.finite import broken_images, broken_weight
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.progress import SILENT, Progress
@@ -90,6 +91,9 @@ class Training:
         )
         if self.processes.agree((self.folder / CHECKPOINT).exists()):
             self.position = load_checkpoint(self.folder / CHECKPOINT, {}, None)
+            self._take_path(self.position.plain)
+        else:
+            self._take_path(self.processes.agree(plain_asked_for()))
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
         for number in range(self.position.phase, len(phases)):
             if phases[number].epochs:
@@ -103,6 +107,19 @@ class Training:
     @property
     def _captioner(self) -> Captioner:
         return self.trained.captioner
+
+    def _take_path(self, by_plain_code: bool) -> None:
+        """Compute by plain code or by `models.fast`; a run keeps to what it began with, for the two round
+        differently."""
+        choose = plain if by_plain_code else accelerate
+        self.trained = dataclasses.replace(self.trained, captioner=choose(self._captioner))
+        if self.token_teacher is not None:
+            teacher = choose(self.token_teacher.captioner)
+            self.token_teacher = dataclasses.replace(self.token_teacher, captioner=teacher)
+        self.position.plain = not self._captioner.accelerated
+        if by_plain_code != plain_asked_for():
+            path = "plain" if by_plain_code else "accelerated"
+            self.progress.note(f"This run began with {path} code, and goes on with it.")
 
     def _run_phase(self, number: int, phase: Phase, batches: Batches) -> None:
         average = copy.deepcopy(self._captioner) if phase.weight_averaging else None
@@ -159,6 +176,7 @@ class Training:
             seconds=at.seconds,
             images=at.images,
             history=at.history,
+            plain=at.plain,
         )
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:

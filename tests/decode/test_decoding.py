@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from distilcap.decode.captions import caption_images, rank_captions
 from distilcap.decode.sample import sample
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.models.fast import accelerate
 from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
@@ -43,8 +44,17 @@ class Table(Captioner):
         rows = memory[0][:, None].expand_as(tokens)
         return self.table[rows, state[0][..., 0].long(), tokens], (state[0] + 1,)
 
-    def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
-        raise NotImplementedError
+
+@pytest.fixture(params=[False, True], ids=["plain", "fast"], scope="module", autouse=True)
+def _path(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Decoders choose by this; the captioner itself is the same."""
+    Table.accelerated = request.param
+    yield
+    Table.accelerated = False
+
+
+def on_path(captioner: Captioner) -> Captioner:
+    return accelerate(captioner) if Table.accelerated else captioner
 
 
 def numbered(images: int) -> Regions:
@@ -181,7 +191,7 @@ def test_samples_follow_the_model_s_distribution() -> None:
 
 
 def test_the_generator_decides_the_samples() -> None:
-    captioner = build_captioner("updown", preset("updown", "tiny"), 20, 4).eval()
+    captioner = on_path(build_captioner("updown", preset("updown", "tiny"), 20, 4)).eval()
     regions = Regions.full(torch.rand(2, 3, 4))
     first = sample(captioner, regions, 3, generator=torch.Generator().manual_seed(7))
     second = sample(captioner, regions, 3, generator=torch.Generator().manual_seed(7))
@@ -233,7 +243,7 @@ def test_a_search_ends_once_the_kept_captions_are_certain() -> None:
 
 def test_captions_that_ended_leave_the_others_as_they_were() -> None:
     """Sampling regroups as captions end; each one's log-probability is that of the whole model."""
-    captioner = build_captioner("aoanet", preset("aoanet", "tiny"), 12, 4).eval()
+    captioner = on_path(build_captioner("aoanet", preset("aoanet", "tiny"), 12, 4)).eval()
     regions = Regions.full(torch.rand(6, 3, 4))
     drawn = sample(captioner, regions, 4, max_words=15, generator=torch.Generator().manual_seed(0))
     lengths = (drawn.tokens != PAD).sum(-1)

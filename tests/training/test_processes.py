@@ -23,7 +23,7 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import caption_images
 from distilcap.errors import LaunchError, MissingError
-from distilcap.training import objectives
+from distilcap.training.objectives import SelfCritical
 from distilcap.training.processes import ALONE, launched
 
 HERE = Path(__file__).parent
@@ -75,7 +75,7 @@ def test_two_processes_follow_the_curves_of_one(
 ) -> None:
     from two_processes import curves
 
-    monkeypatch.setattr(objectives, "sample_memory", objectives.sample_memory)  # restored afterwards
+    monkeypatch.setattr(SelfCritical, "_draw", SelfCritical._draw)  # restored afterwards
     alone = curves(tmp_path)
     assert set(alone) == {"cross-entropy", "self-critical", "tokens", "tokens alone"}
     assert "reward" in alone["self-critical"][-1]

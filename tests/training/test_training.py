@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from distilcap.data.captions import CaptionSet
@@ -17,6 +20,7 @@ from distilcap.metrics.reward import CiderReward
 from distilcap.models.captioner import Captioner
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
+from distilcap.progress import Silent
 from distilcap.shapes import Regions
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
@@ -66,6 +70,16 @@ class TunedPictures(nn.Module):
     def regions_of(self, ids: Sequence[str]) -> Regions:
         regions = self.pictures.regions_of(ids)
         return Regions(regions.features * self.scale, regions.mask)
+
+
+class Notes(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def options(**changes: object) -> TrainingOptions:
@@ -122,6 +136,47 @@ def test_a_run_killed_at_any_step_and_resumed_gives_the_same_weights(tmp_path: P
             record["loss"] for record in whole.position.history
         ]
         assert not (folder / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("began", ["plain", "accelerated"])
+def test_a_run_goes_on_with_the_code_that_it_began_with(
+    tmp_path: Path, began: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asking(for_plain: bool) -> None:
+        monkeypatch.setenv("DISTILCAP_PLAIN", str(int(for_plain)))
+
+    asking(began == "plain")
+    whole = training(tmp_path / "whole", Pictures(), options())
+    whole.run()
+    assert whole._captioner.accelerated == (began == "accelerated")
+    for dies_at in (4, 12):  # one in each phase
+        folder = tmp_path / str(dies_at)
+        asking(began == "plain")
+        with pytest.raises(Killed):
+            training(folder, Pictures(dies_at), options(), checkpoint_seconds=0.0).run()
+        asking(began != "plain")
+        notes = Notes()
+        resumed = training(folder, Pictures(), options(), progress=notes)
+        resumed.run()
+        assert [note for note in notes.said if "began with" in note] == [
+            f"This run began with {began} code, and goes on with it."
+        ]
+        for name, tensor in weights(whole._captioner).items():
+            assert torch.equal(tensor, weights(resumed._captioner)[name]), name
+
+
+def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Killed):
+        training(tmp_path, Pictures(4), options(), checkpoint_seconds=0.0).run()
+    path = tmp_path / CHECKPOINT
+    with safe_open(path, "pt") as file:
+        position = json.loads(file.metadata()["position"])
+    assert position.pop("plain") is False
+    save_file(load_file(path), path, metadata={"position": json.dumps(position)})
+    monkeypatch.setenv("DISTILCAP_PLAIN", "1")
+    resumed = training(tmp_path, Pictures(), options())
+    resumed.run()
+    assert resumed._captioner.accelerated
 
 
 def test_a_checkpoint_of_another_shape_is_refused_whole_in_one_line(tmp_path: Path) -> None:

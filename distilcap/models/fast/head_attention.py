@@ -1,7 +1,13 @@
 """Multi-head attention of packed captions step by step, and its gradient, without a graph.
 
+Of one head, with dropout's mask m: s = Q K^T / sqrt(S), w = softmax(s), u = m w, output = u V. Backwards,
+from d = d output: dV = u^T d, du = d V^T, dw = m du, ds = w (dw - sum w dw), dQ = ds K / sqrt(S) and
+dK = ds^T Q / sqrt(S). A step computes what the step before it waits for, dQ; dK and dV are sums over all
+captions and steps of an image, so each is one product after the last step.
+
 Captions meet their image's regions in a padded batch, so that these are not repeated. Its places are captions
-first, then images and heads, so that rows go to it as they are; captions that have ended leave zeros.
+first, then images and heads, so that rows go to it as they are; captions that have ended leave zeros, which
+add nothing to the sums.
 """
 
 from __future__ import annotations
@@ -10,12 +16,33 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
-from distilcap.models.attention import split_heads
-from distilcap.models.packing import Packing
-from distilcap.models.products import across
+from distilcap.models.aoanet import split_heads
+from distilcap.models.fast.dropout import Dropout
+from distilcap.models.fast.packing import Packing
+from distilcap.models.fast.products import across
 
-__all__ = ["HeadAttention", "HeadAttentionGradient"]
+__all__ = ["HeadAttention", "HeadAttentionGradient", "multi_head_attention"]
+
+
+def multi_head_attention(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: Dropout
+) -> Tensor:
+    """See `models.aoanet.multi_head_attention`; copies no keys and values where nothing is dropped."""
+    query, keys, values = (split_heads(one, heads) for one in (query, keys, values))
+    on_cpu = query.device.type == "cpu"
+    hidden = None if on_cpu and mask.all() else ~mask[:, None, None]
+    if on_cpu and not (dropout.training and dropout.dropped):
+        seen = None if hidden is None else ~hidden
+        fused: Tensor = scaled_dot_product_attention(query, keys, values, seen)
+        return fused.transpose(1, 2).flatten(-2)
+    scores = (query / math.sqrt(query.shape[-1])) @ keys.transpose(-1, -2)
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -torch.inf)
+    weights = dropout(scores.softmax(dim=-1))
+    attended: Tensor = (weights @ values).transpose(1, 2).flatten(-2)
+    return attended
 
 
 class _Places:

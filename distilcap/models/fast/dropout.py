@@ -1,4 +1,9 @@
-"""Dropout whose masks take 8 or 16 random bits an element: on a CPU many times as fast as Bernoulli draws."""
+"""Dropout whose masks take 8 or 16 random bits an element: on a CPU many times as fast as Bernoulli draws.
+
+An element is kept where a random integer of 8 (or 16) bits is at least d, which has probability 1 - d / 256
+(or / 65,536), and is divided by that: the mean of what dropout gives is what it was given. PyTorch draws 32
+bits or more an element, from a slower generator. Equal to `nn.Dropout` in distribution, not in the numbers.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +20,18 @@ _ROUNDED = 0.02
 """By what share of them 8 bits may change the parts dropped and kept; else it takes 16."""
 
 
-class Dropout(nn.Module):
-    """Inverted dropout (Srivastava et al. 2014), as `nn.Dropout`.
+class Dropout(nn.Dropout):
+    """Inverted dropout (Srivastava et al. 2014).
 
     On a CPU the probability is rounded to a multiple of 1/256 if that changes it, and what it leaves, by at
     most 2 % (0.1 becomes 0.1016), else of 1/65,536. What is kept is scaled for the rounded one, so the
     expectation is exact.
     """
 
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-        rarer = min(probability, 1 - probability)
-        coarse = abs(round(probability * 256) / 256 - probability) <= _ROUNDED * rarer
-        self.bits = 8 if coarse else 16
-        self.dropped = round(probability * (1 << self.bits))
-
     def forward(self, values: Tensor) -> Tensor:
         """Drop elements while training; of any shape."""
         if values.device.type != "cpu" and self.training:
-            return nn.functional.dropout(values, self.probability)
+            return nn.functional.dropout(values, self.p)
         mask = self.mask(tuple(values.shape), values)
         return values if mask is None else values * mask
 
@@ -44,19 +41,26 @@ class Dropout(nn.Module):
             return None
         mask = like.new_empty(shape, requires_grad=False)
         if like.device.type != "cpu":
-            return nn.functional.dropout(mask.fill_(1), self.probability)
+            return nn.functional.dropout(mask.fill_(1), self.p)
         draws = _draws(mask.numel(), self.bits).view(shape)
         torch.ge(draws, self.dropped - (1 << self.bits - 1), out=mask)
         return mask.mul_(1 / (1 - self.rounded))
 
     @property
+    def bits(self) -> int:
+        """Random bits an element."""
+        rarer = min(self.p, 1 - self.p)
+        return 8 if abs(round(self.p * 256) / 256 - self.p) <= _ROUNDED * rarer else 16
+
+    @property
+    def dropped(self) -> int:
+        """Of all numbers of so many bits, how many drop an element."""
+        return round(self.p * (1 << self.bits))
+
+    @property
     def rounded(self) -> float:
         """The probability with which a CPU drops."""
         return self.dropped / (1 << self.bits)
-
-    def extra_repr(self) -> str:
-        """The probability, for printing."""
-        return f"{self.probability}"
 
 
 class _Seed(ISeedSequence):

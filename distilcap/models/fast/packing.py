@@ -1,4 +1,10 @@
-"""Captions of different lengths without their pads: longest first, so that a step reads a leading block."""
+"""Captions of different lengths without their pads: longest first, so that a step reads a leading block.
+
+Of B x K captions of T words, step t concerns those with more than t words. Sorted by length these are always
+the first n_t, so that their states are a view of the states at the step before, and the P = sum n_t tokens of
+all steps lie one after another in one tensor. A caption's states do not depend on the others, so leaving the
+pads out changes nothing that is read.
+"""
 
 from __future__ import annotations
 

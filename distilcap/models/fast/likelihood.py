@@ -1,4 +1,12 @@
-"""Negative log-likelihood of words straight from hidden states."""
+"""Negative log-likelihood of words straight from hidden states.
+
+With logits z = W h + b, e = exp(z), S = sum e and target y, the loss is log S - z_y and its gradient by z is
+e / S - [y]. What is kept is e - S [y], the same before it is divided by S: that factor and the gradient of
+the loss go to the narrow side of the two products that read it, so no pass over all words follows in the
+backward half. The usual subtraction of the highest logit cancels in e / S; it is left out where S shows that
+nothing overflowed. Captions that were just drawn left their e behind (`Odds`): for them not even z is
+computed. Must equal `cross_entropy(linear(h, W, b), y)`.
+"""
 
 from __future__ import annotations
 

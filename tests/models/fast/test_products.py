@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from distilcap.models import products
-from distilcap.models.products import Linear, PackedMatrix, linear, steps_share_weights
+from distilcap.models.fast import products
+from distilcap.models.fast.products import Linear, PackedMatrix, linear, steps_share_weights
 
 
 @pytest.fixture(params=[True, False], ids=["packed", "plain"])

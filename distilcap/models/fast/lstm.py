@@ -1,5 +1,10 @@
 """The element-wise half of an LSTM over packed captions, and its gradient, without a graph.
 
+c = f c' + i g and h = o tanh(c), with i, f, o sigmoids and g the tanh of the gates. Backwards, from dh and
+the dc that the next step left: dc += dh o (1 - tanh(c)^2), and the gates' gradients are dc g i (1 - i),
+dc c' f (1 - f), dc i (1 - g^2) and dh tanh(c) o (1 - o); dc' = dc f. All factors of dh and dc are known
+before the first step back, so they are computed for all tokens at once, and a step multiplies.
+
 What a step need not wait for is done for all tokens at once: at small widths, calling an operator takes as
 long as what it computes.
 """
@@ -9,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distilcap.models.packing import Packing
+from distilcap.models.fast.packing import Packing
 
 __all__ = ["LstmGradient", "LstmStates", "exact_type"]
 

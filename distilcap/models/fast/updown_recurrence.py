@@ -1,7 +1,11 @@
 """Up-Down's recurrence over packed captions, with its gradient written out.
 
-Autograd would add a full-size gradient of every weight at every step; here the steps only carry the
-gradients of states, and each weight's gradient is one product over all tokens after them.
+A weight W that is read at every step, z_t = W x_t, has the gradient sum_t dz_t x_t^T. Autograd would add up
+full-size matrices, one a step; with all dz and x kept it is one product over all tokens, dZ^T X, after the
+steps back, which only carry the gradients of states. Those of attention, with e_i = tanh(k_i + q), scores
+s_i = w_a . e_i and weights a = softmax(s): from d = d attended, da_i = d . v_i, ds = a (da - sum a da),
+dq = sum_i ds_i w_a (1 - e_i^2) = -w_a sum_i ds_i e_i^2, for the ds of a softmax sum to 0, and
+dk_i = sum ds_i w_a (1 - e_i^2) over an image's tokens. Must equal autograd's gradients of `UpDown.step`.
 """
 
 from __future__ import annotations
@@ -14,9 +18,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from distilcap.models.lstm import LstmGradient, LstmStates
-from distilcap.models.packing import Packing
-from distilcap.models.products import PackedMatrix, across
+from distilcap.models.fast.lstm import LstmGradient, LstmStates
+from distilcap.models.fast.packing import Packing
+from distilcap.models.fast.products import PackedMatrix, across
 
 __all__ = ["updown_recurrence"]
 

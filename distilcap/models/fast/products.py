@@ -1,4 +1,4 @@
-"""Products with weights that many steps read.
+"""Products with weights that many steps read: x W^T + b, as `torch.nn.functional.linear`.
 
 A matrix product first copies its operands into an order that suits the processor's caches. With the 50 rows
 of a step that copy takes as long as the arithmetic, and it is the same at every step; Intel's MKL, with which
@@ -14,7 +14,6 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_exporting
 
 __all__ = ["Linear", "PackedMatrix", "across", "linear", "steps_share_weights"]
 
@@ -68,7 +67,10 @@ def _mkl_packs() -> bool:
 
 @contextmanager
 def steps_share_weights() -> Iterator[None]:
-    """Within, `linear` packs each weight that it meets without a graph, once; weights must not change."""
+    """Within, accelerated captioners pack each weight that they meet without a graph, once.
+
+    Weights must not change meanwhile. Plain captioners take no notice.
+    """
     token = _shared.set({})
     try:
         yield
@@ -78,7 +80,7 @@ def steps_share_weights() -> Iterator[None]:
 
 def linear(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear`, faster within `steps_share_weights`."""
-    if is_exporting() or (shared := _shared.get()) is None or torch.is_grad_enabled():
+    if (shared := _shared.get()) is None or torch.is_grad_enabled():
         return nn.functional.linear(rows, matrix, bias)
     if torch.is_autocast_enabled(rows.device.type):
         return nn.functional.linear(rows, matrix, bias)

@@ -1,7 +1,11 @@
 """AoANet's refiner (Huang et al. 2019, section 3.2.1), with its gradient written out for the processor.
 
 By autograd, heads are copied before and after every product and each dropout is three passes: at small widths
-that takes longer than the products.
+that takes longer than the products. The layer is y = x + m3 (i sigmoid(g)) with [i, g] = W m2 [u V, n] + b,
+u = m1 w, w = softmax(Q K^T / sqrt(S)), [Q, K, V] = P n + p and n = LN(x), where the m are dropout's masks.
+Its gradient is the chain rule from y to x: one product for each product above and one for each weight; of the
+scores, from d = du, it is w (m1 d - sum w m1 d) = u d - w sum u d. Heads are copied once each way. Must equal
+autograd's gradients of `RefinerLayer`.
 """
 
 from __future__ import annotations
@@ -10,37 +14,26 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from distilcap.models.attention import AttentionOnAttention, multi_head_attention
-from distilcap.models.dropout import Dropout
-from distilcap.models.products import across
+from distilcap.models.aoanet import RefinerLayer
+from distilcap.models.fast.dropout import Dropout
+from distilcap.models.fast.head_attention import multi_head_attention
+from distilcap.models.fast.products import across
 
-__all__ = ["RefinerLayer"]
+__all__ = ["FastRefinerLayer"]
 
 _glu_backward = torch.ops.aten.glu_backward.grad_input
 
 
-class RefinerLayer(nn.Module):
-    """x + AoA(MultiHead(LN x), LN x); no feed-forward layer.
+class FastRefinerLayer(RefinerLayer):
+    """See `RefinerLayer`."""
 
-    Args:
-        width: of the regions (H).
-        heads: divides the width.
-        dropout: on attention weights and on what is added to the regions.
-        aoa_dropout: on what attention on attention reads.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float, aoa_dropout: float) -> None:
-        super().__init__()
-        self.heads, self.weight_dropout = heads, Dropout(dropout)
-        self.norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.aoa = AttentionOnAttention(width, aoa_dropout)
-        self.dropout = Dropout(dropout)
+    weight_dropout: Dropout
+    dropout: Dropout
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """Refine regions (B, R, H), real where mask (B, R) is True."""
@@ -59,9 +52,11 @@ class RefinerLayer(nn.Module):
 
     def _with_gradient(self, values: Tensor, mask: Tensor) -> Tensor:
         images, regions, width = values.shape
+        paired_dropout = self.aoa.dropout
+        assert isinstance(paired_dropout, Dropout)
         masks = (
             self.weight_dropout.mask((images * self.heads, regions, regions), values),
-            self.aoa.dropout.mask((images * regions, 2 * width), values),
+            paired_dropout.mask((images * regions, 2 * width), values),
             self.dropout.mask((images * regions, width), values),
         )
         parameters = (

@@ -1,9 +1,10 @@
-"""The packed pass and its hand-written gradients against stepping with autograd."""
+"""The packed pass and its hand-written gradients against the plain captioners with autograd."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from distilcap.models import likelihood
-from distilcap.models.aoanet_recurrence import DropoutMasks, aoanet_recurrence
 from distilcap.models.captioner import Captioner
-from distilcap.models.likelihood import negative_log_likelihood
-from distilcap.models.packing import Packing
+from distilcap.models.fast import accelerate, likelihood
+from distilcap.models.fast.aoanet_recurrence import DropoutMasks, aoanet_recurrence
+from distilcap.models.fast.likelihood import negative_log_likelihood
+from distilcap.models.fast.packing import Packing
 from distilcap.models.presets import ARCHITECTURES, build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
@@ -48,15 +49,6 @@ def example(seed: int, masked: bool = True) -> tuple[Regions, Tensor, Tensor]:
     return Regions(features, mask), inputs, targets
 
 
-def stepped(captioner: Captioner, regions: Regions, inputs: Tensor) -> Tensor:
-    memory = captioner.encode(regions)
-    state, logits = captioner.initial_state(memory, inputs.shape[1]), []
-    for words in inputs.unbind(dim=2):
-        one, state = captioner.step(words, state, memory)
-        logits.append(one)
-    return torch.stack(logits, dim=2)
-
-
 def gradients(captioner: Captioner, loss: Tensor, features: Tensor) -> dict[str, Tensor]:
     captioner.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -85,47 +77,61 @@ def both_gradients(
 @pytest.mark.parametrize(("architecture", "changes"), VARIANTS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("masked", [False, True])
-def test_losses_and_gradients_are_those_of_stepping(
+def test_losses_and_gradients_are_those_of_plain_code(
     architecture: str, changes: dict[str, object], smoothing: float, masked: bool
 ) -> None:
-    captioner = captioner_of(architecture, changes)
+    plain = captioner_of(architecture, changes)
+    fast = accelerate(plain)
     regions, inputs, targets = example(1, masked)
-
-    def plain(regions: Regions) -> Tensor:
-        logits = stepped(captioner, regions, inputs).flatten(0, 2)
-        losses = cross_entropy(
-            logits, targets.flatten(), ignore_index=PAD, reduction="none", label_smoothing=smoothing
-        )
-        return losses.view_as(targets)
-
     both_gradients(
-        captioner,
-        regions,
-        lambda r: captioner.negative_log_likelihood(captioner.encode(r), inputs, targets, smoothing),
         plain,
+        regions,
+        lambda r: fast.negative_log_likelihood(fast.encode(r), inputs, targets, smoothing),
+        lambda r: plain.negative_log_likelihood(plain.encode(r), inputs, targets, smoothing),
     )
 
 
-def test_any_captioner_has_a_likelihood_by_stepping() -> None:
-    captioner = captioner_of("updown", {})
-    regions, inputs, targets = example(1)
-    memory = captioner.encode(regions)
-    stepped = Captioner.negative_log_likelihood(captioner, memory, inputs, targets, 0.1)
-    torch.testing.assert_close(stepped, captioner.negative_log_likelihood(memory, inputs, targets, 0.1))
+@pytest.mark.parametrize(("architecture", "changes"), VARIANTS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_with_the_same_dropout_losses_and_gradients_are_the_same(
+    architecture: str, changes: dict[str, object], masked: bool, masks: Any
+) -> None:
+    plain = captioner_of(architecture, changes).train()
+    fast = accelerate(plain)
+    regions, inputs, targets = example(1, masked)
+
+    def plainly(regions: Regions) -> Tensor:
+        masks.give_to(plain, Packing.of_targets(targets, targets.device))
+        return plain.negative_log_likelihood(plain.encode(regions), inputs, targets)
+
+    both_gradients(
+        plain, regions, lambda r: fast.negative_log_likelihood(fast.encode(r), inputs, targets), plainly
+    )
 
 
 @pytest.mark.parametrize(("architecture", "changes"), VARIANTS)
-def test_logits_and_gradients_are_those_of_stepping(architecture: str, changes: dict[str, object]) -> None:
-    captioner = captioner_of(architecture, changes)
+def test_logits_and_gradients_are_those_of_plain_code(architecture: str, changes: dict[str, object]) -> None:
+    plain = captioner_of(architecture, changes)
+    fast = accelerate(plain)
+    regions, inputs, _ = example(2)
+    both_gradients(plain, regions, lambda r: fast(r, inputs), lambda r: plain(r, inputs))
+
+
+@pytest.mark.parametrize(("architecture", "changes"), VARIANTS)
+def test_steps_and_their_gradients_are_those_of_plain_code(
+    architecture: str, changes: dict[str, object]
+) -> None:
+    plain = captioner_of(architecture, changes)
+    fast = accelerate(plain)
     regions, inputs, _ = example(2)
     both_gradients(
-        captioner, regions, lambda r: captioner(r, inputs), lambda r: stepped(captioner, r, inputs)
+        plain, regions, lambda r: Captioner.predict(fast, fast.encode(r), inputs), lambda r: plain(r, inputs)
     )
 
 
 @pytest.mark.parametrize(("architecture", "changes"), VARIANTS)
 def test_what_follows_a_caption_does_not_matter(architecture: str, changes: dict[str, object]) -> None:
-    captioner = captioner_of(architecture, changes)
+    captioner = accelerate(captioner_of(architecture, changes))
     regions, inputs, targets = example(3)
     after = torch.cat(
         [torch.zeros_like(targets[..., :1], dtype=torch.bool), targets[..., :-1] == PAD], dim=-1
@@ -156,7 +162,7 @@ def test_gradients_with_dropout_are_those_of_finite_differences() -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_dropout_acts_in_training_and_only_then(architecture: str) -> None:
-    captioner = captioner_of(architecture, {"hidden": 16})
+    captioner = accelerate(captioner_of(architecture, {"hidden": 16}))
     regions, inputs, targets = example(5)
     quiet = captioner.negative_log_likelihood(captioner.encode(regions), inputs, targets)
     assert torch.equal(captioner.negative_log_likelihood(captioner.encode(regions), inputs, targets), quiet)
@@ -170,7 +176,7 @@ def test_dropout_acts_in_training_and_only_then(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_bfloat16_stays_near_float32(architecture: str) -> None:
     changes = {"hidden": 32, "embedding": 32} | ({"heads": 4} if architecture == "aoanet" else {})
-    captioner = captioner_of(architecture, changes).float()
+    captioner = accelerate(captioner_of(architecture, changes).float())
     regions, inputs, targets = example(4)
     regions = regions.to("cpu")
     found = []

@@ -1,4 +1,11 @@
-"""AoANet's recurrence over packed captions, with its gradient written out (why: `updown_recurrence`)."""
+"""AoANet's recurrence over packed captions, with its gradient written out.
+
+Why, and how weights get theirs: `updown_recurrence`. A step back goes from the context's gradient through the
+gated linear unit, the attention (`head_attention`), the layer norm and the LSTM (`lstm`) to the context and
+hidden state before it. The layer norm's own weight and bias see every token once, after the steps. Dropout's
+masks are drawn for all steps at once, which is the same distribution. Must equal autograd's gradients of
+`AoANet.step`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +18,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import layer_norm
 
-from distilcap.models.head_attention import HeadAttention, HeadAttentionGradient
-from distilcap.models.lstm import LstmGradient, LstmStates
-from distilcap.models.packing import Packing
-from distilcap.models.products import PackedMatrix
+from distilcap.models.fast.head_attention import HeadAttention, HeadAttentionGradient
+from distilcap.models.fast.lstm import LstmGradient, LstmStates
+from distilcap.models.fast.packing import Packing
+from distilcap.models.fast.products import PackedMatrix
 
 __all__ = ["DropoutMasks", "aoanet_recurrence"]
 

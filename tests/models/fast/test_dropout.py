@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from distilcap.models.dropout import Dropout
+from distilcap.models.fast.dropout import Dropout
 
 
 @pytest.mark.parametrize(
