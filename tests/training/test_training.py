@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from distilcap.data.captions import CaptionSet
@@ -22,6 +21,7 @@ from distilcap.models.presets import build_captioner, options_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import Silent
 from distilcap.shapes import Regions
+from distilcap.tensors import load_tensors
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
 from distilcap.training.batches import Batch, Batches, encode_captions
@@ -169,10 +169,10 @@ def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: 
     with pytest.raises(Killed):
         training(tmp_path, Pictures(4), options(), checkpoint_seconds=0.0).run()
     path = tmp_path / CHECKPOINT
-    with safe_open(path, "pt") as file:
-        position = json.loads(file.metadata()["position"])
+    tensors, content = load_tensors(path, "")
+    position = content["position"]
     assert position.pop("plain") is False
-    save_file(load_file(path), path, metadata={"position": json.dumps(position)})
+    save_file(tensors, path, metadata={"position": json.dumps(position)})
     monkeypatch.setenv("DISTILCAP_PLAIN", "1")
     resumed = training(tmp_path, Pictures(), options())
     resumed.run()
