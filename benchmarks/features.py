@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 from distilcap.data.dataset import ImageRecord
-from distilcap.data.features import FeatureStore, FeatureWriter, check_space, store_bytes
+from distilcap.data.feature_writer import FeatureWriter
+from distilcap.data.features import FeatureStore, check_space, store_bytes
 from distilcap.encoders.extract import extract_features
 from distilcap.encoders.registry import create_encoder
 from distilcap.progress import SILENT

@@ -23,7 +23,8 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
-from distilcap.teachers.shards import Shard, label_shard
+from distilcap.teachers.shard_files import Shard
+from distilcap.teachers.shards import label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 

@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from benchmarks.features import COCO_DIM, COCO_IMAGES, COCO_REGIONS
-from distilcap.data.features import FeatureStore, _header, store_bytes
+from distilcap.data.features import FeatureStore, safetensors_header, store_bytes
 from distilcap.files import write_json
+from distilcap.models.fast import accelerate
 from distilcap.models.presets import build_captioner, preset
 from distilcap.text.vocabulary import EOS, SPECIALS
 from distilcap.training.batches import Batches
@@ -35,7 +36,7 @@ def sparse_store(folder: Path, count: int, regions: int, dim: int) -> None:
     """A store of zeros whose rows are holes of the file."""
     folder.mkdir()
     with (folder / "features.safetensors").open("wb") as file:
-        file.write(_header(count, regions, dim))
+        file.write(safetensors_header(count, regions, dim))
         file.seek(store_bytes(count, regions, dim) - 2 * count)
         file.write(np.full(count, regions, np.int16).tobytes())
     ids = [f"{image:012d}" for image in range(count)]
@@ -68,7 +69,7 @@ def epoch(folder: Path, count: int, regions: int, dim: int, step_every: int) -> 
     found: dict[str, Any] = {"captions_megabytes": resident()["anonymous"]}
     store = FeatureStore.open(folder)
     found["opened_megabytes"] = resident()
-    captioner = build_captioner("updown", preset("updown", "small"), WORDS, dim)
+    captioner = accelerate(build_captioner("updown", preset("updown", "small"), WORDS, dim))
     optimizer = torch.optim.Adam(captioner.parameters(), fused=True)
     batches = Batches(captions, 10, 5, seed=0)
     curve: list[dict[str, int]] = []

@@ -41,8 +41,8 @@ from benchmarks.reference import (
 )
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.metrics.reward import CiderReward
-from distilcap.models import products
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, products
 from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS
@@ -119,7 +119,7 @@ class Ours:
 
     def __init__(self, setting: Setting) -> None:
         self.setting, self.clock = setting, setting.clock
-        model = build_captioner(setting.architecture, setting.options, WORDS, setting.dim)
+        model = accelerate(build_captioner(setting.architecture, setting.options, WORDS, setting.dim))
         self.model: Captioner = model.to(setting.device)
         with torch.no_grad():
             model.output.bias[EOS] = NEVER

@@ -5,7 +5,15 @@ wrong, where, and the mend, in one grammar: "`beam_size` must be at least 1, but
 Invariants of our own code are `assert`s, not these.
 """
 
-__all__ = ["BundleError", "ConfigError", "DataError", "DistilCapError", "MissingError", "TrainingError"]
+__all__ = [
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "DistilCapError",
+    "LaunchError",
+    "MissingError",
+    "TrainingError",
+]
 
 
 class DistilCapError(ValueError):
@@ -26,6 +34,10 @@ class MissingError(DistilCapError):
 
 class TrainingError(DistilCapError):
     """A training run diverged; the last good checkpoint is kept."""
+
+
+class LaunchError(DistilCapError):
+    """Another process of the same launch has ended, and this one cannot go on without it."""
 
 
 class BundleError(DistilCapError):

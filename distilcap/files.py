@@ -5,23 +5,50 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from distilcap.errors import DataError
 
 __all__ = [
+    "JSON_DECODER",
     "atomic_path",
     "bare_name",
+    "checksum_file",
+    "failures_named",
+    "json_errors",
     "parse_json",
+    "read_checked_json",
     "read_json",
     "sha256_of",
+    "verify_checksum",
     "write_bytes",
+    "write_checked_json",
+    "write_checksum",
     "write_json",
     "write_text",
 ]
+
+
+@contextlib.contextmanager
+def failures_named(path: Path) -> Iterator[None]:
+    """Name `path` in an OSError that names no file: a full disk is told by writing, not by opening.
+
+    Errors of safetensors, which has its own type for them, become the OSError that they stand for.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    except Exception as error:
+        if code := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -38,11 +65,12 @@ def atomic_path(final: Path) -> Iterator[Path]:
         # umask decides for all.
         scratch.touch()
         mode = scratch.stat().st_mode & 0o777
-        yield scratch
-        scratch.chmod(mode)
-        with scratch.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(scratch, final)
+        with failures_named(final):
+            yield scratch
+            scratch.chmod(mode)
+            with scratch.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, final)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -54,27 +82,82 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write `content` as UTF-8 to `path`, whole or not at all."""
-    write_bytes(path, content.encode())
+    """Write `content` as UTF-8 to `path`, whole or not at all.
+
+    Raises:
+        DataError: it has what is no UTF-8: a file's or folder's name of other bytes.
+    """
+    try:
+        encoded = content.encode()
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 30) : error.end]
+        raise DataError(f"{path}: cannot hold a name that is not UTF-8, {before!r}; rename it.") from None
+    write_bytes(path, encoded)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON to `path`, whole or not at all; NaN is refused."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _indented(content))
+
+
+def _indented(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+"""Knows no NaN and no infinity, not even as 1e999; to be used within `json_errors`."""
 
 
 def parse_json(text: str | bytes, where: str | Path) -> Any:
     """Parse JSON that came from `where` (a path, or a path and line such as "labels.jsonl:3").
 
-    Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback.
+    Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback. All strings
+    in it can be written as UTF-8.
 
     Raises:
-        DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity; one line.
+        DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity, half a
+            character (as an escape such as "\\ud800"); one line.
     """
-    try:
+    with json_errors(where):
         if isinstance(text, bytes):
             text = text.decode()
-        return json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            _refuse_halves(content, where)
+        return content
+
+
+def _refuse_halves(content: Any, where: str | Path) -> None:
+    """Emoji are escaped as two halves, which the parser has joined; one that is left cannot be written."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 30) : error.start]
+        half = ascii(error.object[error.start])
+        raise DataError(f"{where}: not usable JSON: {half} behind {before!r} is half a character.") from None
+
+
+@contextlib.contextmanager
+def json_errors(where: str | Path) -> Iterator[None]:
+    """Name `where` it came from if what is read within is no usable JSON.
+
+    Raises:
+        DataError: as `parse_json`.
+    """
+    try:
+        yield
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 text (byte {error.start}).") from None
     except json.JSONDecodeError as error:
@@ -86,23 +169,53 @@ def parse_json(text: str | bytes, where: str | Path) -> Any:
         raise DataError(f"{where}: not usable JSON: {str(error).partition(';')[0]}.") from None
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
-
-
 def read_json(path: Path) -> Any:
     """Read JSON from `path`.
 
     Raises:
         DataError: the file is missing or cannot be read, or as `parse_json`; the message names the line.
     """
+    return parse_json(_bytes_of(path), path)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{path}: there is no such file.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
-    return parse_json(content, path)
+
+
+def write_checked_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object that begins with the SHA-256 of its other lines, for `read_checked_json`."""
+    body = _indented(content)[1:]
+    write_text(path, _opening(body.encode()).decode() + body)
+
+
+def _opening(body: bytes) -> bytes:
+    return b'{\n "sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'",'
+
+
+def read_checked_json(path: Path, form: str) -> dict[str, Any]:
+    """Read what `write_checked_json` wrote; an object of an earlier form has no checksum and is not checked.
+
+    Args:
+        form: the object's `format`, if it is of the form that has a checksum.
+
+    Raises:
+        DataError: as `read_json`, not an object, or the checksum differs.
+    """
+    raw = _bytes_of(path)
+    content = parse_json(raw, path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a JSON object.")
+    # Either mark is enough: a single damaged byte cannot pass the file off as one of an earlier form.
+    if content.get("format") == form or "sha256" in content:
+        opening, comma, body = raw.partition(b'",')
+        if opening + comma != _opening(body):
+            raise DataError(f"{path}: damaged (its checksum differs).")
+    return content
 
 
 def bare_name(name: Any, where: str | Path) -> str:
@@ -121,3 +234,27 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum_file(path: Path) -> Path:
+    """The side file that holds a file's checksum, in the form that `sha256sum --check` reads."""
+    return Path(f"{path}.sha256")
+
+
+def write_checksum(path: Path) -> None:
+    """Write the side file of a complete file."""
+    write_text(checksum_file(path), f"{sha256_of(path)}  {path.name}\n")
+
+
+def verify_checksum(path: Path) -> None:
+    """Check a file against its side file, if it has one.
+
+    Raises:
+        DataError: they differ.
+    """
+    side = checksum_file(path)
+    if path.is_file() and side.is_file() and side.read_bytes().split()[:1] != [sha256_of(path).encode()]:
+        raise DataError(
+            f"{path}: differs from its checksum file {side.name} (damaged or edited); restore it, "
+            "or delete the side file if you edited it on purpose."
+        )

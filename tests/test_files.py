@@ -8,10 +8,24 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 import distilcap
 from distilcap.errors import DataError
-from distilcap.files import atomic_path, read_json, sha256_of, write_bytes, write_json, write_text
+from distilcap.files import (
+    atomic_path,
+    failures_named,
+    parse_json,
+    read_checked_json,
+    read_json,
+    sha256_of,
+    verify_checksum,
+    write_bytes,
+    write_checked_json,
+    write_checksum,
+    write_json,
+    write_text,
+)
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
@@ -33,10 +47,63 @@ def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> No
             assert path.read_bytes() == b"old"
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         half_written()
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert [one.name for one in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_failed_write_says_of_which_file() -> None:
+    path = Path("somewhere/weights.safetensors")
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ):
+        with pytest.raises(OSError, match="No space left") as caught, failures_named(path):
+            raise error
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    with pytest.raises(OSError, match="other") as caught, failures_named(path):
+        raise OSError(errno.ENOENT, "No such file", "other")
+    with pytest.raises(SafetensorError), failures_named(path):
+        raise SafetensorError("Error while deserializing header")
+
+
+def test_json_with_its_own_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    content = {"format": "two", "ids": ["a", "ü"], "rate": 0.1, "more": {"n": None}}
+    write_checked_json(path, content)
+    again = read_checked_json(path, "two")
+    assert again.pop("sha256")
+    assert again == content
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        flipped = bytes([whole[position] ^ 1 << position % 8])
+        path.write_bytes(whole[:position] + flipped + whole[position + 1 :])
+        with pytest.raises(DataError, match=r"x\.json"):
+            read_checked_json(path, "two")
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(DataError, match=r"x\.json"):
+            read_checked_json(path, "two")
+    write_json(path, {"format": "one", "ids": ["a"]})
+    assert read_checked_json(path, "two") == {"format": "one", "ids": ["a"]}
+    path.write_text("[]")
+    with pytest.raises(DataError, match="not a JSON object"):
+        read_checked_json(path, "two")
+
+
+def test_checksum_files_are_those_of_sha256sum(tmp_path: Path) -> None:
+    path = tmp_path / "a b.jsonl"
+    path.write_text("content\n")
+    verify_checksum(path)  # none, so nothing to check
+    write_checksum(path)
+    assert (tmp_path / "a b.jsonl.sha256").read_text() == f"{sha256_of(path)}  a b.jsonl\n"
+    verify_checksum(path)
+    verify_checksum(tmp_path)
+    path.write_text("contend\n")
+    with pytest.raises(DataError, match=r"a b\.jsonl: differs from its checksum file a b\.jsonl\.sha256"):
+        verify_checksum(path)
 
 
 def test_not_a_number_is_not_json(tmp_path: Path) -> None:
@@ -55,6 +122,41 @@ def test_bad_json_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_bytes(b'"\xff"')
     with pytest.raises(DataError, match=r"x.json: not UTF-8 text \(byte 1\)"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("1" * 5000, "Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits"),
+        ("[NaN]", "NaN is not a number"),
+        ("-Infinity", "-Infinity is not a number"),
+        ("[1e999]", "1e999 is too large a number"),
+        (r'{"id": "a\\\ud800"}', r"""'\ud800' behind '{"id": "a\\\\' is half a character"""),
+        (r'["\ude00\ud83d"]', r"""'\ude00' behind '["' is half a character"""),
+    ],
+)
+def test_json_that_cannot_be_used_is_named(text: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        parse_json(text, "labels.jsonl:3")
+    assert str(caught.value) == f"labels.jsonl:3: not usable JSON: {message}."
+
+
+def test_whole_characters_are_not_halves() -> None:
+    assert parse_json(r'["\ud83d\ude00", "\\ud800", "1e308", 1e308, -0.0]', "x") == [
+        "😀",
+        r"\ud800",
+        "1e308",
+        1e308,
+        0,
+    ]
+
+
+def test_names_that_are_not_utf_8_cannot_be_kept(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.json: cannot hold a name that is not UTF-8, .*udcff"):
+        write_json(tmp_path / "x.json", {"path": "photos/\udcff.jpg"})
+    assert not list(tmp_path.iterdir())
 
 
 def modules() -> list[Path]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from distilcap.cli.bounds import BEAM, Real, check_n_best
+from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
 
 __all__ = ["caption"]
@@ -22,37 +25,59 @@ Example:
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
-@click.option("--beam", default=3, show_default=True, help="Hypotheses kept while searching; 1 is greedy.")
-@click.option("--n-best", default=1, show_default=True, help="Captions shown of each photo.")
-def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, beam: int, n_best: int) -> None:
+@click.option(
+    "--beam", type=BEAM, default=3, show_default=True, help="Hypotheses kept while searching; 1 is greedy."
+)
+@click.option(
+    "--length-penalty",
+    type=Real(0, 100),
+    help="Captions are ranked by log-probability / length^this; 0 prefers short ones. [default: chosen on "
+    "validation, or the bundle's]",
+)
+@click.option("--n-best", type=BEAM, default=1, show_default=True, help="Captions shown of each photo.")
+def caption(
+    photos: tuple[Path, ...],
+    run: Path | None,
+    bundle: Path | None,
+    beam: int,
+    length_penalty: float | None,
+    n_best: int,
+) -> None:
     """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
-    if n_best > beam:
-        raise ConfigError(f"`n_best` must be at most `beam` ({beam}), but is {n_best}.")
-    describe = _from_run(run) if run is not None else _from_bundle(bundle)
+    check_n_best(n_best, beam)
+    open_from = _from_run if run is not None else _from_bundle
+    folder = run if run is not None else bundle
+    assert folder is not None
+    describe = open_from(folder, beam, length_penalty, n_best)
     failed = []
     for photo in photos:
         try:
-            captions = describe(photo, beam, n_best)
+            captions = describe(photo)
         except DataError as error:
             failed.append(str(error))
             continue
         for text in captions:
-            click.echo(f"{photo}\t{text}")
+            say(str(photo), text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
 
 
-def _from_run(run: Path) -> Callable[[Path, int, int], list[str]]:
+def _from_run(run: Path, beam: int, length_penalty: float | None, n_best: int) -> Callable[[Path], list[str]]:
     from distilcap.pipeline.photographs import RunCaptioner
 
-    return RunCaptioner.load(run).caption
+    captioner = RunCaptioner.load(run, beam=beam, length_penalty=length_penalty)
+    return lambda photo: captioner.caption(photo, n_best=n_best)
 
 
-def _from_bundle(bundle: Path | None) -> Callable[[Path, int, int], list[str]]:
-    assert bundle is not None
+def _from_bundle(
+    bundle: Path, beam: int, length_penalty: float | None, n_best: int
+) -> Callable[[Path], list[str]]:
     from distilcap.runtime.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    return lambda photo, beam, n_best: opened.caption(photo, beam=beam, n_best=n_best)
+    options = dataclasses.replace(opened.manifest.decode, width=beam)
+    if length_penalty is not None:
+        options = dataclasses.replace(options, length_penalty=length_penalty)
+    return lambda photo: [one.text for one in opened.alternatives(photo, options)[:n_best]]

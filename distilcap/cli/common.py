@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 
-from distilcap.cli.progress import TerminalProgress
+from distilcap.cli.bounds import THREADS, Real
+from distilcap.cli.progress import PlainConsole, TerminalProgress
 from distilcap.errors import ConfigError
 from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
     from distilcap.store.cluster import Share
-    from distilcap.store.stage import Store
+    from distilcap.store.stage import Stage, Store
 
 __all__ = [
     "CONSOLE",
     "FIRST",
     "PROGRESS",
-    "captioner_name",
-    "data_options",
-    "encoder_options",
     "engine_of",
     "engine_options",
+    "judge_data",
     "open_store",
     "store_option",
 ]
@@ -34,8 +32,9 @@ __all__ = [
 FIRST = processes_asked_for()[0] == 0
 """Whether this is the first process of its launch: it alone prints, and writes results."""
 # A file or a pipe has no width of its own: tables keep their columns there.
-CONSOLE = Console(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
-PROGRESS = TerminalProgress(Console(stderr=True, quiet=not FIRST))
+CONSOLE = PlainConsole(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
+PROGRESS = TerminalProgress(PlainConsole(stderr=True, quiet=not FIRST))
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,7 +44,16 @@ def open_store(root: Path) -> Store:
     from distilcap.store.stage import Store
     from distilcap.training.processes import launched
 
-    return Store(root, launched())
+    return Store(root, launched(), PROGRESS)
+
+
+def judge_data(stages: Iterable[Stage], store: Store) -> None:
+    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
+    from distilcap.stages.data import BuildVocabulary
+
+    for planned in store.plan(stages):
+        if isinstance(planned.stage, BuildVocabulary):
+            store.build(planned.stage, PROGRESS)
 
 
 def store_option(function: Function) -> Function:
@@ -63,10 +71,12 @@ def store_option(function: Function) -> Function:
 def engine_options(function: Function) -> Function:
     """--engine: who runs the stages."""
     function = click.option(
-        "--gpus-per-stage", type=float, help="With ray: such as 0.25. [default: 1 where there are GPUs]"
+        "--gpus-per-stage",
+        type=Real(0, 1024),
+        help="With ray: such as 0.25. [default: 1 where there are GPUs]",
     )(function)
     function = click.option(
-        "--cpus-per-stage", default=1, show_default=True, help="With ray: and so many threads."
+        "--cpus-per-stage", type=THREADS, default=1, show_default=True, help="With ray: and so many threads."
     )(function)
     return click.option(
         "--engine",
@@ -90,49 +100,3 @@ def engine_of(engine: str, cpus_per_stage: int, gpus_per_stage: float | None) ->
     if processes_asked_for()[1] > 1:
         raise ConfigError("`engine` ray starts processes itself: run the command without a launcher.")
     return Share(cpus_per_stage, gpus_per_stage)
-
-
-def data_options(function: Function) -> Function:
-    """--data, --images: a person's data set."""
-    function = click.option(
-        "--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside the captions."
-    )(function)
-    return click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="Captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL) or a folder.",
-    )(function)
-
-
-def encoder_options(function: Function) -> Function:
-    """--encoder and how it looks at images."""
-    function = click.option(
-        "--encoder-weights", type=click.Path(path_type=Path), help="File of the encoder's weights."
-    )(function)
-    function = click.option(
-        "--encoder-form",
-        default="grid",
-        show_default=True,
-        help="See `distilcap models --encoders`.",
-    )(function)
-    function = click.option("--image-size", type=int, help="Side of the encoder's input in pixels.")(function)
-    return click.option(
-        "--encoder", default="efficientnet-lite0", show_default=True, help="Sees the images."
-    )(function)
-
-
-def captioner_name(text: str) -> tuple[str, str]:
-    """Split "updown-small" into architecture and size.
-
-    Raises:
-        ConfigError: it names no preset.
-    """
-    from distilcap.models.presets import ARCHITECTURES, SIZES, preset
-
-    architecture, _, size = text.partition("-")
-    if architecture not in ARCHITECTURES or size not in SIZES:
-        names = ", ".join(f"{one}-{size}" for one in ARCHITECTURES for size in SIZES)
-        raise ConfigError(f"A captioner is one of {names}, but is {text!r}.")
-    preset(architecture, size)
-    return architecture, size

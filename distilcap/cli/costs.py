@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distilcap.cli.bounds import COUNT, SEEDS, Real
 from distilcap.cli.common import CONSOLE, store_option
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ Example:
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of its images, if not beside it.")
 @click.option("--preset", type=click.Choice(["paper", "quick", "smoke"]), default="paper", show_default=True)
-@click.option("--seeds", default=3, show_default=True, help="Runs of each student.")
+@click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Runs of each student.")
 @click.option("--metrics", default="bleu,meteor,rouge_l,cider,spice", show_default=True)
-@click.option("--gpus", multiple=True, default=(1, 4, 8), type=int, show_default=True)
-@click.option("--price", default=0.0, show_default=True, help="Price of a GPU for an hour, in your currency.")
+@click.option("--gpus", multiple=True, default=(1, 4, 8), type=COUNT, show_default=True)
+@click.option(
+    "--price",
+    type=Real(0),
+    default=0.0,
+    show_default=True,
+    help="Price of a GPU for an hour, in your currency.",
+)
 @click.option(
     "--rate",
     "rates",
@@ -88,8 +95,8 @@ def costs(
             cells += [f"{due.money:,.2f}"] if price else []
         grid.add_row(*cells)
     CONSOLE.print(grid)
-    CONSOLE.print("Rates: " + _origins(given, measured, store), highlight=False)
-    CONSOLE.print("Each stage has one GPU; docs/scale.md says what else is assumed.", highlight=False)
+    CONSOLE.print("Rates: " + _origins(given, measured, store))
+    CONSOLE.print("Each stage has one GPU; docs/scale.md says what else is assumed.")
 
 
 def _kinds() -> dict[str, type]:
@@ -140,7 +147,6 @@ def _students(
     data: Path | None, images: Path | None, preset: str, seeds: int, store: Store
 ) -> tuple[Students, Facts]:
     """The plan's rows, and the sizes that costs depend on; without data, COCO's."""
-    from distilcap.errors import ConfigError
     from distilcap.stages.data import ImportData
     from distilcap.stages.features import ExtractFeatures
     from distilcap.study.costs import COCO
@@ -148,8 +154,6 @@ def _students(
     from distilcap.study.presets import table_preset
     from distilcap.study.rows import Students
 
-    if seeds < 1:
-        raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
     settings = table_preset(preset)
     seen = settings.encoder
     if data is None:

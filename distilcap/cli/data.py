@@ -9,9 +9,13 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import COUNT, SEED
 from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.say import say
 
 __all__ = ["data"]
+
+IMAGES = click.IntRange(0, 10_000_000)
 
 
 @click.group()
@@ -30,8 +34,11 @@ Example:
     "--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside the captions."
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
+@click.option(
+    "--min-count", type=COUNT, default=5, show_default=True, help="As in training: words seen less often go."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def check(path: Path, images: Path | None, split: str | None, as_json: bool) -> None:
+def check(path: Path, images: Path | None, split: str | None, min_count: int, as_json: bool) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
 
     PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds one, or a folder
@@ -40,7 +47,7 @@ def check(path: Path, images: Path | None, split: str | None, as_json: bool) -> 
     from distilcap.data.check import check_dataset
     from distilcap.data.readers.entries import KINDS
 
-    report = check_dataset(path, images, split, PROGRESS)
+    report = check_dataset(path, images, split, PROGRESS, min_count)
     if as_json:
         problems = [
             {"kind": one.kind, "path": str(one.path), "line": one.line, "message": one.message}
@@ -53,12 +60,12 @@ def check(path: Path, images: Path | None, split: str | None, as_json: bool) -> 
             "counts": report.counts,
             "problems": problems,
         }
-        click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+        click.echo(json.dumps(content, indent=1))  # in ASCII: nothing in it controls the terminal
     else:
         for problem in report.problems:
-            click.echo(f"{problem.kind}: {problem}")
+            say(f"{problem.kind}: {problem}")
         splits = ", ".join(f"{count:,} {name}" for name, count in report.images.items())
-        click.echo(f"{sum(report.images.values()):,} images ({splits}), {report.captions:,} captions.")
+        say(f"{sum(report.images.values()):,} images ({splits}), {report.captions:,} captions.")
         if report.problems:
             table = Table(title=f"{len(report.problems):,} problem{'s' * (len(report.problems) > 1)}")
             table.add_column("count", justify="right")
@@ -68,7 +75,7 @@ def check(path: Path, images: Path | None, split: str | None, as_json: bool) -> 
                 table.add_row(f"{count:,}", kind, KINDS[kind])
             CONSOLE.print(table)
         else:
-            click.echo("No problems.")
+            say("No problems.")
     if report.problems:
         sys.exit(2)
 
@@ -80,17 +87,23 @@ Example:
 """
 )
 @click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to draw into.")
-@click.option("--train", default=1200, show_default=True, help="Images of the training split.")
-@click.option("--val", default=200, show_default=True, help="Images of the validation split.")
-@click.option("--test", default=300, show_default=True, help="Images of the test split.")
-@click.option("--seed", default=1, show_default=True, help="Another seed, other images.")
-@click.option("--size", default=160, show_default=True, help="Side of the images in pixels.")
+@click.option("--train", type=IMAGES, default=1200, show_default=True, help="Images of the training split.")
+@click.option("--val", type=IMAGES, default=200, show_default=True, help="Images of the validation split.")
+@click.option("--test", type=IMAGES, default=300, show_default=True, help="Images of the test split.")
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Another seed, other images.")
+@click.option(
+    "--size",
+    type=click.IntRange(32, 2048),
+    default=160,
+    show_default=True,
+    help="Side of the images in pixels.",
+)
 def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int) -> None:
     """Draw a data set of stickers in drawn places, with five captions an image."""
     from distilcap.data.scenes import draw_scenes
 
     drawn = draw_scenes(folder, (train, val, test), seed, size, PROGRESS)
-    click.echo(f"{len(drawn.images):,} images with five captions each are in {folder}.")
+    say(f"{len(drawn.images):,} images with five captions each are in {folder}.")
 
 
 @data.command(
@@ -123,4 +136,4 @@ def coco(root: Path, also: tuple[Path, ...], download: bool, keep: bool) -> None
 
     dataset = prepare_coco(root, also, fetch=download, keep=keep, progress=PROGRESS)
     sizes = ", ".join(f"{len(dataset.split(name)):,} {name}" for name in SPLITS)
-    click.echo(f"COCO is complete in {root}: {sizes} images.")
+    say(f"COCO is complete in {root}: {sizes} images.")

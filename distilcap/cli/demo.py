@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from distilcap.cli.common import CONSOLE, PROGRESS
-
-if TYPE_CHECKING:
-    from distilcap.stages.train import Train
-    from distilcap.store.stage import Store
 
 __all__ = ["demo"]
 
@@ -31,29 +25,16 @@ def demo(to: Path) -> None:
     Takes minutes the first time and seconds after that. Writes results.json, report.html, bundle/ and web/.
     """
     started = time.perf_counter()
-    from distilcap.cli.report import run_members
+    from distilcap.cli.report import run_distillation
     from distilcap.data.scenes import draw_scenes
-    from distilcap.pipeline.demo import IMAGE_SIZE, IMAGES, demo_members
-    from distilcap.store.stage import Store
+    from distilcap.export.browser.site import write_web
+    from distilcap.pipeline.demo import IMAGE_SIZE, IMAGES, demo_plan
 
     draw_scenes(to / "scenes", tuple(IMAGES.values()), size=IMAGE_SIZE, progress=PROGRESS)
-    members = demo_members(to / "scenes")
-    run_members("DistilCap demo: drawn scenes, teacher to student", members, to / "store", to)
-    _write_pocket(members[-1].trains[0], Store(to / "store"), to)
-    CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
-
-
-def _write_pocket(run: Train, store: Store, to: Path) -> None:
-    """Export the distilled student as a bundle, and write the page that captions with it."""
-    from distilcap.export.browser.site import write_web
-    from distilcap.export.folders import whole_folder
-    from distilcap.runtime.manifest import MANIFEST
-    from distilcap.stages.export import Export
-
-    exported, bundle = store.build(Export(run), PROGRESS) / "bundle", to / "bundle"
-    with whole_folder(bundle, MANIFEST) as new:
-        shutil.copytree(exported, new, dirs_exist_ok=True)
-    site = write_web(bundle, to / "web")
-    CONSOLE.print(f"Bundle: {bundle}   Browser page: {to / 'web'}", highlight=False)
+    title = "DistilCap demo: drawn scenes, teacher to student"
+    run_distillation(title, demo_plan(to / "scenes"), to / "store", to)
+    site = write_web(to / "bundle", to / "web")
+    CONSOLE.print(f"Browser page: {to / 'web'}")
     if site.missing:
-        CONSOLE.print(site.missing, highlight=False, soft_wrap=True)
+        CONSOLE.print(site.missing, soft_wrap=True)
+    CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import RESAMPLES
 from distilcap.cli.common import CONSOLE
 from distilcap.cli.install_spice import install_spice
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
@@ -32,12 +33,11 @@ TOKENIZER = (
 @click.command(
     epilog="""\b
 Example:
-  distilcap evaluate --references refs.json --candidates caps.json \\
+  distilcap evaluate caps.json --references refs.json \\
       --metrics bleu,rouge_l,cider,meteor,spice --json scores.json
 """
 )
-@click.argument("captions", type=PATH, required=False)
-@click.option("--candidates", type=PATH, help="The same as CAPTIONS.")
+@click.argument("captions", type=PATH)
 @click.option("--references", type=PATH, required=True, help=REFERENCES)
 @click.option(
     "--metrics", "names", default="bleu,meteor,rouge_l,cider", show_default=True, help="Also: spice."
@@ -48,15 +48,18 @@ Example:
 @click.option("--end", is_flag=True, help="CIDEr-D counts an end token; the official toolkit does not.")
 @click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
 @click.option(
-    "--resamples", default=10_000, show_default=True, help="Of the bootstrap; 0 leaves intervals out."
+    "--resamples",
+    type=RESAMPLES,
+    default=10_000,
+    show_default=True,
+    help="Of the bootstrap; 0 leaves intervals out.",
 )
 @click.option("--training", type=PATH, help="Training captions, for the share of captions not among them.")
 @click.option("--json", "--to", "json_file", type=PATH, help="Write scores, also of each image, as JSON.")
 @click.option("--csv", "csv_file", type=PATH, help="Write a row for each score as CSV.")
 @click.option("--latex", "latex_file", type=PATH, help="Write a table for a paper.")
 def evaluate(
-    captions: Path | None,
-    candidates: Path | None,
+    captions: Path,
     references: Path,
     names: str,
     df: Path | None,
@@ -79,27 +82,23 @@ def evaluate(
     from distilcap.metrics.files import fingerprint_of, write_scores
     from distilcap.metrics.significance import intervals
 
-    if (captions is None) == (candidates is None):
-        raise ConfigError("`evaluate` takes one file of captions: as CAPTIONS or as `--candidates`.")
     if resamples < 0:
         raise ConfigError(f"`--resamples` must be at least 0, but is {resamples}.")
-    path = captions or candidates
-    assert path is not None
-    scored, known = read_candidates(path), read_references(references)
+    scored, known = read_candidates(captions), read_references(references)
     scores = _scores(scored, known, names, tokenizer, df, end)
     if resamples:
         scores = intervals(scores, resamples)
     diversity = measure_diversity(scored, read_references(training) if training else None)
-    CONSOLE.print(scores_table(f"{path} ({len(scored)} images)", scores))
+    CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
     CONSOLE.print(in_words(diversity), highlight=False)
     if json_file is not None:
         used = known.only(image_id for image_id in known if image_id in scored)
         write_scores(json_file, scores, fingerprint_of(used), diversity=asdict(diversity))
-        CONSOLE.print(f"Scores: {json_file}", highlight=False)
+        CONSOLE.print(f"Scores: {json_file}")
     if csv_file is not None:
         write_text(csv_file, as_csv(scores))
     if latex_file is not None:
-        write_text(latex_file, as_latex(path.stem, scores))
+        write_text(latex_file, as_latex(captions.stem, scores))
 
 
 @click.command(
@@ -119,7 +118,7 @@ Example (systems with two training seeds each):
     help="Of score files: those they have.",
 )
 @click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
-@click.option("--resamples", default=10_000, show_default=True)
+@click.option("--resamples", type=click.IntRange(1, RESAMPLES.max), default=10_000, show_default=True)
 def compare(
     systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str, resamples: int
 ) -> None:
@@ -132,8 +131,6 @@ def compare(
     from distilcap.metrics.registry import metric_of
     from distilcap.metrics.significance import System, compare_table
 
-    if resamples < 1:
-        raise ConfigError(f"`--resamples` must be at least 1, but is {resamples}.")
     scored = _read_systems(systems, references, names, tokenizer)
     keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
     columns = []
@@ -141,11 +138,11 @@ def compare(
         several = [System(name, tuple(seed[key] for seed in seeds)) for name, seeds in scored]
         reasons = {score.unavailable for system in several for score in system.seeds if score.unavailable}
         if reasons:
-            CONSOLE.print(f"{key:8} n/a ({reasons.pop()})", highlight=False)
+            CONSOLE.print(f"{key:8} n/a ({reasons.pop()})")
             continue
         for system in several:
             deviation = f" ± {100 * system.deviation:.2f}" if system.deviation is not None else ""
-            CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}", highlight=False)
+            CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}")
         columns.append((metric_of(key), several))
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
@@ -162,7 +159,7 @@ def compare(
             f"{one.corrected_p:.4f}",
         )
     CONSOLE.print(table)
-    CONSOLE.print("* p < 0.05 after Holm's correction over this table", highlight=False)
+    CONSOLE.print("* p < 0.05 after Holm's correction over this table")
 
 
 @click.group()
@@ -176,44 +173,33 @@ metrics.add_command(install_spice)
 @metrics.command(
     "df",
     epilog="""\b
-Example (words, for `evaluate --df`; token ids, for the self-critical reward):
+Example:
   distilcap metrics df dataset_coco.json --split train --to coco-train-df.json
-  distilcap metrics df dataset_coco.json --words words.json --end --to reward-df.json
 """,
 )
 @click.argument("dataset", type=PATH)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
 @click.option("--end", is_flag=True, help="Count an end token as the last word of every caption.")
-@click.option("--words", type=PATH, help="A run's words.json: count its token ids instead of words.")
 @click.option("--to", type=PATH, required=True, help="The JSON file to write.")
-def document_frequencies(dataset: Path, split: str, end: bool, words: Path | None, to: Path) -> None:
+def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None:
     """Count in how many images of DATASET each n-gram occurs, for CIDEr-D."""
     from distilcap.data.readers import read_dataset
-    from distilcap.files import read_json
     from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
     from distilcap.text.tokenize import tokenize
-    from distilcap.text.vocabulary import EOS, Vocabulary
 
     read = read_dataset(dataset, need_images=False)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
-    vocabulary = Vocabulary(tuple(read_json(words))) if words else None
-
-    def parts(text: str) -> list[str]:
-        found = tokenize(text)
-        return [str(token) for token in vocabulary.encode(found)] if vocabulary else found
-
     frequencies = DocumentFrequencies.of(
         f"{read.name}-{split}",
-        ([parts(text) for text in captions.texts(image_id)] for image_id in captions),
+        ([tokenize(text) for text in captions.texts(image_id)] for image_id in captions),
         end,
-        str(EOS) if vocabulary else END_WORD,
+        END_WORD,
     )
     frequencies.save(to)
     CONSOLE.print(
         f"{to}: {len(frequencies.counts)} n-grams in 2 images or more, of {frequencies.images}",
-        highlight=False,
     )
 
 

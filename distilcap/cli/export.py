@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import Real
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.errors import DataError
+from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_WORDS
 
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder
     from distilcap.export.bench import Measured
     from distilcap.export.bundle import Exported
+    from distilcap.runtime.manifest import DecodeOptions
 
 __all__ = ["bench", "export", "serve", "web"]
 
@@ -53,11 +56,27 @@ Example:
     "--split", default="val", show_default=True, help="Split of the data set that is captioned and scored."
 )
 @click.option("--limit", type=click.IntRange(1), help="Caption only the first so many of its images.")
-@click.option("--beam", default=3, show_default=True, help="Hypotheses the bundle keeps while searching.")
-@click.option("--max-words", default=20, show_default=True, help="Longest caption.")
-@click.option("--length-penalty", default=0.7, show_default=True, help="0 prefers short captions.")
 @click.option(
-    "--max-loss", default=0.01, show_default=True, help="Largest share of PyTorch's CIDEr that may be lost."
+    "--beam",
+    type=click.IntRange(1, MAX_BEAM),
+    default=3,
+    show_default=True,
+    help="Hypotheses the bundle keeps while searching.",
+)
+@click.option(
+    "--max-words", type=click.IntRange(1, MAX_WORDS), default=20, show_default=True, help="Longest caption."
+)
+@click.option(
+    "--length-penalty",
+    type=Real(-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
+    help="0 prefers short captions. [default: chosen on validation, else 0.7]",
+)
+@click.option(
+    "--max-loss",
+    type=Real(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Largest share of PyTorch's CIDEr that may be lost.",
 )
 @click.option("--executorch", is_flag=True, help="Write programs for ExecuTorch too.")
 def export(
@@ -70,7 +89,7 @@ def export(
     limit: int | None,
     beam: int,
     max_words: int,
-    length_penalty: float,
+    length_penalty: float | None,
     max_loss: float,
     executorch: bool,
 ) -> None:
@@ -79,7 +98,6 @@ def export(
     Its captions are compared with PyTorch's, and nothing is written where they disagree.
     """
     from distilcap.export.bundle import export_bundle
-    from distilcap.runtime.manifest import DecodeOptions
 
     dataset = None
     if data is not None:
@@ -94,7 +112,7 @@ def export(
         data=dataset,
         split=split,
         images=limit,
-        decode=DecodeOptions(beam, max_words, length_penalty),
+        decode=_decode_options(run, beam, max_words, length_penalty),
         max_loss=max_loss,
         executorch=executorch,
         progress=PROGRESS,
@@ -102,28 +120,47 @@ def export(
     _show_export(exported)
 
 
+def _decode_options(run: Path, beam: int, max_words: int, length_penalty: float | None) -> DecodeOptions:
+    """As asked for; the length penalty else as it was chosen for a run of a store."""
+    from distilcap.runtime.manifest import DecodeOptions
+    from distilcap.stages.folders import run_of
+    from distilcap.stages.label import decode_options
+    from distilcap.store.stage import Store
+
+    if length_penalty is not None:
+        return DecodeOptions(beam, max_words, length_penalty)
+    try:
+        options = decode_options(run_of(run), Store(run.resolve().parent), beam)
+    except DataError:
+        options = DecodeOptions(beam)
+    return dataclasses.replace(options, max_words=max_words)
+
+
 def _encoder_of(run: Path) -> Encoder | None:
     """The encoder that a run of the store was trained with; None leaves it to the captioner's own recipe."""
     from distilcap.stages.folders import run_of
-    from distilcap.store.stage import Store
+    from distilcap.store.record import RECORD, check_artifact
 
-    try:
-        recipe = run_of(run)
-    except DataError:
+    if not (run / RECORD).is_file():
         return None
-    return recipe.seen.create(Store(run.resolve().parent))
+    check_artifact(run)
+    try:
+        recipe = run_of(run, whole=True)
+    except DataError:  # of a version with other stages
+        return None
+    return recipe.encoder_in(run)
 
 
 def _show_export(exported: Exported) -> None:
     manifest = exported.manifest
-    CONSOLE.print(f"Float32 graphs: {exported.parity}", highlight=False)
+    CONSOLE.print(f"Float32 graphs: {exported.parity}")
     if exported.agreement is not exported.parity:
-        CONSOLE.print(f"This bundle, {manifest.precision}: {exported.agreement}", highlight=False)
+        CONSOLE.print(f"This bundle, {manifest.precision}: {exported.agreement}")
     if exported.agreement.differing:
         name, ours, theirs = exported.agreement.differing
-        CONSOLE.print(
-            f"  first to differ: {name}\n    PyTorch: {ours}\n    bundle:  {theirs}", highlight=False
-        )
+        CONSOLE.print(f"  first to differ: {name}")
+        CONSOLE.print(f"    PyTorch: {ours}")
+        CONSOLE.print(f"    bundle:  {theirs}")
     if manifest.scores:
         scores = manifest.scores
         table = Table(
@@ -155,21 +192,27 @@ def web(bundle: Path, to: Path, runtime: Path | None) -> None:
 
     site = write_web(bundle, to, runtime=runtime)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
-    CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.", highlight=False)
+    CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.")
     if site.missing:
-        CONSOLE.print(site.missing, style="yellow", highlight=False)
+        CONSOLE.print(site.missing, style="yellow")
 
 
 @click.command(epilog=WEB)
 @click.argument("site", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port; 0 takes any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="Port; 0 takes any free one.",
+)
 def serve(site: Path, host: str, port: int) -> None:
     """Serve SITE, as `distilcap web` wrote it, with the headers that threads need; Ctrl-C ends it."""
     from distilcap.export.browser.server import create_server
 
     with create_server(site, host, port) as server:
-        CONSOLE.print(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)", highlight=False)
+        CONSOLE.print(f"http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -179,8 +222,14 @@ def serve(site: Path, host: str, port: int) -> None:
 @click.command(epilog=BENCH)
 @click.argument("bundles", nargs=-1, required=True, type=PATH)
 @click.option("--photos", type=PATH, help="A folder of photos; else drawn gradients of the encoder's size.")
-@click.option("--repeats", default=50, show_default=True, help="Images timed, one at a time.")
-@click.option("--threads", multiple=True, type=click.IntRange(1), default=(1, 2), show_default=True)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    show_default=True,
+    help="Images timed, one at a time.",
+)
+@click.option("--threads", multiple=True, type=click.IntRange(1, 256), default=(1, 2), show_default=True)
 @click.option("--browser/--no-browser", default=True, help="Measure in Chromium too.")
 @click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
 @click.option("--json", "to", type=PATH, help="Write the figures to this file.")
@@ -197,6 +246,8 @@ def bench(
     from distilcap.export.bench import bench as measure
     from distilcap.files import write_json
 
+    if photos and not photos.is_dir():
+        raise DataError(f"{photos}: there is no such folder of photos.")
     files = sorted(path for path in photos.iterdir() if path.is_file()) if photos else []
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")

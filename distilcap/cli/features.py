@@ -7,8 +7,13 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE, PROGRESS, data_options, encoder_options
+from distilcap.cli.bounds import BATCH, THREADS
+from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.options import flags
+from distilcap.cli.say import say
 from distilcap.errors import ConfigError
+from distilcap.stages.data import DataOptions
+from distilcap.stages.features import EncoderOptions
 
 __all__ = ["encoder_table", "features"]
 
@@ -21,25 +26,33 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@data_options
-@encoder_options
-@click.option("--regions", type=int, help="Boxes of an image, or cells of a grid (a square number).")
+@flags(DataOptions, "data")
+@flags(EncoderOptions, "encoder")
+@click.option(
+    "--regions",
+    type=click.IntRange(1, 10_000),
+    help="Boxes of an image, or cells of a grid (a square number).",
+)
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the features; where it holds an unfinished run, that goes on.",
 )
-@click.option("--batch-size", default=8, show_default=True, help="Images that the model sees at once.")
-@click.option("--threads", default=2, show_default=True, help="Threads that decode images and run the model.")
+@click.option(
+    "--batch-size", type=BATCH, default=8, show_default=True, help="Images that the model sees at once."
+)
+@click.option(
+    "--threads",
+    type=THREADS,
+    default=2,
+    show_default=True,
+    help="Threads that decode images and run the model.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs: cpu or cuda.")
 def features(
-    data: Path,
-    images: Path | None,
-    encoder: str,
-    image_size: int | None,
-    encoder_form: str,
-    encoder_weights: Path | None,
+    data: DataOptions,
+    encoder: EncoderOptions,
     regions: int | None,
     out: Path,
     batch_size: int,
@@ -55,16 +68,20 @@ def features(
     from distilcap.encoders.registry import create_encoder
 
     _check_device(device)
-    records = read_dataset(data, images).images
+    records = read_dataset(data.data, data.images).images
     sees = create_encoder(
-        encoder, size=image_size, weights=encoder_weights, form=encoder_form, regions=regions
+        encoder.encoder,
+        size=encoder.image_size,
+        weights=encoder.encoder_weights,
+        form=encoder.encoder_form,
+        regions=regions,
     )
     recipe = sees.recipe()
-    CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}", highlight=False)
+    CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}")
     skipped = extract_features(
         sees, records, out, PROGRESS, batch_size=batch_size, threads=threads, device=device
     )
-    click.echo(f"{len(records) - len(skipped):,} images in {out}; {len(skipped):,} skipped.")
+    say(f"{len(records) - len(skipped):,} images in {out}; {len(skipped):,} skipped.")
 
 
 def _check_device(device: str) -> None:

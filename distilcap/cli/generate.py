@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distilcap.cli.bounds import BATCH, BEAM, THREADS, check_n_best
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
 if TYPE_CHECKING:
-    from distilcap.teachers.shards import Labelled
+    from distilcap.teachers.shard_files import Labelled
 
 __all__ = ["generate", "merge"]
 
@@ -36,8 +37,10 @@ Example:
 )
 @store_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
-@click.option("--beam", default=5, show_default=True, help="Hypotheses kept while searching; 1 is greedy.")
-@click.option("--n-best", default=1, show_default=True, help="Captions kept of each image.")
+@click.option(
+    "--beam", type=BEAM, default=5, show_default=True, help="Hypotheses kept while searching; 1 is greedy."
+)
+@click.option("--n-best", type=BEAM, default=1, show_default=True, help="Captions kept of each image.")
 @click.option(
     "--to", type=click.Path(path_type=Path), required=True, help="The captions file; with --images, a folder."
 )
@@ -46,10 +49,24 @@ Example:
     type=click.Path(path_type=Path),
     help="Caption these instead of a split: a folder, or a text file with a path a line.",
 )
-@click.option("--shards", default=1, show_default=True, help="With --images: in so many parts.")
-@click.option("--shard", default=0, show_default=True, help="With --images: the part to make, from 0.")
-@click.option("--batch-images", default=32, show_default=True, help="With --images: captioned at once.")
-@click.option("--threads", default=2, show_default=True, help="With --images: decode images.")
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    help="With --images: in so many parts.",
+)
+@click.option(
+    "--shard",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="With --images: the part to make, from 0.",
+)
+@click.option(
+    "--batch-images", type=BATCH, default=32, show_default=True, help="With --images: captioned at once."
+)
+@click.option("--threads", type=THREADS, default=2, show_default=True, help="With --images: decode images.")
 def generate(
     run: Path | None,
     model: str | None,
@@ -67,7 +84,8 @@ def generate(
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
     to be scored.
 
-    The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
+    The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}. Beside it lies
+    its checksum (NAME.sha256), which commands that read it check; `sha256sum --check` does, too.
 
     With --images, any images are captioned, in parts that independent processes make: start one for each
     part, anywhere that sees the images and the folder. A part has its final name once it is whole; a killed
@@ -77,6 +95,7 @@ def generate(
 
     if (run is None) == (model is None):
         raise ConfigError("Give either a RUN of the store or a `--model` of transformers, to caption with.")
+    check_n_best(n_best, beam)
     if images is not None:
         _label(run, model, images, (shard, shards), to, (beam, n_best), (batch_images, threads))
         return
@@ -84,16 +103,18 @@ def generate(
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
         )
+    from distilcap.files import write_checksum
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
-    stage = Generate(run_of(run), split, beam, n_best)
+    stage = Generate.as_chosen(run_of(run), split, beam, n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)
     if FIRST:
         captions.save(to)
-    CONSOLE.print(f"{to}: captions of {len(captions)} images", highlight=False)
+        write_checksum(to)
+    CONSOLE.print(f"{to}: captions of {len(captions)} images")
 
 
 def _label(
@@ -108,12 +129,10 @@ def _label(
     from distilcap.errors import ConfigError
     from distilcap.pipeline.photographs import RunCaptioner
     from distilcap.teachers.pretrained import PretrainedTeacher, find_model
-    from distilcap.teachers.shards import PhotoCaptioner, Shard, label_shard
+    from distilcap.teachers.shard_files import Shard
+    from distilcap.teachers.shards import PhotoCaptioner, label_shard
     from distilcap.training.processes import launched, processes_asked_for
 
-    for name, value in (("batch_images", work[0]), ("threads", work[1])):
-        if value < 1:
-            raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
     if processes_asked_for()[1] > 1:
         raise ConfigError(
             "With `images`, start one process a shard, not several for one (see docs/scale.md)."
@@ -121,7 +140,7 @@ def _label(
     shard = Shard(*part)
     captioner: PhotoCaptioner
     if run is not None:
-        captioner = RunCaptioner.load(run, launched().device)
+        captioner = RunCaptioner.load(run, launched().device, search[0])
     else:
         assert model is not None
         captioner = PretrainedTeacher.load(find_model(model))
@@ -141,14 +160,13 @@ def _label(
 
 def _tell(labelled: Labelled, path: Path) -> None:
     for one in labelled.skipped[:SHOWN]:
-        CONSOLE.print(f"skipped {one.id}: {one.reason}", highlight=False, markup=False, soft_wrap=True)
+        CONSOLE.print(f"skipped {one.id}: {one.reason}", soft_wrap=True)
     if len(labelled.skipped) > SHOWN:
-        CONSOLE.print(f"… and {len(labelled.skipped) - SHOWN:,} more", highlight=False)
+        CONSOLE.print(f"… and {len(labelled.skipped) - SHOWN:,} more")
     rate = labelled.images / labelled.seconds if labelled.seconds else 0.0
     CONSOLE.print(
         f"{path}: captions of {labelled.images:,} images, {len(labelled.skipped):,} skipped, "
         f"{rate:.1f} images a second of a process",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -158,7 +176,7 @@ def _tell(labelled: Labelled, path: Path) -> None:
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="The captions file to write.")
 def merge(folder: Path, to: Path) -> None:
     """Join the parts that `distilcap generate --images` made in FOLDER, once none is missing."""
-    from distilcap.teachers.shards import merge_shards
+    from distilcap.teachers.shard_files import merge_shards
 
     labelled = merge_shards(folder, to)
     _tell(labelled, to)
@@ -166,5 +184,4 @@ def merge(folder: Path, to: Path) -> None:
         CONSOLE.print(
             f"Processes found {labelled.listed[0]:,} to {labelled.listed[-1]:,} images: some came or went "
             "meanwhile, and those of finished parts are not captioned.",
-            highlight=False,
         )

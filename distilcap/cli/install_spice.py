@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from distilcap.cli.common import PROGRESS
+from distilcap.cli.say import say
 
 __all__ = ["install_spice"]
 
@@ -49,6 +50,4 @@ def install_spice(
 
     given = {"corenlp": corenlp, "models": models, "rhino": rhino, "rhino-engine": rhino_engine}
     jar = install({name: path for name, path in given.items() if path}, home, PROGRESS)
-    click.echo(
-        f"SPICE 1.0 is installed in {home or spice_home()} and passed its test on Java {jar.java.version}."
-    )
+    say(f"SPICE 1.0 is installed in {home or spice_home()} and passed its test on Java {jar.java.version}.")

@@ -1,16 +1,25 @@
-"""The entry point: finds the command, and turns what a person can mend into one line and exit code 2."""
+"""The entry point: finds the command, and turns what a person can fix into one line and exit code 2."""
 
 from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
+import signal
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from distilcap import __version__
+from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
+from distilcap.training.processes import first_to_fail, launched, processes_asked_for
 
 __all__ = ["main"]
 
@@ -47,9 +56,15 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; one that cannot be shared is left to the first process of a launch."""
+        """Find the command; one that cannot be shared is left to the first process of a launch.
+
+        The others join before the command begins, so that an error of one process is known to all.
+        """
         found = super().resolve_command(ctx, args)
-        if found[0] not in TOGETHER:
+        if found[0] in TOGETHER:
+            if processes_asked_for()[1] > 1:
+                launched()
+        else:
             if os.environ.get("RANK", "0") != "0":
                 ctx.exit()
             os.environ.pop("WORLD_SIZE", None)
@@ -81,39 +96,77 @@ class LazyGroup(click.Group):
     "`distilcap distill --data DIR --teacher updown-medium --student updown-small`.",
 )
 @click.version_option(__version__, prog_name="distilcap")
-def cli() -> None:
+@click.option("--plain", is_flag=True, help="Compute by plain PyTorch alone; or set DISTILCAP_PLAIN=1.")
+def cli(plain: bool) -> None:
     """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
+    if plain:  # processes that this one starts inherit it
+        os.environ["DISTILCAP_PLAIN"] = "1"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 something to mend, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 a bug, 2 something to fix, 130 interrupted, 143 ended."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 must not end a command
+            stream.reconfigure(errors="backslashreplace")
     try:
-        cli(arguments, standalone_mode=False)
+        with _sigterm_exits():
+            cli(arguments, prog_name="distilcap", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code if error.exit_code != 1 else 2)
+        message, context = error.format_message(), getattr(error, "ctx", None)
+        end = "" if message.endswith((".", "?")) else "."
+        _fail(f"{message}{end} See `{context.command_path if context else 'distilcap'} --help`.", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted; what was finished is kept, and the same command goes on from there.", 130)
     except DistilCapError as error:
         _fail(str(error), 2)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("distilcap"):
-            raise
-        _fail(f"The package {error.name} is needed for this: pip install 'distilcap[train]' brings it.", 2)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        mend = "free some space and run it again" if error.errno == errno.ENOSPC else "check the path"
-        _fail(f"{error.filename or 'A file'}: {error.strerror or error}; {mend}.", 2)
+        fix = "free some space and run it again" if error.errno == errno.ENOSPC else "check the path"
+        _fail(f"{error.filename or 'A file'}: {error.strerror or error}; {fix}.", 2)
+    except MemoryError:
+        _fail("There is not enough memory for this; smaller options or files need less.", 2)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("distilcap"):
+            _fail(
+                f"The package {error.name} is needed for this: pip install 'distilcap[train]' brings it.", 2
+            )
+        if os.environ.get("DISTILCAP_TRACEBACK"):
+            raise
+        _fail(f"{_bug(error)} DISTILCAP_TRACEBACK=1 shows the traceback.", 1)
+
+
+def _bug(error: Exception) -> str:
+    """An exception that no check foresaw, with the innermost line of this package that it came through."""
+    calls = traceback.extract_tb(error.__traceback__)
+    ours = [call for call in calls if Path(__file__).parents[1] in Path(call.filename).parents]
+    place = f" in {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    return f"This is a bug in distilcap: {type(error).__name__}{place}: {error}."
+
+
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """SIGTERM raises SystemExit, so that scratch files are removed; a second one ends the process at once."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo("Error: " + " ".join(message.split()), err=True)
+    if first_to_fail():
+        say("Error: " + " ".join(message.split()), err=True)
     sys.exit(code)

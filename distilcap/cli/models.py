@@ -17,8 +17,20 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--vocabulary", default=9488, show_default=True, help="Words, the four special ones included.")
-@click.option("--region-dim", default=1280, show_default=True, help="Features of a region.")
+@click.option(
+    "--vocabulary",
+    type=click.IntRange(4, 10_000_000),
+    default=9488,
+    show_default=True,
+    help="Words, the four special ones included.",
+)
+@click.option(
+    "--region-dim",
+    type=click.IntRange(1, 1_000_000),
+    default=1280,
+    show_default=True,
+    help="Features of a region.",
+)
 @click.option("--encoders", is_flag=True, help="List encoders instead.")
 def models(vocabulary: int, region_dim: int, encoders: bool) -> None:
     """List captioners (or encoders) with parameters and megabytes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -15,10 +15,27 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
-__all__ = ["TerminalProgress"]
+from distilcap.shown import shown
+
+__all__ = ["PlainConsole", "TerminalProgress"]
 
 T = TypeVar("T")
+
+
+class PlainConsole(Console):
+    """A console to which text is text: it is never markup, and nothing in it controls the terminal.
+
+    A string is one line, in tables and titles too; takes the arguments of `Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every string that is printed comes through here: lines, cells of tables, titles."""
+        return super().render_str(shown(text), **options)
 
 
 class TerminalProgress:
@@ -37,7 +54,7 @@ class TerminalProgress:
             yield from self._plain(items, description, total)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -45,17 +62,17 @@ class TerminalProgress:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console) as bars:
-            task = bars.add_task(description, total=total, completed=done)
+            task = bars.add_task(shown(description), total=total, completed=done)
             for item in items:
                 yield item
                 bars.advance(task)
 
     def _plain(self, items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
-        self.console.print(f"{description} …" + (f" ({total})" if total else ""), highlight=False)
+        self.console.print(f"{description} …" + (f" ({total})" if total else ""))
         started = time.perf_counter()
         yield from items
-        self.console.print(f"{description}: {time.perf_counter() - started:.1f} s", highlight=False)
+        self.console.print(f"{description}: {time.perf_counter() - started:.1f} s")
 
     def note(self, message: str) -> None:
         """See `distilcap.progress.Progress`."""
-        self.console.print(f"  {message}", style="dim", highlight=False, markup=False)
+        self.console.print(f"  {message}", style="dim")

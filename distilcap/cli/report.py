@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Literal
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store
 
 if TYPE_CHECKING:
+    from distilcap.pipeline.distill import Distillation
     from distilcap.reports.grids import Grid
-    from distilcap.reports.records import Results
+    from distilcap.reports.records import Results, Row
     from distilcap.reports.results import System
     from distilcap.store.cluster import Share
+    from distilcap.store.stage import Stage, Store
 
-__all__ = ["report", "report_results", "run_members"]
+__all__ = ["report", "report_results", "run_distillation", "run_members"]
 
 EXAMPLE = """\b
 Example:
@@ -40,7 +43,7 @@ def report(results: Path, to: Path | None) -> None:
     _print_results(content)
     if to is not None:
         write_page(content, results.parent, to, PROGRESS)
-        CONSOLE.print(f"Page: {to}", highlight=False)
+        CONSOLE.print(f"Page: {to}")
 
 
 def _print_results(results: Results) -> None:
@@ -51,12 +54,12 @@ def _print_results(results: Results) -> None:
     if results.tables:
         for grid in grids:
             _print_grid(grid)
-        CONSOLE.print(legend(results), highlight=False)
+        CONSOLE.print(legend(results))
     else:
         costs = grids[0].columns(slice(1, 7), "What it costs")
         _print_grid(costs, left=("role", "labels"))
         _print_grid(grids[0].columns(slice(7, None), "Scores on the test split, x 100: greedy / beam"))
-    CONSOLE.print(results.verdict, highlight=False)
+    CONSOLE.print(results.verdict)
 
 
 def report_results(results: Results, to: Path, photos: bool) -> None:
@@ -65,7 +68,7 @@ def report_results(results: Results, to: Path, photos: bool) -> None:
 
     write_report(results, to, PROGRESS, photos)
     _print_results(results)
-    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}", highlight=False)
+    CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}")
 
 
 def _print_grid(grid: Grid, left: tuple[str, ...] = ()) -> None:
@@ -76,6 +79,57 @@ def _print_grid(grid: Grid, left: tuple[str, ...] = ()) -> None:
     for cells in grid.rows:
         table.add_row(*cells)
     CONSOLE.print(table)
+
+
+def run_distillation(
+    title: str,
+    plan: Distillation,
+    store: Path,
+    to: Path,
+    only_plan: bool = False,
+    cluster: Share | None = None,
+    photos: bool = True,
+    export: bool = True,
+) -> None:
+    """Run a distillation, print its table, and write results, page and bundle into `to`."""
+    from distilcap.pipeline.distill import distill
+    from distilcap.reports.collect import collect_results
+    from distilcap.store.stage import Store
+
+    if only_plan:
+        print_plan(plan.stages(export), Store(store))
+        return
+    kept = open_store(store)
+    judge_data(plan.stages(export), kept)
+    if cluster is not None:
+        from distilcap.store.cluster import build_on_ray
+
+        build_on_ray(plan.stages(export), kept, PROGRESS, cluster)
+    distilled = distill(plan, kept, PROGRESS, export=export)
+    if not FIRST:
+        return
+    kept = kept.alone()
+    rows, verdict = distilled.rows, distilled.verdict
+    report_results(collect_results(title, plan.systems, rows, verdict, kept, PROGRESS), to, photos)
+    _print_runs(rows, store)
+    if distilled.bundle is not None:
+        from distilcap.export.folders import whole_folder
+        from distilcap.runtime.manifest import MANIFEST
+
+        with whole_folder(to / "bundle", MANIFEST) as new:
+            shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
+        CONSOLE.print(f"Bundle: {to / 'bundle'}")
+
+
+def print_plan(stages: Sequence[Stage], store: Store) -> None:
+    """Print the stages of a plan and which of them are complete."""
+    for planned in store.plan(stages):
+        CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}")
+
+
+def _print_runs(rows: Sequence[Row], store: Path) -> None:
+    for row in (row for row in rows if row.runs):
+        CONSOLE.print(f"{row.name}: {store / row.runs[0]}", soft_wrap=True)
 
 
 def run_members(
@@ -92,14 +146,14 @@ def run_members(
     With `cluster`, stages are built on a Ray cluster, where each gets so much.
     """
     from distilcap.reports.collect import collect_results
-    from distilcap.reports.results import build_rows, gain_sentence, stages_of
+    from distilcap.reports.results import build_rows, decoding_sentences, gain_sentence, stages_of
     from distilcap.store.stage import Store
 
     if plan:
-        for planned in Store(store).plan(stages_of(members)):
-            CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}", highlight=False)
+        print_plan(stages_of(members), Store(store))
         return
     kept = open_store(store)
+    judge_data(stages_of(members), kept)
     if cluster is not None:
         from distilcap.store.cluster import build_on_ray
 
@@ -107,7 +161,7 @@ def run_members(
     rows = build_rows(members, kept, PROGRESS)
     if not FIRST:
         return
-    results = collect_results(title, members, rows, gain_sentence(members, kept), kept, PROGRESS)
-    report_results(results, to, photos)
-    for row in (row for row in rows if row.runs):
-        CONSOLE.print(f"{row.name}: {store / row.runs[0]}", highlight=False, soft_wrap=True)
+    kept = kept.alone()
+    verdict = " ".join([gain_sentence(members, kept), *decoding_sentences(rows)]).strip()
+    report_results(collect_results(title, members, rows, verdict, kept, PROGRESS), to, photos)
+    _print_runs(rows, store)

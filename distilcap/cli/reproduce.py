@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distilcap.cli.bounds import IMAGE_SIZE, SEEDS
 from distilcap.cli.common import (
     CONSOLE,
     FIRST,
     PROGRESS,
     engine_of,
     engine_options,
+    judge_data,
     open_store,
     store_option,
 )
+from distilcap.shown import shown
 
 if TYPE_CHECKING:
     from distilcap.store.cluster import Share
@@ -49,14 +52,15 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
 @click.option("--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside it.")
 @click.option(
     "--preset",
-    type=click.Choice(["paper", "quick", "smoke"]),
+    type=click.Choice(["paper", "flickr8k", "quick", "smoke"]),
     default="paper",
     show_default=True,
-    help="Of tables: 30 + 10 epochs as published; short and narrow, for two CPU cores; a test of seconds.",
+    help="Of tables: 30 + 10 epochs as published; to the flat end on Flickr8k; short and narrow, for two CPU "
+    "cores; a test of seconds.",
 )
-@click.option("--seeds", type=int, help="Students are trained so many times. [default: 3, of lines 1]")
+@click.option("--seeds", type=SEEDS, help="Students are trained so many times. [default: 3, of lines 1]")
 @click.option("--encoder", help="Of tables: sees the images. [default: the preset's]")
-@click.option("--image-size", type=int, help="Of tables: side of the encoder's input in pixels.")
+@click.option("--image-size", type=IMAGE_SIZE, help="Of tables: side of the encoder's input in pixels.")
 @click.option("--encoder-form", help="Of tables: see `distilcap models --encoders`.")
 @click.option("--encoder-weights", help="Of tables: file of the encoder's weights.")
 @click.option(
@@ -97,16 +101,14 @@ def reproduce(
     """
     from distilcap.errors import ConfigError
 
-    if seeds is not None and seeds < 1:
-        raise ConfigError(f"`seeds` must be at least 1, but is {seeds}.")
     cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
     if what[0] in LINES:
-        from distilcap.cli.report import run_members
+        from distilcap.cli.report import run_distillation, run_members
         from distilcap.study.encoders import encoder_members
-        from distilcap.study.flickr8k import flickr8k_members
+        from distilcap.study.flickr8k import flickr8k_plan
 
         if what[0] == "encoders":
             members = encoder_members(_folder(data), images)
@@ -114,8 +116,9 @@ def reproduce(
                 "Encoders under the same small captioner", members, store, to, plan, photos=not no_photos
             )
             return
-        members = flickr8k_members(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
-        run_members("Flickr8k: teacher to student", members, store, to, plan, cluster, not no_photos)
+        stages = flickr8k_plan(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
+        title = "Flickr8k: teacher to student"
+        run_distillation(title, stages, store, to, plan, cluster, not no_photos, export=False)
         return
     chosen = (encoder, image_size, encoder_form, encoder_weights)
     students = _students(data, images, preset, seeds or 3, chosen, store, plan)
@@ -197,10 +200,11 @@ def _run(
         _print_plan(tables, students, Store(store), metrics)
         return
     kept = open_store(store)
+    judge_data(stages_of_tables(tables, metrics), kept)
     if cluster is not None:
         build_on_ray(stages_of_tables(tables, metrics), kept, PROGRESS, cluster)
     title = f"{what} on {students.data.name}, preset {students.preset.name}"
-    command = shlex.join(["distilcap", *sys.argv[1:]])
+    command = shown(shlex.join(["distilcap", *sys.argv[1:]]))
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)
     if not FIRST:
         return
@@ -220,7 +224,7 @@ def _print_plan(
         price = "" if cost.planned.complete else f"{duration(cost.seconds):>8} {cost.megabytes:9.1f} MB"
         there = "there" if cost.planned.complete else "to do"
         stage = cost.planned.stage
-        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {describe(stage)}", highlight=False, soft_wrap=True)
+        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {describe(stage)}", soft_wrap=True)
     missing = [cost for cost in costs if not cost.planned.complete]
     seconds, megabytes = sum(cost.seconds for cost in missing), sum(cost.megabytes for cost in missing)
     measured = sum(cost.seconds for cost in missing if cost.measured)
@@ -229,7 +233,6 @@ def _print_plan(
         f"{len(plan)} stages, {len(plan) - len(missing)} there. To do: about {duration(seconds)} of one "
         f"process and {megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
         "rest by those of one core elsewhere.",
-        highlight=False,
     )
 
 

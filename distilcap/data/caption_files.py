@@ -14,7 +14,7 @@ from typing import Any
 from distilcap.data.captions import CaptionSet
 from distilcap.data.readers import read_dataset
 from distilcap.errors import DataError
-from distilcap.files import read_json
+from distilcap.files import read_json, verify_checksum
 
 __all__ = ["read_candidates", "read_references"]
 
@@ -27,8 +27,9 @@ def read_references(path: Path) -> CaptionSet:
             file (JSON lines), or any form of data set that `read_dataset` knows.
 
     Raises:
-        DataError: the file is missing or of none of these forms.
+        DataError: the file is missing, of none of these forms, or differs from its checksum file.
     """
+    verify_checksum(path)
     if path.suffix == ".json":
         content = read_json(path)
         if isinstance(content, dict) and "annotations" in content:
@@ -51,8 +52,10 @@ def read_candidates(path: Path) -> CaptionSet:
         path: COCO results, [{"image_id": …, "caption": …}, …], {"id": "caption"}, or our own captions file.
 
     Raises:
-        DataError: the file is missing, of none of these forms, or has two captions of an image.
+        DataError: the file is missing, of none of these forms, has two captions of an image, or differs from
+            its checksum file.
     """
+    verify_checksum(path)
     if path.suffix != ".json":
         return CaptionSet.load(path)
     content = read_json(path)
@@ -100,7 +103,7 @@ def _is_caption_set(path: Path) -> bool:
     with path.open(encoding="utf-8", errors="replace") as file:
         first = file.readline()
     try:
-        captions = json.loads(first)["captions"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        captions = json.loads(first)["captions"]  # a mere look: `CaptionSet.load` refuses NaN and the like
+    except (ValueError, RecursionError, KeyError, TypeError):
         return False
     return isinstance(captions, list) and all(isinstance(one, dict) for one in captions)

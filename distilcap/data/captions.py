@@ -6,15 +6,18 @@ Sequence-level distillation (Kim & Rush 2016) is then ordinary training on anoth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from distilcap.errors import DataError
-from distilcap.files import write_text
+from distilcap.files import checksum_file, parse_json, verify_checksum, write_text
+from distilcap.integrity import check_file
 
-__all__ = ["Caption", "CaptionSet"]
+__all__ = ["Caption", "CaptionSet", "captions_from", "parse_captions", "record_of"]
 
 
 @dataclass(frozen=True)
@@ -66,43 +69,95 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
         return CaptionSet({image_id: several[:count] for image_id, several in self.captions.items()})
 
     def save(self, path: Path) -> None:
-        """Write JSON lines: {"image": id, "captions": [{"text": …, "log_prob": …}]}."""
-        lines = (
-            json.dumps(
-                {
-                    "image": image_id,
-                    "captions": [
-                        {"text": one.text} | ({} if one.log_prob is None else {"log_prob": one.log_prob})
-                        for one in several
-                    ],
-                },
-                ensure_ascii=False,
-            )
-            for image_id, several in self.captions.items()
-        )
-        write_text(path, "".join(line + "\n" for line in lines))
+        """Write JSON lines: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
+
+        Raises:
+            DataError: a log-probability is NaN or infinite; the message names the image.
+        """
+        records = (record_of(image_id, captions) for image_id, captions in self.captions.items())
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        checksum_file(path).unlink(missing_ok=True)  # of the file that is now replaced
+        write_text(path, lines)
 
     @staticmethod
     def load(path: Path) -> CaptionSet:
         """Read what `save` wrote.
 
         Raises:
-            DataError: missing file, or a line that is not of that form; the message names it.
+            DataError: missing file, a line that is not of that form, or an image that has two; the message
+                names the line. Or the file has a checksum file beside it, or is a store's, and differs from
+                what it was.
         """
         if not path.is_file():
             raise DataError(f"{path}: there is no such captions file.")
+        verify_checksum(path)
+        check_file(path)
         captions: dict[str, tuple[Caption, ...]] = {}
         # Split on "\n" alone: `splitlines` would also cut at separators inside a caption, such as U+2028.
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
             if not line:
                 continue
-            try:
-                record = json.loads(line)
-                captions[record["image"]] = tuple(
-                    Caption(one["text"], one.get("log_prob")) for one in record["captions"]
-                )
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-                raise DataError(
-                    f'{path}:{number}: expected {{"image": …, "captions": [{{"text": …}}]}}.'
-                ) from None
+            image_id, several = parse_captions(line, f"{path}:{number}")
+            if image_id in captions:
+                raise DataError(f"{path}:{number}: image {image_id!r} has a line already; keep one of them.")
+            captions[image_id] = several
         return CaptionSet(captions)
+
+
+def record_of(image_id: str, captions: Sequence[Caption]) -> dict[str, Any]:
+    """One line of a captions file, as JSON.
+
+    Raises:
+        DataError: a log-probability is NaN or infinite; the message names the image.
+    """
+    if not all(_is_log_prob(caption.log_prob) for caption in captions):
+        raise DataError(
+            f"The captioner gives image {image_id!r} a log-probability that is NaN or infinite; "
+            "its weights or the features are damaged."
+        )
+    plain = [
+        {"text": caption.text} | ({} if caption.log_prob is None else {"log_prob": caption.log_prob})
+        for caption in captions
+    ]
+    return {"image": image_id, "captions": plain}
+
+
+def captions_from(record: Any) -> tuple[str, tuple[Caption, ...]]:
+    """The image's id and its captions, of what `record_of` gave.
+
+    Raises:
+        DataError: it is something else; the message says what was expected.
+    """
+    try:
+        image_id, plain = record["image"], record["captions"]
+        captions = tuple(Caption(caption["text"], caption.get("log_prob")) for caption in plain)
+        texts = (image_id, *(caption.text for caption in captions))
+        right = isinstance(plain, list) and all(isinstance(text, str) for text in texts)
+    except (KeyError, TypeError, AttributeError):
+        right = False
+    if not right or not all(_is_log_prob(caption.log_prob) for caption in captions):
+        raise DataError(
+            'expected {"image": …, "captions": [{"text": …, "log_prob": …}]}; '
+            "`image` and `text` are strings, `log_prob` is a finite number or left out."
+        )
+    return image_id, captions
+
+
+def parse_captions(line: bytes, where: str) -> tuple[str, tuple[Caption, ...]]:
+    """Read one line of a captions file: the image's id and its captions.
+
+    Raises:
+        DataError: it is not of that form; the message begins with `where`.
+    """
+    record = parse_json(line, where)
+    try:
+        return captions_from(record)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _is_log_prob(value: Any) -> bool:
+    """Whether a value is a finite number, or None."""
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

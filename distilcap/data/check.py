@@ -16,6 +16,8 @@ from PIL import Image
 from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
 from distilcap.data.readers.entries import Entry, Problem, split_by_hash
+from distilcap.data.trainable import MIN_COUNT, words_to_learn
+from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 
 __all__ = ["Report", "check_dataset"]
@@ -42,20 +44,34 @@ class Report:
 
 
 def check_dataset(
-    path: Path, images: Path | None = None, split: str | None = None, progress: Progress = SILENT
+    path: Path,
+    images: Path | None = None,
+    split: str | None = None,
+    progress: Progress = SILENT,
+    min_count: int = MIN_COUNT,
 ) -> Report:
     """Read the captions and decode every image; see `KINDS` for what is looked for.
 
-    Takes the arguments of `read_dataset`.
+    Takes the arguments of `read_dataset`, and the `min_count` of training.
 
     Raises:
         DataError: there is nothing to read, or a captions file as a whole is not of any known form.
     """
     found = find_entries(path, images, split)
     entries = list(found.entries.values())
+    if not entries and not found.problems:
+        raise DataError(f"{path}: there are no images in it.")
     for entry in entries:
         if not entry.captions:
             found.problem("no captions", f"image '{entry.id}' has no captions.", entry.line, entry.source)
+    if any(_split(entry) == "train" for entry in entries):  # else they are data to score captions on
+        train, val = (
+            [e.captions for e in entries if e.captions and _split(e) == s] for s in ("train", "val")
+        )
+        try:
+            words_to_learn(train, len(val), min_count)
+        except DataError as error:
+            found.problem("nothing to learn", str(error), None)
     seen: dict[bytes, Entry] = {}
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         try:
@@ -84,6 +100,8 @@ def _split(entry: Entry) -> str:
 def _look_at(path: Path) -> tuple[str, str, bytes]:
     """Kind of problem or "", what is wrong, and a digest of the file's content."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return "missing image", "is not a regular file", b""
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):

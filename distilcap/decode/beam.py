@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from distilcap.decode.hypotheses import Hypotheses
-from distilcap.decode.words import best_words, forbidden_tokens, log_total
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_captions, take_images
-from distilcap.models.products import steps_share_weights
+from distilcap.models.fast.products import steps_share_weights
+from distilcap.models.fast.search import extend as fast_extend
+from distilcap.runtime.manifest import DecodeOptions
 from distilcap.shapes import Regions
-from distilcap.text.vocabulary import BOS, EOS, PAD
+from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
 
-__all__ = ["BeamSearch", "beam_search", "search_memory"]
+__all__ = ["BeamSearch", "beam_search", "forbidden_tokens", "search_memory"]
 
 
 @dataclass(frozen=True)
-class BeamSearch:
-    """How to search.
+class BeamSearch(DecodeOptions):
+    """How to search: the options that a run and its bundle share, and one of the search itself.
+
+    The search prunes by log-probability; the length penalty orders the K hypotheses that are left.
 
     Attributes:
-        width: hypotheses kept per image (K); 1 is greedy decoding.
-        max_words: captions stop there, with or without an end token.
-        length_penalty: finished captions are ranked by log-probability / length ** length_penalty, the end
-            token counted (Wu et al. 2016 use a similar form); 0 ranks by log-probability alone.
-        allow_unk: whether `<unk>` may be written.
         keep: hypotheses returned of each image; 0 is all. Without a length penalty the search of an image
             ends as soon as these are certain, which changes none of them.
     """
 
     width: int = 5
-    max_words: int = 20
     length_penalty: float = 0.0
-    allow_unk: bool = False
     keep: int = 0
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigError(f"`beam_size` must be at least 1, but is {self.width}.")
-        if self.max_words < 1:
-            raise ConfigError(f"`max_words` must be at least 1, but is {self.max_words}.")
+        super().__post_init__()
         if not 0 <= self.keep <= self.width:
             raise ConfigError(f"`keep` must be 0 to `beam_size` {self.width}, but is {self.keep}.")
 
@@ -53,15 +47,21 @@ class BeamSearch:
 
 
 @torch.inference_mode()
-def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> Hypotheses:
+def beam_search(
+    captioner: Captioner, regions: Regions, options: BeamSearch, ids: Sequence[str] = ()
+) -> Hypotheses:
     """Find the K likeliest captions of each image, best first.
 
     A hypothesis that wrote its end token stays in the beam with its score frozen, so that the K best
     finished and unfinished ones compete by log-probability. An image whose K hypotheses have all ended (or
     the best that are kept) leaves the batch: longer ones could only score lower. Where `K` reaches the number
     of all captions, the search is exhaustive.
+
+    Raises:
+        DataError: features, weights or log-probabilities are NaN or infinite; it names images by `ids`.
     """
-    return search_memory(captioner, captioner.encode(regions), options)
+    hypotheses = search_memory(captioner, captioner.encode(regions), options)
+    return hypotheses.or_error(captioner, regions, ids)
 
 
 @torch.inference_mode()
@@ -69,6 +69,7 @@ def beam_search(captioner: Captioner, regions: Regions, options: BeamSearch) -> 
 def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> Hypotheses:
     """`beam_search`, from images that are encoded already."""
     images, device = len(memory[0]), memory[0].device
+    best_continuations = fast_extend if captioner.accelerated else extend
     forbidden = forbidden_tokens(options.allow_unk, device)
     tokens = torch.full((images, options.width, options.max_words), PAD, device=device)
     log_probs = torch.full((images, options.width), -torch.inf, device=device)
@@ -80,7 +81,8 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     active = torch.arange(images, device=device)  # images still searched
     for length in range(options.max_words):
         logits, state = captioner.step(last, state, memory)
-        scores, places, last = _extend(logits, forbidden, scores, last, options.width)
+        finished = (last == EOS) | (last == PAD)
+        scores, places, last = best_continuations(logits, forbidden, scores, finished, options.width)
         state = take_captions(state, places)
         history = history.gather(1, places[..., None].expand(-1, -1, options.max_words))
         history[:, :, length] = last
@@ -89,7 +91,7 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
         if length + 1 == options.max_words or ended.any():
             ended |= length + 1 == options.max_words
             tokens[active[ended], : history.shape[1]] = history[ended]
-            log_probs[active[ended], : scores.shape[1]] = scores[ended]
+            log_probs[active[ended], : scores.shape[1]] = scores[ended].float()
             going = ~ended
             active, last, scores, history = active[going], last[going], scores[going], history[going]
             if not len(active):
@@ -98,36 +100,34 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     return _ranked(tokens, log_probs, options)
 
 
-def _extend(
-    logits: Tensor, forbidden: Tensor, log_probs: Tensor, last: Tensor, width: int
+def forbidden_tokens(allow_unk: bool, device: torch.device) -> Tensor:
+    """Ids that no caption may contain: pad, begin and, unless allowed, `<unk>`."""
+    return torch.tensor([PAD, BOS] if allow_unk else [PAD, BOS, UNK], device=device)
+
+
+def extend(
+    logits: Tensor, forbidden: Tensor, log_probs: Tensor, finished: Tensor, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Choose the best continuations of K hypotheses.
 
     Args:
-        logits: (B, K, V) of the next word; overwritten.
+        logits: (B, K, V) of the next word.
         forbidden: ids of words that may not follow.
         log_probs: (B, K) of the hypotheses.
-        last: (B, K) their last words.
+        finished: (B, K) whether they have ended; then they go on with pads, at no cost.
         width: how many to choose: K' is this, or K x V where that is less.
 
     Returns:
         Scores, places in the old beam, and words, each (B, K').
     """
-    # The best of K x V continuations are among each hypothesis's own best (all V, where V is less).
-    shape, flat = logits.shape[:2], logits.flatten(0, 1)
-    own = min(width, flat.shape[1])
-    totals = log_total(flat)
-    best, words = best_words(flat.index_fill_(1, forbidden, -torch.inf), own)
-    scores = log_probs[..., None] + (best - totals).view(*shape, own)
-    words = words.view(*shape, own)
-    # A finished hypothesis continues with one pad, at no cost.
-    finished = ((last == EOS) | (last == PAD))[..., None]
-    only_first = torch.full((own,), -torch.inf, device=logits.device)
-    only_first[0] = 0.0
-    scores = torch.where(finished, log_probs[..., None] + only_first, scores).flatten(1)
-    words = words.masked_fill(finished, PAD)
-    scores, chosen = scores.topk(min(width, scores.shape[1]), dim=-1)
-    return scores, chosen // own, words.flatten(1).gather(1, chosen)
+    count, words = logits.shape[1:]
+    # log p(caption, word) = log p(caption) + log softmax(logits)[word]
+    following = logits.log_softmax(dim=-1).index_fill(2, forbidden, -torch.inf)
+    only_pad = torch.full_like(following[0, 0], -torch.inf)
+    only_pad[PAD] = 0.0
+    scores = log_probs[..., None] + torch.where(finished[..., None], only_pad, following)
+    scores, chosen = scores.flatten(1).topk(min(width, count * words), dim=-1)
+    return scores, chosen // words, chosen % words
 
 
 def _ranked(tokens: Tensor, log_probs: Tensor, options: BeamSearch) -> Hypotheses:

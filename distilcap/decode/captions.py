@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from distilcap.progress import SILENT, Progress
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["RegionSource", "caption_images"]
+__all__ = ["RegionSource", "caption_images", "rank_captions"]
 
 
 class RegionSource(Protocol):
@@ -41,6 +42,9 @@ def caption_images(
     """Caption images by beam search, each with its `n_best` captions (at most the beam's width), best first.
 
     Dropout is off meanwhile; the captioner's mode is restored.
+
+    Raises:
+        DataError: features, weights or log-probabilities are NaN or infinite; it names images or the weight.
     """
     device = next(captioner.parameters()).device
     options = dataclasses.replace(options, keep=min(n_best, options.width))
@@ -49,10 +53,26 @@ def caption_images(
     captions: dict[str, tuple[Caption, ...]] = {}
     batches = [ids[start : start + batch_images] for start in range(0, len(ids), batch_images)]
     for batch in progress.track(batches, description, len(batches)):
-        hypotheses = beam_search(captioner, source.regions_of(batch).to(device), options)
+        hypotheses = beam_search(captioner, source.regions_of(batch).to(device), options, batch)
         texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
         for image_id, image_texts, image_log_probs in zip(batch, texts, log_probs, strict=True):
             pairs = zip(image_texts, image_log_probs, strict=True)
             captions[image_id] = tuple(Caption(text, log_prob) for text, log_prob in pairs)
     captioner.train(was_training)
     return CaptionSet(captions)
+
+
+def rank_captions(captions: CaptionSet, length_penalty: float, max_words: int) -> CaptionSet:
+    """Order whole beams as a search with this length penalty would have: the same hypotheses, other ranks.
+
+    Args:
+        captions: all hypotheses of each image, with their log-probabilities.
+        max_words: of the search; a caption of so many words has no end token.
+    """
+
+    def rank(caption: Caption) -> float:
+        assert caption.log_prob is not None
+        length = float(min(len(caption.text.split()) + 1, max_words))
+        return caption.log_prob / math.pow(length, length_penalty)
+
+    return CaptionSet({id: tuple(sorted(beam, key=rank, reverse=True)) for id, beam in captions.items()})

@@ -116,16 +116,13 @@ class DetectorEncoder(nn.Module):
         parts = [features, *[pool_boxes(stage, boxes) for stage in last], boxes, area]
         return Regions(torch.cat(parts, -1) * mask[..., None], mask)
 
-    def detect(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, 3, S, S) to the boxes behind the regions, best first.
+    def _detect(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The pyramid's maps to the boxes behind the regions, best first.
 
         Returns:
             boxes (B, R, 4) in fractions of the picture, scores (B, R) from 0 to 1, classes (B, R) from 0,
             mask (B, R), True where a box is real.
         """
-        return self._detect(self._maps(pixels)[1])
-
-    def _detect(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         classes_of = self.network.get_submodule("class_net")(list(levels))
         offsets_of = self.network.get_submodule("box_net")(list(levels))
         anchors = self.get_buffer("anchors")

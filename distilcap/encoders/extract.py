@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from distilcap.data.dataset import ImageRecord
+from distilcap.data.feature_writer import FeatureWriter, begun_bytes
 from distilcap.data.features import (
     FeatureStore,
-    FeatureWriter,
     Halves,
     Skipped,
-    begun_bytes,
     check_space,
+    finite_rows,
     readable_size,
     store_bytes,
 )
@@ -47,11 +47,14 @@ def extract_features(
 
     Decoding and resizing run in `threads` threads beside the model. On the CPU the model too runs in
     `threads` threads, each with a batch of its own: faster than sharing one batch's operations.
-    A complete store of the same recipe is left as it is; one broken off is gone on with.
+    A complete store of the same recipe is left as it is; one broken off is gone on with. An image for which
+    the encoder gives NaN or infinity is skipped too.
 
     Raises:
         ConfigError: `batch_size` or `threads` is less than 1.
-        DataError: two images share an id, the disk is too small, or `folder` holds another recipe's features.
+        DataError: two images share an id, the disk is too small, `folder` holds another recipe's features,
+            another process extracts into it, or the encoder gives NaN or infinity for the first 256 images or
+            for all.
     """
     for name, value in (("batch_size", batch_size), ("threads", threads)):
         if value < 1:
@@ -65,7 +68,7 @@ def extract_features(
     count = len(images)
     size = store_bytes(count, encoder.regions, encoder.dim)
     check_space(folder, size - begun_bytes(folder))
-    writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim)
+    writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim, progress)
     done = set(writer.ids) | {one.id for one in writer.skipped}
     todo = [image for image in images if image.id not in done]
     progress.note(
@@ -75,10 +78,10 @@ def extract_features(
     started = time.perf_counter()
     try:
         _write_all(encoder, todo, writer, progress, batch_size, threads, device)
+        seconds = time.perf_counter() - started
+        store = writer.finish()
     finally:
         writer.close()
-    seconds = time.perf_counter() - started
-    store = FeatureWriter(folder, recipe, encoder.regions, encoder.dim).finish()
     progress.note(f"{len(todo) / max(seconds, 1e-9):.1f} images per second; {len(store.skipped)} skipped")
     return list(store.skipped)
 
@@ -110,14 +113,17 @@ def _write_all(
         encoder.to(device).eval()
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def skip(image: ImageRecord, why: str) -> None:
+        progress.note(f"Skipped: {why}")
+        writer.skip(Skipped(image.id, why))
+
     def batches(
         images: Iterable[tuple[ImageRecord, Bytes | DataError]],
     ) -> Iterator[list[tuple[ImageRecord, Bytes]]]:
         batch: list[tuple[ImageRecord, Bytes]] = []
         for image, pixels in images:
             if isinstance(pixels, DataError):
-                progress.note(f"Skipped: {pixels}")
-                writer.skip(Skipped(image.id, str(pixels)))
+                skip(image, str(pixels))
                 continue
             batch.append((image, pixels))
             if len(batch) == batch_size:
@@ -126,13 +132,13 @@ def _write_all(
         if batch:
             yield batch
 
-    def see(batch: list[tuple[ImageRecord, Bytes]]) -> tuple[list[str], Halves, list[int]]:
+    def see(batch: list[tuple[ImageRecord, Bytes]]) -> tuple[list[ImageRecord], Halves, list[int]]:
         bytes_ = np.stack([pixels for _, pixels in batch])
         pixels = torch.from_numpy(normalise(bytes_, encoder.preprocessing))
         with torch.inference_mode():
             regions = encoder(pixels.to(device, memory_format=torch.channels_last))
             features = regions.features.to("cpu", torch.float16).numpy()
-        return [image.id for image, _ in batch], features, regions.mask.sum(1).tolist()
+        return [image for image, _ in batch], features, regions.mask.sum(1).tolist()
 
     def decode(path: Path) -> Bytes:
         return load_pixels(path, encoder.preprocessing)
@@ -153,11 +159,33 @@ def _write_all(
                 ahead=viewers,
             )
             unflushed = 0
-            for ids, features, counts in seen:
-                writer.add(ids, features, counts)
-                unflushed += len(ids)
+            unusable: list[ImageRecord] = []
+            for batch, features, counts in seen:
+                unusable += _add_finite(writer, batch, features, counts)
+                if writer.ids:
+                    for image in unusable:
+                        skip(image, f"{image.path}: the encoder gives NaN or infinity for it.")
+                    unusable.clear()
+                elif len(unusable) >= FLUSH_IMAGES:
+                    break  # it would be so for all
+                unflushed += len(batch)
                 if unflushed >= FLUSH_IMAGES:
                     writer.flush()
                     unflushed = 0
     finally:
         torch.set_num_threads(intra_op)
+    if unusable:
+        raise DataError(
+            f"The encoder {encoder.name} gives NaN or infinity for every image, such as {unusable[0].path}; "
+            "its weights are damaged, or too large for float16: take others."
+        )
+
+
+def _add_finite(
+    writer: FeatureWriter, batch: Sequence[ImageRecord], features: Halves, counts: Sequence[int]
+) -> list[ImageRecord]:
+    """Write the rows that are free of NaN and infinity; return the images of the others."""
+    finite = finite_rows(features)
+    rows = np.flatnonzero(finite).tolist()
+    writer.add([batch[row].id for row in rows], features[rows], [counts[row] for row in rows])
+    return [image for image, usable in zip(batch, finite, strict=True) if not usable]

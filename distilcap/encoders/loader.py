@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from distilcap.data.dataset import ImageRecord
 from distilcap.errors import DataError
-from distilcap.runtime.pixels import Preprocessing, load_pixels, normalise
 
-__all__ = ["decoded", "image_batches", "in_order"]
+__all__ = ["decoded", "in_order"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -47,22 +42,3 @@ def decoded(
             return image, error
 
     return in_order(pool, decode, images, ahead)
-
-
-def image_batches(
-    batches: Iterable[Sequence[ImageRecord]], preprocessing: Preprocessing, threads: int = 2
-) -> Iterator[Tensor]:
-    """Give the pixels (B, 3, S, S), normalised, of each batch, for training an encoder.
-
-    The order is that of `batches`; meanwhile `threads` threads work on the two batches that follow.
-
-    Raises:
-        DataError: an image cannot be decoded; the message names it.
-    """
-
-    def load(batch: Sequence[ImageRecord]) -> Tensor:
-        pixels = [load_pixels(image.path, preprocessing) for image in batch]
-        return torch.from_numpy(normalise(np.stack(pixels), preprocessing))
-
-    with ThreadPoolExecutor(threads) as pool:
-        yield from in_order(pool, load, batches, ahead=max(2, threads))

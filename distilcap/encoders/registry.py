@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from distilcap.encoders.base import Encoder, GridEncoder
@@ -27,8 +24,9 @@ from distilcap.encoders.weights import (
     to_timm_names,
 )
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.files import atomic_path, sha256_of
+from distilcap.files import sha256_of
 from distilcap.runtime.pixels import Preprocessing
+from distilcap.tensors import load_tensors, save_tensors
 
 __all__ = ["ENCODERS", "create_encoder", "save_encoder"]
 
@@ -36,6 +34,8 @@ D0_URL = (
     "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1/"
     "tf_efficientdet_d0_34-f153e0cf.pth"
 )
+MAX_SIZE = 4096  # pixels of a side
+MAX_DIM = 65_536  # features of a region
 ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "efficientdet-d0")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _METADATA = "distilcap.encoder"
@@ -76,8 +76,8 @@ def create_encoder(
 def _named(
     name: str, size: int | None, weights: Path | str | None, form: str | None, regions: int | None
 ) -> GridEncoder | DetectorEncoder:
-    if size is not None and size < 32:
-        raise ConfigError(f"`size` must be at least 32, but is {size}.")
+    if size is not None and not 32 <= size <= MAX_SIZE:
+        raise ConfigError(f"`size` must be 32 to {MAX_SIZE} pixels, but is {size}.")
     if name.startswith("timm:"):
         return _timm(name, size, weights, form or "grid", regions)
     if name == "efficientdet-d0" or name.startswith("effdet:"):
@@ -195,24 +195,17 @@ def save_encoder(encoder: GridEncoder | DetectorEncoder, path: Path) -> None:
     if isinstance(encoder, GridEncoder):
         projected = isinstance(encoder.projection, nn.Linear)
         content |= {"pooled": encoder.side is not None, "projected": projected}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    with atomic_path(path) as scratch:
-        save_file(tensors, scratch, {_METADATA: json.dumps(content, sort_keys=True)})
+    save_tensors(path, encoder.state_dict(), {_METADATA: content})
 
 
-def _saved(path: Path) -> GridEncoder | DetectorEncoder:
-    if not path.is_file():
-        raise MissingError(f"{path}: there is no such file of weights.")
-    try:
-        with safe_open(path, "pt") as file:
-            content = json.loads((file.metadata() or {})[_METADATA])
-    except (SafetensorError, KeyError, json.JSONDecodeError):
-        raise DataError(
-            f"{path}: not a saved encoder; give its network by name and this file by `weights`."
-        ) from None
+def _described(content: Any) -> tuple[GridEncoder | DetectorEncoder, Preprocessing]:
+    """The network that `save_encoder` described, with random weights."""
     preprocessing = Preprocessing.from_json(content["preprocessing"])
+    name, dim = str(content["encoder"]), content["dim"]
+    if name.endswith(".safetensors") or not 1 <= dim <= MAX_DIM:
+        raise ValueError(f"encoder {name!r}, dim {dim!r}")
     encoder = create_encoder(
-        content["encoder"],
+        name,
         size=preprocessing.size,
         weights="random",
         form=content["form"],
@@ -220,8 +213,23 @@ def _saved(path: Path) -> GridEncoder | DetectorEncoder:
     )
     assert isinstance(encoder, GridEncoder | DetectorEncoder)
     if isinstance(encoder, GridEncoder) and content["projected"]:
-        encoder.project(content["dim"])
-    load_into(encoder, read_weights(path), path)
+        encoder.project(dim)
+    return encoder, preprocessing
+
+
+def _saved(path: Path) -> GridEncoder | DetectorEncoder:
+    if not path.is_file():
+        raise MissingError(f"{path}: there is no such file of weights.")
+    fix = "give its network by name and this file by `weights`"
+    weights, saved = load_tensors(path, f"copy it anew, or {fix}", older=(_METADATA,))
+    content = saved.get(_METADATA)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a saved encoder; {fix}.")
+    try:
+        encoder, preprocessing = _described(content)
+    except (ConfigError, DataError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: its description of the encoder is damaged ({error}).") from None
+    load_into(encoder, weights, path)
     encoder.preprocessing = preprocessing
     encoder.weights = sha256_of(path)
     return encoder

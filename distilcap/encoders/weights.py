@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from distilcap.errors import DataError, MissingError
+from distilcap.tensors import load_tensors, refuse_non_finite
 
 __all__ = [
     "cached_weights",
@@ -85,11 +84,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MissingError(f"{path}: there is no such file of weights.")
+    if path.suffix == ".safetensors":
+        return load_tensors(path, "copy it anew", older=None)[0]
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not a file of weights ({reason}).") from None
     for wrapper in ("state_dict_ema", "state_dict", "model"):
@@ -138,7 +137,8 @@ def load_into(
         optional: beginnings of names that `weights` may have beyond `module`, such as a classifier's.
 
     Raises:
-        DataError: a parameter is missing, too many, or of another shape; the message names the first.
+        DataError: a parameter is missing, too many, of another shape or not finite; the message names the
+            first.
     """
     wanted = module.state_dict()
     needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
@@ -156,7 +156,9 @@ def load_into(
             raise DataError(
                 f"{source}: weights of another network: {fault} `{names[0]}` ({len(names)} in all)."
             )
-    module.load_state_dict({name: weights[name] for name in wanted if name in weights}, strict=False)
+    used = {name: weights[name] for name in wanted if name in weights}
+    refuse_non_finite(source, used, "copy it anew")
+    module.load_state_dict(used, strict=False)
 
 
 def state_checksum(module: nn.Module) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distilcap.errors import MissingError
+from distilcap.errors import BundleError, MissingError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.manifest import DecodeOptions, Manifest, read_manifest
 
@@ -147,12 +147,13 @@ def _photos(photos: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
         return
     from PIL import Image
 
+    from distilcap.export.folders import scratch_folder
     from distilcap.export.pictures import sample_pictures
 
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         files = []
         for number, (_, picture) in enumerate(sample_pictures(16, size)):
-            files.append(Path(folder) / f"{number}.png")
+            files.append(folder / f"{number}.png")
             Image.fromarray(picture).save(files[-1])
         yield files
 
@@ -163,7 +164,12 @@ def _in_new_process(
     """Run in a process that holds nothing else, so that its memory is the runtime's."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_and_peak, function, bundle, photos, threads).result()
+        try:
+            return pool.submit(_and_peak, function, bundle, photos, threads).result()
+        except BrokenProcessPool:
+            raise BundleError(
+                f"{bundle}: its runtime ended without a word; there may be too little memory."
+            ) from None
 
 
 def _and_peak(

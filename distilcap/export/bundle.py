@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,10 +86,13 @@ def export_bundle(
         progress: told each step.
 
     Raises:
-        ConfigError: an unknown precision, or something that is no bundle lies at `to`.
+        ConfigError: an unknown precision, a `max_loss` out of its range, or something that is no bundle
+            lies at `to`.
         DataError: `run` is no trained captioner or read other features; the split has no images.
         BundleError: the bundle's captions are not PyTorch's, or lose more CIDEr than `max_loss`.
     """
+    if not 0 <= max_loss <= 1:
+        raise ConfigError(f"`max_loss` must be from 0 to 1, but is {max_loss}.")
     if precision not in PRECISIONS:
         raise ConfigError(f"`precision` must be one of {', '.join(PRECISIONS)}, but is {precision!r}.")
     check_replaceable(to, MANIFEST)
@@ -115,8 +117,8 @@ def export_bundle(
         progress.note(f"{type(bundle).__name__} in {bundle.manifest.precision}: {found}")
         return found
 
-    with tempfile.TemporaryDirectory() as scratch, whole_folder(to, MANIFEST) as final:
-        exact = Path(scratch)
+    with whole_folder(to, MANIFEST) as final:
+        exact = final.with_name("float32")
         parts.save(exact, "float32")
         write_manifest(exact, manifest)
         parity = agreement = _agreeing(to, compared(Bundle.open(exact), PARITY_IMAGES))

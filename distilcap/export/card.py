@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 from distilcap.runtime.manifest import Manifest
 
 __all__ = ["model_card"]
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|~&#$]|(?<!\w)_|_(?!\w)")
 
 
 def model_card(manifest: Manifest, agreement: str) -> str:
@@ -17,15 +21,18 @@ def model_card(manifest: Manifest, agreement: str) -> str:
         agreement: what was found when the bundle was compared with PyTorch.
     """
     model, encoder = manifest.model, manifest.model["encoder"]
-    sizes = "\n".join(f"| {name} | {one['bytes'] / 1e6:.3f} |" for name, one in manifest.files.items())
-    licences = "\n".join(f"- {part}: {licence}" for part, licence in manifest.licence.items())
-    return f"""# Image captioner ({model["architecture"]}, {manifest.precision})
+    architecture, options = _plain(model["architecture"]), _plain(json.dumps(model["options"]))
+    sizes = "\n".join(
+        f"| {_plain(name)} | {one['bytes'] / 1e6:.3f} |" for name, one in manifest.files.items()
+    )
+    licences = "\n".join(f"- {_plain(part)}: {_plain(text)}" for part, text in manifest.licence.items())
+    return f"""# Image captioner ({architecture}, {_plain(manifest.precision)})
 
-Writes one English sentence for a photograph. Made by {manifest.made_by}.
+Writes one English sentence for a photograph. Made by {_plain(manifest.made_by)}.
 
-- Encoder: {encoder["encoder"]}, {manifest.preprocessing.size} pixels, {manifest.regions} regions of \
-{manifest.dim} features; weights {str(encoder["weights"])[:16]} (SHA-256)
-- Captioner: {model["architecture"]} {json.dumps(model["options"])}; {len(manifest.vocabulary):,} words
+- Encoder: {_plain(encoder["encoder"])}, {manifest.preprocessing.size} pixels, {manifest.regions} regions of \
+{manifest.dim} features; weights {_plain(encoder["weights"])[:16]} (SHA-256)
+- Captioner: {architecture} {options}; {len(manifest.vocabulary):,} words
 - Decoding: beam of {manifest.decode.width}, at most {manifest.decode.max_words} words, length penalty \
 {manifest.decode.length_penalty:g}
 - Agreement with PyTorch in float32: {agreement}
@@ -53,15 +60,22 @@ wrong about counts, colours and small things, repeats the habits and prejudices 
 """
 
 
+def _plain(text: Any) -> str:
+    """Text of a data set or a run on one line, with nothing that Markdown would take for markup."""
+    one_line = " ".join("".join(one if one.isprintable() else " " for one in str(text)).split())
+    return _MARKUP.sub(r"\\\g<0>", one_line)
+
+
 def _scores(manifest: Manifest) -> str:
     scores = manifest.scores
     if not scores:
         return "Not measured at export."
     rows = "\n".join(
-        f"| {name} | {100 * one['value']:.1f} | {100 * one['pytorch']:.1f} | `{one['signature']}` |"
+        f"| {name} | {100 * one['value']:.1f} | {100 * one['pytorch']:.1f} | {_plain(one['signature'])} |"
         for name, one in scores["metrics"].items()
     )
+    split = f"{_plain(scores['split'])} of {_plain(scores['data'])}"
     return (
-        f"On {scores['images']} images ({scores['split']} of {scores['data']}), times 100:\n\n"
+        f"On {scores['images']} images ({split}), times 100:\n\n"
         f"| metric | this bundle | PyTorch, float32 | signature |\n|---|---|---|---|\n{rows}"
     )

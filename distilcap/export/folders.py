@@ -1,17 +1,21 @@
-"""Folders that are either whole or not there."""
+"""Folders that are either whole or not there, and scratch folders that no kill leaves behind for long."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distilcap.errors import ConfigError
 
-__all__ = ["check_replaceable", "whole_folder"]
+__all__ = ["check_replaceable", "scratch_folder", "whole_folder"]
+
+_MARK = ".distilcap-scratch-"
+"""What names of scratch folders hold, after a dot and the name of the folder that they become."""
 
 
 def check_replaceable(to: Path, mark: str) -> None:
@@ -31,19 +35,83 @@ def check_replaceable(to: Path, mark: str) -> None:
 
 
 @contextmanager
+def scratch_folder(parent: Path | None = None, name: str = "") -> Iterator[Path]:
+    """Give a new folder in `parent`, removed afterwards; those that dead processes left there go first.
+
+    A process holds a lock on its folder, which ends with it, however it ends.
+
+    Args:
+        parent: None takes the system's folder of temporary files.
+        name: of the folder that it will become, if any.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(parent)
+    scratch, lock = _locked_folder(parent, f".{name}{_MARK}")
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
+    """A new folder, and the lock on it; None where the file system has no locks."""
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            lock = _lock(scratch)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another process took it for a leftover before it was locked
+        except OSError:
+            return scratch, None
+        if scratch.is_dir():
+            return scratch, lock
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder; OSError where another process has, or where it is a link."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what dead processes left, and put back the folder that one had set aside when it was killed."""
+    for scratch in parent.glob(f".*{_MARK}*"):
+        try:
+            lock = _lock(scratch)
+        except OSError:
+            continue
+        if os.fstat(lock).st_uid == os.getuid():
+            to = parent / scratch.name.removeprefix(".").partition(_MARK)[0]
+            if (scratch / "older").is_dir() and not to.exists():
+                with suppress(OSError):
+                    os.replace(scratch / "older", to)
+            shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
 def whole_folder(to: Path, mark: str) -> Iterator[Path]:
     """Give a scratch folder beside `to`; on a clean exit it becomes `to`, and an older one is deleted.
+
+    What is put beside the scratch folder, in its parent, is removed afterwards.
 
     Raises:
         ConfigError: as `check_replaceable`.
     """
     check_replaceable(to, mark)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as scratch:
-        new, older = Path(scratch) / "new", Path(scratch) / "older"
+    with scratch_folder(to.parent, to.name) as scratch:
+        new, older = scratch / "new", scratch / "older"
         new.mkdir()
         yield new
         if to.exists():
             os.replace(to, older)
         os.replace(new, to)
-        shutil.rmtree(older, ignore_errors=True)

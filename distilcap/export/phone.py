@@ -8,7 +8,7 @@ up to `MOST_CAPTIONS` hypotheses. ExecuTorch has no loop, so the caller loops; e
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from distilcap.encoders.base import Encoder
-from distilcap.errors import MissingError
+from distilcap.errors import BundleError, MissingError
 from distilcap.export.onnx.graphs import EncodeGraph, StepGraph, foldable_encoder
 from distilcap.files import write_bytes
 from distilcap.models.captioner import Captioner
@@ -78,14 +78,19 @@ class PhoneBundle(Bundle):
 
             _unsafe_reset_threadpool(self.threads)  # "unsafe" while a program runs; none does yet
             runtime = Runtime.get()
-            loaded = {name: runtime.load_program(self.folder / file) for name, file in PROGRAMS.items()}
-            self._programs: dict[str, Any] = loaded
+            self._programs: dict[str, Any] = {}
+            for name, file in PROGRAMS.items():
+                try:
+                    self._programs[name] = runtime.load_program(self.folder / file)
+                except Exception as error:  # ExecuTorch raises classes of its own, FileNotFoundError too
+                    reason = str(error).partition("\n")[0]
+                    raise BundleError(f"{self.folder / file}: cannot be loaded ({reason}).") from None
             self._methods: dict[str, Any] = {}
         if method not in self._methods:
             self._methods[method] = self._programs[program].load_method(method)
         return self._methods[method]
 
-    def see(self, pixels: Bytes) -> Seen:
+    def see(self, pixels: Bytes, names: Sequence[str] = ()) -> Seen:
         """See `Bundle.see`."""
         inputs = torch.from_numpy(normalise(pixels, self.manifest.preprocessing))
         method = self._method("encoder", "forward")
@@ -104,7 +109,7 @@ class PhoneBundle(Bundle):
         logits, *after = (np.array(one) for one in self._method("decoder", "step").execute(inputs))
         return logits, tuple(after)
 
-    def greedy(self, seen: Seen) -> Found:
+    def greedy(self, seen: Seen, names: Sequence[str] = ()) -> Found:
         """See `Bundle.greedy`; here the loop is Python's."""
         return self.search(seen, replace(self.manifest.decode, width=1, length_penalty=0.0))
 

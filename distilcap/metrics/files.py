@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
 from distilcap.metrics.base import Score
 from distilcap.metrics.registry import metric_of
@@ -82,22 +82,36 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
         for key, entry in content["scores"].items():
             metric = metric_of(key)
             if entry["unavailable"] is not None:
-                found[key] = Score.missing(key, entry["signature"], entry["unavailable"])
+                found[key] = Score.missing(key, str(entry["signature"]), str(entry["unavailable"]))
                 continue
-            values = {image_id: float(scores[key]) for image_id, scores in per_image.items()}
+            values = {image_id: _number(scores[key]) for image_id, scores in per_image.items()}
             rows = content["statistics"].get(metric.name)
             statistics = np.array(rows if rows else list(values.values()), dtype=np.float64)
-            interval = entry["interval"]
+            statistics = statistics.reshape(len(values), -1)
+            value, interval = _number(entry["value"]), entry["interval"]
+            pooled = metric.pool(statistics.sum(axis=0), len(values))[metric.keys.index(key)]
+            if not np.isclose(pooled, value, rtol=1e-6):
+                raise DataError(f"{path}: damaged: {key} is {value:g}, but {pooled:g} by its statistics.")
             found[key] = Score(
                 metric=key,
-                value=float(entry["value"]),
-                signature=entry["signature"],
+                value=value,
+                signature=str(entry["signature"]),
                 per_image=values,
-                interval=(interval[0], interval[1]) if interval else None,
-                statistics=statistics.reshape(len(values), -1),
+                interval=(_number(interval[0]), _number(interval[1])) if interval else None,
+                statistics=statistics,
             )
         return found, str(content["references"])
-    except (KeyError, TypeError, AttributeError, IndexError):
+    except DataError:
+        raise
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError):
         raise DataError(
             f"{path}: not scores; `distilcap evaluate … --json {path.name}` writes them."
         ) from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)

@@ -172,14 +172,12 @@ def install(
 def _scratch_folder(final: Path) -> Iterator[Path]:
     """A new folder beside `final` that takes its place on a clean exit, and is removed after an exception."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".partial", dir=final.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{final.name}.", suffix=".partial", dir=final.parent) as folder:
+        scratch = Path(folder) / final.name  # the temporary folder itself is its owner's alone
+        scratch.mkdir()
         yield scratch
         shutil.rmtree(final, ignore_errors=True)
-        scratch.chmod(0o755)
         scratch.rename(final)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _check(path: Path, sha256: str, what: str) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.errors import MissingError
+from distilcap.files import read_json
 from distilcap.metrics.java import Java, memory_megabytes
 from distilcap.progress import SILENT, Progress
 
@@ -129,11 +130,11 @@ class SpiceJar:
                 except OSError as error:
                     raise MissingError(f"Java could not be started: {error}") from None
             try:
-                results = json.loads(wanted.read_text(encoding="utf-8"))
+                results = read_json(wanted)
                 scores = [_image_score(result["scores"]["All"]) for result in results]
                 if [result["image_id"] for result in results] != [one["image_id"] for one in images]:
                     raise ValueError("other images")
-            except (OSError, ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError):
                 raise self._failure(log.read_text(errors="replace"), code, images, parses) from None
             return iter(scores)
 

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from distilcap.models.likelihood import Odds
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import PAD
 
-__all__ = ["Captioner", "Memory", "State", "lstm_cell", "take_captions", "take_images"]
+__all__ = ["Captioner", "Memory", "State", "take_captions", "take_images"]
 
 Memory = tuple[Tensor, ...]
 """What a captioner keeps of its images: tensors (B, …)."""
@@ -27,10 +26,17 @@ State = tuple[Tensor, ...]
 
 
 class Captioner(nn.Module, abc.ABC):
-    """A captioner: `encode` an image once, then `step` through its captions word by word."""
+    """A captioner: `encode` an image once, then `step` through its captions word by word.
+
+    Attributes:
+        vocabulary_size: words that it knows (V).
+        region_dim: features of a region that it reads (D).
+        accelerated: whether decoders use the fast forms of `models.fast` with it.
+    """
 
     vocabulary_size: int
     region_dim: int
+    accelerated: bool = False
 
     @abc.abstractmethod
     def encode(self, regions: Regions) -> Memory:
@@ -48,12 +54,11 @@ class Captioner(nn.Module, abc.ABC):
             tokens: (B, K) ids of the words just read; the begin token at first.
 
         Returns:
-            Logits of the next word (B, K, V), which the caller may overwrite, and the state after reading.
+            Logits of the next word (B, K, V), a tensor of the caller's own, and the state after reading.
         """
 
-    @abc.abstractmethod
     def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
-        """Predict every next word of given captions (teacher forcing), equal to stepping but faster.
+        """Predict every next word of given captions (teacher forcing).
 
         Args:
             tokens: (B, K, T) ids, the begin token first.
@@ -61,38 +66,33 @@ class Captioner(nn.Module, abc.ABC):
         Returns:
             Logits (B, K, T, V): those at place t follow tokens 0 to t.
         """
+        return self.predict(self.encode(regions), tokens)
+
+    def predict(self, memory: Memory, tokens: Tensor) -> Tensor:
+        """`forward`, from images that are encoded already."""
+        state, steps = self.initial_state(memory, tokens.shape[1]), []
+        for words in tokens.unbind(dim=2):
+            logits, state = self.step(words, state, memory)
+            steps.append(logits)
+        return torch.stack(steps, dim=2)
 
     def negative_log_likelihood(
-        self,
-        memory: Memory,
-        inputs: Tensor,
-        targets: Tensor,
-        label_smoothing: float = 0.0,
-        odds: Odds | None = None,
+        self, memory: Memory, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
     ) -> Tensor:
-        """How unlikely each word of given captions is, in nats; what training minimises.
-
-        Equal to the cross-entropy of `forward`'s logits, but captioners may compute nothing at the pads.
+        """How unlikely each word of given captions is, in nats: the cross-entropy, which training minimises.
 
         Args:
             memory: of `encode`.
             inputs: (B, K, T) ids, the begin token first.
             targets: (B, K, T) the ids that should follow, pads after them.
             label_smoothing: share of the target's probability spread evenly over all words.
-            odds: kept while these captions were drawn, with the same weights and without dropout; saves time.
-                They are overwritten.
 
         Returns:
             (B, K, T), 0 at the pads.
         """
-        device = memory[0].device
-        state, logits = self.initial_state(memory, inputs.shape[1]), []
-        for words in inputs.to(device).unbind(dim=2):
-            predicted, state = self.step(words, state, memory)
-            logits.append(predicted)
-        targets = targets.to(device)
+        inputs, targets = (tokens.to(memory[0].device) for tokens in (inputs, targets))
         losses = cross_entropy(
-            torch.stack(logits, dim=2).flatten(0, 2),
+            self.predict(memory, inputs).flatten(0, 2),
             targets.flatten(),
             ignore_index=PAD,
             reduction="none",
@@ -115,21 +115,3 @@ def take_captions(state: State, places: Tensor) -> State:
     images, captions = state[0].shape[:2]
     rows = places + captions * torch.arange(images, device=places.device)[:, None]
     return tuple(tensor.flatten(0, 1)[rows] for tensor in state)
-
-
-def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """An LSTM's element-wise half (Hochreiter & Schmidhuber 1997; gates in PyTorch's order i, f, g, o).
-
-    Args:
-        gates: (…, 4H) pre-activations.
-        cell: (…, H) the previous cell.
-
-    Returns:
-        The new hidden state and the new cell, each (…, H).
-    """
-    width = cell.shape[-1]
-    candidate = torch.tanh(gates[..., 2 * width : 3 * width])
-    # Of all gates at once, though the candidate has no use for it: an operator less, and memory in one piece.
-    input_gate, forget_gate, _, output_gate = torch.sigmoid(gates).chunk(4, dim=-1)
-    cell = torch.addcmul(input_gate * candidate, forget_gate, cell)
-    return output_gate * torch.tanh(cell), cell

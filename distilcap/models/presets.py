@@ -17,7 +17,16 @@ from distilcap.models.aoanet import AoANet, AoANetOptions
 from distilcap.models.captioner import Captioner
 from distilcap.models.updown import UpDown, UpDownOptions
 
-__all__ = ["ARCHITECTURES", "PRESETS", "SIZES", "build_captioner", "options_of", "preset", "size_of"]
+__all__ = [
+    "ARCHITECTURES",
+    "PRESETS",
+    "SIZES",
+    "build_captioner",
+    "captioner_name",
+    "options_of",
+    "preset",
+    "size_of",
+]
 
 Options = UpDownOptions | AoANetOptions
 
@@ -39,6 +48,19 @@ PRESETS: dict[str, dict[str, Options]] = {
 }
 ARCHITECTURES = tuple(PRESETS)
 SIZES = ("big", "medium", "small", "tiny", "pocket")
+
+
+def captioner_name(text: str) -> tuple[str, str]:
+    """Split "updown-small" into architecture and size.
+
+    Raises:
+        ConfigError: it names no preset.
+    """
+    architecture, _, size = text.partition("-")
+    if size not in PRESETS.get(architecture, {}):
+        names = ", ".join(f"{one}-{size}" for one in ARCHITECTURES for size in SIZES)
+        raise ConfigError(f"A captioner is one of {names}, but is {text!r}.")
+    return architecture, size
 
 
 def preset(architecture: str, size: str) -> Options:

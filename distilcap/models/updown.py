@@ -7,14 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distilcap.models.attention import additive_attention, masked_mean
-from distilcap.models.captioner import Memory, State, lstm_cell
-from distilcap.models.dropout import Dropout
-from distilcap.models.packed_captioner import PackedCaptioner
-from distilcap.models.packing import Packing
-from distilcap.models.products import Linear
-from distilcap.models.updown_recurrence import updown_recurrence
-from distilcap.models.words import WordEmbedding, WordPredictor
+from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.models.layers import WordEmbedding, WordPredictor, lstm_cell, masked_mean
 from distilcap.shapes import Regions
 
 __all__ = ["UpDown", "UpDownOptions"]
@@ -42,78 +36,58 @@ class UpDownOptions:
     output_states: str = "language"
 
 
-class UpDown(PackedCaptioner):
+class UpDown(Captioner):
     """Two LSTMs: one directs attention, one writes.
 
-    h1 = LSTM_att([h2, mean(v), W_e word], h1)         (equation 2)
-    a  = softmax(w_a . tanh(W_va v + W_ha h1))         (equations 3, 4)
-    h2 = LSTM_lang([sum a v, h1], h2)                  (equations 5, 6)
-    p  = softmax(W_p h2 + b_p)                         (equation 7)
-
-    The attention LSTM's weights are kept in three blocks, by what they read: the mean region is multiplied
-    once an image, all words at once, and only the states inside the recurrence.
+    The attention LSTM's weights are kept in blocks by what they read, so that the mean region, which is the
+    same at every word, is multiplied once an image.
     """
 
     def __init__(self, vocabulary_size: int, region_dim: int, options: UpDownOptions) -> None:
         super().__init__()
         self.vocabulary_size, self.region_dim, self.options = vocabulary_size, region_dim, options
         hidden = options.hidden
-        self.regions = nn.Sequential(nn.Linear(region_dim, hidden), nn.ReLU(), Dropout(options.dropout))
+        self.regions = nn.Sequential(nn.Linear(region_dim, hidden), nn.ReLU(), nn.Dropout(options.dropout))
         self.words = WordEmbedding(vocabulary_size, options.embedding, options.dropout)
         self.attention_from_mean = nn.Linear(hidden, 4 * hidden, bias=False)
-        self.attention_from_word = Linear(options.embedding, 4 * hidden)
-        self.attention_from_states = Linear(2 * hidden, 4 * hidden, bias=False)  # reads [h2, h1]
+        self.attention_from_word = nn.Linear(options.embedding, 4 * hidden)
+        self.attention_from_states = nn.Linear(2 * hidden, 4 * hidden, bias=False)  # reads [h2, h1]
         self.keys = nn.Linear(hidden, options.attention)
-        self.query = Linear(hidden, options.attention, bias=False)
+        self.query = nn.Linear(hidden, options.attention, bias=False)
         self.scorer = nn.Parameter(torch.empty(options.attention).uniform_(-0.1, 0.1))
-        self.language = Linear(3 * hidden, 4 * hidden)  # reads [attended, h1, h2]
+        self.language = nn.Linear(3 * hidden, 4 * hidden)  # reads [attended, h1, h2]
         self.output = WordPredictor(hidden, self.words, options.dropout, tied=options.tie_words)
 
     def encode(self, regions: Regions) -> Memory:
         """Give values (B, R, H), keys (B, R, A), the mean region's part of the gates (B, 4H), mask (B, R)."""
+        # v_i = dropout(ReLU(W features_i + b))
         values = self.regions(regions.features)
-        gates = self.attention_from_mean(masked_mean(values, regions.mask))
-        return values, self.keys(values), gates, regions.mask
+        # W mean(v), for equation 2; W_va v_i, for equation 3
+        mean_gates = self.attention_from_mean(masked_mean(values, regions.mask))
+        keys = self.keys(values)
+        return values, keys, mean_gates, regions.mask
 
     def initial_state(self, memory: Memory, captions: int) -> State:
         """Zeros: attention LSTM's h and c, language LSTM's h and c, each (B, K, H)."""
         values = memory[0]
         return tuple(values.new_zeros(len(values), captions, self.options.hidden) for _ in range(4))
 
-    def _advance(self, word_gates: Tensor, state: State, memory: Memory) -> State:
-        """Both LSTMs, given the words' share of the attention LSTM's gates (B, K, 4H)."""
-        values, keys, mean_gates, mask = memory
-        h1, c1, h2, c2 = state
-        gates = word_gates + mean_gates[:, None] + self.attention_from_states(torch.cat([h2, h1], dim=-1))
-        h1, c1 = lstm_cell(gates, c1)
-        attended, _ = additive_attention(self.query(h1), keys, values, self.scorer, mask)
-        h2, c2 = lstm_cell(self.language(torch.cat([attended, h1, h2], dim=-1)), c2)
-        return h1, c1, h2, c2
-
-    def _written(self, state: State) -> Tensor:
-        h1, _, h2, _ = state
-        return h1 + h2 if self.options.output_states == "both" else h2
-
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """See `Captioner.step`."""
-        state = self._advance(self.words.projected(tokens, self.attention_from_word), state, memory)
-        return self.output(self._written(state)), state
-
-    def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
-        """See `PackedCaptioner.read`."""
         values, keys, mean_gates, mask = memory
-        gates = self.words.projected(tokens, self.attention_from_word)
-        gates = gates.add_(mean_gates.index_select(0, packing.images))
-        h1, h2 = updown_recurrence(
-            gates,
-            keys,
-            values,
-            mask,
-            self.attention_from_states.weight,
-            self.query.weight,
-            self.scorer,
-            self.language.weight,
-            self.language.bias,
-            packing,
-        )
-        return h1 + h2 if self.options.output_states == "both" else h2
+        h1, c1, h2, c2 = state
+        # h1 = LSTM_att([h2, mean(v), W_e word], h1)                                (equations 1, 2)
+        word_gates = self.attention_from_word(self.words(tokens))
+        state_gates = self.attention_from_states(torch.cat([h2, h1], dim=-1))
+        h1, c1 = lstm_cell(word_gates + mean_gates[:, None] + state_gates, c1)
+        # a_i = w_a . tanh(W_va v_i + W_ha h1)                                      (equation 3)
+        scores = torch.tanh(keys[:, None] + self.query(h1)[:, :, None]) @ self.scorer
+        # alpha = softmax(a), over the regions that are real                        (equation 4)
+        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
+        # v^ = sum_i alpha_i v_i                                                    (equation 5)
+        attended = weights @ values
+        # h2 = LSTM_lang([v^, h1], h2)                                              (equations 1, 6)
+        h2, c2 = lstm_cell(self.language(torch.cat([attended, h1, h2], dim=-1)), c2)
+        # p = softmax(W_p h2 + b_p): the logits                                     (equation 7)
+        logits = self.output(h1 + h2 if self.options.output_states == "both" else h2)
+        return logits, (h1, c1, h2, c2)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from distilcap.errors import DataError
-from distilcap.files import atomic_path, read_json, write_json
+from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, plain_asked_for
 from distilcap.models.presets import Options, build_captioner, options_of
+from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = ["TrainedCaptioner", "load_captioner", "megabytes_of", "save_captioner"]
@@ -40,11 +40,9 @@ class TrainedCaptioner:
 def save_captioner(folder: Path, trained: TrainedCaptioner) -> None:
     """Write weights and configuration into `folder`; the configuration last, so that it means complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / WEIGHTS) as scratch:
-        # A tied matrix is one tensor under two names; safetensors wants each once.
-        named = dict(trained.captioner.named_parameters())
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}, scratch)
-    write_json(
+    # A tied matrix is one tensor under two names; safetensors wants each once.
+    save_tensors(folder / WEIGHTS, dict(trained.captioner.named_parameters()))
+    write_sealed_json(
         folder / CONFIG,
         {
             "architecture": trained.architecture,
@@ -57,12 +55,13 @@ def save_captioner(folder: Path, trained: TrainedCaptioner) -> None:
 
 
 def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
-    """Read what `save_captioner` wrote, in evaluation mode.
+    """Read what `save_captioner` wrote, in evaluation mode; accelerated, unless plain code is asked for.
 
     Raises:
-        DataError: missing, damaged or mismatched files.
+        DataError: missing, damaged or mismatched files, or weights that are not finite.
     """
-    config = read_json(folder / CONFIG)
+    fix = "train again or copy it anew"
+    config = read_sealed_json(folder / CONFIG, fix)
     try:
         options = options_of(config["architecture"], config["options"])
         vocabulary = Vocabulary(tuple(config["words"]))
@@ -70,18 +69,18 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
         features = dict(config["features"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / CONFIG}: not a captioner's configuration ({error}).") from None
-    try:
-        tensors = load_file(folder / WEIGHTS)
-        expected = dict(captioner.named_parameters())
-        if tensors.keys() != expected.keys():
-            raise DataError(f"{folder / WEIGHTS}: its tensors are not those of {config['architecture']}.")
-        with torch.no_grad():
-            for name, parameter in expected.items():
-                parameter.copy_(tensors[name])
-    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
-        raise DataError(
-            f"{folder / WEIGHTS}: cannot be read ({error}); train again or copy it anew."
-        ) from None
+    tensors, _ = load_tensors(folder / WEIGHTS, fix)
+    expected = dict(captioner.named_parameters())
+    if tensors.keys() != expected.keys():
+        raise DataError(f"{folder / WEIGHTS}: its tensors are not those of {config['architecture']}.")
+    with torch.no_grad():
+        for name, parameter in expected.items():
+            if tensors[name].shape != parameter.shape:
+                raise DataError(
+                    f"{folder / WEIGHTS}: `{name}` is not of the shape that {CONFIG} says; {fix}."
+                )
+            parameter.copy_(tensors[name])
+    captioner = captioner if plain_asked_for() else accelerate(captioner)
     return TrainedCaptioner(
         captioner.to(device).eval(), config["architecture"], options, vocabulary, features
     )

@@ -12,20 +12,19 @@ import dataclasses
 from pathlib import Path
 
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, distillation_line
-from distilcap.reports.results import Member
+from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
-__all__ = ["IMAGES", "demo_members"]
+__all__ = ["IMAGES", "demo_plan"]
 
 IMAGES = {"train": 1000, "val": 150, "test": 300}
 IMAGE_SIZE = 160
 
 
-def demo_members(data_folder: Path) -> tuple[Member, ...]:
-    """The members of the demo, on scenes that were drawn into `data_folder`."""
+def demo_plan(data_folder: Path) -> Distillation:
+    """The stages of the demo, on scenes that were drawn into `data_folder`."""
     data = ImportData.of(data_folder)
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=IMAGE_SIZE)
     shared = TrainingOptions(batch_images=20, validation_every=2, seed=0)
@@ -54,4 +53,4 @@ def demo_members(data_folder: Path) -> tuple[Member, ...]:
             self_critical=SelfCriticalPhase(epochs=0),
         ),
     )
-    return distillation_line(data, features, teacher, student, beam=5, n_best=5)
+    return plan_distillation(data, features, teacher, student, beam=5, n_best=5)

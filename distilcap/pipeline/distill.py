@@ -1,24 +1,45 @@
-"""The line: teacher -> pseudo-captions -> student, beside the same student without them.
+"""Teacher -> pseudo-captions -> student, beside the same student without them.
 
-What `distilcap demo` and `distilcap distill` run, and the Flickr8k measurement of the README.
+`distill` is what `distilcap distill`, the demo and README's Flickr8k measurement run. `plan_distillation`
+decides all stages before anything runs, so that a plan can be shown, or built on a cluster.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from distilcap.models.presets import Options
+from distilcap.errors import MissingError
 from distilcap.pipeline.given import GivenTeacher, labels_in_words
-from distilcap.reports.results import Member
+from distilcap.progress import Progress
+from distilcap.reports.records import Row
+from distilcap.reports.results import (
+    METRICS,
+    Member,
+    System,
+    build_rows,
+    decoding_sentences,
+    gain_sentence,
+    stages_of,
+)
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import Generate
+from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
+from distilcap.store.stage import Stage, Store
 from distilcap.training.options import TrainingOptions
 
-__all__ = ["Role", "distillation_line"]
+if TYPE_CHECKING:
+    from distilcap.models.presets import Options
+
+BUNDLE_BEAM = 3
+"""Beam size of bundles: on phones and in browsers, time counts more than the last tenth of a score."""
+
+__all__ = ["Distillation", "Distilled", "Role", "distill", "plan_distillation"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,86 @@ class Role:
         return f"{self.architecture}-{self.size}"
 
 
-def distillation_line(
+@dataclass(frozen=True)
+class Distillation:
+    """What a distillation consists of.
+
+    Attributes:
+        data, features: what students learn from and see.
+        teachers: rows of the teacher: those trained here, in the order of their training, or of a given one.
+        labels: the captions that the distilled students learn.
+        students: undistilled ones, then the control, then an intermediate, then the distilled ones.
+        exported: the run that becomes a bundle.
+    """
+
+    data: ImportData
+    features: ExtractFeatures
+    teachers: tuple[System, ...]
+    labels: Labels
+    students: tuple[Member, ...]
+
+    @property
+    def systems(self) -> tuple[System, ...]:
+        """All rows of the table, in its order."""
+        return (*self.teachers, *self.students)
+
+    @property
+    def exported(self) -> Export:
+        """The first distilled student as a bundle."""
+        run = self.students[-1].trains[0]
+        return Export(run, decoding=decoding_of(run, BUNDLE_BEAM))
+
+    def stages(self, export: bool = True) -> list[Stage]:
+        """Everything that `distill` builds, for a plan or a cluster."""
+        return [*stages_of(self.systems), *([self.exported] if export else [])]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What came of a distillation.
+
+    Attributes:
+        rows: one for each system, in the order of the table.
+        verdict: what the distilled student gained, with its interval, and by what beam search ranks.
+        bundle: the folder of the exported student; None where none was asked for or could be made.
+    """
+
+    rows: tuple[Row, ...]
+    verdict: str
+    bundle: Path | None
+
+
+def distill(
+    plan: Distillation,
+    store: Store,
+    progress: Progress,
+    *,
+    export: bool = True,
+    metrics: tuple[str, ...] = METRICS,
+) -> Distilled:
+    """Run a distillation from the data to the bundle; what the store holds already is not made again."""
+    store.build(plan.data, progress)
+    store.build(plan.features, progress)
+    for teacher in plan.teachers:
+        for run in teacher.trains if isinstance(teacher, Member) else ():
+            store.build(run, progress)
+    store.build(plan.labels, progress)
+    for student in plan.students:
+        for run in student.trains:
+            store.build(run, progress)
+    rows = build_rows(plan.systems, store, progress, metrics)
+    verdict = " ".join([gain_sentence(plan.systems, store), *decoding_sentences(rows)]).strip()
+    bundle = None
+    if export:
+        try:
+            store.build(plan.exported, progress)
+            bundle = store.open(plan.exported) / "bundle"
+        except MissingError as error:
+            progress.note(f"No bundle was written: {error}")
+    return Distilled(rows, verdict, bundle)
+
+
+def plan_distillation(
     data: ImportData,
     features: ExtractFeatures,
     teacher: Role | GivenTeacher,
@@ -58,11 +158,11 @@ def distillation_line(
     seeds: tuple[int, ...] = (0,),
     min_count: int = 5,
     teacher_features: ExtractFeatures | None = None,
-) -> tuple[Member, ...]:
-    """Teacher, student, distilled student and, where asked for, a control that gets extra compute.
+) -> Distillation:
+    """Decide all stages: teacher, student, distilled student and, where asked for, a control.
 
     Args:
-        teacher: to be trained; or one that is there already, which then is no member itself.
+        teacher: to be trained, or one that is there already.
         beam: width with which the teacher labels the training images.
         n_best: how many of its hypotheses become labels.
         keep_originals: the student learns from people's captions too.
@@ -76,58 +176,49 @@ def distillation_line(
     """
     vocabulary = BuildVocabulary(data, min_count, student.training.max_words)
 
-    def run(
-        role: Role,
-        seed: int,
-        labels: Labels | None = None,
-        epochs: int | None = None,
-        seen: ExtractFeatures = features,
-    ) -> Train:
+    def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
         training = dataclasses.replace(role.training, seed=seed)
-        if epochs is not None:
-            longer = dataclasses.replace(training.cross_entropy, epochs=epochs)
-            training = dataclasses.replace(training, cross_entropy=longer)
         together = keep_originals and labels is not None
         return Train(data, vocabulary, seen, role.architecture, role.options, training, labels, together)
 
-    members = []
+    def labelled_by(name: str, labeller: Train) -> GivenTeacher:
+        return GivenTeacher(
+            name, Generate.as_chosen(labeller, "train", beam, n_best), labels_in_words(beam, n_best)
+        )
+
+    def member(name: str, kind: str, role: Role, runs: tuple[Train, ...], **taught: Any) -> Member:
+        return Member(name, kind, role.size, runs, beam=beam, **taught)
+
+    teachers: list[System] = []
     if isinstance(teacher, Role):
         labeller = run(teacher, seeds[0], seen=teacher_features or features)
-        members.append(Member(f"teacher {teacher.name}", "teacher", teacher.size, (labeller,), beam=beam))
+        name = f"teacher {teacher.name}"
+        teachers.append(member(name, "teacher", teacher, (labeller,)))
         if tuning is not None:
             labeller = dataclasses.replace(
                 labeller, training=tuning, start=labeller, tune_encoder=True, tune_stages=2
             )
-            name = f"{members[0].name}, tuned encoder"
-            members.append(Member(name, "teacher", teacher.size, (labeller,), beam=beam))
-        teacher = GivenTeacher(
-            members[-1].name, Generate(labeller, "train", beam, n_best), labels_in_words(beam, n_best)
-        )
-    members.append(
-        Member(student.name, "student", student.size, tuple(run(student, seed) for seed in seeds), beam=beam)
-    )
+            name += ", tuned encoder"
+            teachers.append(member(name, "teacher", teacher, (labeller,)))
+        teacher = labelled_by(name, labeller)
+    else:
+        teachers += teacher.rows
+    students = [member(student.name, "student", student, tuple(run(student, seed) for seed in seeds))]
     if control_epochs:
-        controls = tuple(run(student, seed, epochs=control_epochs) for seed in seeds)
-        name = f"{student.name}, longer"
-        members.append(Member(name, "control", student.size, controls, beam=beam))
+        longer = dataclasses.replace(student.training.cross_entropy, epochs=control_epochs)
+        control = dataclasses.replace(
+            student, training=dataclasses.replace(student.training, cross_entropy=longer)
+        )
+        runs = tuple(run(control, seed) for seed in seeds)
+        students.append(member(f"{student.name}, longer", "control", student, runs))
     if intermediate is not None:
         labeller = run(intermediate, seeds[0], teacher.labels)
         name = f"{intermediate.name}, distilled"
-        members.append(
-            Member(
-                name, "distilled", intermediate.size, (labeller,), teacher.name, teacher.labels_in_words, beam
-            )
-        )
-        teacher = GivenTeacher(name, Generate(labeller, "train", beam, n_best), labels_in_words(beam, n_best))
-    members.append(
-        Member(
-            f"{student.name}, distilled",
-            "distilled",
-            student.size,
-            tuple(run(student, seed, teacher.labels) for seed in seeds),
-            teacher.name,
-            teacher.labels_in_words + (" and references" if keep_originals else ""),
-            beam,
-        )
-    )
-    return tuple(members)
+        taught = {"teacher": teacher.name, "labels": teacher.labels_in_words}
+        students.append(member(name, "distilled", intermediate, (labeller,), **taught))
+        teacher = labelled_by(name, labeller)
+    taught = {"teacher": teacher.name, "labels": teacher.labels_in_words}
+    taught["labels"] += " and references" if keep_originals else ""
+    runs = tuple(run(student, seed, teacher.labels) for seed in seeds)
+    students.append(member(f"{student.name}, distilled", "distilled", student, runs, **taught))
+    return Distillation(data, features, tuple(teachers), teacher.labels, tuple(students))

@@ -1,6 +1,6 @@
 """Teachers that are there already: runs of ours, somebody else's model, or captions that one has written.
 
-Each becomes labels of the training images, for `line.distillation_line`, and rows of its own where its
+Each becomes labels of the training images, for `distill.plan_distillation`, and rows of its own where its
 captions of the test split can be had.
 """
 
@@ -103,13 +103,14 @@ def runs_teacher(
         name = f"teacher {run.architecture}-{size} ({run.key})"
         rows.append(Member(name, "teacher", size, (run,), beam=beam, data=other))
     if len(runs) == 1:
-        labels = Generate(runs[0], "train", beam, n_best, data=other)
+        labels = Generate.as_chosen(runs[0], "train", beam, n_best, other)
         return GivenTeacher(rows[0].name, labels, labels_in_words(beam, n_best), tuple(rows))
-    together = GenerateTogether(runs, "train", beam, n_best, data=other)
+    together = GenerateTogether.as_chosen(runs, "train", beam, n_best, other)
     together.inputs()  # says so here if they do not fit together
     searched = dataclasses.replace(together, split="test", n_best=1)
     name = f"teacher, ensemble of {len(runs)}"
-    rows.append(GivenSystem(name, dataclasses.replace(searched, beam=GREEDY), searched, beam))
+    greedy = GenerateTogether(runs, "test", GREEDY, data=other)
+    rows.append(GivenSystem(name, greedy, searched, beam))
     return GivenTeacher(name, together, labels_in_words(beam, n_best), tuple(rows))
 
 

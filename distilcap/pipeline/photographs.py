@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
 from distilcap.errors import ConfigError
 from distilcap.models.weights import TrainedCaptioner, load_captioner
+from distilcap.runtime.manifest import DecodeOptions
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.stages.folders import run_of
+from distilcap.stages.label import decode_options
 from distilcap.store.stage import Store
 
 __all__ = ["RunCaptioner"]
@@ -27,35 +30,46 @@ class RunCaptioner:
     """Encoder and captioner of a run, together.
 
     Attributes:
-        name: of the run in its store.
+        decode: how captions are searched for.
+        name: of the run in its store, and what its captions depend on beside it.
         device: where both compute.
     """
 
     encoder: Encoder
     trained: TrainedCaptioner
-    max_words: int
+    decode: DecodeOptions
     name: str = ""
     device: str = "cpu"
 
     @staticmethod
-    def load(folder: Path, device: str = "cpu") -> RunCaptioner:
+    def load(
+        folder: Path, device: str = "cpu", beam: int = 3, length_penalty: float | None = None
+    ) -> RunCaptioner:
         """Load a run's captioner and the encoder that it was trained with.
+
+        Args:
+            length_penalty: None takes what was chosen for the run, see `stages.label.decode_options`.
 
         Raises:
             DataError: no trained run is there.
             ConfigError: the encoder's weights are others than those of the training.
         """
-        run = run_of(folder)
-        encoder = run.seen.create(Store(folder.resolve().parent))
+        run = run_of(folder, whole=True)
+        store = Store(folder.resolve().parent)
+        encoder = run.encoder_in(folder)
         trained = load_captioner(folder)
         if encoder.recipe() != trained.features:
             raise ConfigError(f"{folder}: was trained on features of another encoder or other weights.")
         assert isinstance(encoder, nn.Module)
         encoder.to(device).eval()
         trained.captioner.to(device)
-        return RunCaptioner(encoder, trained, run.training.max_words + 4, run.key, device)
+        decode = decode_options(run, store, beam)
+        if length_penalty is not None:
+            decode = dataclasses.replace(decode, length_penalty=length_penalty)
+        name = f"{run.key}, length penalty {decode.length_penalty:g}"
+        return RunCaptioner(encoder, trained, decode, name, device)
 
-    def caption(self, photo: Path, beam: int = 3, n_best: int = 1) -> list[str]:
+    def caption(self, photo: Path, beam: int | None = None, n_best: int = 1) -> list[str]:
         """Caption one photograph; best first.
 
         Raises:
@@ -63,8 +77,8 @@ class RunCaptioner:
         """
         preprocessing = self.encoder.preprocessing
         pixels = torch.from_numpy(normalise(load_pixels(photo, preprocessing)[None], preprocessing))
-        (captions,) = self.describe(pixels, BeamSearch(beam, self.max_words))
-        return [caption.text for caption in captions[:n_best]]
+        (captions,) = self.describe(pixels, self._search(beam or self.decode.width, n_best))
+        return [caption.text for caption in captions]
 
     def read(self, photo: Path) -> Bytes:
         """See `labelling.PhotoCaptioner`: (S, S, 3)."""
@@ -73,7 +87,10 @@ class RunCaptioner:
     def label(self, photos: Sequence[Bytes], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
         """See `labelling.PhotoCaptioner`."""
         pixels = normalise(np.stack(photos), self.encoder.preprocessing)
-        return self.describe(torch.from_numpy(pixels), BeamSearch(beam, self.max_words, keep=n_best))
+        return self.describe(torch.from_numpy(pixels), self._search(beam, n_best))
+
+    def _search(self, beam: int, n_best: int) -> BeamSearch:
+        return BeamSearch(**asdict(self.decode) | {"width": beam, "keep": n_best})
 
     def describe(self, pixels: Tensor, options: BeamSearch) -> list[tuple[Caption, ...]]:
         """Caption normalised pixels (B, 3, S, S); each picture's captions are sorted best first."""

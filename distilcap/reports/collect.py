@@ -33,7 +33,7 @@ def collect_results(
 
     curves = {}
     for member in trained_members(members):
-        log = store.path(member.trains[0]) / LOG
+        log = store.open(member.trains[0], LOG) / LOG
         curves[member.name] = from_json(tuple[Epoch, ...], read_json(log), log)
     source = members[0].scored("beam")[0].source
     dataset = source.load(store)

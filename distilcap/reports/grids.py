@@ -127,13 +127,13 @@ def legend(results: Results) -> str:
             f"Scores on the test split, times 100, greedy / beam of width {beams}; {runs}; "
             "ms per image: encoder and greedy decoder in PyTorch, one image at a time."
         )
-    runs = (
-        f"students are means of {seeds} seeds, ± is the deviation over seeds" if seeds > 1 else "one run each"
-    )
+    runs = f"rows are means of {seeds} seeds, ± is the deviation over seeds" if seeds > 1 else "one run each"
+    if seeds > 1 and all(len(row.seeds) == 1 for row in rows if row.role == "teacher"):
+        runs += "; teachers ran once, which is not counted as noise"
     reasons = dict.fromkeys(f"{key}: {reason}" for row in rows for key, reason in row.unavailable.items())
     return (
         f"Scores on the test split, times 100, beam search of width {beams}, and CIDEr with greedy decoding; "
-        f"{runs}; teachers ran once. In parentheses: what the paper prints (COCO, 113,287 training images). "
+        f"{runs}. In parentheses: what the paper prints (COCO, 113,287 training images). "
         "Gains are against the same captioner without a teacher: paired bootstrap over test images, seeds "
         "averaged, 95 % interval; ▲ or ▼ where it excludes 0, doubled where approximate randomisation stays "
         "below 0.05 after Holm's correction. MB: weights in float32. ms/image: encoder and greedy decoder in "

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from distilcap.errors import DataError
 from distilcap.files import read_json
 from distilcap.reports.typed_json import from_json
+from distilcap.stages.decoding import Decoding
 
 __all__ = [
     "RESULTS",
@@ -63,6 +64,7 @@ class Row:
         deviations: sample deviations over seeds; None with one seed.
         unavailable: why a metric could not be computed, by metric.
         signature: how each score was made, by metric.
+        decoding: what was chosen on validation for the beam column, by seed; empty where nothing was.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Row:
     deviations: Columns
     unavailable: dict[str, str]
     signature: dict[str, str]
+    decoding: tuple[Decoding, ...] = ()
 
 
 class _EveryEpoch(TypedDict):
@@ -189,7 +192,7 @@ class Results:
         verdict: in words.
         curves: training logs, by row.
         command, schedules, tables, conclusions: of reports with tables; left out of the JSON of others.
-        schedules: how long each kind of captioner was trained, in words.
+        schedules: how long each kind of captioner was trained, and by what beam search ranks, in words.
     """
 
     title: str
@@ -205,6 +208,9 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `read_results` reads it back equal."""
         content = dataclasses.asdict(self)
+        for row in content["rows"]:
+            if not row["decoding"]:
+                del row["decoding"]
         if not self.tables:
             for key in ("command", "schedules", "tables", "conclusions"):
                 del content[key]

@@ -29,8 +29,8 @@ PICTURES = "images"
 RULES = (
     "A conclusion is confirmed if all its claims hold, not confirmed if one is refuted, else not decided. "
     "Claims are judged by 95 % intervals over test images and seeds, widened for the number of estimates "
-    "that the conclusion looks at (Bonferroni); within one point of CIDEr counts as equal. That a teacher "
-    "was trained once is not counted as noise. Numbers beside a claim: points of CIDEr and their interval."
+    "that the conclusion looks at (Bonferroni); within one point of CIDEr counts as equal. Numbers beside a "
+    "claim: points of CIDEr and their interval."
 )
 
 

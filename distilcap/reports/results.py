@@ -12,7 +12,8 @@ from distilcap.progress import Progress
 from distilcap.reports.records import Columns, Row
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.stages.data import ImportData
-from distilcap.stages.label import Generate
+from distilcap.stages.decoding import Decoding
+from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
@@ -25,6 +26,7 @@ __all__ = [
     "System",
     "build_rows",
     "column_scores",
+    "decoding_sentences",
     "gain_sentence",
     "stages_of",
     "trained_members",
@@ -48,6 +50,7 @@ class Member:
         labels: what it learnt from, in words.
         beam: width of the beam column.
         data: that it is scored on; None is the data that it was trained on.
+        length_penalty: of the beam column; None chooses each run's own on validation.
     """
 
     name: str
@@ -58,10 +61,14 @@ class Member:
     labels: str = "references"
     beam: int = 5
     data: ImportData | None = None
+    length_penalty: float | None = None
 
     def captions(self, train: Train, beam: int, split: str = "test") -> Generate:
         """The captions that are scored."""
-        return Generate(train, split, beam, data=self.data)
+        if self.length_penalty is None:
+            return Generate.as_chosen(train, split, beam, data=self.data)
+        penalty = 0.0 if beam == GREEDY else self.length_penalty
+        return Generate(train, split, beam, length_penalty=penalty, data=self.data)
 
     def scored(self, column: str) -> tuple[CaptionsOfSplit, ...]:
         """What the "greedy" or the "beam" column scores: captions of the test split by every seed."""
@@ -137,7 +144,8 @@ def build_rows(
             store.build(latencies[member.name], progress)
         scores = {column: column_scores(member, column, store, metrics) for column in COLUMNS}
         costs = _costs(member, latencies.get(member.name), store)
-        rows.append(Row(name=member.name, role=member.role, beam=member.beam, **costs, **_figures(scores)))
+        figures = _figures(scores) | {"decoding": tuple(_decodings(member, store))}
+        rows.append(Row(name=member.name, role=member.role, beam=member.beam, **costs, **figures))
     return tuple(rows)
 
 
@@ -161,6 +169,34 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
         "images_seen": summaries[0]["images_seen"],
         "runs": tuple(train.key for train in member.trains),
     }
+
+
+def _decodings(system: System, store: Store) -> list[Decoding]:
+    """What was chosen for the beam column, by seed; empty where the length penalty was given."""
+    searched = [
+        captions for captions in system.scored("beam") if isinstance(captions, (Generate, GenerateTogether))
+    ]
+    return [captions.decoding.load(store) for captions in searched if captions.decoding is not None]
+
+
+def decoding_sentences(rows: Sequence[Row]) -> list[str]:
+    """By what each row's beam search ranks, and a remark wherever beam search does not pay."""
+    chosen = [row for row in rows if row.decoding]
+    if not chosen:
+        return []
+    penalties = "; ".join(
+        f"{row.name} {', '.join(f'{decoding.length_penalty:g}' for decoding in row.decoding)}"
+        for row in chosen
+    )
+    remarks = [
+        f"{row.name}: beam {decoding.beam} is below greedy decoding on validation "
+        f"(CIDEr {100 * decoding.cider:.1f} and {100 * decoding.greedy_cider:.1f})."
+        for row in chosen
+        for decoding in row.decoding
+        if decoding.below_greedy
+    ]
+    rule = "Beam search ranks by log-probability / length^p, p chosen on validation for each run: "
+    return [f"{rule}{penalties}.", *remarks]
 
 
 def _figures(scores: dict[str, list[dict[str, Score]]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def from_json(kind: type[T], content: Any, where: str | Path, key: str = "") -> 
     Fields that a dataclass does not have are ignored; those that are missing take their defaults.
 
     Args:
-        content: parsed JSON.
+        content: JSON that `files.parse_json` has parsed.
         where: it came from, for messages.
         key: of the value in it, for messages, such as "rows[2].scores.beam".
 
@@ -55,7 +55,7 @@ def _read(kind: Any, content: Any, where: str | Path, key: str) -> Any:
         items = enumerate(zip(kinds, content, strict=True))
         return tuple(_read(inner, value, where, f"{key}[{n}]") for n, (inner, value) in items)
     if kind is str:
-        _expect(isinstance(content, str) and _is_unicode(content), "text", content, where, key)
+        _expect(isinstance(content, str), "text", content, where, key)
         return content
     kinds_of_number = (int,) if kind is int else (int, float)
     right = type(content) in kinds_of_number and abs(content) <= LIMIT
@@ -87,11 +87,6 @@ def _required(kind: Any) -> frozenset[str]:
     missing = dataclasses.MISSING
     fields = dataclasses.fields(kind)
     return frozenset(field.name for field in fields if field.default is field.default_factory is missing)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written: JSON may hold half of a surrogate pair."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _expect(right: bool, expected: str, content: Any, where: str | Path, key: str) -> None:

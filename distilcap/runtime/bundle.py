@@ -7,6 +7,7 @@ print(Bundle.open(Path("bundle")).caption(Path("photo.jpg"))[0])
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from distilcap.errors import BundleError, MissingError
+from distilcap.errors import BundleError
+from distilcap.runtime.graphs import Shape, check_names, load_session, run_graph
 from distilcap.runtime.manifest import GRAPHS, DecodeOptions, Manifest, read_manifest
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.runtime.search import Arrays, Floats, Found, Ids, search
@@ -70,21 +72,68 @@ class Bundle:
         return cls(folder, read_manifest(folder, verify), threads)
 
     def session(self, graph: str) -> InferenceSession:
-        """The ONNX Runtime session of one of `GRAPHS`."""
+        """The ONNX Runtime session of one of `GRAPHS`.
+
+        Raises:
+            BundleError: the graph cannot be loaded, or is another than the manifest says.
+        """
         if graph not in self._sessions:
-            self._sessions[graph] = _load(self.folder / GRAPHS[graph], self.threads)
+            session = load_session(self.folder / GRAPHS[graph], self.threads)
+            check_names(self.folder / GRAPHS[graph], session, *self._names(graph))
+            self._sessions[graph] = session
         return self._sessions[graph]
 
-    def see(self, pixels: Bytes) -> Seen:
-        """Run the encoder on images (B, S, S, 3), bytes."""
-        inputs = {"pixels": normalise(pixels, self.manifest.preprocessing)}
-        features, mask = self.session("encoder").run(["features", "mask"], inputs)
+    def _names(self, graph: str) -> tuple[list[str], list[str]]:
+        """What a graph takes, and what it gives."""
+        states, memory = range(len(self.manifest.state)), range(self.manifest.memory)
+        memories = [f"memory_{place}" for place in memory]
+        return {
+            "encoder": (["pixels"], ["features", "mask"]),
+            "encode": (["features", "mask"], memories),
+            "step": (
+                ["tokens", *(f"state_{place}" for place in states), *memories],
+                ["logits", *(f"next_{place}" for place in states)],
+            ),
+            "greedy": (["features", "mask"], ["tokens", "log_probs"]),
+        }[graph]
+
+    def _run(self, graph: str, inputs: dict[str, Any], *expected: Shape) -> list[NDArray[Any]]:
+        """Run a graph, and hold what it gives against the types and shapes it should have."""
+        path = self.folder / GRAPHS[graph]
+        return run_graph(path, self.session(graph), inputs, self._names(graph)[1], expected)
+
+    def _refuse_nan(self, graph: str, values: Floats, names: Sequence[str] = ()) -> None:
+        """Make sure that what a graph gave, (B, …), is finite; else name the image, if names are known."""
+        finite = np.isfinite(values)
+        if finite.all():
+            return
+        row = int(finite.reshape(len(values), -1).all(axis=1).argmin())
+        image = f" for {names[row]}" if names else ""
+        raise BundleError(
+            f"{self.folder / GRAPHS[graph]}: it gave NaN or infinity{image}; "
+            "its weights are damaged, export the bundle anew."
+        )
+
+    def see(self, pixels: Bytes, names: Sequence[str] = ()) -> Seen:
+        """Run the encoder on images (B, S, S, 3), bytes; `names` are for errors.
+
+        Raises:
+            BundleError: it gives NaN, or something else than the manifest says.
+        """
+        return self.see_normalised(normalise(pixels, self.manifest.preprocessing), names)
+
+    def see_normalised(self, pixels: Floats, names: Sequence[str] = ()) -> Seen:
+        """`see`, from pixels (B, 3, S, S) that are normalised already."""
+        shape = (len(pixels), self.manifest.regions)
+        expected = (np.float32, (*shape, self.manifest.dim)), (np.bool_, shape)
+        features, mask = self._run("encoder", {"pixels": pixels}, *expected)
+        self._refuse_nan("encoder", features, names)
         return features, mask
 
     def encode(self, seen: Seen) -> Arrays:
         """Compute all that does not depend on words."""
-        names = [f"memory_{place}" for place in range(self.manifest.memory)]
-        return tuple(self.session("encode").run(names, {"features": seen[0], "mask": seen[1]}))
+        inputs = {"features": seen[0], "mask": seen[1]}
+        return tuple(self._run("encode", inputs, *[(None, (len(seen[0]), ...))] * self.manifest.memory))
 
     def initial_state(self, memory: Arrays, captions: int) -> Arrays:
         """The state before the first word of `captions` captions (K) of each image: zeros (B, K, H)."""
@@ -92,11 +141,18 @@ class Bundle:
         return tuple(np.zeros((images, captions, width), np.float32) for width in self.manifest.state)
 
     def step(self, tokens: Ids, state: Arrays, memory: Arrays) -> tuple[Floats, Arrays]:
-        """Read one word of each caption (B, K); give logits (B, K, V) and the state after it."""
+        """Read one word of each caption (B, K); give logits (B, K, V) and the state after it.
+
+        Raises:
+            BundleError: the logits are not finite, or something else than the manifest says.
+        """
         inputs: dict[str, Any] = {"tokens": tokens}
         inputs |= {f"state_{place}": tensor for place, tensor in enumerate(state)}
         inputs |= {f"memory_{place}": tensor for place, tensor in enumerate(memory)}
-        logits, *state_after = self.session("step").run(None, inputs)
+        widths = (len(self.manifest.vocabulary), *self.manifest.state)
+        expected = [(np.float32, (*tokens.shape, width)) for width in widths]
+        logits, *state_after = self._run("step", inputs, *expected)
+        self._refuse_nan("step", logits.max(axis=-1))  # NaN and infinity are the highest
         return logits, tuple(state_after)
 
     def search(self, seen: Seen, options: DecodeOptions | None = None) -> Found:
@@ -105,10 +161,18 @@ class Bundle:
         memory = self.encode(seen)
         return search(self.step, self.initial_state(memory, options.width), memory, options)
 
-    def greedy(self, seen: Seen) -> Found:
-        """Greedy captions (B, 1, T) in a single run of one graph; T is the longest of them."""
-        inputs = {"features": seen[0], "mask": seen[1]}
-        tokens, log_probs = self.session("greedy").run(["tokens", "log_probs"], inputs)
+    def greedy(self, seen: Seen, names: Sequence[str] = ()) -> Found:
+        """Greedy captions (B, 1, T) in a single run of one graph; T is the longest of them.
+
+        Raises:
+            BundleError: a log-probability is not finite, or a word is none of the vocabulary.
+        """
+        inputs, images = {"features": seen[0], "mask": seen[1]}, len(seen[0])
+        expected = (np.int64, (images, None)), (np.float32, (images,))
+        tokens, log_probs = self._run("greedy", inputs, *expected)
+        self._refuse_nan("greedy", log_probs, names)
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self.manifest.vocabulary):
+            raise BundleError(f"{self.folder / GRAPHS['greedy']}: it writes words that the manifest lacks.")
         return Found(tokens[:, None], log_probs[:, None])
 
     def caption(
@@ -123,6 +187,7 @@ class Bundle:
 
         Raises:
             DataError: the image cannot be read.
+            BundleError: the bundle gives NaN for it, or its graphs are not what the manifest says.
         """
         options = self.manifest.decode
         if beam is not None:
@@ -134,18 +199,20 @@ class Bundle:
 
         Raises:
             DataError: the image cannot be read.
+            BundleError: the bundle gives NaN for it, or its graphs are not what the manifest says.
         """
         pixels = load_pixels(photo, self.manifest.preprocessing)
-        return self.captions_of(self.search(self.see(pixels[None]), options))[0]
+        return self.captions_of(self.search(self.see(pixels[None], [_name(photo)]), options))[0]
 
     def greedy_caption(self, photo: Path | bytes) -> BundleCaption:
         """The greedy caption of one image, by the single greedy graph.
 
         Raises:
             DataError: the image cannot be read.
+            BundleError: the bundle gives NaN for it, or its graphs are not what the manifest says.
         """
-        pixels = load_pixels(photo, self.manifest.preprocessing)
-        return self.captions_of(self.greedy(self.see(pixels[None])))[0][0]
+        pixels, names = load_pixels(photo, self.manifest.preprocessing), [_name(photo)]
+        return self.captions_of(self.greedy(self.see(pixels[None], names), names))[0][0]
 
     def captions_of(self, found: Found) -> list[list[BundleCaption]]:
         """What was found, as text."""
@@ -161,17 +228,5 @@ class Bundle:
         ]
 
 
-def _load(path: Path, threads: int) -> InferenceSession:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingError("Bundles need ONNX Runtime: `pip install 'distilcap[runtime]'`.") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    # Each graph has threads of its own: those that spin after their work would hold up the next graph's.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises classes of its own
-        raise BundleError(f"{path}: ONNX Runtime cannot load it ({str(error).splitlines()[0]}).") from None
+def _name(photo: Path | bytes) -> str:
+    return str(photo) if isinstance(photo, Path) else "image"

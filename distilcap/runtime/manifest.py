@@ -7,14 +7,33 @@ manifest itself, in the form that `sha256sum --check` reads. No PyTorch here: th
 from __future__ import annotations
 
 import dataclasses
-import json
+import hashlib
+import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from distilcap.errors import BundleError, ConfigError, DataError
-from distilcap.files import sha256_of, write_json, write_text
+from distilcap.files import bare_name, parse_json, sha256_of, write_checksum, write_json
+from distilcap.runtime.fields import Fields, described
+from distilcap.runtime.limits import (
+    MAX_BEAM,
+    MAX_BYTES,
+    MAX_DIM,
+    MAX_LENGTH_PENALTY,
+    MAX_MANIFEST_BYTES,
+    MAX_MEMORY,
+    MAX_REGIONS,
+    MAX_SEARCHED,
+    MAX_SIZE,
+    MAX_STATE,
+    MAX_STATES,
+    MAX_VOCABULARY,
+    MAX_WORDS,
+)
 from distilcap.runtime.pixels import Preprocessing
 from distilcap.text.vocabulary import Vocabulary
 
@@ -37,12 +56,13 @@ GRAPHS = {"encoder": "encoder.onnx", "encode": "encode.onnx", "step": "step.onnx
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How a bundle searches for captions unless told otherwise; the fields of `decode.beam.BeamSearch`.
+    """How captions are searched for, from training (`decode.beam.BeamSearch`) to the bundle.
 
     Attributes:
         width: hypotheses kept per image (K); 1 is greedy decoding.
         max_words: captions stop there, with or without an end token.
-        length_penalty: finished captions are ranked by log-probability / length ** length_penalty.
+        length_penalty: finished captions are ranked by log-probability / length ** length_penalty, the end
+            token counted (Wu et al. 2016 use a similar form); 0 ranks by log-probability alone.
         allow_unk: whether `<unk>` may be written.
     """
 
@@ -52,10 +72,31 @@ class DecodeOptions:
     allow_unk: bool = False
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigError(f"`beam_size` must be at least 1, but is {self.width}.")
-        if self.max_words < 1:
-            raise ConfigError(f"`max_words` must be at least 1, but is {self.max_words}.")
+        for name, value, most in (
+            ("beam_size", self.width, MAX_BEAM),
+            ("max_words", self.max_words, MAX_WORDS),
+        ):
+            if value < 1:
+                raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
+            if value > most:
+                raise ConfigError(f"`{name}` must be at most {most:,}, but is {value}.")
+        # Written so that NaN is refused too.
+        if not abs(self.length_penalty) <= MAX_LENGTH_PENALTY:
+            raise ConfigError(
+                f"`length_penalty` must be from -{MAX_LENGTH_PENALTY} to {MAX_LENGTH_PENALTY}, "
+                f"but is {self.length_penalty}."
+            )
+
+    @staticmethod
+    def from_json(content: Fields) -> DecodeOptions:
+        """Read the fields of a JSON object; BundleError where one is missing, unknown or out of range."""
+        content.only("width", "max_words", "length_penalty", "allow_unk")
+        return DecodeOptions(
+            width=content.integer("width", 1, MAX_BEAM),
+            max_words=content.integer("max_words", 1, MAX_WORDS),
+            length_penalty=content.number("length_penalty", -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
+            allow_unk=content.boolean("allow_unk"),
+        )
 
 
 @dataclass(frozen=True)
@@ -99,12 +140,43 @@ class Manifest:
         return {"format": FORMAT, "version": VERSION} | plain
 
     @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Manifest:
-        """Read what `to_json` gave; KeyError, TypeError or a `DistilCapError` where it is something else."""
-        plain = {one.name: content[one.name] for one in dataclasses.fields(Manifest)}
-        plain |= {"preprocessing": Preprocessing.from_json(content["preprocessing"])}
-        plain |= {"decode": DecodeOptions(**content["decode"]), "state": tuple(content["state"])}
-        return Manifest(**plain | {"vocabulary": Vocabulary(tuple(content["vocabulary"]))})
+    def from_json(content: Any, where: str | Path = MANIFEST) -> Manifest:
+        """Read what `to_json` gave.
+
+        Raises:
+            BundleError: a field is missing, of another type or out of its range; one line that names it.
+        """
+        fields = Fields(content, where)
+        state = fields.integers("state", MAX_STATES, 1, MAX_STATE)
+        words = fields.texts("vocabulary", MAX_VOCABULARY)
+        decode = DecodeOptions.from_json(fields.object("decode"))
+        if sum(state) > MAX_STATE or decode.width * (len(words) + sum(state)) > MAX_SEARCHED:
+            raise BundleError(
+                f"{where}: a state of {sum(state):,} numbers and {len(words):,} words, `decode.width` "
+                f"{decode.width} times, are more than a search can hold."
+            )
+        model, licence = fields.object("model"), fields.object("licence")
+        model.text("architecture")
+        for name in ("encoder", "weights"):
+            model.object("encoder").text(name)
+        try:
+            return Manifest(
+                precision=fields.text("precision"),
+                preprocessing=_preprocessing(fields.object("preprocessing")),
+                vocabulary=Vocabulary(words),
+                regions=fields.integer("regions", 1, MAX_REGIONS),
+                dim=fields.integer("dim", 1, MAX_DIM),
+                state=state,
+                memory=fields.integer("memory", 1, MAX_MEMORY),
+                decode=decode,
+                model=model.content,
+                scores=fields.object("scores").content,
+                licence={part: licence.text(part) for part in licence.content},
+                files=_files(fields.object("files")),
+                made_by=fields.text("made_by"),
+            )
+        except (ConfigError, DataError) as error:
+            raise BundleError(f"{where}: {error}") from None
 
     def megabytes(self) -> float:
         """Size of the listed files, in megabytes (10^6 bytes)."""
@@ -120,55 +192,104 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     }
     complete = dataclasses.replace(manifest, files=files)
     write_json(folder / MANIFEST, complete.to_json())
-    write_text(folder / CHECKSUM, f"{sha256_of(folder / MANIFEST)}  {MANIFEST}\n")
+    write_checksum(folder / MANIFEST)
     return complete
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read a bundle's manifest and, unless told otherwise, check every file against it.
+    """Read a bundle's manifest and, unless told otherwise, check every file's checksum.
+
+    Whatever the folder holds, nothing outside is read: a bundle with a link, a pipe or a file name that
+    leads out of it is refused, and so are fields that no program could work with.
 
     Raises:
         BundleError: not a bundle, of a newer version, or a file is missing or damaged; the message names it.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not path.is_symlink() and not path.is_file():
         raise BundleError(f"{folder}: not a bundle (it has no {MANIFEST}); make one by `distilcap export`.")
+    _check_folder(folder)
+    text = _read(path, MAX_MANIFEST_BYTES)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(text, path)
         named, version = content["format"], content["version"]
-    except (ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError):
         raise BundleError(f"{path}: damaged or not a bundle's manifest; copy the bundle anew.") from None
     if named != FORMAT:
-        raise BundleError(f"{path}: not a bundle's manifest: its format is {named!r}.")
-    if not isinstance(version, int) or version > VERSION:
+        raise BundleError(f"{path}: not a bundle's manifest: its format is {described(named)}.")
+    if Fields(content, path).integer("version", 1, 1_000_000) > VERSION:
         raise BundleError(
             f"{path}: of version {version}, but this program reads {VERSION}; update distilcap."
         )
-    if verify:
-        _check_manifest(folder)
-    try:
-        manifest = Manifest.from_json(content)
-    except (KeyError, TypeError, ConfigError, DataError) as error:
-        raise BundleError(f"{path}: not a manifest of version {VERSION} ({error}).") from None
-    if verify:
-        _check_files(folder, manifest)
+    if verify and _read(folder / CHECKSUM, 1_000).split()[:1] != [hashlib.sha256(text).hexdigest().encode()]:
+        raise BundleError(f"{path}: damaged (its checksum differs); copy the bundle anew.")
+    manifest = Manifest.from_json(content, path)
+    _check_files(folder, manifest, verify)
     return manifest
 
 
-def _check_manifest(folder: Path) -> None:
-    path = folder / CHECKSUM
-    if not path.is_file():
-        raise BundleError(f"{path}: missing; copy the bundle anew.")
-    if path.read_bytes().split()[:1] != [sha256_of(folder / MANIFEST).encode()]:
-        raise BundleError(f"{folder / MANIFEST}: damaged (its checksum differs); copy the bundle anew.")
+def _preprocessing(content: Fields) -> Preprocessing:
+    content.only("size", "mean", "std", "resize", "filter")
+    content.choice("resize", "squash")
+    mean, std = content.numbers("mean", 3, -1e3, 1e3), content.numbers("std", 3, 1e-6, 1e6)
+    return Preprocessing(
+        size=content.integer("size", 1, MAX_SIZE),
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
+        filter=content.choice("filter", "bicubic", "bilinear"),
+    )
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _files(content: Fields) -> dict[str, dict[str, Any]]:
+    """Checksums and sizes by file name: none may lead out of the folder."""
+    files = {}
+    for name in content.content:
+        if len(name) > 255:
+            content.refuse("files", "of names of at most 255 characters", name)
+        entry = content.object(bare_name(name, content.where))
+        entry.only("sha256", "bytes")
+        digest = entry.text("sha256")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            entry.refuse(f"files.{name}.sha256", "64 hexadecimal digits", digest)
+        files[name] = {"sha256": digest, "bytes": entry.integer("bytes", 0, MAX_BYTES)}
+    return files
+
+
+def _check_folder(folder: Path) -> None:
+    """Make sure that a folder holds regular files only, at any depth.
+
+    A link may lead anywhere, a pipe never ends, and a graph can name files that the manifest does not.
+    """
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            mode = path.lstat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise BundleError(f"{path}: not a regular file; a bundle may hold no link, pipe or device.")
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        if path.stat().st_size > most:
+            raise BundleError(f"{path}: larger than {most:,} bytes; this is not a bundle's.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: missing; copy the bundle anew.") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _check_files(folder: Path, manifest: Manifest, verify: bool) -> None:
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise BundleError(f"{path}: missing; copy the bundle anew.")
-        if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
+        if not verify:
+            continue
+        try:
+            whole = path.stat().st_size == expected["bytes"] and sha256_of(path) == expected["sha256"]
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read ({error.strerror}).") from None
+        if not whole:
             raise BundleError(f"{path}: damaged (its checksum differs); copy the bundle anew.")
     if missing := sorted(set(GRAPHS.values()) - set(manifest.files)):
         raise BundleError(f"{folder}: the manifest lists no {missing[0]}; export the bundle anew.")

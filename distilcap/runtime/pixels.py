@@ -7,6 +7,8 @@ the model's input is `pixels * scale + offset` of each channel in float32 (`norm
 from __future__ import annotations
 
 import io
+import math
+import stat
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.limits import MAX_SIZE
 
 __all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels"]
 
@@ -41,34 +44,33 @@ class Preprocessing:
         size: side of the square input, in pixels.
         mean: of each channel (red, green, blue), on the scale 0 to 1; subtracted.
         std: of each channel; divides.
-        resize: "squash" takes the whole picture and loses its aspect ratio; "crop" keeps the aspect ratio
-            and loses what sticks out of the middle square.
         filter: "bicubic" or "bilinear", antialiased as Pillow does it.
     """
 
     size: int = 224
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    resize: str = "squash"
     filter: str = "bicubic"
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"`size` must be at least 1, but is {self.size}.")
-        if self.resize not in ("squash", "crop"):
-            raise ConfigError(f'`resize` must be "squash" or "crop", but is "{self.resize}".')
+        if self.size > MAX_SIZE:
+            raise ConfigError(f"`size` must be at most {MAX_SIZE:,}, but is {self.size}.")
         if self.filter not in _FILTERS:
             raise ConfigError(f'`filter` must be "bicubic" or "bilinear", but is "{self.filter}".')
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             if len(getattr(self, name)) != 3:
                 raise ConfigError(f"`{name}` must have 3 values, but has {len(getattr(self, name))}.")
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise ConfigError(f"`{name}` must be finite, but is {getattr(self, name)}.")
         if min(self.std) <= 0:
             raise ConfigError(f"`std` must be positive, but is {self.std}.")
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `from_json` reads it back equal."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std), "resize": "squash"}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Preprocessing:
@@ -77,8 +79,11 @@ class Preprocessing:
         Raises:
             DataError: a field is missing or unknown.
         """
+        plain = dict(content)
+        if (resize := plain.pop("resize", "squash")) != "squash":
+            raise DataError(f'Not a preprocessing: `resize` must be "squash", but is {resize!r}.')
         try:
-            return Preprocessing(**content)
+            return Preprocessing(**plain)
         except TypeError as error:
             raise DataError(f"Not a preprocessing: {error}.") from None
 
@@ -87,10 +92,14 @@ def read_image(source: Path | bytes) -> Image.Image:
     """Decode a file (or its bytes) to an upright 8-bit RGB image; transparency goes onto white.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, or has more than `MAX_PIXELS` pixels.
+        DataError: the file is missing, not a regular file (a pipe would be waited for), empty, truncated, no
+            image, or has more than `MAX_PIXELS` pixels.
     """
     name = str(source) if isinstance(source, Path) else "image"
     try:
+        if isinstance(source, Path) and not stat.S_ISREG(mode := source.stat().st_mode):
+            what = "there is no such image" if stat.S_ISDIR(mode) else "not a regular file"
+            raise DataError(f"{name}: {what}.")
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -103,7 +112,7 @@ def read_image(source: Path | bytes) -> Image.Image:
     except UnidentifiedImageError:
         empty = not source if isinstance(source, bytes) else source.stat().st_size == 0
         raise DataError(f"{name}: {'an empty file' if empty else 'not an image Pillow can read'}.") from None
-    except MemoryError:
+    except (MemoryError, DataError):
         raise
     except (
         Exception
@@ -131,14 +140,9 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Bytes:
-    """Resize an RGB image; returns (S, S, 3) bytes."""
+    """Resize an RGB image, all of it, to a square; returns (S, S, 3) bytes."""
     size = preprocessing.size
-    box: tuple[float, float, float, float] | None = None
-    if preprocessing.resize == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), _FILTERS[preprocessing.filter], box=box))
+    return np.asarray(image.resize((size, size), _FILTERS[preprocessing.filter]))
 
 
 def load_pixels(source: Path | bytes, preprocessing: Preprocessing) -> Bytes:

@@ -28,7 +28,7 @@ class Labels(Stage):
 
     def load(self, store: Store) -> CaptionSet:
         """Read the artifact."""
-        return CaptionSet.load(store.path(self) / "captions.jsonl")
+        return CaptionSet.load(store.open(self) / "captions.jsonl")
 
 
 class CaptionsOfSplit(Labels):
@@ -63,4 +63,6 @@ class ImportCaptions(Labels):
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write the file's captions as `captions.jsonl`, in whatever form they came."""
+        if not Path(self.path).is_file() or sha256_of(Path(self.path)) != self.sha256:
+            raise DataError(f"{self.path}: missing or changed since the plan was made; start again.")
         read_references(Path(self.path)).save(folder / "captions.jsonl")

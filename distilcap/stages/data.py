@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.readers.entries import is_text
+from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, words_to_learn
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
+from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store, not_in_key
-from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["BuildVocabulary", "HideCaptions", "ImportData"]
+__all__ = ["BuildVocabulary", "DataOptions", "HideCaptions", "ImportData"]
+
+
+@dataclass(frozen=True)
+class DataOptions(Options):
+    """A person's data set."""
+
+    data: Path = option(MISSING, "Captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL) or a folder.")
+    images: Path | None = option(None, "Folder of the images, if not beside the captions.")
+
+    def stage(self) -> ImportData:
+        """Read the data set once, to know what it holds."""
+        return ImportData.of(self.data, self.images)
 
 
 @dataclass(frozen=True)
@@ -35,9 +49,16 @@ class ImportData(Stage):
 
     @staticmethod
     def of(path: Path, images: Path | None = None) -> ImportData:
-        """Read the data set once to know its fingerprint."""
+        """Read the data set once to know its fingerprint.
+
+        Raises:
+            DataError: it cannot be read, or a store could not name where it lies.
+        """
         from distilcap.data.readers import read_dataset
 
+        for one in filter(None, (path, images)):
+            if not is_text(str(one.resolve())):
+                raise DataError(f"{one}: the name of this file or of a folder above is not UTF-8; rename it.")
         dataset = read_dataset(path, images)
         return ImportData(dataset.fingerprint(), dataset.name, str(path), str(images) if images else None)
 
@@ -54,7 +75,7 @@ class ImportData(Stage):
 
     def load(self, store: Store) -> Dataset:
         """Read the artifact."""
-        folder = store.path(self)
+        folder = store.open(self)
         content = read_json(folder / "images.json")
         images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
         return Dataset(content["name"], images, CaptionSet.load(folder / "references.jsonl"))
@@ -97,17 +118,20 @@ class BuildVocabulary(Stage):
     """The words of the training references; students share it with their teacher."""
 
     data: ImportData
-    min_count: int = 5
-    max_words: int = 16
+    min_count: int = MIN_COUNT
+    max_words: int = MAX_WORDS
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `words.json`."""
-        references = self.data.load(store).references("train")
-        if not references:
-            raise DataError(f"{self.data.path}: the training split has no captions.")
-        captions = (tokenize(text)[: self.max_words] for id in references for text in references.texts(id))
-        write_json(folder / "words.json", Vocabulary.build(captions, self.min_count).words)
+        """Write `words.json`, unless there is nothing to learn: as an input of `Train` it comes first."""
+        dataset = self.data.load(store)
+        references = dataset.references("train")
+        captions, validation = [references.texts(id) for id in references], len(dataset.references("val"))
+        try:
+            vocabulary = words_to_learn(captions, validation, self.min_count, self.max_words)
+        except DataError as error:
+            raise DataError(f"{self.data.path}: {error}") from None
+        write_json(folder / "words.json", vocabulary.words)
 
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""
-        return Vocabulary(tuple(read_json(store.path(self) / "words.json")))
+        return Vocabulary.load(store.open(self) / "words.json")

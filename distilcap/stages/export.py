@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.progress import Progress
+from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage, Store, added_later
 
 __all__ = ["Export"]
 
@@ -19,15 +20,18 @@ class Export(Stage):
     Attributes:
         precisions: tried in this order; the first that loses at most 1 % of CIDEr is kept.
         images: of the validation split, for calibration and scores.
+        decoding: chooses how the bundle searches; None takes the bundle's defaults.
     """
 
     captioner: Train
     precisions: tuple[str, ...] = ("int8", "float16", "float32")
     images: int = 100
+    decoding: ChooseDecoding | None = added_later(None)  # noqa: RUF009
 
     def inputs(self) -> tuple[Stage, ...]:
-        """The run, and the features that made its encoder."""
-        return self.captioner, self.captioner.seen
+        """The run, the features that made its encoder, and how it decodes."""
+        stages: tuple[Stage, ...] = (self.captioner, self.captioner.seen)
+        return stages if self.decoding is None else (*stages, self.decoding)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `bundle/`, checked against PyTorch."""
@@ -37,11 +41,14 @@ class Export(Stage):
         for place, precision in enumerate(self.precisions):
             try:
                 export_bundle(
-                    store.path(self.captioner),
+                    store.open(self.captioner),
                     folder / "bundle",
                     encoder=self.captioner.seen.create(store),
                     precision=precision,
                     data=self.captioner.data.load(store),
+                    decode=self.decoding.load(store).options(self.captioner.max_words)
+                    if self.decoding
+                    else None,
                     images=self.images,
                     progress=progress,
                 )

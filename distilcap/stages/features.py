@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from distilcap.data.features import FeatureStore
+from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.store.stage import Stage, Store, not_in_key
@@ -15,9 +16,28 @@ from distilcap.store.stage import Stage, Store, not_in_key
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder
 
-__all__ = ["TUNED", "ExtractFeatures", "seen_ids"]
+__all__ = ["TUNED", "EncoderOptions", "ExtractFeatures", "seen_ids"]
 
-TUNED = "encoder-tuned.safetensors"
+FEATURES, TUNED = "features.safetensors", "encoder-tuned.safetensors"
+
+
+@dataclass(frozen=True)
+class EncoderOptions(Options):
+    """The encoder, and how it looks at images."""
+
+    encoder: str = option(
+        "efficientnet-lite0", "Name of the encoder that sees the images; see `distilcap models --encoders`."
+    )
+    image_size: int | None = option(
+        None, "Side of the encoder's input in pixels.  [default: the encoder's own]", least=32, most=4096
+    )
+    encoder_form: str = option("grid", "Form of the features; see `distilcap models --encoders`.")
+    encoder_weights: Path | None = option(None, "File of the encoder's weights.  [default: its own]")
+
+    def stage(self, data: ImportData) -> ExtractFeatures:
+        """What the encoder sees in a data set."""
+        weights = str(self.encoder_weights) if self.encoder_weights else None
+        return ExtractFeatures.of(data, self.encoder, self.image_size, weights, self.encoder_form)
 
 
 @dataclass(frozen=True)
@@ -26,11 +46,12 @@ class ExtractFeatures(Stage):
 
     Attributes:
         recipe_json: the encoder's recipe (name, weights' checksum, preprocessing, form), as JSON.
-        tuned_by: the stage that trained the encoder further (`Train`, `DistillEncoder`).
+        tuned_by: the stage that trained the encoder further (a `Train`).
         encoder, size, weights, form: what `create_encoder` takes.
     """
 
     on_gpu: ClassVar[bool] = True
+    checked_by_row: ClassVar[tuple[str, ...]] = (FEATURES,)
     data: ImportData
     recipe_json: str
     tuned_by: Stage | None
@@ -58,7 +79,7 @@ class ExtractFeatures(Stage):
         from distilcap.encoders.registry import create_encoder
 
         if self.tuned_by is not None:
-            return create_encoder(str(store.path(self.tuned_by) / TUNED))
+            return create_encoder(str(store.open(self.tuned_by) / TUNED))
         return create_encoder(self.encoder, size=self.size, weights=self.weights, form=self.form)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
@@ -72,7 +93,7 @@ class ExtractFeatures(Stage):
 
     def load(self, store: Store) -> FeatureStore:
         """Open the artifact."""
-        return FeatureStore.open(store.path(self))
+        return FeatureStore.open(store.open(self))
 
 
 def seen_ids(data: ImportData, split: str, features: FeatureStore, store: Store) -> list[str]:

@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
+from distilcap import stages
 from distilcap.errors import DataError
-from distilcap.stages.captions import ImportCaptions
-from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
-from distilcap.stages.encoder import DistillEncoder
-from distilcap.stages.export import Export
-from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether, Interpolate, LabelWithPretrained
-from distilcap.stages.measure import Evaluate, MeasureLatency
+from distilcap.integrity import left_out
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, stage_of
-from distilcap.training.options import (
-    CrossEntropyPhase,
-    SelfCriticalPhase,
-    TokenDistillation,
-    TrainingOptions,
-)
+from distilcap.store.record import check_artifact, has_checksums
+from distilcap.store.stage import Stage, Store, stage_of
 
-__all__ = ["run_of", "stage_at"]
+__all__ = ["import_stages", "run_of", "stage_at"]
+
+
+def import_stages() -> None:
+    """Import all modules of stages: these register themselves."""
+    for module in pkgutil.iter_modules(stages.__path__, f"{stages.__name__}."):
+        importlib.import_module(module.name)
 
 
 def stage_at(folder: Path) -> Stage:
-    """The stage that a store's folder was made by.
+    """The stage that a store's folder was made by; of the folder's files, only its record is checked.
 
     Raises:
         DataError: it is no such folder.
     """
-    from distilcap.models.aoanet import AoANetOptions
-    from distilcap.models.updown import UpDownOptions
-
-    stages = (ImportData, HideCaptions, BuildVocabulary, ExtractFeatures, ImportCaptions, Train, Export)
-    labels = (Generate, GenerateTogether, DrawCaptions, Interpolate, LabelWithPretrained)
-    options = (TrainingOptions, CrossEntropyPhase, SelfCriticalPhase, TokenDistillation)
-    scores = (DistillEncoder, Evaluate, MeasureLatency)
-    stage: Stage = stage_of(folder, (*stages, *labels, *scores, *options, UpDownOptions, AoANetOptions))
-    return stage
+    import_stages()
+    return stage_of(folder)
 
 
-def run_of(folder: Path) -> Train:
-    """The recipe of a trained run, from its folder in a store.
+def run_of(folder: Path, whole: bool = False) -> Train:
+    """The recipe of a trained run, from its folder in a store, all of whose files are checked.
+
+    Args:
+        whole: the captioner itself is wanted; where the store holds results only, it is trained again.
 
     Raises:
-        DataError: it is no such folder.
+        DataError: it is no such folder, or damaged.
     """
     run = stage_at(folder)
     if not isinstance(run, Train):
         raise DataError(f"{folder}: holds no trained captioner, but {type(run).__name__}.")
+    check_artifact(folder)
+    if whole and has_checksums(folder) and left_out(folder):
+        Store(folder.resolve().parent).open(run)
     return run

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import Progress
+from distilcap.runtime.manifest import DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, Labels
 from distilcap.stages.data import ImportData
+from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.features import ExtractFeatures, seen_ids
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store, added_later, not_in_key
@@ -18,7 +22,15 @@ from distilcap.store.stage import Stage, Store, added_later, not_in_key
 if TYPE_CHECKING:
     from distilcap.models.weights import TrainedCaptioner
 
-__all__ = ["DrawCaptions", "Generate", "GenerateTogether", "Interpolate", "LabelWithPretrained"]
+__all__ = [
+    "DrawCaptions",
+    "Generate",
+    "GenerateTogether",
+    "Interpolate",
+    "LabelWithPretrained",
+    "decode_options",
+    "decoding_of",
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class Generate(CaptionsOfSplit):
         n_best: captions kept of each image.
         length_penalty: see `decode.beam.BeamSearch`.
         data: whose images, if not those that it was trained on.
+        decoding: chooses the length penalty on validation; None takes `length_penalty`.
     """
 
     together: ClassVar[bool] = True
@@ -39,6 +52,15 @@ class Generate(CaptionsOfSplit):
     n_best: int = 1
     length_penalty: float = 0.0
     data: ImportData | None = added_later(None)  # noqa: RUF009
+    decoding: ChooseDecoding | None = added_later(None)  # noqa: RUF009
+
+    @staticmethod
+    def as_chosen(
+        captioner: Train, split: str, beam: int = 5, n_best: int = 1, data: ImportData | None = None
+    ) -> Generate:
+        """Captions by the length penalty that is best on validation; greedy ones need none."""
+        decoding = decoding_of(captioner, beam) if beam > 1 else None
+        return Generate(captioner, split, beam, n_best, data=data, decoding=decoding)
 
     @property
     def source(self) -> ImportData:
@@ -46,8 +68,8 @@ class Generate(CaptionsOfSplit):
         return self.data or self.captioner.data
 
     def inputs(self) -> tuple[Stage, ...]:
-        """The run and the features that it reads."""
-        return self.captioner, self.captioner.seen_in(self.data)
+        """The run, the features that it reads, and how it decodes."""
+        return self.captioner, self.captioner.seen_in(self.data), *_given(self.decoding)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
@@ -57,14 +79,14 @@ class Generate(CaptionsOfSplit):
         trained = self.captioner.load(store)
         features = self.captioner.seen_in(self.data).load(store)
         ids = seen_ids(self.source, self.split, features, store)
-        max_words = self.captioner.training.max_words + 4
+        penalty = self.decoding.load(store).length_penalty if self.decoding else self.length_penalty
         captions = caption_together(
             store.processes,
             trained.captioner.to(store.processes.device),
             trained.vocabulary,
             features,
             ids,
-            BeamSearch(self.beam, max_words, self.length_penalty),
+            BeamSearch(self.beam, self.captioner.max_words, penalty),
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split}, beam {self.beam}",
@@ -73,24 +95,65 @@ class Generate(CaptionsOfSplit):
             captions.save(folder / "captions.jsonl")
 
 
+def decoding_of(captioner: Train, beam: int) -> ChooseDecoding:
+    """Chooses how a captioner decodes with so wide a beam."""
+    whole, greedy = Generate(captioner, "val", beam, beam), Generate(captioner, "val", 1)
+    return ChooseDecoding(whole, greedy, beam, captioner.max_words)
+
+
+def decode_options(captioner: Train, store: Store, beam: int) -> DecodeOptions:
+    """How a run decodes: by the length penalty that was chosen for the nearest beam, if for any.
+
+    Builds nothing; where nothing was chosen, the length penalty is the default of `DecodeOptions`.
+    """
+    options = DecodeOptions(beam, captioner.max_words)
+    for near in sorted(range(2, 11), key=lambda width: abs(width - beam)):
+        decoding = decoding_of(captioner, near)
+        if store.has(decoding):
+            return dataclasses.replace(options, length_penalty=decoding.load(store).length_penalty)
+    return options
+
+
+def _given(decoding: ChooseDecoding | None) -> tuple[Stage, ...]:
+    return () if decoding is None else (decoding,)
+
+
 @dataclass(frozen=True)
 class GenerateTogether(CaptionsOfSplit):
     """Captions of one split by an ensemble of captioners.
 
     Attributes:
         captioners: of one vocabulary, reading the same features.
-        average: see `teachers.ensemble.Ensemble`.
         data: whose images, if not those that they were trained on.
         length_penalty: see `decode.beam.BeamSearch`.
+        decoding: chooses the length penalty on validation; None takes `length_penalty`.
     """
 
+    removed: ClassVar[Mapping[str, Any]] = {"average": "log_probs"}
     captioners: tuple[Train, ...]
     split: str
     beam: int = 5
     n_best: int = 1
-    average: str = "log_probs"
     data: ImportData | None = added_later(None)  # noqa: RUF009
     length_penalty: float = added_later(0.0)
+    decoding: ChooseDecoding | None = added_later(None)  # noqa: RUF009
+
+    @staticmethod
+    def as_chosen(
+        captioners: tuple[Train, ...],
+        split: str,
+        beam: int = 5,
+        n_best: int = 1,
+        data: ImportData | None = None,
+    ) -> GenerateTogether:
+        """See `Generate.as_chosen`."""
+        together = GenerateTogether(captioners, split, beam, n_best, data=data)
+        if beam == 1:
+            return together
+        validation = GenerateTogether(captioners, "val", beam, beam)
+        greedy = dataclasses.replace(validation, beam=1, n_best=1)
+        decoding = ChooseDecoding(validation, greedy, beam, captioners[0].max_words)
+        return dataclasses.replace(together, decoding=decoding)
 
     @property
     def source(self) -> ImportData:
@@ -104,8 +167,8 @@ class GenerateTogether(CaptionsOfSplit):
         return next(iter(seen.values()))
 
     def inputs(self) -> tuple[Stage, ...]:
-        """The runs and the features that they read."""
-        return *self.captioners, self._features()
+        """The runs, the features that they read, and how they decode."""
+        return *self.captioners, self._features(), *_given(self.decoding)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl`."""
@@ -115,13 +178,13 @@ class GenerateTogether(CaptionsOfSplit):
 
         trained: list[TrainedCaptioner] = [train.load(store) for train in self.captioners]
         features = self._features().load(store)
-        first = self.captioners[0]
+        penalty = self.decoding.load(store).length_penalty if self.decoding else self.length_penalty
         captions: CaptionSet = caption_images(
-            Ensemble([one.captioner for one in trained], self.average),
+            Ensemble([one.captioner for one in trained]),
             trained[0].vocabulary,
             features,
             seen_ids(self.source, self.split, features, store),
-            BeamSearch(self.beam, first.training.max_words + 4, self.length_penalty),
+            BeamSearch(self.beam, self.captioners[0].max_words, penalty),
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split} together, beam {self.beam}",
@@ -155,7 +218,7 @@ class DrawCaptions(Labels):
             features,
             seen_ids(self.captioner.data, self.split, features, store),
             captions=self.captions,
-            max_words=self.captioner.training.max_words + 4,
+            max_words=self.captioner.max_words,
             temperature=self.temperature,
             seed=self.seed,
             progress=progress,

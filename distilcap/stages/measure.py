@@ -62,7 +62,7 @@ class Evaluate(Stage):
 
 def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
     """Read what `Evaluate` wrote, by metric."""
-    content: dict[str, dict[str, Any]] = read_json(store.path(stage) / "scores.json")
+    content: dict[str, dict[str, Any]] = read_json(store.open(stage) / "scores.json")
     return content
 
 
@@ -84,7 +84,7 @@ class MeasureLatency(Stage):
         encoder = self.captioner.seen.create(store)
         captioner = self.captioner.load(store).captioner
         pixels = torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size)
-        options = BeamSearch(1, self.captioner.training.max_words + 4)
+        options = BeamSearch(1, self.captioner.max_words)
         encoding: list[float] = []
         decoding: list[float] = []
         with torch.inference_mode():
@@ -103,5 +103,5 @@ class MeasureLatency(Stage):
 
     def load(self, store: Store) -> float:
         """Milliseconds per image, encoder and greedy decoder together."""
-        parts = read_json(store.path(self) / "latency.json")
+        parts = read_json(store.open(self) / "latency.json")
         return float(parts["encoder"] + parts["decoder"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_type_hints
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from distilcap.training.options import TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource
-    from distilcap.encoders.base import GridEncoder
+    from distilcap.encoders.base import Encoder, GridEncoder
     from distilcap.encoders.detector import DetectorEncoder
     from distilcap.encoders.tuned import ImageRegions
     from distilcap.models.presets import Options
@@ -64,6 +64,13 @@ class Train(Stage):
     token_teacher: Train | None = added_later(None)  # noqa: RUF009
     token_distillation: TokenDistillation = added_later(TokenDistillation())  # noqa: RUF009
 
+    @classmethod
+    def field_types(cls) -> dict[str, Any]:
+        """See `Stage.field_types`: those of captioners need PyTorch."""
+        from distilcap.models.presets import Options
+
+        return get_type_hints(cls, localns={"Options": Options})
+
     def inputs(self) -> tuple[Stage, ...]:
         """All stages among the fields, and the features that a teacher of tokens reads."""
         teacher = self.token_teacher
@@ -75,6 +82,11 @@ class Train(Stage):
         if not self.tune_encoder:
             return self.features
         return dataclasses.replace(self.features, tuned_by=self)
+
+    @property
+    def max_words(self) -> int:
+        """Most words that it writes: a few more than it learnt, so that captions may end."""
+        return self.training.max_words + 4
 
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
         """What it reads of other data than those it was trained on; None is its own."""
@@ -122,6 +134,9 @@ class Train(Stage):
                 if self.tune_stages
                 else ImageRegions(encoder, dataset.images)
             ).to(store.processes.device)
+        tuned = None
+        if self.features.tuned_by is not None and not self.tune_encoder:
+            tuned = store.open(self.features.tuned_by) / TUNED
         run = Training(trained, source, labels, validation, reward, self.training, folder, progress)
         run.token_teacher, run.processes = self._token_teacher(store), store.processes
         position = run.run()
@@ -129,8 +144,8 @@ class Train(Stage):
             return
         if isinstance(source, ImageRegions):
             _keep_tuned(source, folder)
-        elif self.features.tuned_by is not None:  # the run's folder is all that an export needs
-            write_bytes(folder / TUNED, (store.path(self.features.tuned_by) / TUNED).read_bytes())
+        elif tuned is not None:  # the run's folder is all that an export needs
+            write_bytes(folder / TUNED, tuned.read_bytes())
         write_json(
             folder / "training.json",
             {
@@ -171,23 +186,30 @@ class Train(Stage):
         """Read the best weights."""
         from distilcap.models.weights import load_captioner
 
-        return load_captioner(store.path(self))
+        return load_captioner(store.open(self))
+
+    def encoder_in(self, folder: Path) -> Encoder:
+        """The encoder that the trained captioner reads through; the run's folder may lie anywhere."""
+        from distilcap.encoders.registry import create_encoder
+
+        if self.seen.tuned_by is not None:
+            return create_encoder(str(folder / TUNED))
+        return self.seen.create(Store(folder.parent))
 
     def summary(self, store: Store) -> dict[str, Any]:
         """Parameters, training seconds, images seen, best validation CIDEr."""
-        content: dict[str, Any] = read_json(store.path(self) / "training.json")
+        content: dict[str, Any] = read_json(store.open(self, "training.json") / "training.json")
         return content
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:
     """Write the best tuned encoder in the form that `create_encoder` reads, and its recipe."""
-    from safetensors.torch import load_file
-
     from distilcap.encoders.registry import create_encoder, save_encoder
     from distilcap.models.weights import load_captioner, save_captioner
+    from distilcap.tensors import load_tensors
     from distilcap.training.loop import ENCODER
 
-    source.load_state_dict(load_file(folder / ENCODER))
+    source.load_state_dict(load_tensors(folder / ENCODER, f"delete the folder {folder}")[0])
     save_encoder(cast("GridEncoder | DetectorEncoder", source.encoder), folder / TUNED)
     recipe = create_encoder(str(folder / TUNED)).recipe()
     save_captioner(folder, dataclasses.replace(load_captioner(folder), features=recipe))

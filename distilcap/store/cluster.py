@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, shar
 
     Raises:
         MissingError: Ray is not installed.
-        ConfigError: no machine has what a stage needs, or a stage's workers died again and again.
+        ConfigError: there is no cluster and none can be started, no machine has what a stage needs, or a
+            stage's workers died again and again.
         DistilCapError: of a stage, as it raised it; the others are given up.
     """
     todo = {one.stage.key: one.stage for one in store.plan(stages) if not (one.complete or one.stage.alone)}
@@ -132,12 +134,23 @@ def _connected() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"No Ray cluster answers at {os.environ.get('RAY_ADDRESS')}: {reason}") from None
-    try:
+        _init(ray)
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own, which exits with code 15
         yield ray
     finally:
         ray.shutdown()
+
+
+def _init(ray: Any) -> None:
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises of all kinds here, also plain `Exception`
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        if address := os.environ.get("RAY_ADDRESS"):
+            raise ConfigError(f"No Ray cluster answers at {address}: {reason}.") from error
+        raise ConfigError(
+            f"Ray did not start on this machine: {reason}. Its helpers have 15 s to start; where the machine "
+            "is busy, run the command again."
+        ) from error

@@ -2,7 +2,8 @@
 
 A stage is a frozen dataclass. Its key is the hash of everything that decides what it makes: its fields, the
 keys of the stages among them, and its version. Its folder in the store is complete or absent, because it is
-built under a scratch name and renamed last (as in allenai/tango).
+built under a scratch name and renamed last (as in allenai/tango). It is sealed before that (see
+`distilcap.integrity`), and checked by whoever reads it.
 """
 
 from __future__ import annotations
@@ -15,18 +16,32 @@ import functools
 import hashlib
 import json
 import re
+import shutil
 import time
-from collections.abc import Iterable, Iterator
+import typing
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import read_json, write_json
+from distilcap.integrity import left_out, read_sealed_json, write_sealed_json
 from distilcap.progress import SILENT, Progress
+from distilcap.store.record import (
+    RECORD,
+    check_artifact,
+    complete,
+    from_json,
+    has_checksums,
+    read_record,
+    to_json,
+)
 from distilcap.training.processes import ALONE, Processes
 
 __all__ = ["Planned", "Stage", "Store", "added_later", "not_in_key", "stage_of"]
+
+_kinds: dict[str, type[Stage]] = {}
+"""All stages whose modules have been imported, by name."""
 
 
 def not_in_key() -> Any:
@@ -58,6 +73,18 @@ class Stage(abc.ABC):
     """Whether it computes on a GPU where there is one."""
     alone: ClassVar[bool] = False
     """Whether it measures the machine, so that nothing may run beside it."""
+    removed: ClassVar[Mapping[str, Any]] = {}
+    """Fields that are gone, with the only value they may have had: they stay in the key."""
+    checked_by_row: ClassVar[tuple[str, ...]] = ()
+    """Its large files whose readers check them as they read, instead of whole."""
+
+    def __init_subclass__(cls) -> None:
+        _kinds[cls.__name__] = cls
+
+    @classmethod
+    def field_types(cls) -> dict[str, Any]:
+        """The types of its fields by name; to be overridden where a type is not imported with the module."""
+        return typing.get_type_hints(cls)
 
     @abc.abstractmethod
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
@@ -70,7 +97,7 @@ class Stage(abc.ABC):
             for field in dataclasses.fields(self)
             if _in_key(field, getattr(self, field.name))
         }
-        return {"stage": type(self).__name__, "version": self.version, **fields}
+        return {"stage": type(self).__name__, "version": self.version, **self.removed, **fields}
 
     @functools.cached_property
     def key(self) -> str:
@@ -104,35 +131,20 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def _to_json(value: Any) -> Any:
-    """All fields, also those outside the key, with the names of their classes."""
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: _to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    return [_to_json(one) for one in value] if isinstance(value, (tuple, list)) else value
-
-
-def _from_json(value: Any, classes: dict[str, type[Any]]) -> Any:
-    if isinstance(value, dict):
-        kind = classes[value["type"]]
-        return kind(**{name: _from_json(one, classes) for name, one in value.items() if name != "type"})
-    return tuple(_from_json(one, classes) for one in value) if isinstance(value, list) else value
-
-
-def stage_of(folder: Path, classes: Iterable[type[Any]]) -> Any:
-    """Rebuild the stage that a store's folder was made by.
-
-    Args:
-        classes: the stages and option classes that may occur; nothing else is ever made.
+def stage_of(folder: Path) -> Stage:
+    """Rebuild the stage that a store's folder was made by; its module must have been imported.
 
     Raises:
-        DataError: the folder is not a store's, or of a stage that these classes do not describe.
+        DataError: the folder is not a store's, its record is damaged, or its stage is not known.
     """
-    path = folder / "stage.json"
+    path = folder / RECORD
     if not path.is_file():
-        raise DataError(f"{folder}: not a folder of a store (there is no stage.json in it).")
+        raise DataError(f"{folder}: not a folder of a store (there is no {RECORD} in it).")
     try:
-        return _from_json(read_json(path)["made_by"], {kind.__name__: kind for kind in classes})
+        stage = from_json(read_record(folder)["made_by"], _kinds, {})
+        if not isinstance(stage, Stage):
+            raise TypeError("no stage")
+        return stage
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: made by another version of distilcap ({error}); build it again.") from None
 
@@ -150,22 +162,55 @@ class Store:
 
     Attributes:
         processes: those that build together; all of them make the same calls, and the first writes.
+        progress: told of builds that are given no other.
     """
 
-    def __init__(self, root: Path, processes: Processes = ALONE) -> None:
-        self.root, self.processes = root, processes
+    def __init__(self, root: Path, processes: Processes = ALONE, progress: Progress = SILENT) -> None:
+        self.root, self.processes, self.progress = root, processes, progress
+
+    def alone(self) -> Store:
+        """The same store for this process by itself, where the others do not make the same calls."""
+        return Store(self.root, dataclasses.replace(self.processes, rank=0, count=1), self.progress)
 
     def path(self, stage: Stage) -> Path:
-        """Where a stage's artifact lies once it is complete."""
+        """Where a stage's artifact lies once it is complete; who reads it asks `open`."""
         return self.root / stage.key
 
-    def has(self, stage: Stage) -> bool:
-        """Whether the artifact is complete."""
-        return (self.path(stage) / "stage.json").is_file()
+    def open(self, stage: Stage, *names: str) -> Path:
+        """The folder of a stage's artifact, undamaged; it is built first where it is missing.
+
+        A complete store may have lost an artifact that nothing needed any more, or have been given results
+        without weights.
+
+        Args:
+            names: of the files that are to be read; none means all.
+
+        Raises:
+            DataError: it is damaged; the message says how it is rebuilt.
+        """
+        if not self.processes.agree(self.has(stage, whole=not names)):
+            self.progress.note(f"{stage.key} is needed, but not in the store: building it")
+            self.build(stage, whole=not names)
+        check_artifact(self.path(stage), names)
+        return self.path(stage)
+
+    def has(self, stage: Stage, whole: bool = False) -> bool:
+        """Whether the artifact is complete.
+
+        Args:
+            whole: and has those files too that may be left out where only results are kept.
+
+        Raises:
+            DataError: it is there, but what says that it is complete is missing or damaged.
+        """
+        folder = self.path(stage)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return False
+        return not (has_checksums(folder) and whole and left_out(folder))
 
     def seconds(self, stage: Stage) -> float:
         """How long building took, over all sittings."""
-        return float(read_json(self.path(stage) / "stage.json")["seconds"])
+        return float(read_record(self.path(stage))["seconds"])
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """All stages that the given ones need, inputs first, each once."""
@@ -181,18 +226,22 @@ class Store:
             visit(stage)
         return list(ordered.values())
 
-    def build(self, stage: Stage, progress: Progress = SILENT) -> Path:
+    def build(self, stage: Stage, progress: Progress | None = None, whole: bool = False) -> Path:
         """Build a stage and what it needs, unless complete, and return its folder.
 
         Two processes may ask for the same stage: the second waits and finds it complete.
+
+        Args:
+            progress: is told; None is the store's own.
+            whole: build it too where some of its files were left out.
         """
-        final = self.path(stage)
-        if self.processes.agree(self.has(stage)):
+        final, progress = self.path(stage), progress or self.progress
+        if self.processes.agree(self.has(stage, whole)):
             return final
         for one in stage.inputs():
             self.build(one, progress)
         with self._locked(stage.key):
-            if self.processes.agree(self.has(stage)):
+            if self.processes.agree(self.has(stage, whole)):
                 return final
             if self.processes.first:
                 self._make(stage, progress)
@@ -210,20 +259,26 @@ class Store:
     def _make(self, stage: Stage, progress: Progress) -> None:
         scratch = self._scratch(stage)
         earlier = scratch / "seconds.json"
-        before = float(read_json(earlier)["seconds"]) if earlier.exists() else 0.0
+        before = 0.0
+        if earlier.exists():
+            before = float(read_sealed_json(earlier, f"delete the folder {scratch}")["seconds"])
         started = time.perf_counter()
         try:
-            stage.build(scratch, self, progress)
+            # The others only wait for a stage that is not built together.
+            stage.build(scratch, self if stage.together else self.alone(), progress)
         except OSError as error:
             raise DataError(f"{error.filename or scratch}: {error.strerror or error}.") from error
         finally:
             seconds = round(before + time.perf_counter() - started, 3)
             with contextlib.suppress(OSError):  # a full disk has been reported already
-                write_json(earlier, {"seconds": seconds})
+                write_sealed_json(earlier, {"seconds": seconds})
         earlier.unlink(missing_ok=True)
-        record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": _to_json(stage)}
-        write_json(scratch / "stage.json", record)
-        scratch.rename(self.path(stage))
+        record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": to_json(stage)}
+        complete(scratch, record, stage.checked_by_row)
+        final = self.path(stage)
+        if final.exists():  # without the files that were left out
+            shutil.rmtree(final)
+        scratch.rename(final)
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:

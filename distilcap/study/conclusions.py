@@ -11,7 +11,9 @@ score times 100). A claim holds, is refuted, or is open, by its intervals alone:
 A conclusion is confirmed if all its claims hold, not confirmed if one is refuted, and else not decided.
 Intervals are 95 % over images and seeds, widened for the number of estimates that a conclusion looks at
 (Bonferroni), so that chance refutes a true conclusion one time in 20 at most. With one run of each system
-the noise of seeds is unknown and nothing is decided.
+the noise of seeds is unknown and nothing is decided. An open claim says how many seeds would decide it, if
+its value and the spreads stayed as they were measured: the fewest with which its interval leaves the rule no
+choice.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from distilcap.reports.records import Claim, Conclusion
-from distilcap.study.contrasts import Contrasts, Estimate, Scored
+from distilcap.study.contrasts import MOST_SEEDS, Contrasts, Estimate, Scored
 
 __all__ = ["CONCLUSIONS", "MARGIN", "Claim", "Conclusion", "judge"]
 
@@ -56,36 +58,59 @@ def _points(estimate: Estimate) -> str:
     return f"{100 * estimate.value:+.1f} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
 
 
-def _above(text: str, estimate: Estimate) -> Claim:
-    outcome = HOLDS if estimate.low > 0 else REFUTED if estimate.high < 0 else OPEN
-    return Claim(text, outcome, _points(estimate))
-
-
-def _no_gain(text: str, estimate: Estimate) -> Claim:
-    outcome = HOLDS if 100 * estimate.high < MARGIN else REFUTED if estimate.low > 0 else OPEN
-    return Claim(text, outcome, _points(estimate))
+def _excludes_zero(estimate: Estimate) -> bool:
+    return estimate.low > 0 or estimate.high < 0
 
 
 def _within(estimate: Estimate) -> bool:
     return 100 * estimate.low > -MARGIN and 100 * estimate.high < MARGIN
 
 
-def _excludes_zero(estimate: Estimate) -> bool:
-    return estimate.low > 0 or estimate.high < 0
+def _above(estimate: Estimate) -> str:
+    return HOLDS if estimate.low > 0 else REFUTED if estimate.high < 0 else OPEN
 
 
-def _equal(text: str, estimate: Estimate) -> Claim:
-    outcome = HOLDS if _within(estimate) else REFUTED if _excludes_zero(estimate) else OPEN
-    return Claim(text, outcome, _points(estimate))
+def _no_gain(estimate: Estimate) -> str:
+    return HOLDS if 100 * estimate.high < MARGIN else REFUTED if estimate.low > 0 else OPEN
 
 
-def _differ(text: str, named: dict[str, Estimate]) -> Claim:
+def _equal(estimate: Estimate) -> str:
+    return HOLDS if _within(estimate) else REFUTED if _excludes_zero(estimate) else OPEN
+
+
+def _not_below(estimate: Estimate) -> str:
+    return REFUTED if estimate.high < 0 else HOLDS if 100 * estimate.low > -MARGIN else OPEN
+
+
+Weights = dict[str, float]
+
+
+def _claim(
+    text: str, rule: Callable[[Estimate], str], weights: Weights, looks: int, contrasts: Contrasts
+) -> Claim:
+    estimate = contrasts.estimate(weights, looks)
+    return Claim(text, rule(estimate), _evidence(rule, weights, looks, contrasts))
+
+
+def _evidence(rule: Callable[[Estimate], str], weights: Weights, looks: int, contrasts: Contrasts) -> str:
+    """The estimate, and where it leaves a claim open, how many seeds would decide it."""
+    estimate = contrasts.estimate(weights, looks)
+    if rule(estimate) != OPEN or contrasts.seed_deviation is None:
+        return _points(estimate)
+    seeds = contrasts.seeds_to_decide(weights, looks, lambda foretold: rule(foretold) != OPEN)
+    needed = f"about {seeds} seeds" if seeds else f"not even {MOST_SEEDS} seeds"
+    return f"{_points(estimate)}; at this spread {needed} would decide it"
+
+
+def _differ(text: str, named: dict[str, Weights], looks: int, contrasts: Contrasts) -> Claim:
     if not named:
         return Claim(text, OPEN, "not measured: needs tables 1 and 2")
-    found = {name: one for name, one in named.items() if _excludes_zero(one)}
-    outcome = HOLDS if found else REFUTED if all(map(_within, named.values())) else OPEN
-    largest = max(found or named, key=lambda name: abs(named[name].value))
-    return Claim(text, outcome, f"largest of {len(named)}: {largest} {_points(named[largest])}")
+    estimates = {name: contrasts.estimate(weights, looks) for name, weights in named.items()}
+    found = {name: one for name, one in estimates.items() if _excludes_zero(one)}
+    outcome = HOLDS if found else REFUTED if all(map(_within, estimates.values())) else OPEN
+    largest = max(found or estimates, key=lambda name: abs(estimates[name].value))
+    evidence = _evidence(_equal, named[largest], looks, contrasts)
+    return Claim(text, outcome, f"largest of {len(named)}: {largest} {evidence}")
 
 
 def _pairs(systems: Sequence[Scored]) -> Iterable[tuple[Scored, Scored]]:
@@ -132,7 +157,7 @@ def _oriented_mean(oriented: list[tuple[Scored, Scored]], looks: int, contrasts:
     for better, worse in oriented:
         weights[better.name] = weights.get(better.name, 0.0) + 1 / len(oriented)
         weights[worse.name] = weights.get(worse.name, 0.0) - 1 / len(oriented)
-    return _above(text, contrasts.estimate(weights, looks))
+    return _claim(text, _above, weights, looks, contrasts)
 
 
 def _reversals(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:
@@ -140,16 +165,15 @@ def _reversals(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Con
     text = "No worse teacher, of whatever architecture or size, makes the better student."
     if not oriented:
         return Claim(text, OPEN, "the teachers of no pair differ clearly")
-    estimates = {
-        f"{better.name} less {worse.name}": contrasts.difference(better.name, worse.name, looks)
-        for better, worse in oriented
+    weights = {
+        f"{better.name} less {worse.name}": {better.name: 1.0, worse.name: -1.0} for better, worse in oriented
     }
+    estimates = {name: contrasts.estimate(one, looks) for name, one in weights.items()}
     lowest = min(estimates, key=lambda name: estimates[name].value)
-    if any(one.high < 0 for one in estimates.values()):
-        outcome = REFUTED
-    else:
-        outcome = HOLDS if all(100 * one.low > -MARGIN for one in estimates.values()) else OPEN
-    return Claim(text, outcome, f"lowest of {len(estimates)}: {lowest} {_points(estimates[lowest])}")
+    outcomes = {_not_below(one) for one in estimates.values()}
+    outcome = REFUTED if REFUTED in outcomes else OPEN if OPEN in outcomes else HOLDS
+    evidence = _evidence(_not_below, weights[lowest], looks, contrasts)
+    return Claim(text, outcome, f"lowest of {len(estimates)}: {lowest} {evidence}")
 
 
 def _own_family(systems: Sequence[Scored], looks: int, contrasts: Contrasts) -> Claim:
@@ -170,7 +194,7 @@ def _own_family(systems: Sequence[Scored], looks: int, contrasts: Contrasts) -> 
         for cell in complete
         for (student, teacher), system in cell.items()
     }
-    return _equal(text, contrasts.estimate(weights, looks))
+    return _claim(text, _equal, weights, looks, contrasts)
 
 
 Group = dict[int, Scored]
@@ -201,17 +225,19 @@ def _student_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim
             distilled, twin = groups.get((family, size)), plain.get((family, size))
             if distilled and twin:
                 gains[size] = {one.name: 1 / len(distilled) for one in distilled.values()} | {twin.name: -1.0}
-        of_all = "mean over beam sizes"
+        judged: list[tuple[str, Callable[[Estimate], str], Weights]] = []
         if "small" in gains:
-            small = contrasts.estimate(gains["small"], looks)
-            claims.append(_above(f"{family}: the small student gains ({of_all}).", small))
+            judged.append(("the small student gains (mean over beam sizes)", _above, gains["small"]))
         if "medium" in gains:
-            medium = contrasts.estimate(gains["medium"], looks)
-            claims.append(_no_gain(f"{family}: the medium student does not gain ({of_all}).", medium))
+            judged.append(
+                ("the medium student does not gain (mean over beam sizes)", _no_gain, gains["medium"])
+            )
         if len(gains) == 2:
             less = {name: -weight for name, weight in gains["medium"].items()}
-            more = contrasts.estimate(gains["small"] | less, looks)
-            claims.append(_above(f"{family}: the small student gains more than the medium one.", more))
+            judged.append(("the small student gains more than the medium one", _above, gains["small"] | less))
+        claims += [
+            _claim(f"{family}: {text}.", rule, weights, looks, contrasts) for text, rule, weights in judged
+        ]
     if len(claims) < 3:
         claims.append(
             Claim("Small students gain, medium ones do not.", OPEN, "not measured: needs table 1 or 2")
@@ -235,13 +261,14 @@ def _beam_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
     }
     looks = len(effects) + len(crossed)
     matters = {
-        f"{' '.join(group)}, beam {high} less {low}": contrasts.estimate(weights, looks)
+        f"{' '.join(group)}, beam {high} less {low}": weights
         for (group, low, high), weights in effects.items()
     }
-    varies = {name: contrasts.estimate(weights, looks) for name, weights in crossed.items()}
+    changes = "The beam size with which the teacher labels changes the student's score."
+    varies = "What a beam size does depends on the student, so that no rule predicts it."
     return [
-        _differ("The beam size with which the teacher labels changes the student's score.", matters),
-        _differ("What a beam size does depends on the student, so that no rule predicts it.", varies),
+        _differ(changes, matters, looks, contrasts),
+        _differ(varies, crossed, looks, contrasts),
     ]
 
 

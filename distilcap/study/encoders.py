@@ -3,7 +3,7 @@
 Command: `distilcap reproduce encoders --data flickr8k/ --to docs/results/encoders`
 Schedule: short, for two CPU cores, at `SIZE` pixels. `FROZEN` epochs of cross-entropy on the published
 features; `TUNED` more, either on the same features ("longer": the control) or with its last two stages
-learning too. Last row: the smallest encoder first learns the features of the largest (`DistillEncoder`).
+learning too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from distilcap.models.updown import UpDownOptions
 from distilcap.reports.results import Member
 from distilcap.stages.data import BuildVocabulary, ImportData
-from distilcap.stages.encoder import DistillEncoder
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
@@ -24,7 +23,6 @@ __all__ = ["ENCODERS", "encoder_members"]
 ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 SIZE = 160
 FROZEN, TUNED = 4, 1
-DISTILLED = 1
 CAPTIONER = UpDownOptions(hidden=128, embedding=128, attention=64, dropout=0.2, output_states="both")
 TRAINING = TrainingOptions(
     cross_entropy=CrossEntropyPhase(
@@ -51,7 +49,7 @@ LEARN_ON = dataclasses.replace(
 def encoder_members(
     data: Path, images: Path | None = None, encoders: tuple[str, ...] = ENCODERS, seed: int = 0
 ) -> tuple[Member, ...]:
-    """Three rows an encoder: frozen, frozen for longer, tuned; and one whose encoder was distilled."""
+    """Three rows an encoder: frozen, frozen for longer, tuned."""
     source = ImportData.of(data, images)
     vocabulary = BuildVocabulary(source)
     first, more = (dataclasses.replace(options, seed=seed) for options in (TRAINING, LEARN_ON))
@@ -62,10 +60,9 @@ def encoder_members(
     def member(name: str, role: str, run: Train) -> Member:
         return Member(name, role, "128 wide", (run,))
 
-    seen = [ExtractFeatures.of(source, name, SIZE) for name in encoders]
     members = []
-    for name, features in zip(encoders, seen, strict=True):
-        frozen = train(features)
+    for name in encoders:
+        frozen = train(ExtractFeatures.of(source, name, SIZE))
         longer = dataclasses.replace(frozen, training=more, start=frozen)
         tuned = dataclasses.replace(longer, tune_encoder=True, tune_stages=2)
         members += [
@@ -73,7 +70,4 @@ def encoder_members(
             member(f"{name}, frozen, longer", "control", longer),
             member(f"{name}, tuned", "student", tuned),
         ]
-    learnt = DistillEncoder(seen[-1], seen[0], epochs=DISTILLED, seed=seed)
-    name = f"{encoders[0]} distilled from {encoders[-1]}"
-    members.append(member(name, "distilled", train(learnt.features())))
     return tuple(members)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,8 +19,10 @@ from typing import TYPE_CHECKING
 from distilcap.data.dataset import SPLITS
 from distilcap.data.features import store_bytes
 from distilcap.errors import DataError
+from distilcap.files import parse_json
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
 from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether
@@ -43,6 +44,7 @@ DEFAULT_RATES: dict[type, float] = {
     Train: 2e10,  # multiply-adds a second
     Labels: 4e10,  # multiply-adds a second
     Evaluate: 1.0,  # seconds, as `METRIC_SECONDS` has them
+    ChooseDecoding: 1.0,  # likewise
     MeasureLatency: 2e10,  # multiply-adds a second
 }
 METRIC_SECONDS = {"bleu": 3e-4, "meteor": 4e-3, "rouge_l": 3e-4, "cider": 4e-4, "spice": 6e-2}  # an image
@@ -186,6 +188,8 @@ def _work(stage: Stage, facts: Facts) -> float:
         return facts.images[stage.captions.split] * sum(
             METRIC_SECONDS.get(name, 1e-3) for name in stage.available
         )
+    if isinstance(stage, ChooseDecoding):
+        return facts.images["val"] * (len(stage.length_penalties) + 1) * METRIC_SECONDS["cider"]
     images = sum(facts.images.values())
     return float(images * facts.pixels if isinstance(stage, ExtractFeatures) else images)
 
@@ -248,5 +252,5 @@ def describe(stage: Stage) -> str:
     if isinstance(stage, Evaluate):
         return f"{', '.join(stage.available)} of {stage.captions.key}"
     if isinstance(stage, ExtractFeatures):
-        return str(json.loads(stage.recipe_json).get("encoder", stage.encoder))
+        return str(parse_json(stage.recipe_json, stage.key).get("encoder", stage.encoder))
     return stage.name if isinstance(stage, ImportData) else ""

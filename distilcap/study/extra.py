@@ -8,11 +8,12 @@ with beam `LABEL_BEAM`. The last rows hide the captions of half the training ima
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
-from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import HideCaptions
-from distilcap.stages.label import DrawCaptions, GenerateTogether, Interpolate
+from distilcap.stages.label import DrawCaptions, Interpolate
 from distilcap.stages.train import Train
 from distilcap.study.rows import LABEL_BEAM, Students
 from distilcap.study.tables import Table, TableRow
@@ -25,47 +26,51 @@ TEMPERATURE = 0.5
 """Of drawn labels: at 1 they are too daring to learn from, near 0 they are the greedy caption again."""
 
 
+Way = tuple[Labels | None, dict[str, Any]]
+"""What a student learns from, and what else is changed of its recipe."""
+
+
 def extra_table(students: Students) -> Table:
     """All ways of distilling, beside the undistilled student and the plain one."""
     teacher, second = students.teacher(FAMILY), students.teacher("aoanet")
     plain = students.undistilled(FAMILY, SIZE)
     top = students.taught(FAMILY, SIZE, teacher.member, LABEL_BEAM)
-    run = teacher.member.trains[0]
-    several = students.labels(run, LABEL_BEAM, LABEL_BEAM)
-    best = students.labels(run, LABEL_BEAM)
-    penalty = students.preset.length_penalty
-    together = GenerateTogether((run, second.member.trains[0]), "train", LABEL_BEAM, length_penalty=penalty)
-    nearest = {measure: Interpolate(several, measure) for measure in ("bleu", "cider")}
-    ways: dict[str, tuple[Labels | None, dict[str, object]]] = {
-        f"{LABEL_BEAM} best": (several, {}),
-        "nearest to references by BLEU": (nearest["bleu"], {}),
-        "nearest to references by CIDEr": (nearest["cider"], {}),
-        "5 drawn": (DrawCaptions(run, "train", 5, TEMPERATURE), {}),
-        "references and top 1": (best, {"keep_originals": True}),
-        "tokens, on references": (None, _tokens(run)),
-        "tokens, on top 1": (best, _tokens(run)),
-        "top 1 of two teachers": (together, {}),
-    }
+    pairs = zip(students.teacher_runs(teacher.member), students.teacher_runs(second.member), strict=True)
+    ways = [_ways(students, *pair) for pair in pairs]
     rows = [teacher, second, plain, top]
-    rows += [
-        _row(students, way, teacher.member.name, labels, changes) for way, (labels, changes) in ways.items()
-    ]
+    rows += [_row(students, way, teacher.member.name, [of_seed[way] for of_seed in ways]) for way in ways[0]]
     return Table("extra", "Ways of distilling into a small Up-Down", (*rows, *_half(students)), judged=False)
 
 
-def _tokens(teacher: Train) -> dict[str, object]:
-    return {"token_teacher": teacher, "token_distillation": TokenDistillation()}
+def _ways(students: Students, teacher: Train, second: Train) -> dict[str, Way]:
+    """All ways of one seed, by name."""
+    several = students.labels(teacher, LABEL_BEAM, LABEL_BEAM)
+    best = students.labels(teacher, LABEL_BEAM)
+    tokens = {"token_teacher": teacher, "token_distillation": TokenDistillation()}
+    return {
+        f"{LABEL_BEAM} best": (several, {}),
+        "nearest to references by BLEU": (Interpolate(several, "bleu"), {}),
+        "nearest to references by CIDEr": (Interpolate(several, "cider"), {}),
+        "5 drawn": (DrawCaptions(teacher, "train", 5, TEMPERATURE), {}),
+        "references and top 1": (best, {"keep_originals": True}),
+        "tokens, on references": (None, tokens),
+        "tokens, on top 1": (best, tokens),
+        "top 1 of two teachers": (students.labels_together((teacher, second), LABEL_BEAM), {}),
+    }
 
 
-def _row(
-    students: Students, way: str, teacher: str, labels: Labels | None, changes: dict[str, object]
-) -> TableRow:
+def _row(students: Students, way: str, teacher: str, learnt: Sequence[Way]) -> TableRow:
+    """A student that learns in its own way.
+
+    Args:
+        learnt: by each seed.
+    """
     trains = tuple(
-        dataclasses.replace(students.train(FAMILY, SIZE, seed, labels), **changes)  # type: ignore[arg-type]
-        for seed in students.seeds
+        dataclasses.replace(students.train(FAMILY, SIZE, seed, labels), **changes)
+        for seed, (labels, changes) in zip(students.seeds, learnt, strict=True)
     )
     name = f"{FAMILY}-{SIZE}, {way}"
-    member = Member(name, "distilled", SIZE, trains, teacher, way, students.preset.beam)
+    member = students.member(name, "distilled", SIZE, trains, teacher, way)
     return TableRow(member, baseline=f"{FAMILY}-{SIZE}")
 
 
@@ -74,8 +79,8 @@ def _half(students: Students) -> list[TableRow]:
     half = dataclasses.replace(students, data=HideCaptions.of_data(students.data, 0.5))
     teacher, plain = half.teacher(FAMILY, half.preset.half_teacher), half.undistilled(FAMILY, SIZE)
     teacher_name, plain_name = (f"{row.member.name}, half of the captions" for row in (teacher, plain))
-    labels = half.labels(teacher.member.trains[0], LABEL_BEAM)
-    row = _row(half, "half of the captions, labels on all images", teacher_name, labels, {})
+    learnt: list[Way] = [(half.labels(run, LABEL_BEAM), {}) for run in half.teacher_runs(teacher.member)]
+    row = _row(half, "half of the captions, labels on all images", teacher_name, learnt)
     return [
         TableRow(dataclasses.replace(teacher.member, name=teacher_name)),
         TableRow(dataclasses.replace(plain.member, name=plain_name)),

@@ -12,13 +12,12 @@ import dataclasses
 from pathlib import Path
 
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, distillation_line
-from distilcap.reports.results import Member
+from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
-__all__ = ["flickr8k_members"]
+__all__ = ["flickr8k_plan"]
 
 CROSS_ENTROPY = CrossEntropyPhase(
     epochs=9,
@@ -62,10 +61,8 @@ STUDENT = Role(
 )
 
 
-def flickr8k_members(
-    data: Path, images: Path | None, seeds: int = 1, tuned: bool = False
-) -> tuple[Member, ...]:
-    """The members of the measurement.
+def flickr8k_plan(data: Path, images: Path | None, seeds: int = 1, tuned: bool = False) -> Distillation:
+    """The stages of the measurement.
 
     The control has half as many epochs again as the student, about what labelling costs.
 
@@ -74,7 +71,7 @@ def flickr8k_members(
     """
     source = ImportData.of(data, images)
     features = ExtractFeatures.of(source, "efficientnet-lite0")
-    return distillation_line(
+    return plan_distillation(
         source,
         features,
         TEACHER,

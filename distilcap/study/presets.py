@@ -1,8 +1,11 @@
-"""How thoroughly the paper's tables are trained: "paper", "quick" and "smoke".
+"""How thoroughly the paper's tables are trained: "paper", "flickr8k", "quick" and "smoke".
 
 - paper: 30 epochs of cross-entropy and 10 of self-critical training, with the widths and rates that the two
   families were published with (Anderson et al. 2018, Huang et al. 2019, and their standard implementation).
   One departure: AoANet's self-critical rate falls by steps, not on plateaus. Days of CPU: for a GPU.
+- flickr8k: both phases for teachers and students alike, as in the paper, each captioner to its flat end on
+  Flickr8k's 6,000 images (docs/log.md has the curves); each student seed has a teacher of its own seed. A
+  CPU core takes about 20 hours for tables 1 to 4 with three seeds.
 - quick: narrow captioners and few epochs, so that a CPU core manages a table of Flickr8k in an hour. Students
   have no self-critical phase. The big Up-Down is the teacher of `study.flickr8k`: both share one training.
   Where a teacher learns from half of the captions it is a medium one.
@@ -47,9 +50,12 @@ class TablePreset:
         encoder: where the command names no other.
         beam: width of the beam column.
         min_count: words seen less often become `<unk>`.
+        teacher_of_each_seed: a student's teacher has the student's seed, so that the teacher's luck is in the
+            deviation over seeds; else all students of a row have the teacher of the first seed.
         half_teacher: size of the teacher that learns from half of the captions (table "extra"); it has
             a training of its own.
-        length_penalty: of the teachers' beam search; the likeliest caption of a barely trained one is empty.
+        length_penalty: of every beam search; None chooses each captioner's own on validation. The likeliest
+            caption of a barely trained captioner is empty, so that it cannot choose.
         scenes: where these are the data and are to be drawn: images of each split, and their side in pixels.
     """
 
@@ -59,8 +65,9 @@ class TablePreset:
     beam: int = 5
     min_count: int = 5
     scenes: tuple[tuple[int, int, int], int] = (1200, 150, 300), 160
-    length_penalty: float = 0.0
+    length_penalty: float | None = None
     half_teacher: str = "big"
+    teacher_of_each_seed: bool = False
 
 
 def _paper() -> TablePreset:
@@ -76,6 +83,59 @@ def _paper() -> TablePreset:
         for size in SIZES
     }
     return TablePreset("paper", roles, EncoderChoice("efficientdet-d0", form="regions"))
+
+
+FLICKR8K_WIDTHS = {"big": 384, "medium": 192, "small": 96}
+"""Halved twice, for parameters in steps of about 2.6 (of 2,541 words Up-Down has 6.2, 2.3 and 0.9 million,
+AoANet 7.3, 2.2 and 0.9). 384 is what 6,000 images carry: an Up-Down that wide gains nothing in the last
+three of 9 epochs (docs/log.md, 2026-11-22). The paper does not say its widths."""
+
+FLICKR8K_EPOCHS = {
+    ("updown", "big"): (7, 2),
+    ("updown", "medium"): (10, 3),
+    ("updown", "small"): (12, 3),
+    ("aoanet", "big"): (7, 2),
+    ("aoanet", "medium"): (10, 3),
+    ("aoanet", "small"): (12, 3),
+}
+"""Of cross-entropy and of self-critical training: one count for each family and size, whatever it learns
+from, so that both sides see as many images. Meant to be the flat end of both an undistilled and a distilled
+student, where the last quarter of the epochs gains less than 0.5 CIDEr on validation; docs/log.md
+(2026-11-26) says what the pilot has shown of that."""
+
+FLICKR8K_RATES = {
+    "updown": {"big": 1e-3, "medium": 1.5e-3, "small": 2e-3},
+    "aoanet": {"big": 7e-4, "medium": 1e-3, "small": 1.5e-3},
+}
+"""Of cross-entropy: narrower captioners take larger steps, AoANet smaller ones (it is published with less
+than half of Up-Down's)."""
+
+
+def _flickr8k() -> TablePreset:
+    roles = {}
+    for (architecture, size), (crossed, critical) in FLICKR8K_EPOCHS.items():
+        training = TrainingOptions(
+            cross_entropy=CrossEntropyPhase(
+                epochs=crossed,
+                learning_rate=FLICKR8K_RATES[architecture][size],
+                schedule="cosine",
+                warmup_steps=300,
+                label_smoothing=0.1,
+                weight_averaging=0.998,
+            ),
+            self_critical=dataclasses.replace(SELF_CRITICAL, epochs=critical),
+            batch_images=16,
+        )
+        options = _flickr8k_options(architecture, size)
+        roles[architecture, size] = Role(architecture, size, options, training)
+    return TablePreset("flickr8k", roles, EncoderChoice("efficientnet-lite0"), teacher_of_each_seed=True)
+
+
+def _flickr8k_options(architecture: str, size: str) -> Options:
+    width, dropout = FLICKR8K_WIDTHS[size], {"big": 0.3, "medium": 0.2, "small": 0.1}[size]
+    if architecture == "updown":
+        return UpDownOptions(width, min(width, 256), width // 2, dropout=dropout, output_states="both")
+    return AoANetOptions(width, width, refiner_layers=2 if size == "big" else 1, dropout=dropout)
 
 
 def _quick() -> TablePreset:
@@ -120,7 +180,8 @@ def _quick() -> TablePreset:
         options = UpDownOptions(width, width, width // 2, dropout=0.2, output_states="both")
         roles["updown", size] = Role("updown", size, options, students)
         roles["aoanet", size] = Role("aoanet", size, aoanet(width, 1), aoanet_students)
-    return TablePreset("quick", roles, EncoderChoice("efficientnet-lite0"), half_teacher="medium")
+    seen = EncoderChoice("efficientnet-lite0")
+    return TablePreset("quick", roles, seen, length_penalty=0.0, half_teacher="medium")
 
 
 def _smoke() -> TablePreset:
@@ -143,7 +204,12 @@ def _smoke() -> TablePreset:
     return TablePreset("smoke", roles, seen, beam=2, min_count=1, scenes=((16, 4, 6), 64), length_penalty=1.0)
 
 
-PRESETS: dict[str, Callable[[], TablePreset]] = {"paper": _paper, "quick": _quick, "smoke": _smoke}
+PRESETS: dict[str, Callable[[], TablePreset]] = {
+    "paper": _paper,
+    "flickr8k": _flickr8k,
+    "quick": _quick,
+    "smoke": _smoke,
+}
 
 
 def table_preset(name: str) -> TablePreset:

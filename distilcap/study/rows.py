@@ -16,7 +16,7 @@ from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import Generate
+from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.train import Train
 from distilcap.study.presets import TablePreset
 from distilcap.study.published import TABLE_1, TABLE_2, TABLE_3, TABLE_4, Printed
@@ -37,7 +37,7 @@ class Students:
     """Makes the rows of tables: all on the same data, features and schedule.
 
     Attributes:
-        seeds: of the students; teachers are trained once, with the first.
+        seeds: of the students, and of their teachers where the preset says so (else the first alone).
     """
 
     data: ImportData
@@ -52,34 +52,66 @@ class Students:
         vocabulary = BuildVocabulary(self.data, self.preset.min_count, training.max_words)
         return Train(self.data, vocabulary, self.features, architecture, role.options, training, labels)
 
+    def member(
+        self,
+        name: str,
+        role: str,
+        size: str,
+        runs: tuple[Train, ...],
+        teacher: str | None = None,
+        labels: str = "references",
+    ) -> Member:
+        """A system that is scored as the preset says."""
+        preset = self.preset
+        return Member(
+            name, role, size, runs, teacher, labels, preset.beam, length_penalty=preset.length_penalty
+        )
+
     def labels(self, teacher: Train, beam: int, n_best: int = 1) -> Generate:
         """A teacher's captions of the training images."""
+        if self.preset.length_penalty is None:
+            return Generate.as_chosen(teacher, "train", beam, n_best)
         return Generate(teacher, "train", beam, n_best, self.preset.length_penalty)
 
+    def labels_together(self, teachers: tuple[Train, ...], beam: int) -> GenerateTogether:
+        """An ensemble's captions of the training images."""
+        if self.preset.length_penalty is None:
+            return GenerateTogether.as_chosen(teachers, "train", beam)
+        return GenerateTogether(teachers, "train", beam, length_penalty=self.preset.length_penalty)
+
     def teacher(self, architecture: str, size: str = "big") -> TableRow:
-        """The big captioner of a family, or another one that teaches; trained once."""
-        run = self.train(architecture, size, self.seeds[0])
-        return TableRow(Member(f"{architecture}-{size}", "teacher", size, (run,), beam=self.preset.beam))
+        """The big captioner of a family, or another one that teaches."""
+        seeds = self.seeds if self.preset.teacher_of_each_seed else self.seeds[:1]
+        runs = tuple(self.train(architecture, size, seed) for seed in seeds)
+        return TableRow(self.member(f"{architecture}-{size}", "teacher", size, runs))
+
+    def teacher_runs(self, teacher: Member) -> tuple[Train, ...]:
+        """The run of a teacher that teaches each seed's student."""
+        if self.preset.teacher_of_each_seed:
+            return teacher.trains
+        return (teacher.trains[0],) * len(self.seeds)
 
     def undistilled(self, architecture: str, size: str) -> TableRow:
         """A captioner that learns from the references."""
         runs = tuple(self.train(architecture, size, seed) for seed in self.seeds)
-        member = Member(f"{architecture}-{size}", "student", size, runs, beam=self.preset.beam)
+        member = self.member(f"{architecture}-{size}", "student", size, runs)
         return TableRow(member, printed=_scores(BEAM_TABLES[architecture].get((size, None))))
 
     def taught(
         self, architecture: str, size: str, teacher: Member, beam: int, printed: Printed | None = None
     ) -> TableRow:
         """A captioner that learns from a teacher's best hypothesis of each training image."""
-        labels = self.labels(teacher.trains[0], beam)
-        member = Member(
+        runs = tuple(
+            self.train(architecture, size, seed, self.labels(run, beam))
+            for seed, run in zip(self.seeds, self.teacher_runs(teacher), strict=True)
+        )
+        member = self.member(
             f"{architecture}-{size} from {_short(teacher)}, beam {beam}",
             "distilled",
             size,
-            tuple(self.train(architecture, size, seed, labels) for seed in self.seeds),
+            runs,
             teacher.name,
             f"{_short(teacher)}, beam {beam}, top 1",
-            self.preset.beam,
         )
         if teacher.name == f"{architecture}-big":
             printed = BEAM_TABLES[architecture].get((size, beam))

@@ -14,8 +14,9 @@ from distilcap.progress import Progress
 from distilcap.reports import records
 from distilcap.reports.collect import collect_results
 from distilcap.reports.records import Difference, Entry, Results
-from distilcap.reports.results import Member, build_rows, column_scores, stages_of
+from distilcap.reports.results import Member, build_rows, column_scores, decoding_sentences, stages_of
 from distilcap.stages.captions import Labels
+from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
 from distilcap.study.conclusions import judge
 from distilcap.study.contrasts import Scored
@@ -80,13 +81,21 @@ def run_tables(
     rows = build_rows(members, store, progress, metrics)
     scored = _scored(tables, store, metrics)
     conclusions = judge(scored) if scored and any(table.judged for table in tables) else ()
+    setting = _setting(members)
+    conclusions = tuple(
+        replace(conclusion, verdict=conclusion.verdict + setting) for conclusion in conclusions
+    )
     compared = tuple(_compared(table, store, metrics) for table in tables)
     verdicts = [f"{conclusion.text.rstrip('.')}: {conclusion.verdict}." for conclusion in conclusions]
     for table, content in zip(tables, compared, strict=True):
         verdicts += [] if table.judged else [ranking_sentence(content)]
     results = collect_results(title, members, rows, " ".join(verdicts), store, progress)
     return replace(
-        results, command=command, schedules=_schedules(members), tables=compared, conclusions=conclusions
+        results,
+        command=command,
+        schedules=(*_schedules(members), *decoding_sentences(rows)),
+        tables=compared,
+        conclusions=conclusions,
     )
 
 
@@ -101,6 +110,17 @@ def _schedules(members: Sequence[Member]) -> tuple[str, ...]:
                 f"{second.epochs} of self-critical training, {train.training.batch_images} images a step"
             )
     return tuple(dict.fromkeys(schedules))
+
+
+def _setting(members: Sequence[Member]) -> str:
+    """What a verdict adds where encoder or data are not the paper's."""
+    train = members[0].trains[0]
+    others = []
+    if train.features.encoder != "efficientdet-d0":
+        others.append(f"the encoder {train.features.encoder} instead of EfficientDet-D0")
+    if "coco" not in train.data.name.lower():
+        others.append(f"{train.data.name} instead of COCO")
+    return f", with {' and '.join(others)}" if others else ""
 
 
 def _compared(table: Table, store: Store, metrics: tuple[str, ...]) -> records.Table:
@@ -167,11 +187,21 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
     for row in (row for table in tables for row in table.rows):
         member = row.member
         seeds = [_per_image(scores["cider"]) for scores in column_scores(member, COLUMN, store, metrics)]
-        architecture = member.trains[0].architecture
         systems[member.name] = Scored(
-            member.name, architecture, member.size, member.teacher, row.label_beam, np.array(seeds)
+            member.name,
+            member.trains[0].architecture,
+            member.size,
+            member.teacher,
+            row.label_beam,
+            np.array(seeds),
+            own_teachers=len({_teacher_key(train) for train in member.trains}) == len(member.trains),
         )
     return list(systems.values())
+
+
+def _teacher_key(train: Train) -> str:
+    """What a student's captions came from."""
+    return "" if train.labels is None else train.labels.key
 
 
 def stages_of_tables(tables: Sequence[Table], metrics: tuple[str, ...]) -> list[Stage]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import torch
@@ -13,32 +12,27 @@ from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, State
 from distilcap.shapes import Regions
 
-__all__ = ["AVERAGES", "Ensemble"]
-
-AVERAGES = ("log_probs", "probs")
+__all__ = ["Ensemble"]
 
 
 class Ensemble(Captioner):
-    """A captioner whose distribution is the mean of its members', for decoding.
+    """A captioner whose distribution is the geometric mean of its members', normalised again: a word must
+    please all. For decoding.
 
     Memory and state are the members' tensors, one after another, so that beam search and sampling work on an
     ensemble as on any captioner.
 
     Args:
         members: captioners of one vocabulary that read the same regions.
-        average: "log_probs" multiplies the members' probabilities (a geometric mean, normalised again: a word
-            must please all); "probs" is their arithmetic mean.
 
     Raises:
-        ConfigError: no members, members that do not fit together, or an unknown average.
+        ConfigError: no members, or members that do not fit together.
     """
 
-    def __init__(self, members: Sequence[Captioner], average: str = "log_probs") -> None:
+    def __init__(self, members: Sequence[Captioner]) -> None:
         super().__init__()
         if not members:
             raise ConfigError("An ensemble needs at least one captioner.")
-        if average not in AVERAGES:
-            raise ConfigError(f"`average` must be one of {', '.join(AVERAGES)}, but is {average!r}.")
         for what in ("vocabulary_size", "region_dim"):
             values = {getattr(member, what) for member in members}
             if len(values) > 1:
@@ -47,7 +41,7 @@ class Ensemble(Captioner):
                     f"{', '.join(map(str, sorted(values)))}."
                 )
         self.members = nn.ModuleList(members)
-        self.average = average
+        self.accelerated = any(member.accelerated for member in members)
         self.vocabulary_size, self.region_dim = members[0].vocabulary_size, members[0].region_dim
         memories = [self._probe(member) for member in members]
         self._memory_ends = list(itertools.accumulate(memory for memory, _ in memories))
@@ -96,7 +90,4 @@ class Ensemble(Captioner):
         return self._mean([member(regions, tokens).log_softmax(dim=-1) for member in self._captioners()])
 
     def _mean(self, log_probs: list[Tensor]) -> Tensor:
-        stacked = torch.stack(log_probs)
-        if self.average == "probs":
-            return stacked.logsumexp(dim=0) - math.log(len(log_probs))
-        return stacked.mean(dim=0).log_softmax(dim=-1)
+        return torch.stack(log_probs).mean(dim=0).log_softmax(dim=-1)

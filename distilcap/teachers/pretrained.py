@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilcap.data.captions import Caption, CaptionSet
+from distilcap.data.captions import Caption, CaptionSet, captions_from, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
+from distilcap.record_log import RecordLog
 
 __all__ = ["PretrainedTeacher", "find_model", "fingerprint_of", "label_images"]
 
@@ -178,46 +178,33 @@ def label_images(
     """Caption images in batches, each on disk before the next begins; goes on where `log` ends.
 
     Args:
-        log: a captions file in the making, one image a line; a torn last line is made again.
+        log: path of a `RecordLog`.
 
     Images that cannot be read are left out and named in a remark.
+
+    Raises:
+        DataError: `log` was begun with another teacher or other options, or the teacher gives an image a
+            log-probability of NaN.
     """
     from distilcap.runtime.pixels import read_image
 
-    done = _resume(log)
-    wanted = [image for image in images if image.id not in done]
-    batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
-    total = -(-len(images) // batch_images)
-    for batch in progress.track(batches, "Captioning with the teacher", total, total - len(batches)):
-        readable = []
-        for image in batch:
-            try:
-                readable.append((image.id, read_image(image.path)))
-            except DataError as error:
-                progress.note(f"skipped image {image.id}: {error}")
-        if not readable:
-            continue
-        several = teacher.caption([photo for _, photo in readable], beam, n_best, max_tokens)
-        made = {id: captions for (id, _), captions in zip(readable, several, strict=True)}
-        _append(log, made)
-        done |= made
+    header = {"teacher": teacher.name, "beam": beam, "n_best": n_best, "max_tokens": max_tokens}
+    with RecordLog(log, header, progress) as records:
+        done = dict(captions_from(line) for record in records.records for line in record["captions"])
+        wanted = [image for image in images if image.id not in done]
+        batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
+        total = -(-len(images) // batch_images)
+        for batch in progress.track(batches, "Captioning with the teacher", total, total - len(batches)):
+            readable = []
+            for image in batch:
+                try:
+                    readable.append((image.id, read_image(image.path)))
+                except DataError as error:
+                    progress.note(f"skipped image {image.id}: {error}")
+            if not readable:
+                continue
+            several = teacher.caption([photo for _, photo in readable], beam, n_best, max_tokens)
+            made = {id: captions for (id, _), captions in zip(readable, several, strict=True)}
+            records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
+            done |= made
     return CaptionSet({image.id: done[image.id] for image in images if image.id in done})
-
-
-def _append(log: Path, made: dict[str, tuple[Caption, ...]]) -> None:
-    with log.open("a", encoding="utf-8") as file:
-        for id, several in made.items():
-            captions = [{"text": one.text, "log_prob": one.log_prob} for one in several]
-            file.write(json.dumps({"image": id, "captions": captions}, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _resume(log: Path) -> dict[str, tuple[Caption, ...]]:
-    if not log.exists():
-        return {}
-    content = log.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:  # a kill tore the last line
-        log.write_bytes(whole)
-    return dict(CaptionSet.load(log))

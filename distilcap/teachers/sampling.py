@@ -47,6 +47,7 @@ def draw_captions(
             temperature,
             allow_unk=False,
             generator=generator,
+            ids=batch,
         )
         texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
         for image_id, several, scores in zip(batch, texts, log_probs, strict=True):

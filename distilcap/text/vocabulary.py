@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from distilcap.errors import ConfigError
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import read_json
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "Vocabulary"]
 
@@ -31,6 +33,21 @@ class Vocabulary:
         if len(set(self.words)) != len(self.words):
             raise ConfigError("`words` must be distinct.")
         object.__setattr__(self, "_ids", {word: id for id, word in enumerate(self.words)})
+
+    @staticmethod
+    def load(path: Path) -> Vocabulary:
+        """Read a list of words, as a run's `words.json` holds it.
+
+        Raises:
+            DataError: the file is missing or is no such list.
+        """
+        words = read_json(path)
+        try:
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise ConfigError("it must be a list of words.")
+            return Vocabulary(tuple(words))
+        except ConfigError as error:
+            raise DataError(f"{path}: not a vocabulary: {error}") from None
 
     @staticmethod
     def build(captions: Iterable[Sequence[str]], min_count: int = 5) -> Vocabulary:

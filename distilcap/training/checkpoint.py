@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from distilcap.errors import DataError
-from distilcap.files import atomic_path
+from distilcap.tensors import load_tensors, save_tensors
 from distilcap.training.processes import ALONE, Processes
 
 __all__ = ["Position", "load_checkpoint", "save_checkpoint"]
@@ -33,6 +30,7 @@ class Position:
         seconds: of training so far, over all sittings.
         images: seen so far.
         history: what the log holds, one entry a record.
+        plain: whether the run computes by plain code alone; `models.fast` rounds differently.
     """
 
     phase: int = 0
@@ -44,6 +42,7 @@ class Position:
     seconds: float = 0.0
     images: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    plain: bool = False
 
 
 def save_checkpoint(
@@ -68,8 +67,7 @@ def save_checkpoint(
         tensors |= {f"{name}:{key}": value.clone() for key, value in module.state_dict().items()}
     for number, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer:{number}:{slot}": value.clone() for slot, value in slots.items()}
-    with atomic_path(path) as scratch:
-        save_file(tensors, scratch, metadata={"position": json.dumps(asdict(position))})
+    save_tensors(path, tensors, {"position": asdict(position)})
 
 
 def _random_states(processes: Processes) -> dict[str, Tensor]:
@@ -98,14 +96,13 @@ def load_checkpoint(
     Raises:
         DataError: the file is damaged, or belongs to a run of another shape; nothing is restored then.
     """
+    tensors, content = load_tensors(path, "delete it to begin anew", older=("position",))
     try:
-        with safe_open(path, framework="pt") as file:
-            position = Position(**json.loads(file.metadata()["position"]))
-            if not modules and optimizer is None:
-                return position
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: damaged checkpoint ({error}); delete it to begin anew.") from None
+        position = Position(**content["position"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a checkpoint ({error}); delete it to begin anew.") from None
+    if not modules and optimizer is None:
+        return position
     states = {name: _state_of(path, name, module, tensors) for name, module in modules.items()}
     for name, module in modules.items():
         module.load_state_dict(states[name])

@@ -6,24 +6,27 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from distilcap.data.captions import CaptionSet
 from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import RegionSource
 from distilcap.errors import TrainingError
-from distilcap.files import atomic_path, write_json
+from distilcap.files import write_json
 from distilcap.metrics import evaluate
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, plain, plain_asked_for
+from distilcap.models.finite import broken_images, broken_weight
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.progress import SILENT, Progress
+from distilcap.shapes import Regions
+from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -88,6 +91,9 @@ class Training:
         )
         if self.processes.agree((self.folder / CHECKPOINT).exists()):
             self.position = load_checkpoint(self.folder / CHECKPOINT, {}, None)
+            self._take_path(self.position.plain)
+        else:
+            self._take_path(self.processes.agree(plain_asked_for()))
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
         for number in range(self.position.phase, len(phases)):
             if phases[number].epochs:
@@ -101,6 +107,19 @@ class Training:
     @property
     def _captioner(self) -> Captioner:
         return self.trained.captioner
+
+    def _take_path(self, by_plain_code: bool) -> None:
+        """Compute by plain code or by `models.fast`; a run keeps to what it began with, for the two round
+        differently."""
+        choose = plain if by_plain_code else accelerate
+        self.trained = dataclasses.replace(self.trained, captioner=choose(self._captioner))
+        if self.token_teacher is not None:
+            teacher = choose(self.token_teacher.captioner)
+            self.token_teacher = dataclasses.replace(self.token_teacher, captioner=teacher)
+        self.position.plain = not self._captioner.accelerated
+        if by_plain_code != plain_asked_for():
+            path = "plain" if by_plain_code else "accelerated"
+            self.progress.note(f"This run began with {path} code, and goes on with it.")
 
     def _run_phase(self, number: int, phase: Phase, batches: Batches) -> None:
         average = copy.deepcopy(self._captioner) if phase.weight_averaging else None
@@ -147,7 +166,8 @@ class Training:
             for name in modules.keys() & {"captioner", "average"}:
                 modules[name].load_state_dict(best)
             if "encoder" in modules:
-                modules["encoder"].load_state_dict(load_file(self.folder / ENCODER))
+                encoder, _ = load_tensors(self.folder / ENCODER, f"delete the folder {self.folder}")
+                modules["encoder"].load_state_dict(encoder)
         at = self.position
         self.position = Position(
             phase=number,
@@ -156,6 +176,7 @@ class Training:
             seconds=at.seconds,
             images=at.images,
             history=at.history,
+            plain=at.plain,
         )
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
@@ -204,7 +225,7 @@ class Training:
         words = figures.pop("words", float((own.targets != PAD).sum()))
         # A process without an image computed one for nothing, so that all do the same.
         part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))
-        self._check(part.whole, phase)
+        self._check(part.whole, phase, regions, own.ids)
         optimizer.zero_grad()
         part.loss.backward()  # type: ignore[no-untyped-call]
         clipped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -214,21 +235,39 @@ class Training:
         optimizer.step()
         return part.figures
 
-    def _check(self, loss: float, phase: Phase) -> None:
+    @property
+    def _kept(self) -> str:
+        if self.position.best_phase < 0:
+            return "No epoch was finished before."
+        return (
+            f"The best weights so far (CIDEr {100 * self.position.best_score:.1f}) are kept in {self.folder}."
+        )
+
+    def _check(self, loss: float, phase: Phase, regions: Regions, ids: Sequence[str]) -> None:
         uniform = math.log(self._captioner.vocabulary_size)
         too_high = isinstance(phase, CrossEntropyPhase) and loss > 3 * uniform
         if math.isfinite(loss) and not too_high:
             return
-        kept = (
-            f"The best weights so far (CIDEr {100 * self.position.best_score:.1f}) are kept in {self.folder}."
-            if self.position.best_phase >= 0
-            else "No epoch was finished before."
-        )
         where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
-        raise TrainingError(
-            f"Training diverged at {where}: the loss is {loss:.3g}; "
-            f"a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {kept}"
-        )
+        lower = f"a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {self._kept}"
+        if math.isfinite(loss):
+            raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}; {lower}")
+        # Weights first: those of an encoder that is trained along spoil the features.
+        weight = broken_weight(self._captioner)
+        if weight is None and isinstance(self.source, nn.Module):
+            weight = broken_weight(self.source)
+        if weight is not None and self.position.step == 0:
+            raise TrainingError(
+                f"The weight `{weight}` held NaN or infinity before the first step at {where}: the weights "
+                f"that training began from are damaged. {self._kept}"
+            )
+        if weight is None and (images := broken_images(regions, ids)):
+            raise TrainingError(
+                f"The loss is {loss:.3g} at {where}, since the features of image {', '.join(images[:3])} "
+                f"hold NaN or infinity; extract them again. {self._kept}"
+            )
+        became = f", and the weight `{weight}` is not finite" if weight else ""
+        raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}{became}; {lower}")
 
     def _end_epoch(self, number: int, phase: Phase, captioner: Captioner, figures: dict[str, float]) -> None:
         at = self.position
@@ -255,9 +294,14 @@ class Training:
     def _keep(self, captioner: Captioner) -> None:
         save_captioner(self.folder, dataclasses.replace(self.trained, captioner=captioner))
         if isinstance(self.source, nn.Module):
-            _save_module(self.folder / ENCODER, self.source)
+            save_tensors(self.folder / ENCODER, self.source.state_dict())
 
     def _validate(self, captioner: Captioner) -> float:
+        if weight := broken_weight(captioner):
+            raise TrainingError(
+                f"Training diverged in epoch {self.position.epoch}: the weight `{weight}` holds NaN or "
+                f"infinity; a lower `learning_rate` is the usual mend. {self._kept}"
+            )
         ids = tuple(self.validation)[: self.options.validation_images or None]
         # Validation must not move the random state: a run validated less often stays the same run.
         state = torch.get_rng_state()
@@ -269,8 +313,3 @@ class Training:
         references = self.validation.only(ids)
         score = evaluate(captions, references, ["cider"])["cider"].value if self.processes.first else 0.0
         return self.processes.agree(score)
-
-
-def _save_module(path: Path, module: nn.Module) -> None:
-    with atomic_path(path) as scratch:
-        save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, scratch)

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from distilcap.decode.beam import BeamSearch, forbidden_tokens, search_memory
 from distilcap.decode.sample import sample_memory
-from distilcap.models.captioner import Captioner
-from distilcap.models.likelihood import Odds
+from distilcap.models.captioner import Captioner, Memory
+from distilcap.models.fast.captioner import FastCaptioner
+from distilcap.models.fast.likelihood import Odds
+from distilcap.models.fast.sampling import draw
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
 from distilcap.training.batches import Batch
@@ -121,29 +124,38 @@ class SelfCritical:
         captioner.eval()
         with torch.no_grad():
             seen = captioner.encode(regions) if self.dropout else tuple(one.detach() for one in memory)
-        greedy = self.baseline == "greedy"
-        # With dropout the gradient's pass predicts other odds than those drawn from.
-        odds = None if self.dropout else self._odds
-        self._odds.clear()
-        hypotheses = sample_memory(
-            captioner,
-            seen,
-            self.samples,
-            max_words=self.max_words + 1,
-            with_best=greedy,
-            odds=odds,
-        )
-        drawn = hypotheses.tokens
+        drawn, odds = self._draw(captioner, seen)
         found = torch.from_numpy(self.reward(ids, drawn.cpu().numpy())).to(drawn.device, torch.float32)
         tokens, rewards = drawn[:, : self.samples], found[:, : self.samples]
-        if greedy:
+        if self.baseline == "greedy":
             baseline = found[:, self.samples :]
         else:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
-        negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens, odds=odds)
+        if odds is None:
+            negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens)
+        else:
+            assert isinstance(captioner, FastCaptioner)
+            negative_log_probs = captioner.drawn_negative_log_likelihood(memory, inputs, tokens, odds)
         advantage = (rewards - baseline)[..., None]
         loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
         figures = {"loss": loss.item(), "reward": rewards.mean().item()}
         return loss, figures | {"words": float((tokens != PAD).sum())}
+
+    def _draw(self, captioner: Captioner, memory: Memory) -> tuple[Tensor, Odds | None]:
+        """Samples (B, K, T), the greedy caption after them where that is the baseline, and their odds, if
+        the gradient can use these."""
+        words, greedy = self.max_words + 1, self.baseline == "greedy"
+        if isinstance(captioner, FastCaptioner):
+            # With dropout the gradient's pass predicts other odds than those drawn from.
+            odds = None if self.dropout else self._odds
+            self._odds.clear()
+            forbidden = forbidden_tokens(True, memory[0].device)
+            drawn, _ = draw(captioner, memory, self.samples, forbidden, words, with_best=greedy, odds=odds)
+            return drawn, odds
+        samples = sample_memory(captioner, memory, self.samples, words).tokens
+        if not greedy:
+            return samples, None
+        best = search_memory(captioner, memory, BeamSearch(1, words, allow_unk=True)).tokens
+        return torch.cat([samples, best], dim=1), None

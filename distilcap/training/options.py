@@ -2,142 +2,122 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from distilcap.errors import ConfigError
+from distilcap.options import SEED_LIMIT, Options, option
 
 __all__ = ["CrossEntropyPhase", "SelfCriticalPhase", "TokenDistillation", "TrainingOptions"]
 
-
-def _require(condition: bool, name: str, requirement: str, value: object) -> None:
-    if not condition:
-        raise ConfigError(f"`{name}` must be {requirement}, but is {value!r}.")
+_SCHEDULE = (
+    "How the learning rate falls: step multiplies it by 0.8 every 3 epochs, as published captioners are "
+    "trained; cosine lets it fall to zero along half a cosine."
+)
+_WARMUP = "Number of first steps over which the learning rate rises linearly."
+_AVERAGING = (
+    "Decay of an exponential moving average of the weights, which is what is validated and kept; 0 keeps "
+    "the weights themselves."
+)
 
 
 @dataclass(frozen=True)
-class CrossEntropyPhase:
-    """Cross-entropy on given captions (XE).
+class CrossEntropyPhase(Options):
+    """Cross-entropy on given captions (XE)."""
 
-    Attributes:
-        epochs: passes over the images.
-        learning_rate: of Adam.
-        schedule: "step" multiplies the rate by 0.8 every 3 epochs, as published captioners are trained;
-            "cosine" lets it fall to zero along half a cosine.
-        warmup_steps: the rate rises linearly over the first steps.
-        label_smoothing: share of probability spread over all words (AoANet: 0.2).
-        scheduled_sampling: final probability of reading the model's own last word instead of the
-            caption's (Bengio et al. 2015); it rises by 0.05 every 5 epochs.
-        weight_averaging: decay of an exponential moving average of the weights, which is what is
-            validated and kept; 0 keeps the weights themselves.
-    """
+    epochs: int = option(
+        30, "Number of passes over the images in the cross-entropy phase.", least=0, most=100_000
+    )
+    learning_rate: float = option(
+        5e-4, "Learning rate of Adam in the cross-entropy phase.", above=0, most=100
+    )
+    schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"))
+    warmup_steps: int = option(0, _WARMUP, least=0)
+    label_smoothing: float = option(
+        0.0, "Share of probability spread over all words (AoANet: 0.2).", least=0, below=1
+    )
+    scheduled_sampling: float = option(
+        0.0,
+        "Final probability of reading the captioner's own last word instead of the caption's (Bengio et al. "
+        "2015); it rises by 0.05 every 5 epochs.",
+        least=0,
+        most=1,
+    )
+    weight_averaging: float = option(0.0, _AVERAGING, least=0, below=1)
 
-    epochs: int = 30
-    learning_rate: float = 5e-4
-    schedule: str = "step"
-    warmup_steps: int = 0
-    label_smoothing: float = 0.0
-    scheduled_sampling: float = 0.0
-    weight_averaging: float = 0.0
+
+@dataclass(frozen=True)
+class SelfCriticalPhase(Options):
+    """Self-critical training (SCST, Rennie et al. 2017) on CIDEr-D."""
+
+    epochs: int = option(
+        10, "Number of passes over the images in the self-critical phase.", least=0, most=100_000
+    )
+    learning_rate: float = option(
+        5e-5, "Learning rate of Adam in the self-critical phase.", above=0, most=100
+    )
+    schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"), follows="--schedule")
+    warmup_steps: int = option(0, _WARMUP, least=0)
+    samples: int = option(5, "Number of captions drawn of each image.", least=1, most=1000)
+    baseline: str = option(
+        "others",
+        "What a caption's reward is compared with: others is the mean reward of the image's other samples "
+        "(Luo 2020), greedy the reward of its greedy caption (Rennie et al. 2017).",
+        choices=("others", "greedy"),
+    )
+    dropout: bool = option(
+        False, "Keep dropout on while drawn captions are scored for the gradient; drawing has it off."
+    )
+    weight_averaging: float = option(0.0, _AVERAGING, least=0, below=1)
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, "epochs", "at least 0", self.epochs)
-        _require(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
-        _require(self.schedule in ("step", "cosine"), "schedule", "step or cosine", self.schedule)
-        _require(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
-        _require(
-            0 <= self.scheduled_sampling <= 1, "scheduled_sampling", "in [0, 1]", self.scheduled_sampling
-        )
-        _require(0 <= self.weight_averaging < 1, "weight_averaging", "in [0, 1)", self.weight_averaging)
+        super().__post_init__()
+        if self.baseline == "others" and self.samples < 2:
+            raise ConfigError(f"`samples` must be at least 2 with baseline others, but is {self.samples}.")
 
 
 @dataclass(frozen=True)
-class SelfCriticalPhase:
-    """Self-critical training (SCST, Rennie et al. 2017) on CIDEr-D.
+class TokenDistillation(Options):
+    """Token-level distillation (Hinton et al. 2015; Kim & Rush 2016, section 3.1), beside cross-entropy."""
 
-    Attributes:
-        epochs: passes over the images.
-        learning_rate: of Adam.
-        schedule: as in `CrossEntropyPhase`.
-        warmup_steps: as in `CrossEntropyPhase`.
-        samples: captions drawn of each image.
-        baseline: "others" is the mean reward of an image's other samples (Luo 2020); "greedy" the reward of
-            its greedy caption, as published first.
-        dropout: whether dropout is on while drawn captions are scored for the gradient; drawing has it off.
-        weight_averaging: as in `CrossEntropyPhase`.
-    """
-
-    epochs: int = 10
-    learning_rate: float = 5e-5
-    schedule: str = "step"
-    warmup_steps: int = 0
-    samples: int = 5
-    baseline: str = "others"
-    dropout: bool = False
-    weight_averaging: float = 0.0
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 0, "epochs", "at least 0", self.epochs)
-        _require(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
-        _require(self.schedule in ("step", "cosine"), "schedule", "step or cosine", self.schedule)
-        _require(self.baseline in ("others", "greedy"), "baseline", "others or greedy", self.baseline)
-        least = 2 if self.baseline == "others" else 1
-        _require(self.samples >= least, "samples", f"at least {least} with this baseline", self.samples)
-        _require(0 <= self.weight_averaging < 1, "weight_averaging", "in [0, 1)", self.weight_averaging)
+    weight: float = option(
+        0.5,
+        "Weight of the divergence from the teacher's distribution; the captions' own words get the rest.",
+        above=0,
+        most=1,
+    )
+    temperature: float = option(1.0, "Temperature by which both distributions are softened.", above=0)
 
 
 @dataclass(frozen=True)
-class TokenDistillation:
-    """Token-level distillation (Hinton et al. 2015; Kim & Rush 2016, section 3.1), beside cross-entropy.
-
-    Attributes:
-        weight: of the divergence from the teacher's distribution; the captions' own words get the rest.
-        temperature: both distributions are softened by it.
-    """
-
-    weight: float = 0.5
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        _require(0 < self.weight <= 1, "weight", "above 0 and at most 1", self.weight)
-        _require(self.temperature > 0, "temperature", "above 0", self.temperature)
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Both phases, and what they share.
-
-    Attributes:
-        batch_images: images in a batch (B).
-        captions_per_image: captions of an image in a batch (K); where it has more, a random choice.
-        max_words: captions are cut there (the paper: 16).
-        gradient_clip: largest absolute value of a gradient's element.
-        encoder_learning_rate: of an encoder that is trained along; unused without one.
-        validation_beam: beam width of the captions that are validated; 1 is greedy.
-        validation_every: validate after every so many epochs, and after a phase's last.
-        validation_images: validate on the first so many images of the split; 0 is all.
-        seed: of weights, order, dropout and samples.
-        precision: "float32", or "bfloat16" for autocast.
-    """
+class TrainingOptions(Options):
+    """Both phases, and what they share."""
 
     cross_entropy: CrossEntropyPhase = CrossEntropyPhase()
-    self_critical: SelfCriticalPhase = SelfCriticalPhase()
-    batch_images: int = 10
-    captions_per_image: int = 5
-    max_words: int = 16
-    gradient_clip: float = 0.1
-    encoder_learning_rate: float = 1e-4
-    validation_beam: int = 1
-    validation_every: int = 1
-    validation_images: int = 0
-    seed: int = 0
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        _require(self.batch_images >= 1, "batch_images", "at least 1", self.batch_images)
-        _require(self.captions_per_image >= 1, "captions_per_image", "at least 1", self.captions_per_image)
-        _require(self.max_words >= 1, "max_words", "at least 1", self.max_words)
-        _require(self.gradient_clip > 0, "gradient_clip", "above 0", self.gradient_clip)
-        _require(self.validation_every >= 1, "validation_every", "at least 1", self.validation_every)
-        _require(
-            self.precision in ("float32", "bfloat16"), "precision", "float32 or bfloat16", self.precision
-        )
+    self_critical: SelfCriticalPhase = dataclasses.field(
+        default=SelfCriticalPhase(), metadata={"prefix": "scst-"}
+    )
+    batch_images: int = option(10, "Number of images in a batch.", least=1, most=65_536)
+    captions_per_image: int = option(
+        5, "Number of captions of an image in a batch; where it has more, a random choice.", least=1
+    )
+    max_words: int = option(16, "Number of words at which captions are cut.", least=1, most=1000)
+    gradient_clip: float = option(0.1, "Largest absolute value of a gradient's element.", above=0)
+    encoder_learning_rate: float = option(
+        1e-4, "Learning rate of an encoder that is trained along; unused without one.", above=0, most=100
+    )
+    validation_beam: int = option(
+        1, "Beam size of the captions that are validated; 1 is greedy.", least=1, most=1000
+    )
+    validation_every: int = option(
+        1, "Number of epochs between validations; a phase's last epoch is always validated.", least=1
+    )
+    validation_images: int = option(
+        0, "Number of validation images that are used, the first of the split; 0 is all.", least=0
+    )
+    seed: int = option(0, "Seed of weights, order, dropout and samples.", least=0, most=SEED_LIMIT)
+    precision: str = option(
+        "float32",
+        "Number format of training; bfloat16 is PyTorch's autocast.",
+        choices=("float32", "bfloat16"),
+    )

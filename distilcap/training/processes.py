@@ -6,18 +6,24 @@ each process's device; the few messages sent are those of `torch.distributed`.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
-from collections.abc import Iterable, Sequence
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distilcap.errors import MissingError
+from distilcap.errors import LaunchError, MissingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ALONE", "Processes", "launched", "processes_asked_for"]
+__all__ = ["ALONE", "Processes", "first_to_fail", "launched", "processes_asked_for"]
 
 T = TypeVar("T")
 
@@ -30,6 +36,8 @@ _STREAMS = 1_000_003  # seeds of processes are so far apart, that runs of neighb
 @dataclass(frozen=True)
 class Processes:
     """All processes that work on one thing, as one of them sees them.
+
+    Whatever they tell one another ends in a LaunchError where another process has ended.
 
     Attributes:
         rank: this one, from 0. count: of all.
@@ -56,7 +64,8 @@ class Processes:
         from torch import distributed
 
         box = [value]
-        distributed.broadcast_object_list(box, src=0, device=self._own_device())
+        with _waiting():
+            distributed.broadcast_object_list(box, src=0, device=self._own_device())
         return box[0]
 
     def gather(self, value: T) -> list[T]:
@@ -66,7 +75,8 @@ class Processes:
         from torch import distributed
 
         values: list[Any] = [None] * self.count
-        distributed.all_gather_object(values, value)
+        with _waiting():
+            distributed.all_gather_object(values, value)
         return values
 
     def wait(self) -> None:
@@ -79,7 +89,8 @@ class Processes:
         if self.count > 1:
             from torch import distributed
 
-            distributed.all_reduce(tensor)
+            with _waiting():
+                distributed.all_reduce(tensor)
         return tensor
 
     def total_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -125,19 +136,90 @@ def processes_asked_for() -> tuple[int, int]:
 def launched() -> Processes:
     """Join the other processes of the launch; a process of its own takes a GPU where there is one.
 
+    The connections are closed when the process exits, however it does.
+
     Raises:
         MissingError: several were launched, and `accelerate` is not installed.
+        LaunchError: they do not meet.
     """
     import torch
 
     on_gpu = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true"
     if processes_asked_for()[1] == 1:
         return Processes(device="cuda" if on_gpu else "cpu")
+    return _joined(on_gpu)
+
+
+@functools.cache
+def _joined(on_gpu: bool) -> Processes:
     try:
         from accelerate import PartialState
     except ModuleNotFoundError:
         raise MissingError(
             "Several processes need the package accelerate: pip install 'distilcap[scale]' brings it."
         ) from None
-    state = PartialState(cpu=not on_gpu, timeout=_PATIENCE)
+    try:
+        with _waiting():
+            state = PartialState(cpu=not on_gpu, timeout=_PATIENCE)
+    except ValueError as error:
+        raise LaunchError(
+            f"The {processes_asked_for()[1]} processes of this launch do not meet "
+            f"({_reason(error.__cause__ or error)}); start them by `torchrun` or `accelerate launch`."
+        ) from error
+    atexit.register(_leave)
     return Processes(state.process_index, state.num_processes, str(state.device))
+
+
+def _leave() -> None:
+    """Close the connections and end their threads while the interpreter is whole.
+
+    A thread of gloo that is still returning a tensor when the interpreter goes aborts the process.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized():
+        with suppress(RuntimeError):  # the others' ends are closed already
+            distributed.destroy_process_group()
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Around what returns when the other processes have come.
+
+    Handlers of signals, being Python, would not run before that; so SIGTERM has its own effect here and ends
+    the process at once. Nothing is half-written meanwhile: files are written between messages.
+
+    Raises:
+        LaunchError: another process has ended.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    handled = callable(handler) and threading.current_thread() is threading.main_thread()
+    if handled:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    except RuntimeError as error:
+        raise LaunchError(
+            f"Another process of this launch has ended ({_reason(error)}); what was finished is kept, and "
+            "the same command goes on from there."
+        ) from error
+    finally:
+        if handled:
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def first_to_fail() -> bool:
+    """Whether no process of the launch failed before: this one says why, and the others are quiet."""
+    rank, count = processes_asked_for()
+    distributed = sys.modules.get("torch.distributed")
+    if count == 1 or distributed is None or not distributed.is_initialized():
+        return rank == 0
+    store = distributed.distributed_c10d._get_default_store()
+    try:
+        return int(store.add("failures", 1)) == 1
+    except RuntimeError:  # it was kept by the first process, which has failed before
+        return False

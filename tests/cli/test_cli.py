@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from distilcap.cli.main import COMMANDS, cli, main
 from distilcap.errors import DistilCapError
+from distilcap.models.fast import plain_asked_for
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -40,6 +41,14 @@ def test_help_lists_all_commands_without_importing_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_plain_asks_all_processes_for_plain_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILCAP_PLAIN", "")  # restored afterwards
+    assert CliRunner().invoke(cli, ["models", "--help"]).exit_code == 0
+    assert not plain_asked_for()
+    assert CliRunner().invoke(cli, ["--plain", "models"]).exit_code == 0
+    assert plain_asked_for()
 
 
 def test_unknown_commands_and_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:

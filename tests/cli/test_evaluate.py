@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from distilcap.cli.main import cli
+from distilcap.cli.scores import as_csv, as_latex
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import DistilCapError
+from distilcap.metrics.base import Score
 from distilcap.metrics.frequencies import DocumentFrequencies
 
 REFERENCES = {str(n): ["a dog runs on the grass", f"the dog number {n} is running"] for n in range(40)}
@@ -33,7 +36,7 @@ def run(*arguments: object) -> Result:
 
 def test_scores_have_values_intervals_and_signatures(files: Path) -> None:
     to = files / "scores.json"
-    arguments = ["evaluate", "--candidates", files / "good.jsonl", "--references", files / "references.jsonl"]
+    arguments = ["evaluate", files / "good.jsonl", "--references", files / "references.jsonl"]
     result = run(*arguments, "--metrics", "bleu,rouge_l,cider", "--resamples", 200, "--json", to)
     assert result.exit_code == 0, (result.output, result.exception)
     content = json.loads(to.read_text())
@@ -63,9 +66,22 @@ def test_csv_and_latex(files: Path) -> None:
     assert "100.0\\,{\\scriptsize$\\pm$0.0}" in latex
 
 
+def test_tables_hold_text_and_no_formulas_or_commands() -> None:
+    for sign in "=+-@\t\r":
+        text = as_csv({"cider": Score.missing("cider", "s", f'{sign}1,"2"')})
+        assert list(csv.reader(io.StringIO(text, newline="")))[1][-1] == f'\'{sign}1,"2"'
+    hostile = {"cider": Score("cider", 1.0, "x\n\\input{a}", {})}
+    latex = as_latex("{}$&%#_~^<>\\input\x1b\n", hostile)
+    (row,) = (line.split(" & ")[0] for line in latex.splitlines() if line.endswith(r"& 100.0 \\"))
+    assert latex.splitlines()[0] == "% cider: x\\n\\input{a}"  # in a comment that ends where the line ends
+    expected = r"\{\}\$\&\%\#\_\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
+    assert row == expected + "".join(rf"\textbackslash{{}}{word}" for word in ("input", "x1b", "n"))
+
+
 def test_one_file_of_captions_is_wanted(files: Path) -> None:
     result = run("evaluate", "--references", files / "references.jsonl")
-    assert "takes one file of captions" in str(result.exception)
+    assert result.exit_code == 2
+    assert "Missing argument 'CAPTIONS'" in result.output
 
 
 def test_document_frequencies_and_the_end_token_show_in_the_signature(files: Path) -> None:

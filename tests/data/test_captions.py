@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distilcap.data.caption_files import read_candidates, read_references
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import write_checksum
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -35,12 +37,72 @@ def test_views_of_a_set() -> None:
         original.only(["z"])
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"image": "x"}', '{"image": "x", "captions": [1]}', "7"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"image": "y"}',
+        '{"image": "y", "captions": [1]}',
+        '{"image": "y", "captions": {}}',
+        '{"image": 1, "captions": []}',
+        '{"image": "y", "captions": [{"text": null}]}',
+        '{"image": "y", "captions": [{"text": "a", "log_prob": NaN}]}',
+        '{"image": "y", "captions": [{"text": "a", "log_prob": 1e999}]}',
+        '{"image": "y", "captions": [{"text": "a", "log_prob": "-1"}]}',
+        '{"image": "y", "captions": [{"text": "a", "log_prob": true}]}',
+        '{"image": "y", "captions": [{"text": "a", "log_prob": 1' + "0" * 400 + "}]}",
+        '{"image": "y", "captions": [{"text": "a", "log_prob": 1' + "0" * 5000 + "}]}",
+        "7",
+    ],
+    ids=lambda line: line[:60],
+)
 def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "captions.jsonl"
     path.write_text('{"image": "x", "captions": []}\n' + line)
-    with pytest.raises(DataError, match=r"captions.jsonl:2: expected"):
+    with pytest.raises(DataError, match=r"captions.jsonl:2: (expected|not)"):
         CaptionSet.load(path)
+
+
+def test_an_image_with_two_lines_and_bad_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"image": "x", "captions": []}\n' * 2)
+    with pytest.raises(DataError, match=r"captions.jsonl:2: image 'x' has a line already"):
+        CaptionSet.load(path)
+    path.write_bytes(b'{"image": "x", "captions": []}\n{"image": "\xff", "captions": []}\n')
+    with pytest.raises(DataError, match=r"captions.jsonl:2: not UTF-8 text"):
+        CaptionSet.load(path)
+
+
+@pytest.mark.parametrize("log_prob", [float("nan"), float("inf"), float("-inf")])
+def test_nan_never_becomes_a_label(tmp_path: Path, log_prob: float) -> None:
+    with pytest.raises(DataError, match="gives image 'y' a log-probability that is NaN or infinite"):
+        CaptionSet({"x": (Caption("a", -1.0),), "y": (Caption("a", log_prob),)}).save(tmp_path / "labels")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_checked_against_its_checksum_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    captions = CaptionSet.of_texts({str(image): ["a dog runs"] for image in range(4)})
+    captions.save(path)
+    write_checksum(path)
+    assert CaptionSet.load(path) == read_references(path) == read_candidates(path) == captions
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))  # cut at a line end: valid, but half
+    for read in (CaptionSet.load, read_references, read_candidates):
+        with pytest.raises(
+            DataError, match=r"labels.jsonl: differs from its checksum file labels.jsonl.sha256"
+        ):
+            read(path)
+    captions.top().save(path)  # a new file is not judged by the old one's checksum
+    assert CaptionSet.load(path) == captions
+    coco = tmp_path / "results.json"
+    coco.write_text('[{"image_id": 1, "caption": "a dog"}]')
+    write_checksum(coco)
+    coco.write_text('[{"image_id": 1, "caption": "a dot"}]')
+    with pytest.raises(DataError, match=r"results.json: differs from its checksum file"):
+        read_candidates(coco)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
         (13, "malformed entry"),
         (14, "duplicate image id"),
         (11, "no captions"),
+        (None, "nothing to learn"),  # no image to validate on has a caption
         (3, "missing image"),
         (4, "empty image file"),
         (5, "truncated image"),
@@ -70,7 +72,8 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
     assert report.counts["empty caption"] == 2
     assert sum(report.counts.values()) == len(report.problems)
     for problem in report.problems:
-        assert str(problem).startswith(f"{tmp_path / 'captions.csv'}:{problem.line}: ")
+        place = f"{tmp_path / 'captions.csv'}:{problem.line}" if problem.line else str(tmp_path)
+        assert str(problem).startswith(f"{place}: ")
     messages = [problem.message for problem in report.problems]
     assert "image '1': " + str(images / "1.jpg") + " is not there." in messages
     assert any(message.endswith("4.jpg is no image of a known form.") for message in messages)
@@ -102,8 +105,16 @@ def test_a_folder_or_a_bomb_in_an_images_place(tmp_path: Path, monkeypatch: pyte
         '{"image": "a.png", "caption": "a"}\n{"image": "b.jpg", "caption": "b"}'
     )
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 // 2 - 1)
-    kinds = [(problem.kind, problem.line) for problem in check_dataset(tmp_path).problems]
+    kinds = [(problem.kind, problem.line) for problem in check_dataset(tmp_path, split="test").problems]
     assert kinds == [("undecodable image", 1), ("missing image", 2)]
+
+
+def test_a_pipe_in_an_images_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "captions.jsonl").write_text('{"image": "pipe.jpg", "captions": ["a pipe"]}\n')
+    report = check_dataset(tmp_path / "captions.jsonl")
+    (message,) = (problem.message for problem in report.problems if problem.kind == "missing image")
+    assert "is not a regular file" in message
 
 
 def test_coco_captions_for_an_unknown_image(tmp_path: Path) -> None:

@@ -188,6 +188,13 @@ def test_the_file_changed_meanwhile(server: Server, tmp_path: Path) -> None:
     assert not (tmp_path / "file.zip.part.etag").exists()
 
 
+@pytest.mark.parametrize("note", [b"\xff\xfe", b'"one"\r\nX: y', b"\0" * 9, b""])
+def test_a_damaged_note_of_the_version_is_passed_over(server: Server, tmp_path: Path, note: bytes) -> None:
+    (tmp_path / "file.zip.part").write_bytes(CONTENT[:1000])
+    (tmp_path / "file.zip.part.etag").write_bytes(note)
+    assert download(server.remote(), tmp_path).read_bytes() == CONTENT
+
+
 def test_two_versions_in_one_file_are_seen_and_mended(server: Server, tmp_path: Path) -> None:
     """Without ETags only the checksum tells; then once more from the beginning."""
     server.how.etag = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distilcap.data.features import FeatureStore, _header, store_bytes
+from distilcap.data.features import FeatureStore, safetensors_header, store_bytes
 from distilcap.files import write_json
 
 IMAGES, REGIONS, DIM = 123_287, 49, 320
@@ -28,7 +28,7 @@ def test_an_epoch_over_coco_needs_no_more_memory_than_a_batch(tmp_path: Path) ->
     folder = tmp_path / "store"
     folder.mkdir()
     with (folder / "features.safetensors").open("wb") as file:  # zeros that take no disk
-        file.write(_header(IMAGES, REGIONS, DIM))
+        file.write(safetensors_header(IMAGES, REGIONS, DIM))
         file.seek(store_bytes(IMAGES, REGIONS, DIM) - 2 * IMAGES)
         file.write(np.full(IMAGES, REGIONS, np.int16).tobytes())
     ids = [f"{image:012d}" for image in range(IMAGES)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -11,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from distilcap.data.captions import CaptionSet
 from distilcap.decode.beam import BeamSearch, beam_search
+from distilcap.decode.captions import caption_images, rank_captions
 from distilcap.decode.sample import sample
-from distilcap.errors import ConfigError
+from distilcap.errors import ConfigError, DataError
 from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.models.fast import accelerate
 from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
-from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
+from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 
 
 class Table(Captioner):
@@ -40,8 +44,17 @@ class Table(Captioner):
         rows = memory[0][:, None].expand_as(tokens)
         return self.table[rows, state[0][..., 0].long(), tokens], (state[0] + 1,)
 
-    def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
-        raise NotImplementedError
+
+@pytest.fixture(params=[False, True], ids=["plain", "fast"], scope="module", autouse=True)
+def _path(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Decoders choose by this; the captioner itself is the same."""
+    Table.accelerated = request.param
+    yield
+    Table.accelerated = False
+
+
+def on_path(captioner: Captioner) -> Captioner:
+    return accelerate(captioner) if Table.accelerated else captioner
 
 
 def numbered(images: int) -> Regions:
@@ -138,6 +151,24 @@ def test_the_length_penalty_reranks_finished_captions() -> None:
     assert not torch.equal(plain.tokens, ranked.tokens)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+def test_one_whole_beam_serves_every_length_penalty(seed: int, width: int, penalty: float) -> None:
+    """Captions ranked again are those of a search with that penalty; some reach the limit, some end."""
+    vocabulary = Vocabulary((*SPECIALS, "a", "b", "c", "d"))
+    captioner, ids = Table(3, 5, 8, seed), ["0", "1", "2"]
+
+    class Numbers:
+        def regions_of(self, ids: Sequence[str]) -> Regions:
+            return Regions.full(torch.tensor([float(one) for one in ids]).view(-1, 1, 1))
+
+    def search(length_penalty: float) -> CaptionSet:
+        options = BeamSearch(width, 5, length_penalty)
+        return caption_images(captioner, vocabulary, Numbers(), ids, options, n_best=width)
+
+    assert rank_captions(search(0.0), penalty, 5) == search(penalty)
+
+
 def test_samples_follow_the_model_s_distribution() -> None:
     captioner = Table(1, 2, 6, seed=4, scale=1.0)
     drawn = sample(captioner, numbered(1), 40_000, max_words=2, generator=torch.Generator().manual_seed(0))
@@ -160,7 +191,7 @@ def test_samples_follow_the_model_s_distribution() -> None:
 
 
 def test_the_generator_decides_the_samples() -> None:
-    captioner = build_captioner("updown", preset("updown", "tiny"), 20, 4).eval()
+    captioner = on_path(build_captioner("updown", preset("updown", "tiny"), 20, 4)).eval()
     regions = Regions.full(torch.rand(2, 3, 4))
     first = sample(captioner, regions, 3, generator=torch.Generator().manual_seed(7))
     second = sample(captioner, regions, 3, generator=torch.Generator().manual_seed(7))
@@ -212,7 +243,7 @@ def test_a_search_ends_once_the_kept_captions_are_certain() -> None:
 
 def test_captions_that_ended_leave_the_others_as_they_were() -> None:
     """Sampling regroups as captions end; each one's log-probability is that of the whole model."""
-    captioner = build_captioner("aoanet", preset("aoanet", "tiny"), 12, 4).eval()
+    captioner = on_path(build_captioner("aoanet", preset("aoanet", "tiny"), 12, 4)).eval()
     regions = Regions.full(torch.rand(6, 3, 4))
     drawn = sample(captioner, regions, 4, max_words=15, generator=torch.Generator().manual_seed(0))
     lengths = (drawn.tokens != PAD).sum(-1)
@@ -225,3 +256,66 @@ def test_captions_that_ended_leave_the_others_as_they_were() -> None:
     log_p = logits.log_softmax(-1).gather(-1, drawn.tokens[..., None])[..., 0]
     expected = log_p.masked_fill(drawn.tokens == PAD, 0.0).sum(-1)
     torch.testing.assert_close(drawn.log_probs, expected, atol=1e-4, rtol=1e-5)
+
+
+class Source:
+    """Regions of images by name."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        return Regions.full(self.features[[int(one.removeprefix("image")) for one in ids]])
+
+
+def small() -> Captioner:
+    return build_captioner("updown", preset("updown", "small"), 60, 8).eval()
+
+
+IDS = tuple(f"image{number}" for number in range(5))
+WORDS = Vocabulary(SPECIALS + tuple(f"word{number}" for number in range(56)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_features_that_are_not_finite_are_named(value: float) -> None:
+    features = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(0))
+    features[3, 1, 2] = value
+    with pytest.raises(
+        DataError, match=r"^The features of image image3 hold NaN or infinity; extract them again"
+    ):
+        caption_images(small(), WORDS, Source(features), IDS, BeamSearch(3), batch_images=2)
+    with pytest.raises(DataError, match=r"^The features of image image3 hold NaN"):
+        sample(small(), Regions.full(features), 4, ids=IDS)
+    with pytest.raises(DataError, match=r"^The features of image 4 hold NaN"):
+        beam_search(small(), Regions.full(features), BeamSearch(1))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_weights_that_are_not_finite_are_named(width: int) -> None:
+    """Each weight in turn, one number of it: no caption comes of it, whichever it is."""
+    features = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(0))
+    names = [name for name, _ in small().named_parameters()]
+    for name in names:
+        captioner = small()
+        weight = captioner.get_parameter(name)
+        with torch.no_grad():
+            weight.view(-1)[-1] = math.nan
+            if weight.ndim == 2 and len(weight) == 60:  # a row of a word that need not be read
+                weight.view(-1)[2 * weight.shape[1]] = math.nan
+        with pytest.raises(DataError, match=rf"weight `{name}` holds NaN or infinity"):
+            beam_search(captioner, Regions.full(features), BeamSearch(width))
+
+
+def test_logits_that_are_not_finite_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(3, 6, 7, seed=0)
+    step = table.step
+
+    def spoiled(tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        logits, state = step(tokens, state, memory)
+        return torch.where((memory[0] == 1)[:, None, None], math.nan, logits), state
+
+    monkeypatch.setattr(table, "step", spoiled)
+    with pytest.raises(DataError, match=r"^The captioner gives NaN or infinity for image b\.$"):
+        beam_search(table, numbered(3), BeamSearch(3, 5), ["a", "b", "c"])
+    with pytest.raises(DataError, match=r"^The captioner gives NaN or infinity for image 2\.$"):
+        sample(table, numbered(3), 3, 5, allow_unk=False)

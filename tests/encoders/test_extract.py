@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +18,6 @@ from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.encoders import extract
 from distilcap.encoders.extract import extract_features
-from distilcap.encoders.loader import image_batches
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import SILENT
@@ -98,6 +96,59 @@ def test_bad_images_are_listed_and_passed_over(
     assert store.ids == tuple(image.id for image in images[:6])
     # A second run finds it done, and tells the same.
     assert extract_features(encoder, mixed, tmp_path / "store", SILENT) == skipped
+
+
+class Blinded(torch.nn.Module):
+    """An encoder that gives NaN, or more than float16 holds, for pictures of its choice."""
+
+    def __init__(self, encoder: object, blind: Callable[[int], float]) -> None:
+        super().__init__()
+        self.encoder, self.blind, self.seen = encoder, blind, 0
+        self.name, self.dim, self.regions = encoder.name, encoder.dim, encoder.regions
+        self.preprocessing, self.recipe = encoder.preprocessing, encoder.recipe
+
+    def forward(self, pixels: torch.Tensor) -> object:
+        regions = self.encoder(pixels)
+        for features in regions.features:
+            features[-1, -1] += self.blind(self.seen)
+            self.seen += 1
+        return regions
+
+
+def test_images_that_the_encoder_gives_nan_for_are_skipped_and_named(
+    encoder: object, images: list[ImageRecord], tmp_path: Path
+) -> None:
+    faults = {0: float("nan"), 1: 1e9, 5: float("-inf")}
+    blinded = Blinded(encoder, lambda image: faults.get(image, 0.0))
+    remarks = Remarks()
+    skipped = extract_features(blinded, images, tmp_path / "store", remarks, batch_size=2, threads=1)
+    assert [one.id for one in skipped] == [images[number].id for number in faults]
+    for one, number in zip(skipped, faults, strict=True):
+        assert one.reason == f"{images[number].path}: the encoder gives NaN or infinity for it."
+        assert f"Skipped: {one.reason}" in remarks.notes
+    store = FeatureStore.open(tmp_path / "store")
+    extract_features(encoder, images, tmp_path / "whole", SILENT)
+    whole = FeatureStore.open(tmp_path / "whole")
+    assert store.ids == tuple(image.id for number, image in enumerate(images) if number not in faults)
+    assert np.allclose(store.rows(store.ids)[0], whole.rows(store.ids)[0], atol=2e-3)
+
+
+@pytest.mark.parametrize("flush_images", [4, 256])
+def test_an_encoder_that_gives_nan_for_all_is_blamed(
+    encoder: object,
+    images: list[ImageRecord],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flush_images: int,
+) -> None:
+    monkeypatch.setattr(extract, "FLUSH_IMAGES", flush_images)
+    blinded = Blinded(encoder, lambda _: float("nan"))
+    message = f"The encoder {encoder.name} gives NaN or infinity for every image, such as {images[0].path}"
+    with pytest.raises(DataError, match=message):
+        extract_features(blinded, images, tmp_path / "store", SILENT, batch_size=2, threads=1)
+    assert blinded.seen < len(images) or flush_images == 256
+    # Nothing of it stays: a sound encoder of the same recipe extracts them all.
+    assert extract_features(encoder, images, tmp_path / "store", SILENT) == []
 
 
 def test_other_features_are_refused(encoder: object, images: list[ImageRecord], tmp_path: Path) -> None:
@@ -182,7 +233,8 @@ def test_a_killed_process_loses_little_and_gives_the_same(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "store" / "store.json").exists()
-    safe = sum(len(json.loads(line)["ids"]) for line in log.read_text().splitlines()[1:])
+    records = log.read_text().rpartition("\n")[0].split("\n")[1:]
+    safe = sum(len(json.loads(record.partition(" ")[2])["ids"]) for record in records)
     assert 6 <= safe < 60
     with pytest.raises(DataError, match="broken off; run it again"):
         FeatureStore.open(tmp_path / "store")
@@ -203,14 +255,3 @@ def test_boxes_have_counts(images: list[ImageRecord], tmp_path: Path) -> None:
     regions = FeatureStore.open(tmp_path / "store").regions_of([image.id for image in images[:3]])
     assert regions.mask.any(1).all()
     assert not regions.mask.all()
-
-
-def test_image_batches_keep_the_order(images: list[ImageRecord]) -> None:
-    preprocessing = create_encoder("efficientnet-lite0", size=32).preprocessing
-    order = [[images[row] for row in rows] for rows in ([3, 1], [0, 0, 5], [7])]
-    batches = list(image_batches(order, preprocessing, threads=3))
-    for batch, pixels in zip(order, batches, strict=True):
-        expected = np.stack([load_pixels(image.path, preprocessing) for image in batch])
-        assert np.array_equal(pixels.numpy(), normalise(expected, preprocessing))
-    with pytest.raises(DataError, match="there is no such image"):
-        list(image_batches([[replace(images[0], path=Path("absent.jpg"))]], preprocessing))

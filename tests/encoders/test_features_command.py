@@ -11,7 +11,8 @@ from distilcap.cli.features import encoder_table, features
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.encoders.catalogue import catalogue
-from distilcap.errors import ConfigError
+from distilcap.errors import ConfigError, DataError
+from distilcap.record_log import RecordLog
 
 
 def test_the_command_writes_a_store(write_images: Callable[..., list[ImageRecord]], tmp_path: Path) -> None:
@@ -28,6 +29,11 @@ def test_the_command_writes_a_store(write_images: Callable[..., list[ImageRecord
         tmp_path / "out",
     ]
     arguments += ["--image-size", "64", "--encoder-form", "stage", "--regions", "4"]
+    with RecordLog(tmp_path / "out" / "progress.jsonl", {}):  # as another process holds it
+        refused = CliRunner().invoke(features, [str(one) for one in arguments])
+    assert isinstance(refused.exception, DataError)
+    assert f"{tmp_path / 'out' / 'progress.jsonl'}: another process is at this" in str(refused.exception)
+    (tmp_path / "out" / "progress.jsonl").unlink()
     result = CliRunner().invoke(features, [str(one) for one in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "efficientnet-lite0, weights 579344248a93e230" in result.output

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -74,11 +75,14 @@ def test_lite0_knows_a_picture_by_its_class(shared_data: Path) -> None:
     assert breeds.float().mean() > 0.7
 
 
-@pytest.mark.parametrize("name, cells, dim", [("lite1", 64, 384), ("lite2", 81, 352)])
-def test_larger_lites(name: str, cells: int, dim: int) -> None:
+@pytest.mark.parametrize("name, size, dim", [("lite1", 240, 320), ("lite2", 260, 352)])
+def test_larger_lites_give_a_cell_for_every_32_pixels(name: str, size: int, dim: int) -> None:
     encoder = grid(f"efficientnet-{name}", form="stage")
-    assert encoder.regions == cells
-    assert encoder.dim == {"lite1": 320, "lite2": 352}[name]
+    assert encoder.preprocessing.size == size
+    cells = math.ceil(size / 32) ** 2
+    with torch.inference_mode():
+        assert encoder(torch.zeros(1, 3, size, size)).features.shape == (1, cells, dim)
+    assert (encoder.regions, encoder.dim) == (cells, dim)
 
 
 def test_size_form_and_regions_are_in_the_recipe() -> None:
@@ -197,7 +201,8 @@ def test_timm_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
         ("efficientnet-lite0", {"form": "regions"}, '`form` of efficientnet-lite0 must be "grid" or "stage"'),
         ("timm:resnet18", {"form": "stage"}, '`form` of timm:resnet18 must be "grid", but is "stage"'),
         ("efficientdet-d0", {"form": "stage"}, '`form` of efficientdet-d0 must be .* but is "stage"'),
-        ("efficientnet-lite0", {"size": 31}, "`size` must be at least 32, but is 31"),
+        ("efficientnet-lite0", {"size": 31}, "`size` must be 32 to 4096 pixels, but is 31"),
+        ("efficientnet-lite0", {"size": 1_000_000}, "`size` must be 32 to 4096 pixels, but is 1000000"),
         ("efficientnet-lite0", {"regions": 50}, "must be a square number, such as 49, but is 50"),
     ],
 )
@@ -213,7 +218,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"text\.pth: not a file of weights"):
         read_weights(tmp_path / "text.pth")
     (tmp_path / "text.safetensors").write_text("not weights")
-    with pytest.raises(DataError, match=r"text\.safetensors: not a file of weights"):
+    with pytest.raises(DataError, match=r"text\.safetensors: damaged, or not a file of tensors"):
         read_weights(tmp_path / "text.safetensors")
     torch.save({"epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(DataError, match=r"other\.pth: not a state dict of tensors"):
@@ -221,14 +226,21 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
 
 
 class Evil:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("touch /tmp/distilcap-was-run",)
+        return os.system, (f"touch {self.trace}",)
 
 
 def test_weights_never_run_code(tmp_path: Path) -> None:
-    torch.save({"a": Evil()}, tmp_path / "evil.pth")
+    trace = tmp_path / "code-was-run"
+    torch.save({"a": Evil(trace)}, tmp_path / "evil.pth")
     with pytest.raises(DataError, match=r"evil\.pth: not a file of weights"):
         read_weights(tmp_path / "evil.pth")
+    assert not trace.exists()
+    torch.load(tmp_path / "evil.pth", weights_only=False)  # the trap works: another reader would run it
+    assert trace.exists()
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -295,8 +307,13 @@ def test_frozen_batch_norm_stays_where_it_is() -> None:
     assert [name for name, one in module.named_parameters() if one.grad is not None] == ["0.weight", "0.bias"]
 
 
-def test_the_names_exist() -> None:
-    assert set(registry.ENCODERS) == {*(f"efficientnet-lite{i}" for i in range(3)), "efficientdet-d0"}
+@pytest.mark.parametrize("name", sorted(registry.ENCODERS))
+def test_every_named_encoder_gives_what_it_announces(name: str) -> None:
+    encoder = create_encoder(name, weights="random", size=128)
+    with torch.inference_mode():
+        seen = encoder(torch.zeros(1, 3, 128, 128))
+    assert seen.features.shape == (1, encoder.regions, encoder.dim)
+    assert encoder.recipe()["encoder"] == encoder.name == name
 
 
 def test_the_core_needs_neither_timm_nor_torchvision() -> None:

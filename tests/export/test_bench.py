@@ -135,6 +135,37 @@ def test_the_web_and_serve_commands(exported, tmp_path, monkeypatch):
     assert "Ended." in done.output
 
 
+@pytest.mark.parametrize(
+    "command, option, value",
+    [
+        (serve_command, "--port", "99999"),
+        (serve_command, "--port", "-1"),
+        (export_command, "--beam", "1000000000"),
+        (export_command, "--beam", "0"),
+        (export_command, "--max-words", "1001"),
+        (export_command, "--length-penalty", "inf"),
+        (export_command, "--max-loss", "2"),
+        (export_command, "--limit", "0"),
+        (bench_command, "--threads", "100000"),
+        (bench_command, "--repeats", "0"),
+    ],
+)
+def test_options_out_of_range_are_named(command, option, value):
+    required = ["x", "--to", "y"] if command is export_command else ["x"]
+    done = CliRunner().invoke(command, [*required, option, value])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}': {value}" in done.output
+    assert "is not in the range" in done.output
+
+
+def test_brackets_in_a_path_are_no_markup(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("distilcap.export.browser.site.shutil.which", lambda name: None)
+    site = tmp_path / "[bold]a[/]"
+    done = CliRunner().invoke(web_command, [str(exported.folder), "--to", str(site)], catch_exceptions=False)
+    assert "[bold]a[/]" in "".join(done.output.split())
+
+
 @pytest.mark.parametrize("command", [export_command, web_command, serve_command, bench_command])
 def test_each_help_ends_with_an_example(command):
     lines = CliRunner().invoke(command, ["--help"]).output.rstrip().splitlines()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundle_captioner import BundleCaptioner, BundleEncoder
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
@@ -17,7 +19,7 @@ from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
-from distilcap.export.captioner import BundleCaptioner, BundleEncoder
+from distilcap.export.card import model_card
 from distilcap.export.licences import licences_of
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images
@@ -204,6 +206,27 @@ def test_scores_on_data_go_into_manifest_and_card(run, encoder, data, tmp_path):
     assert "| cider |" in (exported.folder / "MODEL_CARD.md").read_text()
 
 
+def card_of(manifest, text):
+    """The card where every text of the data and the run is `text`, without what is escaped."""
+    cider = {"value": 1, "pytorch": 1, "signature": text}
+    manifest = dataclasses.replace(
+        manifest,
+        made_by=text,
+        licence={text: text},
+        model=dict(manifest.model) | {"architecture": text, "options": {"a": text}},
+        scores={"data": text, "split": text, "images": 1, "metrics": {"cider": cider}},
+    )
+    return re.sub(r"\\[\W_]", "", model_card(manifest, "all"))
+
+
+def test_the_card_s_text_is_no_markup(exported):
+    wild = "x](http://a) <img src=y onerror=z> | `code` **b** # _i_ ~~s~~ &amp; \n\n# Title\x1b[2J"
+    tame, card = card_of(exported.manifest, "x"), card_of(exported.manifest, wild)
+    assert "onerror" in card
+    for mark in ("<", ">", "](", "`", "**", "~~", "&", " _i", "#", "|", "\n", "\x1b"):
+        assert card.count(mark) == tame.count(mark), mark
+
+
 def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
     rough = {"float32": ("float32", "float32"), "rough": ("float32", "rough")}
     monkeypatch.setattr("distilcap.export.onnx.parts.PRECISIONS", rough)
@@ -262,6 +285,9 @@ def test_errors_of_export(run, encoder, data, tmp_path):
         ConfigError, match=r"`precision` must be one of float32, float16, int8.*, but is 'int4'."
     ):
         export_bundle(run, tmp_path / "bundle", encoder=encoder, precision="int4")
+    for loss in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match=rf"`max_loss` must be from 0 to 1, but is {loss}."):
+            export_bundle(run, tmp_path / "bundle", encoder=encoder, max_loss=loss)
     with pytest.raises(DataError, match=r"pictures: its split `test` has no images."):
         export_bundle(run, tmp_path / "bundle", encoder=encoder, data=data, split="test")
     with pytest.raises(DataError, match=r"there is no such file"):

@@ -209,10 +209,12 @@ def test_a_manifest_that_lacks_a_part(copied):
         (copied / "manifest.json.sha256").write_text(f"{sha256_of(path)}  manifest.json\n")
 
     rewritten({key: value for key, value in content.items() if key != "state"})
-    with pytest.raises(BundleError, match=r"not a manifest of version 1 \('state'\)"):
+    with pytest.raises(BundleError, match=r"manifest.json: it has no `state`"):
         Bundle.open(copied)
     rewritten(content | {"preprocessing": content["preprocessing"] | {"size": 0}})
-    with pytest.raises(BundleError, match=r"`size` must be at least 1"):
+    with pytest.raises(
+        BundleError, match=r"`preprocessing.size` must be a whole number from 1 to 4,096, but is 0"
+    ):
         Bundle.open(copied)
     files = {name: value for name, value in content["files"].items() if name != "greedy.onnx"}
     rewritten(content | {"files": files})

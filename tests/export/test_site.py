@@ -70,6 +70,21 @@ def test_the_page_names_no_other_site(written):
         assert "https://" not in addresses
 
 
+def test_the_page_shows_text_as_text(written):
+    """Words, names and errors of a bundle never become markup or script."""
+    for script in written.glob("*.js"):
+        text = script.read_text()
+        for way in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+        ):
+            assert way not in text, (script, way)
+
+
 def test_its_version_follows_its_content(exported, tmp_path, runtime):
     versions = set()
     for content in ("one", "two", "two"):
@@ -260,6 +275,30 @@ def test_a_photo_is_chosen_and_described(site, bundle, photos):
         page.evaluate("document.getElementById('beam').dispatchEvent(new Event('change'))")
         wait(page, "document.getElementById('alternatives-title').hidden")
         assert page.screenshot().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_page_needs_no_more_than_its_policy_allows(site, photos):
+    """Several threads, the service worker and the camera's canvas included: not one violation."""
+    with serving(site) as address, open_page() as page:
+        page.call(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="globalThis.violations = []; addEventListener('securitypolicyviolation', "
+            "(event) => violations.push(event.violatedDirective + ' ' + event.blockedURI));",
+        )
+        page.open(f"{address}?threads=2")
+        assert page.evaluate("captioner.ready")["threads"] == 2
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        page.choose_files("#file", photos[:1])
+        wait(page, "document.getElementById('status').textContent === 'Done.'")
+        assert page.evaluate("violations") == []
+        # The policy is at work.
+        assert page.evaluate("fetch('https://example.org/').then(() => 'sent', () => 'refused')") == "refused"
+        script = "Object.assign(document.createElement('script'), {text: 'globalThis.ran = 1'})"
+        page.evaluate(f"document.body.append({script})")
+        assert page.evaluate("typeof ran") == "undefined"
+        told = {"connect-src https://example.org/", "script-src-elem inline"}
+        assert set(page.evaluate("violations")) == told  # by the page's own policy, and by the server's
 
 
 @pytest.mark.slow

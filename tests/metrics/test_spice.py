@@ -251,8 +251,14 @@ def test_a_java_that_does_not_run_is_no_java(only: Callable[..., None], tmp_path
         find_java()
 
 
-def test_memory_is_of_this_machine() -> None:
-    assert 1024 <= memory_megabytes() <= 8192
+@pytest.mark.parametrize("gigabytes, megabytes", [(0.5, 1024), (10, 6144), (64, 8192)])
+def test_java_gets_a_share_of_the_memory(
+    gigabytes: float, megabytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": int(gigabytes * 2**30) // 4096}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    monkeypatch.setattr(Path, "read_text", lambda self: "max")  # of the control group
+    assert memory_megabytes() == megabytes
 
 
 def test_a_missing_installation_is_a_reason_never_a_score(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from distilcap.models.aoanet import AoANet, AoANetOptions
+from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, plain
 from distilcap.models.updown import UpDown, UpDownOptions
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS
@@ -54,12 +58,15 @@ def picture() -> tuple[Regions, Array, Array]:
     return Regions(features, mask), features.double().numpy(), words
 
 
+@pytest.mark.parametrize("path", [plain, accelerate])
 @pytest.mark.parametrize("output_states", ["language", "both"])
-def test_updown_is_anderson_et_al_2018(picture: tuple[Regions, Array, Array], output_states: str) -> None:
+def test_updown_is_anderson_et_al_2018(
+    picture: tuple[Regions, Array, Array], output_states: str, path: Callable[[Captioner], Captioner]
+) -> None:
     regions, features, words = picture
     size = 6
     options = UpDownOptions(hidden=size, embedding=8, attention=3, output_states=output_states)
-    model = UpDown(WORDS, DIM, options).eval()
+    model = path(UpDown(WORDS, DIM, options)).eval()
     w = weights_of(model)
     with torch.no_grad():
         logits = model(regions, torch.tensor(words).expand(2, 1, STEPS)).double().numpy()[:, 0]
@@ -86,11 +93,14 @@ def test_updown_is_anderson_et_al_2018(picture: tuple[Regions, Array, Array], ou
             np.testing.assert_allclose(logits[image, t], expected, atol=1e-5)
 
 
-def test_aoanet_is_huang_et_al_2019(picture: tuple[Regions, Array, Array]) -> None:
+@pytest.mark.parametrize("path", [plain, accelerate])
+def test_aoanet_is_huang_et_al_2019(
+    picture: tuple[Regions, Array, Array], path: Callable[[Captioner], Captioner]
+) -> None:
     regions, features, words = picture
     size, heads = 8, 2
     options = AoANetOptions(hidden=size, embedding=5, heads=heads, refiner_layers=2)
-    model = AoANet(WORDS, DIM, options).eval()
+    model = path(AoANet(WORDS, DIM, options)).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # so that norms and biases matter
             parameter.add_(0.1 * torch.randn_like(parameter))

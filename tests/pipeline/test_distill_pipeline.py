@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from distilcap.data.scenes import draw_scenes
+from distilcap.decode.captions import rank_captions
 from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, distillation_line
+from distilcap.pipeline.distill import Role, distill, plan_distillation
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
 from distilcap.reports.collect import collect_results
 from distilcap.reports.grids import grids_of
 from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
-from distilcap.reports.results import build_rows, gain_sentence, stages_of
+from distilcap.reports.results import decoding_sentences, stages_of
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of
-from distilcap.stages.label import Generate
+from distilcap.stages.label import Generate, decode_options, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
@@ -50,7 +51,7 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("distilcap.reports.results.METRICS", METRICS)
     data = ImportData.of(scenes)
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
-    members = distillation_line(
+    plan = plan_distillation(
         data,
         features,
         TEACHER,
@@ -62,9 +63,12 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
         seeds=(0, 1),
         min_count=1,
     )
+    members = plan.systems
     assert [member.role for member in members] == ["teacher", "student", "control", "distilled", "distilled"]
     store = Store(tmp_path / "store")
-    rows = build_rows(members, store, SILENT, METRICS)
+    outcome = distill(plan, store, SILENT, export=False, metrics=METRICS)
+    rows = outcome.rows
+    assert outcome.bundle is None
     assert all(planned.complete for planned in store.plan(stages_of(members, METRICS)))
     for row in rows:
         assert row.parameters
@@ -78,16 +82,25 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     # Labels: two captions of every training image, each with its log-probability, best first.
     distilled = members[-1].trains[0]
     assert isinstance(distilled, Train)
-    assert distilled.labels is not None
+    assert isinstance(distilled.labels, Generate)
+    assert distilled.labels.decoding == decoding_of(members[-2].trains[0], 3)
     labels = distilled.labels.load(store)
     assert len(labels) == 24
     for several in labels.values():
-        scores = [one.log_prob for one in several]
-        assert len(scores) == 2
-        assert None not in scores
-        assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+        assert len(several) == 2
+        assert None not in [one.log_prob for one in several]
+    teacher = members[-2].trains[0]
+    chosen = decoding_of(teacher, 3).load(store)
+    assert rank_captions(labels, chosen.length_penalty, teacher.max_words) == labels
+    assert decode_options(teacher, store, 3) == chosen.options(teacher.max_words)
 
-    verdict = gain_sentence(members, store)
+    assert [len(row.decoding) for row in rows] == [1, 2, 2, 1, 2]
+    rule, *remarks = decoding_sentences(rows)
+    assert rule.count(";") == 4
+    below = [one for row in rows for one in row.decoding if one.cider < one.greedy_cider]
+    assert len(remarks) == len(below)
+
+    verdict = outcome.verdict
     assert "CIDEr (beam), 95 % interval" in verdict
     results = collect_results("A <title>", members, rows, verdict, store, SILENT)
     write_report(results, tmp_path / "out", SILENT)
@@ -103,7 +116,8 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     # A run knows from its folder how to caption a photograph, and says the same as the stage did.
     run = members[0].trains[0]
     assert run_of(store.path(run)) == run
-    captioner = RunCaptioner.load(store.path(run))
+    captioner = RunCaptioner.load(store.path(run), beam=3)
+    assert captioner.decode == decoding_of(run, 3).load(store).options(run.max_words)
     image = run.data.load(store).split("test")[0]
     expected = members[0].captions(run, 3).load(store).texts(image.id)
     # Features go through float16 in the store, so only words, not log-probabilities, can be compared.
@@ -130,5 +144,5 @@ def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: P
     assert after.recipe["weights"] != before.recipe["weights"]
     assert not np.array_equal(before.rows(before.ids)[0], after.rows(before.ids)[0])
     image = data.load(store).split("test")[0]
-    captioner = RunCaptioner.load(store.path(tuned))
+    captioner = RunCaptioner.load(store.path(tuned), beam=2, length_penalty=0.0)
     assert captioner.caption(image.path, beam=2) == captions.load(store).texts(image.id)

@@ -84,7 +84,7 @@ def test_a_wrong_value_anywhere_is_named_or_harmless(
             write_report(read_results(path), tmp_path / "out", SILENT)
         except DataError as error:
             message, refused = str(error), refused + 1
-            assert message.startswith(f"{path}: `")
+            assert message.startswith((f"{path}: `", f"{path}: not usable JSON: "))
             assert "\n" not in message
             assert len(message) < 400 + len(str(path))
     assert refused > 20

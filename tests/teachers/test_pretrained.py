@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from tiny_models import MODELS, save_model
 
+from distilcap.data.captions import Caption
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
@@ -79,10 +80,32 @@ def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> 
             asked.append(len(photos))
             return super().caption(photos, *rest)
 
-    counting = Counting(teacher.model, teacher.processor, teacher.tokenizer)
+    counting = Counting(teacher.model, teacher.processor, teacher.tokenizer, teacher.name)
     again = label_images(counting, images, torn, **options)
     assert {id: again.texts(id) for id in again} == {id: whole.texts(id) for id in whole}
     assert asked == [2]  # images 2 and 3
+    assert [line.partition(" ")[2] for line in torn.read_text().splitlines()] == [
+        line.rstrip("\n").partition(" ")[2] for line in lines
+    ]
+    # A damaged line in the middle: its batch and those after it are captioned again.
+    torn.write_text("".join([lines[0], lines[1].replace("log_prob", "log_brob"), *lines[2:]]))
+    assert label_images(counting, images, torn, **options) == whole
+    assert asked == [2, 2, 2]
+    with pytest.raises(DataError, match=r"torn.jsonl: begun with other options \(max_tokens: 4, now 5\)"):
+        label_images(counting, images, torn, **options | {"max_tokens": 5})
+
+
+def test_nan_never_becomes_a_label(folder: Path, tmp_path: Path) -> None:
+    (photo,) = photos(1)
+    photo.save(tmp_path / "0.png")
+
+    class Broken(PretrainedTeacher):
+        def caption(self, photos: Any, *rest: Any) -> Any:
+            return [(Caption("a a a", float("nan")),) for _ in photos]
+
+    images = [ImageRecord("0", tmp_path / "0.png", "train")]
+    with pytest.raises(DataError, match="gives image '0' a log-probability that is NaN"):
+        label_images(Broken(None, None, None), images, tmp_path / "log.jsonl")
 
 
 def test_a_stage_labels_a_split(folder: Path, tmp_path: Path) -> None:

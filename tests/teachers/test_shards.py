@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from distilcap.cli.main import cli
-from distilcap.data.captions import CaptionSet
+from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import sha256_of
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT, Silent
@@ -23,7 +25,8 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
-from distilcap.teachers.shards import Labelled, Shard, find_images, label_shard, merge_shards
+from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
+from distilcap.teachers.shards import PhotoCaptioner, find_images, label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 T = TypeVar("T")
@@ -115,6 +118,13 @@ class Dies(Silent):
             yield item
 
 
+def in_log(content: bytes) -> list[str]:
+    """The images that a partial log has, captioned or skipped."""
+    records = [json.loads(line.partition(b" ")[2]) for line in content.splitlines()[1:]]
+    captioned = [line["image"] for record in records for line in record["captions"]]
+    return captioned + [image["id"] for record in records for image in record["skipped"]]
+
+
 def test_a_killed_process_goes_on_after_its_last_batch(
     captioner: RunCaptioner, photos: Path, tmp_path: Path
 ) -> None:
@@ -124,8 +134,8 @@ def test_a_killed_process_goes_on_after_its_last_batch(
         label(captioner, photos, shard, tmp_path / "killed", progress=Dies(24))
     partial = tmp_path / "killed" / f".{shard}.partial.jsonl"
     before = partial.read_bytes()
-    images = [json.loads(line).get("image") for line in before.splitlines()]
-    assert len([one for one in images if one]) >= 8
+    images = set(in_log(before))
+    assert len(images) >= 8
     assert not list((tmp_path / "killed").glob("shard-*"))
     partial.write_bytes(before + b'{"image": "album0/to')  # torn by the kill
     asked: list[str] = []
@@ -139,8 +149,8 @@ def test_a_killed_process_goes_on_after_its_last_batch(
                 yield item
 
     label(captioner, photos, shard, tmp_path / "killed", progress=Watches())
-    assert not set(asked) & set(images)
-    assert len(asked) + len([one for one in images if one]) == 26
+    assert not set(asked) & images
+    assert len(asked) + len(images) == 26
     found, whole = (CaptionSet.load(tmp_path / name / f"{shard}.jsonl") for name in ("killed", "whole"))
     assert {id: found.texts(id) for id in found} == {id: whole.texts(id) for id in whole}
     # What is whole is not made again.
@@ -155,10 +165,10 @@ def test_a_shard_is_made_by_one_process_and_with_one_set_of_options(
     partial = tmp_path / ".shard-00000-of-00002.partial.jsonl"
     with partial.open("wb") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another process is at this shard"):
+        with pytest.raises(DataError, match="another process is at this"):
             label(captioner, photos, Shard(0, 2), tmp_path)
     label(captioner, photos, Shard(0, 2), tmp_path)
-    with pytest.raises(DataError, match=r"begun with other options .*'beam': 2.* take another folder"):
+    with pytest.raises(DataError, match=r"begun with other options \(beam: 2, now 1\); take another folder"):
         label(captioner, photos, Shard(0, 2), tmp_path, beam=1)
 
 
@@ -177,9 +187,10 @@ def test_missing_and_damaged_shards_are_named(captioner: RunCaptioner, photos: P
         label(captioner, photos, Shard(number, 4), tmp_path)
     path = tmp_path / "shard-00002-of-00004.jsonl"
     path.write_bytes(path.read_bytes().partition(b"\n")[2])
-    with pytest.raises(DataError, match=r"shard-00002-of-00004.jsonl: has \d lines, but should have \d"):
+    again = r"`distilcap generate … --shards 4 --shard 2` makes it again"
+    with pytest.raises(DataError, match=rf"shard-00002-of-00004.jsonl:1: damaged .*; {again}"):
         merge_shards(tmp_path, tmp_path / "labels.jsonl")
-    assert not (tmp_path / "labels.jsonl").exists()
+    assert not list(tmp_path.glob("labels*"))
     label(captioner, photos, Shard(0, 3), tmp_path)
     with pytest.raises(DataError, match="holds shards of 3 and of 4"):
         merge_shards(tmp_path, tmp_path / "labels.jsonl")
@@ -198,6 +209,13 @@ def test_the_commands(run: Path, photos: Path, tmp_path: Path) -> None:
     assert "skipped broken:" in done.output
     assert "captions of 25 images, 1 skipped" in " ".join(done.output.split())
     assert len(CaptionSet.load(tmp_path / "labels.jsonl")) == 25
+    split = ["generate", str(run), "--split", "test", "--beam", "1", "--to", str(tmp_path / "test.jsonl")]
+    CliRunner().invoke(cli, split, catch_exceptions=False)
+    assert len(CaptionSet.load(tmp_path / "test.jsonl")) == 2
+    assert (tmp_path / "test.jsonl.sha256").read_text().split() == [
+        sha256_of(tmp_path / "test.jsonl"),
+        "test.jsonl",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -211,3 +229,181 @@ def test_the_commands(run: Path, photos: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(make: object, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         make()  # type: ignore[operator]
+
+
+class Draws:
+    """A captioner that needs no model: each photograph's caption is its name and size."""
+
+    name = "draws"
+    captions = 0
+
+    def read(self, photo: Path) -> str:
+        if not photo.stat().st_size:
+            raise DataError(f"{photo}: an empty file.")
+        return photo.name
+
+    def label(self, photos: Sequence[str], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        self.captions += len(photos)
+        return [tuple(Caption(f"ü {photo} {n}", -0.1 - n) for n in range(n_best)) for photo in photos]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A labelling of 21 files, one of them empty, in 2 shards; the files and the shards."""
+    (tmp_path / "photos").mkdir()
+    for number in range(21):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(b"x" * number)
+    for number in range(2):
+        draw(tmp_path, Draws(), number)
+    return tmp_path
+
+
+def draw(folder: Path, captioner: PhotoCaptioner, number: int = 0, progress: Silent = SILENT) -> Labelled:
+    shard, options = Shard(number, 2), {"beam": 2, "n_best": 2, "batch_images": 3}
+    return label_shard(captioner, folder / "photos", shard, folder, progress=progress, **options)  # type: ignore[arg-type]
+
+
+class Remarks(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.mark.parametrize("what", ["flip", "cut at a line", "cut", "doubled", "swapped", "longer", "empty"])
+@pytest.mark.parametrize("line", [0, 4])
+def test_a_damaged_shard_is_made_again_from_where_it_is_whole(files: Path, what: str, line: int) -> None:
+    path = files / "shard-00000-of-00002.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    rest = {
+        "flip": [lines[line].replace(b"jpg", b"jph"), *lines[line + 1 :]],
+        "cut at a line": [],
+        "cut": [lines[line][:20]],
+        "doubled": [lines[line - 1], *lines[line:]],
+        "swapped": [lines[line + 1], lines[line], *lines[line + 2 :]],
+        "longer": [*lines[line:], b'{"image": "new", "captions": []}\n'],
+        "empty": [],
+    }[what]
+    path.write_bytes(b"" if what == "empty" else b"".join([*lines[:line], *rest]))
+    with pytest.raises(DataError, match=r"shard-00000-of-00002.jsonl.*--shards 2 --shard 0` makes it again"):
+        merge_shards(files, files / "labels.jsonl")
+    captioner, remarks = Draws(), Remarks()
+    labelled = draw(files, captioner, progress=remarks)
+    assert path.read_bytes() == whole
+    assert captioner.captions == {"longer": 0, "empty": len(lines)}.get(what, len(lines) - line)
+    assert [note.endswith("; it is made again from there.") for note in remarks.notes] == [True]
+    assert labelled.images == len(lines)
+    assert merge_shards(files, files / "labels.jsonl").images == 20
+    assert draw(files, captioner).images == len(lines)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"flip", b'{"recipe": {}, "images": "x"}'])
+def test_a_shard_without_its_summary_is_made_again(files: Path, content: bytes | None) -> None:
+    path = files / "shard-00001-of-00002.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"beam", b"bean") if content == b"flip" else content or b"")
+    if content is None:
+        path.unlink()
+    with pytest.raises(DataError, match=r"shard-00001-of-00002.json: .*--shard 1` makes it again"):
+        merge_shards(files, files / "labels.jsonl")
+    draw(files, Draws(), 1)
+    assert merge_shards(files, files / "labels.jsonl").images == 20
+
+
+def of_earlier_version(files: Path, number: int = 0) -> Path:
+    path = files / f"shard-0000{number}-of-00002.json"
+    content = json.loads(path.read_text())
+    for name in ("sha256", "format", "crc32"):
+        del content[name]
+    path.write_text(json.dumps(content))
+    return path.with_suffix(".jsonl")
+
+
+def test_shards_of_an_earlier_version_are_counted_and_read(files: Path) -> None:
+    path = of_earlier_version(files)
+    assert merge_shards(files, files / "labels.jsonl").images == 20
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    other = (files / "shard-00001-of-00002.jsonl").read_bytes().splitlines(keepends=True)
+    for wrong, told in (
+        (lines[:-1], r"has \d+ lines, but should have \d+"),
+        ([*lines[:-1], lines[0]], "has a line already"),
+        ([*lines[:-1], other[0]], "is not of this shard"),
+        ([*lines[:-1], b"{}\n"], "expected"),
+    ):
+        path.write_bytes(b"".join(wrong))
+        with pytest.raises(
+            DataError, match=rf"shard-00000-of-00002.jsonl.*{told}.*--shard 0` makes it again"
+        ):
+            merge_shards(files, files / "labels.jsonl")
+    draw(files, Draws())
+    assert path.read_bytes() == whole
+
+
+def test_a_partial_log_of_an_earlier_version_is_begun_again(files: Path) -> None:
+    for path in files.glob("shard-00000*"):
+        path.unlink()
+    old = files / ".shard-00000-of-00002.partial.jsonl"
+    old.write_text('{"recipe": {}}\n{"image": "1", "captions": []}\n')
+    remarks, captioner = Remarks(), Draws()
+    labelled = draw(files, captioner, progress=remarks)
+    assert captioner.captions == labelled.images > 5
+    assert "of an earlier version" in remarks.notes[0]
+
+
+def test_the_merged_file_has_a_checksum_that_readers_check(files: Path) -> None:
+    merge_shards(files, files / "labels.jsonl")
+    side = (files / "labels.jsonl.sha256").read_text()
+    assert side == f"{sha256_of(files / 'labels.jsonl')}  labels.jsonl\n"
+    assert len(CaptionSet.load(files / "labels.jsonl")) == 20
+    lines = (files / "labels.jsonl").read_bytes().splitlines(keepends=True)
+    (files / "labels.jsonl").write_bytes(b"".join(lines[:10]))
+    with pytest.raises(DataError, match=r"labels.jsonl: differs from its checksum file"):
+        CaptionSet.load(files / "labels.jsonl")
+    merge_shards(files, files / "labels.jsonl")
+    assert len(CaptionSet.load(files / "labels.jsonl")) == 20
+
+
+def test_an_empty_shard_is_finished_too(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(b"x")
+    for _ in range(2):
+        assert sorted(draw(tmp_path, Draws(), number).images for number in range(2)) == [0, 1]
+    assert merge_shards(tmp_path, tmp_path / "labels.jsonl").images == 1
+
+
+def test_nan_never_becomes_a_label(files: Path) -> None:
+    class Broken(Draws):
+        name = "broken"
+
+        def label(self, photos: Sequence[str], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+            return [(Caption("a a a", float("nan")),) for _ in photos]
+
+    for path in files.glob("shard-*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"gives image '\d+' a log-probability that is NaN or infinite"):
+        draw(files, Broken())
+    assert not list(files.glob("shard-*"))
+
+
+def test_names_that_are_not_utf_8_are_captioned_with_an_escaped_id(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    try:
+        for name in (b"caf\xe9.jpg", b"cr\xe8me.jpg"):
+            Path(os.fsdecode(bytes(tmp_path / "photos") + b"/" + name)).write_bytes(
+                b"x" if name[0:2] == b"ca" else b""
+            )
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for number in range(2):
+        draw(tmp_path, Escaping(), number)
+    labelled = merge_shards(tmp_path, tmp_path / "labels.jsonl")
+    assert list(CaptionSet.load(tmp_path / "labels.jsonl")) == ["caf&#56553;"]
+    assert [image.id for image in labelled.skipped] == ["cr&#56552;me"]
+
+
+class Escaping(Draws):
+    def label(self, photos: Sequence[str], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        return [(Caption("a cup", -1.0),) for _ in photos]

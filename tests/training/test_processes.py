@@ -1,64 +1,73 @@
-"""Two processes (gloo) follow the loss curve of one, resume to the bit, and only the first writes."""
+"""Two processes (gloo) follow the loss curve of one, resume to the bit, and only the first writes; however a
+process ends, both end, and one of them says why."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from ranks import LIMIT, SCENES
 from test_training import CAPTIONS, VOCABULARY, Pictures, options, training
+from torch.distributed import TCPStore
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import caption_images
-from distilcap.errors import MissingError
-from distilcap.training import objectives
+from distilcap.errors import LaunchError, MissingError
+from distilcap.training.objectives import SelfCritical
 from distilcap.training.processes import ALONE, launched
 
 HERE = Path(__file__).parent
 
 
-def launch(command: list[str], count: int = 2) -> list[subprocess.CompletedProcess[str]]:
-    """Start a command in several processes as `torchrun` does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "LOCAL_WORLD_SIZE": str(count)}
-    started = [
-        subprocess.Popen(
-            command,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    done = []
-    for process in started:
-        try:
-            out, err = process.communicate(timeout=240)
-        finally:
-            process.kill()
-        done.append(subprocess.CompletedProcess(command, process.returncode, out, err))
-    return done
+class Outcome(NamedTuple):
+    """How a process ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def key_store() -> TCPStore:
+    """Where processes find one another, on a free port; it answers while this object lives."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `ranks.py` has left what two processes did in each of its scenes."""
+    folder = tmp_path_factory.mktemp("scenes")
+    stores = {name: key_store() for name in SCENES}
+    arguments = [text for name, store in stores.items() for text in (name, str(store.port))]
+    subprocess.run(
+        [sys.executable, str(HERE / "ranks.py"), str(folder), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        check=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcomes(scenes: Path) -> dict[str, list[Outcome]]:
+    """How the processes ended, and what they printed."""
+    found = json.loads((scenes / "outcomes.json").read_text())
+    return {name: [Outcome(*rank) for rank in ranks] for name, ranks in found.items()}
+
+
+@pytest.fixture(scope="module")
+def together(scenes: Path, outcomes: dict[str, list[Outcome]]) -> list[dict[str, Any]]:
     """What two processes found."""
-    folder = tmp_path_factory.mktemp("together")
-    for one in launch([sys.executable, str(HERE / "two_processes.py"), str(folder)]):
-        assert one.returncode == 0, one.stderr
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert outcomes["training"] == [Outcome(0, "", "")] * 2
+    return [json.loads((scenes / "training" / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
 def test_two_processes_follow_the_curves_of_one(
@@ -66,7 +75,7 @@ def test_two_processes_follow_the_curves_of_one(
 ) -> None:
     from two_processes import curves
 
-    monkeypatch.setattr(objectives, "sample_memory", objectives.sample_memory)  # restored afterwards
+    monkeypatch.setattr(SelfCritical, "_draw", SelfCritical._draw)  # restored afterwards
     alone = curves(tmp_path)
     assert set(alone) == {"cross-entropy", "self-critical", "tokens", "tokens alone"}
     assert "reward" in alone["self-critical"][-1]
@@ -109,6 +118,95 @@ def test_several_processes_without_accelerate_are_told_what_is_missing(
         launched()
 
 
+def test_processes_leave_without_a_word(outcomes: dict[str, list[Outcome]], scenes: Path) -> None:
+    assert outcomes["all is well"] == [Outcome(0, "", "")] * 2
+    assert len(list((scenes / "all-is-well/store").glob("scene-*/stage.json"))) == 1
+
+
+@pytest.mark.parametrize(("who", "speaks"), [("the first fails", 0), ("the second fails", 1)])
+def test_an_error_of_one_process_ends_both_and_is_told_once(
+    outcomes: dict[str, list[Outcome]], scenes: Path, who: str, speaks: int
+) -> None:
+    ranks = outcomes[who]
+    assert ranks[speaks] == Outcome(2, "", "Error: images.csv:7: damaged.\n")
+    assert ranks[1 - speaks] == Outcome(2, "", "")
+    assert not list(scenes.glob(f"{who.replace(' ', '-')}/store/scene-*"))
+
+
+def test_the_same_error_of_both_is_told_once(outcomes: dict[str, list[Outcome]]) -> None:
+    ranks = outcomes["both fail"]
+    assert [rank.code for rank in ranks] == [2, 2]
+    assert "".join(rank.err for rank in ranks) == "Error: images.csv:7: damaged.\n"
+
+
+def test_a_process_that_ends_without_a_word_is_missed(outcomes: dict[str, list[Outcome]]) -> None:
+    line = r"Error: Another process of this launch has ended \(.+\); what was finished is kept, and .*\n"
+    first, second = outcomes["the second is killed"]
+    assert second.code == -signal.SIGKILL
+    assert first.code == 2
+    assert re.fullmatch(line, first.err)
+    first, second = outcomes["the second has a bug"]
+    assert second.code == 1
+    assert second.err.count("Traceback") == 1
+    assert "AssertionError: a bug" in second.err
+    assert first.code == 2
+    assert re.fullmatch(line, first.err)
+
+
+def test_sigterm_ends_processes_without_a_word_or_a_scratch_file(
+    outcomes: dict[str, list[Outcome]], scenes: Path
+) -> None:
+    first, second = outcomes["both are terminated"]
+    assert first == Outcome(128 + signal.SIGTERM, "", "")
+    assert second.code in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert second.err == ""
+    (alone,) = outcomes["one process is terminated"]
+    assert alone == Outcome(128 + signal.SIGTERM, "", "")
+    for scene in ("both-are-terminated", "one-process-is-terminated"):
+        (folder,) = scenes.glob(f"{scene}/store/.partial/scene-*")
+        assert {file.name for file in folder.iterdir()} == {"begun", "seconds.json"}
+
+
+def launch(command: list[str], count: int = 2) -> list[Outcome]:
+    """Start a command in several processes as `torchrun` does."""
+    store = key_store()
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    shared |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "LOCAL_WORLD_SIZE": str(count)}
+    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
+    started = [
+        subprocess.Popen(
+            command,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        printed = [process.communicate(timeout=LIMIT) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [Outcome(process.returncode, *texts) for process, texts in zip(started, printed, strict=True)]
+
+
+@pytest.mark.parametrize("problem", [ValueError, RuntimeError])
+def test_a_launch_whose_processes_do_not_meet_is_told_how_to_be_started(
+    monkeypatch: pytest.MonkeyPatch, problem: type[Exception]
+) -> None:
+    def lost(**_: object) -> None:
+        raise problem("there is no `MASTER_ADDR`")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("accelerate.PartialState", lost)
+    with pytest.raises(
+        LaunchError,
+        match=r"^The 2 processes .* do not meet \(there is no `MASTER_ADDR`\); start .*`torchrun`",
+    ):
+        launched()
+
+
 @pytest.mark.slow
 def test_commands_share_their_work_and_the_first_process_alone_speaks(tmp_path: Path) -> None:
     draw_scenes(tmp_path / "scenes", (24, 6, 8), size=64)
@@ -116,9 +214,9 @@ def test_commands_share_their_work_and_the_first_process_alone_speaks(tmp_path: 
     train = [*program, "train", "--data", str(tmp_path / "scenes"), "--captioner", "updown-tiny"]
     train += ["--image-size", "64", "--epochs", "1", "--scst-epochs", "1", "--min-count", "1"]
     first, second = launch([*train, "--store", str(tmp_path / "store")])
-    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
-    assert "validation CIDEr" in first.stdout
-    assert second.stdout == second.stderr == ""
+    assert first.code == second.code == 0, first.err + second.err
+    assert "validation CIDEr" in first.out
+    assert second.out == second.err == ""
     (run,) = (tmp_path / "store").glob("train-*")
     assert (run / "stage.json").exists()
     assert not list((tmp_path / "store/.partial").iterdir())
@@ -130,14 +228,14 @@ def test_commands_share_their_work_and_the_first_process_alone_speaks(tmp_path: 
         shutil.rmtree(made)
     copied = [str(tmp_path / "copy" / run.name) if one == str(run) else one for one in alone]
     for one in launch([*copied, "--to", str(tmp_path / "together.jsonl")]):
-        assert one.returncode == 0, one.stderr
+        assert one.code == 0, one.err
     whole, shared = (CaptionSet.load(tmp_path / f"{name}.jsonl") for name in ("alone", "together"))
     assert list(shared) == list(whole)
     assert {id: shared.texts(id) for id in shared} == {id: whole.texts(id) for id in whole}
 
     first, second = launch([*program, "models"])
-    assert "updown" in first.stdout
-    assert (second.returncode, second.stdout) == (0, "")
+    assert "updown" in first.out
+    assert (second.code, second.out) == (0, "")
     first, second = launch([*program, "generate", str(run), "--images", "x", "--to", str(tmp_path / "x")])
-    assert first.returncode == 2
-    assert "start one process a shard" in first.stderr
+    assert first.code == 2
+    assert "start one process a shard" in first.err

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.decode.sample import sample
-from distilcap.models import likelihood
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import accelerate, likelihood, plain
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
@@ -22,10 +22,13 @@ BATCH = Batch(("a", "b"), torch.empty(2, 0, 0), torch.empty(2, 0, 0))
 WIDTHS = {"hidden": 8, "embedding": 6}
 
 
-def captioner_of(architecture: str) -> Captioner:
+PATHS = {"plain": plain, "fast": accelerate}
+
+
+def captioner_of(architecture: str, path: str) -> Captioner:
     more = {"attention": 4} if architecture == "updown" else {"heads": 2}
     options = options_of(architecture, {**WIDTHS, **more})
-    return build_captioner(architecture, options, WORDS, DIM, seed=3)
+    return PATHS[path](build_captioner(architecture, options, WORDS, DIM, seed=3))
 
 
 def two_images() -> Regions:
@@ -56,15 +59,16 @@ def stepped_log_probs(captioner: Captioner, regions: Regions, tokens: Tensor) ->
     return torch.stack(found, dim=2).masked_fill(tokens == PAD, 0.0)
 
 
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("architecture", ["updown", "aoanet"])
 @pytest.mark.parametrize(("baseline", "block"), [("others", 1 << 22), ("greedy", 1 << 22), ("greedy", 40)])
 def test_loss_and_gradients_are_those_of_the_definition(
-    architecture: str, baseline: str, block: int, monkeypatch: pytest.MonkeyPatch
+    architecture: str, path: str, baseline: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         likelihood, "_BLOCK", block
     )  # the odds kept while drawing fill several blocks, or one
-    captioner, regions, reward = captioner_of(architecture), two_images(), Reward()
+    captioner, regions, reward = captioner_of(architecture, path), two_images(), Reward()
     torch.manual_seed(5)
     objective = SelfCritical(reward, 4, baseline, MAX_WORDS)
     objective(captioner, regions, BATCH)  # leaves its odds' memory to the next
@@ -91,9 +95,10 @@ def test_loss_and_gradients_are_those_of_the_definition(
         torch.testing.assert_close(found[name], one.grad, atol=1e-6, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("architecture", ["updown", "aoanet"])
-def test_dropout_acts_on_the_gradient_but_not_on_the_drawing(architecture: str) -> None:
-    captioner, regions, reward = captioner_of(architecture), two_images(), Reward()
+def test_dropout_acts_on_the_gradient_but_not_on_the_drawing(architecture: str, path: str) -> None:
+    captioner, regions, reward = captioner_of(architecture, path), two_images(), Reward()
     objective = SelfCritical(reward, 4, max_words=MAX_WORDS, dropout=True)
     torch.manual_seed(5)
     loss, _ = objective(captioner, regions, BATCH)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from distilcap.data.captions import CaptionSet
@@ -17,7 +19,9 @@ from distilcap.metrics.reward import CiderReward
 from distilcap.models.captioner import Captioner
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
+from distilcap.progress import Silent
 from distilcap.shapes import Regions
+from distilcap.tensors import load_tensors
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
 from distilcap.training.batches import Batch, Batches, encode_captions
@@ -66,6 +70,16 @@ class TunedPictures(nn.Module):
     def regions_of(self, ids: Sequence[str]) -> Regions:
         regions = self.pictures.regions_of(ids)
         return Regions(regions.features * self.scale, regions.mask)
+
+
+class Notes(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def options(**changes: object) -> TrainingOptions:
@@ -122,6 +136,47 @@ def test_a_run_killed_at_any_step_and_resumed_gives_the_same_weights(tmp_path: P
             record["loss"] for record in whole.position.history
         ]
         assert not (folder / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("began", ["plain", "accelerated"])
+def test_a_run_goes_on_with_the_code_that_it_began_with(
+    tmp_path: Path, began: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asking(for_plain: bool) -> None:
+        monkeypatch.setenv("DISTILCAP_PLAIN", str(int(for_plain)))
+
+    asking(began == "plain")
+    whole = training(tmp_path / "whole", Pictures(), options())
+    whole.run()
+    assert whole._captioner.accelerated == (began == "accelerated")
+    for dies_at in (4, 12):  # one in each phase
+        folder = tmp_path / str(dies_at)
+        asking(began == "plain")
+        with pytest.raises(Killed):
+            training(folder, Pictures(dies_at), options(), checkpoint_seconds=0.0).run()
+        asking(began != "plain")
+        notes = Notes()
+        resumed = training(folder, Pictures(), options(), progress=notes)
+        resumed.run()
+        assert [note for note in notes.said if "began with" in note] == [
+            f"This run began with {began} code, and goes on with it."
+        ]
+        for name, tensor in weights(whole._captioner).items():
+            assert torch.equal(tensor, weights(resumed._captioner)[name]), name
+
+
+def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Killed):
+        training(tmp_path, Pictures(4), options(), checkpoint_seconds=0.0).run()
+    path = tmp_path / CHECKPOINT
+    tensors, content = load_tensors(path, "")
+    position = content["position"]
+    assert position.pop("plain") is False
+    save_file(tensors, path, metadata={"position": json.dumps(position)})
+    monkeypatch.setenv("DISTILCAP_PLAIN", "1")
+    resumed = training(tmp_path, Pictures(), options())
+    resumed.run()
+    assert resumed._captioner.accelerated
 
 
 def test_a_checkpoint_of_another_shape_is_refused_whole_in_one_line(tmp_path: Path) -> None:
@@ -184,11 +239,75 @@ def test_a_diverged_run_says_so_and_keeps_the_best_weights(tmp_path: Path) -> No
             return regions
 
     wild = options(cross_entropy=CrossEntropyPhase(epochs=5, learning_rate=0.5))
-    with pytest.raises(
-        TrainingError, match=r"diverged at epoch \d, batch \d: the loss is .*lower `learning_rate`"
-    ):
+    with pytest.raises(TrainingError, match=r"the features of image \w+.* hold NaN or infinity") as raised:
         training(tmp_path / "wild", Broken(), wild).run()
+    assert "learning_rate" not in str(raised.value)
     assert (tmp_path / "captioner.safetensors").read_bytes() == kept
+
+
+class Spoils(Pictures):
+    """Runs `spoil` at the call numbered `at`."""
+
+    def __init__(self, at: int, spoil: Callable[[Regions], None]) -> None:
+        super().__init__()
+        self.at, self.spoil = at, spoil
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        regions = super().regions_of(ids)
+        if self.calls == self.at:
+            self.spoil(regions)
+        return regions
+
+
+@pytest.mark.parametrize(
+    "at, epochs, message",
+    [
+        (1, (1, 0), r"The weight `\S+` held NaN or infinity before the first step .* are damaged"),
+        (
+            2,
+            (1, 0),
+            r"diverged at epoch 1, batch 2: the loss is nan, and the weight `\S+` .*lower `learning_rate`",
+        ),
+        (
+            2,
+            (0, 1),
+            r"diverged at epoch 1, batch 2: the loss is nan, and the weight `\S+` .*lower `learning_rate`",
+        ),
+        (4, (1, 0), r"diverged in epoch 1: the weight `\S+` holds NaN or infinity; a lower `learning_rate`"),
+    ],
+)
+def test_weights_that_are_nan_are_named(
+    tmp_path: Path, at: int, epochs: tuple[int, int], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = options(
+        cross_entropy=CrossEntropyPhase(epochs=epochs[0]), self_critical=SelfCriticalPhase(epochs=epochs[1])
+    )
+
+    def spoil(regions: Regions) -> None:
+        next(run.trained.captioner.parameters()).data.fill_(math.nan)
+
+    run = training(tmp_path, Spoils(at, spoil), phases)
+    if at == 4:  # by the last of three steps itself
+        validate = run._validate
+        monkeypatch.setattr(run, "_validate", lambda captioner: (spoil(None), validate(captioner))[1])  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match=message):
+        run.run()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("epochs", [(1, 0), (0, 1)])
+def test_features_that_are_nan_are_not_blamed_on_the_learning_rate(
+    tmp_path: Path, value: float, epochs: tuple[int, int]
+) -> None:
+    phases = options(
+        cross_entropy=CrossEntropyPhase(epochs=epochs[0]), self_critical=SelfCriticalPhase(epochs=epochs[1])
+    )
+    source = Pictures()
+    source.features["image4"][1, 2] = value
+    with pytest.raises(
+        TrainingError, match=r"since the features of image image4 hold NaN or infinity; extract"
+    ):
+        training(tmp_path, source, phases).run()
 
 
 def test_cross_entropy_is_the_mean_over_real_tokens() -> None:
@@ -298,14 +417,20 @@ def test_nothing_to_train_on_is_said() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CrossEntropyPhase(epochs=-1), "`epochs` must be at least 0, but is -1"),
-        (lambda: CrossEntropyPhase(learning_rate=0), "`learning_rate` must be above 0, but is 0"),
-        (lambda: CrossEntropyPhase(schedule="x"), "`schedule` must be step or cosine, but is 'x'"),
-        (lambda: CrossEntropyPhase(label_smoothing=1), r"`label_smoothing` must be in \[0, 1\)"),
-        (lambda: SelfCriticalPhase(samples=1), "`samples` must be at least 2 with this baseline, but is 1"),
-        (lambda: SelfCriticalPhase(baseline="x"), "`baseline` must be others or greedy"),
-        (lambda: TrainingOptions(batch_images=0), "`batch_images` must be at least 1, but is 0"),
-        (lambda: TrainingOptions(precision="int4"), "`precision` must be float32 or bfloat16"),
+        (lambda: CrossEntropyPhase(epochs=-1), "`epochs` must be at least 0 and at most 100000, but is -1"),
+        (
+            lambda: CrossEntropyPhase(learning_rate=0),
+            "`learning_rate` must be above 0 and at most 100, but is 0",
+        ),
+        (lambda: CrossEntropyPhase(schedule="x"), "`schedule` must be one of step, cosine, but is 'x'"),
+        (lambda: CrossEntropyPhase(label_smoothing=1), "`label_smoothing` must be at least 0 and below 1"),
+        (lambda: SelfCriticalPhase(samples=1), "`samples` must be at least 2 with baseline others, but is 1"),
+        (lambda: SelfCriticalPhase(baseline="x"), "`baseline` must be one of others, greedy"),
+        (
+            lambda: TrainingOptions(batch_images=0),
+            "`batch_images` must be at least 1 and at most ",
+        ),
+        (lambda: TrainingOptions(precision="int4"), "`precision` must be one of float32, bfloat16"),
     ],
 )
 def test_impossible_options_are_refused(make: object, message: str) -> None:

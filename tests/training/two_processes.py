@@ -12,12 +12,12 @@ from test_training import CAPTIONS, VOCABULARY, Killed, Pictures, options, train
 from torch import Tensor
 
 from distilcap.decode.beam import BeamSearch
-from distilcap.decode.hypotheses import Hypotheses
 from distilcap.models.captioner import Captioner, Memory
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.text.vocabulary import BOS, EOS, PAD
-from distilcap.training import checkpoint, loop, objectives
+from distilcap.training import checkpoint, loop
 from distilcap.training.imitation import TokenTeacher
+from distilcap.training.objectives import SelfCritical
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TokenDistillation
 from distilcap.training.processes import ALONE, Processes, launched
 from distilcap.training.shares import caption_together
@@ -33,10 +33,9 @@ SELF_CRITICAL = options(
 )
 
 
-def fixed_samples(
-    captioner: Captioner, memory: Memory, captions: int, max_words: int = 20, **_: object
-) -> Hypotheses:
+def fixed_samples(critical: SelfCritical, captioner: Captioner, memory: Memory) -> tuple[Tensor, None]:
     """Samples without chance: the k-th begins with the k-th likeliest word, and goes on greedily."""
+    captions, max_words = critical.samples, critical.max_words + 1
     state = captioner.initial_state(memory, captions)
     last = torch.full((len(memory[0]), captions), BOS)
     words: list[Tensor] = []
@@ -50,14 +49,13 @@ def fixed_samples(
             ended = (last == EOS) | (last == PAD)
             last = following.masked_fill(ended, PAD)
             words.append(last)
-    tokens = torch.stack(words, dim=-1)
-    return Hypotheses(tokens, torch.zeros(tokens.shape[:2]))
+    return torch.stack(words, dim=-1), None
 
 
 def curves(folder: Path, processes: Processes = ALONE) -> dict[str, list[dict[str, Any]]]:
     """Losses, rewards and validation scores of four trainings."""
     found = {}
-    objectives.sample_memory = fixed_samples  # type: ignore[assignment]
+    SelfCritical._draw = fixed_samples  # type: ignore[assignment, method-assign]
     small = options_of("updown", {"hidden": 8, "embedding": 8, "attention": 4, "dropout": 0.0})
     teacher = build_captioner("updown", small, len(VOCABULARY), 6, 5)
     cases: list[tuple[str, Any, TokenTeacher | None]] = [
@@ -104,8 +102,8 @@ def main(folder: Path) -> None:
         def forbidden(*_: object, **__: object) -> None:
             raise AssertionError("a process that is not the first wrote")
 
-        checkpoint.save_file = forbidden
-        for name in ("save_captioner", "write_json", "save_file"):
+        checkpoint.save_tensors = forbidden
+        for name in ("save_captioner", "write_json", "save_tensors"):
             setattr(loop, name, forbidden)
     equal = resume(folder, processes)
     found = curves(folder, processes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ KINDS = {
     "empty caption": "a caption without a letter or a digit",
     "duplicate caption": "two captions of one image with the same words",
     "no captions": "an image that nobody described",
+    "nothing to learn": "too few images, captions or words for training a captioner",
     "missing image": "an image whose file is not there",
     "empty image file": "an image file of zero bytes",
     "truncated image": "an image file that ends too early",
@@ -134,7 +136,9 @@ class Found:
         if split is not None and (not isinstance(split, str) or known_split(split) is None):
             choice = ", ".join(SPLITS)
             self.problem(
-                "unknown split", f"`split` must be one of {choice}, but is {split!r} at '{name}'.", line
+                "unknown split",
+                f"`split` must be one of {choice}, but is {reprlib.repr(split)} at '{name}'.",
+                line,
             )
             return None
         known = None if split is None else known_split(split)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, Found, image_id_of, is_text, known_split
-from distilcap.data.readers.located import read_utf8
+from distilcap.data.readers.located import read_utf8_lines
 from distilcap.errors import DataError
 
 __all__ = ["read_folder"]
@@ -42,7 +42,10 @@ def _read_text(path: Path, found: Found, image: Entry) -> None:
     """A caption a line; one bad file must not hide what is wrong with the others."""
     home, found.where = found.where, path
     try:
-        for number, text in enumerate(read_utf8(path).rstrip("\n").split("\n"), 1):
+        lines = list(read_utf8_lines(path)) or [""]  # an empty file is an empty caption
+        while len(lines) > 1 and not lines[-1]:
+            lines.pop()
+        for number, text in enumerate(lines, 1):
             found.caption(image, text, number)
     except DataError:
         found.malformed("a caption a line as UTF-8 text", None)

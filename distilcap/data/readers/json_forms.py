@@ -6,15 +6,15 @@ be read.
 
 from __future__ import annotations
 
-import json
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distilcap.data.readers.entries import CAPTION_NAMES, IMAGE_NAMES, Found, image_id_of, is_text, split_in
-from distilcap.data.readers.located import Located, read_located_json, read_utf8
+from distilcap.data.readers.located import Located, read_located_json, read_utf8_lines
 from distilcap.errors import DataError
+from distilcap.files import parse_json
 
 __all__ = ["read_json_file", "read_lines"]
 
@@ -100,16 +100,17 @@ def _read_coco(located: Located, found: Found, split: str | None) -> None:
 
 def read_lines(path: Path, found: Found, split: str | None = None) -> None:
     """Read JSON lines: an object a line, with `image`, and `caption` or `captions`, and perhaps `split`."""
-    records: list[tuple[Any, int]] = []
-    # Split on "\n" alone: `splitlines` would also cut at separators inside a caption, such as U+2028.
-    for number, line in enumerate(read_utf8(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            records.append((json.loads(line), number))
-        except (ValueError, RecursionError):
-            records.append((None, number))
-    _read_records(records, found, split)
+    _read_records(_records(path), found, split)
+
+
+def _records(path: Path) -> Iterator[tuple[Any, int]]:
+    """The value and the number of each line; None where it is not JSON."""
+    for number, line in enumerate(read_utf8_lines(path), 1):
+        if line.strip():
+            try:
+                yield parse_json(line, path), number
+            except DataError:
+                yield None, number
 
 
 def _read_records(records: Iterable[tuple[Any, int]], found: Found, split: str | None) -> None:

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.errors import DataError
+from distilcap.files import JSON_DECODER, json_errors
 
-__all__ = ["Located", "read_located_json", "read_utf8"]
+__all__ = ["LONGEST_LINE", "Located", "read_located_json", "read_utf8", "read_utf8_lines"]
+
+LONGEST_LINE = 16 << 20
+"""Bytes of a line of JSON Lines or of a table: parsed it may take twenty times as much memory."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -46,6 +50,28 @@ def read_utf8(path: Path) -> str:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
 
 
+def read_utf8_lines(path: Path) -> Iterator[str]:
+    """Read text line by line, without the lines' ends; "\\n" alone ends one, since captions may hold U+2028.
+
+    Raises:
+        DataError: as `read_utf8`; or a line of more than `LONGEST_LINE` bytes, which no memory is wasted on.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+                if len(line) > LONGEST_LINE:
+                    size = f"{LONGEST_LINE >> 20} MB"
+                    raise DataError(f"{path}:{number}: this line is longer than {size}; no entry is.")
+                try:
+                    yield line.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError:
+                    raise DataError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8.") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
 def read_located_json(path: Path, slim: Callable[[Any], Any] = lambda value: value) -> Located:
     """Read a JSON object or list; `slim` drops what nobody needs of a list's value before the next is read.
 
@@ -53,18 +79,14 @@ def read_located_json(path: Path, slim: Callable[[Any], Any] = lambda value: val
         DataError: the file cannot be read or is not JSON; the message names the line.
     """
     text = read_utf8(path)
-    try:
+    with json_errors(path):
         return _Walk(text, slim).run()
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}.") from None
-    except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
-        raise DataError(f"{path}: not valid JSON: nested too deeply, or a number is too long.") from None
 
 
 class _Walk:
     def __init__(self, text: str, slim: Callable[[Any], Any]) -> None:
         self.text, self.at, self.slim = text, 0, slim
-        self.decode = json.JSONDecoder().raw_decode
+        self.decode = JSON_DECODER.raw_decode
         self.line, self.counted = 1, 0
 
     def run(self) -> Located:

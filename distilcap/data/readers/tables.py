@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -17,7 +16,7 @@ from distilcap.data.readers.entries import (
     Found,
     image_id_of,
 )
-from distilcap.data.readers.located import read_utf8
+from distilcap.data.readers.located import read_utf8_lines
 from distilcap.errors import DataError
 
 __all__ = ["TABLE_ENDINGS", "read_table"]
@@ -36,11 +35,10 @@ def read_table(path: Path, found: Found, split: str | None = None) -> None:
     Raises:
         DataError: no column holds images and captions, or the quotes do not match.
     """
-    text = read_utf8(path).replace("\r\n", "\n").replace("\r", "\n")
-    first = text.lstrip("\n").partition("\n")[0]
+    first = next((line for line in _lines(path) if line.strip()), "")
     sign = "\t" if "\t" in first else max(",;|", key=first.count)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if sign in "\t|" else csv.QUOTE_MINIMAL
-    rows = csv.reader(io.StringIO(text, newline="\n"), delimiter=sign, quoting=quoting, strict=True)
+    rows = csv.reader(_lines(path), delimiter=sign, quoting=quoting, strict=True)
     columns: dict[str, int] | None = None
     line = 1
     try:
@@ -56,6 +54,13 @@ def read_table(path: Path, found: Found, split: str | None = None) -> None:
             line = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}:{line}: not a table: {error}.") from None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines as the `csv` module wants them, whichever sign ended them."""
+    for line in read_utf8_lines(path):
+        for part in line.removesuffix("\r").split("\r"):
+            yield part + "\n"
 
 
 def _columns(row: Sequence[str], path: Path, line: int) -> tuple[dict[str, int], bool]:

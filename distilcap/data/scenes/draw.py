@@ -9,6 +9,7 @@ from typing import Any
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
+from distilcap.data.readers import read_dataset
 from distilcap.data.scenes.compose import compose
 from distilcap.data.scenes.grammar import describe
 from distilcap.data.scenes.paint import paint
@@ -99,7 +100,7 @@ def _drawn_before(folder: Path, recipe: dict[str, Any]) -> Dataset:
             f"{folder / _FILE}: holds scenes of other parameters ({found}, not {recipe}). "
             "Name another folder, or remove this one."
         )
-    return _dataset(folder, content["images"])
+    return read_dataset(folder / _FILE, folder / "images")
 
 
 def _dataset(folder: Path, entries: Sequence[dict[str, Any]]) -> Dataset:

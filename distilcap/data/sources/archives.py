@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +16,9 @@ from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 
 __all__ = ["unpack_file", "unpack_images"]
+
+# RuntimeError: a member that is encrypted, or packed in a way that Python does not know.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, struct.error)
 
 
 def unpack_file(path: Path, name: str, target: Path) -> None:
@@ -47,8 +53,17 @@ def unpack_images(path: Path, name: str, root: Path, progress: Progress = SILENT
 def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except Exception as error:
+        if not _is_damage(error):
+            raise
         raise DataError(f"{path}: not a whole zip archive ({error}); fetch it again.") from None
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the archive is to blame; for a full disk or a missing permission it is not."""
+    if isinstance(error, OSError):  # a place that no file has, a stream that cannot be unpacked
+        return error.errno in (None, errno.EINVAL)
+    return isinstance(error, _DAMAGED)
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
@@ -58,7 +73,9 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) ->
         with archive.open(member) as source, scratch.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
         os.replace(scratch, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except Exception as error:
+        if not _is_damage(error):
+            raise
         reason = f"{member.filename} is damaged ({error})"
         raise DataError(f"{archive.filename}: {reason}; fetch the archive again.") from None
     finally:

@@ -23,7 +23,8 @@ __all__ = ["Remote", "download", "verify"]
 _CHUNK = 1 << 20  # of progress
 _BLOCK = 1 << 16  # read at once
 _OTHER = "it is another file now. Fetch it by other means."
-_LOST = (OSError, http.client.HTTPException)  # what a connection dies of; URLError and time-outs are OSErrors
+# What a connection dies of; URLError and time-outs are OSErrors, and a redirect to nonsense a ValueError.
+_LOST = (OSError, http.client.HTTPException, ValueError)
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,8 @@ class _Transfer:
         headers = {"Accept-Encoding": "identity", "User-Agent": "distilcap"}
         if start:
             headers["Range"] = f"bytes={start}-"
-            if self.tag.is_file():
-                headers["If-Range"] = self.tag.read_text()
+            if tag := self._version():
+                headers["If-Range"] = tag
         try:
             request = urllib.request.Request(self.remote.url, headers=headers)
             response = urllib.request.urlopen(request, timeout=self.timeout)
@@ -179,13 +180,21 @@ class _Transfer:
                     raise _Broken("the server sent another part than asked for")
             self._check_size(response.headers, start)
             etag = response.headers.get("ETag", "")
-            if etag and not etag.startswith("W/"):  # a weak one does not promise equal bytes
+            # A weak one does not promise equal bytes; it is sent again, so it must be fit for a header.
+            if re.fullmatch(r'"[!-~]{1,500}"', etag):
                 self.tag.write_text(etag)
             else:
                 self.tag.unlink(missing_ok=True)
             with self.part.open("r+b" if start else "wb") as file:
                 file.seek(start)
                 yield from self._blocks(response, file)
+
+    def _version(self) -> str:
+        """Which version of the file the part belongs to; "" where it is not noted, or the note is damaged."""
+        if not self.tag.is_file():
+            return ""
+        tag = self.tag.read_text(encoding="ascii", errors="replace")
+        return tag if tag.isascii() and tag.isprintable() else ""
 
     def _blocks(self, response: http.client.HTTPResponse, file: IO[bytes]) -> Iterator[None]:
         """Write what comes as it comes: a connection that dies must not take a buffer of bytes with it."""
@@ -210,7 +219,7 @@ class _Transfer:
             DataError: the file there has another size.
         """
         length = headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else self.remote.size
+        total = start + int(length) if re.fullmatch("[0-9]{1,18}", length) else self.remote.size
         if total != self.remote.size:
             size = f"{self.remote.size:,}"
             raise DataError(f"{self.remote.url}: has {total:,} bytes, but should have {size}; {_OTHER}")
@@ -227,5 +236,5 @@ def _reason(error: BaseException) -> str:
 
 def _first_byte(headers: Message) -> int:
     """Where the part begins that the server sends; -1 where it does not say."""
-    match = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+    match = re.match("bytes ([0-9]{1,18})-", headers.get("Content-Range", ""))
     return int(match[1]) if match else -1

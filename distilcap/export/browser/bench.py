@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from distilcap.export.bench import Times, peak_megabytes
 from distilcap.export.browser.chromium import Page, chromium_program, open_page
 from distilcap.export.browser.server import serving
 from distilcap.export.browser.site import write_web
+from distilcap.export.folders import scratch_folder
 
 __all__ = ["captions_in_browser", "time_chromium"]
 
@@ -54,8 +54,8 @@ def time_chromium(
         MissingError: Chromium or ONNX Runtime Web is not there.
     """
     chromium_program()
-    with tempfile.TemporaryDirectory() as folder:
-        site = write_web(bundle, Path(folder) / "site", runtime=runtime)
+    with scratch_folder() as folder:
+        site = write_web(bundle, folder / "site", runtime=runtime)
         if site.missing:
             raise MissingError(site.missing)
         with serving(site.folder) as address, open_page(seconds=300) as page:

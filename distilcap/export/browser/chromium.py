@@ -12,7 +12,6 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.errors import DistilCapError, MissingError
+from distilcap.export.folders import scratch_folder
 
 __all__ = ["Page", "chromium_program", "open_page"]
 
@@ -134,7 +134,7 @@ def open_page(*, width: int = 1280, height: int = 900, seconds: float = 120.0) -
     program = chromium_program()
     their_commands, commands = os.pipe()
     events, their_events = os.pipe()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+    with scratch_folder() as profile:
         arguments = [program, *_FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}"]
         start = [sys.executable, "-c", _START, str(their_commands), str(their_events), *arguments]
         process = subprocess.Popen(

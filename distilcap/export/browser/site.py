@@ -9,13 +9,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from distilcap.errors import MissingError
-from distilcap.export.folders import whole_folder
+from distilcap.export.folders import scratch_folder, whole_folder
 from distilcap.runtime.manifest import MANIFEST, read_manifest
 
 __all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "Site", "browser_runtime", "write_web"]
@@ -81,7 +80,8 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
         for name in _PAGE:
             (folder / name).write_bytes((page / name).read_bytes())
         (folder / "bundle").mkdir()
-        for name in [MANIFEST, *(name for name in manifest.files if not name.endswith(".pte"))]:
+        # Of a stranger's bundle, nothing that a browser would show as a page or run as a script.
+        for name in [MANIFEST, *(name for name in manifest.files if name.endswith((".onnx", ".bin", ".md")))]:
             shutil.copyfile(bundle / name, folder / "bundle" / name)
         if runtime:
             (folder / "ort").mkdir()
@@ -124,13 +124,13 @@ def browser_runtime() -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise MissingError(f"The page lacks {package}, and there is no npm to bring it. {mend}")
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         command = [npm, "pack", package, "--silent", "--fetch-retries=0", f"--pack-destination={scratch}"]
         try:
             done = subprocess.run(command, cwd=scratch, capture_output=True, timeout=300, check=False)
         except subprocess.TimeoutExpired:
             raise MissingError(f"The page lacks {package}: npm took over five minutes. {mend}") from None
-        archives = list(Path(scratch).glob("*.tgz"))
+        archives = list(scratch.glob("*.tgz"))
         if done.returncode or not archives:
             raise MissingError(f"The page lacks {package}: npm could not fetch it. {mend}")
         if base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode() != _INTEGRITY:

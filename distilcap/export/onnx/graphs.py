@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from distilcap.encoders.base import Encoder
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import plain
 from distilcap.shapes import Regions
 
 __all__ = [
@@ -58,7 +59,7 @@ class EncodeGraph(nn.Module):
 
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
-        self.captioner = captioner
+        self.captioner = plain(captioner)
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
@@ -71,7 +72,7 @@ class StepGraph(nn.Module):
 
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
-        self.captioner = captioner
+        self.captioner = plain(captioner)
 
     def forward(self, tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> Any:
         """See the class."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
+from distilcap.export.folders import scratch_folder
 
 __all__ = ["quantize_encoder"]
 
@@ -43,11 +44,12 @@ def quantize_encoder(encoder: onnx.ModelProto, batches: Iterable[NDArray[np.floa
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     logger = logging.getLogger()
-    level = logger.level
+    level, usual = logger.level, tempfile.tempdir
     logger.setLevel(logging.ERROR)  # it recommends a preprocessing that the exporter has done
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            output = Path(scratch) / "quantized.onnx"
+        with scratch_folder() as scratch:
+            tempfile.tempdir = str(scratch)  # ONNX Runtime makes temporary folders of its own
+            output = scratch / "quantized.onnx"
             quantize_static(
                 encoder,
                 output,
@@ -60,4 +62,5 @@ def quantize_encoder(encoder: onnx.ModelProto, batches: Iterable[NDArray[np.floa
             )
             return onnx.load(output)
     finally:
+        tempfile.tempdir = usual
         logger.setLevel(level)

@@ -36,7 +36,7 @@ export class Captioner {
     let got = 0;
     const files = {};
     for (const name of wanted) {
-      files[name] = await fetchBytes(`${url}/${name}`, (bytes) => progress((got += bytes) / total));
+      files[name] = await fetchBytes(`${url}/${encodeURIComponent(name)}`, (bytes) => progress((got += bytes) / total));
       // Pages that are served without encryption by another machine cannot compute checksums.
       if (globalThis.crypto?.subtle && (await sha256(files[name])) !== manifest.files[name].sha256) {
         throw new Error(`${name} is damaged: reload the page.`);

@@ -46,21 +46,11 @@ const toByte = (sum) => {
   return value < 0 ? 0 : value > 255 ? 255 : value;
 };
 
-/** Where the picture is read: all of it ("squash"), or the middle square ("crop"). */
-function boxOf(width, height, resize) {
-  if (resize !== "crop") return [0, 0, width, height];
-  const side = Math.min(width, height);
-  const left = (width - side) / 2;
-  const top = (height - side) / 2;
-  return [left, top, left + side, top + side];
-}
-
 /** Bytes RGBA of an opaque picture to RGB bytes of size x size; rows first across, then down. */
-export function resize(rgba, width, height, { size, resize: how, filter: name }) {
+export function resize(rgba, width, height, { size, filter: name }) {
   const filter = FILTERS[name];
-  const [left, top, right, bottom] = boxOf(width, height, how);
-  const across = coefficients(filter, width, left, right, size);
-  const down = coefficients(filter, height, top, bottom, size);
+  const across = coefficients(filter, width, 0, width, size);
+  const down = coefficients(filter, height, 0, height, size);
   const firstRow = down[0].first;
   const lastRow = down[size - 1].first + down[size - 1].weights.length;
   const narrow = new Uint8Array((lastRow - firstRow) * size * 3);

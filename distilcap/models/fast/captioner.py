@@ -1,0 +1,67 @@
+"""Accelerated captioners: given captions are read by one recurrence over their real tokens.
+
+The plain pass steps through B x K captions of T words, pads included, and predicts from every state. Here the
+P real tokens are packed (`packing`); what their words contribute is one product before the recurrence, a
+family's `read` runs the recurrence with a gradient written out, and one product over the words follows it
+(`likelihood`). Equal, because a step reads nothing of other captions, and a caption nothing after its end.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from torch import Tensor
+
+from distilcap.models.captioner import Captioner, Memory
+from distilcap.models.fast.layers import FastWordPredictor
+from distilcap.models.fast.likelihood import Odds
+from distilcap.models.fast.packing import Packing
+from distilcap.text.vocabulary import PAD
+
+__all__ = ["FastCaptioner"]
+
+
+class FastCaptioner(Captioner):
+    """A captioner that reads all words of given captions at once; captions leave the batch as they end."""
+
+    accelerated = True
+    output: FastWordPredictor
+
+    @abc.abstractmethod
+    def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
+        """Read packed tokens (P,) and give what predicts the words that follow them (P, H)."""
+
+    def predict(self, memory: Memory, tokens: Tensor) -> Tensor:
+        """See `Captioner.predict`."""
+        packing = Packing.of(torch.full(tokens.shape[:2], tokens.shape[2]), tokens.shape[2]).to(tokens.device)
+        return packing.unpack(self.output(self.read(memory, packing.pack(tokens), packing)))
+
+    def negative_log_likelihood(
+        self, memory: Memory, inputs: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """See `Captioner.negative_log_likelihood`; inputs and targets may be on the CPU."""
+        packing, hidden = self._read(memory, inputs, targets)
+        wanted = packing.pack(targets.to(hidden.device))
+        losses = self.output.negative_log_likelihood(hidden, wanted, label_smoothing)
+        return packing.unpack(losses.masked_fill(wanted == PAD, 0.0))
+
+    def drawn_negative_log_likelihood(
+        self, memory: Memory, inputs: Tensor, targets: Tensor, odds: Odds
+    ) -> Tensor:
+        """`negative_log_likelihood` of captions that were just drawn, without their logits.
+
+        Args:
+            odds: kept while they were drawn, with the same weights and without dropout; they are overwritten.
+        """
+        packing, hidden = self._read(memory, inputs, targets)
+        places = odds.places
+        hidden = packing.unpack(hidden).flatten(0, 2)[places]
+        wanted = targets.to(hidden.device).flatten()[places]
+        losses = self.output.negative_log_likelihood(hidden, wanted, odds=odds)
+        return losses.new_zeros(targets.numel()).index_copy(0, places, losses).view(targets.shape)
+
+    def _read(self, memory: Memory, inputs: Tensor, targets: Tensor) -> tuple[Packing, Tensor]:
+        device = memory[0].device
+        packing = Packing.of_targets(targets, device)
+        return packing, self.read(memory, packing.pack(inputs.to(device)), packing)

@@ -1,0 +1,103 @@
+"""Products with weights that many steps read: x W^T + b, as `torch.nn.functional.linear`.
+
+A matrix product first copies its operands into an order that suits the processor's caches. With the 50 rows
+of a step that copy takes as long as the arithmetic, and it is the same at every step; Intel's MKL, with which
+PyTorch is built for x86, can keep it. Elsewhere, and for anything but float32, products are PyTorch's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Linear", "PackedMatrix", "across", "linear", "steps_share_weights"]
+
+_ROWS = 50
+"""What MKL is told to expect at packing; any number of rows may follow."""
+
+_shared: ContextVar[dict[int, PackedMatrix] | None] = ContextVar("shared weights", default=None)
+
+
+class PackedMatrix:
+    """A matrix (N, K) that multiplies rows at many steps, and must not change meanwhile."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix.detach()
+        packs = matrix.device.type == "cpu" and matrix.dtype == torch.float32 and _mkl_packs()
+        self._packed = torch.ops.mkl._mkl_reorder_linear_weight(self.matrix, _ROWS) if packs else None
+
+    def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`linear(rows, matrix, bias)`: rows (…, K), bias (N,), result (…, N). It has no gradient."""
+        if self._packed is None or rows.dtype != self.matrix.dtype or not rows.numel():
+            return nn.functional.linear(rows, self.matrix, bias)
+        count = rows.numel() // rows.shape[-1]
+        product: Tensor = torch.ops.mkl._mkl_linear(rows, self._packed, self.matrix, bias, count)
+        return product
+
+
+@cache
+def _mkl_packs() -> bool:
+    """Whether this build of PyTorch keeps packed matrices and multiplies any number of rows by them.
+
+    These operators are the ones that PyTorch's own compiler freezes models with; they are not documented, so
+    one product of each kind is compared before any is relied on.
+    """
+    if not (torch._C.has_mkl and hasattr(torch.ops.mkl, "_mkl_linear")):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    matrix, rows, bias = (torch.randn(shape, generator=generator) for shape in ((80, 70), (50, 70), (80,)))
+    try:
+        packed = torch.ops.mkl._mkl_reorder_linear_weight(matrix, _ROWS)
+        return all(
+            torch.allclose(
+                torch.ops.mkl._mkl_linear(some, packed, matrix, bias, len(some)),
+                nn.functional.linear(some, matrix, bias),
+                atol=1e-4,
+            )
+            for some in torch.split(rows, [1, 17, 32])
+        )
+    except (RuntimeError, TypeError):  # of a later PyTorch, that has other such operators
+        return False
+
+
+@contextmanager
+def steps_share_weights() -> Iterator[None]:
+    """Within, accelerated captioners pack each weight that they meet without a graph, once.
+
+    Weights must not change meanwhile. Plain captioners take no notice.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def linear(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, faster within `steps_share_weights`."""
+    if (shared := _shared.get()) is None or torch.is_grad_enabled():
+        return nn.functional.linear(rows, matrix, bias)
+    if torch.is_autocast_enabled(rows.device.type):
+        return nn.functional.linear(rows, matrix, bias)
+    # The packed matrix keeps the weight alive, so that its id stays its own.
+    if id(matrix) not in shared:
+        shared[id(matrix)] = PackedMatrix(matrix)
+    return shared[id(matrix)](rows, bias)
+
+
+class Linear(nn.Linear):
+    """A linear layer that steps read."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows (…, K) to (…, N)."""
+        return linear(rows, self.weight, self.bias)
+
+
+def across(matrices: Tensor) -> Tensor:
+    """(n, M, N) to (n, N, M), copied: small products by a transposed view take twice as long."""
+    return matrices.transpose(1, 2).contiguous()

@@ -1,0 +1,149 @@
+"""Captions drawn word by word, with few passes over the words and no steps for captions that have ended.
+
+A word is drawn by the inverse of the cumulative distribution: the first word at which the sum of the odds
+exceeds u times their total, for one uniform number u. The sum is first taken over groups of words and then
+within the group where it exceeds that level, which is the same word. The odds, exp(z - highest), are the
+softmax before it is normalised: kept (`likelihood.Odds`), they spare the gradient its logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from distilcap.models.captioner import Captioner, Memory, take_images
+from distilcap.models.fast.likelihood import Odds
+from distilcap.models.fast.lstm import exact_type
+from distilcap.models.fast.products import steps_share_weights
+from distilcap.text.vocabulary import BOS, EOS, PAD
+
+__all__ = ["Uniform", "by_chance", "draw", "draw_words"]
+
+Uniform = Callable[[Tensor], Tensor]
+"""Gives a random number in [0, 1) for each of the captions numbered in (n,), as (n,)."""
+
+_GROUP = 96
+"""Words that are drawn from together, once their group is drawn."""
+
+_REGROUP = 0.8
+"""Captions are regrouped when fewer than this share of the rows computed are still written."""
+
+
+def _place(cumulated: Tensor, level: Tensor) -> Tensor:
+    """Where cumulated odds (n, m) first exceed a level (n, 1)."""
+    total = cumulated[:, -1:]
+    # Rounding could lift the level to the total, beyond the last place.
+    level = torch.minimum(level, total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(cumulated, level, right=True)
+
+
+def _likeliest(odds: Tensor) -> Tensor:
+    """The first of the highest of each row (n, V): (n,)."""
+    if odds.device.type == "cpu":  # NumPy's compares several at a time
+        return torch.from_numpy(odds.numpy().argmax(axis=1))
+    return odds.argmax(dim=1)
+
+
+def draw_words(
+    logits: Tensor,
+    numbers: Tensor,
+    likeliest: Tensor | None = None,
+    forbidden: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw one word from each row of logits (n, V): words (n,) and their log-probabilities (n,).
+
+    Args:
+        logits: become the odds of all words: the softmax before it is normalised.
+        numbers: (n,) uniform in [0, 1), which decide.
+        likeliest: rows (m,) that get their likeliest word instead.
+        forbidden: words that are not drawn.
+    """
+    withheld = None if forbidden is None else logits[:, forbidden]
+    if forbidden is not None:
+        logits.index_fill_(1, forbidden, -torch.inf)
+    highest = logits.amax(dim=1, keepdim=True)
+    odds = logits.sub_(highest).exp_()
+    # First a group of words is drawn, then one of its words: to cumulate all words would be another pass.
+    size, whole = _GROUP, odds.shape[1] // _GROUP * _GROUP
+    groups = odds[:, :whole].view(len(odds), whole // size, size).sum(dim=2)
+    cumulated = torch.cat([groups, odds[:, whole:].sum(dim=1, keepdim=True)], dim=1).cumsum_(dim=1)
+    total = cumulated[:, -1:]
+    level = total * numbers[:, None]
+    group = _place(cumulated, level)
+    level = level - torch.nn.functional.pad(cumulated, (1, 0)).gather(1, group)
+    members = group * size + torch.arange(size, device=group.device)
+    known = members < odds.shape[1]
+    members = members.clamp_(max=odds.shape[1] - 1)
+    place = _place((odds.gather(1, members) * known).cumsum_(dim=1), level)
+    words = members.gather(1, place.clamp_(max=size - 1))  # NaN is found beyond the last, and stays NaN
+    if likeliest is not None:
+        words[likeliest] = _likeliest(odds.index_select(0, likeliest))[:, None]
+    chosen = (odds.gather(1, words) / total).log_()
+    if withheld is not None:
+        odds[:, forbidden] = (withheld - highest).exp_()
+    return words[:, 0], chosen[:, 0]
+
+
+def by_chance(rows: Tensor) -> Tensor:
+    """`Uniform` numbers of PyTorch's own generator."""
+    return torch.rand(len(rows), device=rows.device)
+
+
+@torch.no_grad()
+@steps_share_weights()
+def draw(
+    captioner: Captioner,
+    memory: Memory,
+    captions: int,
+    forbidden: Tensor,
+    max_words: int = 20,
+    temperature: float = 1.0,
+    uniform: Uniform = by_chance,
+    with_best: bool = False,
+    odds: Odds | None = None,
+) -> tuple[Tensor, Tensor]:
+    """See `decode.sample.sample_memory`: tokens (B, K, T) and log-probabilities (B, K).
+
+    With `with_best` each image has one caption more, the last: its likeliest word at every step. It costs
+    less than a search of its own, for all captions read the weights together.
+
+    Args:
+        forbidden: ids of words that are not drawn.
+        odds: keeps those of the words drawn (at temperature 1; those of the likeliest words excepted).
+    """
+    images, device = len(memory[0]), memory[0].device
+    drawn, captions = captions, captions + with_best
+    tokens = torch.full((images * captions, max_words), PAD, device=device)
+    log_probs = torch.zeros(images * captions, device=device)
+    state = captioner.initial_state(memory, captions)
+    rows = torch.arange(images * captions, device=device)  # captions still written, (B, K) at first
+    last = torch.full((images, captions), BOS, device=device)
+    for length in range(max_words):
+        logits, state = captioner.step(last, state, memory)
+        logits = logits.flatten(0, 1)
+        logits = logits.to(exact_type(logits.dtype))
+        best = (rows % captions == captions - 1).nonzero()[:, 0] if with_best else None
+        if temperature != 1:
+            logits.div_(temperature)
+        words, chosen = draw_words(logits, uniform(rows), best, forbidden)
+        finished = ((last == EOS) | (last == PAD)).flatten()
+        last = words.masked_fill(finished, PAD).view_as(last)
+        tokens[rows, length] = last.flatten()
+        log_probs[rows] += chosen.masked_fill(finished, 0.0)
+        if odds is not None:
+            kept = (~finished & (rows % captions < drawn)).nonzero()[:, 0]
+            own = rows[kept]
+            odds.keep(logits, kept, (own // captions * drawn + own % captions) * max_words + length)
+        going = ((last != EOS) & (last != PAD)).flatten()
+        left = int(going.sum())
+        if not left:
+            break
+        # To regroup costs a copy of the memory, so it waits until enough captions have ended.
+        if left < _REGROUP * len(rows):
+            image = going.nonzero()[:, 0] // last.shape[1]
+            rows, last = rows[going], last.flatten()[going][:, None]
+            state = tuple(tensor.flatten(0, 1)[going][:, None] for tensor in state)
+            memory = take_images(memory, image)
+    return tokens.view(images, captions, -1), log_probs.view(images, captions)

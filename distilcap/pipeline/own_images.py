@@ -1,0 +1,142 @@
+"""A distillation on a person's own images, from options: what `distilcap distill` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcap.errors import ConfigError
+from distilcap.options import Options, option
+from distilcap.pipeline.distill import Distillation, Role, plan_distillation
+from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teacher, runs_teacher
+from distilcap.stages.data import DataOptions, ImportData
+from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.training.options import TrainingOptions
+
+__all__ = ["DistillOptions", "plan_own_images"]
+
+
+@dataclass(frozen=True)
+class DistillOptions(Options):
+    """Who teaches whom, and how."""
+
+    teacher: str | None = option(
+        None, "Captioner that is trained as teacher; see `distilcap models`.  [default: updown-medium]"
+    )
+    teacher_model: str | None = option(
+        None, "Image-to-text model of transformers that labels instead, by folder or hub name."
+    )
+    teacher_captions: Path | None = option(
+        None, "File of captions of the training images, by any model, to learn from instead."
+    )
+    teacher_run: tuple[Path, ...] = option(
+        (), "Trained run of the store that labels instead; give several for an ensemble."
+    )
+    teacher_encoder: str | None = option(None, "Name of a larger encoder, through which the teacher sees.")
+    student: str = option("updown-small", "Captioner that learns from the teacher; see `distilcap models`.")
+    intermediate: str | None = option(None, "Captioner between teacher and student, distilled first.")
+    beam_size: int = option(
+        5,
+        "Number of hypotheses that the teacher keeps while it labels.",
+        least=1,
+        most=1000,
+        aliases=("--beam",),
+    )
+    n_best: int | None = option(
+        None, "Number of the teacher's hypotheses that become labels.  [default: 1]", least=1
+    )
+    keep_originals: bool = option(False, "Students learn from the captions of the data set too.")
+    control_epochs: int = option(
+        0, "Number of epochs of another undistilled student, as a control; 0 leaves it out.", least=0
+    )
+    seeds: int = option(1, "Number of times that students are trained.", least=1, most=1000)
+    min_count: int = option(
+        5, "Number of times that a training word must occur; rarer ones become <unk>.", least=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = {
+            "--teacher-model": self.teacher_model,
+            "--teacher-captions": self.teacher_captions,
+            "--teacher-run": self.teacher_run,
+        }
+        named = [f"`{flag}`" for flag, value in given.items() if value]
+        if len(named) > 1:
+            raise ConfigError(f"{' and '.join(named)} each bring a teacher; leave one out.")
+        trained = {
+            "--teacher": (self.teacher, "a captioner to be trained"),
+            "--teacher-encoder": (self.teacher_encoder, "what a teacher is trained to see through"),
+        }
+        for flag, (value, what) in trained.items():
+            if named and value:
+                raise ConfigError(
+                    f"`{flag}` is {what}, but {named[0]} brings a teacher that needs no training; "
+                    "leave one of the two out."
+                )
+        if self.teacher_captions is not None and self.intermediate is None and self.n_best is not None:
+            raise ConfigError(
+                "`--n-best` says how many of a teacher's hypotheses become labels, but all captions of "
+                "`--teacher-captions` do; leave it out."
+            )
+        if not 1 <= (self.n_best or 1) <= self.beam_size:
+            raise ConfigError(
+                f"`n_best` must be in 1 to `beam_size` ({self.beam_size}), but is {self.n_best}."
+            )
+
+    def given_teacher(self, data: ImportData, store: Path) -> GivenTeacher | None:
+        """The teacher that is there already; None where one is to be trained."""
+        n_best = self.n_best or 1
+        if self.teacher_model is not None:
+            return model_teacher(self.teacher_model, data, self.beam_size, n_best)
+        if self.teacher_captions is not None:
+            return captions_teacher(self.teacher_captions, data)
+        if self.teacher_run:
+            return runs_teacher(self.teacher_run, data, store, self.beam_size, n_best)
+        return None
+
+
+def plan_own_images(
+    data: DataOptions,
+    encoder: EncoderOptions,
+    options: DistillOptions,
+    training: TrainingOptions,
+    store: Path,
+) -> tuple[str, Distillation]:
+    """A title and the stages of a distillation on a person's own images."""
+    from distilcap.models.presets import captioner_name, preset
+
+    def role(name: str) -> Role:
+        architecture, size = captioner_name(name)
+        # AoANet is published with label smoothing 0.2 (Huang et al. 2019).
+        smoothing = 0.2 if architecture == "aoanet" else 0.0
+        smoothed = dataclasses.replace(training.cross_entropy, label_smoothing=smoothing)
+        return Role(
+            architecture,
+            size,
+            preset(architecture, size),
+            dataclasses.replace(training, cross_entropy=smoothed),
+        )
+
+    teacher = role(options.teacher or "updown-medium")
+    student = role(options.student)
+    intermediate = role(options.intermediate) if options.intermediate else None
+    source = data.stage()
+    larger = options.teacher_encoder
+    given = options.given_teacher(source, store)
+    plan = plan_distillation(
+        source,
+        encoder.stage(source),
+        given or teacher,
+        student,
+        beam=options.beam_size,
+        n_best=options.n_best or 1,
+        keep_originals=options.keep_originals,
+        intermediate=intermediate,
+        control_epochs=options.control_epochs,
+        seeds=tuple(range(options.seeds)),
+        min_count=options.min_count,
+        teacher_features=ExtractFeatures.of(source, larger, form=None) if larger else None,
+    )
+    return f"{source.name}: {given.name if given else teacher.name} to {student.name}", plan

@@ -1,0 +1,93 @@
+"""How a captioner is best decoded, chosen on validation instead of assumed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from distilcap.data.captions import CaptionSet
+from distilcap.files import read_json, write_json
+from distilcap.progress import Progress
+from distilcap.runtime.manifest import DecodeOptions
+from distilcap.stages.captions import CaptionsOfSplit
+from distilcap.store.stage import Stage, Store
+
+__all__ = ["LENGTH_PENALTIES", "ChooseDecoding", "Decoding"]
+
+LENGTH_PENALTIES = (0.0, 0.3, 0.7, 1.0)
+"""Tried unless told otherwise; 1 ranks by log-probability a word."""
+
+DECODING = "decoding.json"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What was chosen, and why; CIDEr on validation, in the official scale.
+
+    Attributes:
+        beam: width of the search.
+        length_penalty: the best (see `runtime.manifest.DecodeOptions`).
+        cider: of the best hypothesis of the beam, by this length penalty.
+        greedy_cider: of greedy captions of the same images.
+    """
+
+    beam: int
+    length_penalty: float
+    cider: float
+    greedy_cider: float
+
+    def options(self, max_words: int) -> DecodeOptions:
+        """As a search takes it."""
+        return DecodeOptions(self.beam, max_words, self.length_penalty)
+
+    @property
+    def below_greedy(self) -> bool:
+        """Whether the search does not pay: the likelier caption is the worse."""
+        return self.cider < self.greedy_cider
+
+
+@dataclass(frozen=True)
+class ChooseDecoding(Stage):
+    """The length penalty with which a captioner's beam search scores best on validation.
+
+    One search serves all penalties: it prunes by log-probability alone, so that a length penalty only changes
+    the order of the hypotheses that are left (see `decode.beam`).
+
+    Attributes:
+        candidates: whole beams of the validation images, with log-probabilities.
+        greedy: greedy captions of the same images; a remark where they are better.
+        beam: width of the search.
+        max_words: captions stopped there.
+        length_penalties: tried; of equally good ones the first is taken.
+    """
+
+    candidates: CaptionsOfSplit
+    greedy: CaptionsOfSplit
+    beam: int
+    max_words: int
+    length_penalties: tuple[float, ...] = LENGTH_PENALTIES
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `decoding.json`: the choice, and CIDEr by length penalty."""
+        from distilcap.decode.captions import rank_captions
+        from distilcap.metrics import evaluate
+
+        candidates, greedy = self.candidates.load(store), self.greedy.load(store)
+        references = self.candidates.source.load(store).references(self.candidates.split)
+        references = references.only(id for id in references if id in candidates)
+
+        def cider(captions: CaptionSet) -> float:
+            return evaluate(captions.only(references), references, ["cider"])["cider"].value
+
+        scores = {
+            penalty: cider(rank_captions(candidates, penalty, self.max_words).top())
+            for penalty in self.length_penalties
+        }
+        best = max(scores, key=scores.__getitem__)
+        chosen = Decoding(self.beam, best, scores[best], cider(greedy))
+        by_penalty = {f"{penalty:g}": score for penalty, score in scores.items()}
+        write_json(folder / DECODING, {"chosen": asdict(chosen), "cider_by_length_penalty": by_penalty})
+
+    def load(self, store: Store) -> Decoding:
+        """Read the choice."""
+        return Decoding(**read_json(store.path(self) / DECODING)["chosen"])

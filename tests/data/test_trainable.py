@@ -1,0 +1,113 @@
+"""Data that can teach nothing are refused before any image is looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from distilcap.cli.main import main
+from distilcap.data.check import check_dataset
+from distilcap.data.trainable import words_to_learn
+from distilcap.errors import DataError
+from distilcap.models.presets import preset
+from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
+from distilcap.text.tokenize import tokenize
+from distilcap.training.options import TrainingOptions
+
+DOGS = [f"{n}.jpg,a dog runs {n},train" for n in range(5)]
+VALIDATION = "v.jpg,a cat,val"
+HOPELESS = {
+    "no training image": ([VALIDATION], "no image of the training split has a caption; `split` of"),
+    "no training caption": (["0.jpg,,train", VALIDATION], "no image of the training split has a caption"),
+    "one image": (["0.jpg,a dog,train", "0.jpg,a cat,train", VALIDATION], "only one image of the training"),
+    "no validation image": (DOGS, "no image of the validation split has a caption; `split` of"),
+    "no validation caption": ([*DOGS, "v.jpg,,val"], "no image of the validation split has a caption"),
+    "all equal": (
+        [f"{n}.jpg,{'A dog.' if n % 2 else 'a  dog'},train" for n in range(9)] + [VALIDATION],
+        "all captions of the training split say 'a dog'; give images that differ others.",
+    ),
+    "all rare": (
+        [*DOGS[:4], VALIDATION],
+        "no word occurs 5 times in the captions of the training split, so that none would be learnt; lower "
+        "`--min-count`.",
+    ),
+}
+
+
+def write(folder: Path, rows: list[str]) -> Path:
+    for name in {row.partition(",")[0] for row in rows}:
+        Image.effect_noise((32, 32), 50).save(folder / name)
+    (folder / "captions.csv").write_text("\n".join(["image,caption,split", *rows]))
+    return folder
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+def test_it_is_said_before_extraction(name: str, tmp_path: Path) -> None:
+    rows, message = HOPELESS[name]
+    data = ImportData.of(write(tmp_path, rows))
+    never = ExtractFeatures(data, "{}", None, "an encoder that is not there", None, None, None)
+    train = Train(data, BuildVocabulary(data), never, "updown", preset("updown", "tiny"), TrainingOptions())
+    store = Store(tmp_path / "store")
+    with pytest.raises(DataError) as caught:
+        store.build(train)
+    assert str(caught.value).startswith(f"{tmp_path}: {message}")
+    assert not store.has(never)
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+def test_data_check_says_the_same(name: str, tmp_path: Path) -> None:
+    rows, message = HOPELESS[name]
+    said = [
+        one.message for one in check_dataset(write(tmp_path, rows)).problems if one.kind == "nothing to learn"
+    ]
+    assert len(said) == (name != "no training image")  # those are data to score captions on
+    assert all(one.startswith(message) for one in said)
+
+
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_commands_say_it_in_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write(tmp_path, HOPELESS["all rare"][0])
+    arguments = ["--data", str(data), "--store", str(tmp_path / "store"), "--encoder-weights", "random"]
+    with pytest.raises(SystemExit) as left:
+        main([command, *arguments, "--image-size", "32"])
+    assert left.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"Error: {data}: no word occurs 5 times")
+    assert not list((tmp_path / "store").glob("extractfeatures*"))
+
+
+def test_what_can_teach_passes(tmp_path: Path) -> None:
+    report = check_dataset(write(tmp_path, [*DOGS, VALIDATION]))
+    assert report.problems == ()
+    rare = write(tmp_path, HOPELESS["all rare"][0])
+    assert check_dataset(rare, min_count=4).problems == ()
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(["a dog", "a cat", "dogs", "A dog."]), min_size=1), max_size=4),
+    st.integers(0, 2),
+    st.integers(1, 4),
+)
+def test_it_is_refused_exactly_where_nothing_is_to_learn(
+    train: list[list[str]], validation: int, min_count: int
+) -> None:
+    words = [tuple(tokenize(text)) for texts in train for text in texts]
+    counts = {word: sum(word in one for one in words) for one in words for word in one}
+    hopeful = len(train) >= 2 and validation and len(set(words)) >= 2 and max(counts.values()) >= min_count
+    try:
+        learnt = words_to_learn(train, validation, min_count).words[4:]
+    except DataError:
+        assert not hopeful
+    else:
+        assert hopeful
+        assert set(learnt) == {word for word, count in counts.items() if count >= min_count}

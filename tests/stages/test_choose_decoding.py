@@ -1,0 +1,144 @@
+"""A captioner's length penalty is chosen on validation, by the captions that a search would have given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from distilcap.cli.main import cli
+from distilcap.data.captions import Caption, CaptionSet
+from distilcap.progress import Progress
+from distilcap.runtime.manifest import DecodeOptions
+from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
+from distilcap.stages.data import ImportData
+from distilcap.stages.decoding import ChooseDecoding, Decoding
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.label import Generate, decode_options, decoding_of
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store, _to_json
+from distilcap.study.presets import table_preset
+from distilcap.study.rows import Students
+
+REFERENCES = CaptionSet.of_texts(
+    {
+        "dog.jpg": ["a brown dog runs on the wet grass", "a dog runs over wet grass"],
+        "man.jpg": ["a man in red climbs a steep rock", "a climber in red on a rock"],
+        "sea.jpg": ["two boats sail on the blue sea", "two sailing boats at sea"],
+    }
+)
+SHORT = dict.fromkeys(REFERENCES, "a dog")
+GOOD = {id: REFERENCES.texts(id)[0] for id in REFERENCES}
+
+
+@dataclass(frozen=True)
+class Written(CaptionsOfSplit):
+    """Captions that were written for this test, into a file."""
+
+    file: str
+    split: str
+
+    @property
+    def source(self) -> ImportData:
+        return DATA
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        CaptionSet.load(Path(self.file)).save(folder / CAPTIONS)
+
+
+class Data(ImportData):
+    def load(self, store: Store):  # type: ignore[no-untyped-def]
+        return self
+
+    def references(self, split: str) -> CaptionSet:
+        return REFERENCES if split == "val" else CaptionSet({})
+
+
+DATA = Data("0", "data", "nowhere", None)
+
+
+def choice(tmp_path: Path, first: dict[str, str], second: dict[str, str], greedy: dict[str, str]) -> Decoding:
+    """Of beams of two captions, of which the first are the likelier."""
+    tmp_path.mkdir(exist_ok=True)
+    beams = CaptionSet({id: (Caption(first[id], -4.0), Caption(second[id], -4.5)) for id in first})
+    beams.save(tmp_path / "beams.jsonl")
+    CaptionSet({id: (Caption(text),) for id, text in greedy.items()}).save(tmp_path / "greedy.jsonl")
+    whole, best = (Written(str(tmp_path / f"{name}.jsonl"), "val") for name in ("beams", "greedy"))
+    stage = ChooseDecoding(whole, best, 2, 20)
+    store = Store(tmp_path)
+    store.build(stage)
+    return stage.load(store)
+
+
+def test_the_better_of_the_beam_decides(tmp_path: Path) -> None:
+    chosen = choice(tmp_path / "1", SHORT, GOOD, SHORT)
+    # -4 / 3^p is below -4.5 / 9^p from p = 0.11 on.
+    assert (chosen.beam, chosen.length_penalty) == (2, 0.3)
+    assert chosen.cider > chosen.greedy_cider
+    assert not chosen.below_greedy
+    assert choice(tmp_path / "2", GOOD, SHORT, SHORT).length_penalty == 0.0
+
+
+def test_a_beam_below_greedy_is_remarked(tmp_path: Path) -> None:
+    assert choice(tmp_path, SHORT, SHORT, GOOD).below_greedy
+
+
+def students() -> Students:
+    features = ExtractFeatures(DATA, "{}", None, "efficientnet-lite0", None, "random", "grid")
+    return Students(DATA, features, table_preset("flickr8k"))
+
+
+def keep_choice(store: Store, run: Train, beam: int, penalty: float) -> None:
+    """As `ChooseDecoding` would."""
+    folder = store.path(decoding_of(run, beam))
+    folder.mkdir()
+    chosen = {"beam": beam, "length_penalty": penalty, "cider": 0.5, "greedy_cider": 0.4}
+    (folder / "decoding.json").write_text(json.dumps({"chosen": chosen}))
+    (folder / "stage.json").write_text("{}")
+
+
+def test_greedy_captions_need_no_choice_and_old_captions_keep_their_names() -> None:
+    run = students().train("updown", "small", 0)
+    assert Generate.as_chosen(run, "test", 1) == Generate(run, "test", 1)
+    assert "decoding" not in Generate(run, "test", 5).recipe()
+    chosen = Generate.as_chosen(run, "test", 5)
+    assert chosen.key != Generate(run, "test", 5).key
+    assert decoding_of(run, 5) in chosen.inputs()
+
+
+def test_a_run_decodes_as_was_chosen_for_the_nearest_beam(tmp_path: Path) -> None:
+    run, store = students().train("updown", "small", 0), Store(tmp_path)
+    assert decode_options(run, store, 3).length_penalty == pytest.approx(0.7)
+    keep_choice(store, run, 10, 0.3)
+    assert decode_options(run, store, 3).length_penalty == 0.3
+    keep_choice(store, run, 5, 1.0)
+    options = decode_options(run, store, 3)
+    assert (options.width, options.max_words, options.length_penalty) == (3, 20, 1.0)
+
+
+@pytest.mark.parametrize(("options", "penalty"), [([], 1.0), (["--length-penalty", "0.2"], 0.2)])
+def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], penalty: float
+) -> None:
+    data = ImportData("0", "data", "nowhere", None)
+    features = ExtractFeatures(data, "{}", None, "efficientnet-lite0", None, "random", "grid")
+    run = Students(data, features, table_preset("flickr8k")).train("updown", "small", 0)
+    store = Store(tmp_path)
+    store.path(run).mkdir()
+    (store.path(run) / "stage.json").write_text(json.dumps({"made_by": _to_json(run)}))
+    keep_choice(store, run, 3, 1.0)
+    taken: list[DecodeOptions] = []
+
+    def export_bundle(*_: object, decode: DecodeOptions, **__: object) -> None:
+        taken.append(decode)
+
+    monkeypatch.setattr("distilcap.export.bundle.export_bundle", export_bundle)
+    monkeypatch.setattr("distilcap.cli.export._encoder_of", lambda run: None)
+    monkeypatch.setattr("distilcap.cli.export._show_export", lambda exported: None)
+    arguments = ["export", str(store.path(run)), "--to", str(tmp_path / "bundle"), "--max-words", "12"]
+    result = CliRunner().invoke(cli, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    assert taken == [DecodeOptions(3, 12, penalty)]

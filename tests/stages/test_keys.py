@@ -1,0 +1,92 @@
+"""Keys of stages stay what they were, so that old stores stay valid; a stage comes back from its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilcap.errors import DataError
+from distilcap.models.aoanet import AoANetOptions
+from distilcap.models.updown import UpDownOptions
+from distilcap.stages.captions import ImportCaptions
+from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
+from distilcap.stages.export import Export
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.folders import run_of, stage_at
+from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether, Interpolate, LabelWithPretrained
+from distilcap.stages.measure import Evaluate, MeasureLatency
+from distilcap.stages.train import Train
+from distilcap.store.record import complete, to_json
+from distilcap.store.stage import Stage
+from distilcap.training.options import CrossEntropyPhase, TokenDistillation, TrainingOptions
+
+DATA = ImportData("0123456789abcdef", "photos", "photos", None)
+FEATURES = ExtractFeatures(
+    DATA, '{"encoder": "efficientnet-lite0"}', None, "efficientnet-lite0", None, None, "grid"
+)
+WORDS = BuildVocabulary(DATA, 1, 16)
+AOANET = AoANetOptions(hidden=16, embedding=8, heads=2)
+TEACHER = Train(DATA, WORDS, FEATURES, "aoanet", AOANET, TrainingOptions())
+LABELS = Generate(TEACHER, "train", 3, 2)
+SHORT = TrainingOptions(CrossEntropyPhase(epochs=3))
+STUDENT = Train(DATA, WORDS, FEATURES, "updown", UpDownOptions(hidden=8), SHORT, LABELS, True)
+TUNED = dataclasses.replace(STUDENT, tune_encoder=True, tune_stages=2, start=STUDENT)
+IMITATED = dataclasses.replace(STUDENT, token_teacher=TEACHER, token_distillation=TokenDistillation(0.7))
+CAPTIONS = Generate(STUDENT, "test")
+STAGES: dict[str, Stage] = {
+    "import-data-8c994f8df8bf": DATA,
+    "hide-captions-719b6203146d": HideCaptions("0123456789abcdef", "photos", "photos", None, 0.5),
+    "build-vocabulary-b8f1ea220f72": WORDS,
+    "extract-features-67adbd17fae8": FEATURES,
+    "train-4b804bd8938c": TEACHER,
+    "generate-db400ae5a61e": LABELS,
+    "train-dc7d681ca536": STUDENT,
+    "train-a7c70dadd42a": TUNED,
+    "extract-features-0bd040a0030f": TUNED.seen,
+    "generate-4990395da628": CAPTIONS,
+    "generate-together-0f5518543a3c": GenerateTogether((TEACHER, STUDENT), "train"),
+    "draw-captions-99b94939e5e3": DrawCaptions(TEACHER, "train"),
+    "interpolate-6badaea20064": Interpolate(LABELS),
+    "import-captions-7eafa7c69991": ImportCaptions("ff00", "labels.jsonl"),
+    "label-with-pretrained-c69dca23f834": LabelWithPretrained(DATA, "train", "ff00", 3, 1, 40, "model"),
+    "evaluate-48e39c14f597": Evaluate(CAPTIONS, ("bleu", "cider"), ("bleu", "cider")),
+    "measure-latency-e742caa5951f": MeasureLatency(STUDENT),
+    "export-464bc7f39ae9": Export(STUDENT),
+    "train-a34cc6ccc24b": IMITATED,
+}
+
+
+@pytest.mark.parametrize("key", STAGES)
+def test_a_stage_keeps_its_key_and_comes_back_from_its_record(key: str, tmp_path: Path) -> None:
+    stage = STAGES[key]
+    assert stage.key == key
+    complete(tmp_path, {"recipe": stage.recipe(), "seconds": 0.0, "made_by": to_json(stage)}, ())
+    assert repr(stage_at(tmp_path)) == repr(stage)  # with the fields that are outside the key
+    if isinstance(stage, Train):
+        assert run_of(tmp_path) == stage
+    else:
+        with pytest.raises(DataError, match=f"holds no trained captioner, but {type(stage).__name__}"):
+            run_of(tmp_path)
+
+
+def test_a_record_makes_nothing_but_stages_and_their_options(tmp_path: Path) -> None:
+    for made_by in (
+        "x",
+        {"type": "Path", "path": "x"},
+        {"type": "UpDownOptions", "hidden": 8},  # of options alone, no stage
+        to_json(TEACHER) | {"training": {"type": "UpDownOptions", "hidden": 8}},  # not of this field
+        to_json(TEACHER) | {"unknown": 1},
+        to_json(TEACHER) | {"features": {"type": "Labels"}},
+    ):
+        complete(tmp_path, {"made_by": made_by}, ())
+        with pytest.raises(DataError, match="made by another version of distilcap"):
+            stage_at(tmp_path)
+
+
+def test_knowing_all_stages_needs_no_pytorch() -> None:
+    code = "import sys, distilcap.stages.folders as f; f.import_stages(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
