@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from distilcap.progress import Progress
 from distilcap.stages.train import Train
@@ -21,6 +22,8 @@ class Export(Stage):
         images: of the validation split, for calibration and scores.
     """
 
+    measures: ClassVar[bool] = True
+    packable: ClassVar[bool] = False
     captioner: Train
     precisions: tuple[str, ...] = ("int8", "float16", "float32")
     images: int = 100

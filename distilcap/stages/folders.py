@@ -13,7 +13,13 @@ from distilcap.stages.train import Train
 from distilcap.store.record import check_artifact, has_checksums
 from distilcap.store.stage import Stage, Store, stage_of
 
-__all__ = ["run_of", "stage_at"]
+__all__ = ["register_stages", "run_of", "stage_at"]
+
+
+def register_stages() -> None:
+    """Import all modules of stages: stages register themselves."""
+    for module in pkgutil.iter_modules(stages.__path__, f"{stages.__name__}."):
+        importlib.import_module(module.name)
 
 
 def stage_at(folder: Path) -> Stage:
@@ -22,8 +28,7 @@ def stage_at(folder: Path) -> Stage:
     Raises:
         DataError: it is no such folder.
     """
-    for module in pkgutil.iter_modules(stages.__path__, f"{stages.__name__}."):
-        importlib.import_module(module.name)  # stages register themselves
+    register_stages()
     stage: Stage = stage_of(folder)
     return stage
 
