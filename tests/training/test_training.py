@@ -299,7 +299,7 @@ def test_nothing_to_train_on_is_said() -> None:
     ("make", "message"),
     [
         (lambda: CrossEntropyPhase(epochs=-1), "`epochs` must be at least 0, but is -1"),
-        (lambda: CrossEntropyPhase(learning_rate=0), "`learning_rate` must be above 0, but is 0"),
+        (lambda: CrossEntropyPhase(learning_rate=0), "`learning_rate` must be above 0 and finite, but is 0"),
         (lambda: CrossEntropyPhase(schedule="x"), "`schedule` must be step or cosine, but is 'x'"),
         (lambda: CrossEntropyPhase(label_smoothing=1), r"`label_smoothing` must be in \[0, 1\)"),
         (lambda: SelfCriticalPhase(samples=1), "`samples` must be at least 2 with this baseline, but is 1"),
