@@ -77,7 +77,7 @@ def _from_bundle(
     from distilcap.runtime.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    options = dataclasses.replace(opened.manifest.decode, width=beam)
+    options = dataclasses.replace(opened.manifest.decode, beam_size=beam)
     if length_penalty is not None:
         options = dataclasses.replace(options, length_penalty=length_penalty)
     return lambda photo: [one.text for one in opened.alternatives(photo, options)[:n_best]]

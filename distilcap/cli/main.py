@@ -38,6 +38,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "reproduce", "Measure again what the README reports."),
     "costs": ("costs", "costs", "Hours and money of the tables on GPUs."),
     "caption": ("caption", "caption", "Caption photographs."),
+    "store": ("store", "store", "Look after a store: list, verify, clean up, take results along."),
     "models": ("models", "models", "List captioners and encoders with their sizes."),
     "report": ("report", "report", "Write a page from measured results."),
     "export": ("export", "export", "Write a bundle that needs no PyTorch."),

@@ -13,6 +13,8 @@ from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, take_captions, take_images
 from distilcap.models.fast.products import steps_share_weights
 from distilcap.models.fast.search import extend as fast_extend
+from distilcap.options import option
+from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
@@ -26,24 +28,25 @@ class BeamSearch(DecodeOptions):
 
     The search prunes by log-probability; the length penalty orders the K hypotheses that are left.
 
-    Attributes:
-        keep: hypotheses returned of each image; 0 is all. Without a length penalty the search of an image
-            ends as soon as these are certain, which changes none of them.
+    Without a length penalty the search of an image ends as soon as the hypotheses that are kept are certain,
+    which changes none of them.
     """
 
-    width: int = 5
-    length_penalty: float = 0.0
-    keep: int = 0
+    beam_size: int = option(5, "Number of hypotheses kept (K); 1 is greedy.", least=1, most=MAX_BEAM)
+    length_penalty: float = option(
+        0.0, "See `DecodeOptions`.", least=-MAX_LENGTH_PENALTY, most=MAX_LENGTH_PENALTY
+    )
+    keep: int = option(0, "Number of hypotheses returned of each image; 0 is all.", least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.keep <= self.width:
-            raise ConfigError(f"`keep` must be 0 to `beam_size` {self.width}, but is {self.keep}.")
+        if self.keep > self.beam_size:
+            raise ConfigError(f"`keep` must be 0 to `beam_size` {self.beam_size}, but is {self.keep}.")
 
     @property
     def decisive(self) -> int:
         """Best hypotheses of an image that must have ended before its search may."""
-        return self.keep if self.keep and not self.length_penalty else self.width
+        return self.keep if self.keep and not self.length_penalty else self.beam_size
 
 
 @torch.inference_mode()
@@ -71,8 +74,8 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     images, device = len(memory[0]), memory[0].device
     best_continuations = fast_extend if captioner.accelerated else extend
     forbidden = forbidden_tokens(options.allow_unk, device)
-    tokens = torch.full((images, options.width, options.max_words), PAD, device=device)
-    log_probs = torch.full((images, options.width), -torch.inf, device=device)
+    tokens = torch.full((images, options.beam_size, options.max_words), PAD, device=device)
+    log_probs = torch.full((images, options.beam_size), -torch.inf, device=device)
     # The beam is one empty hypothesis at first, and grows to its width by its best continuations.
     last = torch.full((images, 1), BOS, device=device)
     scores = torch.zeros(images, 1, device=device)
@@ -82,7 +85,7 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     for length in range(options.max_words):
         logits, state = captioner.step(last, state, memory)
         finished = (last == EOS) | (last == PAD)
-        scores, places, last = best_continuations(logits, forbidden, scores, finished, options.width)
+        scores, places, last = best_continuations(logits, forbidden, scores, finished, options.beam_size)
         state = take_captions(state, places)
         history = history.gather(1, places[..., None].expand(-1, -1, options.max_words))
         history[:, :, length] = last
@@ -136,5 +139,5 @@ def _ranked(tokens: Tensor, log_probs: Tensor, options: BeamSearch) -> Hypothese
         order = (log_probs / lengths**options.length_penalty).argsort(dim=-1, descending=True, stable=True)
         tokens = tokens.gather(1, order[..., None].expand_as(tokens))
         log_probs = log_probs.gather(1, order)
-    keep = options.keep or options.width
+    keep = options.keep or options.beam_size
     return Hypotheses(tokens[:, :keep], log_probs[:, :keep])

@@ -47,7 +47,7 @@ def caption_images(
         DataError: features, weights or log-probabilities are NaN or infinite; it names images or the weight.
     """
     device = next(captioner.parameters()).device
-    options = dataclasses.replace(options, keep=min(n_best, options.width))
+    options = dataclasses.replace(options, keep=min(n_best, options.beam_size))
     was_training = captioner.training
     captioner.eval()
     captions: dict[str, tuple[Caption, ...]] = {}

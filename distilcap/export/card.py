@@ -33,7 +33,7 @@ Writes one English sentence for a photograph. Made by {_plain(manifest.made_by)}
 - Encoder: {_plain(encoder["encoder"])}, {manifest.preprocessing.size} pixels, {manifest.regions} regions of \
 {manifest.dim} features; weights {_plain(encoder["weights"])[:16]} (SHA-256)
 - Captioner: {architecture} {options}; {len(manifest.vocabulary):,} words
-- Decoding: beam of {manifest.decode.width}, at most {manifest.decode.max_words} words, length penalty \
+- Decoding: beam of {manifest.decode.beam_size}, at most {manifest.decode.max_words} words, length penalty \
 {manifest.decode.length_penalty:g}
 - Agreement with PyTorch in float32: {agreement}
 

@@ -111,7 +111,7 @@ class PhoneBundle(Bundle):
 
     def greedy(self, seen: Seen, names: Sequence[str] = ()) -> Found:
         """See `Bundle.greedy`; here the loop is Python's."""
-        return self.search(seen, replace(self.manifest.decode, width=1, length_penalty=0.0))
+        return self.search(seen, replace(self.manifest.decode, beam_size=1, length_penalty=0.0))
 
 
 def _require() -> None:

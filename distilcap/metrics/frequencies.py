@@ -74,7 +74,7 @@ class DocumentFrequencies:
             return DocumentFrequencies(
                 str(content["name"]), int(content["images"]), counts, bool(content["end"])
             )
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise DataError(
                 f"{path}: not document frequencies; `distilcap metrics df` writes them."
             ) from None

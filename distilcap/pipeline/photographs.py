@@ -77,7 +77,7 @@ class RunCaptioner:
         """
         preprocessing = self.encoder.preprocessing
         pixels = torch.from_numpy(normalise(load_pixels(photo, preprocessing)[None], preprocessing))
-        (captions,) = self.describe(pixels, self._search(beam or self.decode.width, n_best))
+        (captions,) = self.describe(pixels, self._search(beam or self.decode.beam_size, n_best))
         return [caption.text for caption in captions]
 
     def read(self, photo: Path) -> Bytes:

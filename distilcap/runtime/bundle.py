@@ -159,7 +159,7 @@ class Bundle:
         """Find the best captions of images; None takes the bundle's own options."""
         options = options or self.manifest.decode
         memory = self.encode(seen)
-        return search(self.step, self.initial_state(memory, options.width), memory, options)
+        return search(self.step, self.initial_state(memory, options.beam_size), memory, options)
 
     def greedy(self, seen: Seen, names: Sequence[str] = ()) -> Found:
         """Greedy captions (B, 1, T) in a single run of one graph; T is the longest of them.
@@ -191,7 +191,7 @@ class Bundle:
         """
         options = self.manifest.decode
         if beam is not None:
-            options = dataclasses.replace(options, width=beam)
+            options = dataclasses.replace(options, beam_size=beam)
         return [one.text for one in self.alternatives(photo, options)[:n_best]]
 
     def alternatives(self, photo: Path | bytes, options: DecodeOptions | None = None) -> list[BundleCaption]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.files import bare_name, parse_json, sha256_of, write_checksum, write_json
+from distilcap.options import Options, option
 from distilcap.runtime.fields import Fields, described
 from distilcap.runtime.limits import (
     MAX_BEAM,
@@ -55,44 +56,35 @@ GRAPHS = {"encoder": "encoder.onnx", "encode": "encode.onnx", "step": "step.onnx
 
 
 @dataclass(frozen=True)
-class DecodeOptions:
-    """How captions are searched for, from training (`decode.beam.BeamSearch`) to the bundle.
+class DecodeOptions(Options):
+    """How captions are searched for, from training (`decode.beam.BeamSearch`) to the bundle."""
 
-    Attributes:
-        width: hypotheses kept per image (K); 1 is greedy decoding.
-        max_words: captions stop there, with or without an end token.
-        length_penalty: finished captions are ranked by log-probability / length ** length_penalty, the end
-            token counted (Wu et al. 2016 use a similar form); 0 ranks by log-probability alone.
-        allow_unk: whether `<unk>` may be written.
-    """
+    beam_size: int = option(
+        3, "Number of hypotheses kept while searching (K); 1 is greedy.", least=1, most=MAX_BEAM
+    )
+    max_words: int = option(
+        20, "Number of words at which a caption stops, with or without an end token.", least=1, most=MAX_WORDS
+    )
+    length_penalty: float = option(
+        0.7,
+        "Exponent p: captions are ranked by log-probability / length^p, the end token counted (Wu et al. "
+        "2016 use a similar form); 0 ranks by log-probability alone.",
+        least=-MAX_LENGTH_PENALTY,
+        most=MAX_LENGTH_PENALTY,
+    )
+    allow_unk: bool = option(False, "Whether `<unk>` may be written.")
 
-    width: int = 3
-    max_words: int = 20
-    length_penalty: float = 0.7
-    allow_unk: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value, most in (
-            ("beam_size", self.width, MAX_BEAM),
-            ("max_words", self.max_words, MAX_WORDS),
-        ):
-            if value < 1:
-                raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
-            if value > most:
-                raise ConfigError(f"`{name}` must be at most {most:,}, but is {value}.")
-        # Written so that NaN is refused too.
-        if not abs(self.length_penalty) <= MAX_LENGTH_PENALTY:
-            raise ConfigError(
-                f"`length_penalty` must be from -{MAX_LENGTH_PENALTY} to {MAX_LENGTH_PENALTY}, "
-                f"but is {self.length_penalty}."
-            )
+    def to_json(self) -> dict[str, Any]:
+        """As bundles name the fields: a page of an older bundle reads them."""
+        plain = dataclasses.asdict(self)
+        return {"width": plain.pop("beam_size"), **plain}
 
     @staticmethod
     def from_json(content: Fields) -> DecodeOptions:
         """Read the fields of a JSON object; BundleError where one is missing, unknown or out of range."""
         content.only("width", "max_words", "length_penalty", "allow_unk")
         return DecodeOptions(
-            width=content.integer("width", 1, MAX_BEAM),
+            beam_size=content.integer("width", 1, MAX_BEAM),  # its name in bundles
             max_words=content.integer("max_words", 1, MAX_WORDS),
             length_penalty=content.number("length_penalty", -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
             allow_unk=content.boolean("allow_unk"),
@@ -135,7 +127,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `from_json` reads it back equal."""
         plain = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        plain |= {"preprocessing": self.preprocessing.to_json(), "decode": dataclasses.asdict(self.decode)}
+        plain |= {"preprocessing": self.preprocessing.to_json(), "decode": self.decode.to_json()}
         plain |= {"vocabulary": list(self.vocabulary.words), "state": list(self.state)}
         return {"format": FORMAT, "version": VERSION} | plain
 
@@ -150,10 +142,10 @@ class Manifest:
         state = fields.integers("state", MAX_STATES, 1, MAX_STATE)
         words = fields.texts("vocabulary", MAX_VOCABULARY)
         decode = DecodeOptions.from_json(fields.object("decode"))
-        if sum(state) > MAX_STATE or decode.width * (len(words) + sum(state)) > MAX_SEARCHED:
+        if sum(state) > MAX_STATE or decode.beam_size * (len(words) + sum(state)) > MAX_SEARCHED:
             raise BundleError(
                 f"{where}: a state of {sum(state):,} numbers and {len(words):,} words, `decode.width` "
-                f"{decode.width} times, are more than a search can hold."
+                f"{decode.beam_size} times, are more than a search can hold."
             )
         model, licence = fields.object("model"), fields.object("licence")
         model.text("architecture")

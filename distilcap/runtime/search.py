@@ -48,7 +48,7 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
         state: before the first word, tensors (B, K, H).
         memory: of B images, tensors (B, …).
     """
-    images, width = len(memory[0]), options.width
+    images, width = len(memory[0]), options.beam_size
     tokens = np.full((images, width, options.max_words), PAD)
     log_probs = np.full((images, width), -np.inf, np.float32)
     log_probs[:, 0] = 0.0  # one empty hypothesis; its K best first words fill the beam

@@ -34,6 +34,7 @@ class Labels(Stage):
 class CaptionsOfSplit(Labels):
     """Captions of one split of a data set, by anybody: what can be learnt from, or scored."""
 
+    measures: ClassVar[bool] = True
     split: str
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord
@@ -42,6 +43,7 @@ class ImportData(Stage):
         fingerprint: of the content (`Dataset.fingerprint`).
     """
 
+    packable: ClassVar[bool] = False
     fingerprint: str
     name: str
     path: str = not_in_key()

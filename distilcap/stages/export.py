@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from distilcap.progress import Progress
 from distilcap.stages.decoding import ChooseDecoding
@@ -23,6 +24,8 @@ class Export(Stage):
         decoding: chooses how the bundle searches; None takes the bundle's defaults.
     """
 
+    measures: ClassVar[bool] = True
+    packable: ClassVar[bool] = False
     captioner: Train
     precisions: tuple[str, ...] = ("int8", "float16", "float32")
     images: int = 100

@@ -52,6 +52,7 @@ class ExtractFeatures(Stage):
 
     on_gpu: ClassVar[bool] = True
     checked_by_row: ClassVar[tuple[str, ...]] = (FEATURES,)
+    packable: ClassVar[bool] = False
     data: ImportData
     recipe_json: str
     tuned_by: Stage | None
@@ -90,6 +91,12 @@ class ExtractFeatures(Stage):
         device = store.processes.device
         for skipped in extract_features(encoder, images, folder, progress, device=device):
             progress.note(f"skipped image {skipped.id}: {skipped.reason}")
+
+    def check_rows(self, folder: Path) -> None:
+        """See `Stage.check_rows`."""
+        features = FeatureStore.open(folder)
+        for first in range(0, features.count, 256):
+            features.rows(features.ids[first : first + 256])
 
     def load(self, store: Store) -> FeatureStore:
         """Open the artifact."""

@@ -26,6 +26,7 @@ class Evaluate(Stage):
         available: which of them this machine could compute, since that changes the result.
     """
 
+    measures: ClassVar[bool] = True
     captions: CaptionsOfSplit
     metrics: tuple[str, ...]
     available: tuple[str, ...]
@@ -70,6 +71,7 @@ def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
 class MeasureLatency(Stage):
     """Milliseconds per image of encoder and greedy decoding, one image at a time, on this machine."""
 
+    measures: ClassVar[bool] = True
     alone: ClassVar[bool] = True
     captioner: Train
     images: int = 30

@@ -77,6 +77,10 @@ class Stage(abc.ABC):
     """Fields that are gone, with the only value they may have had: they stay in the key."""
     checked_by_row: ClassVar[tuple[str, ...]] = ()
     """Its large files whose readers check them as they read, instead of whole."""
+    measures: ClassVar[bool] = False
+    """Whether it captions with, or measures, what it was made of: reports of that need it."""
+    packable: ClassVar[bool] = True
+    """Whether a pack of results holds it (`distilcap store export`)."""
 
     def __init_subclass__(cls) -> None:
         _kinds[cls.__name__] = cls
@@ -89,6 +93,14 @@ class Stage(abc.ABC):
     @abc.abstractmethod
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Make the artifact in `folder`, which may hold what a killed build left."""
+
+    def check_rows(self, folder: Path) -> None:
+        """Read all of the files that are `checked_by_row`.
+
+        Raises:
+            DataError: one is damaged.
+        """
+        assert not self.checked_by_row, type(self)
 
     def recipe(self) -> dict[str, Any]:
         """What decides the result, as JSON; inputs by their keys."""

@@ -135,7 +135,6 @@ HUGE = 10**9
             for value in (..., None, [], -1, "x")
             if (key, value) != ("weights", "x")
         ],
-        (("encoder",), "itself.safetensors"),
         (("dim",), HUGE),
         (("regions",), HUGE),
         (("preprocessing", "size"), HUGE),
@@ -150,9 +149,17 @@ def test_a_saved_encoders_description(way: tuple[str, ...], value: Any, tmp_path
     """No tensors are in it: whatever the description says, it is refused, and nothing is allocated."""
     from distilcap.encoders.registry import create_encoder
 
-    path = tmp_path / "itself.safetensors"
+    path = tmp_path / "x.safetensors"
     save_file({}, path, {"distilcap.encoder": json.dumps(changed(ENCODER, way, value))})
     assert str(path) in str(error_of(lambda: create_encoder(str(path))))
+
+
+def test_a_saved_encoder_that_names_itself(tmp_path: Path) -> None:
+    from distilcap.encoders.registry import create_encoder
+
+    path = tmp_path / "x.safetensors"
+    save_file({}, path, {"distilcap.encoder": json.dumps({**ENCODER, "encoder": str(path)})})
+    assert f"encoder {str(path)!r}, dim 1280" in str(error_of(lambda: create_encoder(str(path))))
 
 
 @pytest.mark.parametrize("content", UNUSABLE)

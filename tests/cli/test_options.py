@@ -98,10 +98,16 @@ def test_rates_are_above_0_and_finite(value: float) -> None:
 
 def test_other_options_of_the_library_have_bounds() -> None:
     for make, message in (
-        (lambda: BeamSearch(0), "`beam_size` must be at least 1, but is 0."),
-        (lambda: BeamSearch(10**9), "`beam_size` must be at most 10000, but is 1000000000."),
-        (lambda: BeamSearch(max_words=10**9), "`max_words` must be at most 10000, but is 1000000000."),
-        (lambda: BeamSearch(length_penalty=math.nan), "`length_penalty` must be 0 to 100, but is nan."),
+        (lambda: BeamSearch(0), "`beam_size` must be at least 1 and at most 1000, but is 0."),
+        (lambda: BeamSearch(10**9), "`beam_size` must be at least 1 and at most 1000, but is 1000000000."),
+        (
+            lambda: BeamSearch(max_words=10**9),
+            "`max_words` must be at least 1 and at most 1000, but is 1000000000.",
+        ),
+        (
+            lambda: BeamSearch(length_penalty=math.nan),
+            "`length_penalty` must be at least -10 and at most 10, but is nan.",
+        ),
         (
             lambda: TrainingOptions(seed=-1),
             f"`seed` must be at least 0 and at most {2**63 - 1}, but is -1.",

@@ -238,6 +238,8 @@ def test_our_own_caption_sets_are_read_by_id(tmp_path: Path) -> None:
         ("x.json", '{"images": [\n{"a": 1}\n{}]}', r"x\.json:3: not valid JSON: Expecting ',' delimiter"),
         ("x.json", "[] []", r"x\.json: not valid JSON: Extra data"),
         ("x.json", "[" * 100_000, r"x\.json: not usable JSON: nested too deeply"),
+        ("x.json", '{"images": [], "annotations": [], "x": NaN}', r"not usable JSON: NaN is not a number"),
+        ("x.json", '{"images": [], "annotations": [], "x": 1e999}', r"1e999 is too large a number"),
         ("x.json", "{}", r"x\.json: not a captions file\. Expected Karpathy's form"),
         ("x.json", "[]", r"x\.json: there are no images in it"),
         ("x.json", '{"images": [], "annotations": []}', r"there are no images in it"),

@@ -201,9 +201,9 @@ def test_the_generator_decides_the_samples() -> None:
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(ConfigError, match="`beam_size` must be at least 1, but is 0"):
+    with pytest.raises(ConfigError, match="`beam_size` must be at least 1 and at most 1000, but is 0"):
         BeamSearch(0)
-    with pytest.raises(ConfigError, match="`max_words` must be at least 1, but is 0"):
+    with pytest.raises(ConfigError, match="`max_words` must be at least 1 and at most 1000, but is 0"):
         BeamSearch(1, 0)
     with pytest.raises(ConfigError, match="`captions` must be at least 1, but is 0"):
         sample(Table(1, 2, 6, 0), numbered(1), 0)

@@ -124,7 +124,7 @@ def run(trained: TrainedCaptioner, tmp_path_factory: pytest.TempPathFactory, _tr
 def exported(run: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A float32 bundle."""
     to = tmp_path_factory.mktemp("bundles") / "bundle"
-    return export_bundle(run, to, encoder=encoder, decode=DecodeOptions(width=4))
+    return export_bundle(run, to, encoder=encoder, decode=DecodeOptions(beam_size=4))
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,7 @@ def test_a_bundles_encoder_is_an_encoder(bundle, encoder, pixels, regions):
 
 def test_one_greedy_graph_equals_stepping(bundle, pixels):
     seen = bundle.see(pixels)
-    stepped = bundle.search(seen, DecodeOptions(width=1, max_words=20, length_penalty=0))
+    stepped = bundle.search(seen, DecodeOptions(beam_size=1, max_words=20, length_penalty=0))
     greedy = bundle.greedy(seen)
     length = greedy.tokens.shape[-1]
     assert length < 20, "the loop ends with its longest caption"
@@ -131,7 +131,7 @@ def test_greedy_one_by_one_equals_a_batch(bundle, pixels):
 
 def test_the_greedy_graph_obeys_max_words(run, encoder, tmp_path, pixels):
     exported = export_bundle(
-        run, tmp_path / "short", encoder=encoder, decode=DecodeOptions(width=1, max_words=3)
+        run, tmp_path / "short", encoder=encoder, decode=DecodeOptions(beam_size=1, max_words=3)
     )
     opened = Bundle.open(exported.folder)
     assert opened.greedy(opened.see(pixels)).tokens.shape == (16, 1, 3)
@@ -143,7 +143,7 @@ def test_the_manifest_tells_all(exported, trained, encoder):
     assert manifest.vocabulary == trained.vocabulary
     assert manifest.preprocessing == encoder.preprocessing
     assert (manifest.regions, manifest.dim) == (encoder.regions, encoder.dim)
-    assert manifest.decode.width == 4
+    assert manifest.decode.beam_size == 4
     assert manifest.model["options"] == dataclasses.asdict(trained.options)
     assert {path.name for path in exported.folder.iterdir()} == {
         *manifest.files,
@@ -197,7 +197,7 @@ def data(tmp_path, trained, exported):
 
 def test_scores_on_data_go_into_manifest_and_card(run, encoder, data, tmp_path):
     exported = export_bundle(
-        run, tmp_path / "scored", encoder=encoder, data=data, decode=DecodeOptions(width=4)
+        run, tmp_path / "scored", encoder=encoder, data=data, decode=DecodeOptions(beam_size=4)
     )
     scores = exported.manifest.scores
     assert (scores["data"], scores["split"], scores["images"]) == ("pictures", "val", 5)

@@ -35,7 +35,7 @@ def test_programs_say_what_pytorch_says(run, encoder, tmp_path):
         def note(self, message):
             notes.append(message)
 
-    options = DecodeOptions(width=4)
+    options = DecodeOptions(beam_size=4)
     exported = export_bundle(
         run, tmp_path / "bundle", encoder=encoder, decode=options, executorch=True, progress=Notes()
     )

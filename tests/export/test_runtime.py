@@ -124,7 +124,7 @@ def test_the_command_names_a_broken_bundle_in_one_line(bare_python, copied, phot
 
 def test_captions_of_a_file(bundle, photos):
     several = bundle.alternatives(photos[0])
-    assert len(several) == bundle.manifest.decode.width == 4
+    assert len(several) == bundle.manifest.decode.beam_size == 4
     assert bundle.alternatives(photos[0].read_bytes()) == several
     unranked = [one.log_prob for one in bundle.alternatives(photos[0], DecodeOptions(4, length_penalty=0))]
     assert unranked == sorted(unranked, reverse=True)

@@ -77,8 +77,8 @@ def test_equals_the_search_of_training(images, size, width, max_words, length_pe
 @pytest.mark.parametrize(
     "field, message",
     [
-        ("width", "`beam_size` must be at least 1, but is 0."),
-        ("max_words", "`max_words` must be at least 1, but is 0."),
+        ("beam_size", "`beam_size` must be at least 1 and"),
+        ("max_words", "`max_words` must be at least 1 and"),
     ],
 )
 def test_options_that_cannot_work(field, message):

@@ -19,7 +19,8 @@ from distilcap.stages.decoding import ChooseDecoding, Decoding
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decode_options, decoding_of
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store, _to_json
+from distilcap.store.record import complete, to_json
+from distilcap.store.stage import Store
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
 
@@ -116,7 +117,7 @@ def test_a_run_decodes_as_was_chosen_for_the_nearest_beam(tmp_path: Path) -> Non
     assert decode_options(run, store, 3).length_penalty == 0.3
     keep_choice(store, run, 5, 1.0)
     options = decode_options(run, store, 3)
-    assert (options.width, options.max_words, options.length_penalty) == (3, 20, 1.0)
+    assert (options.beam_size, options.max_words, options.length_penalty) == (3, 20, 1.0)
 
 
 @pytest.mark.parametrize(("options", "penalty"), [([], 1.0), (["--length-penalty", "0.2"], 0.2)])
@@ -128,7 +129,7 @@ def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
     run = Students(data, features, table_preset("flickr8k")).train("updown", "small", 0)
     store = Store(tmp_path)
     store.path(run).mkdir()
-    (store.path(run) / "stage.json").write_text(json.dumps({"made_by": _to_json(run)}))
+    complete(store.path(run), {"made_by": to_json(run), "seconds": 1.0}, ())
     keep_choice(store, run, 3, 1.0)
     taken: list[DecodeOptions] = []
 

@@ -1,0 +1,189 @@
+"""`distilcap store`: what a store holds, whether it is undamaged, what can go, and results to take along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from distilcap.cli.common import CONSOLE, store_option
+from distilcap.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from distilcap.store.contents import Entry
+
+__all__ = ["store"]
+
+PATH = click.Path(path_type=Path)
+EXAMPLE = """\b
+Example:
+  distilcap store ls
+  distilcap store verify --store runs
+  distilcap store gc --keep results/results.json
+  distilcap store export results.tar.gz --keep results/results.json
+  distilcap store import results.tar.gz --store elsewhere/runs
+"""
+
+
+@click.group(epilog=EXAMPLE)
+def store() -> None:
+    """Look after a store: list, verify, clean up, and take results along."""
+
+
+@store.command("ls")
+@store_option
+def list_stages(store: Path) -> None:
+    """List the stages of a store: bytes, seconds of building, and what uses each."""
+    from distilcap.data.features import readable_size
+    from distilcap.store.contents import unfinished
+
+    entries = _contents(store)
+    size = readable_size(sum(entry.bytes for entry in entries))
+    table = Table(title=f"{store}: {len(entries)} stages, {size}")
+    table.add_column("stage", no_wrap=True)
+    for column in ("size", "seconds"):
+        table.add_column(column, justify="right")
+    table.add_column("used by")
+    table.add_column("remark")
+    for entry in entries:
+        users = [item.key for item in entries if entry.key in item.inputs()]
+        shown = ", ".join(users[:2]) + (f" and {len(users) - 2} more" if len(users) > 2 else "")
+        remark = "results only" if entry.results_only else "damaged" if entry.fault else ""
+        seconds = "" if entry.seconds is None else f"{entry.seconds:.1f}"
+        table.add_row(entry.key, readable_size(entry.bytes), seconds, shown, remark)
+    for build in unfinished(store):
+        remark = "a process is at it" if build.running else "unfinished: the same command goes on"
+        table.add_row(build.folder.name, readable_size(build.bytes), "", "", remark)
+    CONSOLE.print(table)
+
+
+@store.command()
+@click.argument("keys", nargs=-1)
+@store_option
+def verify(keys: tuple[str, ...], store: Path) -> None:
+    """Read every file of a store, or of the stages KEYS, and compare it with its checksum.
+
+    Exit code 2 where something is damaged; each damage is named with its fix. Stages whose weights were left
+    out by intention (results only) are not damaged.
+    """
+    entries = _chosen(keys, _contents(store))
+    faults = [fault for fault in (entry.damage() for entry in entries) if fault is not None]
+    for fault in faults:
+        CONSOLE.print(fault, soft_wrap=True)
+    if faults:
+        raise DataError(f"{store}: {len(faults)} of {len(entries)} stages are damaged.")
+    old = sum(entry.unchecked for entry in entries)
+    remark = f"; {old} of them are of an older version and have no checksums" if old else ""
+    CONSOLE.print(f"{store}: {len(entries)} stages, none damaged{remark}")
+
+
+@store.command()
+@click.option(
+    "--keep",
+    type=PATH,
+    multiple=True,
+    required=True,
+    help="A results.json, or a stage's folder or key: kept with all that a report of it needs.",
+)
+@click.option("--unfinished", "also_unfinished", is_flag=True, help="Delete unfinished builds too.")
+@click.option("--yes", is_flag=True, help="Delete; without it, only print what would go.")
+@store_option
+def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) -> None:
+    """Delete what none of the kept results needs. What goes can be built again by its command."""
+    import shutil
+
+    from distilcap.data.features import readable_size
+    from distilcap.store.contents import keys_in, needed_by, remove, unfinished
+
+    entries = _contents(store)
+    kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
+    doomed = [entry for entry in entries if entry.key not in kept]
+    builds = [build for build in unfinished(store) if also_unfinished and not build.running]
+    for entry in doomed:
+        CONSOLE.print(f"{entry.key}  {readable_size(entry.bytes)}")
+        if yes:
+            remove(store, entry.key)
+    for build in builds:
+        CONSOLE.print(f"unfinished {build.folder.name}  {readable_size(build.bytes)}")
+        if yes:
+            shutil.rmtree(build.folder)
+    size = readable_size(sum(entry.bytes for entry in doomed) + sum(build.bytes for build in builds))
+    CONSOLE.print(
+        f"{'Deleted' if yes else 'To delete (with --yes)'}: {len(doomed) + len(builds)} of "
+        f"{len(entries)} stages, {size}; {len(kept)} are kept."
+    )
+
+
+@store.command()
+@click.argument("keys", nargs=-1, required=True)
+@store_option
+def rm(keys: tuple[str, ...], store: Path) -> None:
+    """Delete the stages KEYS; whatever needs one builds it again."""
+    from distilcap.store.contents import remove
+
+    entries = _contents(store)
+    for key in keys:
+        remove(store, key)
+        users = [entry.key for entry in entries if key in entry.inputs() and entry.key not in keys]
+        remark = f"; {', '.join(users)} was made of it and stays" if users else ""
+        CONSOLE.print(f"Deleted {key}{remark}", soft_wrap=True)
+
+
+@store.command("export")
+@click.argument("to", type=PATH)
+@click.option(
+    "--keep",
+    type=PATH,
+    multiple=True,
+    help="A results.json, or a stage's folder or key: only what a report of it needs.  [default: everything]",
+)
+@store_option
+def export_(to: Path, keep: tuple[Path, ...], store: Path) -> None:
+    """Pack captions, scores and recipes, without weights, into the file TO (.tar.gz)."""
+    from distilcap.data.features import readable_size
+    from distilcap.store.contents import keys_in, needed_by
+    from distilcap.store.pack import export_results
+
+    entries = _contents(store)
+    if keep:
+        kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
+        entries = [entry for entry in entries if entry.key in kept]
+    packed = export_results(entries, to)
+    CONSOLE.print(f"{to}: results of {len(packed)} stages, {readable_size(to.stat().st_size)}")
+
+
+@store.command("import")
+@click.argument("source", type=PATH)
+@store_option
+def import_(source: Path, store: Path) -> None:
+    """Add the results in SOURCE to a store, where they count as complete."""
+    _register()
+    from distilcap.store.pack import import_results
+
+    imported = import_results(source, store)
+    CONSOLE.print(
+        f"{store}: {len(imported.new)} stages are new, {len(imported.known)} were there already and stay."
+    )
+
+
+def _register() -> None:
+    from distilcap.stages.folders import import_stages
+
+    import_stages()
+
+
+def _contents(root: Path) -> list[Entry]:
+    _register()
+    from distilcap.store.contents import contents
+
+    return contents(root)
+
+
+def _chosen(keys: tuple[str, ...], entries: list[Entry]) -> list[Entry]:
+    known = {entry.key: entry for entry in entries}
+    for key in keys:
+        if key not in known:
+            raise ConfigError(f"{key!r} is no stage of this store; `distilcap store ls` lists them.")
+    return [known[key] for key in keys] if keys else entries

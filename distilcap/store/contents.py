@@ -1,0 +1,185 @@
+"""What a store holds: sizes, what was made of what, what is damaged, and what can go.
+
+The modules of the stages must have been imported, since stages are known by their folders' records.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import read_json
+from distilcap.integrity import left_out
+from distilcap.store.record import check_artifact, has_checksums, read_record
+from distilcap.store.stage import Stage, stage_of
+
+__all__ = ["Entry", "Unfinished", "contents", "keys_in", "needed_by", "remove", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One complete stage of a store.
+
+    Attributes:
+        folder: where it lies; its name is the stage's key.
+        stage: what it is; None where the record is damaged or of another version.
+        fault: why `stage` is None, in a sentence.
+        bytes: on disk.
+        seconds: that it took to build; None where that is not known.
+        results_only: some of its files were left out by intention.
+        unchecked: an older version made it, without checksums.
+    """
+
+    folder: Path
+    stage: Stage | None
+    fault: str | None
+    bytes: int
+    seconds: float | None
+    results_only: bool
+    unchecked: bool
+
+    @property
+    def key(self) -> str:
+        """The stage's name in the store."""
+        return self.folder.name
+
+    def inputs(self) -> set[str]:
+        """Keys of the stages that it was made of."""
+        return {stage.key for stage in self.stage.inputs()} if self.stage is not None else set()
+
+    def damage(self) -> str | None:
+        """What is wrong with it, in a sentence; every file is read."""
+        if self.fault is not None:
+            return self.fault
+        try:
+            check_artifact(self.folder)
+            assert self.stage is not None
+            if self.stage.key != self.key:
+                return f"{self.folder}: holds {self.stage.key}; rename the folder back."
+            if self.stage.checked_by_row and not self.results_only:
+                self.stage.check_rows(self.folder)
+        except DataError as error:
+            return str(error)
+        return None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A build that was broken off, or that a process is at.
+
+    Attributes:
+        folder: of what is done so far; the same command goes on from there.
+        bytes: on disk.
+        running: whether a process holds its lock.
+    """
+
+    folder: Path
+    bytes: int
+    running: bool
+
+
+def contents(root: Path) -> list[Entry]:
+    """All complete stages of a store, by key.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise ConfigError(f"{root}: there is no such store; name its folder by `--store`.")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [_entry(folder) for folder in folders]
+
+
+def _entry(folder: Path) -> Entry:
+    size = _bytes(folder)
+    try:
+        stage = stage_of(folder)
+        assert isinstance(stage, Stage)
+        seconds = float(read_record(folder)["seconds"])
+        checked = has_checksums(folder)
+        partial = checked and bool(left_out(folder))
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        fault = str(error) if isinstance(error, DataError) else f"{folder}: its record is damaged ({error})."
+        return Entry(folder, None, fault, size, None, False, False)
+    return Entry(folder, stage, None, size, seconds, partial, not checked)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def unfinished(root: Path) -> Iterator[Unfinished]:
+    """Builds that are not complete."""
+    for folder in sorted(path for path in (root / ".partial").glob("*") if path.is_dir()):
+        yield Unfinished(folder, _bytes(folder), _locked(root / ".locks" / folder.name))
+
+
+def _locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def keys_in(source: Path, entries: Iterable[Entry]) -> set[str]:
+    """The stages that a report's results.json names, or the stage whose folder or key is given.
+
+    Raises:
+        DataError: the file names no stage of the store. ConfigError: there is no such file or stage.
+    """
+    known = {entry.key for entry in entries}
+    if source.name in known:
+        return {source.name}
+    if source.suffix != ".json":
+        raise ConfigError(f"{source}: neither a stage of the store nor a results.json.")
+    text = json.dumps(read_json(source))
+    if named := {key for key in known if f'"{key}"' in text}:
+        return named
+    raise DataError(f"{source}: names no stage of this store.")
+
+
+def needed_by(keys: Iterable[str], entries: Iterable[Entry]) -> set[str]:
+    """Stages, what they were made of, and what measures them: all that a report of them needs.
+
+    Captions, scores, latencies and bundles of a kept run are kept; other runs that learned from it are not.
+    """
+    by_key = {entry.key: entry for entry in entries}
+    kept = set(keys)
+    while True:
+        more = {key for kept_key in kept & by_key.keys() for key in by_key[kept_key].inputs()}
+        more |= {
+            entry.key
+            for entry in by_key.values()
+            if entry.stage is not None and entry.stage.measures and entry.inputs() <= kept
+        }
+        if more & by_key.keys() <= kept:
+            return kept & by_key.keys()
+        kept |= more & by_key.keys()
+
+
+def remove(root: Path, key: str) -> None:
+    """Delete a stage's folder; what needs it later builds it again.
+
+    Raises:
+        ConfigError: there is no such stage, or a process is at it.
+    """
+    folder = root / key
+    if "/" in key or key.startswith(".") or not folder.is_dir() or folder.is_symlink():
+        raise ConfigError(f"{key!r} is no stage of the store {root}; `distilcap store ls` lists them.")
+    if _locked(root / ".locks" / key):
+        raise ConfigError(f"{folder}: a process is at it; try again when it has ended.")
+    # Renamed first, so that it is never half there.
+    doomed = root / ".partial" / f".removed-{key}"
+    doomed.parent.mkdir(exist_ok=True)
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)

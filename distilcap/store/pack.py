@@ -1,0 +1,160 @@
+"""Results of a store in one file, to finish a table elsewhere: captions, scores and recipes without weights.
+
+A pack is a `.tar.gz` of stage folders. Weights and features are left out (their names stay in
+`checksums.json`), and so is where data and weights lay on the machine: only the last part of such a path
+is kept. Imported stages count as complete; whatever needs their weights builds them again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from distilcap.errors import DataError
+from distilcap.files import atomic_path, bare_name
+from distilcap.integrity import CHECKSUMS, leave_out
+from distilcap.store.contents import Entry
+from distilcap.store.record import RECORD, check_artifact, complete, read_record, to_json
+from distilcap.store.stage import Stage, stage_of
+
+__all__ = ["Imported", "export_results", "import_results"]
+
+WEIGHTS = (".safetensors", ".onnx", ".pte")
+"""Endings of files that are left out of a pack."""
+_MOST_BYTES = 4 << 30  # of one unpacked file
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import.
+
+    Attributes:
+        new: stages that were added. known: stages that the store had already; they were left as they were.
+    """
+
+    new: tuple[str, ...]
+    known: tuple[str, ...]
+
+
+def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
+    """Write stages without their weights into one file; returns their keys.
+
+    Stages that only say where data lie, and bundles, are left out: they are quickly made again.
+
+    Raises:
+        DataError: a stage is damaged.
+    """
+    packed = []
+    with atomic_path(to) as scratch, tarfile.open(scratch, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            if entry.stage is None or not entry.stage.packable:
+                continue
+            check_artifact(entry.folder)
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / entry.key
+                _copy_results(entry, copy)
+                for path in sorted(path for path in copy.rglob("*") if path.is_file()):
+                    _add(archive, path, f"{entry.key}/{path.relative_to(copy).as_posix()}")
+            packed.append(entry.key)
+    return packed
+
+
+def _copy_results(entry: Entry, copy: Path) -> None:
+    assert entry.stage is not None
+    left = [path for path in entry.folder.rglob("*") if path.suffix in WEIGHTS]
+    shutil.copytree(entry.folder, copy, ignore=shutil.ignore_patterns(CHECKSUMS, ".*"))
+    record = read_record(entry.folder)
+    record = {name: content for name, content in record.items() if name != "format"}
+    record["made_by"] = to_json(_without_places(entry.stage))
+    # Sealed with all files, so that weights that come back are checked; then the weights go.
+    complete(copy, record, entry.stage.checked_by_row)
+    leave_out(copy, [path.relative_to(entry.folder).as_posix() for path in left])
+    for path in left:
+        (copy / path.relative_to(entry.folder)).unlink()
+
+
+def _without_places(value: Any) -> Any:
+    """A stage with the last part only of every path that is not in its key."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {}
+        for field in dataclasses.fields(value):
+            content = getattr(value, field.name)
+            if field.metadata.get("in_key", True):
+                changed[field.name] = _without_places(content)
+            else:
+                changed[field.name] = PurePath(content).name if isinstance(content, str) else content
+        return dataclasses.replace(value, **changed)
+    return tuple(_without_places(item) for item in value) if isinstance(value, tuple) else value
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    member = tarfile.TarInfo(name)  # no owner, no time: equal results make equal packs
+    content = path.read_bytes()
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def import_results(source: Path, root: Path) -> Imported:
+    """Add the stages of a pack to a store, each whole or not at all.
+
+    Raises:
+        DataError: it is no pack, or damaged; the message names what.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as folder:
+        try:
+            with tarfile.open(source, "r:gz") as archive:
+                for member, parts in _members(archive, source):
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    path = Path(folder, *parts)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("wb") as file:
+                        shutil.copyfileobj(content, file)
+        except FileNotFoundError:
+            raise DataError(f"{source}: there is no such file.") from None
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise DataError(f"{source}: not a pack of results, or damaged ({error}).") from None
+        new, known = [], []
+        for stage_folder in sorted(Path(folder).iterdir()):
+            _check(stage_folder, source)
+            if (root / stage_folder.name).exists():
+                known.append(stage_folder.name)
+            else:
+                stage_folder.rename(root / stage_folder.name)
+                new.append(stage_folder.name)
+    if not new and not known:
+        raise DataError(f"{source}: holds no stage.")
+    return Imported(tuple(new), tuple(known))
+
+
+def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.TarInfo, list[str]]]:
+    for member in archive:
+        parts = member.name.split("/")
+        for part in parts:
+            bare_name(part, source)
+        if not member.isfile() or len(parts) < 2 or member.size > _MOST_BYTES:
+            raise DataError(f"{source}: {member.name!r} is no file of a stage.")
+        yield member, parts
+
+
+def _check(folder: Path, source: Path) -> None:
+    """Make sure that a folder is whole and of the stage that its name says."""
+    try:
+        stage = stage_of(folder)
+        assert isinstance(stage, Stage)
+        key = stage.key
+        check_artifact(folder)
+        if not (folder / CHECKSUMS).is_file() or not (folder / RECORD).is_file():
+            raise DataError("no checksums")
+    except DataError as error:
+        raise DataError(f"{source}: {folder.name} is damaged ({error}).") from None
+    if key != folder.name:
+        raise DataError(f"{source}: {folder.name} holds {key}.")

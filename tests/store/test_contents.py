@@ -1,0 +1,224 @@
+"""The store's own commands, on a small store that was really trained."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from distilcap.cli.main import cli
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import ConfigError, DataError
+from distilcap.models.updown import UpDownOptions
+from distilcap.stages.captions import CaptionsOfSplit
+from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.folders import import_stages
+from distilcap.stages.label import Generate
+from distilcap.stages.measure import Evaluate, read_scores
+from distilcap.stages.train import Train
+from distilcap.store.contents import contents, needed_by
+from distilcap.store.pack import export_results, import_results
+from distilcap.store.stage import Store
+from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+
+
+class Built:
+    """A store with a teacher, its labels, a student and its scores."""
+
+    def __init__(self, home: Path) -> None:
+        draw_scenes(home / "scenes", (12, 4, 4), size=32)
+        self.data = ImportData.of(home / "scenes")
+        self.features = ExtractFeatures.of(self.data, "efficientnet-lite0", size=32, weights="random")
+        self.root = home / "store"
+        self.teacher = self.run(0)
+        self.labels = Generate(self.teacher, "train", 2)
+        self.student = self.run(1, self.labels)
+        self.captions = Generate(self.student, "test", 1)
+        self.scores = Evaluate.of(self.captions, ("cider",))
+        self.teacher_scores = Evaluate.of(Generate(self.teacher, "test", 1), ("cider",))
+        Store(self.root).build(self.scores)
+        Store(self.root).build(self.teacher_scores)
+
+    def run(self, seed: int, labels: CaptionsOfSplit | None = None) -> Train:
+        phases = CrossEntropyPhase(epochs=1, learning_rate=2e-3), SelfCriticalPhase(epochs=0)
+        training = TrainingOptions(*phases, batch_images=6, seed=seed)
+        vocabulary = BuildVocabulary(self.data, 1)
+        options = UpDownOptions(hidden=8, embedding=8, attention=4)
+        return Train(self.data, vocabulary, self.features, "updown", options, training, labels)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    import_stages()
+    return Built(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def root(original: Built, tmp_path: Path) -> Path:
+    """A copy of the store, to be changed."""
+    return shutil.copytree(original.root, tmp_path / "store")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["store", *map(str, arguments)])
+
+
+def words(result: Result) -> str:
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return " ".join(result.output.split())
+
+
+def flip(path: Path, position: int = -3) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 4
+    path.write_bytes(bytes(content))
+
+
+def test_ls_tells_sizes_and_users(original: Built, root: Path) -> None:
+    entries = {entry.key: entry for entry in contents(root)}
+    folder = root / original.teacher.key
+    assert entries[original.teacher.key].bytes == sum(
+        path.stat().st_size for path in folder.rglob("*") if path.is_file()
+    )
+    assert entries[original.student.key].inputs() >= {original.labels.key, original.features.key}
+    listed = words(call("ls", "--store", root))
+    assert f"{len(entries)} stages" in listed
+    for key in entries:
+        assert key in listed
+    assert isinstance(call("ls", "--store", root / "absent").exception, ConfigError)
+
+
+@pytest.mark.parametrize("stage", ["data", "features", "teacher", "labels", "scores"])
+def test_verify_names_a_flipped_bit_in_any_file(original: Built, root: Path, stage: str) -> None:
+    assert "none damaged" in words(call("verify", "--store", root))
+    folder = root / getattr(original, stage).key
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        kept = path.read_bytes()
+        flip(path, len(kept) // 2)
+        result = call("verify", "--store", root)
+        assert isinstance(result.exception, DataError), path
+        assert "1 of" in str(result.exception)
+        assert folder.name in result.output
+        path.write_bytes(kept)
+    (folder / "checksums.json").unlink()
+    assert "checksums.json: missing" in " ".join(call("verify", folder.name, "--store", root).output.split())
+
+
+def test_gc_keeps_what_a_report_needs(original: Built, root: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"rows": [{"runs": [original.teacher.key]}]}))
+    everything = {entry.key for entry in contents(root)}
+    gone = {original.student.key, original.captions.key, original.scores.key}
+    assert everything - needed_by({original.teacher.key}, contents(root)) == gone
+    shown = words(call("gc", "--keep", results, "--store", root))
+    assert "To delete (with --yes): 3 of" in shown
+    assert {entry.key for entry in contents(root)} == everything
+    words(call("gc", "--keep", results, "--yes", "--store", root))
+    assert {entry.key for entry in contents(root)} == everything - gone
+    # The report can still be made, without anything being built again.
+    assert all(planned.complete for planned in Store(root).plan([original.teacher_scores]))
+    assert read_scores(original.teacher_scores, Store(root))
+    (tmp_path / "other.json").write_text("{}")
+    assert isinstance(call("gc", "--keep", tmp_path / "other.json", "--store", root).exception, DataError)
+    assert isinstance(call("gc", "--keep", "nonsense", "--store", root).exception, ConfigError)
+
+
+def test_gc_deletes_unfinished_builds_only_when_asked(original: Built, root: Path) -> None:
+    for name in ("train-aaaaaaaaaaaa", "train-bbbbbbbbbbbb"):
+        (root / ".partial" / name).mkdir(parents=True)
+        (root / ".partial" / name / "checkpoint").write_text("x")
+    (root / ".locks").mkdir(exist_ok=True)
+    keep = ("--keep", original.scores.key, "--yes", "--store", root)
+    with (root / ".locks" / "train-bbbbbbbbbbbb").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "a process is at it" in words(call("ls", "--store", root))
+        words(call("gc", *keep))
+        assert (root / ".partial" / "train-aaaaaaaaaaaa").exists()
+        words(call("gc", "--unfinished", *keep))
+        assert not (root / ".partial" / "train-aaaaaaaaaaaa").exists()
+        assert (root / ".partial" / "train-bbbbbbbbbbbb").exists()
+
+
+def test_rm_says_what_was_made_of_it_and_it_is_built_again(original: Built, root: Path) -> None:
+    before = (root / original.labels.key / "captions.jsonl").read_bytes()
+    assert f"{original.student.key} was made of it" in words(call("rm", original.labels.key, "--store", root))
+    assert not (root / original.labels.key).exists()
+    original.labels.load(Store(root))
+    assert (root / original.labels.key / "captions.jsonl").read_bytes() == before
+    for name in ("../store", ".partial", "absent", "."):
+        assert isinstance(call("rm", name, "--store", root).exception, ConfigError), name
+
+
+def test_results_travel_without_weights_and_count_as_complete(
+    original: Built, root: Path, tmp_path: Path
+) -> None:
+    pack, other = tmp_path / "results.tar.gz", tmp_path / "other"
+    words(call("export", pack, "--store", root))
+    text = gzip.decompress(pack.read_bytes())
+    assert str(original.root.parent).encode() not in text  # nothing says where things lay
+    again = tmp_path / "again.tar.gz"
+    export_results(contents(root), again)
+    assert gzip.decompress(again.read_bytes()) == text
+    assert "are new, 0 were there" in words(call("import", pack, "--store", other))
+    assert "none damaged" in words(call("verify", "--store", other))
+    assert "results only" in words(call("ls", "--store", other))
+    store = Store(other)
+    assert all(store.has(stage) for stage in (original.scores, original.student, original.captions))
+    assert read_scores(original.scores, store) == read_scores(original.scores, Store(root))
+    assert original.captions.load(store) == original.captions.load(Store(root))
+    assert original.student.summary(store) == original.student.summary(Store(root))
+    assert not list(other.rglob("*.safetensors"))
+    assert ", 0 were there" not in words(call("import", pack, "--store", other))
+    # What needs weights makes them again, as they were.
+    original.student.load(store)
+    weights = f"{original.student.key}/captioner.safetensors"
+    assert (other / weights).read_bytes() == (root / weights).read_bytes()
+    assert "none damaged" in words(call("verify", "--store", other))
+
+
+def packed(path: Path, members: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.type, member.linkname = len(content), kind, "/etc/passwd"
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_hostile_packs_add_nothing(original: Built, root: Path, tmp_path: Path) -> None:
+    other, pack = tmp_path / "inside" / "other", tmp_path / "x.tar.gz"
+    export_results(contents(root), tmp_path / "good.tar.gz")
+    good: dict[str, bytes] = {}
+    with tarfile.open(tmp_path / "good.tar.gz") as archive:
+        for member in archive:
+            file: Any = archive.extractfile(member)
+            good[member.name] = file.read()
+    captions = f"{original.captions.key}/captions.jsonl"
+    renamed = {name.replace(original.captions.key, "generate-000000000000"): good[name] for name in good}
+    cases: list[Path] = [
+        packed(pack.with_name("1.tar.gz"), good | {"../../victim.txt": b"x"}),
+        packed(pack.with_name("2.tar.gz"), good | {"/tmp/victim.txt": b"x"}),
+        packed(pack.with_name("3.tar.gz"), {"a/b": b""}, tarfile.SYMTYPE),
+        packed(pack.with_name("4.tar.gz"), good | {captions: good[captions] + b"\n"}),
+        packed(pack.with_name("5.tar.gz"), renamed),
+        packed(pack.with_name("6.tar.gz"), {}),
+        packed(pack.with_name("7.tar.gz"), {"train-1/stage.json": b"[" * 100_000}),
+    ]
+    cut, text = tmp_path / "8.tar.gz", tmp_path / "9.tar.gz"
+    cut.write_bytes((tmp_path / "good.tar.gz").read_bytes()[:-900])
+    text.write_text("no pack")
+    for case in (*cases, cut, text, tmp_path / "absent.tar.gz"):
+        with pytest.raises(DataError):
+            import_results(case, other)
+        assert not list(tmp_path.rglob("victim*"))
+        left = [path for path in other.iterdir() if path.name.startswith(".")]
+        assert not left, case
