@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bundle_captioner import BundleCaptioner, BundleEncoder
 from click.testing import CliRunner
-from distilcap.export.captioner import BundleCaptioner, BundleEncoder
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 

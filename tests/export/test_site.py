@@ -8,9 +8,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from distilcap.cli.demo import _write_pocket
+from distilcap.cli.demo import demo
 from distilcap.errors import BundleError, ConfigError, DistilCapError, MissingError
 from distilcap.export.browser import site as site_module
 from distilcap.export.browser.bench import captions_in_browser
@@ -19,7 +20,6 @@ from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
 from distilcap.export.pictures import sample_pictures
 from distilcap.runtime.manifest import DecodeOptions, read_manifest
-from distilcap.stages.export import Export
 
 
 @pytest.fixture
@@ -149,18 +149,19 @@ def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
         write_web(tmp_path / "nothing", tmp_path / "other", runtime=runtime)
 
 
-def test_the_demo_ends_in_a_bundle_and_a_page(exported, tmp_path, monkeypatch):
-    class Built:
-        def build(self, stage, progress):
-            assert isinstance(stage, Export)
-            return exported.folder.parent
+def test_the_demo_ends_in_a_page_that_a_second_run_replaces(exported, tmp_path, monkeypatch):
+    def distil(title, plan, store, to):
+        shutil.copytree(exported.folder, to / "bundle", dirs_exist_ok=True)
 
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
-    for _ in range(2):  # a second run replaces what the first one wrote
-        _write_pocket(None, Built(), tmp_path / "demo")
-        read_manifest(tmp_path / "demo" / "bundle")
-        assert (tmp_path / "demo" / "web" / "bundle" / "decoder.bin").is_file()
+    monkeypatch.setattr("distilcap.cli.report.run_distillation", distil)
+    monkeypatch.setattr("distilcap.data.scenes.draw_scenes", lambda *_, **__: None)
+    monkeypatch.setattr("distilcap.pipeline.demo.demo_plan", lambda data: None)
+    for _ in range(2):
+        result = CliRunner().invoke(demo, ["--to", str(tmp_path / "demo")])
+        assert result.exit_code == 0, result.output
+        assert read_manifest(tmp_path / "demo" / "web" / "bundle").files == exported.manifest.files
 
 
 def test_it_is_served_with_the_headers_of_threads(written):
