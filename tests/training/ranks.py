@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import accelerate  # noqa: F401  (before the fork)
+import accelerate  # noqa: F401  (here and the next, so that the ranks need not import them)
 import click
 import two_processes
 
