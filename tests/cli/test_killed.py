@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from distilcap.data.scenes import draw_scenes
 
-COMMAND = [sys.executable, "-m", "distilcap", "train", "--captioner", "updown-tiny", "--image-size", "64"]
-COMMAND += ["--epochs", "2", "--scst-epochs", "1", "--min-count", "1", "--batch-images", "4"]
+OPTIONS = ["train", "--captioner", "updown-tiny", "--image-size", "64", "--batch-images", "4"]
+OPTIONS += ["--epochs", "2", "--scst-epochs", "1", "--min-count", "1"]
+PROGRAM = """
+import os, signal
+from distilcap.cli.main import main
+from distilcap.training import loop
+checkpoints, save = int(os.environ["CHECKPOINTS"]), loop.save_checkpoint
+def save_or_die(*arguments):
+    global checkpoints
+    checkpoints -= 1
+    if checkpoints < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(*arguments)
+loop.save_checkpoint = save_or_die
+main()
+"""
+"""The program, killed when it is about to write one more than so many checkpoints."""
+
+
+def run(options: list[str], checkpoints: int) -> int:
+    command = [sys.executable, "-c", PROGRAM, *options]
+    environment = os.environ | {"CHECKPOINTS": str(checkpoints)}
+    return subprocess.run(command, env=environment, capture_output=True).returncode
 
 
 def weights(store: Path) -> bytes:
@@ -24,25 +45,12 @@ def weights(store: Path) -> bytes:
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     draw_scenes(tmp_path / "scenes", (24, 4, 4), size=64)
-    arguments = [*COMMAND, "--data", str(tmp_path / "scenes"), "--store"]
-    subprocess.run([*arguments, str(tmp_path / "whole")], check=True, capture_output=True, timeout=300)
-
-    store = tmp_path / "killed"
-    kills = 0
-    for _ in range(20):
-        with subprocess.Popen(
-            [*arguments, str(store)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stderr is not None
-            for line in process.stderr:  # let it come one epoch further each time
-                if "epoch" in line:
-                    time.sleep(0.1)
-                    process.send_signal(signal.SIGKILL)
-                    kills += 1
-                    break
-            process.stderr.read()
-            process.wait(60)
-        if list(store.glob("train-*")):  # it was done before the last signal came
-            break
-    assert kills >= 3
-    assert weights(store) == weights(tmp_path / "whole")
+    options = [*OPTIONS, "--data", str(tmp_path / "scenes"), "--store"]
+    assert run([*options, str(tmp_path / "whole")], 99) == 0
+    killed = [*options, str(tmp_path / "killed")]
+    # A checkpoint begins each phase and ends each epoch; the last of them is that of the third epoch.
+    for checkpoints in (2, 1, 1):
+        assert run(killed, checkpoints) == -signal.SIGKILL
+        assert not list((tmp_path / "killed").glob("train-*"))
+    assert run(killed, 99) == 0
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")

@@ -33,7 +33,8 @@ ENTRY = st.fixed_dictionaries(
         "filepath": JSON,
     },
 )
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=SUPPRESSED)
 
 
 def check_reading(path: Path) -> None:

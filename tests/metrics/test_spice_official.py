@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +74,12 @@ def test_hard_captions_shift_nothing_and_parses_are_kept(jar: SpiceJar, tmp_path
     plain = "a dog on a chair"
     candidates = [caption for hard in HARD for caption in (hard, plain)]
     references = [several for hard in HARD for several in ([hard, "a green tree"], [plain])]
-    started = time.perf_counter()
     first = own(candidates, references)
-    between = time.perf_counter()
+    assert any((tmp_path / "parses").iterdir())
     second = own(candidates, references)
     assert second == first
     assert [score.f for score in first[1::2]] == [1.0] * len(HARD)
     assert first[0].f == 0.0
-    assert time.perf_counter() - between < (between - started) / 2
 
 
 @pytest.mark.parametrize("locale", ["-Duser.language=de -Duser.country=DE", "-Duser.language=ar"])

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,6 +124,17 @@ def test_processes_leave_without_a_word(outcomes: dict[str, list[Outcome]], scen
     assert len(list((scenes / "all-is-well/store").glob("scene-*/stage.json"))) == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+def test_no_thread_of_the_connections_is_left_when_python_goes(
+    outcomes: dict[str, list[Outcome]], scenes: Path
+) -> None:
+    """One that still returns a tensor then aborts the process, once in 25 times."""
+    for scene in ("all-is-well", "the-first-fails"):
+        for rank in (0, 1):
+            names = json.loads((scenes / scene / f"threads{rank}").read_text())
+            assert not [name for name in names if "gloo" in name]
+
+
 @pytest.mark.parametrize(("who", "speaks"), [("the first fails", 0), ("the second fails", 1)])
 def test_an_error_of_one_process_ends_both_and_is_told_once(
     outcomes: dict[str, list[Outcome]], scenes: Path, who: str, speaks: int
@@ -207,13 +219,36 @@ def test_a_launch_whose_processes_do_not_meet_is_told_how_to_be_started(
         launched()
 
 
+def end_by_sigterm(program: list[str], folder: Path) -> None:
+    """Start a training by torchrun, and send SIGTERM to that once a checkpoint is there."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun += ["--log-dir", str(folder / "logs"), "--redirects", "3"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    with subprocess.Popen([*torchrun, *program], env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            while not list((folder / "store").glob(".partial/train-*/checkpoint.safetensors")):
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            process.communicate(timeout=LIMIT)
+        finally:
+            process.kill()
+    assert process.returncode not in (0, -signal.SIGKILL)
+    errors = [path.read_text() for path in (folder / "logs").rglob("stderr.log")]
+    assert len(errors) == 2
+    for text in errors:
+        assert "Traceback" not in text
+        assert "terminate called" not in text
+
+
 @pytest.mark.slow
 def test_commands_share_their_work_and_the_first_process_alone_speaks(tmp_path: Path) -> None:
     draw_scenes(tmp_path / "scenes", (24, 6, 8), size=64)
     program = [sys.executable, "-m", "distilcap"]
     train = [*program, "train", "--data", str(tmp_path / "scenes"), "--captioner", "updown-tiny"]
     train += ["--image-size", "64", "--epochs", "1", "--scst-epochs", "1", "--min-count", "1"]
-    first, second = launch([*train, "--store", str(tmp_path / "store")])
+    end_by_sigterm([*train[1:], "--store", str(tmp_path / "store")], tmp_path)
+    first, second = launch([*train, "--store", str(tmp_path / "store")])  # goes on
     assert first.code == second.code == 0, first.err + second.err
     assert "validation CIDEr" in first.out
     assert second.out == second.err == ""
@@ -237,5 +272,6 @@ def test_commands_share_their_work_and_the_first_process_alone_speaks(tmp_path: 
     assert "updown" in first.out
     assert (second.code, second.out) == (0, "")
     first, second = launch([*program, "generate", str(run), "--images", "x", "--to", str(tmp_path / "x")])
-    assert first.code == 2
-    assert "start one process a shard" in first.err
+    assert first.code == second.code == 2
+    assert (first.err + second.err).count("\n") == 1
+    assert "start one process a shard" in first.err + second.err
