@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from distilcap.data.sources.download import Remote, download, verify
+from distilcap.data.sources.download import Remote, _first_byte, _Transfer, download, verify
 from distilcap.errors import DataError, MissingError
 
 CONTENT = bytes(range(251)) * 12_000  # 3 MB
@@ -293,3 +295,21 @@ def test_a_killed_process_goes_on_where_it_was(server: Server, tmp_path: Path) -
     assert 0 < size < len(CONTENT)
     assert fetch(server, tmp_path).read_bytes() == CONTENT
     assert server.how.seen == [None, f"bytes={size}-"]
+
+
+@pytest.mark.parametrize("length", ["9" * 5_000, "\u00b2", "-1", "1e3", "", "x"])
+def test_lengths_and_ranges_that_are_no_numbers_are_passed_over(tmp_path: Path, length: str) -> None:
+    transfer = _Transfer(Remote("http://here/file", "file", 7), tmp_path / "file.part", 1, 0, 1)
+    headers = Message()
+    headers["Content-Length"], headers["Content-Range"] = length, f"bytes {length}-6/7"
+    transfer._check_size(headers, 0)
+    assert _first_byte(headers) == -1
+
+
+def test_a_redirect_to_nonsense_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object, **__: object) -> None:
+        urlsplit("http://[::1")
+
+    monkeypatch.setattr("urllib.request.urlopen", nowhere)
+    with pytest.raises(MissingError, match=r"cannot be fetched: Invalid IPv6 URL"):
+        download(Remote("http://here/file", "file", 7), tmp_path, attempts=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from distilcap.export import folders
 from distilcap.export.folders import scratch_folder, whole_folder
 
 WRITER = """
@@ -141,3 +142,21 @@ def test_processes_that_start_together_leave_each_other_alone(tmp_path: Path) ->
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_taken_for_a_leftover_before_it_was_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken = folders._lock, []
+
+    def late(folder: Path) -> int:
+        descriptor = lock(folder)
+        if not taken:
+            taken.append(folder)
+            folder.rmdir()
+        return descriptor
+
+    monkeypatch.setattr(folders, "_lock", late)
+    with scratch_folder(tmp_path) as scratch:
+        assert scratch.is_dir()
+        assert scratch not in taken

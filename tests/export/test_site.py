@@ -7,6 +7,7 @@ import shutil
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -19,7 +20,7 @@ from distilcap.export.browser.chromium import chromium_program, open_page
 from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
 from distilcap.export.pictures import sample_pictures
-from distilcap.runtime.manifest import DecodeOptions, read_manifest
+from distilcap.runtime.manifest import DecodeOptions, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -392,3 +393,15 @@ def test_a_damaged_file_is_told_on_the_page(site, tmp_path):
         with pytest.raises(DistilCapError, match=r"encoder.onnx is damaged"):
             page.evaluate("captioner.ready")
         assert "encoder.onnx is damaged" in page.evaluate("document.getElementById('status').textContent")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beam", [1, 4])
+def test_nan_is_told_on_the_page(exported, browser, photos, tmp_path, beam):
+    damaged = Path(shutil.copytree(exported.folder, tmp_path / "damaged"))
+    size = (damaged / "decoder.bin").stat().st_size
+    (damaged / "decoder.bin").write_bytes(np.full(size // 4, np.nan, "<f4").tobytes())
+    write_manifest(damaged, exported.manifest)
+    site, told = write_web(damaged, tmp_path / "site").folder, r"gave NaN for this picture: its weights are"
+    with serving(site) as address, open_page() as page, pytest.raises(DistilCapError, match=told):
+        captions_in_browser(page, address, photos[:1], [beam])

@@ -82,6 +82,7 @@ export class Captioner {
       tokens,
       logProb,
     }));
+    if (!Number.isFinite(captions[0].logProb)) throw new Error("The model gave NaN for this picture: its weights are damaged.");
     return { captions, milliseconds: { pixels: prepared - began, encoder: encoded - prepared, decoder: decoded - encoded } };
   }
 
