@@ -144,10 +144,10 @@ def write_shard(
 def labelled_of(summaries: Sequence[Mapping[str, Any]]) -> Labelled:
     """What came of shards, by their summaries."""
     return Labelled(
-        sum(one["images"] for one in summaries),
-        tuple(Skipped(**skipped) for one in summaries for skipped in one["skipped"]),
-        sum(one["seconds"] for one in summaries),
-        tuple(sorted({one["listed"] for one in summaries})),
+        sum(summary["images"] for summary in summaries),
+        tuple(Skipped(**skipped) for summary in summaries for skipped in summary["skipped"]),
+        sum(summary["seconds"] for summary in summaries),
+        tuple(sorted({summary["listed"] for summary in summaries})),
     )
 
 
@@ -159,14 +159,16 @@ def merge_shards(folder: Path, to: Path) -> Labelled:
     """
     names = sorted(path.stem for path in folder.glob("shard-*.jsonl"))
     begun = sorted(path.name[1:].partition(".")[0] for path in folder.glob(".shard-*.partial.jsonl"))
-    counts = {int(found[1]) for one in names + begun if (found := re.search(r"-of-(\d+)$", one))}
+    counts = {int(match[1]) for name in names + begun if (match := re.search(r"-of-(\d+)$", name))}
     if len(counts) != 1:
         what = f"shards of {' and of '.join(map(str, sorted(counts)))}" if counts else "no shard"
         raise DataError(f"{folder}: holds {what}; expected the shards of one `distilcap generate --shards`.")
     shards = [Shard(number, counts.copy().pop()) for number in range(max(counts))]
     missing = [shard.number for shard in shards if str(shard) not in names]
     if missing:
-        listed = ", ".join(f"{one}{' (begun)' if str(shards[one]) in begun else ''}" for one in missing)
+        listed = ", ".join(
+            f"{number}{' (begun)' if str(shards[number]) in begun else ''}" for number in missing
+        )
         raise DataError(
             f"{folder}: {len(missing)} of {len(shards)} shards are missing: {listed}; "
             f"`distilcap generate … --shards {len(shards)} --shard {missing[0]}` makes one."
