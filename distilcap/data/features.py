@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilcap.errors import DataError
-from distilcap.files import read_checked_json
+from distilcap.integrity import read_sealed_json
 
 if TYPE_CHECKING:
     from distilcap.shapes import Regions
@@ -108,14 +108,9 @@ class FeatureStore:
             raise DataError(
                 f"{folder}: feature extraction was broken off; run it again, it goes on from there."
             )
-        try:
-            content = read_checked_json(path, FORM)
-        except DataError as error:
-            if not path.is_file():
-                raise
-            raise DataError(
-                f"{str(error).removesuffix('.')}; delete {folder} and run the same command again."
-            ) from None
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file.")
+        content = read_sealed_json(path, f"delete {folder} and run the same command again")
         try:
             return FeatureStore(folder, content)
         except DataError:

@@ -18,14 +18,8 @@ from distilcap.data.captions import parse_captions
 from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import image_id_of
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import (
-    atomic_path,
-    checksum_file,
-    read_checked_json,
-    write_bytes,
-    write_checked_json,
-    write_checksum,
-)
+from distilcap.files import atomic_path, checksum_file, write_bytes, write_checksum
+from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.record_log import check_options
 
 __all__ = ["FinishedShard", "Labelled", "Shard", "labelled_of", "merge_shards", "read_shard", "write_shard"]
@@ -115,7 +109,7 @@ def read_shard(shard: Shard, folder: Path) -> FinishedShard | None:
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
-    summary = read_checked_json(path, _FORM)
+    summary = read_sealed_json(path)
     try:
         labelled_of([{"recipe": summary["recipe"], **summary}])
     except (KeyError, TypeError):
@@ -136,7 +130,7 @@ def write_shard(
     checksums = [zlib.crc32(line) for line in lines]
     whole = {"format": _FORM, **summary, "images": len(lines), "crc32": checksums}
     # The summary first: with the captions the shard counts as finished.
-    write_checked_json(folder / f"{shard}.json", whole)
+    write_sealed_json(folder / f"{shard}.json", whole)
     write_bytes(folder / f"{shard}.jsonl", b"".join(line + b"\n" for line in lines))
     return labelled_of([whole])
 
