@@ -22,12 +22,10 @@ __all__ = [
     "failures_named",
     "json_errors",
     "parse_json",
-    "read_checked_json",
     "read_json",
     "sha256_of",
     "verify_checksum",
     "write_bytes",
-    "write_checked_json",
     "write_checksum",
     "write_json",
     "write_text",
@@ -97,11 +95,7 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON to `path`, whole or not at all; NaN is refused."""
-    write_text(path, _indented(content))
-
-
-def _indented(content: Any) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -175,47 +169,13 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is missing or cannot be read, or as `parse_json`; the message names the line.
     """
-    return parse_json(_bytes_of(path), path)
-
-
-def _bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        raw = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{path}: there is no such file.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
-
-
-def write_checked_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object that begins with the SHA-256 of its other lines, for `read_checked_json`."""
-    body = _indented(content)[1:]
-    write_text(path, _opening(body.encode()).decode() + body)
-
-
-def _opening(body: bytes) -> bytes:
-    return b'{\n "sha256": "' + hashlib.sha256(body).hexdigest().encode() + b'",'
-
-
-def read_checked_json(path: Path, form: str) -> dict[str, Any]:
-    """Read what `write_checked_json` wrote; an object of an earlier form has no checksum and is not checked.
-
-    Args:
-        form: the object's `format`, if it is of the form that has a checksum.
-
-    Raises:
-        DataError: as `read_json`, not an object, or the checksum differs.
-    """
-    raw = _bytes_of(path)
-    content = parse_json(raw, path)
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not a JSON object.")
-    # Either mark is enough: a single damaged byte cannot pass the file off as one of an earlier form.
-    if content.get("format") == form or "sha256" in content:
-        opening, comma, body = raw.partition(b'",')
-        if opening + comma != _opening(body):
-            raise DataError(f"{path}: damaged (its checksum differs).")
-    return content
+    return parse_json(raw, path)
 
 
 def bare_name(name: Any, where: str | Path) -> str:

@@ -70,24 +70,25 @@ def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
     write_json(path, {**sealed, _SHA256: _digest_of(sealed)})
 
 
-def read_sealed_json(path: Path, fix: str) -> dict[str, Any]:
+def read_sealed_json(path: Path, fix: str = "") -> dict[str, Any]:
     """Read what `write_sealed_json` wrote, or an unsealed object of an older version.
 
     Args:
-        fix: what to do about a damaged file, for the message.
+        fix: what to do about a damaged file, for the message; empty where the caller says it.
 
     Raises:
         DataError: missing, not a JSON object, or damaged.
     """
+    ending = f"; {fix}." if fix else "."
     try:
         content = read_json(path)
     except DataError as error:
-        raise DataError(f"{str(error).removesuffix('.')}; {fix}.") from None
+        raise DataError(str(error).removesuffix(".") + ending) from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: damaged (not a JSON object); {fix}.")
+        raise DataError(f"{path}: damaged (not a JSON object){ending}")
     sealed, digest = _MARK in content, content.pop(_SHA256, None)
     if (sealed or digest is not None) and digest != _digest_of(content):
-        raise DataError(f"{path}: {CHANGED}; {fix}.")
+        raise DataError(f"{path}: {CHANGED}{ending}")
     content.pop(_MARK, None)
     return content
 

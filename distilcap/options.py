@@ -86,8 +86,8 @@ def option(
         metadata: more, for others that read the field (such as `in_key` of a store's stages).
     """
     bounds = Bounds(least, most, above, below, tuple(choices))
-    told = {"help": help, "bounds": bounds, "aliases": tuple(aliases), "follows": follows}
-    return dataclasses.field(default=default, metadata=told | metadata)
+    declared = {"help": help, "bounds": bounds, "aliases": tuple(aliases), "follows": follows}
+    return dataclasses.field(default=default, metadata=declared | metadata)
 
 
 def bounds_of(field: dataclasses.Field[Any]) -> Bounds:

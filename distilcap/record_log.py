@@ -73,15 +73,15 @@ class RecordLog:
         lines = self._file.read().split(b"\n")[:-1]  # what follows the last line end is torn
         for number, line in enumerate(lines, 1):
             end, checksum = self._ends[-1]
-            found, _, record = line.partition(b" ")
-            if found != _checksum(checksum, record):
+            written, _, record = line.partition(b" ")
+            if written != _checksum(checksum, record):
                 progress.note(
                     f"{self.path}: damaged in line {number}, or of an earlier version; "
                     "what was done from there on is done again."
                 )
                 break
             self.records.append(parse_json(record, f"{self.path}:{number}"))
-            self._ends.append((end + len(line) + 1, found))
+            self._ends.append((end + len(line) + 1, written))
         self._file.truncate(self._ends[-1][0])
 
     def append(self, record: Mapping[str, Any]) -> None:

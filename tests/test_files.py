@@ -16,12 +16,10 @@ from distilcap.files import (
     atomic_path,
     failures_named,
     parse_json,
-    read_checked_json,
     read_json,
     sha256_of,
     verify_checksum,
     write_bytes,
-    write_checked_json,
     write_checksum,
     write_json,
     write_text,
@@ -67,30 +65,6 @@ def test_a_failed_write_says_of_which_file() -> None:
         raise OSError(errno.ENOENT, "No such file", "other")
     with pytest.raises(SafetensorError), failures_named(path):
         raise SafetensorError("Error while deserializing header")
-
-
-def test_json_with_its_own_checksum(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    content = {"format": "two", "ids": ["a", "ü"], "rate": 0.1, "more": {"n": None}}
-    write_checked_json(path, content)
-    again = read_checked_json(path, "two")
-    assert again.pop("sha256")
-    assert again == content
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        flipped = bytes([whole[position] ^ 1 << position % 8])
-        path.write_bytes(whole[:position] + flipped + whole[position + 1 :])
-        with pytest.raises(DataError, match=r"x\.json"):
-            read_checked_json(path, "two")
-    for end in range(len(whole)):
-        path.write_bytes(whole[:end])
-        with pytest.raises(DataError, match=r"x\.json"):
-            read_checked_json(path, "two")
-    write_json(path, {"format": "one", "ids": ["a"]})
-    assert read_checked_json(path, "two") == {"format": "one", "ids": ["a"]}
-    path.write_text("[]")
-    with pytest.raises(DataError, match="not a JSON object"):
-        read_checked_json(path, "two")
 
 
 def test_checksum_files_are_those_of_sha256sum(tmp_path: Path) -> None:

@@ -188,6 +188,16 @@ def test_a_flipped_bit_of_sealed_json_is_found(tmp_path: Path) -> None:
             read_sealed_json(path, "fix it")
 
 
+def test_sealed_json_that_was_cut_off_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_sealed_json(path, CONTENT)
+    whole = path.read_bytes()
+    for end in range(len(whole) - 1):  # the last byte is the line's end
+        path.write_bytes(whole[:end])
+        with pytest.raises(DataError, match=r"x\.json"):
+            read_sealed_json(path)
+
+
 def test_json_of_older_versions_still_opens(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", CONTENT)
     assert read_sealed_json(tmp_path / "x.json", "fix it") == CONTENT

@@ -80,4 +80,4 @@ def _from_bundle(
     options = dataclasses.replace(opened.manifest.decode, beam_size=beam)
     if length_penalty is not None:
         options = dataclasses.replace(options, length_penalty=length_penalty)
-    return lambda photo: [one.text for one in opened.alternatives(photo, options)[:n_best]]
+    return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[:n_best]]

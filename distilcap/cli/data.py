@@ -50,8 +50,13 @@ def check(path: Path, images: Path | None, split: str | None, min_count: int, as
     report = check_dataset(path, images, split, PROGRESS, min_count)
     if as_json:
         problems = [
-            {"kind": one.kind, "path": str(one.path), "line": one.line, "message": one.message}
-            for one in report.problems
+            {
+                "kind": problem.kind,
+                "path": str(problem.path),
+                "line": problem.line,
+                "message": problem.message,
+            }
+            for problem in report.problems
         ]
         content = {
             "path": str(path),

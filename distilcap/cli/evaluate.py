@@ -135,28 +135,28 @@ def compare(
     keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
     columns = []
     for key in keys:
-        several = [System(name, tuple(seed[key] for seed in seeds)) for name, seeds in scored]
-        reasons = {score.unavailable for system in several for score in system.seeds if score.unavailable}
+        compared = [System(name, tuple(seed[key] for seed in seeds)) for name, seeds in scored]
+        reasons = {score.unavailable for system in compared for score in system.seeds if score.unavailable}
         if reasons:
             CONSOLE.print(f"{key:8} n/a ({reasons.pop()})")
             continue
-        for system in several:
+        for system in compared:
             deviation = f" ± {100 * system.deviation:.2f}" if system.deviation is not None else ""
             CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}")
-        columns.append((metric_of(key), several))
+        columns.append((metric_of(key), compared))
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
         table.add_column(column, overflow="fold")
-    for one in compare_table(columns, resamples):
-        low, high = one.interval
+    for comparison in compare_table(columns, resamples):
+        low, high = comparison.interval
         table.add_row(
-            one.metric,
-            one.system,
-            f"{100 * one.difference:+.2f}" + (" *" if one.corrected_p < 0.05 else ""),
+            comparison.metric,
+            comparison.system,
+            f"{100 * comparison.difference:+.2f}" + (" *" if comparison.corrected_p < 0.05 else ""),
             f"{100 * low:+.2f} to {100 * high:+.2f}",
-            f"{one.bootstrap_p:.4f}",
-            f"{one.randomisation_p:.4f}",
-            f"{one.corrected_p:.4f}",
+            f"{comparison.bootstrap_p:.4f}",
+            f"{comparison.randomisation_p:.4f}",
+            f"{comparison.corrected_p:.4f}",
         )
     CONSOLE.print(table)
     CONSOLE.print("* p < 0.05 after Holm's correction over this table")
@@ -260,8 +260,8 @@ def _read_systems(
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:
-        one, other = next(
+        first, second = next(
             (a, b) for a in fingerprints for b in fingerprints if fingerprints[a] != fingerprints[b]
         )
-        raise ConfigError(f"{one} and {other} were scored against different references.")
+        raise ConfigError(f"{first} and {second} were scored against different references.")
     return scored

@@ -168,16 +168,16 @@ def _show_export(exported: Exported) -> None:
         )
         for column in ("metric", "PyTorch, float32", f"bundle, {manifest.precision}", "change"):
             table.add_column(column, justify="left" if column == "metric" else "right")
-        for name, one in manifest.scores["metrics"].items():
-            change = one["value"] / one["pytorch"] - 1 if one["pytorch"] else 0.0
-            row = (f"{100 * one['pytorch']:.2f}", f"{100 * one['value']:.2f}", f"{change:+.2%}")
+        for name, score in manifest.scores["metrics"].items():
+            change = score["value"] / score["pytorch"] - 1 if score["pytorch"] else 0.0
+            row = (f"{100 * score['pytorch']:.2f}", f"{100 * score['value']:.2f}", f"{change:+.2%}")
             table.add_row(name, *row)
         CONSOLE.print(table)
     table = Table(title=str(exported.folder))
     table.add_column("file")
     table.add_column("MB", justify="right")
-    for name, one in manifest.files.items():
-        table.add_row(name, f"{one['bytes'] / 1e6:.3f}")
+    for name, file in manifest.files.items():
+        table.add_row(name, f"{file['bytes'] / 1e6:.3f}")
     table.add_row("all", f"{manifest.megabytes():.3f}", style="bold")
     CONSOLE.print(table)
 
@@ -251,10 +251,10 @@ def bench(
     files = sorted(path for path in photos.iterdir() if path.is_file()) if photos else []
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")
-    found = []
+    measurements = []
     for bundle in bundles:
         PROGRESS.note(f"Measuring {bundle}")
-        found += measure(
+        measurements += measure(
             bundle,
             photos=files,
             images=repeats,
@@ -263,12 +263,12 @@ def bench(
             browser_runtime=runtime,
             progress=PROGRESS,
         )
-    CONSOLE.print(_bench_table(found))
+    CONSOLE.print(_bench_table(measurements))
     if to is not None:
-        write_json(to, [dataclasses.asdict(one) for one in found])
+        write_json(to, [dataclasses.asdict(measurement) for measurement in measurements])
 
 
-def _bench_table(found: list[Measured]) -> Table:
+def _bench_table(measurements: list[Measured]) -> Table:
     table = Table(title="MB, and ms per image one at a time: median (95th percentile)")
     for column in (
         "runtime",
@@ -283,11 +283,16 @@ def _bench_table(found: list[Measured]) -> Table:
         "peak MB",
     ):
         table.add_column(column, justify="left" if column in ("runtime", "precision") else "right")
-    for one in found:
-        parts = [f"{spread.median:.1f} ({spread.p95:.1f})" for spread in one.ms_per_image.values()]
-        peak = "" if one.peak_megabytes is None else f"{one.peak_megabytes:.0f}"
+    for measurement in measurements:
+        parts = [f"{spread.median:.1f} ({spread.p95:.1f})" for spread in measurement.ms_per_image.values()]
+        peak = "" if measurement.peak_megabytes is None else f"{measurement.peak_megabytes:.0f}"
         table.add_row(
-            one.runtime, one.precision, str(one.threads), f"{one.megabytes['all']:.2f}", *parts, peak
+            measurement.runtime,
+            measurement.precision,
+            str(measurement.threads),
+            f"{measurement.megabytes['all']:.2f}",
+            *parts,
+            peak,
         )
     table.caption = "all: encoder and greedy decoding; pixels: decoding and resizing the file"
     return table

@@ -159,8 +159,8 @@ def _label(
 
 
 def _tell(labelled: Labelled, path: Path) -> None:
-    for one in labelled.skipped[:SHOWN]:
-        CONSOLE.print(f"skipped {one.id}: {one.reason}", soft_wrap=True)
+    for skipped in labelled.skipped[:SHOWN]:
+        CONSOLE.print(f"skipped {skipped.id}: {skipped.reason}", soft_wrap=True)
     if len(labelled.skipped) > SHOWN:
         CONSOLE.print(f"… and {len(labelled.skipped) - SHOWN:,} more")
     rate = labelled.images / labelled.seconds if labelled.seconds else 0.0

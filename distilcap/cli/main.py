@@ -61,15 +61,15 @@ class LazyGroup(click.Group):
 
         The others join before the command begins, so that an error of one process is known to all.
         """
-        found = super().resolve_command(ctx, args)
-        if found[0] in TOGETHER:
+        resolved = super().resolve_command(ctx, args)
+        if resolved[0] in TOGETHER:
             if processes_asked_for()[1] > 1:
                 launched()
         else:
             if os.environ.get("RANK", "0") != "0":
                 ctx.exit()
             os.environ.pop("WORLD_SIZE", None)
-        return found
+        return resolved
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of a person's way through them."""
@@ -148,8 +148,8 @@ def _bug(error: Exception) -> str:
     """An exception that no check foresaw, with the innermost line of this package that it came through."""
     calls = traceback.extract_tb(error.__traceback__)
     ours = [call for call in calls if Path(__file__).parents[1] in Path(call.filename).parents]
-    place = f" in {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
-    return f"This is a bug in distilcap: {type(error).__name__}{place}: {error}."
+    where = f" in {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    return f"This is a bug in distilcap: {type(error).__name__}{where}: {error}."
 
 
 @contextmanager

@@ -112,34 +112,36 @@ def _click_option(
 ) -> Callable[[Any], Any]:
     owner = kind
     for part in path[:-1]:
-        owner = type(next(one.default for one in dataclasses.fields(owner) if one.name == part))
+        owner = type(next(member.default for member in dataclasses.fields(owner) if member.name == part))
     hint = typing.get_type_hints(owner)[field.name]
     repeated = typing.get_origin(hint) is tuple
-    (value,) = [one for one in (typing.get_args(hint) or (hint,)) if one not in (types.NoneType, Ellipsis)]
+    (value,) = [
+        inner for inner in (typing.get_args(hint) or (hint,)) if inner not in (types.NoneType, Ellipsis)
+    ]
     default = defaults.get(field.name, field.default)
     flag, argument = _flag(prefix, field), _argument(prefix, field)
-    names = (argument, flag, *(one for one in field.metadata["aliases"]))
-    told: dict[str, Any] = {"help": field.metadata["help"]}
+    names = (argument, flag, *field.metadata["aliases"])
+    settings: dict[str, Any] = {"help": field.metadata["help"]}
     if default is dataclasses.MISSING:
-        told["required"] = True
+        settings["required"] = True
     else:
-        told["default"] = default
+        settings["default"] = default
     if value is bool:
-        return click.option(*names, is_flag=True, **told)
+        return click.option(*names, is_flag=True, **settings)
     follows = field.metadata.get("follows")
     if follows:
-        told["help"] += f"  [default: as {follows}]"
-    told["show_default"] = not follows and default not in (None, (), dataclasses.MISSING)
-    return click.option(*names, type=_type_of(field, value), multiple=repeated, **told)
+        settings["help"] += f"  [default: as {follows}]"
+    settings["show_default"] = not follows and default not in (None, (), dataclasses.MISSING)
+    return click.option(*names, type=_type_of(field, value), multiple=repeated, **settings)
 
 
 def _fill(kind: type[Any], values: dict[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
     """Make an option object of what the flags gave; nested ones first."""
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
-        here = (*path, field.name)
-        if here in values:
-            fields[field.name] = values[here]
+        field_path = (*path, field.name)
+        if field_path in values:
+            fields[field.name] = values[field_path]
         elif isinstance(field.default, Options):
-            fields[field.name] = _fill(type(field.default), values, here)
+            fields[field.name] = _fill(type(field.default), values, field_path)
     return kind(**fields)

@@ -63,9 +63,9 @@ def read_candidates(path: Path) -> CaptionSet:
         candidates = _mapped(path, content)
     else:
         candidates = _grouped(path, content["annotations"] if isinstance(content, dict) else content)
-    for image_id, several in candidates.items():
-        if len(several) != 1:
-            raise DataError(f"{path}: image {image_id} must have one caption, but has {len(several)}.")
+    for image_id, captions in candidates.items():
+        if len(captions) != 1:
+            raise DataError(f"{path}: image {image_id} must have one caption, but has {len(captions)}.")
     return candidates
 
 
@@ -84,14 +84,14 @@ def _grouped(path: Path, records: Any, order: Iterable[Any] = ()) -> CaptionSet:
             texts.setdefault(str(record["image_id"]), []).append(caption)
     except (KeyError, TypeError):
         raise DataError(f'{path}: expected COCO results, [{{"image_id": …, "caption": …}}, …].') from None
-    return CaptionSet.of_texts({image_id: several for image_id, several in texts.items() if several})
+    return CaptionSet.of_texts({image_id: captions for image_id, captions in texts.items() if captions})
 
 
 def _mapped(path: Path, content: dict[str, Any]) -> CaptionSet:
     """Read {"id": "caption"} or {"id": ["caption", …]}."""
     texts = {key: [value] if isinstance(value, str) else value for key, value in content.items()}
-    for image_id, several in texts.items():
-        if not isinstance(several, list) or not all(isinstance(text, str) for text in several):
+    for image_id, captions in texts.items():
+        if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
             raise DataError(f"{path}: expected a caption, or a list of captions, for image {image_id!r}.")
     return CaptionSet.of_texts(texts)
 
@@ -106,4 +106,4 @@ def _is_caption_set(path: Path) -> bool:
         captions = json.loads(first)["captions"]  # a mere look: `CaptionSet.load` refuses NaN and the like
     except (ValueError, RecursionError, KeyError, TypeError):
         return False
-    return isinstance(captions, list) and all(isinstance(one, dict) for one in captions)
+    return isinstance(captions, list) and all(isinstance(caption, dict) for caption in captions)

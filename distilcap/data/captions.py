@@ -54,7 +54,7 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
     @staticmethod
     def of_texts(texts: Mapping[str, Iterable[str]]) -> CaptionSet:
         """Make a set from plain strings."""
-        return CaptionSet({id: tuple(Caption(text) for text in several) for id, several in texts.items()})
+        return CaptionSet({id: tuple(Caption(text) for text in captions) for id, captions in texts.items()})
 
     def texts(self, image_id: str) -> list[str]:
         """The captions of one image as plain strings."""
@@ -66,7 +66,7 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
 
     def top(self, count: int = 1) -> CaptionSet:
         """Keep each image's first `count` captions."""
-        return CaptionSet({image_id: several[:count] for image_id, several in self.captions.items()})
+        return CaptionSet({image_id: captions[:count] for image_id, captions in self.captions.items()})
 
     def save(self, path: Path) -> None:
         """Write JSON lines: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
@@ -97,10 +97,10 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
         for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
             if not line:
                 continue
-            image_id, several = parse_captions(line, f"{path}:{number}")
+            image_id, of_image = parse_captions(line, f"{path}:{number}")
             if image_id in captions:
                 raise DataError(f"{path}:{number}: image {image_id!r} has a line already; keep one of them.")
-            captions[image_id] = several
+            captions[image_id] = of_image
         return CaptionSet(captions)
 
 

@@ -57,13 +57,13 @@ def check_dataset(
     Raises:
         DataError: there is nothing to read, or a captions file as a whole is not of any known form.
     """
-    found = find_entries(path, images, split)
-    entries = list(found.entries.values())
-    if not entries and not found.problems:
+    result = find_entries(path, images, split)
+    entries = list(result.entries.values())
+    if not entries and not result.problems:
         raise DataError(f"{path}: there are no images in it.")
     for entry in entries:
         if not entry.captions:
-            found.problem("no captions", f"image '{entry.id}' has no captions.", entry.line, entry.source)
+            result.problem("no captions", f"image '{entry.id}' has no captions.", entry.line, entry.source)
     if any(_split(entry) == "train" for entry in entries):  # else they are data to score captions on
         train, val = (
             [e.captions for e in entries if e.captions and _split(e) == s] for s in ("train", "val")
@@ -71,7 +71,7 @@ def check_dataset(
         try:
             words_to_learn(train, len(val), min_count)
         except DataError as error:
-            found.problem("nothing to learn", str(error), None)
+            result.problem("nothing to learn", str(error), None)
     seen: dict[bytes, Entry] = {}
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         try:
@@ -80,17 +80,17 @@ def check_dataset(
             for entry, (kind, why, digest) in pairs:
                 if kind:
                     message = f"image '{entry.id}': {entry.path} {why}."
-                    found.problem(kind, message, entry.line, entry.source)
-                elif (twin := seen.setdefault(digest, entry)) is not entry:
-                    here, there = (f"'{one.id}' ({_split(one)})" for one in (entry, twin))
-                    message = f"image {here} is the same file as {there}."
-                    found.problem("duplicate image file", message, entry.line, entry.source)
+                    result.problem(kind, message, entry.line, entry.source)
+                elif (original := seen.setdefault(digest, entry)) is not entry:
+                    name, original_name = (f"'{image.id}' ({_split(image)})" for image in (entry, original))
+                    message = f"image {name} is the same file as {original_name}."
+                    result.problem("duplicate image file", message, entry.line, entry.source)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     sizes = Counter(_split(entry) for entry in entries)
     captions = sum(len(entry.captions) for entry in entries)
-    return Report({name: sizes[name] for name in SPLITS}, captions, tuple(found.problems))
+    return Report({name: sizes[name] for name in SPLITS}, captions, tuple(result.problems))
 
 
 def _split(entry: Entry) -> str:

@@ -26,7 +26,8 @@ from distilcap.data.features import (
     safetensors_header,
 )
 from distilcap.errors import DataError
-from distilcap.files import failures_named, write_checked_json
+from distilcap.files import failures_named
+from distilcap.integrity import write_sealed_json
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
 
@@ -183,7 +184,7 @@ class FeatureWriter:
             "ids": self.ids,
             "crc32": self._checksums,
         }
-        write_checked_json(self.folder / STORE, content)
+        write_sealed_json(self.folder / STORE, content)
         self._log.remove()
         return FeatureStore.open(self.folder)
 

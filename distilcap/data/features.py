@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilcap.errors import DataError
-from distilcap.files import read_checked_json
+from distilcap.integrity import read_sealed_json
 
 if TYPE_CHECKING:
     from distilcap.shapes import Regions
@@ -70,7 +70,7 @@ class FeatureStore:
         self.ids: tuple[str, ...] = tuple(content["ids"])
         self.count = len(self.ids)
         self.regions, self.dim = int(content["regions"]), int(content["dim"])
-        self.skipped = tuple(Skipped(**one) for one in content["skipped"])
+        self.skipped = tuple(Skipped(**fields) for fields in content["skipped"])
         self.recipe: dict[str, Any] = content["recipe"]
         self._row_of = {image_id: row for row, image_id in enumerate(self.ids)}
         checksums = content.get("crc32")
@@ -108,14 +108,9 @@ class FeatureStore:
             raise DataError(
                 f"{folder}: feature extraction was broken off; run it again, it goes on from there."
             )
-        try:
-            content = read_checked_json(path, FORM)
-        except DataError as error:
-            if not path.is_file():
-                raise
-            raise DataError(
-                f"{str(error).removesuffix('.')}; delete {folder} and run the same command again."
-            ) from None
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file.")
+        content = read_sealed_json(path, f"delete {folder} and run the same command again")
         try:
             return FeatureStore(folder, content)
         except DataError:
@@ -137,7 +132,7 @@ class FeatureStore:
             rows = np.array([self._row_of[image_id] for image_id in ids], np.intp)
         except KeyError as error:
             image_id = error.args[0]
-            reasons = [one.reason for one in self.skipped if one.id == image_id]
+            reasons = [entry.reason for entry in self.skipped if entry.id == image_id]
             why = f"it was skipped: {reasons[0]}" if reasons else "extract features for it first."
             raise DataError(f'{self.folder}: no features of image "{image_id}"; {why}') from None
         features, counts = self._features[rows], self._counts[rows]
@@ -212,10 +207,10 @@ def check_space(folder: Path, size: int) -> None:
     Raises:
         DataError: they do not; the message gives both numbers.
     """
-    there = folder
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     if free < size + _SPARE_BYTES:
         raise DataError(
             f"{folder}: needs {readable_size(size)} of disk, but only {readable_size(free)} are free; "

@@ -85,9 +85,9 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     for length in range(options.max_words):
         logits, state = captioner.step(last, state, memory)
         finished = (last == EOS) | (last == PAD)
-        scores, places, last = best_continuations(logits, forbidden, scores, finished, options.beam_size)
-        state = take_captions(state, places)
-        history = history.gather(1, places[..., None].expand(-1, -1, options.max_words))
+        scores, parents, last = best_continuations(logits, forbidden, scores, finished, options.beam_size)
+        state = take_captions(state, parents)
+        history = history.gather(1, parents[..., None].expand(-1, -1, options.max_words))
         history[:, :, length] = last
         # Scores fall as captions grow, so nothing can overtake the best once they have ended.
         ended = ((last == EOS) | (last == PAD))[:, : options.decisive].all(dim=1)

@@ -31,7 +31,7 @@ class Hypotheses:
 
     def texts(self, vocabulary: Vocabulary) -> list[list[str]]:
         """The captions of each image as strings."""
-        return [[vocabulary.decode(one) for one in several] for several in self.tokens.tolist()]
+        return [[vocabulary.decode(tokens) for tokens in beam] for beam in self.tokens.tolist()]
 
     def or_error(self, captioner: Captioner, regions: Regions, ids: Sequence[str] = ()) -> Hypotheses:
         """These hypotheses, if the best of each image has a log-probability that is a number.

@@ -93,5 +93,5 @@ def _first_above(cumulated: Tensor, share: Tensor) -> Tensor:
     whole = cumulated[..., -1]
     # Rounding could lift the level to the whole, beyond the last word.
     level = torch.minimum(whole * share, whole.nextafter(torch.zeros_like(whole)))
-    found = torch.searchsorted(cumulated, level[..., None], right=True)[..., 0]
-    return found.clamp_(max=cumulated.shape[-1] - 1)  # NaN is found beyond the last, and stays NaN
+    index = torch.searchsorted(cumulated, level[..., None], right=True)[..., 0]
+    return index.clamp_(max=cumulated.shape[-1] - 1)  # NaN is found beyond the last, and stays NaN

@@ -127,8 +127,8 @@ def pool_boxes(features: Tensor, boxes: Tensor, points: int = 7) -> Tensor:
     steps = (torch.arange(points, device=boxes.device, dtype=boxes.dtype) + 0.5) / points
     across, down = torch.meshgrid(steps, steps, indexing="xy")
     inside = torch.stack([across, down], -1).reshape(-1, 2)
-    places = boxes[:, :, None, :2] + inside * (boxes[..., 2:] - boxes[..., :2])[:, :, None]
-    samples = F.grid_sample(features, places * 2 - 1, padding_mode="border", align_corners=False)
+    positions = boxes[:, :, None, :2] + inside * (boxes[..., 2:] - boxes[..., :2])[:, :, None]
+    samples = F.grid_sample(features, positions * 2 - 1, padding_mode="border", align_corners=False)
     return samples.mean(-1).transpose(1, 2)
 
 

@@ -132,7 +132,7 @@ class DetectorEncoder(nn.Module):
             """Maps (B, A x n, h, w) of all levels to (B, anchors, n)."""
             batch, outputs = maps[0].shape[:2]
             return torch.cat(
-                [one.permute(0, 2, 3, 1).reshape(batch, -1, outputs // per_cell) for one in maps], 1
+                [level.permute(0, 2, 3, 1).reshape(batch, -1, outputs // per_cell) for level in maps], 1
             )
 
         logits, classes = flat(classes_of).max(-1)

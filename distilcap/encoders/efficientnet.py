@@ -184,14 +184,14 @@ class EfficientNet(nn.Module):
     def until(self, pixels: Tensor, stage: int) -> Tensor:
         """The map that stage number `stage` (from 0) reads: the output of the one before it."""
         features: Tensor = self.act1(self.bn1(self.conv_stem(pixels)))
-        for one in list(self.blocks)[:stage]:
-            features = one(features)
+        for block in list(self.blocks)[:stage]:
+            features = block(features)
         return features
 
     def onwards(self, features: Tensor, stage: int) -> Tensor:
         """From the map that stage number `stage` reads to the output of the network."""
-        for one in list(self.blocks)[stage:]:
-            features = one(features)
+        for block in list(self.blocks)[stage:]:
+            features = block(features)
         return self.act2(self.bn2(self.conv_head(features))) if self.head else features
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def extract_features(
     size = store_bytes(count, encoder.regions, encoder.dim)
     check_space(folder, size - begun_bytes(folder))
     writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim, progress)
-    done = set(writer.ids) | {one.id for one in writer.skipped}
+    done = set(writer.ids) | {entry.id for entry in writer.skipped}
     todo = [image for image in images if image.id not in done]
     progress.note(
         f"{count:,} images x {encoder.regions} regions x {encoder.dim} features: "
@@ -90,13 +90,13 @@ def _already(folder: Path, recipe: dict[str, object], ids: set[str]) -> list[Ski
     store = FeatureStore.open(folder)
     if store.recipe != recipe:
         raise DataError(f"{folder}: holds features of another recipe; choose another folder or delete it.")
-    lacking = ids - set(store.ids) - {one.id for one in store.skipped}
+    lacking = ids - set(store.ids) - {entry.id for entry in store.skipped}
     if lacking:
         raise DataError(
             f'{folder}: a complete store that lacks {len(lacking)} images, such as "{min(lacking)}"; '
             "choose another folder or delete it."
         )
-    return [one for one in store.skipped if one.id in ids]
+    return [entry for entry in store.skipped if entry.id in ids]
 
 
 def _write_all(

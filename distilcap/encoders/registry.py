@@ -114,7 +114,7 @@ def _timm(
         if backbone.url is None:
             raise MissingError(f"`{name}` has no published weights: give a file by `weights`.")
         weights = fetch_weights(name, backbone.url, backbone.file)
-    checksum = _load(backbone.model, weights, tuple(f"{one}." for one in backbone.classifiers))
+    checksum = _load(backbone.model, weights, tuple(f"{classifier}." for classifier in backbone.classifiers))
     backbone.prune()
     preprocessing = backbone.preprocessing
     return GridEncoder(
@@ -173,7 +173,7 @@ def _effdet(name: str, size: int | None) -> tuple[nn.Module, Preprocessing, dict
 
 def _check_form(name: str, form: str, forms: tuple[str, ...]) -> None:
     if form not in forms:
-        known = " or ".join(f'"{one}"' for one in forms)
+        known = " or ".join(f'"{choice}"' for choice in forms)
         raise ConfigError(f'`form` of {name} must be {known}, but is "{form}".')
 
 

@@ -40,7 +40,7 @@ def import_effdet() -> ModuleType:
 
 
 def _import(module: str, package: str) -> ModuleType:
-    _mend_torchvision()
+    _fix_torchvision()
     try:
         with warnings.catch_warnings():  # theirs are about themselves, and tests make errors of ours
             warnings.simplefilter("ignore")
@@ -49,7 +49,7 @@ def _import(module: str, package: str) -> ModuleType:
         raise MissingError(f"This encoder needs `{error.name}`: `pip install {package}`.") from None
 
 
-def _mend_torchvision() -> None:
+def _fix_torchvision() -> None:
     """Import torchvision, declaring each operator it misses, one after the other."""
     for _ in range(16):
         try:

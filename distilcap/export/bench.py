@@ -60,7 +60,7 @@ class Measured:
 
 def megabytes_by_part(manifest: Manifest) -> dict[str, float]:
     """Encoder, decoder and the rest, in 10^6 bytes; the phone's own programs are left out."""
-    sizes = {name: one["bytes"] / 1e6 for name, one in manifest.files.items() if not name.endswith(".pte")}
+    sizes = {name: file["bytes"] / 1e6 for name, file in manifest.files.items() if not name.endswith(".pte")}
     encoder = sizes.pop("encoder.onnx")
     decoder = sum(size for name, size in sizes.items() if name.endswith((".onnx", ".bin")))
     rest = sum(sizes.values()) - decoder
@@ -93,12 +93,14 @@ def bench(
         DataError: a photo cannot be read.
     """
     manifest = read_manifest(bundle)
-    found: list[Measured] = []
+    measurements: list[Measured] = []
     with _photos(photos, manifest.preprocessing.size) as files:
-        given = [files[place % len(files)] for place in range(images + 5)]
+        given = [files[index % len(files)] for index in range(images + 5)]
         for count in threads:
             measured = _in_new_process(_time_onnxruntime, bundle, given, count)
-            found.append(_measured("onnxruntime", manifest, count, megabytes_by_part(manifest), measured))
+            measurements.append(
+                _measured("onnxruntime", manifest, count, megabytes_by_part(manifest), measured)
+            )
         if browser:
             from distilcap.export.browser.bench import time_chromium
 
@@ -106,24 +108,24 @@ def bench(
                 sizes = megabytes_by_part(manifest)
                 for count in threads:
                     timed = time_chromium(bundle, given, count, browser_runtime)
-                    found.append(_measured("chromium-wasm", manifest, count, sizes, timed))
+                    measurements.append(_measured("chromium-wasm", manifest, count, sizes, timed))
             except MissingError as error:
                 progress.note(f"Chromium is left out: {error}")
         if any(name.endswith(".pte") for name in manifest.files):
             if importlib.util.find_spec("executorch"):
                 programs = {
-                    name.removesuffix(".pte"): one["bytes"] / 1e6
-                    for name, one in manifest.files.items()
+                    name.removesuffix(".pte"): file["bytes"] / 1e6
+                    for name, file in manifest.files.items()
                     if name.endswith(".pte")
                 }
                 sizes = programs | {"all": sum(programs.values())}
                 float32 = replace(manifest, precision="float32")  # whatever the graphs beside them are
                 for count in threads:
                     measured = _in_new_process(_time_executorch, bundle, given, count)
-                    found.append(_measured("executorch", float32, count, sizes, measured))
+                    measurements.append(_measured("executorch", float32, count, sizes, measured))
             else:
                 progress.note("ExecuTorch is left out: it is not installed (`pip install executorch`).")
-    return found
+    return measurements
 
 
 Times = dict[str, list[float]]

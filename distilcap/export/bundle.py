@@ -113,9 +113,9 @@ def export_bundle(
         return sample_pictures(SAMPLES, preprocessing.size)
 
     def compared(bundle: Bundle, most: int | None, batch_images: int = 8) -> Comparison:
-        found = compare(encoder, trained, bundle, pictures(most), batch_images)
-        progress.note(f"{type(bundle).__name__} in {bundle.manifest.precision}: {found}")
-        return found
+        comparison = compare(encoder, trained, bundle, pictures(most), batch_images)
+        progress.note(f"{type(bundle).__name__} in {bundle.manifest.precision}: {comparison}")
+        return comparison
 
     with whole_folder(to, MANIFEST) as final:
         exact = final.with_name("float32")
@@ -194,7 +194,7 @@ def _scores(agreement: Comparison, data: Dataset, split: str) -> dict[str, Any]:
     known = [image_id for image_id in ours if data.captions.get(image_id)]
     if not known:
         return {}
-    exact, written = (evaluate(one.only(known), data.captions, METRICS) for one in (ours, theirs))
+    exact, written = (evaluate(captions.only(known), data.captions, METRICS) for captions in (ours, theirs))
     return {
         "data": data.name,
         "split": split,
@@ -222,13 +222,13 @@ def _check_loss(manifest: Manifest, max_loss: float) -> None:
         )
 
 
-def _agreeing(to: Path, found: Comparison) -> Comparison:
+def _agreeing(to: Path, comparison: Comparison) -> Comparison:
     """Pass a comparison on where every caption agrees."""
-    if found.differing is None:
-        return found
-    name, ours, theirs = found.differing
+    if comparison.differing is None:
+        return comparison
+    name, ours, theirs = comparison.differing
     raise BundleError(
-        f"{to}: not written, since the bundle disagrees with PyTorch ({found}); "
+        f"{to}: not written, since the bundle disagrees with PyTorch ({comparison}); "
         f"at image {name} PyTorch says '{ours}', the bundle '{theirs}'."
     )
 

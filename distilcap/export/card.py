@@ -23,7 +23,7 @@ def model_card(manifest: Manifest, agreement: str) -> str:
     model, encoder = manifest.model, manifest.model["encoder"]
     architecture, options = _plain(model["architecture"]), _plain(json.dumps(model["options"]))
     sizes = "\n".join(
-        f"| {_plain(name)} | {one['bytes'] / 1e6:.3f} |" for name, one in manifest.files.items()
+        f"| {_plain(name)} | {file['bytes'] / 1e6:.3f} |" for name, file in manifest.files.items()
     )
     licences = "\n".join(f"- {_plain(part)}: {_plain(text)}" for part, text in manifest.licence.items())
     return f"""# Image captioner ({architecture}, {_plain(manifest.precision)})
@@ -62,7 +62,7 @@ wrong about counts, colours and small things, repeats the habits and prejudices 
 
 def _plain(text: Any) -> str:
     """Text of a data set or a run on one line, with nothing that Markdown would take for markup."""
-    one_line = " ".join("".join(one if one.isprintable() else " " for one in str(text)).split())
+    one_line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     return _MARKUP.sub(r"\\\g<0>", one_line)
 
 
@@ -71,8 +71,8 @@ def _scores(manifest: Manifest) -> str:
     if not scores:
         return "Not measured at export."
     rows = "\n".join(
-        f"| {name} | {100 * one['value']:.1f} | {100 * one['pytorch']:.1f} | {_plain(one['signature'])} |"
-        for name, one in scores["metrics"].items()
+        f"| {name} | {100 * its['value']:.1f} | {100 * its['pytorch']:.1f} | {_plain(its['signature'])} |"
+        for name, its in scores["metrics"].items()
     )
     split = f"{_plain(scores['split'])} of {_plain(scores['data'])}"
     return (

@@ -24,7 +24,7 @@ from distilcap.files import write_bytes
 from distilcap.models.captioner import Captioner
 from distilcap.runtime.bundle import Bundle, Seen
 from distilcap.runtime.pixels import Bytes, normalise
-from distilcap.runtime.search import Arrays, Floats, Found, Ids
+from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult
 from distilcap.shapes import Regions
 
 __all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "write_programs"]
@@ -46,8 +46,8 @@ def write_programs(encoder: Encoder, captioner: Captioner, folder: Path) -> None
         seen = foldable_encoder(encoder)
         write_bytes(folder / PROGRAMS["encoder"], _lowered({"forward": torch.export.export(seen, (pixels,))}))
         regions = Regions.full(torch.randn(1, encoder.regions, captioner.region_dim))
-        memory = tuple(one.clone() for one in captioner.encode(regions))
-        state = tuple(torch.randn_like(one) for one in captioner.initial_state(memory, 3))
+        memory = tuple(tensor.clone() for tensor in captioner.encode(regions))
+        state = tuple(torch.randn_like(tensor) for tensor in captioner.initial_state(memory, 3))
         captions = torch.export.Dim("captions", min=1, max=MOST_CAPTIONS)
         shapes: Any = ({1: captions}, tuple({1: captions} for _ in state), tuple({} for _ in memory))
         tokens = torch.ones(1, 3, dtype=torch.int64)
@@ -94,22 +94,22 @@ class PhoneBundle(Bundle):
         """See `Bundle.see`."""
         inputs = torch.from_numpy(normalise(pixels, self.manifest.preprocessing))
         method = self._method("encoder", "forward")
-        seen = [[np.array(one) for one in method.execute((pixel[None],))] for pixel in inputs]
-        return np.concatenate([one[0] for one in seen]), np.concatenate([one[1] for one in seen])
+        seen = [[np.array(tensor) for tensor in method.execute((pixel[None],))] for pixel in inputs]
+        return np.concatenate([tensor[0] for tensor in seen]), np.concatenate([tensor[1] for tensor in seen])
 
     def encode(self, seen: Seen) -> Arrays:
         """See `Bundle.encode`."""
         features, mask = torch.from_numpy(seen[0]), torch.from_numpy(seen[1])
         method = self._method("decoder", "encode")
-        return tuple(np.array(one) for one in method.execute((features, mask)))
+        return tuple(np.array(tensor) for tensor in method.execute((features, mask)))
 
     def step(self, tokens: Ids, state: Arrays, memory: Arrays) -> tuple[Floats, Arrays]:
         """See `Bundle.step`; at most `MOST_CAPTIONS` hypotheses."""
-        inputs = [torch.from_numpy(np.ascontiguousarray(one)) for one in (tokens, *state, *memory)]
-        logits, *after = (np.array(one) for one in self._method("decoder", "step").execute(inputs))
+        inputs = [torch.from_numpy(np.ascontiguousarray(tensor)) for tensor in (tokens, *state, *memory)]
+        logits, *after = (np.array(tensor) for tensor in self._method("decoder", "step").execute(inputs))
         return logits, tuple(after)
 
-    def greedy(self, seen: Seen, names: Sequence[str] = ()) -> Found:
+    def greedy(self, seen: Seen, names: Sequence[str] = ()) -> SearchResult:
         """See `Bundle.greedy`; here the loop is Python's."""
         return self.search(seen, replace(self.manifest.decode, beam_size=1, length_penalty=0.0))
 

@@ -49,9 +49,9 @@ class Bleu(Metric[_Prepared]):
         keys, most = keys[order], counts.count[order]
         last = np.append(keys[1:] != keys[:-1], True)[: len(keys)]
         per_image = np.bincount(references.image, minlength=len(references))
-        place = np.arange(len(references.image)) - np.repeat(np.cumsum(per_image) - per_image, per_image)
+        rank = np.arange(len(references.image)) - np.repeat(np.cumsum(per_image) - per_image, per_image)
         lengths = np.full((len(references), int(per_image.max(initial=1))), np.inf)
-        lengths[references.image, place] = counts.lengths
+        lengths[references.image, rank] = counts.lengths
         return _Prepared(index, keys[last], most[last], lengths)
 
     def statistics(self, candidates: Sequence[Words], prepared: _Prepared) -> FloatArray:
@@ -60,10 +60,10 @@ class Bleu(Metric[_Prepared]):
         known = counts.gram < prepared.index.size
         image, gram, count = counts.caption[known], counts.gram[known], counts.count[known]
         keys = image * prepared.index.size + gram
-        places, found = find(prepared.keys, keys)
-        matches = np.minimum(count[found], prepared.most[places[found]])
+        index, present = find(prepared.keys, keys)
+        matches = np.minimum(count[present], prepared.most[index[present]])
         correct = np.bincount(
-            image[found] * ORDERS + counts.order[gram[found]],
+            image[present] * ORDERS + counts.order[gram[present]],
             weights=matches,
             minlength=len(candidates) * ORDERS,
         ).reshape(len(candidates), ORDERS)

@@ -123,10 +123,10 @@ class CiderD(MeanMetric[_Prepared]):
         # For every n-gram of every reference, its weight in the candidate of the same image.
         references = prepared.references
         wanted = prepared.image[references.caption] * size + references.gram
-        places, found = find(keys, wanted)
-        in_candidate, in_reference = weights[known][places[found]], prepared.weights[found]
+        index, shared = find(keys, wanted)
+        in_candidate, in_reference = weights[known][index[shared]], prepared.weights[shared]
         products = np.bincount(
-            references.caption[found] * ORDERS + references.order[references.gram[found]],
+            references.caption[shared] * ORDERS + references.order[references.gram[shared]],
             weights=np.minimum(in_candidate, in_reference) * in_reference,
             minlength=len(prepared.image) * ORDERS,
         ).reshape(-1, ORDERS)

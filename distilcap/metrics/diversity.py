@@ -39,12 +39,16 @@ def measure_diversity(candidates: CaptionSet, training: CaptionSet | None = None
         candidates: at least one image.
         training: the captions that the model was trained on.
     """
-    captions = [tuple(tokenize(several[0].text)) for several in candidates.values()]
+    captions = [tuple(tokenize(beam[0].text)) for beam in candidates.values()]
     words = [word for caption in captions for word in caption]
     pairs = [pair for caption in captions for pair in pairwise(caption)]
     novel = None
     if training is not None:
-        known = {tuple(tokenize(one.text)) for several in training.values() for one in several}
+        known = {
+            tuple(tokenize(caption.text))
+            for image_captions in training.values()
+            for caption in image_captions
+        }
         novel = sum(caption not in known for caption in captions) / len(captions)
     return Diversity(
         mean_length=len(words) / len(captions),

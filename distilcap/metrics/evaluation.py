@@ -52,7 +52,7 @@ class Evaluator:
                 raise DataError(f"image {image_id!r} has no references.")
         self.ids = tuple(references)
         self.tokenizer = tokenizer
-        self.metrics = [create_metric(one) if isinstance(one, str) else one for one in metrics]
+        self.metrics = [create_metric(metric) if isinstance(metric, str) else metric for metric in metrics]
         counts = [len(captions) for captions in references.values()]
         self._count = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
         words = iter(self._tokenize([text for id in self.ids for text in references.texts(id)]))
@@ -68,15 +68,15 @@ class Evaluator:
         self._check(candidates)
         words = self._tokenize([candidates[image_id][0].text for image_id in self.ids])
         scores: dict[str, Score] = {}
-        for place, metric in enumerate(self.metrics):
+        for index, metric in enumerate(self.metrics):
             signature = signature_of(metric, self._count, self.tokenizer)
             reason = metric.unavailable()
             if reason is not None:
                 scores |= {key: Score.missing(key, signature, reason) for key in metric.keys}
                 continue
-            if place not in self._prepared:
-                self._prepared[place] = metric.prepare(self._references)
-            statistics = metric.statistics(words, self._prepared[place])
+            if index not in self._prepared:
+                self._prepared[index] = metric.prepare(self._references)
+            statistics = metric.statistics(words, self._prepared[index])
             assert len(statistics) == len(self.ids), (metric.name, statistics.shape)
             values = metric.pool(statistics.sum(axis=0), len(self.ids))
             per_image = metric.pool(statistics, 1)

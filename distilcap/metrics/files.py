@@ -78,13 +78,13 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
     content = read_json(path)
     try:
         per_image: dict[str, dict[str, float]] = content["per_image"]
-        found = {}
+        scores = {}
         for key, entry in content["scores"].items():
             metric = metric_of(key)
             if entry["unavailable"] is not None:
-                found[key] = Score.missing(key, str(entry["signature"]), str(entry["unavailable"]))
+                scores[key] = Score.missing(key, str(entry["signature"]), str(entry["unavailable"]))
                 continue
-            values = {image_id: _number(scores[key]) for image_id, scores in per_image.items()}
+            values = {image_id: _number(of_image[key]) for image_id, of_image in per_image.items()}
             rows = content["statistics"].get(metric.name)
             statistics = np.array(rows if rows else list(values.values()), dtype=np.float64)
             statistics = statistics.reshape(len(values), -1)
@@ -92,7 +92,7 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
             pooled = metric.pool(statistics.sum(axis=0), len(values))[metric.keys.index(key)]
             if not np.isclose(pooled, value, rtol=1e-6):
                 raise DataError(f"{path}: damaged: {key} is {value:g}, but {pooled:g} by its statistics.")
-            found[key] = Score(
+            scores[key] = Score(
                 metric=key,
                 value=value,
                 signature=str(entry["signature"]),
@@ -100,7 +100,7 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
                 interval=(_number(interval[0]), _number(interval[1])) if interval else None,
                 statistics=statistics,
             )
-        return found, str(content["references"])
+        return scores, str(content["references"])
     except DataError:
         raise
     except ConfigError as error:

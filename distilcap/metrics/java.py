@@ -40,8 +40,8 @@ def _version(program: Path) -> int | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(rb'version "(?:1\.)?(\d+)', done.stderr)
-    return int(found[1]) if found else None
+    match = re.search(rb'version "(?:1\.)?(\d+)', done.stderr)
+    return int(match[1]) if match else None
 
 
 def find_java() -> Java:
@@ -52,18 +52,18 @@ def find_java() -> Java:
     """
     named = os.environ.get("JAVA_HOME")
     on_path = shutil.which("java")
-    places = [Path(named, "bin", "java.exe" if os.name == "nt" else "java")] if named else []
-    places += [Path(on_path)] if on_path else []
+    programs = [Path(named, "bin", "java.exe" if os.name == "nt" else "java")] if named else []
+    programs += [Path(on_path)] if on_path else []
     for pattern in _FOLDERS:
         anchor = Path(Path(pattern).anchor)
-        places += sorted(anchor.glob(str(Path(pattern).relative_to(anchor))), reverse=True)
+        programs += sorted(anchor.glob(str(Path(pattern).relative_to(anchor))), reverse=True)
     old: list[str] = []
-    for place in places:
-        version = _version(place) if place.is_file() else None
+    for program in programs:
+        version = _version(program) if program.is_file() else None
         if version is not None and version >= _OLDEST_JAVA:
-            return Java(place, version)
+            return Java(program, version)
         if version is not None:
-            old.append(f"{place} is version {version}")
+            old.append(f"{program} is version {version}")
     if old:
         raise MissingError(f"Java must be of version {_OLDEST_JAVA} or later, but {old[0]}")
     raise MissingError(

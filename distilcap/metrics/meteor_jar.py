@@ -52,7 +52,7 @@ class MeteorJar(Metric[Sequence[Sequence[Words]]]):
         lines = []
         for words, references in zip(candidates, prepared, strict=True):
             # The program's own separator cannot occur: the tokenizer leaves no pipes in a row.
-            texts = [" ".join(one).replace("|||", "") for one in (*references, words)]
+            texts = [" ".join(caption).replace("|||", "") for caption in (*references, words)]
             lines.append("SCORE ||| " + " ||| ".join(texts))
         command = [str(find_java().program), "-Xmx2G", "-Duser.language=en", "-Duser.country=US"]
         command += ["-jar", str(find_data()[0]), "-", "-", "-stdio", "-l", "en", "-norm"]

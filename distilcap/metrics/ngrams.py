@@ -109,11 +109,11 @@ class NgramIndex:
             kept = following[starts] >= order
             starts, ranks = starts[kept], ranks[kept]
             keys = (ranks << _WORD_BITS) | words[starts + order]
-            places, known_here = find(table, keys)
+            index_in_table, known_here = find(table, keys)
             distinct, index, inverse = np.unique(keys[~known_here], return_index=True, return_inverse=True)
-            ranks = places
+            ranks = index_in_table
             ranks[~known_here] = len(table) + inverse
-            grams = places + offset
+            grams = index_in_table + offset
             grams[~known_here] = size + inverse
             captions_of.append(caption[starts])
             grams_of.append(grams)
@@ -170,9 +170,9 @@ def find(table: npt.NDArray[Any], keys: npt.NDArray[Any]) -> tuple[IntArray, npt
     """Return where each key stands in a sorted table, and whether it does; a place is 0 where it does not."""
     if not len(table):
         return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
-    places = np.searchsorted(table, keys)
-    places[places == len(table)] = 0
-    return places, table[places] == keys
+    index = np.searchsorted(table, keys)
+    index[index == len(table)] = 0
+    return index, table[index] == keys
 
 
 def split_words(words: Sequence[str]) -> list[str]:

@@ -66,7 +66,7 @@ class CiderReward:
         self._per_image = np.array([len(captions) for captions in references.values()], dtype=np.int64)
 
         # Each image's distinct n-grams, and how often each of its references has them.
-        image, place, keys, count, lengths = self._count_references(references)
+        image, position, keys, count, lengths = self._count_references(references)
         given = _keys_of(frequencies) if frequencies else {}
         self._table = np.union1d(keys, np.array(list(given), dtype=np.uint64))
         gram = np.searchsorted(self._table, keys)
@@ -78,26 +78,26 @@ class CiderReward:
         self._counts = np.zeros(
             (len(distinct), shape[1]), dtype=np.min_scalar_type(int(count.max(initial=1)))
         )
-        self._counts[inverse, place] = count
+        self._counts[inverse, position] = count
 
         if frequencies:
             self._documents = float(frequencies.images)
-            known, found = find(self._table, np.array(list(given), dtype=np.uint64))
+            index, found = find(self._table, np.array(list(given), dtype=np.uint64))
             frequency = np.ones(size)
-            frequency[known[found]] = np.array(list(given.values()), dtype=np.float64)[found]
+            frequency[index[found]] = np.array(list(given.values()), dtype=np.float64)[found]
         else:
             self._documents = float(len(references))
             frequency = np.bincount(self._grams, minlength=size).astype(np.float64)
         self._idf = np.log(self._documents) - np.log(np.maximum(frequency, 1.0))
 
         self._lengths = np.zeros(shape)
-        rows, columns = self._places()
+        rows, columns = self._positions()
         self._lengths[rows, columns] = lengths
         norms = np.zeros((*shape, ORDERS))
-        np.add.at(norms, (image, place, _order_of(keys)), (count * self._idf[gram]) ** 2)
+        np.add.at(norms, (image, position, _order_of(keys)), (count * self._idf[gram]) ** 2)
         self._norms = np.sqrt(norms)
 
-    def _places(self) -> tuple[IntArray, IntArray]:
+    def _positions(self) -> tuple[IntArray, IntArray]:
         """Return image and place within it of all references in a row."""
         image = np.repeat(np.arange(len(self._per_image)), self._per_image)
         firsts = np.repeat(np.cumsum(self._per_image) - self._per_image, self._per_image)
@@ -108,8 +108,10 @@ class CiderReward:
     ) -> tuple[IntArray, IntArray, _Keys, IntArray, IntArray]:
         """Return image, place, n-gram and count of every distinct n-gram of every reference, and lengths."""
         ending = [EOS] if self._end else []
-        captions = [[*caption, *ending] for several in references.values() for caption in several]
-        image, place = self._places()
+        captions = [
+            [*caption, *ending] for image_captions in references.values() for caption in image_captions
+        ]
+        image, position = self._positions()
         counted = []
         for start in range(0, len(captions), _CHUNK):
             chunk = captions[start : start + _CHUNK]
@@ -125,7 +127,7 @@ class CiderReward:
         row = np.concatenate([rows for rows, _, _ in counted])
         return (
             image[row],
-            place[row],
+            position[row],
             np.concatenate([keys for _, keys, _ in counted]),
             np.concatenate([count for _, _, count in counted]),
             np.array([max(len(caption) - 1, 0) for caption in captions]),
@@ -144,18 +146,18 @@ class CiderReward:
         Raises:
             DataError: an image has no references.
         """
-        images, several, width = samples.shape
+        images, samples_each, width = samples.shape
         assert len(image_ids) == images, (len(image_ids), samples.shape)
         try:
             rows = np.array([self._rows[image_id] for image_id in image_ids], dtype=np.int64)
         except KeyError as error:
             raise DataError(f"image {error.args[0]!r} has no references for the reward.") from None
-        tokens = samples.reshape(images * several, width).astype(np.int64)
+        tokens = samples.reshape(images * samples_each, width).astype(np.int64)
         lengths = self._lengths_of(tokens)
         caption, keys, count = _count(_ngram_keys(tokens, lengths))
         order = _order_of(keys)
-        places, known = find(self._table, keys)
-        weights = count * np.where(known, self._idf[places], np.log(self._documents))
+        index, known = find(self._table, keys)
+        weights = count * np.where(known, self._idf[index], np.log(self._documents))
         norms = np.sqrt(_sums(caption * ORDERS + order, weights**2, len(tokens) * ORDERS))
         norms = norms.reshape(-1, 1, ORDERS)
 
@@ -164,10 +166,10 @@ class CiderReward:
         counts = self._starts[rows + 1] - self._starts[rows]
         wanted = np.repeat(self._starts[rows] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
         table = np.repeat(np.arange(images) * size, counts) + self._grams[wanted]
-        image = caption // several
-        at, found = find(table, image * size + places)
+        image = caption // samples_each
+        at, found = find(table, image * size + index)
         hits = np.flatnonzero(found & known)
-        idf = self._idf[places[hits], None]
+        idf = self._idf[index[hits], None]
         in_references = self._counts[wanted[at[hits]]] * idf
         products = np.minimum(weights[hits, None], in_references) * in_references
 
@@ -175,13 +177,13 @@ class CiderReward:
         cells = (caption[hits] * ORDERS + order[hits])[:, None] + np.arange(references) * len(norms) * ORDERS
         sums = _sums(cells.ravel(), products.ravel(), references * len(norms) * ORDERS)
         similarity = sums.reshape(references, len(norms), ORDERS).transpose(1, 0, 2)
-        image_row = np.repeat(rows, several)
+        image_row = np.repeat(rows, samples_each)
         scale = norms * self._norms[image_row]
         similarity = np.divide(similarity, scale, out=np.zeros_like(scale), where=scale != 0).mean(axis=2)
         bigrams = np.maximum(lengths - 1, 0)[:, None] - self._lengths[image_row]
         similarity *= np.exp(-(bigrams**2) / (2 * SIGMA**2))
         rewards = 10 * similarity.sum(axis=1) / self._per_image[image_row]
-        return np.asarray(rewards.reshape(images, several), dtype=np.float64)
+        return np.asarray(rewards.reshape(images, samples_each), dtype=np.float64)
 
     def _lengths_of(self, tokens: IntArray) -> IntArray:
         """Return how many tokens of each row count; the end token is one of them if `end`."""

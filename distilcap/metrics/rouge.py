@@ -15,15 +15,15 @@ __all__ = ["RougeL", "longest_common_subsequence"]
 _BETA_SQUARED = 1.2**2
 
 
-def _places(words: Words) -> dict[str, int]:
+def _positions(words: Words) -> dict[str, int]:
     """For each word, the bits of the places where it stands."""
     bits: dict[str, int] = {}
-    for place, word in enumerate(words):
-        bits[word] = bits.get(word, 0) | 1 << place
+    for position, word in enumerate(words):
+        bits[word] = bits.get(word, 0) | 1 << position
     return bits
 
 
-def longest_common_subsequence(places: dict[str, int], length: int, other: Words) -> int:
+def longest_common_subsequence(positions: dict[str, int], length: int, other: Words) -> int:
     """Length of the longest common subsequence, bit-parallel (Hyyrö 2004): one addition for each word.
 
     `places` gives the bits where each word stands in one caption of `length` words; `other` is the other.
@@ -31,7 +31,7 @@ def longest_common_subsequence(places: dict[str, int], length: int, other: Words
     full = (1 << length) - 1
     row = full
     for word in other:
-        matches = places.get(word)
+        matches = positions.get(word)
         if matches:
             both = row & matches
             row = (row + both) | (row - both)
@@ -55,17 +55,20 @@ class RougeL(MeanMetric[References]):
 
     def statistics(self, candidates: Sequence[Words], prepared: References) -> FloatArray:
         """Score each image."""
-        scores = [self._score(words, several) for words, several in zip(candidates, prepared, strict=True)]
+        scores = [
+            self._score(words, image_references)
+            for words, image_references in zip(candidates, prepared, strict=True)
+        ]
         return np.array(scores, dtype=np.float64).reshape(-1, 1)
 
     @staticmethod
     def _score(candidate: Words, references: Sequence[Words]) -> float:
         # The toolkit sees an empty caption as one empty word.
         candidate = candidate or ("",)
-        places, length = _places(candidate), len(candidate)
+        positions, length = _positions(candidate), len(candidate)
         precision = recall = 0.0
         for reference in references:
-            common = longest_common_subsequence(places, length, reference or ("",))
+            common = longest_common_subsequence(positions, length, reference or ("",))
             precision = max(precision, common / length)
             recall = max(recall, common / (len(reference) or 1))
         if not precision:

@@ -136,13 +136,13 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
         return []
     differences = _bootstrapped(columns, resamples, seed)
     as_large = _randomised(pairs, resamples, seed)
-    found = []
+    comparisons = []
     for (_, baseline, system), drawn, count in zip(pairs, differences, as_large, strict=True):
         observed = system.mean - baseline.mean
         # How often a difference, moved to zero mean as if there were none, is as large as the one seen.
         larger = np.abs(drawn - drawn.mean()) >= abs(observed) - _ROUNDING
         randomisation_p = (count + 1) / (resamples + 1)
-        found.append(
+        comparisons.append(
             Comparison(
                 system=system.name,
                 baseline=baseline.name,
@@ -154,17 +154,17 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
                 corrected_p=randomisation_p,
             )
         )
-    corrected = holm([one.randomisation_p for one in found])
-    return [replace(one, corrected_p=p) for one, p in zip(found, corrected, strict=True)]
+    corrected = holm([comparison.randomisation_p for comparison in comparisons])
+    return [replace(comparison, corrected_p=p) for comparison, p in zip(comparisons, corrected, strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for being many (Holm 1979): step down, never below an earlier one, never above 1."""
     corrected = [0.0] * len(p_values)
     largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
     return corrected
 
 
@@ -189,14 +189,14 @@ class _Stack:
     """Statistics side by side, (images, columns), so that one product sums them all; each of them once."""
 
     def __init__(self) -> None:
-        self._places: dict[int, slice] = {}
+        self._slices: dict[int, slice] = {}
         self._parts: list[FloatArray] = []
 
     def add(self, statistics: FloatArray) -> None:
         """Add statistics (images, S), unless they are there already."""
-        if id(statistics) not in self._places:
+        if id(statistics) not in self._slices:
             start = sum(part.shape[1] for part in self._parts)
-            self._places[id(statistics)] = slice(start, start + statistics.shape[1])
+            self._slices[id(statistics)] = slice(start, start + statistics.shape[1])
             self._parts.append(statistics)
 
     @property
@@ -208,7 +208,7 @@ class _Stack:
 
     def of(self, statistics: FloatArray, totals: FloatArray) -> FloatArray:
         """Those columns of `totals` that belong to `statistics`."""
-        return totals[:, self._places[id(statistics)]]
+        return totals[:, self._slices[id(statistics)]]
 
 
 def _statistics(score: Score) -> FloatArray:
@@ -253,7 +253,10 @@ def _bootstrapped(columns: Sequence[Column], resamples: int, seed: int) -> list[
         for metric, systems in columns:
             baseline, *others = (
                 np.mean(
-                    [_pool(one, metric, stack.of(_statistics(one), totals), images) for one in system.seeds],
+                    [
+                        _pool(score, metric, stack.of(_statistics(score), totals), images)
+                        for score in system.seeds
+                    ],
                     axis=0,
                 )
                 for system in systems
@@ -269,12 +272,12 @@ def _randomised(pairs: Sequence[tuple[Metric[Any], System, System]], resamples: 
     matched = [list(_matched(baseline, system)) for _, baseline, system in pairs]
     changes = {
         (id(ours.statistics), id(theirs.statistics)): _statistics(theirs) - _statistics(ours)
-        for several in matched
-        for ours, theirs in several
+        for seeds in matched
+        for ours, theirs in seeds
     }
     stack = np.hstack(list(changes.values()))
     ends = np.cumsum([change.shape[1] for change in changes.values()])
-    places = {
+    columns_of = {
         key: slice(end - change.shape[1], end)
         for (key, change), end in zip(changes.items(), ends, strict=True)
     }
@@ -284,18 +287,18 @@ def _randomised(pairs: Sequence[tuple[Metric[Any], System, System]], resamples: 
         rows = min(_CHUNK, resamples - start)
         exchanged = generator.integers(2, size=(rows, images), dtype=np.uint8).astype(np.float64)
         moved = exchanged @ stack
-        for place, ((metric, baseline, system), several) in enumerate(zip(pairs, matched, strict=True)):
+        for index, ((metric, baseline, system), seeds) in enumerate(zip(pairs, matched, strict=True)):
             shifts = []
-            for ours, theirs in several:
-                change = moved[:, places[id(ours.statistics), id(theirs.statistics)]]
+            for ours, theirs in seeds:
+                change = moved[:, columns_of[id(ours.statistics), id(theirs.statistics)]]
                 mine = _pool(ours, metric, _statistics(ours).sum(axis=0) + change, images)
                 shifts.append(_pool(theirs, metric, _statistics(theirs).sum(axis=0) - change, images) - mine)
             observed = abs(system.mean - baseline.mean)
-            counts[place] += int((np.abs(np.mean(shifts, axis=0)) >= observed - _ROUNDING).sum())
+            counts[index] += int((np.abs(np.mean(shifts, axis=0)) >= observed - _ROUNDING).sum())
     return counts
 
 
-def _matched(one: System, other: System) -> Iterator[tuple[Score, Score]]:
+def _matched(baseline: System, system: System) -> Iterator[tuple[Score, Score]]:
     """Each seed of one with a seed of the other, in turn."""
-    for n in range(max(len(one.seeds), len(other.seeds))):
-        yield one.seeds[n % len(one.seeds)], other.seeds[n % len(other.seeds)]
+    for n in range(max(len(baseline.seeds), len(system.seeds))):
+        yield baseline.seeds[n % len(baseline.seeds)], system.seeds[n % len(system.seeds)]

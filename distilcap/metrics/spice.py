@@ -51,7 +51,7 @@ class Spice(MeanMetric[list[list[str]]]):
 
     def prepare(self, references: References) -> list[list[str]]:
         """Join words to captions; their parses are kept on disk by the program."""
-        return [[" ".join(words) for words in several] for several in references]
+        return [[" ".join(words) for words in captions] for captions in references]
 
     def statistics(self, candidates: Sequence[Words], prepared: list[list[str]]) -> FloatArray:
         """Let the program score each image.

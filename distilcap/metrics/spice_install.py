@@ -98,7 +98,7 @@ def _program() -> list[Path]:
         jar = Path(folder, "spice", "spice-1.0.jar")
         if jar.is_file():
             # A CoreNLP that the package fetched itself is left out: ours is checked.
-            others = (one for one in jar.parent.glob("lib/*.jar") if not one.name.startswith("stanford-"))
+            others = (file for file in jar.parent.glob("lib/*.jar") if not file.name.startswith("stanford-"))
             return [jar, *sorted(others)]
     raise MissingError("the package pycocoevalcap is not installed: `pip install 'distilcap[metrics]'`")
 
@@ -114,7 +114,9 @@ def locate(home: Path | None = None) -> SpiceJar:
     folder = home / "jars"
     try:
         sizes = read_json(folder / _RECORD)["bytes"]
-        whole = all((folder / one.file).stat().st_size == sizes[one.file] for one in ARTIFACTS.values())
+        whole = all(
+            (folder / artifact.file).stat().st_size == sizes[artifact.file] for artifact in ARTIFACTS.values()
+        )
     except (DataError, KeyError, TypeError, OSError):
         raise MissingError(f"SPICE is not installed: {_RUN}") from None
     if not whole:
@@ -123,7 +125,9 @@ def locate(home: Path | None = None) -> SpiceJar:
 
 
 def _jar(folder: Path, program: list[Path], parses: Path | None) -> SpiceJar:
-    return SpiceJar(find_java(), (*program, *(folder / one.file for one in ARTIFACTS.values())), parses)
+    return SpiceJar(
+        find_java(), (*program, *(folder / artifact.file for artifact in ARTIFACTS.values())), parses
+    )
 
 
 def install(
@@ -156,14 +160,16 @@ def install(
                 continue
             shutil.copyfile(source, scratch / artifact.file)
         if missing:
-            progress.note("Maven fetches " + ", ".join(one.coordinates for one in missing.values()) + " …")
+            progress.note(
+                "Maven fetches " + ", ".join(artifact.coordinates for artifact in missing.values()) + " …"
+            )
             _fetch(missing, scratch)
         for artifact in missing.values():
             _check(scratch / artifact.file, artifact.sha256, artifact.coordinates)
         progress.note("SHA-256 sums are right; testing …")
         self_test(_jar(scratch, program, scratch / "parses"), progress)
         shutil.rmtree(scratch / "parses", ignore_errors=True)
-        sizes = {one.file: (scratch / one.file).stat().st_size for one in ARTIFACTS.values()}
+        sizes = {artifact.file: (scratch / artifact.file).stat().st_size for artifact in ARTIFACTS.values()}
         write_json(scratch / _RECORD, {"bytes": sizes})
     return _jar(folder, program, home / "parses")
 
@@ -184,9 +190,9 @@ def _check(path: Path, sha256: str, what: str) -> None:
     """Compare a file's SHA-256."""
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
-    found = sha256_of(path)
-    if found != sha256:
-        raise DataError(f"{path}: SHA-256 must be {sha256}, but is {found}; expected {what}.")
+    checksum = sha256_of(path)
+    if checksum != sha256:
+        raise DataError(f"{path}: SHA-256 must be {sha256}, but is {checksum}; expected {what}.")
 
 
 def _fetch(artifacts: Mapping[str, Artifact], folder: Path) -> None:
@@ -196,7 +202,9 @@ def _fetch(artifacts: Mapping[str, Artifact], folder: Path) -> None:
     """
     maven = shutil.which("mvn")
     if maven is None:
-        options = " and ".join(f"`--{name} FILE` ({one.coordinates})" for name, one in artifacts.items())
+        options = " and ".join(
+            f"`--{name} FILE` ({artifact.coordinates})" for name, artifact in artifacts.items()
+        )
         raise MissingError(f"Maven (`mvn`) was not found: install it, or give the files by {options}.")
     with tempfile.TemporaryDirectory(prefix=".maven.", dir=folder.parent) as work:
         Path(work, "pom.xml").write_text(_pom(artifacts), encoding="utf-8")
@@ -213,7 +221,7 @@ def _fetch(artifacts: Mapping[str, Artifact], folder: Path) -> None:
             )
         except subprocess.TimeoutExpired:
             raise MissingError("Maven did not finish in an hour; run it again.") from None
-    if done.returncode or not all((folder / one.file).is_file() for one in artifacts.values()):
+    if done.returncode or not all((folder / artifact.file).is_file() for artifact in artifacts.values()):
         lines = done.stdout.decode(errors="replace").splitlines()
         errors = [line for line in lines if "ERROR" in line] or lines or [f"exit code {done.returncode}"]
         raise MissingError(f"Maven could not fetch Stanford CoreNLP: {errors[0][:300]}")
@@ -222,12 +230,12 @@ def _fetch(artifacts: Mapping[str, Artifact], folder: Path) -> None:
 def _pom(artifacts: Mapping[str, Artifact]) -> str:
     """A project that depends on these files, and not on what they depend on."""
     dependencies = "".join(
-        f"<dependency><groupId>{one.group}</groupId><artifactId>{one.name}</artifactId>"
-        f"<version>{one.version}</version>"
-        + (f"<classifier>{one.classifier}</classifier>" if one.classifier else "")
+        f"<dependency><groupId>{artifact.group}</groupId><artifactId>{artifact.name}</artifactId>"
+        f"<version>{artifact.version}</version>"
+        + (f"<classifier>{artifact.classifier}</classifier>" if artifact.classifier else "")
         + "<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
         "</dependency>"
-        for one in artifacts.values()
+        for artifact in artifacts.values()
     )
     return (
         "<project><modelVersion>4.0.0</modelVersion><groupId>distilcap</groupId>"

@@ -80,8 +80,12 @@ class SpiceJar:
             MissingError: the program failed, ran out of memory or took too long.
         """
         images = [
-            {"image_id": place, "test": clean(candidate), "refs": [clean(one) for one in several]}
-            for place, (candidate, several) in enumerate(zip(candidates, references, strict=True))
+            {
+                "image_id": index,
+                "test": clean(candidate),
+                "refs": [clean(reference) for reference in captions],
+            }
+            for index, (candidate, captions) in enumerate(zip(candidates, references, strict=True))
         ]
         runs = range(0, len(images), self.images_per_run)
         return [
@@ -132,7 +136,7 @@ class SpiceJar:
             try:
                 results = read_json(wanted)
                 scores = [_image_score(result["scores"]["All"]) for result in results]
-                if [result["image_id"] for result in results] != [one["image_id"] for one in images]:
+                if [result["image_id"] for result in results] != [image["image_id"] for image in images]:
                     raise ValueError("other images")
             except (ValueError, KeyError, TypeError, OverflowError):
                 raise self._failure(log.read_text(errors="replace"), code, images, parses) from None
@@ -177,7 +181,7 @@ def _image_score(counts: dict[str, Any]) -> ImageScore:
 
 
 def _captions(images: list[dict[str, Any]]) -> Iterator[str]:
-    return chain.from_iterable([one["test"], *one["refs"]] for one in images)
+    return chain.from_iterable([image["test"], *image["refs"]] for image in images)
 
 
 def _allowance(images: list[dict[str, Any]]) -> float:

@@ -110,8 +110,8 @@ def take_images(memory: Memory, rows: Tensor) -> Memory:
     return tuple(tensor[rows] for tensor in memory)
 
 
-def take_captions(state: State, places: Tensor) -> State:
+def take_captions(state: State, parents: Tensor) -> State:
     """Give each image's captions the states at `places` (B, K'), as a beam search reorders them."""
     images, captions = state[0].shape[:2]
-    rows = places + captions * torch.arange(images, device=places.device)[:, None]
+    rows = parents + captions * torch.arange(images, device=parents.device)[:, None]
     return tuple(tensor.flatten(0, 1)[rows] for tensor in state)

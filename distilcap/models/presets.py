@@ -58,7 +58,7 @@ def captioner_name(text: str) -> tuple[str, str]:
     """
     architecture, _, size = text.partition("-")
     if size not in PRESETS.get(architecture, {}):
-        names = ", ".join(f"{one}-{size}" for one in ARCHITECTURES for size in SIZES)
+        names = ", ".join(f"{kind}-{size}" for kind in ARCHITECTURES for size in SIZES)
         raise ConfigError(f"A captioner is one of {names}, but is {text!r}.")
     return architecture, size
 

@@ -19,7 +19,7 @@ from distilcap.errors import BundleError
 from distilcap.runtime.graphs import Shape, check_names, load_session, run_graph
 from distilcap.runtime.manifest import GRAPHS, DecodeOptions, Manifest, read_manifest
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
-from distilcap.runtime.search import Arrays, Floats, Found, Ids, search
+from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult, search
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -86,13 +86,13 @@ class Bundle:
     def _names(self, graph: str) -> tuple[list[str], list[str]]:
         """What a graph takes, and what it gives."""
         states, memory = range(len(self.manifest.state)), range(self.manifest.memory)
-        memories = [f"memory_{place}" for place in memory]
+        memories = [f"memory_{index}" for index in memory]
         return {
             "encoder": (["pixels"], ["features", "mask"]),
             "encode": (["features", "mask"], memories),
             "step": (
-                ["tokens", *(f"state_{place}" for place in states), *memories],
-                ["logits", *(f"next_{place}" for place in states)],
+                ["tokens", *(f"state_{index}" for index in states), *memories],
+                ["logits", *(f"next_{index}" for index in states)],
             ),
             "greedy": (["features", "mask"], ["tokens", "log_probs"]),
         }[graph]
@@ -147,21 +147,21 @@ class Bundle:
             BundleError: the logits are not finite, or something else than the manifest says.
         """
         inputs: dict[str, Any] = {"tokens": tokens}
-        inputs |= {f"state_{place}": tensor for place, tensor in enumerate(state)}
-        inputs |= {f"memory_{place}": tensor for place, tensor in enumerate(memory)}
+        inputs |= {f"state_{index}": tensor for index, tensor in enumerate(state)}
+        inputs |= {f"memory_{index}": tensor for index, tensor in enumerate(memory)}
         widths = (len(self.manifest.vocabulary), *self.manifest.state)
         expected = [(np.float32, (*tokens.shape, width)) for width in widths]
         logits, *state_after = self._run("step", inputs, *expected)
         self._refuse_nan("step", logits.max(axis=-1))  # NaN and infinity are the highest
         return logits, tuple(state_after)
 
-    def search(self, seen: Seen, options: DecodeOptions | None = None) -> Found:
+    def search(self, seen: Seen, options: DecodeOptions | None = None) -> SearchResult:
         """Find the best captions of images; None takes the bundle's own options."""
         options = options or self.manifest.decode
         memory = self.encode(seen)
         return search(self.step, self.initial_state(memory, options.beam_size), memory, options)
 
-    def greedy(self, seen: Seen, names: Sequence[str] = ()) -> Found:
+    def greedy(self, seen: Seen, names: Sequence[str] = ()) -> SearchResult:
         """Greedy captions (B, 1, T) in a single run of one graph; T is the longest of them.
 
         Raises:
@@ -173,7 +173,7 @@ class Bundle:
         self._refuse_nan("greedy", log_probs, names)
         if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self.manifest.vocabulary):
             raise BundleError(f"{self.folder / GRAPHS['greedy']}: it writes words that the manifest lacks.")
-        return Found(tokens[:, None], log_probs[:, None])
+        return SearchResult(tokens[:, None], log_probs[:, None])
 
     def caption(
         self, photo: Path | bytes, *, beam: int | None = None, n_best: int | None = None
@@ -192,7 +192,7 @@ class Bundle:
         options = self.manifest.decode
         if beam is not None:
             options = dataclasses.replace(options, beam_size=beam)
-        return [one.text for one in self.alternatives(photo, options)[:n_best]]
+        return [caption.text for caption in self.alternatives(photo, options)[:n_best]]
 
     def alternatives(self, photo: Path | bytes, options: DecodeOptions | None = None) -> list[BundleCaption]:
         """The captions of one image that the beam ended with, best first.
@@ -214,7 +214,7 @@ class Bundle:
         pixels, names = load_pixels(photo, self.manifest.preprocessing), [_name(photo)]
         return self.captions_of(self.greedy(self.see(pixels[None], names), names))[0][0]
 
-    def captions_of(self, found: Found) -> list[list[BundleCaption]]:
+    def captions_of(self, result: SearchResult) -> list[list[BundleCaption]]:
         """What was found, as text."""
         words = self.manifest.vocabulary
         return [
@@ -222,9 +222,9 @@ class Bundle:
                 BundleCaption(
                     words.decode(tokens), float(log_prob), tuple(token for token in tokens if token)
                 )
-                for tokens, log_prob in zip(several.tolist(), log_probs, strict=True)
+                for tokens, log_prob in zip(beam.tolist(), log_probs, strict=True)
             ]
-            for several, log_probs in zip(found.tokens, found.log_probs, strict=True)
+            for beam, log_probs in zip(result.tokens, result.log_probs, strict=True)
         ]
 
 

@@ -73,7 +73,7 @@ class Fields:
 
     def integers(self, field: str, most: int, low: int, high: int) -> tuple[int, ...]:
         """A field that is a list of at most `most` whole numbers from `low` to `high`."""
-        return tuple(self._integer(f"{field}[{at}]", one, low, high) for at, one in self._list(field, most))
+        return tuple(self._integer(f"{field}[{at}]", item, low, high) for at, item in self._list(field, most))
 
     def number(self, field: str, low: float, high: float) -> float:
         """A field that is a number from `low` to `high`."""
@@ -89,7 +89,7 @@ class Fields:
     def numbers(self, field: str, count: int, low: float, high: float) -> tuple[float, ...]:
         """A field that is a list of `count` numbers from `low` to `high`."""
         values = self._list(field, count, count)
-        return tuple(self._number(f"{self.name}.{field}[{at}]", one, low, high) for at, one in values)
+        return tuple(self._number(f"{self.name}.{field}[{at}]", item, low, high) for at, item in values)
 
     def boolean(self, field: str) -> bool:
         """A field that is true or false."""
@@ -110,13 +110,13 @@ class Fields:
 
     def texts(self, field: str, most: int) -> tuple[str, ...]:
         """A field that is a list of at most `most` printable texts."""
-        return tuple(self._text(f"{field}[{at}]", one) for at, one in self._list(field, most))
+        return tuple(self._text(f"{field}[{at}]", item) for at, item in self._list(field, most))
 
     def choice(self, field: str, *choices: str) -> str:
         """A field that is one of `choices`."""
         full, value = self._take(field)
         if not isinstance(value, str) or value not in choices:
-            self.refuse(full, " or ".join(f'"{one}"' for one in choices), value)
+            self.refuse(full, " or ".join(f'"{choice}"' for choice in choices), value)
         return value
 
     def _list(self, field: str, most: int, least: int = 0) -> enumerate[Any]:

@@ -53,7 +53,10 @@ def check_names(path: Path, session: InferenceSession, inputs: Sequence[str], ou
         BundleError: they differ.
     """
     try:
-        has = sorted(one.name for one in session.get_inputs()), [one.name for one in session.get_outputs()]
+        has = (
+            sorted(node.name for node in session.get_inputs()),
+            [node.name for node in session.get_outputs()],
+        )
     except UnicodeDecodeError as error:
         raise BundleError(f"{path}: a name in it is not UTF-8 text (byte {error.start}).") from None
     for kind, expected, names in zip(

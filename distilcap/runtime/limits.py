@@ -5,6 +5,22 @@ A bundle may come from a stranger; a number out of these ranges is refused befor
 
 from __future__ import annotations
 
+__all__ = [
+    "MAX_BEAM",
+    "MAX_BYTES",
+    "MAX_DIM",
+    "MAX_LENGTH_PENALTY",
+    "MAX_MANIFEST_BYTES",
+    "MAX_MEMORY",
+    "MAX_REGIONS",
+    "MAX_SEARCHED",
+    "MAX_SIZE",
+    "MAX_STATE",
+    "MAX_STATES",
+    "MAX_VOCABULARY",
+    "MAX_WORDS",
+]
+
 MAX_BEAM = 1_000
 """Hypotheses of an image: captions get no better beyond 10, and each costs a row of logits."""
 

@@ -126,7 +126,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `from_json` reads it back equal."""
-        plain = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain |= {"preprocessing": self.preprocessing.to_json(), "decode": self.decode.to_json()}
         plain |= {"vocabulary": list(self.vocabulary.words), "state": list(self.state)}
         return {"format": FORMAT, "version": VERSION} | plain
@@ -172,7 +172,7 @@ class Manifest:
 
     def megabytes(self) -> float:
         """Size of the listed files, in megabytes (10^6 bytes)."""
-        return float(sum(one["bytes"] for one in self.files.values())) / 1e6
+        return float(sum(file["bytes"] for file in self.files.values())) / 1e6
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

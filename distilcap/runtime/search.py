@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
 
-__all__ = ["Arrays", "Found", "Ids", "Step", "forbidden_words", "search"]
+__all__ = ["Arrays", "Ids", "SearchResult", "Step", "forbidden_words", "search"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int64]
@@ -22,7 +22,7 @@ Step: TypeAlias = Callable[[Ids, Arrays, Arrays], tuple[Floats, Arrays]]
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """K captions of each of B images, best first; see `decode.hypotheses.Hypotheses`.
 
     Attributes:
@@ -41,7 +41,7 @@ def forbidden_words(size: int, allow_unk: bool) -> Floats:
     return penalty
 
 
-def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) -> Found:
+def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) -> SearchResult:
     """Find the K likeliest captions of each image.
 
     Args:
@@ -56,9 +56,9 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
     last = np.full((images, width), BOS)
     for length in range(options.max_words):
         logits, state = step(last, state, memory)
-        scores, places, words = _extend(logits, options.allow_unk, log_probs[active], last)
-        state = tuple(np.take_along_axis(one, places[..., None], axis=1) for one in state)
-        history = np.take_along_axis(tokens[active], places[..., None], axis=1)
+        scores, parents, words = _extend(logits, options.allow_unk, log_probs[active], last)
+        state = tuple(np.take_along_axis(tensor, parents[..., None], axis=1) for tensor in state)
+        history = np.take_along_axis(tokens[active], parents[..., None], axis=1)
         history[:, :, length] = words
         tokens[active], log_probs[active] = history, scores
         going = ~((words == EOS) | (words == PAD)).all(axis=1)
@@ -66,7 +66,10 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
         if not len(active):
             break
         if not going.all():
-            state, memory = tuple(one[going] for one in state), tuple(one[going] for one in memory)
+            state, memory = (
+                tuple(tensor[going] for tensor in state),
+                tuple(tensor[going] for tensor in memory),
+            )
     return _ranked(tokens, log_probs, options.length_penalty)
 
 
@@ -99,10 +102,10 @@ def _best(values: Floats, count: int) -> Ids:
     return np.take_along_axis(some, order, axis=-1)
 
 
-def _ranked(tokens: Ids, log_probs: Floats, length_penalty: float) -> Found:
+def _ranked(tokens: Ids, log_probs: Floats, length_penalty: float) -> SearchResult:
     if length_penalty:
         lengths = (tokens != PAD).sum(axis=-1).clip(min=1)
         order = np.argsort(-(log_probs / lengths**length_penalty), axis=-1, kind="stable")
         tokens = np.take_along_axis(tokens, order[..., None], axis=1)
         log_probs = np.take_along_axis(log_probs, order, axis=1)
-    return Found(tokens, log_probs.astype(np.float32))
+    return SearchResult(tokens, log_probs.astype(np.float32))

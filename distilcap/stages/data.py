@@ -58,9 +58,11 @@ class ImportData(Stage):
         """
         from distilcap.data.readers import read_dataset
 
-        for one in filter(None, (path, images)):
-            if not is_text(str(one.resolve())):
-                raise DataError(f"{one}: the name of this file or of a folder above is not UTF-8; rename it.")
+        for given in filter(None, (path, images)):
+            if not is_text(str(given.resolve())):
+                raise DataError(
+                    f"{given}: the name of this file or of a folder above is not UTF-8; rename it."
+                )
         dataset = read_dataset(path, images)
         return ImportData(dataset.fingerprint(), dataset.name, str(path), str(images) if images else None)
 

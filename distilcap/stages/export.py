@@ -41,7 +41,7 @@ class Export(Stage):
         from distilcap.errors import BundleError
         from distilcap.export.bundle import export_bundle
 
-        for place, precision in enumerate(self.precisions):
+        for index, precision in enumerate(self.precisions):
             try:
                 export_bundle(
                     store.open(self.captioner),
@@ -57,6 +57,6 @@ class Export(Stage):
                 )
                 return
             except BundleError as error:
-                if place + 1 == len(self.precisions):
+                if index + 1 == len(self.precisions):
                     raise
-                progress.note(f"{error} Trying {self.precisions[place + 1]}.")
+                progress.note(f"{error} Trying {self.precisions[index + 1]}.")

@@ -161,7 +161,9 @@ class GenerateTogether(CaptionsOfSplit):
         return self.data or self.captioners[0].data
 
     def _features(self) -> ExtractFeatures:
-        seen = {one.key: one for one in (train.seen_in(self.data) for train in self.captioners)}
+        seen = {
+            features.key: features for features in (train.seen_in(self.data) for train in self.captioners)
+        }
         if len(seen) != 1 or len({train.vocabulary.key for train in self.captioners}) != 1:
             raise ConfigError("The captioners of an ensemble must read the same features and vocabulary.")
         return next(iter(seen.values()))
@@ -180,7 +182,7 @@ class GenerateTogether(CaptionsOfSplit):
         features = self._features().load(store)
         penalty = self.decoding.load(store).length_penalty if self.decoding else self.length_penalty
         captions: CaptionSet = caption_images(
-            Ensemble([one.captioner for one in trained]),
+            Ensemble([member.captioner for member in trained]),
             trained[0].vocabulary,
             features,
             seen_ids(self.source, self.split, features, store),

@@ -56,7 +56,11 @@ def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, shar
             stage's workers died again and again.
         DistilCapError: of a stage, as it raised it; the others are given up.
     """
-    todo = {one.stage.key: one.stage for one in store.plan(stages) if not (one.complete or one.stage.alone)}
+    todo = {
+        planned.stage.key: planned.stage
+        for planned in store.plan(stages)
+        if not (planned.complete or planned.stage.alone)
+    }
     if not todo:
         return
     with _connected() as ray:
@@ -68,7 +72,7 @@ def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, shar
 def _built(ray: Any, build: Any, todo: dict[str, Stage], store: Store, share: Share) -> Iterator[Stage]:
     """Yield stages as they are done, having begun all whose inputs are."""
     gpus = _gpus(ray, share)
-    waiting = {key: {one.key for one in stage.inputs()} & todo.keys() for key, stage in todo.items()}
+    waiting = {key: {needed.key for needed in stage.inputs()} & todo.keys() for key, stage in todo.items()}
     running: dict[Any, Stage] = {}
     while waiting or running:
         for key in [key for key, inputs in waiting.items() if not inputs]:

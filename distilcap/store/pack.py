@@ -72,7 +72,7 @@ def _copy_results(entry: Entry, copy: Path) -> None:
     shutil.copytree(entry.folder, copy, ignore=shutil.ignore_patterns(CHECKSUMS, ".*"))
     record = read_record(entry.folder)
     record = {name: content for name, content in record.items() if name != "format"}
-    record["made_by"] = to_json(_without_places(entry.stage))
+    record["made_by"] = to_json(_without_folders(entry.stage))
     # Sealed with all files, so that weights that come back are checked; then the weights go.
     complete(copy, record, entry.stage.checked_by_row)
     leave_out(copy, [path.relative_to(entry.folder).as_posix() for path in left])
@@ -80,18 +80,18 @@ def _copy_results(entry: Entry, copy: Path) -> None:
         (copy / path.relative_to(entry.folder)).unlink()
 
 
-def _without_places(value: Any) -> Any:
+def _without_folders(value: Any) -> Any:
     """A stage with the last part only of every path that is not in its key."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         changed = {}
         for field in dataclasses.fields(value):
             content = getattr(value, field.name)
             if field.metadata.get("in_key", True):
-                changed[field.name] = _without_places(content)
+                changed[field.name] = _without_folders(content)
             else:
                 changed[field.name] = PurePath(content).name if isinstance(content, str) else content
         return dataclasses.replace(value, **changed)
-    return tuple(_without_places(item) for item in value) if isinstance(value, tuple) else value
+    return tuple(_without_folders(item) for item in value) if isinstance(value, tuple) else value
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:

@@ -120,13 +120,13 @@ class Stage(abc.ABC):
 
     def inputs(self) -> tuple[Stage, ...]:
         """The stages that must be built before."""
-        found: list[Stage] = []
+        stages: list[Stage] = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            found += [
-                one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Stage)
+            stages += [
+                item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Stage)
             ]
-        return tuple(found)
+        return tuple(stages)
 
 
 def _canonical(value: Any) -> Any:
@@ -134,11 +134,11 @@ def _canonical(value: Any) -> Any:
         return value.key
     if dataclasses.is_dataclass(value):
         named = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {field.name: _canonical(one) for field, one in named if _in_key(field, one)}
+        return {field.name: _canonical(item) for field, item in named if _in_key(field, item)}
     if isinstance(value, (tuple, list)):
-        return [_canonical(one) for one in value]
+        return [_canonical(item) for item in value]
     if isinstance(value, dict):
-        return {str(name): _canonical(one) for name, one in value.items()}
+        return {str(name): _canonical(item) for name, item in value.items()}
     assert value is None or isinstance(value, (str, int, float, bool)), type(value)
     return value
 
@@ -230,8 +230,8 @@ class Store:
 
         def visit(stage: Stage) -> None:
             if stage.key not in ordered:
-                for one in stage.inputs():
-                    visit(one)
+                for needed in stage.inputs():
+                    visit(needed)
                 ordered[stage.key] = Planned(stage, self.has(stage))
 
         for stage in stages:
@@ -250,8 +250,8 @@ class Store:
         final, progress = self.path(stage), progress or self.progress
         if self.processes.agree(self.has(stage, whole)):
             return final
-        for one in stage.inputs():
-            self.build(one, progress)
+        for needed in stage.inputs():
+            self.build(needed, progress)
         with self._locked(stage.key):
             if self.processes.agree(self.has(stage, whole)):
                 return final

@@ -40,9 +40,9 @@ def closest_to_references(hypotheses: CaptionSet, references: CaptionSet, measur
     nearness = np.stack([_nearness(_of_rank(hypotheses, known, rank), own, measure) for rank in range(ranks)])
     best = dict(zip(known, nearness.argmax(axis=0).tolist(), strict=True))
     chosen: dict[str, tuple[Caption, ...]] = {}
-    for image_id, several in hypotheses.items():
+    for image_id, captions in hypotheses.items():
         # A rank beyond an image's last caption repeats it, which never wins over the caption itself.
-        chosen[image_id] = (several[min(best.get(image_id, 0), len(several) - 1)],)
+        chosen[image_id] = (captions[min(best.get(image_id, 0), len(captions) - 1)],)
     return CaptionSet(chosen)
 
 

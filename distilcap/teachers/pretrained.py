@@ -89,7 +89,7 @@ class PretrainedTeacher:
         import torch
 
         transformers.utils.logging.disable_progress_bar()  # only the command line draws
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             safe = {"trust_remote_code": False, "local_files_only": True}
             model = transformers.AutoModelForImageTextToText.from_pretrained(folder, **safe)
@@ -99,7 +99,7 @@ class PretrainedTeacher:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{folder}: not an image-to-text model: {reason}") from None
         name = f"{folder.resolve().name}-{fingerprint_of(folder)[:12]}"
-        return PretrainedTeacher(model.to(place).eval(), processor, tokenizer, name)
+        return PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
 
     def read(self, photo: Path) -> Any:
         """See `teachers.shards.PhotoCaptioner`: an image of Pillow."""
@@ -161,7 +161,7 @@ class PretrainedTeacher:
         ends = set(end if isinstance(end, list) else [end])
         text = getattr(self.model.config, "text_config", None)
         # BLIP ends a caption with its separator.
-        return {one for one in (*ends, getattr(text, "sep_token_id", None)) if one is not None}
+        return {token for token in (*ends, getattr(text, "sep_token_id", None)) if token is not None}
 
 
 def label_images(
@@ -203,8 +203,8 @@ def label_images(
                     progress.note(f"skipped image {image.id}: {error}")
             if not readable:
                 continue
-            several = teacher.caption([photo for _, photo in readable], beam, n_best, max_tokens)
-            made = {id: captions for (id, _), captions in zip(readable, several, strict=True)}
+            hypotheses = teacher.caption([photo for _, photo in readable], beam, n_best, max_tokens)
+            made = {id: captions for (id, _), captions in zip(readable, hypotheses, strict=True)}
             records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
             done |= made
     return CaptionSet({image.id: done[image.id] for image in images if image.id in done})

@@ -50,7 +50,7 @@ def draw_captions(
             ids=batch,
         )
         texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
-        for image_id, several, scores in zip(batch, texts, log_probs, strict=True):
-            pairs = sorted(zip(several, scores, strict=True), key=lambda pair: -pair[1])
+        for image_id, written, scores in zip(batch, texts, log_probs, strict=True):
+            pairs = sorted(zip(written, scores, strict=True), key=lambda pair: -pair[1])
             drawn[image_id] = tuple(Caption(text, log_prob) for text, log_prob in pairs)
     return CaptionSet(drawn)

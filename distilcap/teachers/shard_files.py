@@ -18,14 +18,8 @@ from distilcap.data.captions import parse_captions
 from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import image_id_of
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import (
-    atomic_path,
-    checksum_file,
-    read_checked_json,
-    write_bytes,
-    write_checked_json,
-    write_checksum,
-)
+from distilcap.files import atomic_path, checksum_file, write_bytes, write_checksum
+from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.record_log import check_options
 
 __all__ = ["FinishedShard", "Labelled", "Shard", "labelled_of", "merge_shards", "read_shard", "write_shard"]
@@ -115,7 +109,7 @@ def read_shard(shard: Shard, folder: Path) -> FinishedShard | None:
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
-    summary = read_checked_json(path, _FORM)
+    summary = read_sealed_json(path)
     try:
         labelled_of([{"recipe": summary["recipe"], **summary}])
     except (KeyError, TypeError):
@@ -136,7 +130,7 @@ def write_shard(
     checksums = [zlib.crc32(line) for line in lines]
     whole = {"format": _FORM, **summary, "images": len(lines), "crc32": checksums}
     # The summary first: with the captions the shard counts as finished.
-    write_checked_json(folder / f"{shard}.json", whole)
+    write_sealed_json(folder / f"{shard}.json", whole)
     write_bytes(folder / f"{shard}.jsonl", b"".join(line + b"\n" for line in lines))
     return labelled_of([whole])
 
@@ -144,10 +138,10 @@ def write_shard(
 def labelled_of(summaries: Sequence[Mapping[str, Any]]) -> Labelled:
     """What came of shards, by their summaries."""
     return Labelled(
-        sum(one["images"] for one in summaries),
-        tuple(Skipped(**skipped) for one in summaries for skipped in one["skipped"]),
-        sum(one["seconds"] for one in summaries),
-        tuple(sorted({one["listed"] for one in summaries})),
+        sum(summary["images"] for summary in summaries),
+        tuple(Skipped(**skipped) for summary in summaries for skipped in summary["skipped"]),
+        sum(summary["seconds"] for summary in summaries),
+        tuple(sorted({summary["listed"] for summary in summaries})),
     )
 
 
@@ -159,14 +153,16 @@ def merge_shards(folder: Path, to: Path) -> Labelled:
     """
     names = sorted(path.stem for path in folder.glob("shard-*.jsonl"))
     begun = sorted(path.name[1:].partition(".")[0] for path in folder.glob(".shard-*.partial.jsonl"))
-    counts = {int(found[1]) for one in names + begun if (found := re.search(r"-of-(\d+)$", one))}
+    counts = {int(match[1]) for name in names + begun if (match := re.search(r"-of-(\d+)$", name))}
     if len(counts) != 1:
         what = f"shards of {' and of '.join(map(str, sorted(counts)))}" if counts else "no shard"
         raise DataError(f"{folder}: holds {what}; expected the shards of one `distilcap generate --shards`.")
     shards = [Shard(number, counts.copy().pop()) for number in range(max(counts))]
     missing = [shard.number for shard in shards if str(shard) not in names]
     if missing:
-        listed = ", ".join(f"{one}{' (begun)' if str(shards[one]) in begun else ''}" for one in missing)
+        listed = ", ".join(
+            f"{number}{' (begun)' if str(shards[number]) in begun else ''}" for number in missing
+        )
         raise DataError(
             f"{folder}: {len(missing)} of {len(shards)} shards are missing: {listed}; "
             f"`distilcap generate … --shards {len(shards)} --shard {missing[0]}` makes one."

@@ -136,10 +136,10 @@ def _label(
 ) -> dict[str, Any]:
     """Caption what of a batch could be read: the log's record of it."""
     readable = [(image.id, photo) for image, photo in batch if not isinstance(photo, DataError)]
-    several = captioner.label([photo for _, photo in readable], beam, n_best) if readable else []
+    made = captioner.label([photo for _, photo in readable], beam, n_best) if readable else []
     return {
         "captions": [
-            record_of(image_id, captions) for (image_id, _), captions in zip(readable, several, strict=True)
+            record_of(image_id, captions) for (image_id, _), captions in zip(readable, made, strict=True)
         ],
         "skipped": [
             {"id": image.id, "reason": _escaped(str(problem))}

@@ -26,7 +26,7 @@ def _read_classes() -> dict[str, str]:
     """Return the content of a regular expression's brackets for letters, marks and symbols."""
     ranges: dict[str, str] = json.loads(Path(__file__).with_name("ptb_characters.json").read_text("utf-8"))
     return {
-        name: "".join("-".join(f"\\u{int(end, 16):04x}" for end in one.split("-")) for one in text.split())
+        name: "".join("-".join(f"\\u{int(end, 16):04x}" for end in span.split("-")) for span in text.split())
         for name, text in ranges.items()
         if name != "about"
     }
@@ -232,32 +232,32 @@ def _rules_for(character: str) -> tuple[tuple[re.Pattern[str], _Tokens | None], 
 _FAST: Final = re.compile(r"[A-Za-z]+(?=[ \n])")
 
 
-def lex_line(text: str, place: int) -> tuple[list[str], int]:
+def lex_line(text: str, start: int) -> tuple[list[str], int]:
     """Return the tokens from `place` to the line's end, and where the next line begins."""
-    found: list[str] = []
-    while place < len(text):
-        character = text[place]
+    words: list[str] = []
+    while start < len(text):
+        character = text[start]
         if character == " ":
-            place += 1
+            start += 1
             continue
-        fast = _FAST.match(text, place)
+        fast = _FAST.match(text, start)
         if fast:
             word = fast.group()
             cut = _COMPOUNDS.get(word.lower()) if len(word) < 7 else None
-            found += [word[:cut], word[cut:]] if cut else [word]
-            place = fast.end()
+            words += [word[:cut], word[cut:]] if cut else [word]
+            start = fast.end()
             continue
-        longest, best, tokens = place, None, None
+        longest, best, tokens = start, None, None
         for pattern, makes in _rules_for(character):
-            match = pattern.match(text, place)
+            match = pattern.match(text, start)
             if match and match.end() > longest:
                 longest, best, tokens = match.end(), match, makes
         if best is None:
-            place += 1
+            start += 1
             continue
-        place = best.end(1)
+        start = best.end(1)
         made = tokens(best.group(1)) if tokens else [best.group(1)]
         if made == [_NEWLINE]:
             break
-        found += made
-    return [word.replace("\xad", "") if len(word) > 1 else word.replace("\xad", "-") for word in found], place
+        words += made
+    return [word.replace("\xad", "") if len(word) > 1 else word.replace("\xad", "-") for word in words], start

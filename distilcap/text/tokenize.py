@@ -36,9 +36,9 @@ def _ends_sentence(word: str) -> bool:
     return all(lex_line(f"{word}.\n{follows}", 0)[0] == [word, "."] for follows in ("A cat", "a cat"))
 
 
-def _plain_words(text: str, place: int, end: int) -> list[str] | None:
+def _plain_words(text: str, start: int, end: int) -> list[str] | None:
     """Return the words of `text[place:end]` if it is a plain caption."""
-    match = _PLAIN.fullmatch(text, place, end)
+    match = _PLAIN.fullmatch(text, start, end)
     if not match:
         return None
     body = match.group(1)
@@ -50,11 +50,11 @@ def _plain_words(text: str, place: int, end: int) -> list[str] | None:
     return words
 
 
-def _lex(text: str, place: int) -> tuple[list[str], int]:
+def _lex(text: str, start: int) -> tuple[list[str], int]:
     """Return the words of the line that begins at `place`, and where the next begins."""
-    tokens, place = lex_line(text, place)
+    tokens, start = lex_line(text, start)
     lowered = [token.lower() for token in tokens]
-    return [word for word in lowered if word not in PUNCTUATION], place
+    return [word for word in lowered if word not in PUNCTUATION], start
 
 
 def _split_astral(text: str) -> str:
@@ -77,15 +77,15 @@ def tokenize_stream(captions: Sequence[str]) -> list[list[str]]:
     words of an earlier line. So here.
     """
     text = _split_astral("\n".join(caption.replace("\n", " ") for caption in captions))
-    found: list[list[str]] = []
-    place = 0
-    while place < len(text):
-        end = text.find("\n", place)
+    by_caption: list[list[str]] = []
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
         end = len(text) if end < 0 else end
-        words = _plain_words(text, place, end)
+        words = _plain_words(text, start, end)
         if words is None:
-            words, place = _lex(text, place)
+            words, start = _lex(text, start)
         else:
-            place = end + 1
-        found.append(words)
-    return (found + [[] for _ in captions])[: len(captions)]
+            start = end + 1
+        by_caption.append(words)
+    return (by_caption + [[] for _ in captions])[: len(captions)]

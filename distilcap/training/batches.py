@@ -28,15 +28,15 @@ def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int
     """
     encoded = {}
     for image_id in captions:
-        several = []
+        encodings = []
         for text in captions.texts(image_id):
             # A model's own `<unk>` is one word to the vocabulary, but three to the tokenizer.
             words = text.split() if "<unk>" in text else tokenize(text)
             if words:
                 ended = [EOS] if max_words is not None and len(words) <= max_words else []
-                several.append(vocabulary.encode(words, max_words) + ended)
-        if several:
-            encoded[image_id] = several
+                encodings.append(vocabulary.encode(words, max_words) + ended)
+        if encodings:
+            encoded[image_id] = encodings
     return encoded
 
 
@@ -88,13 +88,13 @@ class Batches:
     def _batch(self, ids: list[str], chooser: np.random.Generator) -> Batch:
         chosen = []
         for image_id in ids:
-            several = self.captions[image_id]
-            places = chooser.permutation(len(several))[: self.width]
-            chosen.append([several[place] for place in places])
-        longest = max(len(caption) for several in chosen for caption in several)
+            of_image = self.captions[image_id]
+            order = chooser.permutation(len(of_image))[: self.width]
+            chosen.append([of_image[index] for index in order])
+        longest = max(len(caption) for of_image in chosen for caption in of_image)
         targets = torch.full((len(ids), self.width, longest), PAD)
-        for row, several in enumerate(chosen):
-            for column, caption in enumerate(several):
+        for row, of_image in enumerate(chosen):
+            for column, caption in enumerate(of_image):
                 targets[row, column, : len(caption)] = torch.tensor(caption)
         inputs = torch.cat([torch.full_like(targets[..., :1], BOS), targets[..., :-1]], dim=-1)
         return Batch(tuple(ids), inputs, targets)

@@ -61,7 +61,7 @@ def save_checkpoint(
     states = processes.gather(_random_states(processes))
     if not processes.first:
         return
-    tensors = {name: state for several in states for name, state in several.items()}
+    tensors = {name: state for state_dict in states for name, state in state_dict.items()}
     for name, module in modules.items():
         # Cloned, since a tied matrix occurs under two names and safetensors refuses shared memory.
         tensors |= {f"{name}:{key}": value.clone() for key, value in module.state_dict().items()}
@@ -125,11 +125,11 @@ def _state_of(path: Path, name: str, module: nn.Module, tensors: dict[str, Tenso
     prefix = f"{name}:"
     state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    for key in sorted(wanted.keys() | found.keys()):
-        if found.get(key) != wanted.get(key):
+    saved = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(wanted.keys() | saved.keys()):
+        if saved.get(key) != wanted.get(key):
             raise DataError(
-                f"{path}: checkpoint of another run: `{key}` of its {name} is {_shape(found.get(key))}, but "
+                f"{path}: checkpoint of another run: `{key}` of its {name} is {_shape(saved.get(key))}, but "
                 f"{_shape(wanted.get(key))} in this one; delete it to begin anew, or train in another folder."
             )
     return state

@@ -83,9 +83,9 @@ def scheduled_sampling_logits(
     memory = captioner.encode(regions)
     state = captioner.initial_state(memory, inputs.shape[1])
     steps: list[Tensor] = []
-    for place, given in enumerate(inputs.unbind(dim=2)):
+    for step, given in enumerate(inputs.unbind(dim=2)):
         words = given
-        if place:
+        if step:
             drawn = torch.multinomial(steps[-1].detach().softmax(-1).flatten(0, 1), 1).view_as(given)
             own = (torch.rand(given.shape, device=given.device) < probability) & (given != PAD)
             words = torch.where(own, drawn, given)
@@ -123,12 +123,12 @@ class SelfCritical:
         memory = captioner.encode(regions)
         captioner.eval()
         with torch.no_grad():
-            seen = captioner.encode(regions) if self.dropout else tuple(one.detach() for one in memory)
+            seen = captioner.encode(regions) if self.dropout else tuple(tensor.detach() for tensor in memory)
         drawn, odds = self._draw(captioner, seen)
-        found = torch.from_numpy(self.reward(ids, drawn.cpu().numpy())).to(drawn.device, torch.float32)
-        tokens, rewards = drawn[:, : self.samples], found[:, : self.samples]
+        scores = torch.from_numpy(self.reward(ids, drawn.cpu().numpy())).to(drawn.device, torch.float32)
+        tokens, rewards = drawn[:, : self.samples], scores[:, : self.samples]
         if self.baseline == "greedy":
-            baseline = found[:, self.samples :]
+            baseline = scores[:, self.samples :]
         else:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)

@@ -84,6 +84,6 @@ def caption_together(
     if processes.count == 1:
         return own
     captions: dict[str, tuple[Caption, ...]] = {}
-    for several in processes.gather(dict(own)):
-        captions |= several
+    for shares in processes.gather(dict(own)):
+        captions |= shares
     return CaptionSet({image_id: captions[image_id] for image_id in ids})

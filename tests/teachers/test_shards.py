@@ -315,7 +315,7 @@ def test_a_shard_without_its_summary_is_made_again(files: Path, content: bytes |
 def of_earlier_version(files: Path, number: int = 0) -> Path:
     path = files / f"shard-0000{number}-of-00002.json"
     content = json.loads(path.read_text())
-    for name in ("sha256", "format", "crc32"):
+    for name in ("sealed", "sha256", "format", "crc32"):
         del content[name]
     path.write_text(json.dumps(content))
     return path.with_suffix(".jsonl")

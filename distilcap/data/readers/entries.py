@@ -24,8 +24,8 @@ __all__ = [
     "KINDS",
     "SPLIT_NAMES",
     "Entry",
-    "Found",
     "Problem",
+    "ReadResult",
     "image_id_of",
     "is_text",
     "known_split",
@@ -87,8 +87,8 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else f"{self.path}"
-        return f"{place}: {self.message}"
+        where = f"{self.path}:{self.line}" if self.line else f"{self.path}"
+        return f"{where}: {self.message}"
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Entry:
 
 
 @dataclass
-class Found:
+class ReadResult:
     """Everything found in the caption files of a data set.
 
     Attributes:
@@ -151,8 +151,8 @@ class Found:
             message = f"'{name}' and '{before.name}'{_at(before)} would both be image '{id}'; rename one."
             self.problem("duplicate image id", message, line)
         elif before.split != known:
-            here, there = known or "none", before.split or "none"
-            message = f"image '{id}' is in split {here} here, but was in {there}{_at(before)}."
+            now, earlier = known or "none", before.split or "none"
+            message = f"image '{id}' is in split {now} here, but was in {earlier}{_at(before)}."
             self.problem("duplicate image id", message, line)
         return self.entries[id]
 
@@ -168,11 +168,11 @@ class Found:
 
     def captions(self, entry: Entry, texts: Iterable[Any], line: int | None) -> None:
         """Add captions given as strings or as objects with the text in "text", "raw" or "caption"."""
-        for one in texts:
-            if isinstance(one, dict):
-                one = next((one[key] for key in ("text", "raw", "caption") if key in one), None)
-            if isinstance(one, str) and is_text(one):
-                self.caption(entry, one, line)
+        for text in texts:
+            if isinstance(text, dict):
+                text = next((text[key] for key in ("text", "raw", "caption") if key in text), None)
+            if isinstance(text, str) and is_text(text):
+                self.caption(entry, text, line)
             else:
                 self.malformed(f"captions of image '{entry.id}' as strings", line)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, Found, image_id_of, is_text, known_split
+from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, image_id_of, is_text, known_split
 from distilcap.data.readers.located import read_utf8_lines
 from distilcap.errors import DataError
 
 __all__ = ["read_folder"]
 
 
-def read_folder(folder: Path, found: Found, split: str | None = None) -> None:
+def read_folder(folder: Path, result: ReadResult, split: str | None = None) -> None:
     """Read a folder of images; a text file of the same name holds an image's captions, one a line.
 
     Images in a first-level folder called train, val or test belong to that split.
@@ -25,28 +25,28 @@ def read_folder(folder: Path, found: Found, split: str | None = None) -> None:
         name = names[file]
         top = known_split(name.partition("/")[0]) if "/" in name else None
         if not is_text(name):
-            found.malformed(f"UTF-8 in the file name {name!r}", None)
+            result.malformed(f"UTF-8 in the file name {name!r}", None)
             continue
-        image = found.image(image_id_of(name), name, top or split, None)
+        image = result.image(image_id_of(name), name, top or split, None)
         captions = texts.pop(file.with_suffix(""), None)
         if image is not None and captions is not None:
-            _read_text(captions, found, image)
+            _read_text(captions, result, image)
     for file in texts.values():
         if not file.stem.lower().startswith(("readme", "license", "licence")):
-            found.problem(
+            result.problem(
                 "unknown image", f"'{names[file]}' has captions, but there is no image of that name.", None
             )
 
 
-def _read_text(path: Path, found: Found, image: Entry) -> None:
+def _read_text(path: Path, result: ReadResult, image: Entry) -> None:
     """A caption a line; one bad file must not hide what is wrong with the others."""
-    home, found.where = found.where, path
+    home, result.where = result.where, path
     try:
         lines = list(read_utf8_lines(path)) or [""]  # an empty file is an empty caption
         while len(lines) > 1 and not lines[-1]:
             lines.pop()
         for number, text in enumerate(lines, 1):
-            found.caption(image, text, number)
+            result.caption(image, text, number)
     except DataError:
-        found.malformed("a caption a line as UTF-8 text", None)
-    found.where = home
+        result.malformed("a caption a line as UTF-8 text", None)
+    result.where = home

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
-from distilcap.data.readers.entries import FATAL, IMAGE_ENDINGS, Found, split_by_hash, split_in
+from distilcap.data.readers.entries import FATAL, IMAGE_ENDINGS, ReadResult, split_by_hash, split_in
 from distilcap.data.readers.folders import read_folder
 from distilcap.data.readers.json_forms import read_json_file, read_lines
 from distilcap.data.readers.tables import TABLE_ENDINGS, read_table
@@ -37,29 +37,29 @@ def read_dataset(
         DataError: the data cannot be read as it is; the message names file and line.
         ConfigError: `split` is not one of "train", "val", "test".
     """
-    found = find_entries(path, images, split)
-    for problem in found.problems:
+    result = find_entries(path, images, split)
+    for problem in result.problems:
         if problem.kind in FATAL:
-            count = sum(other.kind in FATAL for other in found.problems)
+            count = sum(other.kind in FATAL for other in result.problems)
             tail = f" There are {count - 1} more; `distilcap data check` names them all." if count > 1 else ""
             raise DataError(f"{problem}{tail}")
-    if not found.entries:
+    if not result.entries:
         raise DataError(f"{path}: there are no images in it.")
-    if need_images and not any(os.path.isfile(entry.path) for entry in found.entries.values()):
-        example = next(iter(found.entries.values()))
+    if need_images and not any(os.path.isfile(entry.path) for entry in result.entries.values()):
+        example = next(iter(result.entries.values()))
         raise DataError(
-            f"{path}: none of the {len(found.entries)} images is there; looked for {example.path} and so on. "
-            "Name the folder they are in (`--images`)."
+            f"{path}: none of the {len(result.entries)} images is there; looked for {example.path} "
+            "and so on. Name the folder they are in (`--images`)."
         )
     records = tuple(
         ImageRecord(entry.id, entry.path, entry.split or split_by_hash(entry.id))
-        for entry in found.entries.values()
+        for entry in result.entries.values()
     )
-    texts = {entry.id: entry.captions for entry in found.entries.values() if entry.captions}
+    texts = {entry.id: entry.captions for entry in result.entries.values() if entry.captions}
     return Dataset(_name_of(path), records, CaptionSet.of_texts(texts))
 
 
-def find_entries(path: Path, images: Path | None = None, split: str | None = None) -> Found:
+def find_entries(path: Path, images: Path | None = None, split: str | None = None) -> ReadResult:
     """Read the caption files at `path`, find the image files, and keep a list of every problem met.
 
     Raises:
@@ -72,29 +72,29 @@ def find_entries(path: Path, images: Path | None = None, split: str | None = Non
         raise DataError(f"{path}: there is no such file or folder.")
     if images is not None and not images.is_dir():
         raise DataError(f"{images}: there is no such folder of images.")
-    found = Found(path)
+    result = ReadResult(path)
     files = _caption_files(path) if path.is_dir() else [path]
     for file in files:
-        found.where = file
-        _read_file(file, found, split or (split_in(file.name) if len(files) > 1 else None))
+        result.where = file
+        _read_file(file, result, split or (split_in(file.name) if len(files) > 1 else None))
     if not files:
-        read_folder(path, found, split)
-        if not found.entries and not found.problems:
+        read_folder(path, result, split)
+        if not result.entries and not result.problems:
             raise DataError(f"{path}: there is neither a captions file nor an image in this folder.")
-    found.where = path
-    _check_splits(found)
-    _find_images(found, _bases(files[0].parent if files else path, images))
-    return found
+    result.where = path
+    _check_splits(result)
+    _find_images(result, _bases(files[0].parent if files else path, images))
+    return result
 
 
-def _read_file(file: Path, found: Found, split: str | None) -> None:
+def _read_file(file: Path, result: ReadResult, split: str | None) -> None:
     ending = file.suffix.lower()
     if ending == ".json":
-        read_json_file(file, found, split)
+        read_json_file(file, result, split)
     elif ending in (".jsonl", ".ndjson"):
-        read_lines(file, found, split)
+        read_lines(file, result, split)
     elif ending in TABLE_ENDINGS:
-        read_table(file, found, split)
+        read_table(file, result, split)
     else:
         raise DataError(f"{file}: expected a captions file in .json, .jsonl, .csv or .tsv, or a folder.")
 
@@ -130,13 +130,13 @@ def _only(files: list[Path], folder: Path) -> list[Path]:
     return files
 
 
-def _check_splits(found: Found) -> None:
+def _check_splits(result: ReadResult) -> None:
     """Either all images have a split, or none has."""
-    bare = [entry for entry in found.entries.values() if entry.split is None]
-    if bare and len(bare) < len(found.entries):
+    bare = [entry for entry in result.entries.values() if entry.split is None]
+    if bare and len(bare) < len(result.entries):
         for entry in bare:
             message = f"image '{entry.id}' has no split, but other images have."
-            found.problem("unknown split", message, entry.line, entry.source)
+            result.problem("unknown split", message, entry.line, entry.source)
 
 
 def _bases(home: Path, images: Path | None) -> list[Path]:
@@ -150,22 +150,22 @@ def _bases(home: Path, images: Path | None) -> list[Path]:
     return list(dict.fromkeys(bases))
 
 
-def _find_images(found: Found, bases: Sequence[Path]) -> None:
+def _find_images(result: ReadResult, bases: Sequence[Path]) -> None:
     """Give every entry its path: the first that is there, or the likeliest where none is.
 
     Neighbours in a file lie in one folder, so the folder of the last image is tried first.
     """
     folders = [str(base) for base in bases]
     last = folders[0]
-    for entry in found.entries.values():
+    for entry in result.entries.values():
         names = [entry.name]
         if (
             os.path.splitext(entry.name)[1].lower() not in IMAGE_ENDINGS
         ):  # an id, as in our own captions files
             names += [entry.name + ending for ending in (".jpg", ".png", ".jpeg")]
-        places = ((folder, os.path.join(folder, name)) for folder in (last, *folders) for name in names)
+        candidates = ((folder, os.path.join(folder, name)) for folder in (last, *folders) for name in names)
         missing = last, os.path.join(folders[0], entry.name)
-        last, path = next((place for place in places if os.path.isfile(place[1])), missing)
+        last, path = next((candidate for candidate in candidates if os.path.isfile(candidate[1])), missing)
         entry.path = Path(path)
 
 

@@ -13,7 +13,7 @@ from distilcap.data.readers.entries import (
     IMAGE_ENDINGS,
     IMAGE_NAMES,
     SPLIT_NAMES,
-    Found,
+    ReadResult,
     image_id_of,
 )
 from distilcap.data.readers.located import read_utf8_lines
@@ -24,7 +24,7 @@ __all__ = ["TABLE_ENDINGS", "read_table"]
 TABLE_ENDINGS = frozenset({".csv", ".tsv", ".txt", ".token"})
 
 
-def read_table(path: Path, found: Found, split: str | None = None) -> None:
+def read_table(path: Path, result: ReadResult, split: str | None = None) -> None:
     """Read a CSV or TSV file of image, caption and perhaps split, with a header or without.
 
     The sign between the fields is a comma, tab, semicolon or bar, whichever the first line shows.
@@ -50,7 +50,7 @@ def read_table(path: Path, found: Found, split: str | None = None) -> None:
                     if is_header:
                         line = rows.line_num + 1
                         continue
-                _read_row(row, columns, width, sign, found, split, line)
+                _read_row(row, columns, width, sign, result, split, line)
             line = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}:{line}: not a table: {error}.") from None
@@ -86,19 +86,19 @@ def _read_row(
     columns: dict[str, int],
     width: int,
     sign: str,
-    found: Found,
+    result: ReadResult,
     split: str | None,
     line: int,
 ) -> None:
     name = re.sub(r"#\d+$", "", row[columns["image"]].strip()) if len(row) == width else ""
     if not name:
         hint = f"; put a caption that holds '{sign}' into quotes" if len(row) > width else ""
-        found.malformed(f"{width} fields with an image's name, but found {len(row)}{hint}", line)
+        result.malformed(f"{width} fields with an image's name, but found {len(row)}{hint}", line)
         return
     own = row[columns["split"]].strip() if columns["split"] >= 0 else ""
-    image = found.image(image_id_of(name), name, own or split, line, repeats=True)
+    image = result.image(image_id_of(name), name, own or split, line, repeats=True)
     if image is not None:
         caption = row[columns["caption"]].strip()
         if sign in "\t|" and len(caption) > 1 and caption[0] == caption[-1] == '"':
             caption = caption[1:-1].replace('""', '"')
-        found.caption(image, caption, line)
+        result.caption(image, caption, line)

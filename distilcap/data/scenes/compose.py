@@ -115,23 +115,23 @@ def _relate(rng: random.Random, here: Sequence[Thing], subject: Item) -> tuple[s
     alone = subject.count == 1
     living = thing.kind in ("person", "animal", "bird")
     options: dict[str, tuple[float, list[Thing]]] = {"": (3.0, [])}
-    others = [one for one in here if one != thing]
+    others = [other for other in here if other != thing]
     options["beside"] = (4.0, others)
     if alone and (living or thing.size < 0.27) and thing.kind not in ("plant", "flier"):
-        fits = [one for one in others if one.seat is not None and thing.size < 1.5 * one.size]
+        fits = [other for other in others if other.seat is not None and thing.size < 1.5 * other.size]
         if thing.kind != "person":  # a dog on a couch, but not on a bicycle
-            fits = [one for one in fits if one.kind != "vehicle" or (one.seat and one.seat > 0.7)]
+            fits = [other for other in fits if other.kind != "vehicle" or (other.seat and other.seat > 0.7)]
         options["on"] = (4.0, fits)
     if living or thing.kind == "object":
-        options["under"] = (1.5, [one for one in others if "roof" in one.traits])
+        options["under"] = (1.5, [other for other in others if "roof" in other.traits])
     if thing.kind in ("person", "athlete", "animal", "vehicle", "object"):
         options["front"] = (
             1.5,
-            [one for one in others if "back" in one.traits and one.size > 0.8 * thing.size],
+            [other for other in others if "back" in other.traits and other.size > 0.8 * thing.size],
         )
     if thing.kind == "person" and alone:
-        options["hold"] = (3.0, [one for one in THINGS if "hold" in one.traits])
-        options["with"] = (1.5, [one for one in others if one.kind == "animal" and one.size < 0.5])
+        options["hold"] = (3.0, [other for other in THINGS if "hold" in other.traits])
+        options["with"] = (1.5, [other for other in others if other.kind == "animal" and other.size < 0.5])
     usable = {name: option for name, option in options.items() if option[1] or not name}
     relation = rng.choices(list(usable), [weight for weight, _ in usable.values()])[0]
     weight = _subject_weight if relation == "beside" else _weight

@@ -82,11 +82,16 @@ def draw_scenes(
 
 def _entry(number: int, name: str, split: str, captions: Sequence[str], rng: random.Random) -> dict[str, Any]:
     sentences = []
-    for place, caption in enumerate(captions):
+    for position, caption in enumerate(captions):
         raw = caption[0].upper() + caption[1:] if rng.random() < 0.7 else caption
         raw += rng.choice((" .", ".", "", ""))
         sentences.append(
-            {"tokens": caption.split(), "raw": raw, "imgid": number, "sentid": number * len(captions) + place}
+            {
+                "tokens": caption.split(),
+                "raw": raw,
+                "imgid": number,
+                "sentid": number * len(captions) + position,
+            }
         )
     sentids = [sentence["sentid"] for sentence in sentences]
     return {"filename": name, "imgid": number, "split": split, "sentids": sentids, "sentences": sentences}
@@ -94,10 +99,10 @@ def _entry(number: int, name: str, split: str, captions: Sequence[str], rng: ran
 
 def _drawn_before(folder: Path, recipe: dict[str, Any]) -> Dataset:
     content = read_json(folder / _FILE)
-    found = content.get("recipe") if isinstance(content, dict) else None
-    if found != recipe:
+    existing = content.get("recipe") if isinstance(content, dict) else None
+    if existing != recipe:
         raise DataError(
-            f"{folder / _FILE}: holds scenes of other parameters ({found}, not {recipe}). "
+            f"{folder / _FILE}: holds scenes of other parameters ({existing}, not {recipe}). "
             "Name another folder, or remove this one."
         )
     return read_dataset(folder / _FILE, folder / "images")

@@ -135,7 +135,7 @@ def _verb(scene: Scene, rng: random.Random) -> str:
 def _noun_phrase(item: Item, care: float, rng: random.Random) -> str:
     """Name an item with its number, and perhaps its colour or size."""
     nouns = item.thing.nouns
-    singular, plural = rng.choices(nouns, [(7, 2, 1.2)[place] for place in range(len(nouns))])[0]
+    singular, plural = rng.choices(nouns, [(7, 2, 1.2)[index] for index in range(len(nouns))])[0]
     adjectives: list[str] = []
     tail = ""
     if item.colour and rng.random() < 0.15 + 0.6 * care:

@@ -210,7 +210,7 @@ def _thing(row: str) -> Thing:
         size=float(size),
         weight=float(weight),
         places=frozenset(places.split()),
-        nouns=tuple((one, many or _plural(one)) for one, many in pairs),
+        nouns=tuple((singular, plural or _plural(singular)) for singular, plural in pairs),
         traits=frozenset(traits.split()),
         verbs=tuple(verb.strip() for verb in verbs.split(",") if verb),
     )

@@ -28,7 +28,7 @@ def unpack_file(path: Path, name: str, target: Path) -> None:
         DataError: the archive is damaged or has no such file.
     """
     with _open(path) as archive:
-        member = next((one for one in archive.infolist() if one.filename.split("/")[-1] == name), None)
+        member = next((entry for entry in archive.infolist() if entry.filename.split("/")[-1] == name), None)
         if member is None:
             raise DataError(f"{path}: there is no {name} in this archive.")
         _extract(archive, member, target)

@@ -149,10 +149,10 @@ def prepare_coco(
         try:
             download(remote, root / "downloads", progress)
         except MissingError as error:
-            mend = (
+            fix = (
                 f"Run the command again later, or fetch {remote.name} by other means and put it into {root}."
             )
-            raise MissingError(f"{error} {mend} {_HOMES}") from None
+            raise MissingError(f"{error} {fix} {_HOMES}") from None
     inventory = look_for_coco(root, also, source)
     assert not inventory.missing, inventory.missing
     _take_captions(inventory)
@@ -204,8 +204,8 @@ def _check_space(inventory: Inventory, source: Source) -> None:
         if name not in inventory.folders
     )
     begun = [root / "downloads" / f"{remote.name}.part" for remote in inventory.missing]
-    here = sum(part.stat().st_size for part in begun if part.is_file())
-    needed = int(sum(remote.size for remote in inventory.missing) - here + unpacked)
+    have = sum(part.stat().st_size for part in begun if part.is_file())
+    needed = int(sum(remote.size for remote in inventory.missing) - have + unpacked)
     free = shutil.disk_usage(root).free
     if needed > free:
         raise MissingError(

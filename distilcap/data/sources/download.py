@@ -154,8 +154,8 @@ class _Transfer:
             fails, best = (0, self.have) if self.have > best else (fails + 1, best)
             if fails and self.have < self.remote.size:
                 if fails >= self.attempts:
-                    here = f"{self.have:,} of {self.remote.size:,} bytes are here and kept"
-                    raise MissingError(f"{self.remote.url} cannot be fetched: {reason} ({here}).")
+                    kept = f"{self.have:,} of {self.remote.size:,} bytes are here and kept"
+                    raise MissingError(f"{self.remote.url} cannot be fetched: {reason} ({kept}).")
                 time.sleep(self.pause * 2 ** (fails - 1))
 
     def _connection(self) -> Iterator[None]:

@@ -24,7 +24,7 @@ _INPUT = """{
   input.hidden = true;
   document.body.append(input);
 }"""
-_DESCRIBE = "captioner.describe(document.getElementById('pictures').files[{place}], {beam})"
+_DESCRIBE = "captioner.describe(document.getElementById('pictures').files[{index}], {beam})"
 
 
 def captions_in_browser(
@@ -40,8 +40,8 @@ def captions_in_browser(
     page.evaluate(_INPUT)
     page.choose_files("#pictures", photos)
     return [
-        [page.evaluate(_DESCRIBE.format(place=place, beam=beam)) for beam in beams]
-        for place in range(len(photos))
+        [page.evaluate(_DESCRIBE.format(index=index, beam=beam)) for beam in beams]
+        for index in range(len(photos))
     ]
 
 
@@ -67,13 +67,13 @@ def time_chromium(
             page.choose_files("#pictures", different)
             times: Times = {"pixels": [], "encoder": [], "greedy": [], "beam": []}
             for photo in photos:
-                place = different.index(photo)
-                greedy = page.evaluate(_DESCRIBE.format(place=place, beam=1))["milliseconds"]
-                several = page.evaluate(_DESCRIBE.format(place=place, beam=beam))["milliseconds"]
+                index = different.index(photo)
+                greedy = page.evaluate(_DESCRIBE.format(index=index, beam=1))["milliseconds"]
+                searched = page.evaluate(_DESCRIBE.format(index=index, beam=beam))["milliseconds"]
                 times["pixels"].append(greedy["pixels"])
                 times["encoder"].append(greedy["encoder"])
                 times["greedy"].append(greedy["decoder"])
-                times["beam"].append(several["decoder"])
+                times["beam"].append(searched["decoder"])
             peak = _largest_descendant(page.process.pid)
     return {part: values[5:] for part, values in times.items()}, peak
 

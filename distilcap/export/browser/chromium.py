@@ -54,8 +54,8 @@ def chromium_program() -> str:
         MissingError: nowhere on the path.
     """
     for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     raise MissingError("Chromium is needed for this (on Debian: `apt-get install chromium`).")
 
 

@@ -118,23 +118,21 @@ def browser_runtime() -> Path:
     if all((folder / name).is_file() for name in RUNTIME_FILES):
         return folder
     package = f"onnxruntime-web@{RUNTIME_VERSION}"
-    mend = (
-        f"Run `npm pack {package}` where there is a network, unpack it, and pass its `dist` by `--runtime`."
-    )
+    fix = f"Run `npm pack {package}` where there is a network, unpack it, and pass its `dist` by `--runtime`."
     npm = shutil.which("npm")
     if npm is None:
-        raise MissingError(f"The page lacks {package}, and there is no npm to bring it. {mend}")
+        raise MissingError(f"The page lacks {package}, and there is no npm to bring it. {fix}")
     with scratch_folder() as scratch:
         command = [npm, "pack", package, "--silent", "--fetch-retries=0", f"--pack-destination={scratch}"]
         try:
             done = subprocess.run(command, cwd=scratch, capture_output=True, timeout=300, check=False)
         except subprocess.TimeoutExpired:
-            raise MissingError(f"The page lacks {package}: npm took over five minutes. {mend}") from None
+            raise MissingError(f"The page lacks {package}: npm took over five minutes. {fix}") from None
         archives = list(scratch.glob("*.tgz"))
         if done.returncode or not archives:
-            raise MissingError(f"The page lacks {package}: npm could not fetch it. {mend}")
+            raise MissingError(f"The page lacks {package}: npm could not fetch it. {fix}")
         if base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode() != _INTEGRITY:
-            raise MissingError(f"The page lacks {package}: what npm brought has another checksum. {mend}")
+            raise MissingError(f"The page lacks {package}: what npm brought has another checksum. {fix}")
         with whole_folder(folder, RUNTIME_FILES[0]) as new, tarfile.open(archives[0]) as archive:
             for name in RUNTIME_FILES:
                 content = archive.extractfile(f"package/dist/{name}")

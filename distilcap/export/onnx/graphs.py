@@ -64,7 +64,7 @@ class EncodeGraph(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         # A mask given through would be input and output at once.
-        return tuple(one.clone() for one in self.captioner.encode(Regions(features, mask)))
+        return tuple(tensor.clone() for tensor in self.captioner.encode(Regions(features, mask)))
 
 
 class StepGraph(nn.Module):
@@ -130,22 +130,22 @@ def export_encode(captioner: Captioner, regions: int) -> Any:
     """`features` (B, R, D) and `mask` (B, R) to `memory_0` … (B, …)."""
     example = _regions(captioner, regions)
     memory = captioner.encode(example)
-    outputs = [f"memory_{place}" for place in range(len(memory))]
+    outputs = [f"memory_{index}" for index in range(len(memory))]
     return _export(EncodeGraph(captioner), (example.features, example.mask), ["features", "mask"], outputs)
 
 
 def export_step(captioner: Captioner, regions: int) -> Any:
     """`tokens` (B, K), `state_0` … (B, K, H), `memory_0` … to `logits` (B, K, V) and `next_0` … ."""
-    memory = tuple(one.detach().clone() for one in captioner.encode(_regions(captioner, regions)))
+    memory = tuple(tensor.detach().clone() for tensor in captioner.encode(_regions(captioner, regions)))
     zeros = captioner.initial_state(memory, _CAPTIONS)
     # Tensors of their own: equal ones would be merged into one input.
-    state = tuple(torch.randn_like(one) for one in zeros)
+    state = tuple(torch.randn_like(tensor) for tensor in zeros)
     tokens = torch.randint(captioner.vocabulary_size, (_IMAGES, _CAPTIONS))
     states, memories = (
-        [f"{kind}_{place}" for place in range(count)]
+        [f"{kind}_{index}" for index in range(count)]
         for kind, count in (("state", len(state)), ("memory", len(memory)))
     )
-    outputs = ["logits", *(f"next_{place}" for place in range(len(state)))]
+    outputs = ["logits", *(f"next_{index}" for index in range(len(state)))]
     return _export(
         StepGraph(captioner), (tokens, state, memory), ["tokens", *states, *memories], outputs, captions=True
     )
@@ -164,13 +164,13 @@ def _export(
 ) -> Any:
     free = torch.export.Dim.DYNAMIC
 
-    def dimensions(value: Any, place: str) -> Any:
+    def dimensions(value: Any, kind: str) -> Any:
         if isinstance(value, tuple):
-            return tuple(dimensions(one, place) for one in value)
-        return {0: free, 1: free} if captions and place != "memory" else {0: free}
+            return tuple(dimensions(item, kind) for item in value)
+        return {0: free, 1: free} if captions and kind != "memory" else {0: free}
 
-    places = ["tokens", "state", "memory"] if captions else list(names)
-    shapes = tuple(dimensions(value, place) for value, place in zip(inputs, places, strict=True))
+    kinds = ["tokens", "state", "memory"] if captions else list(names)
+    shapes = tuple(dimensions(value, kind) for value, kind in zip(inputs, kinds, strict=True))
     with _quiet(), torch.no_grad():
         program = torch.export.export(module.eval(), inputs, dynamic_shapes=shapes, strict=False)
         exported = torch.onnx.export(
@@ -192,9 +192,9 @@ def _name_dimensions(graph: Any, captions: bool) -> None:
     """Call the free dimensions `images` and `captions`; shapes of inner values are left to the runtime."""
     del graph.value_info[:]
     for value in [*graph.input, *graph.output]:
-        for place, dimension in enumerate(value.type.tensor_type.shape.dim):
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
             if dimension.dim_param:
-                dimension.dim_param = "captions" if captions and place == 1 else "images"
+                dimension.dim_param = "captions" if captions and axis == 1 else "images"
     for node in graph.node:
         node.ClearField("doc_string")
         del node.metadata_props[:]

@@ -42,9 +42,9 @@ def greedy_graph(
         "second": np.array([1]),
         "first": np.array([0]),
         "forbidden": forbidden_words(words, options.allow_unk),
-    } | {f"width_{place}": np.array([1, width]) for place, width in enumerate(widths)}
+    } | {f"width_{index}": np.array([1, width]) for index, width in enumerate(widths)}
     body = _body(inner, len(widths))
-    carried = ["last", "finished", "total", *(f"state_{place}" for place in range(len(widths)))]
+    carried = ["last", "finished", "total", *(f"state_{index}" for index in range(len(widths)))]
     node = helper.make_node
     nodes = [
         *first.graph.node,
@@ -60,10 +60,10 @@ def greedy_graph(
         node("Cast", ["no_words"], ["finished_0"], to=TensorProto.BOOL),
         node("Cast", ["no_words"], ["total_0"], to=TensorProto.FLOAT),
     ]
-    for place in range(len(widths)):
+    for index in range(len(widths)):
         nodes += [
-            node("Concat", ["images", f"width_{place}"], [f"shape_{place}"], axis=0),
-            node("ConstantOfShape", [f"shape_{place}"], [f"state_{place}_0"]),
+            node("Concat", ["images", f"width_{index}"], [f"shape_{index}"], axis=0),
+            node("ConstantOfShape", [f"shape_{index}"], [f"state_{index}_0"]),
         ]
     begin = [f"{name}_0" for name in carried]
     end = ["log_probs" if name == "total" else f"{name}_end" for name in carried]
@@ -126,10 +126,10 @@ def _body(step: onnx.ModelProto, states: int) -> onnx.GraphProto:
     outputs = [value("going", TensorProto.BOOL, []), value("last_next", TensorProto.INT64, ["images", 1])]
     outputs += [value("finished_next", TensorProto.BOOL, ["images"])]
     outputs += [value("total_next", TensorProto.FLOAT, ["images"])]
-    for place in range(states):
+    for index in range(states):
         shape = ["images", 1, None]
-        inputs.append(value(f"state_{place}", TensorProto.FLOAT, shape))
-        outputs.append(value(f"next_{place}", TensorProto.FLOAT, shape))
+        inputs.append(value(f"state_{index}", TensorProto.FLOAT, shape))
+        outputs.append(value(f"next_{index}", TensorProto.FLOAT, shape))
     outputs.append(value("word_written", TensorProto.INT64, ["images"]))
     return helper.make_graph(nodes, "word", inputs, outputs)
 

@@ -79,10 +79,10 @@ def compare(
         "beam": BeamSearch(**asdict(options)),
         "greedy": BeamSearch(1, options.max_words, allow_unk=options.allow_unk),
     }
-    found = Comparison()
+    comparison = Comparison()
     pictures = iter(pictures)
     while batch := list(itertools.islice(pictures, batch_images)):
-        pixels = np.stack([one for _, one in batch])
+        pixels = np.stack([image for _, image in batch])
         seen = encoder(torch.from_numpy(normalise(pixels, bundle.manifest.preprocessing)))
         other_seen = bundle.see(pixels)
         theirs = {"beam": bundle.search(other_seen), "greedy": bundle.greedy(other_seen)}
@@ -91,12 +91,12 @@ def compare(
             for row, (name, _) in enumerate(batch):
                 mine = ours.tokens[row, 0].tolist(), ours.log_probs[row, 0].item()
                 other = theirs[kind].tokens[row, 0].tolist(), float(theirs[kind].log_probs[row, 0])
-                _count(found, kind, name, trained, mine, other)
-    return found
+                _count(comparison, kind, name, trained, mine, other)
+    return comparison
 
 
 def _count(
-    found: Comparison,
+    comparison: Comparison,
     kind: str,
     name: str,
     trained: TrainedCaptioner,
@@ -107,16 +107,16 @@ def _count(
     same = [token for token in mine[0] if token] == [token for token in other[0] if token]
     gap = abs(mine[1] - other[1])
     if same:
-        found.largest = max(found.largest, gap)
+        comparison.largest = max(comparison.largest, gap)
     elif gap <= TIE:
-        found.ties += 1
-    elif found.differing is None:
-        found.differing = (name, decode(mine[0]), decode(other[0]))
+        comparison.ties += 1
+    elif comparison.differing is None:
+        comparison.differing = (name, decode(mine[0]), decode(other[0]))
     agrees = int(same or gap <= TIE)
     if kind == "greedy":
-        found.greedy += agrees
+        comparison.greedy += agrees
         return
-    found.beam += agrees
-    found.images += 1
-    found.ours[name] = Caption(decode(mine[0]), mine[1])
-    found.theirs[name] = Caption(decode(other[0]), other[1])
+    comparison.beam += agrees
+    comparison.images += 1
+    comparison.ours[name] = Caption(decode(mine[0]), mine[1])
+    comparison.theirs[name] = Caption(decode(other[0]), other[1])

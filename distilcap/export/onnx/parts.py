@@ -105,7 +105,7 @@ class Parts:
             if name != "encoder":
                 stored = store_weights(graph, decoder, shared)
             elif encoder == "static":
-                batches = (normalise(one[None], self.preprocessing) for one in calibration())
+                batches = (normalise(image[None], self.preprocessing) for image in calibration())
                 stored = quantize_encoder(graph, batches)
             else:
                 stored = store_weights(graph, encoder)

@@ -40,17 +40,17 @@ class SharedWeights:
 
     name: str
     content: bytearray = field(default_factory=bytearray)
-    _places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    _slices: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, array: NDArray[np.generic]) -> tuple[int, int]:
         """Keep an array; gives its offset and length in the file."""
         raw = array.tobytes()
         key = hashlib.sha256(raw).digest()
-        if key not in self._places:
+        if key not in self._slices:
             self.content.extend(bytes(-len(self.content) % _ALIGNMENT))
-            self._places[key] = (len(self.content), len(raw))
+            self._slices[key] = (len(self.content), len(raw))
             self.content.extend(raw)
-        return self._places[key]
+        return self._slices[key]
 
     def tensor(self, name: str, array: NDArray[np.generic]) -> onnx.TensorProto:
         """A tensor of a graph whose content is in this file."""
@@ -124,11 +124,11 @@ def _rows_first(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     So a row is one output's weights wherever it is used: in a product, in a convolution, in an embedding.
     A matrix that two graphs use in both ways, such as a tied embedding, is then one tensor.
     """
-    arrays = {one.name: one for one in graph.initializer if len(one.dims) == 2}
+    arrays = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
     users: dict[str, list[tuple[str, int]]] = {}
     for node in _nodes(graph):
-        for place, name in enumerate(node.input):
-            users.setdefault(name, []).append((node.op_type, place))
+        for index, name in enumerate(node.input):
+            users.setdefault(name, []).append((node.op_type, index))
     nodes = []
     for name, initializer in arrays.items():
         if all(user == ("MatMul", 1) for user in users.get(name, [("", 0)])):

@@ -112,8 +112,8 @@ def align(matches: Matches, candidate_lengths: IntArray, reference_lengths: IntA
     search = _Search(matches, candidate_lengths, reference_lengths, bits)
     paths = _Paths.begin(pairs, bits)
     history: list[tuple[IntArray, IntArray]] = []
-    for place in range(int(reference_lengths.max(initial=0)) + 1):
-        paths, parent, taken = search.step(paths, place)
+    for position in range(int(reference_lengths.max(initial=0)) + 1):
+        paths, parent, taken = search.step(paths, position)
         history.append((parent, taken))
     assert len(paths.pair) == pairs
     rows, chosen = np.arange(pairs), [np.zeros(0, np.int64)]
@@ -142,21 +142,21 @@ class _Search:
         self.mask = ((np.ones_like(widths) << widths) - 1) << matches.candidate.astype(bits)
         # One place beyond each reference's end, where the last chunk ends and nothing can be matched.
         self.offsets = np.cumsum(reference_lengths + 1) - (reference_lengths + 1)
-        places = self.offsets[matches.pair] + matches.reference
-        self.counts = np.bincount(places, minlength=int((reference_lengths + 1).sum()))
+        positions = self.offsets[matches.pair] + matches.reference
+        self.counts = np.bincount(positions, minlength=int((reference_lengths + 1).sum()))
         self.firsts = np.cumsum(self.counts) - self.counts
         candidate_offsets = np.cumsum(candidate_lengths) - candidate_lengths
-        fixed = _alone(places, matches.reference_words) & _alone(
+        fixed = _alone(positions, matches.reference_words) & _alone(
             candidate_offsets[matches.pair] + matches.candidate, matches.candidate_words
         )
         self.forced = np.zeros(len(self.counts), np.bool_)
-        self.forced[places[fixed]] = True
+        self.forced[positions[fixed]] = True
 
-    def step(self, paths: _Paths, place: int) -> tuple[_Paths, IntArray, IntArray]:
+    def step(self, paths: _Paths, position: int) -> tuple[_Paths, IntArray, IntArray]:
         """Extend paths by each match at `place`, or none; return the best, their parents and matches."""
-        within = place <= self.lengths[paths.pair]
-        at = self.offsets[paths.pair] + np.where(within, place, 0)
-        free = within & (paths.reference_end <= place)
+        within = position <= self.lengths[paths.pair]
+        at = self.offsets[paths.pair] + np.where(within, position, 0)
+        free = within & (paths.reference_end <= position)
         counts = np.where(free, self.counts[at], 0)
         parent = np.repeat(np.arange(len(counts)), counts + 1)
         slot = spread(counts + 1)
@@ -185,24 +185,24 @@ class _Search:
         new.chunks = new.chunks + ends
         new.candidate_end = np.where(free[parent], -1, new.candidate_end)
         new.candidate_end[row] = self.matches.candidate[match] + self.matches.candidate_words[match]
-        new.reference_end[row] = place + self.matches.reference_words[match]
+        new.reference_end[row] = position + self.matches.reference_words[match]
         new.worth[row] += self.worth[match]
         new.used[row] |= self.mask[match]
-        order = self._best(new, place)
+        order = self._best(new, position)
         return new[order], parent[order], taken[order]
 
-    def _best(self, paths: _Paths, place: int) -> IntArray:
+    def _best(self, paths: _Paths, position: int) -> IntArray:
         """Sort within pairs, keeping the first of equals; keep `BEAM` of each, or 1 where all is matched."""
         order = np.lexsort((paths.distance, paths.chunks, -paths.worth, paths.pair))
         pair = paths.pair[order]
         first = np.flatnonzero(np.diff(pair, prepend=-1))
         rank = np.arange(len(pair)) - np.repeat(first, np.diff(first, append=len(pair)))
-        return order[rank < np.where(self.lengths[pair] <= place, 1, BEAM)]
+        return order[rank < np.where(self.lengths[pair] <= position, 1, BEAM)]
 
 
 def _alone(starts: IntArray, lengths: IntArray) -> npt.NDArray[np.bool_]:
     """Which spans of places share none of them with another span."""
-    places = np.repeat(starts, lengths) + spread(lengths)
-    covered = np.concatenate([[0], np.cumsum(np.bincount(places))])
+    positions = np.repeat(starts, lengths) + spread(lengths)
+    covered = np.concatenate([[0], np.cumsum(np.bincount(positions))])
     alone: npt.NDArray[np.bool_] = covered[starts + lengths] - covered[starts] == lengths
     return alone

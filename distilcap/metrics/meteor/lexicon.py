@@ -66,9 +66,9 @@ class Lexicon:
         np.cumsum([len(row) for row in rows], out=starts[1:])
         return Texts(np.array(words, dtype=np.int64), starts)
 
-    def synonyms(self, one: IntArray, other: IntArray) -> npt.NDArray[np.bool_]:
+    def synonyms(self, left: IntArray, right: IntArray) -> npt.NDArray[np.bool_]:
         """Whether the words share a sense, for pairs of different words."""
-        return find(self._pairs, one << 32 | other)[1]
+        return find(self._pairs, left << 32 | right)[1]
 
     def _learn(self, words: Sequence[str], first: int) -> None:
         if not words:

@@ -48,14 +48,14 @@ class Spans:
         text = np.repeat(np.arange(len(texts.lengths)), texts.lengths)
         start = spread(texts.lengths)
         left = texts.lengths[text] - start
-        found: list[tuple[IntArray, IntArray, IntArray, IntArray]] = []
+        parts: list[tuple[IntArray, IntArray, IntArray, IntArray]] = []
         for words in range(1, LONGEST + 1):
             at = np.flatnonzero(left >= words)
             distinct, inverse = np.unique(hash_spans(hashes, shifts, words)[at], return_inverse=True)
-            places, known = find(table.phrases, distinct)
-            at, phrase = at[known[inverse]], places[inverse][known[inverse]]
-            found.append((text[at], start[at], np.full(len(at), words), phrase))
-        columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+            index, known = find(table.phrases, distinct)
+            at, phrase = at[known[inverse]], index[inverse][known[inverse]]
+            parts.append((text[at], start[at], np.full(len(at), words), phrase))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         order = np.lexsort((columns[2], columns[1], columns[0]))
         return Spans(*(column[order] for column in columns))
 
@@ -103,14 +103,14 @@ def _word_matches(candidates: Texts, references: Texts, image: IntArray, lexicon
     across, down = candidates.lengths[image], references.lengths
     pair = np.repeat(np.arange(len(across)), across * down)
     down_at, across_at = np.divmod(spread(across * down), np.maximum(across, 1)[pair])
-    one = candidates.words[candidates.starts[image][pair] + across_at]
-    other = references.words[references.starts[:-1][pair] + down_at]
-    equal = one == other
+    ours = candidates.words[candidates.starts[image][pair] + across_at]
+    theirs = references.words[references.starts[:-1][pair] + down_at]
+    equal = ours == theirs
     parts: list[_Part] = []
     for stage, same in (
         (EXACT, equal),
-        (STEM, ~equal & (lexicon.stems[one] == lexicon.stems[other])),
-        (SYNONYM, ~equal & lexicon.synonyms(one, other)),
+        (STEM, ~equal & (lexicon.stems[ours] == lexicon.stems[theirs])),
+        (SYNONYM, ~equal & lexicon.synonyms(ours, theirs)),
     ):
         at = np.flatnonzero(same)
         single, stages = np.ones(len(at), np.int64), np.full(len(at), stage)
@@ -166,19 +166,19 @@ def _phrase_matches(spans: tuple[Spans, Spans], image: IntArray, join: _Join, tu
     wanted = candidate.text[span] * has.shape[1] + columns[join.phrase[row]]
     first = np.searchsorted(codes[order], wanted)
     counts = np.searchsorted(codes[order], wanted, side="right") - first
-    other = order[np.repeat(first, counts) + spread(counts)]
-    one, entry = np.repeat(span, counts), join.entry[np.repeat(row, counts)]
+    theirs = order[np.repeat(first, counts) + spread(counts)]
+    ours, entry = np.repeat(span, counts), join.entry[np.repeat(row, counts)]
     if turn == _LISTED_WITH_REFERENCE:
-        key = reference.words[other] << 56 | entry << 28 | candidate.start[one]
+        key = reference.words[theirs] << 56 | entry << 28 | candidate.start[ours]
     else:
-        key = candidate.start[one] << 40 | candidate.words[one] << 32 | entry
+        key = candidate.start[ours] << 40 | candidate.words[ours] << 32 | entry
     return (
-        reference.text[other],
-        reference.start[other],
-        reference.words[other],
-        candidate.start[one],
-        candidate.words[one],
-        np.full(len(one), PARAPHRASE),
-        np.full(len(one), turn),
+        reference.text[theirs],
+        reference.start[theirs],
+        reference.words[theirs],
+        candidate.start[ours],
+        candidate.words[ours],
+        np.full(len(ours), PARAPHRASE),
+        np.full(len(ours), turn),
         key,
     )

@@ -87,8 +87,8 @@ class Meteor(Metric[PreparedMeteor]):
         archive, paraphrases = find_data()
         lexicon = Lexicon(load_word_lists(archive), find_stemmer())
         table = load_paraphrases(paraphrases, self._home)
-        texts = lexicon.number(words for several in references for words in several)
-        image = np.repeat(np.arange(len(references)), [len(several) for several in references])
+        texts = lexicon.number(words for captions in references for words in captions)
+        image = np.repeat(np.arange(len(references)), [len(captions) for captions in references])
         return PreparedMeteor(lexicon, texts, image, Spans.find(texts, lexicon, table), table)
 
     def statistics(self, candidates: Sequence[Words], prepared: PreparedMeteor) -> FloatArray:
@@ -98,8 +98,8 @@ class Meteor(Metric[PreparedMeteor]):
         spans = Spans.find(texts, lexicon, prepared.table)
         table, phrases = prepared.table.within(np.concatenate([spans.phrase, known.phrase]))
         spans, known = (
-            replace(one, phrase=part)
-            for one, part in zip((spans, known), np.split(phrases, [len(spans.phrase)]), strict=True)
+            replace(side, phrase=part)
+            for side, part in zip((spans, known), np.split(phrases, [len(spans.phrase)]), strict=True)
         )
         best = [np.zeros((0, STATISTICS))]
         for first in range(0, len(candidates), _IMAGES_AT_ONCE):

@@ -75,8 +75,8 @@ class ParaphraseTable:
         """Read the official form: three lines a pair, namely probability, phrase, paraphrase."""
         hashes = np.concatenate([np.zeros(0, np.uint64), *_hash_lines(file)])
         hashes = hashes[: len(hashes) // 3 * 3].reshape(-1, 3)[:, 1:]
-        phrases, places = np.unique(hashes, return_inverse=True)
-        source, target = places.reshape(-1, 2).T.astype(np.int32)
+        phrases, index = np.unique(hashes, return_inverse=True)
+        source, target = index.reshape(-1, 2).T.astype(np.int32)
         return ParaphraseTable(phrases, np.ascontiguousarray(source), np.ascontiguousarray(target))
 
 
@@ -96,8 +96,8 @@ def _hash_chunk(text: npt.NDArray[np.uint8]) -> Hashes:
     if not len(ends):
         return np.zeros(0, np.uint64)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    place = np.arange(len(text)) - np.repeat(starts, ends + 1 - starts)
-    weighted = text * _powers(int(place.max()) + 1)[place]
+    power = np.arange(len(text)) - np.repeat(starts, ends + 1 - starts)
+    weighted = text * _powers(int(power.max()) + 1)[power]
     weighted[ends] = 0
     return np.add.reduceat(weighted, starts)
 

@@ -61,10 +61,10 @@ class WordLists:
 
     def senses(self, word: str) -> set[str]:
         """The synsets of a word as it stands, and of its base form."""
-        found = set(self.synsets.get(word, ()))
+        synsets = set(self.synsets.get(word, ()))
         for base in self._bases(word):
-            found.update(self.synsets.get(base, ()))
-        return found
+            synsets.update(self.synsets.get(base, ()))
+        return synsets
 
     def _bases(self, word: str) -> tuple[str, ...]:
         """An irregular form's bases; otherwise the first that a rule finds, for 3 letters and more."""
@@ -83,8 +83,8 @@ def find_data() -> tuple[Path, Path]:
     Raises:
         MissingError: they are not installed.
     """
-    found = importlib.util.find_spec("pycocoevalcap")
-    for folder in (found.submodule_search_locations if found else None) or ():
+    package = importlib.util.find_spec("pycocoevalcap")
+    for folder in (package.submodule_search_locations if package else None) or ():
         archive = Path(folder, "meteor", "meteor-1.5.jar")
         paraphrases = Path(folder, "meteor", "data", "paraphrase-en.gz")
         if archive.is_file() and paraphrases.is_file():

@@ -51,8 +51,8 @@ def pool_meteor(totals: FloatArray) -> FloatArray:
         words, function = lengths[..., side], lengths[..., 2 + side]
         matched = DELTA * stages[..., side] + (1 - DELTA) * stages[..., 2 + side]
         full = DELTA * (words - function) + (1 - DELTA) * function
-        found: FloatArray = np.divide(matched @ WEIGHTS, full, out=np.zeros_like(full), where=full > 0)
-        return found
+        share: FloatArray = np.divide(matched @ WEIGHTS, full, out=np.zeros_like(full), where=full > 0)
+        return share
 
     precision, recall = ratio(0), ratio(1)
     below = ALPHA * precision + (1 - ALPHA) * recall

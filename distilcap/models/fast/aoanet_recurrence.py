@@ -125,7 +125,7 @@ class _Recurrence(Function):
         before = packing.steps(context_before, hidden_before, states[:, 2 * width :])[1:]
         last = list(zip(packing.before(contexts), packing.before(hidden), strict=True))
         masks = None if dropout.context is None else torch.split(dropout.context, [*packing.counts])
-        for step, (given, found, h, read, pair, context) in enumerate(steps):
+        for step, (given, attended_now, h, read, pair, context) in enumerate(steps):
             if step:
                 now, h_before, states_before = before[step - 1]
                 context_was, h_was = last[step - 1]
@@ -139,7 +139,7 @@ class _Recurrence(Function):
                 lstm.inputs[step].copy_(given)
             lstm.advance(step, h)
             normed = layer_norm(h.to(norm_weight.dtype), [width], norm_weight, norm_bias, _EPSILON)
-            attention.forward(step, ask(normed.to(h.dtype), query_bias), found)
+            attention.forward(step, ask(normed.to(h.dtype), query_bias), attended_now)
             torch.add(aoa_bias, pair_up(read), out=pair)
             torch.mul(pair[:, :width], pair[:, width:].sigmoid(), out=context)
         ctx.save_for_backward(
@@ -174,10 +174,12 @@ class _Recurrence(Function):
         before = list(zip(packing.before(d_contexts), packing.before(d_hidden), strict=True))
         masks = None if dropout.context is None else torch.split(dropout.context, [*packing.counts])
         for step in reversed(range(len(steps))):
-            d_context, d_h, pair, d_pair, d_row, d_found, d_h_read, d_query, d_norm, *norm = steps[step]
+            d_context, d_h, pair, d_pair, d_row, d_attended_now, d_h_read, d_query, d_norm, *norm = steps[
+                step
+            ]
             _glu_backward(d_context.to(pair.dtype), pair, 1, grad_input=d_pair)
             torch.mm(d_pair, aoa, out=d_row)
-            attention.retreat(step, d_found, d_query)
+            attention.retreat(step, d_attended_now, d_query)
             torch.mm(d_query, query, out=d_norm)
             h, mean, deviation = norm
             by_norm, _, _ = _layer_norm_backward(

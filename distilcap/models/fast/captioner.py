@@ -55,11 +55,11 @@ class FastCaptioner(Captioner):
             odds: kept while they were drawn, with the same weights and without dropout; they are overwritten.
         """
         packing, hidden = self._read(memory, inputs, targets)
-        places = odds.places
-        hidden = packing.unpack(hidden).flatten(0, 2)[places]
-        wanted = targets.to(hidden.device).flatten()[places]
+        positions = odds.positions
+        hidden = packing.unpack(hidden).flatten(0, 2)[positions]
+        wanted = targets.to(hidden.device).flatten()[positions]
         losses = self.output.negative_log_likelihood(hidden, wanted, odds=odds)
-        return losses.new_zeros(targets.numel()).index_copy(0, places, losses).view(targets.shape)
+        return losses.new_zeros(targets.numel()).index_copy(0, positions, losses).view(targets.shape)
 
     def _read(self, memory: Memory, inputs: Tensor, targets: Tensor) -> tuple[Packing, Tensor]:
         device = memory[0].device

@@ -30,7 +30,7 @@ def multi_head_attention(
     query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: Dropout
 ) -> Tensor:
     """See `models.aoanet.multi_head_attention`; copies no keys and values where nothing is dropped."""
-    query, keys, values = (split_heads(one, heads) for one in (query, keys, values))
+    query, keys, values = (split_heads(tensor, heads) for tensor in (query, keys, values))
     on_cpu = query.device.type == "cpu"
     hidden = None if on_cpu and mask.all() else ~mask[:, None, None]
     if on_cpu and not (dropout.training and dropout.dropped):
@@ -45,7 +45,7 @@ def multi_head_attention(
     return attended
 
 
-class _Places:
+class _PaddedRows:
     """Where rows of packed captions are in the padded batch.
 
     Attributes:
@@ -73,7 +73,9 @@ class _Places:
 
     def outer_sum(self, weights: Tensor, vectors: Tensor) -> Tensor:
         """Weights (T, B x heads, K, R) times vectors (T, K x B, H), over all captions: (B, R, H)."""
-        weights, vectors = (one.transpose(0, 1).flatten(1, 2) for one in (weights, self.by_head(vectors)))
+        weights, vectors = (
+            tensor.transpose(0, 1).flatten(1, 2) for tensor in (weights, self.by_head(vectors))
+        )
         sums = torch.bmm(weights.transpose(1, 2), vectors)
         return sums.view(self.images, self.heads, *sums.shape[1:]).transpose(1, 2).flatten(2)
 
@@ -108,7 +110,7 @@ class HeadAttention:
     ) -> None:
         images, captions, _ = packing.shape
         steps, regions, width = len(packing.counts), keys.shape[1], keys.shape[2]
-        self._places = _Places(keys, heads, packing)
+        self._rows = _PaddedRows(keys, heads, packing)
         self._keys_across = across(_of_heads(keys * _scale(width, heads), heads))
         self._values = _of_heads(values, heads)
         self._dropped = None if dropped is None else dropped.unbind()
@@ -117,19 +119,19 @@ class HeadAttention:
         self.queries = keys.new_zeros(steps, captions * images, width)
         self.weights = keys.new_empty(steps, images * heads, captions, regions)
         self._scores = torch.empty_like(self.weights[0])
-        by_head = self._places.by_head(self.queries)
+        by_head = self._rows.by_head(self.queries)
         self._steps = list(zip(self.queries, by_head, self.weights, strict=True))
 
     def forward(self, step: int, query: Tensor, attended: Tensor) -> None:
         """From queries (n, H), fill attended values (n, H)."""
         queries, by_head, weights = self._steps[step]
-        queries.index_copy_(0, self._places.rows[step], query)
+        queries.index_copy_(0, self._rows.rows[step], query)
         scores = torch.bmm(by_head, self._keys_across, out=self._scores)
         if self._hidden is not None:
             scores.masked_fill_(self._hidden, -torch.inf)
         torch.softmax(scores, dim=-1, out=weights)
         used = weights if self._dropped is None else torch.mul(weights, self._dropped[step], out=scores)
-        self._places.product(step, used, self._values, attended)
+        self._rows.product(step, used, self._values, attended)
 
 
 class HeadAttentionGradient:
@@ -145,28 +147,28 @@ class HeadAttentionGradient:
         queries: Tensor,
         weights: Tensor,
     ) -> None:
-        self._places = _Places(keys, heads, packing)
+        self._rows = _PaddedRows(keys, heads, packing)
         self._scale = _scale(keys.shape[2], heads)
         self._keys = _of_heads(keys * self._scale, heads)
         self._values_across = across(_of_heads(values, heads))
         self._dropped, self._queries, self._weights = dropped, queries, weights
         self._scores, self._attended = torch.empty_like(weights), torch.zeros_like(queries)
         self._d_weights = torch.empty_like(weights[0])
-        by_head = self._places.by_head(self._attended)
+        by_head = self._rows.by_head(self._attended)
         self._steps = list(zip(self._attended, by_head, weights, self._scores, strict=True))
 
     def retreat(self, step: int, d_attended: Tensor, d_query: Tensor) -> None:
         """From the gradient of the attended values (n, H), fill that of the queries (n, H)."""
         attended, by_head, weights, d_scores = self._steps[step]
-        attended.index_copy_(0, self._places.rows[step], d_attended)
+        attended.index_copy_(0, self._rows.rows[step], d_attended)
         d_weights = torch.bmm(by_head, self._values_across, out=self._d_weights)
         if self._dropped is not None:
             d_weights.mul_(self._dropped[step])
         torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_scores)
-        self._places.product(step, d_scores, self._keys, d_query)
+        self._rows.product(step, d_scores, self._keys, d_query)
 
     def keys_values(self) -> tuple[Tensor, Tensor]:
         """The gradients of the images' keys and values, each (B, R, H)."""
         used = self._weights if self._dropped is None else self._weights * self._dropped
-        d_keys = self._places.outer_sum(self._scores, self._queries).mul_(self._scale)
-        return d_keys, self._places.outer_sum(used, self._attended)
+        d_keys = self._rows.outer_sum(self._scores, self._queries).mul_(self._scale)
+        return d_keys, self._rows.outer_sum(used, self._attended)

@@ -44,8 +44,8 @@ class FastWordEmbedding(WordEmbedding):
         if dropped or tokens.device.type != "cpu" or tokens.numel() <= _FEW:
             read: Tensor = layer(self(tokens))
         else:
-            words, places = torch.unique(tokens, return_inverse=True)
-            read = layer(self(words)).index_select(0, places.flatten()).view(*tokens.shape, -1)
+            words, inverse = torch.unique(tokens, return_inverse=True)
+            read = layer(self(words)).index_select(0, inverse.flatten()).view(*tokens.shape, -1)
         return read
 
 

@@ -45,7 +45,7 @@ class Odds:
     gradient read, so that the logits need not be computed again."""
 
     def __init__(self) -> None:
-        self._places: list[Tensor] = []
+        self._positions: list[Tensor] = []
         self._blocks: list[Tensor] = []
         self._count = 0
 
@@ -56,10 +56,10 @@ class Odds:
     def clear(self) -> None:
         """Forget the odds but not their memory: to ask the system for tens of megabytes at each step takes
         up to a tenth of a small captioner's self-critical step."""
-        self._places.clear()
+        self._positions.clear()
         self._count = 0
 
-    def keep(self, odds: Tensor, rows: Tensor, places: Tensor) -> None:
+    def keep(self, odds: Tensor, rows: Tensor, positions: Tensor) -> None:
         """Keep `rows` (m,) of odds (n, V), of the words that go to `places` (m,) of B x K x T captions."""
         size = _rows_of_block(odds.shape[1])
         if self._blocks and (
@@ -68,7 +68,7 @@ class Odds:
             or self._blocks[0].device != odds.device
         ):
             self._blocks.clear()  # of another captioner
-        self._places.append(places)
+        self._positions.append(positions)
         while len(rows):
             number, used = divmod(self._count, size)
             if number == len(self._blocks):
@@ -78,9 +78,9 @@ class Odds:
             self._count += len(some)
 
     @property
-    def places(self) -> Tensor:
+    def positions(self) -> Tensor:
         """(P,) where the words are in B x K x T captions."""
-        return torch.cat(self._places)
+        return torch.cat(self._positions)
 
     @property
     def blocks(self) -> list[Tensor]:

@@ -37,7 +37,7 @@ class Packing:
     shape: tuple[int, int, int]
     counts: tuple[int, ...]
     rows: Tensor
-    places: Tensor
+    positions: Tensor
 
     @staticmethod
     def of(lengths: Tensor, steps: int) -> Packing:
@@ -52,29 +52,29 @@ class Packing:
         ordered, rows = flat.sort(descending=True, stable=True)
         reached = ordered[:, None] > torch.arange(int(ordered[0]) if len(ordered) else 0)  # (N, T)
         counts = reached.sum(dim=0)
-        step, place = reached.t().nonzero(as_tuple=True)
+        step, row = reached.t().nonzero(as_tuple=True)
         return Packing(
             (images, captions, steps),
             tuple(counts.tolist()),
             rows[: int(counts[0]) if len(counts) else 0],
-            rows[place] * steps + step,
+            rows[row] * steps + step,
         )
 
     @staticmethod
     def of_targets(targets: Tensor, device: torch.device) -> Packing:
         """Pack captions (B, K, T) that end with their last token that is no pad."""
-        places = torch.arange(1, targets.shape[2] + 1)
-        lengths = ((targets.cpu() != PAD) * places).amax(dim=2)
+        positions = torch.arange(1, targets.shape[2] + 1)
+        lengths = ((targets.cpu() != PAD) * positions).amax(dim=2)
         return Packing.of(lengths, targets.shape[2]).to(device)
 
     def to(self, device: torch.device) -> Packing:
         """Move to a device."""
-        return Packing(self.shape, self.counts, self.rows.to(device), self.places.to(device))
+        return Packing(self.shape, self.counts, self.rows.to(device), self.positions.to(device))
 
     @property
     def images(self) -> Tensor:
         """(P,) the image of each token."""
-        return self.places // (self.shape[1] * self.shape[2])
+        return self.positions // (self.shape[1] * self.shape[2])
 
     def steps(self, *packed: Tensor) -> list[tuple[Tensor, ...]]:
         """Views of packed tensors (P, …), step by step."""
@@ -93,10 +93,10 @@ class Packing:
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, K, T) to (P,)."""
-        return padded.flatten()[self.places]
+        return padded.flatten()[self.positions]
 
     def unpack(self, packed: Tensor) -> Tensor:
         """(P, …) to (B, K, T, …), with zeros at the pads."""
         images, captions, steps = self.shape
         padded = packed.new_zeros(images * captions * steps, *packed.shape[1:])
-        return padded.index_copy(0, self.places, packed).view(*self.shape, *packed.shape[1:])
+        return padded.index_copy(0, self.positions, packed).view(*self.shape, *packed.shape[1:])

@@ -31,7 +31,7 @@ _REGROUP = 0.8
 """Captions are regrouped when fewer than this share of the rows computed are still written."""
 
 
-def _place(cumulated: Tensor, level: Tensor) -> Tensor:
+def _first_above(cumulated: Tensor, level: Tensor) -> Tensor:
     """Where cumulated odds (n, m) first exceed a level (n, 1)."""
     total = cumulated[:, -1:]
     # Rounding could lift the level to the total, beyond the last place.
@@ -71,13 +71,13 @@ def draw_words(
     cumulated = torch.cat([groups, odds[:, whole:].sum(dim=1, keepdim=True)], dim=1).cumsum_(dim=1)
     total = cumulated[:, -1:]
     level = total * numbers[:, None]
-    group = _place(cumulated, level)
+    group = _first_above(cumulated, level)
     level = level - torch.nn.functional.pad(cumulated, (1, 0)).gather(1, group)
     members = group * size + torch.arange(size, device=group.device)
     known = members < odds.shape[1]
     members = members.clamp_(max=odds.shape[1] - 1)
-    place = _place((odds.gather(1, members) * known).cumsum_(dim=1), level)
-    words = members.gather(1, place.clamp_(max=size - 1))  # NaN is found beyond the last, and stays NaN
+    index = _first_above((odds.gather(1, members) * known).cumsum_(dim=1), level)
+    words = members.gather(1, index.clamp_(max=size - 1))  # NaN is found beyond the last, and stays NaN
     if likeliest is not None:
         words[likeliest] = _likeliest(odds.index_select(0, likeliest))[:, None]
     chosen = (odds.gather(1, words) / total).log_()

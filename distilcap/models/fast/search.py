@@ -31,11 +31,11 @@ def log_total(logits: Tensor) -> Tensor:
     total = torch.cat([rows.exp().sum(dim=1, keepdim=True) for rows in parts])
     if well_scaled(total):
         return total.log_()
-    found = []
+    log_sums = []
     for rows in parts:
         highest = rows.amax(dim=1, keepdim=True)
-        found.append((rows - highest).exp_().sum(dim=1, keepdim=True).log_().add_(highest))
-    return torch.cat(found)
+        log_sums.append((rows - highest).exp_().sum(dim=1, keepdim=True).log_().add_(highest))
+    return torch.cat(log_sums)
 
 
 def best_words(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -53,8 +53,8 @@ def best_words(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     words = (groups[:, None] + size * torch.arange(_PARTS)[:, None]).flatten(1)
     rest = torch.arange(whole, logits.shape[1]).expand(len(words), -1)
     words = torch.cat([words, rest], dim=1)
-    best, places = logits.gather(1, words).topk(count, dim=1)
-    return best, words.gather(1, places)
+    best, index = logits.gather(1, words).topk(count, dim=1)
+    return best, words.gather(1, index)
 
 
 def extend(

@@ -79,7 +79,7 @@ class _ByImage:
         self._rows = packing.heads(packing.rows)
         self._given = matrices.new_zeros(images * captions, matrices.shape[1])
         self._product = matrices.new_empty(images * captions, matrices.shape[2])
-        self._by_image = [one.view(images, captions, -1) for one in (self._given, self._product)]
+        self._by_image = [tensor.view(images, captions, -1) for tensor in (self._given, self._product)]
 
     def __call__(self, step: int, vectors: Tensor, out: Tensor | None = None) -> Tensor:
         """Rows (n, M) to (n, N)."""
@@ -111,7 +111,7 @@ class _Energies:
         """Rows (n, …) of several tensors, block by block."""
         if len(rows[0]) <= self._block:
             return (rows,)
-        return zip(*(torch.split(one, self._block) for one in rows), strict=True)
+        return zip(*(torch.split(tensor, self._block) for tensor in rows), strict=True)
 
     def __call__(self, keys: Tensor, query: Tensor) -> Tensor:
         """Of a block: (m, R, A). They are overwritten by the next block's."""
@@ -132,8 +132,8 @@ class _Attention:
     def forward(self, step: int, query: Tensor, weights: Tensor, attended: Tensor) -> None:
         """From queries (n, A), fill weights (n, R) and attended values (n, H)."""
         keys, scores = self._steps[step]
-        for key, asked, found in self._energies.blocks(keys, query, scores):
-            torch.mv(self._energies(key, asked).flatten(0, 1), self._scorer, out=found.view(-1))
+        for key, asked, score in self._energies.blocks(keys, query, scores):
+            torch.mv(self._energies(key, asked).flatten(0, 1), self._scorer, out=score.view(-1))
         if self._hidden is not None:
             scores.masked_fill_(self._hidden[step], -torch.inf)
         torch.softmax(scores, dim=-1, out=weights)
@@ -218,7 +218,7 @@ class _Recurrence(Function):
         steps = packing.steps(gates, attended, hidden, states[:, : 3 * width], written, weights)
         before = packing.steps(written_before, hidden_before, states[:, 2 * width :])[1:]
         last = list(zip(packing.before(written), packing.before(hidden), strict=True))
-        for step, (given, found, h1, read, h2, weight) in enumerate(steps):
+        for step, (given, attended_now, h1, read, h2, weight) in enumerate(steps):
             if step:
                 h2_before, h1_before, states_before = before[step - 1]
                 h2_before.copy_(last[step - 1][0])
@@ -228,7 +228,7 @@ class _Recurrence(Function):
                 first.inputs[step].copy_(given)
             first.advance(step, h1)
             queries.append(ask(h1))
-            attention.forward(step, queries[-1], weight, found)
+            attention.forward(step, queries[-1], weight, attended_now)
             torch.add(language_bias, write(read), out=second.inputs[step])
             second.advance(step, h2)
         ctx.save_for_backward(
@@ -256,10 +256,10 @@ class _Recurrence(Function):
         steps = packing.steps(d_written, d_hidden, d_rows, d_attended, d_read, d_written_before)
         before = list(zip(packing.before(d_written), packing.before(d_states), strict=True))
         for step in reversed(range(len(steps))):
-            d_2, d_1, d_row, d_found, d_1_read, d_2_before = steps[step]
+            d_2, d_1, d_row, d_attended_now, d_1_read, d_2_before = steps[step]
             second.retreat(step, d_2)
             torch.mm(second.inputs[step].to(language.dtype), language, out=d_row)
-            d_1_read.addmm_(attention.retreat(step, d_found), query)
+            d_1_read.addmm_(attention.retreat(step, d_attended_now), query)
             first.retreat(step, d_1.add_(d_1_read))
             if step:
                 d_last_2, d_last = before[step - 1]

@@ -147,7 +147,7 @@ def test_what_follows_a_caption_does_not_matter(architecture: str, changes: dict
 def test_gradients_with_dropout_are_those_of_finite_differences() -> None:
     torch.manual_seed(0)
     packing = Packing.of(torch.tensor([[3, 1], [0, 2]]), 3)
-    heads, width, tokens = 2, 4, len(packing.places)
+    heads, width, tokens = 2, 4, len(packing.positions)
     dropout = DropoutMasks(
         2.0 * torch.randint(2, (tokens, width)).double(),
         1.25 * torch.randint(2, (3, 2 * heads, 2, 3)).double(),
