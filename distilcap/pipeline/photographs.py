@@ -77,7 +77,7 @@ class RunCaptioner:
         """
         preprocessing = self.encoder.preprocessing
         pixels = torch.from_numpy(normalise(load_pixels(photo, preprocessing)[None], preprocessing))
-        (captions,) = self.describe(pixels, self._search(beam or self.decode.beam_size, n_best))
+        (captions,) = self.describe(pixels, self._search(beam or self.decode.beam_size, n_best), [str(photo)])
         return [caption.text for caption in captions]
 
     def read(self, photo: Path) -> Bytes:
@@ -92,11 +92,13 @@ class RunCaptioner:
     def _search(self, beam: int, n_best: int) -> BeamSearch:
         return BeamSearch(**asdict(self.decode) | {"beam_size": beam, "keep": n_best})
 
-    def describe(self, pixels: Tensor, options: BeamSearch) -> list[tuple[Caption, ...]]:
+    def describe(
+        self, pixels: Tensor, options: BeamSearch, ids: Sequence[str] = ()
+    ) -> list[tuple[Caption, ...]]:
         """Caption normalised pixels (B, 3, S, S); each picture's captions are sorted best first."""
         with torch.inference_mode():
             regions = self.encoder(pixels.to(self.device))
-            hypotheses = beam_search(self.trained.captioner, regions, options)
+            hypotheses = beam_search(self.trained.captioner, regions, options, ids)
         texts = hypotheses.texts(self.trained.vocabulary)
         return [
             tuple(Caption(text, log_prob) for text, log_prob in zip(*both, strict=True))
