@@ -1,4 +1,4 @@
-"""The import graph between packages: `python -m benchmarks structure`; docs/architecture.md holds its output."""
+"""The import graph between packages, as docs/architecture.md tells it: `python -m benchmarks structure`."""
 
 from __future__ import annotations
 
