@@ -90,6 +90,21 @@ def test_the_same_numbers_draw_the_same_samples(
     assert len(expected.tokens.flatten(0, 1).unique(dim=0)) > IMAGES
 
 
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-24])
+@pytest.mark.parametrize("path", [plain, accelerate])
+@torch.no_grad()
+def test_the_smallest_and_the_largest_number_draw_words_that_may_be_drawn(
+    trained: Captioner, number: float, path: Callable[[Captioner], Captioner]
+) -> None:
+    captioner = path(trained)
+    drawn = sample_memory(
+        captioner, captioner.encode(regions()), 2, 3, uniform=lambda rows: torch.full(rows.shape, number)
+    )
+    assert (drawn.tokens[..., 0] != PAD).all()
+    assert (drawn.tokens != BOS).all()
+    assert drawn.log_probs.isfinite().all()
+
+
 @FAMILIES
 def test_both_have_the_same_parameters_under_the_same_names(family: str) -> None:
     captioner = untrained(family)
