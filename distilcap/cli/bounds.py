@@ -1,31 +1,34 @@
-"""What the numbers of options may be: a number that cannot work is refused before any work begins.
+"""Bounds of options outside `Options` classes: what cannot work is refused before any work begins.
 
-Upper bounds are far above what anybody uses; they are there so that a slip of the keyboard (`--beam 5000000`)
-ends in one line, and not in a machine without memory.
+Upper bounds are far above what anybody uses; they are there so that a typing error (`--beam-size 5000000`)
+ends in a message, and not in a machine without memory. Those of decoding are the bundle's (`runtime.limits`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from distilcap.errors import ConfigError
+from distilcap.options import SEED_LIMIT
+from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_SIZE, MAX_WORDS
 
 __all__ = [
     "BATCH",
     "BEAM",
     "COUNT",
-    "EPOCHS",
     "IMAGE_SIZE",
-    "LEARNING_RATE",
-    "MAX_WORDS",
+    "LENGTH_PENALTY",
     "RESAMPLES",
     "SEED",
     "SEEDS",
     "THREADS",
+    "WORDS",
     "Real",
+    "beam_size_option",
     "check_n_best",
 ]
 
@@ -42,23 +45,35 @@ class Real(click.FloatRange):
 
 
 BATCH = click.IntRange(1, 65_536)
-BEAM = click.IntRange(1, 1000)
+BEAM = click.IntRange(1, MAX_BEAM)
 COUNT = click.IntRange(1, 2**31 - 1)
-EPOCHS = click.IntRange(0, 100_000)
-IMAGE_SIZE = click.IntRange(32, 4096)
-LEARNING_RATE = Real(0, 100, min_open=True)
-MAX_WORDS = click.IntRange(1, 1000)
+IMAGE_SIZE = click.IntRange(32, MAX_SIZE)
+LENGTH_PENALTY = Real(-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY)
 RESAMPLES = click.IntRange(0, 1_000_000)
-SEED = click.IntRange(0, 2**63 - 1)
+SEED = click.IntRange(0, SEED_LIMIT)
 SEEDS = click.IntRange(1, 1000)
 THREADS = click.IntRange(1, 256)
+WORDS = click.IntRange(1, MAX_WORDS)
 
 
-def check_n_best(n_best: int, beam: int) -> None:
+def beam_size_option(default: int) -> Callable[[Any], Any]:
+    """--beam-size: the same of every command that captions images."""
+    return click.option(
+        "beam_size",
+        "--beam-size",
+        "--beam",
+        type=BEAM,
+        default=default,
+        show_default=True,
+        help="Number of hypotheses kept while searching; 1 is greedy.",
+    )
+
+
+def check_n_best(n_best: int, beam_size: int) -> None:
     """Refuse to keep more captions than are searched.
 
     Raises:
-        ConfigError: `n_best` is above `beam`.
+        ConfigError: `n_best` is above `beam_size`.
     """
-    if n_best > beam:
-        raise ConfigError(f"`n_best` must be at most `beam` ({beam}), but is {n_best}.")
+    if n_best > beam_size:
+        raise ConfigError(f"`n_best` must be at most `beam_size` ({beam_size}), but is {n_best}.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from distilcap.cli.bounds import BEAM, Real, check_n_best
+from distilcap.cli.bounds import BEAM, LENGTH_PENALTY, beam_size_option, check_n_best
 from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
 
@@ -17,7 +17,7 @@ __all__ = ["caption"]
 EXAMPLE = """\b
 Example:
   distilcap caption --run runs/train-0f3a… photo.jpg
-  distilcap caption --bundle demo/bundle --beam 5 --n-best 3 *.jpg
+  distilcap caption --bundle demo/bundle --beam-size 5 --n-best 3 *.jpg
 """
 
 
@@ -25,32 +25,30 @@ Example:
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
-@click.option(
-    "--beam", type=BEAM, default=3, show_default=True, help="Hypotheses kept while searching; 1 is greedy."
-)
+@beam_size_option(3)
 @click.option(
     "--length-penalty",
-    type=Real(0, 100),
-    help="Captions are ranked by log-probability / length^this; 0 prefers short ones. [default: chosen on "
+    type=LENGTH_PENALTY,
+    help="Exponent p: captions are ranked by log-probability / length^p. [default: chosen on "
     "validation, or the bundle's]",
 )
-@click.option("--n-best", type=BEAM, default=1, show_default=True, help="Captions shown of each photo.")
+@click.option("--n-best", type=BEAM, default=1, show_default=True, help="Number of captions of each photo.")
 def caption(
     photos: tuple[Path, ...],
     run: Path | None,
     bundle: Path | None,
-    beam: int,
+    beam_size: int,
     length_penalty: float | None,
     n_best: int,
 ) -> None:
     """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
-    check_n_best(n_best, beam)
+    check_n_best(n_best, beam_size)
     open_from = _from_run if run is not None else _from_bundle
     folder = run if run is not None else bundle
     assert folder is not None
-    describe = open_from(folder, beam, length_penalty, n_best)
+    describe = open_from(folder, beam_size, length_penalty, n_best)
     failed = []
     for photo in photos:
         try:
@@ -64,20 +62,22 @@ def caption(
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
 
 
-def _from_run(run: Path, beam: int, length_penalty: float | None, n_best: int) -> Callable[[Path], list[str]]:
+def _from_run(
+    run: Path, beam_size: int, length_penalty: float | None, n_best: int
+) -> Callable[[Path], list[str]]:
     from distilcap.pipeline.photographs import RunCaptioner
 
-    captioner = RunCaptioner.load(run, beam=beam, length_penalty=length_penalty)
+    captioner = RunCaptioner.load(run, beam=beam_size, length_penalty=length_penalty)
     return lambda photo: captioner.caption(photo, n_best=n_best)
 
 
 def _from_bundle(
-    bundle: Path, beam: int, length_penalty: float | None, n_best: int
+    bundle: Path, beam_size: int, length_penalty: float | None, n_best: int
 ) -> Callable[[Path], list[str]]:
     from distilcap.runtime.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    options = dataclasses.replace(opened.manifest.decode, beam_size=beam)
+    options = dataclasses.replace(opened.manifest.decode, beam_size=beam_size)
     if length_penalty is not None:
         options = dataclasses.replace(options, length_penalty=length_penalty)
     return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[:n_best]]

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import Real
+from distilcap.cli.bounds import COUNT, LENGTH_PENALTY, THREADS, WORDS, Real, beam_size_option
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.errors import DataError
-from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_WORDS
 
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder
@@ -55,21 +54,20 @@ Example:
 @click.option(
     "--split", default="val", show_default=True, help="Split of the data set that is captioned and scored."
 )
-@click.option("--limit", type=click.IntRange(1), help="Caption only the first so many of its images.")
+@click.option("--limit", type=COUNT, help="Number of its images to caption, the first. [default: all]")
+@beam_size_option(3)
 @click.option(
-    "--beam",
-    type=click.IntRange(1, MAX_BEAM),
-    default=3,
+    "--max-words",
+    type=WORDS,
+    default=20,
     show_default=True,
-    help="Hypotheses the bundle keeps while searching.",
-)
-@click.option(
-    "--max-words", type=click.IntRange(1, MAX_WORDS), default=20, show_default=True, help="Longest caption."
+    help="Number of words at which a caption stops.",
 )
 @click.option(
     "--length-penalty",
-    type=Real(-MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
-    help="0 prefers short captions. [default: chosen on validation, else 0.7]",
+    type=LENGTH_PENALTY,
+    help="Exponent p: captions are ranked by log-probability / length^p. [default: chosen on validation, "
+    "else 0.7]",
 )
 @click.option(
     "--max-loss",
@@ -87,7 +85,7 @@ def export(
     images: Path | None,
     split: str,
     limit: int | None,
-    beam: int,
+    beam_size: int,
     max_words: int,
     length_penalty: float | None,
     max_loss: float,
@@ -112,7 +110,7 @@ def export(
         data=dataset,
         split=split,
         images=limit,
-        decode=_decode_options(run, beam, max_words, length_penalty),
+        decode=_decode_options(run, beam_size, max_words, length_penalty),
         max_loss=max_loss,
         executorch=executorch,
         progress=PROGRESS,
@@ -120,7 +118,7 @@ def export(
     _show_export(exported)
 
 
-def _decode_options(run: Path, beam: int, max_words: int, length_penalty: float | None) -> DecodeOptions:
+def _decode_options(run: Path, beam_size: int, max_words: int, length_penalty: float | None) -> DecodeOptions:
     """As asked for; the length penalty else as it was chosen for a run of a store."""
     from distilcap.runtime.manifest import DecodeOptions
     from distilcap.stages.folders import run_of
@@ -128,11 +126,11 @@ def _decode_options(run: Path, beam: int, max_words: int, length_penalty: float 
     from distilcap.store.stage import Store
 
     if length_penalty is not None:
-        return DecodeOptions(beam, max_words, length_penalty)
+        return DecodeOptions(beam_size, max_words, length_penalty)
     try:
-        options = decode_options(run_of(run), Store(run.resolve().parent), beam)
+        options = decode_options(run_of(run), Store(run.resolve().parent), beam_size)
     except DataError:
-        options = DecodeOptions(beam)
+        options = DecodeOptions(beam_size)
     return dataclasses.replace(options, max_words=max_words)
 
 
@@ -227,9 +225,16 @@ def serve(site: Path, host: str, port: int) -> None:
     type=click.IntRange(1, 100_000),
     default=50,
     show_default=True,
-    help="Images timed, one at a time.",
+    help="Number of images timed, each alone.",
 )
-@click.option("--threads", multiple=True, type=click.IntRange(1, 256), default=(1, 2), show_default=True)
+@click.option(
+    "--threads",
+    multiple=True,
+    type=THREADS,
+    default=(1, 2),
+    show_default=True,
+    help="Number of threads of each runtime; may be given more than once.",
+)
 @click.option("--browser/--no-browser", default=True, help="Measure in Chromium too.")
 @click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
 @click.option("--json", "to", type=PATH, help="Write the figures to this file.")

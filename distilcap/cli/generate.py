@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import BATCH, BEAM, THREADS, check_n_best
+from distilcap.cli.bounds import BATCH, BEAM, THREADS, beam_size_option, check_n_best
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SHOWN = 20  # skipped images; the shard's summary has all
 
 EXAMPLE = """\b
 Example:
-  distilcap generate runs/train-0f3a… --split train --beam 5 --to labels.jsonl
+  distilcap generate runs/train-0f3a… --split train --beam-size 5 --to labels.jsonl
   distilcap train --data photos/ --captioner updown-tiny --labels labels.jsonl
   distilcap generate runs/train-0f3a… --images photos/ --shards 100 --shard 7 --to labels/
   distilcap generate --model blip-large/ --images photos/ --to labels/
@@ -37,10 +37,10 @@ Example:
 )
 @store_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@beam_size_option(5)
 @click.option(
-    "--beam", type=BEAM, default=5, show_default=True, help="Hypotheses kept while searching; 1 is greedy."
+    "--n-best", type=BEAM, default=1, show_default=True, help="Number of captions kept of each image."
 )
-@click.option("--n-best", type=BEAM, default=1, show_default=True, help="Captions kept of each image.")
 @click.option(
     "--to", type=click.Path(path_type=Path), required=True, help="The captions file; with --images, a folder."
 )
@@ -54,25 +54,35 @@ Example:
     type=click.IntRange(1, 1_000_000),
     default=1,
     show_default=True,
-    help="With --images: in so many parts.",
+    help="With --images: number of parts that the images are divided into.",
 )
 @click.option(
     "--shard",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="With --images: the part to make, from 0.",
+    help="With --images: number of the part to make, from 0.",
 )
 @click.option(
-    "--batch-images", type=BATCH, default=32, show_default=True, help="With --images: captioned at once."
+    "--batch-images",
+    type=BATCH,
+    default=32,
+    show_default=True,
+    help="With --images: number of images captioned at once.",
 )
-@click.option("--threads", type=THREADS, default=2, show_default=True, help="With --images: decode images.")
+@click.option(
+    "--threads",
+    type=THREADS,
+    default=2,
+    show_default=True,
+    help="With --images: number of threads that decode images.",
+)
 def generate(
     run: Path | None,
     model: str | None,
     store: Path,
     split: str,
-    beam: int,
+    beam_size: int,
     n_best: int,
     to: Path,
     images: Path | None,
@@ -95,9 +105,9 @@ def generate(
 
     if (run is None) == (model is None):
         raise ConfigError("Give either a RUN of the store or a `--model` of transformers, to caption with.")
-    check_n_best(n_best, beam)
+    check_n_best(n_best, beam_size)
     if images is not None:
-        _label(run, model, images, (shard, shards), to, (beam, n_best), (batch_images, threads))
+        _label(run, model, images, (shard, shards), to, (beam_size, n_best), (batch_images, threads))
         return
     if run is None:
         raise ConfigError(
@@ -107,7 +117,7 @@ def generate(
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
-    stage = Generate.as_chosen(run_of(run), split, beam, n_best)
+    stage = Generate.as_chosen(run_of(run), split, beam_size, n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)

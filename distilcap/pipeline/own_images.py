@@ -10,6 +10,7 @@ from distilcap.errors import ConfigError
 from distilcap.options import Options, option
 from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teacher, runs_teacher
+from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.data import DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.training.options import TrainingOptions
@@ -40,7 +41,7 @@ class DistillOptions(Options):
         5,
         "Number of hypotheses that the teacher keeps while it labels.",
         least=1,
-        most=1000,
+        most=MAX_BEAM,
         aliases=("--beam",),
     )
     n_best: int | None = option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from distilcap.data.features import FeatureStore
 from distilcap.options import Options, option
 from distilcap.progress import Progress
+from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
 from distilcap.store.stage import Stage, Store, not_in_key
 
@@ -29,7 +30,7 @@ class EncoderOptions(Options):
         "efficientnet-lite0", "Name of the encoder that sees the images; see `distilcap models --encoders`."
     )
     image_size: int | None = option(
-        None, "Side of the encoder's input in pixels.  [default: the encoder's own]", least=32, most=4096
+        None, "Side of the encoder's input in pixels.  [default: the encoder's own]", least=32, most=MAX_SIZE
     )
     encoder_form: str = option("grid", "Form of the features; see `distilcap models --encoders`.")
     encoder_weights: Path | None = option(None, "File of the encoder's weights.  [default: its own]")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from distilcap.errors import ConfigError
 from distilcap.options import SEED_LIMIT, Options, option
+from distilcap.runtime.limits import MAX_BEAM, MAX_WORDS
 
 __all__ = ["CrossEntropyPhase", "SelfCriticalPhase", "TokenDistillation", "TrainingOptions"]
 
@@ -101,13 +102,13 @@ class TrainingOptions(Options):
     captions_per_image: int = option(
         5, "Number of captions of an image in a batch; where it has more, a random choice.", least=1
     )
-    max_words: int = option(16, "Number of words at which captions are cut.", least=1, most=1000)
+    max_words: int = option(16, "Number of words at which captions are cut.", least=1, most=MAX_WORDS)
     gradient_clip: float = option(0.1, "Largest absolute value of a gradient's element.", above=0)
     encoder_learning_rate: float = option(
         1e-4, "Learning rate of an encoder that is trained along; unused without one.", above=0, most=100
     )
     validation_beam: int = option(
-        1, "Beam size of the captions that are validated; 1 is greedy.", least=1, most=1000
+        1, "Beam size of the captions that are validated; 1 is greedy.", least=1, most=MAX_BEAM
     )
     validation_every: int = option(
         1, "Number of epochs between validations; a phase's last epoch is always validated.", least=1
