@@ -1,7 +1,7 @@
 """What can go wrong for a person, as one tree of exceptions.
 
 The command line prints a `DistilCapError` as one line and exits with code 2. Every message says what is
-wrong, where, and the mend, in one grammar: "`beam_size` must be at least 1, but is 0."
+what is wrong, where, and the fix, in one grammar: "`beam_size` must be at least 1, but is 0."
 Invariants of our own code are `assert`s, not these.
 """
 
@@ -17,7 +17,7 @@ __all__ = [
 
 
 class DistilCapError(ValueError):
-    """Base of everything a person can mend."""
+    """Base of all errors that a person can fix."""
 
 
 class ConfigError(DistilCapError):
@@ -37,7 +37,7 @@ class TrainingError(DistilCapError):
 
 
 class LaunchError(DistilCapError):
-    """Another process of the same launch has ended, and this one cannot go on without it."""
+    """Another process of the same launch has ended, and this process cannot go on without it."""
 
 
 class BundleError(DistilCapError):

@@ -34,7 +34,7 @@ __all__ = [
 
 @contextlib.contextmanager
 def failures_named(path: Path) -> Iterator[None]:
-    """Name `path` in an OSError that names no file: a full disk is told by writing, not by opening.
+    """Name `path` in an OSError that names no file: a full disk is reported by writing, not by opening.
 
     Errors of safetensors, which has its own type for them, become the OSError that they stand for.
     """
@@ -132,7 +132,7 @@ def parse_json(text: str | bytes, where: str | Path) -> Any:
 
 
 def _refuse_halves(content: Any, where: str | Path) -> None:
-    """Emoji are escaped as two halves, which the parser has joined; one that is left cannot be written."""
+    """Emoji are escaped as two halves, which the parser has joined; a half that is left cannot be written."""
     try:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -179,7 +179,7 @@ def read_json(path: Path) -> Any:
 
 
 def bare_name(name: Any, where: str | Path) -> str:
-    """Pass on a file name that a file gave, if it is a bare one: it cannot lead out of a folder.
+    """Return a file name that a file gave, if it is a bare name: it cannot lead out of a folder.
 
     Raises:
         DataError: it is not text, empty, hidden, or has a separator, a drive or a control character.

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 CHECKSUMS = "checksums.json"
-CHANGED = "damaged (its checksum differs from the one taken when it was made)"
+CHANGED = "damaged (its checksum differs from when it was made)"
 _MARK, _SHA256 = "sealed", "sha256"
 _SETTLED_NS = 100_000_000  # a file that changed more recently may change again within one tick of its clock
 
@@ -156,7 +156,7 @@ def check_folder(folder: Path, names: Iterable[str] = ()) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Make sure that a file that is read by its path is undamaged, if its folder is a sealed one.
+    """Make sure that a file that is read by its path is undamaged, if its folder is sealed.
 
     Raises:
         DataError: as `check_folder`.

@@ -1,4 +1,4 @@
-"""How rooms report progress without printing: the command line passes something that draws bars."""
+"""How packages report progress without printing: the command line passes an object that draws bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Progress(Protocol):
         """Yield `items`, showing that `done` of `total` were finished before and how long the rest takes."""
 
     def note(self, message: str) -> None:
-        """Show one line of remark, such as a validation score or a skipped image."""
+        """Show a remark on a line, such as a validation score or a skipped image."""
 
 
 class Silent:

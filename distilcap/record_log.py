@@ -1,8 +1,8 @@
-"""`RecordLog`: what a long job has done so far, on disk, so that a killed one goes on where it was.
+"""`RecordLog`: what a long job has done so far, on disk, so that a killed job goes on where it was.
 
 Each line is a checksum and a JSON record; the first record is the header, which says what the job is. A
 checksum covers its record and the checksum before it, so a line that was changed, removed, swapped or doubled
-is noticed, and the records that a log gives are always the first ones that were written.
+is noticed, and the records that a log gives are always the first that were written.
 """
 
 from __future__ import annotations

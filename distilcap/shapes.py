@@ -1,4 +1,4 @@
-"""The tensors that cross rooms, and the legend of their dimensions.
+"""The tensors that packages exchange, and the legend of their dimensions.
 
 B  images in a batch            R  regions of an image       D  features of a region
 K  captions of an image (references, samples or beams)       T  tokens of a caption

@@ -48,7 +48,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
 def load_tensors(
     path: Path, fix: str, older: Iterable[str] | None = ()
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote, on the CPU, once its checksum is found right.
+    """Read what `save_tensors` wrote, on the CPU, once its checksum is verified.
 
     Args:
         fix: what to do about a damaged file, for the message.

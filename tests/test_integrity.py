@@ -82,7 +82,7 @@ def test_missing_cut_and_changed_files_are_named_with_the_fix(sealed: Path) -> N
     (sealed / "bundle" / "manifest.json").unlink()
     assert damages(sealed) == {
         "bundle/manifest.json": "missing",
-        "captions.jsonl": "damaged (its checksum differs from the one taken when it was made)",
+        "captions.jsonl": "damaged (its checksum differs from when it was made)",
         "rows": "damaged (50 bytes instead of 100)",
     }
     fix = f"; delete the folder {sealed} and run the command that made it again: it is rebuilt."

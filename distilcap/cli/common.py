@@ -64,7 +64,7 @@ def store_option(function: Function) -> Function:
         default=Path("runs"),
         show_default=True,
         envvar="DISTILCAP_STORE",
-        help="Folder of all artifacts; what is in it already is not made again.",
+        help="Folder of all artifacts; a complete artifact in it is not made again.",
     )(function)
 
 
@@ -73,22 +73,26 @@ def engine_options(function: Function) -> Function:
     function = click.option(
         "--gpus-per-stage",
         type=Real(0, 1024),
-        help="With ray: such as 0.25. [default: 1 where there are GPUs]",
+        help="With ray: number of GPUs of a stage, such as 0.25. [default: 1 where there are GPUs]",
     )(function)
     function = click.option(
-        "--cpus-per-stage", type=THREADS, default=1, show_default=True, help="With ray: and so many threads."
+        "--cpus-per-stage",
+        type=THREADS,
+        default=1,
+        show_default=True,
+        help="With ray: number of threads of a stage.",
     )(function)
     return click.option(
         "--engine",
         type=click.Choice(["serial", "ray"]),
         default="serial",
         show_default=True,
-        help="serial runs one stage after another here; ray many at once, on a cluster or this machine.",
+        help="How stages run: serial, one after another; ray, many at once, on a cluster or this machine.",
     )(function)
 
 
 def engine_of(engine: str, cpus_per_stage: int, gpus_per_stage: float | None) -> Share | None:
-    """What a stage gets on a cluster; None for no cluster.
+    """The processors and GPUs of a stage on a cluster; None without a cluster.
 
     Raises:
         ConfigError: a launch of several processes asks for a cluster.

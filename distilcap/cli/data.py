@@ -1,4 +1,4 @@
-"""`distilcap data`: check a data set, draw one, set up COCO."""
+"""`distilcap data`: check a data set, draw a data set, set up COCO."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGES = click.IntRange(0, 10_000_000)
 
 @click.group()
 def data() -> None:
-    """Check a data set, draw one, or set up COCO."""
+    """Check or draw a data set, or set up COCO."""
 
 
 @data.command(
@@ -31,18 +31,22 @@ Example:
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside the captions."
+    "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
 @click.option(
-    "--min-count", type=COUNT, default=5, show_default=True, help="As in training: words seen less often go."
+    "--min-count",
+    type=COUNT,
+    default=5,
+    show_default=True,
+    help="Number of times that a training word must occur.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def check(path: Path, images: Path | None, split: str | None, min_count: int, as_json: bool) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
 
-    PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds one, or a folder
-    of images with text files of the same names.
+    PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds such a file, or a
+    folder of images with text files of the same names.
     """
     from distilcap.data.check import check_dataset
     from distilcap.data.readers.entries import KINDS
@@ -92,10 +96,16 @@ Example:
 """
 )
 @click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to draw into.")
-@click.option("--train", type=IMAGES, default=1200, show_default=True, help="Images of the training split.")
-@click.option("--val", type=IMAGES, default=200, show_default=True, help="Images of the validation split.")
-@click.option("--test", type=IMAGES, default=300, show_default=True, help="Images of the test split.")
-@click.option("--seed", type=SEED, default=1, show_default=True, help="Another seed, other images.")
+@click.option(
+    "--train", type=IMAGES, default=1200, show_default=True, help="Number of images of the training split."
+)
+@click.option(
+    "--val", type=IMAGES, default=200, show_default=True, help="Number of images of the validation split."
+)
+@click.option(
+    "--test", type=IMAGES, default=300, show_default=True, help="Number of images of the test split."
+)
+@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the images.")
 @click.option(
     "--size",
     type=click.IntRange(32, 2048),
@@ -104,7 +114,7 @@ Example:
     help="Side of the images in pixels.",
 )
 def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int) -> None:
-    """Draw a data set of stickers in drawn places, with five captions an image."""
+    """Draw a data set of stickers on drawn backgrounds, with five captions an image."""
     from distilcap.data.scenes import draw_scenes
 
     drawn = draw_scenes(folder, (train, val, test), seed, size, PROGRESS)
@@ -118,13 +128,18 @@ Example:
   distilcap data coco --root coco --from /datasets/mscoco --no-download
 """
 )
-@click.option("--root", type=click.Path(path_type=Path), required=True, help="Folder to complete.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of COCO; what is in it already is kept.",
+)
 @click.option(
     "--from",
     "also",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Folder with archives, unpacked images or dataset_coco.json; may be given several times.",
+    help="Folder with archives, unpacked images or dataset_coco.json; may be given more than once.",
 )
 @click.option(
     "--download/--no-download", default=True, show_default=True, help="Fetch what is missing (20 GB)."

@@ -40,10 +40,14 @@ Example:
 @click.argument("captions", type=PATH)
 @click.option("--references", type=PATH, required=True, help=REFERENCES)
 @click.option(
-    "--metrics", "names", default="bleu,meteor,rouge_l,cider", show_default=True, help="Also: spice."
+    "--metrics",
+    "names",
+    default="bleu,meteor,rouge_l,cider",
+    show_default=True,
+    help="Metrics, with commas between. Also: spice.",
 )
 @click.option(
-    "--df", type=PATH, help="CIDEr-D's document frequencies, of `metrics df`; else the references'."
+    "--df", type=PATH, help="Document frequencies of CIDEr-D, from `metrics df`.  [default: the references']"
 )
 @click.option("--end", is_flag=True, help="CIDEr-D counts an end token; the official toolkit does not.")
 @click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
@@ -52,9 +56,11 @@ Example:
     type=RESAMPLES,
     default=10_000,
     show_default=True,
-    help="Of the bootstrap; 0 leaves intervals out.",
+    help="Number of resamples of the bootstrap; 0 leaves intervals out.",
 )
-@click.option("--training", type=PATH, help="Training captions, for the share of captions not among them.")
+@click.option(
+    "--training", type=PATH, help="Training captions: the share of captions that are not among them is added."
+)
 @click.option("--json", "--to", "json_file", type=PATH, help="Write scores, also of each image, as JSON.")
 @click.option("--csv", "csv_file", type=PATH, help="Write a row for each score as CSV.")
 @click.option("--latex", "latex_file", type=PATH, help="Write a table for a paper.")
@@ -115,17 +121,23 @@ Example (systems with two training seeds each):
     "names",
     default="bleu,meteor,rouge_l,cider",
     show_default=True,
-    help="Of score files: those they have.",
+    help="Metrics of captions files, with commas between; score files have theirs.",
 )
 @click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
-@click.option("--resamples", type=click.IntRange(1, RESAMPLES.max), default=10_000, show_default=True)
+@click.option(
+    "--resamples",
+    type=click.IntRange(1, RESAMPLES.max),
+    default=10_000,
+    show_default=True,
+    help="Number of resamples of both tests.",
+)
 def compare(
     systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str, resamples: int
 ) -> None:
     """Say whether SYSTEMS differ from the first of them.
 
-    Each is a captions file or what `evaluate --json` wrote, or several with commas between, one a training
-    seed. Two paired tests over images: the bootstrap and approximate randomisation, the latter also
+    Each is a captions file or what `evaluate --json` wrote, or such files of several training seeds with
+    commas between. Two paired tests over images: the bootstrap and approximate randomisation, the latter also
     Holm-corrected over the table.
     """
     from distilcap.metrics.registry import metric_of
@@ -209,7 +221,7 @@ def _names(text: str) -> list[str]:
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:
         if name not in METRICS:
-            raise ConfigError(f"`metrics` must be of {', '.join(METRICS)}, but one is {name!r}.")
+            raise ConfigError(f"`metrics` must be of {', '.join(METRICS)}, but {name!r} is not.")
     if not wanted:
         raise ConfigError("`metrics` must name at least one metric.")
     return wanted

@@ -41,16 +41,16 @@ Example:
 
 @click.command(epilog=EXPORT)
 @click.argument("run", type=PATH)
-@click.option("--to", type=PATH, required=True, help="Folder of the bundle; an older one is replaced.")
+@click.option("--to", type=PATH, required=True, help="Folder of the bundle; an older bundle is replaced.")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "int8", "int8-static"]),
     default="float32",
     show_default=True,
-    help="Of the weights on disk.",
+    help="Precision of the weights on disk.",
 )
 @click.option("--data", type=PATH, help="Data set for parity, calibration and scores.")
-@click.option("--images", type=PATH, help="Where its images lie, if not beside the captions.")
+@click.option("--images", type=PATH, help="Folder of its images, if not beside the captions.")
 @click.option(
     "--split", default="val", show_default=True, help="Split of the data set that is captioned and scored."
 )
@@ -119,7 +119,7 @@ def export(
 
 
 def _decode_options(run: Path, beam_size: int, max_words: int, length_penalty: float | None) -> DecodeOptions:
-    """As asked for; the length penalty else as it was chosen for a run of a store."""
+    """The options asked for; by default the length penalty is the one chosen for a run of a store."""
     from distilcap.runtime.manifest import DecodeOptions
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import decode_options
@@ -182,8 +182,10 @@ def _show_export(exported: Exported) -> None:
 
 @click.command(epilog=WEB)
 @click.argument("bundle", type=PATH)
-@click.option("--to", type=PATH, required=True, help="Folder of the page; an older one is replaced.")
-@click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
+@click.option("--to", type=PATH, required=True, help="Folder of the page; an older page is replaced.")
+@click.option(
+    "--runtime", type=PATH, help="Folder `dist` of onnxruntime-web.  [default: fetched by npm once]"
+)
 def web(bundle: Path, to: Path, runtime: Path | None) -> None:
     """Write a static page that captions in the browser from BUNDLE; photographs stay on the device."""
     from distilcap.export.browser.site import write_web
@@ -203,7 +205,7 @@ def web(bundle: Path, to: Path, runtime: Path | None) -> None:
     type=click.IntRange(0, 65_535),
     default=8000,
     show_default=True,
-    help="Port; 0 takes any free one.",
+    help="Port; 0 takes any free port.",
 )
 def serve(site: Path, host: str, port: int) -> None:
     """Serve SITE, as `distilcap web` wrote it, with the headers that threads need; Ctrl-C ends it."""
@@ -219,13 +221,15 @@ def serve(site: Path, host: str, port: int) -> None:
 
 @click.command(epilog=BENCH)
 @click.argument("bundles", nargs=-1, required=True, type=PATH)
-@click.option("--photos", type=PATH, help="A folder of photos; else drawn gradients of the encoder's size.")
+@click.option(
+    "--photos", type=PATH, help="Folder of photos.  [default: drawn gradients of the encoder's size]"
+)
 @click.option(
     "--repeats",
     type=click.IntRange(1, 100_000),
     default=50,
     show_default=True,
-    help="Number of images timed, each alone.",
+    help="Number of images that are timed, one at a time.",
 )
 @click.option(
     "--threads",
@@ -235,8 +239,10 @@ def serve(site: Path, host: str, port: int) -> None:
     show_default=True,
     help="Number of threads of each runtime; may be given more than once.",
 )
-@click.option("--browser/--no-browser", default=True, help="Measure in Chromium too.")
-@click.option("--runtime", type=PATH, help="onnxruntime-web's `dist` folder; else npm brings it once.")
+@click.option("--browser/--no-browser", default=True, help="Whether to measure in Chromium too.")
+@click.option(
+    "--runtime", type=PATH, help="Folder `dist` of onnxruntime-web.  [default: fetched by npm once]"
+)
 @click.option("--json", "to", type=PATH, help="Write the figures to this file.")
 def bench(
     bundles: tuple[Path, ...],

@@ -31,25 +31,29 @@ Example:
 @click.option(
     "--regions",
     type=click.IntRange(1, 10_000),
-    help="Boxes of an image, or cells of a grid (a square number).",
+    help="Number of boxes of an image, or of cells of a grid (a square).",
 )
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the features; where it holds an unfinished run, that goes on.",
+    help="Folder of the features; an unfinished run in it goes on.",
 )
 @click.option(
-    "--batch-size", type=BATCH, default=8, show_default=True, help="Images that the model sees at once."
+    "--batch-size",
+    type=BATCH,
+    default=8,
+    show_default=True,
+    help="Number of images that the model sees at once.",
 )
 @click.option(
     "--threads",
     type=THREADS,
     default=2,
     show_default=True,
-    help="Threads that decode images and run the model.",
+    help="Number of threads that decode images and run the model.",
 )
-@click.option("--device", default="cpu", show_default=True, help="Where the model runs: cpu or cuda.")
+@click.option("--device", default="cpu", show_default=True, help="Device of the model: cpu or cuda.")
 def features(
     data: DataOptions,
     encoder: EncoderOptions,
@@ -61,7 +65,7 @@ def features(
 ) -> None:
     """Extract what an encoder sees in all images of a data set.
 
-    Sizes are told before the work starts. Images that cannot be read are listed and passed over.
+    Sizes are printed before the work starts. Images that cannot be read are listed and skipped.
     """
     from distilcap.data.readers import read_dataset
     from distilcap.encoders.extract import extract_features

@@ -32,9 +32,7 @@ Example:
 
 @click.command(epilog=EXAMPLE)
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--model", help="Instead of RUN, with --images: a model of transformers, by folder or hub name."
-)
+@click.option("--model", help="With --images, instead of RUN: folder or hub name of a model of transformers.")
 @store_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
 @beam_size_option(5)
@@ -47,7 +45,7 @@ Example:
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
-    help="Caption these instead of a split: a folder, or a text file with a path a line.",
+    help="Images to caption instead of a split: a folder, or a text file with a path a line.",
 )
 @click.option(
     "--shards",
@@ -97,9 +95,10 @@ def generate(
     The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}. Beside it lies
     its checksum (NAME.sha256), which commands that read it check; `sha256sum --check` does, too.
 
-    With --images, any images are captioned, in parts that independent processes make: start one for each
-    part, anywhere that sees the images and the folder. A part has its final name once it is whole; a killed
-    process goes on where it was. `distilcap merge` joins the parts and says which are missing.
+    With --images, any images are captioned, in parts that independent processes make: start a process for
+    each part, on any machine that sees the images and the folder. A part has its final name once it is
+    complete; a killed process goes on where it was. `distilcap merge` joins the parts and says which are
+    missing.
     """
     from distilcap.errors import ConfigError
 
@@ -145,7 +144,7 @@ def _label(
 
     if processes_asked_for()[1] > 1:
         raise ConfigError(
-            "With `images`, start one process a shard, not several for one (see docs/scale.md)."
+            "With `images`, start one process for each shard, without a launcher (see docs/scale.md)."
         )
     shard = Shard(*part)
     captioner: PhotoCaptioner
@@ -165,10 +164,10 @@ def _label(
         threads=work[1],
         progress=PROGRESS,
     )
-    _tell(labelled, to / f"{shard}.jsonl")
+    _show(labelled, to / f"{shard}.jsonl")
 
 
-def _tell(labelled: Labelled, path: Path) -> None:
+def _show(labelled: Labelled, path: Path) -> None:
     for skipped in labelled.skipped[:SHOWN]:
         CONSOLE.print(f"skipped {skipped.id}: {skipped.reason}", soft_wrap=True)
     if len(labelled.skipped) > SHOWN:
@@ -189,9 +188,9 @@ def merge(folder: Path, to: Path) -> None:
     from distilcap.teachers.shard_files import merge_shards
 
     labelled = merge_shards(folder, to)
-    _tell(labelled, to)
+    _show(labelled, to)
     if len(labelled.listed) > 1:
         CONSOLE.print(
-            f"Processes found {labelled.listed[0]:,} to {labelled.listed[-1]:,} images: some came or went "
+            f"Processes listed {labelled.listed[0]:,} to {labelled.listed[-1]:,} images: some came or went "
             "meanwhile, and those of finished parts are not captioned.",
         )

@@ -32,7 +32,7 @@ Examples:
     "home",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="DISTILCAP_SPICE",
-    help="Folder for it; evaluations find it there if DISTILCAP_SPICE names it.  [default: the user's data]",
+    help="Folder of the program; evaluations use it if DISTILCAP_SPICE names it.  [default: the user's data]",
 )
 def install_spice(
     corenlp: Path | None,

@@ -26,7 +26,7 @@ __all__ = ["main"]
 # name: (module, attribute, what it does)
 COMMANDS = {
     "demo": ("demo", "demo", "The whole line on a drawn data set, in minutes."),
-    "data": ("data", "data", "Check a data set, draw one, or set up COCO."),
+    "data": ("data", "data", "Check or draw a data set, or set up COCO."),
     "features": ("features", "features", "Extract what an encoder sees in images."),
     "train": ("train", "train", "Train a captioner."),
     "generate": ("generate", "generate", "Caption a split: a teacher's labels."),
@@ -48,7 +48,7 @@ COMMANDS = {
 }
 
 TOGETHER = {"train", "generate", "distill", "reproduce"}
-"""Commands whose work several processes share (`accelerate launch`, `torchrun`)."""
+"""Commands whose work the processes of a launch share (`accelerate launch`, `torchrun`)."""
 
 
 class LazyGroup(click.Group):
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; one that cannot be shared is left to the first process of a launch.
+        """Find the command; a command that cannot be shared is left to the first process of a launch.
 
         The others join before the command begins, so that an error of one process is known to all.
         """
@@ -100,7 +100,7 @@ class LazyGroup(click.Group):
 @click.option("--plain", is_flag=True, help="Compute by plain PyTorch alone; or set DISTILCAP_PLAIN=1.")
 def cli(plain: bool) -> None:
     """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
-    if plain:  # processes that this one starts inherit it
+    if plain:  # child processes inherit it
         os.environ["DISTILCAP_PLAIN"] = "1"
 
 
@@ -154,7 +154,7 @@ def _bug(error: Exception) -> str:
 
 @contextmanager
 def _sigterm_exits() -> Iterator[None]:
-    """SIGTERM raises SystemExit, so that scratch files are removed; a second one ends the process at once."""
+    """SIGTERM raises SystemExit, so that scratch files are removed; a second ends the process at once."""
 
     def leave(number: int, _: object) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)

@@ -22,16 +22,16 @@ Example:
     type=click.IntRange(4, 10_000_000),
     default=9488,
     show_default=True,
-    help="Words, the four special ones included.",
+    help="Number of words, with the four special tokens.",
 )
 @click.option(
     "--region-dim",
     type=click.IntRange(1, 1_000_000),
     default=1280,
     show_default=True,
-    help="Features of a region.",
+    help="Number of features of a region.",
 )
-@click.option("--encoders", is_flag=True, help="List encoders instead.")
+@click.option("--encoders", is_flag=True, help="List encoders instead of captioners.")
 def models(vocabulary: int, region_dim: int, encoders: bool) -> None:
     """List captioners (or encoders) with parameters and megabytes."""
     if encoders:

@@ -136,7 +136,7 @@ def _click_option(
 
 
 def _fill(kind: type[Any], values: dict[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
-    """Make an option object of what the flags gave; nested ones first."""
+    """Make an option object from the values of the flags; nested objects first."""
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         field_path = (*path, field.name)

@@ -39,7 +39,7 @@ class PlainConsole(Console):
 
 
 class TerminalProgress:
-    """Draws one bar a step on `console`; where that is no terminal, a line at the beginning and the end."""
+    """Draws a bar for each step on `console`; without a terminal, a line at the beginning and the end."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -85,13 +85,13 @@ def verify(keys: tuple[str, ...], store: Path) -> None:
     type=PATH,
     multiple=True,
     required=True,
-    help="A results.json, or a stage's folder or key: kept with all that a report of it needs.",
+    help="A results.json, or a stage's folder or key: kept, with all that its report needs.",
 )
 @click.option("--unfinished", "also_unfinished", is_flag=True, help="Delete unfinished builds too.")
-@click.option("--yes", is_flag=True, help="Delete; without it, only print what would go.")
+@click.option("--yes", is_flag=True, help="Delete; without this flag, what would be deleted is only printed.")
 @store_option
 def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) -> None:
-    """Delete what none of the kept results needs. What goes can be built again by its command."""
+    """Delete stages that no kept result needs. Their commands can build them again."""
     import shutil
 
     from distilcap.data.features import readable_size
@@ -120,7 +120,7 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
 @click.argument("keys", nargs=-1, required=True)
 @store_option
 def rm(keys: tuple[str, ...], store: Path) -> None:
-    """Delete the stages KEYS; whatever needs one builds it again."""
+    """Delete the stages KEYS; a command that needs them builds them again."""
     from distilcap.store.contents import remove
 
     entries = _contents(store)
@@ -137,7 +137,7 @@ def rm(keys: tuple[str, ...], store: Path) -> None:
     "--keep",
     type=PATH,
     multiple=True,
-    help="A results.json, or a stage's folder or key: only what a report of it needs.  [default: everything]",
+    help="A results.json, or a stage's folder or key: only what its report needs.  [default: everything]",
 )
 @store_option
 def export_(to: Path, keep: tuple[Path, ...], store: Path) -> None:

@@ -1,4 +1,4 @@
-"""`distilcap train`: one captioner on one data set."""
+"""`distilcap train`: a captioner on a data set."""
 
 from __future__ import annotations
 

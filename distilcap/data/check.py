@@ -1,4 +1,4 @@
-"""`check_dataset`: everything that is wrong with a data set, in one list."""
+"""`check_dataset`: all problems of a data set, in one list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Report", "check_dataset"]
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         images: how many, by split.

@@ -66,7 +66,7 @@ class Dataset:
                 raise DataError(f"{self.name}: there are captions for an unknown image '{image_id}'.")
 
     def split(self, name: str) -> tuple[ImageRecord, ...]:
-        """The images of one split, in order; none where the data has none.
+        """The images of one split, in order; empty where the data has none.
 
         Raises:
             ConfigError: `name` is not one of `SPLITS`.

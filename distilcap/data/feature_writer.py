@@ -44,14 +44,14 @@ class FeatureWriter:
 
     Args:
         folder: of the store; made if missing.
-        recipe: JSON; one that differs from what the folder holds is refused.
+        recipe: JSON; refused if it differs from the recipe in the folder.
         regions: most regions of an image (R).
         dim: features of a region (D).
         progress: receives a remark where damage was cut away.
 
     Raises:
-        DataError: the folder holds a complete store, or one begun by another recipe, or another process is
-            writing to it.
+        DataError: the folder holds a complete store, or a store begun by another recipe, or another process
+            is writing to it.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ Counts: TypeAlias = NDArray[np.int16]
 
 FEATURES, STORE, LOG = "features.safetensors", "store.json", "progress.jsonl"
 FORM = "distilcap features 2"  # 1 had no checksums
-HEADER_BYTES = 4096  # a whole page, so that rows begin on one
+HEADER_BYTES = 4096  # a whole page of memory, so that rows begin at a page
 _SPARE_BYTES = 64 << 20  # left free on the disk for everything else
 
 
@@ -62,7 +62,7 @@ class FeatureStore:
         ids: image ids in the order of the rows; `count` (N) is how many.
         regions: most regions of an image (R). dim: features of a region (D).
         skipped: images that gave no features.
-        recipe: how it was made, as `Encoder.recipe` tells it.
+        recipe: how it was made, see `Encoder.recipe`.
     """
 
     def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ class FeatureStore:
         """Read images in any order: features (B, R, D) float16 and counts of real regions (B,).
 
         Raises:
-            DataError: an image is not in the store; the message tells whether it was skipped, and why. Or its
+            DataError: an image is not in the store; the message says whether it was skipped, and why. Or its
                 features are damaged: their checksum differs, or they are NaN or infinite.
         """
         try:

@@ -57,8 +57,8 @@ def beam_search(
 
     A hypothesis that wrote its end token stays in the beam with its score frozen, so that the K best
     finished and unfinished ones compete by log-probability. An image whose K hypotheses have all ended (or
-    the best that are kept) leaves the batch: longer ones could only score lower. Where `K` reaches the number
-    of all captions, the search is exhaustive.
+    the best that are kept) leaves the batch: longer hypotheses could only score lower. Where `K` reaches
+    the number of all captions, the search is exhaustive.
 
     Raises:
         DataError: features, weights or log-probabilities are NaN or infinite; it names images by `ids`.
@@ -121,7 +121,7 @@ def extend(
         width: how many to choose: K' is this, or K x V where that is less.
 
     Returns:
-        Scores, places in the old beam, and words, each (B, K').
+        Scores, indices in the old beam, and words, each (B, K').
     """
     count, words = logits.shape[1:]
     # log p(caption, word) = log p(caption) + log softmax(logits)[word]

@@ -59,7 +59,7 @@ def sample_memory(
     """`sample`, from images that are encoded already.
 
     Args:
-        uniform: gives the random numbers that decide, one for each caption at each word.
+        uniform: gives the random numbers that decide, for each caption at each word.
     """
     if captions < 1:
         raise ConfigError(f"`captions` must be at least 1, but is {captions}.")
@@ -94,4 +94,4 @@ def _first_above(cumulated: Tensor, share: Tensor) -> Tensor:
     # Rounding could lift the level to the whole, beyond the last word.
     level = torch.minimum(whole * share, whole.nextafter(torch.zeros_like(whole)))
     index = torch.searchsorted(cumulated, level[..., None], right=True)[..., 0]
-    return index.clamp_(max=cumulated.shape[-1] - 1)  # NaN is found beyond the last, and stays NaN
+    return index.clamp_(max=cumulated.shape[-1] - 1)  # NaN gives an index beyond the last, and stays NaN

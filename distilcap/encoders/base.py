@@ -1,4 +1,4 @@
-"""What an encoder is to the rest of the house: pixels in, `Regions` out, and a recipe that names it."""
+"""What an encoder is to other packages: pixels in, `Regions` out, and a recipe that names it."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Fusion(nn.Module):
 
 
 class Node(nn.Module):
-    """One node of a BiFPN layer: fuse, activate, convolve."""
+    """A node of a BiFPN layer: fuse, activate, convolve."""
 
     def __init__(self, inputs: dict[int, int], outputs: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class Node(nn.Module):
 
 
 class BiFpnLayer(nn.Module):
-    """One BiFPN layer (figure 2d): nodes 0 to 4 are its inputs P3 to P7; `inputs` gives their channels."""
+    """A BiFPN layer (figure 2d): nodes 0 to 4 are its inputs P3 to P7; `inputs` gives their channels."""
 
     # Inputs of the nodes 5 to 12: top-down P6, P5, P4, P3, then bottom-up P4, P5, P6, P7.
     fusions = ((3, 4), (2, 5), (1, 6), (0, 7), (1, 7, 8), (2, 6, 9), (3, 5, 10), (4, 11))

@@ -31,7 +31,7 @@ _STAGES = (
 
 @dataclass(frozen=True)
 class EfficientNetShape:
-    """One member of the family: multipliers of channels and layers, default side of the input in pixels."""
+    """A member of the family: multipliers of channels and layers, default side of the input in pixels."""
 
     width: float
     depth: float
@@ -182,7 +182,7 @@ class EfficientNet(nn.Module):
         return maps
 
     def until(self, pixels: Tensor, stage: int) -> Tensor:
-        """The map that stage number `stage` (from 0) reads: the output of the one before it."""
+        """The map that stage number `stage` (from 0) reads: the output of the stage before it."""
         features: Tensor = self.act1(self.bn1(self.conv_stem(pixels)))
         for block in list(self.blocks)[:stage]:
             features = block(features)

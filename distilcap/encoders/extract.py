@@ -47,7 +47,7 @@ def extract_features(
 
     Decoding and resizing run in `threads` threads beside the model. On the CPU the model too runs in
     `threads` threads, each with a batch of its own: faster than sharing one batch's operations.
-    A complete store of the same recipe is left as it is; one broken off is gone on with. An image for which
+    A complete store of the same recipe is left as it is; an unfinished store goes on. An image for which
     the encoder gives NaN or infinity is skipped too.
 
     Raises:

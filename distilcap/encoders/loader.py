@@ -20,7 +20,7 @@ B = TypeVar("B")
 def in_order(
     pool: ThreadPoolExecutor, function: Callable[[A], B], items: Iterable[A], ahead: int
 ) -> Iterator[B]:
-    """Like `pool.map`, but takes at most `ahead` items beyond the one whose result is awaited."""
+    """Like `pool.map`, but takes at most `ahead` items beyond the item whose result is awaited."""
     waiting: deque[Future[B]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

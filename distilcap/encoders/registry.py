@@ -1,4 +1,4 @@
-"""Encoders by name, and saving one that was trained."""
+"""Encoders by name, and saving a trained encoder."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def create_encoder(
         name: one of `ENCODERS`, "timm:" and any of timm's architectures, "effdet:" and any of effdet's, or
             the path of a file that `save_encoder` wrote, which brings its own size, form and regions.
         size: side of the input in pixels; None takes the network's own.
-        weights: a file of weights, or None for the published ones; random ones only by saying "random".
+        weights: a file of weights, or None for the published weights; "random" for random weights.
         form: of EfficientNet-Lite "grid" (the 1280 channels before pooling; the default) or "stage" (the
             last stage's, 320 in Lite0); of timm's "grid"; of detectors one of `DETECTOR_FORMS`.
         regions: most regions of an image; of a grid its cells, a square number. None takes the encoder's own.
@@ -67,7 +67,7 @@ def create_encoder(
     """
     if name.endswith(".safetensors"):
         return _saved(Path(name))
-    # Fresh weights are drawn before a file's are read: always the same ones, and nobody else's draw moves.
+    # Fresh weights are drawn before a file's are read: always the same, and no other draw changes.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return _named(name, size, weights, form, regions)

@@ -1,4 +1,4 @@
-"""The one place that imports timm and effdet, mending what breaks them.
+"""The only module that imports timm and effdet, and fixes what breaks them.
 
 Both import torchvision. Where its compiled part does not fit the PyTorch beside it (a CPU build of one and a
 registry build of the other), the import dies with "operator torchvision::nms does not exist", although

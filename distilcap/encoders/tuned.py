@@ -75,7 +75,7 @@ class ImageRegions(nn.Module):
 
 
 class LastStages(ImageRegions):
-    """Tunes the last stages of an EfficientNet only: what earlier ones see is computed once and kept.
+    """Tunes the last stages of an EfficientNet only: what earlier stages see is computed once and kept.
 
     For a machine without a GPU: at 224 pixels the last two stages of seven are a quarter of the network's
     work, and hold most of its weights. An image's map takes 44 kB (float16), Flickr8k's 8,000 0.35 GB.

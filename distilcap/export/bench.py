@@ -47,7 +47,7 @@ class Measured:
         megabytes: of files, by part, in 10^6 bytes.
         ms_per_image: "pixels" (decode, resize), "encoder", "greedy", "beam" and "all" (encoder and greedy
             decoding), for one image at a time.
-        peak_megabytes: most memory the process held; None where that cannot be told.
+        peak_megabytes: most memory the process held; None where that cannot be measured.
     """
 
     runtime: str
@@ -86,7 +86,7 @@ def bench(
         threads: to measure with.
         browser: whether Chromium is measured.
         browser_runtime: folder of ONNX Runtime Web; see `site.write_web`.
-        progress: told what is left out.
+        progress: reports what is left out.
 
     Raises:
         BundleError: the bundle is not whole.

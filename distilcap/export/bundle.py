@@ -83,7 +83,7 @@ def export_bundle(
         max_loss: largest share of PyTorch's CIDEr that the bundle may lose.
         licence: of the weights, by part; None says what is known of them.
         executorch: write float32 programs for ExecuTorch too, see `phone`.
-        progress: told each step.
+        progress: reports each step.
 
     Raises:
         ConfigError: an unknown precision, a `max_loss` out of its range, or something that is no bundle
@@ -234,7 +234,7 @@ def _agreeing(to: Path, comparison: Comparison) -> Comparison:
 
 
 def _calibration(data: Dataset | None, preprocessing: Preprocessing) -> Callable[[], Iterator[Bytes]]:
-    """Pictures that the range of activations is found on: of training, never of the split that is scored."""
+    """Pictures to measure ranges of activations on: of training, never of the split that is scored."""
 
     def pictures() -> Iterator[Bytes]:
         records = data.split("train") if data else ()

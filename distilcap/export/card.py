@@ -18,7 +18,7 @@ def model_card(manifest: Manifest, agreement: str) -> str:
 
     Args:
         manifest: complete but for the card itself.
-        agreement: what was found when the bundle was compared with PyTorch.
+        agreement: the result of comparing the bundle with PyTorch.
     """
     model, encoder = manifest.model, manifest.model["encoder"]
     architecture, options = _plain(model["architecture"]), _plain(json.dumps(model["options"]))

@@ -31,7 +31,9 @@ def check_replaceable(to: Path, mark: str) -> None:
     if to.is_dir() and ((to / mark).is_file() or not any(to.iterdir())):
         return
     if to.exists() or to.is_symlink():
-        raise ConfigError(f"`to` must be a new folder or one written before, but {to} holds something else.")
+        raise ConfigError(
+            f"`to` must be a new folder or a folder written before, but {to} holds something else."
+        )
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def _lock(folder: Path) -> int:
 
 
 def _remove_leftovers(parent: Path) -> None:
-    """Remove what dead processes left, and put back the folder that one had set aside when it was killed."""
+    """Remove what dead processes left, and put back the folder that a killed process had set aside."""
     for scratch in parent.glob(f".*{_MARK}*"):
         try:
             lock = _lock(scratch)
@@ -100,7 +102,7 @@ def _remove_leftovers(parent: Path) -> None:
 
 @contextmanager
 def whole_folder(to: Path, mark: str) -> Iterator[Path]:
-    """Give a scratch folder beside `to`; on a clean exit it becomes `to`, and an older one is deleted.
+    """Give a scratch folder beside `to`; on a clean exit it becomes `to`, and an older folder is deleted.
 
     What is put beside the scratch folder, in its parent, is removed afterwards.
 

@@ -21,7 +21,7 @@ class Diversity:
         distinct_2: the same of word pairs.
         vocabulary: different words.
         distinct_captions: different captions by all captions.
-        novel: share of captions that are not in the training set; None without one.
+        novel: share of captions that are not in the training set; None without a training set.
     """
 
     mean_length: float

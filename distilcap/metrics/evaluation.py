@@ -91,7 +91,7 @@ class Evaluator:
         return scores
 
     def _tokenize(self, captions: Sequence[str]) -> list[list[str]]:
-        """One line each: a separator inside a caption would shift all later ones in the official scorer."""
+        """A line each: a separator inside a caption would shift all later ones in the official scorer."""
         return TOKENIZERS[self.tokenizer]([_SEPARATORS.sub(" ", caption) for caption in captions])
 
     def _check(self, candidates: CaptionSet) -> None:

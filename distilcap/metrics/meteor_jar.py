@@ -1,6 +1,6 @@
 """METEOR 1.5 by its official program (Denkowski & Lavie 2014), run beside Python as a black box.
 
-The metric `meteor` is `distilcap.metrics.meteor`; this one, `meteor_jar`, checks it, and needs Java.
+The metric `meteor` is `distilcap.metrics.meteor`; `meteor_jar` checks it, and needs Java.
 
 The program and its paraphrase table come with the package `pycocoevalcap`; nothing of them is copied.
 """

@@ -59,7 +59,7 @@ class NgramIndex:
 
     Attributes:
         words: each word's id.
-        tables: for each order, the sorted keys of its n-grams; a key's place is the n-gram's rank.
+        tables: for each order, the sorted keys of its n-grams; a key's index is the n-gram's rank.
     """
 
     words: dict[str, int]
@@ -98,7 +98,7 @@ class NgramIndex:
             dtype=np.int64,
         )
         caption = np.repeat(np.arange(len(lengths)), lengths)
-        # How many words follow each place within its caption: an n-gram of n words starts where n - 1 do.
+        # How many words follow each position within its caption: an n-gram of n words starts where n - 1 do.
         following = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words)) - 1
         starts, ranks = np.arange(len(words)), np.zeros(len(words), dtype=np.int64)
         offset, size = 0, self.size
@@ -167,7 +167,7 @@ class References(Sequence[Sequence[Sequence[str]]]):
 
 
 def find(table: npt.NDArray[Any], keys: npt.NDArray[Any]) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """Return where each key stands in a sorted table, and whether it does; a place is 0 where it does not."""
+    """Return each key's index in a sorted table, and whether it is there; the index is 0 where it is not."""
     if not len(table):
         return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
     index = np.searchsorted(table, keys)

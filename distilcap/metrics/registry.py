@@ -20,7 +20,7 @@ METRICS: Final[dict[str, str]] = {
     "spice": "distilcap.metrics.spice:Spice",
     "meteor_jar": "distilcap.metrics.meteor_jar:MeteorJar",
 }
-"""Each metric's class, by the name that one asks for, in the order of tables; the last checks `meteor`."""
+"""Each metric's class, by name, in the order of tables; the last checks `meteor`."""
 
 DEFAULT: Final[tuple[str, ...]] = ("bleu", "rouge_l", "cider")
 """Those that need nothing but Python."""
@@ -33,7 +33,7 @@ def create_metric(name: str, **options: Any) -> Metric[Any]:
         ConfigError: there is no such metric.
     """
     if name not in METRICS:
-        raise ConfigError(f"`metrics` must be of {', '.join(METRICS)}, but one is {name!r}.")
+        raise ConfigError(f"`metrics` must be of {', '.join(METRICS)}, but {name!r} is not.")
     module, attribute = METRICS[name].split(":")
     metric: Metric[Any] = getattr(importlib.import_module(module), attribute)(**options)
     return metric

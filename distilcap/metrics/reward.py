@@ -29,7 +29,7 @@ _Keys = npt.NDArray[np.uint64]
 class CiderReward:
     """CIDEr-D of sampled captions against cached references.
 
-    With `end`, an end token closes every reference and counts as a word. It counts in a sample that has one:
+    With `end`, an end token closes every reference and counts as a word. It counts in a sample that has it:
     a sample that was cut before its end is worth less, as it should be. Without the end token, truncated
     captions are rewarded (by up to 4 points).
 
@@ -98,7 +98,7 @@ class CiderReward:
         self._norms = np.sqrt(norms)
 
     def _positions(self) -> tuple[IntArray, IntArray]:
-        """Return image and place within it of all references in a row."""
+        """Return image, and position within it, of all references in a row."""
         image = np.repeat(np.arange(len(self._per_image)), self._per_image)
         firsts = np.repeat(np.cumsum(self._per_image) - self._per_image, self._per_image)
         return image, np.arange(len(image)) - firsts
@@ -106,7 +106,7 @@ class CiderReward:
     def _count_references(
         self, references: Mapping[str, Sequence[Sequence[int]]]
     ) -> tuple[IntArray, IntArray, _Keys, IntArray, IntArray]:
-        """Return image, place, n-gram and count of every distinct n-gram of every reference, and lengths."""
+        """Image, position, n-gram and count of every distinct n-gram of every reference, and lengths."""
         ending = [EOS] if self._end else []
         captions = [
             [*caption, *ending] for image_captions in references.values() for caption in image_captions

@@ -16,7 +16,7 @@ _BETA_SQUARED = 1.2**2
 
 
 def _positions(words: Words) -> dict[str, int]:
-    """For each word, the bits of the places where it stands."""
+    """For each word, the bits of the positions where it stands."""
     bits: dict[str, int] = {}
     for position, word in enumerate(words):
         bits[word] = bits.get(word, 0) | 1 << position
@@ -26,7 +26,7 @@ def _positions(words: Words) -> dict[str, int]:
 def longest_common_subsequence(positions: dict[str, int], length: int, other: Words) -> int:
     """Length of the longest common subsequence, bit-parallel (Hyyrö 2004): one addition for each word.
 
-    `places` gives the bits where each word stands in one caption of `length` words; `other` is the other.
+    `positions` gives the bits where each word stands in a caption of `length` words; `other` is the other.
     """
     full = (1 << length) - 1
     row = full

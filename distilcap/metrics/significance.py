@@ -46,7 +46,7 @@ class System:
 
     @property
     def deviation(self) -> float | None:
-        """Sample deviation over seeds; None with one."""
+        """Sample deviation over seeds; None with a single seed."""
         return float(np.std(self.values, ddof=1)) if len(self.seeds) > 1 else None
 
 
@@ -139,7 +139,7 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
     comparisons = []
     for (_, baseline, system), drawn, count in zip(pairs, differences, as_large, strict=True):
         observed = system.mean - baseline.mean
-        # How often a difference, moved to zero mean as if there were none, is as large as the one seen.
+        # How often a difference, moved to zero mean as if there were none, is as large as observed.
         larger = np.abs(drawn - drawn.mean()) >= abs(observed) - _ROUNDING
         randomisation_p = (count + 1) / (resamples + 1)
         comparisons.append(
@@ -159,7 +159,7 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for being many (Holm 1979): step down, never below an earlier one, never above 1."""
+    """Correct p-values for their number (Holm 1979): step down, never below an earlier value nor above 1."""
     corrected = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
@@ -299,6 +299,6 @@ def _randomised(pairs: Sequence[tuple[Metric[Any], System, System]], resamples: 
 
 
 def _matched(baseline: System, system: System) -> Iterator[tuple[Score, Score]]:
-    """Each seed of one with a seed of the other, in turn."""
+    """Each seed of the baseline with a seed of the system, in turn."""
     for n in range(max(len(baseline.seeds), len(system.seeds))):
         yield baseline.seeds[n % len(baseline.seeds)], system.seeds[n % len(system.seeds)]

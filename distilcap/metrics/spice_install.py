@@ -2,7 +2,7 @@
 
 The program itself and most of its libraries are in the package `pycocoevalcap`, which stays untouched. The
 rest, Stanford CoreNLP 3.6.0 with its models and a JavaScript engine (the program formats its output with
-one, and Java has none since version 15), comes from Maven Central into a folder of the user's.
+one, and Java has none since version 15), comes from Maven Central into a folder of the user.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def locate(home: Path | None = None) -> SpiceJar:
     """Find everything that SPICE needs.
 
     Raises:
-        MissingError: something is not there; the message says what, and the mend, in a few words.
+        MissingError: something is not there; the message says what, and the fix, in a few words.
     """
     home = home or spice_home()
     program = _program()
@@ -142,7 +142,7 @@ def install(
 
     Raises:
         MissingError: no Java, Maven or pycocoevalcap, or the download or the self-test failed.
-        DataError: a file is not the one that it should be.
+        DataError: a file is not the expected file.
     """
     home = home or spice_home()
     folder = home / "jars"

@@ -58,10 +58,10 @@ class SpiceJar:
         parses: folder where the program keeps parses of captions; None keeps nothing.
         images_per_run: images of one Java process. Parses are kept after each, so a killed evaluation
             goes on from there.
-        threads: threads of the parser; None takes one for each processor.
+        threads: threads of the parser; None takes a thread for each processor.
         seconds: time-out of one process; None allows 600, and for each caption 2 or, if it is very long,
             (words / 20)^3: the parser's time grows with the cube. That is 30 times what an idle machine
-            takes, for a busy one must not be taken for a hanging one.
+            takes, for a busy process must not be taken for a hanging process.
     """
 
     java: Java

@@ -56,7 +56,7 @@ def split_heads(tensor: Tensor, heads: int) -> Tensor:
 def multi_head_attention(
     query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: nn.Module
 ) -> Tensor:
-    """Scaled dot-product attention of several heads (Vaswani et al. 2017, equation 1), no output projection.
+    """Scaled dot-product attention with heads (Vaswani et al. 2017, equation 1), no output projection.
 
     head_i = softmax(Q_i K_i^T / sqrt(S)) V_i, over the regions that are real
 

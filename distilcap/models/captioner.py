@@ -64,7 +64,7 @@ class Captioner(nn.Module, abc.ABC):
             tokens: (B, K, T) ids, the begin token first.
 
         Returns:
-            Logits (B, K, T, V): those at place t follow tokens 0 to t.
+            Logits (B, K, T, V): those at position t follow tokens 0 to t.
         """
         return self.predict(self.encode(regions), tokens)
 
@@ -101,7 +101,7 @@ class Captioner(nn.Module, abc.ABC):
         return losses.view_as(targets)
 
     def parameter_count(self) -> int:
-        """The number of parameters, shared ones counted once."""
+        """The number of parameters; shared parameters count once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
@@ -111,7 +111,7 @@ def take_images(memory: Memory, rows: Tensor) -> Memory:
 
 
 def take_captions(state: State, parents: Tensor) -> State:
-    """Give each image's captions the states at `places` (B, K'), as a beam search reorders them."""
+    """Give each image's captions the states at `parents` (B, K'), as a beam search reorders them."""
     images, captions = state[0].shape[:2]
     rows = parents + captions * torch.arange(images, device=parents.device)[:, None]
     return tuple(tensor.flatten(0, 1)[rows] for tensor in state)

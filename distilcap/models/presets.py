@@ -67,7 +67,7 @@ def preset(architecture: str, size: str) -> Options:
     """Return the options of a named size.
 
     Raises:
-        ConfigError: unknown architecture or size; the message lists the known ones.
+        ConfigError: unknown architecture or size; the message lists the known.
     """
     if architecture not in PRESETS:
         raise ConfigError(f"`architecture` must be one of {', '.join(PRESETS)}, but is {architecture!r}.")

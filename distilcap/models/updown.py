@@ -37,7 +37,7 @@ class UpDownOptions:
 
 
 class UpDown(Captioner):
-    """Two LSTMs: one directs attention, one writes.
+    """Two LSTMs: the first directs attention, the second writes.
 
     The attention LSTM's weights are kept in blocks by what they read, so that the mean region, which is the
     same at every word, is multiplied once an image.

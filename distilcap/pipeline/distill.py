@@ -70,9 +70,9 @@ class Distillation:
 
     Attributes:
         data, features: what students learn from and see.
-        teachers: rows of the teacher: those trained here, in the order of their training, or of a given one.
+        teachers: rows of the teacher: those trained here, in that order, or of a given teacher.
         labels: the captions that the distilled students learn.
-        students: undistilled ones, then the control, then an intermediate, then the distilled ones.
+        students: undistilled students, then the control, then an intermediate, then the distilled students.
         exported: the run that becomes a bundle.
     """
 
@@ -103,7 +103,7 @@ class Distilled:
     """What came of a distillation.
 
     Attributes:
-        rows: one for each system, in the order of the table.
+        rows: a row for each system, in the order of the table.
         verdict: what the distilled student gained, with its interval, and by what beam search ranks.
         bundle: the folder of the exported student; None where none was asked for or could be made.
     """
@@ -162,7 +162,7 @@ def plan_distillation(
     """Decide all stages: teacher, student, distilled student and, where asked for, a control.
 
     Args:
-        teacher: to be trained, or one that is there already.
+        teacher: to be trained, or given.
         beam: width with which the teacher labels the training images.
         n_best: how many of its hypotheses become labels.
         keep_originals: the student learns from people's captions too.

@@ -1,4 +1,4 @@
-"""Teachers that are there already: runs of ours, somebody else's model, or captions that one has written.
+"""Teachers that are there already: runs of a store, somebody else's model, or captions that are written.
 
 Each becomes labels of the training images, for `distill.plan_distillation`, and rows of its own where its
 captions of the test split can be had.
@@ -89,7 +89,7 @@ def model_teacher(model: str, data: ImportData, beam: int, n_best: int) -> Given
 def runs_teacher(
     folders: Sequence[Path], data: ImportData, store: Path, beam: int, n_best: int
 ) -> GivenTeacher:
-    """One run of a store, trained on these data or on others; or several as an ensemble.
+    """One run of a store, trained on these data or on others; or runs that form an ensemble.
 
     Raises:
         DataError: a folder holds no trained run.
@@ -116,7 +116,7 @@ def runs_teacher(
 
 def _run_at(folder: Path, store: Path) -> Train:
     run = run_of(folder)
-    # Elsewhere it would not be found, and be trained again.
+    # In another store it would be missing, and be trained again.
     if Store(store).path(run).resolve() != folder.resolve():
         raise ConfigError(f"`--teacher-run` must be a run of `--store` ({store}), but is {folder}.")
     return run

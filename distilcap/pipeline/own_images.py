@@ -32,7 +32,7 @@ class DistillOptions(Options):
         None, "File of captions of the training images, by any model, to learn from instead."
     )
     teacher_run: tuple[Path, ...] = option(
-        (), "Trained run of the store that labels instead; give several for an ensemble."
+        (), "Trained run of the store that labels instead; more than one form an ensemble."
     )
     teacher_encoder: str | None = option(None, "Name of a larger encoder, through which the teacher sees.")
     student: str = option("updown-small", "Captioner that learns from the teacher; see `distilcap models`.")
@@ -53,7 +53,7 @@ class DistillOptions(Options):
     )
     seeds: int = option(1, "Number of times that students are trained.", least=1, most=1000)
     min_count: int = option(
-        5, "Number of times that a training word must occur; rarer ones become <unk>.", least=1
+        5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class DistillOptions(Options):
         }
         named = [f"`{flag}`" for flag, value in given.items() if value]
         if len(named) > 1:
-            raise ConfigError(f"{' and '.join(named)} each bring a teacher; leave one out.")
+            raise ConfigError(f"{' and '.join(named)} each bring a teacher; leave out one of them.")
         trained = {
             "--teacher": (self.teacher, "a captioner to be trained"),
             "--teacher-encoder": (self.teacher_encoder, "what a teacher is trained to see through"),
@@ -87,7 +87,7 @@ class DistillOptions(Options):
             )
 
     def given_teacher(self, data: ImportData, store: Path) -> GivenTeacher | None:
-        """The teacher that is there already; None where one is to be trained."""
+        """The given teacher; None where a teacher is to be trained."""
         n_best = self.n_best or 1
         if self.teacher_model is not None:
             return model_teacher(self.teacher_model, data, self.beam_size, n_best)

@@ -1,4 +1,4 @@
-"""One captioner on one data set: what `distilcap train` runs."""
+"""A captioner on a data set: what `distilcap train` runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RunOptions(Options):
     )
     start: Path | None = option(None, "Run of the same captioner to begin from.  [default: random weights]")
     min_count: int = option(
-        5, "Number of times that a training word must occur; rarer ones become <unk>.", least=1
+        5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
 
 

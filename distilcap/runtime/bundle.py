@@ -215,7 +215,7 @@ class Bundle:
         return self.captions_of(self.greedy(self.see(pixels[None], names), names))[0][0]
 
     def captions_of(self, result: SearchResult) -> list[list[BundleCaption]]:
-        """What was found, as text."""
+        """The captions of a search, as text."""
         words = self.manifest.vocabulary
         return [
             [

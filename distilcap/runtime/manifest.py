@@ -98,11 +98,11 @@ class Manifest:
     Attributes:
         precision: of the weights on disk: "float32", "float16" or "int8".
         preprocessing: how a picture becomes the encoder's input.
-        vocabulary: the words; an id is a place.
+        vocabulary: the words; an id is an index.
         regions: most regions of an image (R). dim: features of a region (D).
         state: width of each tensor of the captioner's state (B, K, width), zeros at first.
         memory: the number of tensors that `encode` gives.
-        decode: how to search unless told otherwise.
+        decode: how to search by default.
         model: architecture, options, encoder and its recipe.
         scores: of this bundle, with signatures and what they were measured on; empty where nothing was.
         licence: of the weights, by part.
@@ -189,7 +189,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read a bundle's manifest and, unless told otherwise, check every file's checksum.
+    """Read a bundle's manifest and, by default, check every file's checksum.
 
     Whatever the folder holds, nothing outside is read: a bundle with a link, a pipe or a file name that
     leads out of it is refused, and so are fields that no program could work with.
@@ -199,7 +199,9 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_symlink() and not path.is_file():
-        raise BundleError(f"{folder}: not a bundle (it has no {MANIFEST}); make one by `distilcap export`.")
+        raise BundleError(
+            f"{folder}: not a bundle (it has no {MANIFEST}); make a bundle by `distilcap export`."
+        )
     _check_folder(folder)
     text = _read(path, MAX_MANIFEST_BYTES)
     try:

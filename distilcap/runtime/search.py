@@ -74,7 +74,7 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
 
 
 def _extend(logits: Floats, allow_unk: bool, log_probs: Floats, last: Ids) -> tuple[Floats, Ids, Ids]:
-    """Choose the K best continuations: scores, places in the old beam and words, each (B, K)."""
+    """Choose the K best continuations: scores, indices in the old beam and words, each (B, K)."""
     images, width, size = logits.shape
     # The K best of K x V continuations are among each hypothesis's own K best (all V, where V < K).
     own = min(width, size)
@@ -93,7 +93,7 @@ def _extend(logits: Floats, allow_unk: bool, log_probs: Floats, last: Ids) -> tu
 
 
 def _best(values: Floats, count: int) -> Ids:
-    """Places of the `count` highest along the last axis, highest first; the first place wins a tie."""
+    """Indices of the `count` highest along the last axis, highest first; the first index wins a tie."""
     some = np.argpartition(-values, count - 1, axis=-1)[..., :count] if count < values.shape[-1] else None
     if some is None:
         return np.argsort(-values, axis=-1, kind="stable")

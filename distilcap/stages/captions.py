@@ -32,7 +32,7 @@ class Labels(Stage):
 
 
 class CaptionsOfSplit(Labels):
-    """Captions of one split of a data set, by anybody: what can be learnt from, or scored."""
+    """Captions of a split of a data set, by anybody: what can be learnt from, or scored."""
 
     measures: ClassVar[bool] = True
     split: str

@@ -15,7 +15,7 @@ from distilcap.store.stage import Stage, Store
 __all__ = ["LENGTH_PENALTIES", "ChooseDecoding", "Decoding"]
 
 LENGTH_PENALTIES = (0.0, 0.3, 0.7, 1.0)
-"""Tried unless told otherwise; 1 ranks by log-probability a word."""
+"""Tried by default; 1 ranks by log-probability a word."""
 
 DECODING = "decoding.json"
 
@@ -58,7 +58,7 @@ class ChooseDecoding(Stage):
         greedy: greedy captions of the same images; a remark where they are better.
         beam: width of the search.
         max_words: captions stopped there.
-        length_penalties: tried; of equally good ones the first is taken.
+        length_penalties: tried; of equally good penalties the first is taken.
     """
 
     candidates: CaptionsOfSplit

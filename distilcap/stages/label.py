@@ -1,4 +1,4 @@
-"""Stages that caption images: one captioner, several together, by drawing, or a model of `transformers`."""
+"""Stages that caption images: a captioner, an ensemble, by drawing, or a model of `transformers`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Generate(CaptionsOfSplit):
-    """Captions of one split by a trained captioner: a teacher's labels, or what is scored.
+    """Captions of a split by a trained captioner: a teacher's labels, or what is scored.
 
     Attributes:
         beam: width; 1 is greedy.
@@ -58,7 +58,7 @@ class Generate(CaptionsOfSplit):
     def as_chosen(
         captioner: Train, split: str, beam: int = 5, n_best: int = 1, data: ImportData | None = None
     ) -> Generate:
-        """Captions by the length penalty that is best on validation; greedy ones need none."""
+        """Captions by the length penalty that is best on validation; greedy captions need none."""
         decoding = decoding_of(captioner, beam) if beam > 1 else None
         return Generate(captioner, split, beam, n_best, data=data, decoding=decoding)
 
@@ -120,7 +120,7 @@ def _given(decoding: ChooseDecoding | None) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True)
 class GenerateTogether(CaptionsOfSplit):
-    """Captions of one split by an ensemble of captioners.
+    """Captions of a split by an ensemble of captioners.
 
     Attributes:
         captioners: of one vocabulary, reading the same features.
@@ -230,10 +230,10 @@ class DrawCaptions(Labels):
 
 @dataclass(frozen=True)
 class Interpolate(Labels):
-    """Of a teacher's n-best captions the one that is closest to the references (Kim & Rush 2016).
+    """Of a teacher's n-best captions, the closest to the references (Kim & Rush 2016).
 
     Attributes:
-        candidates: the teacher's captions, several of each image.
+        candidates: the teacher's n-best captions of each image.
         measure: "bleu" or "cider".
     """
 
@@ -251,7 +251,7 @@ class Interpolate(Labels):
 
 @dataclass(frozen=True)
 class LabelWithPretrained(CaptionsOfSplit):
-    """Captions of one split by a `transformers` image-to-text model.
+    """Captions of a split by a `transformers` image-to-text model.
 
     Attributes:
         fingerprint: of the model's files.

@@ -1,7 +1,7 @@
 """A grid of stages on a Ray cluster: each stage whose inputs are there is a task with its CPUs and GPUs.
 
 All machines must see the store and the data under the same paths. A stage whose worker dies is run again,
-and goes on where it was; Ray places it on a machine that is left.
+and goes on where it was; Ray moves it to another machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Share:
 
     Attributes:
         cpus: and so many threads.
-        gpus: of stages that compute on GPUs, such as 0.25; None is one where the cluster has any.
+        gpus: of stages that compute on GPUs, such as 0.25; None is one GPU where the cluster has any.
     """
 
     cpus: int = 1
@@ -48,7 +48,7 @@ def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, shar
     """Build stages and what they need, as many at a time as the cluster has room for.
 
     Stages that measure the machine are left out: they must run alone. The cluster is that of RAY_ADDRESS, or
-    the one running on this machine, or else this machine.
+    the cluster running on this machine, or else this machine.
 
     Raises:
         MissingError: Ray is not installed.

@@ -23,7 +23,7 @@ __all__ = ["Entry", "Unfinished", "contents", "keys_in", "needed_by", "remove", 
 
 @dataclass(frozen=True)
 class Entry:
-    """One complete stage of a store.
+    """A complete stage of a store.
 
     Attributes:
         folder: where it lies; its name is the stage's key.

@@ -42,7 +42,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def has_checksums(folder: Path) -> bool:
-    """Whether a complete folder has checksums; one that an older version made has none.
+    """Whether a complete folder has checksums; a folder of an older version has none.
 
     Raises:
         DataError: as `read_record`.

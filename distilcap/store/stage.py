@@ -70,7 +70,7 @@ class Stage(abc.ABC):
     together: ClassVar[bool] = False
     """Whether all processes of a launch build it; else the first does, and the others wait."""
     on_gpu: ClassVar[bool] = False
-    """Whether it computes on a GPU where there is one."""
+    """Whether it computes on a GPU where there is any."""
     alone: ClassVar[bool] = False
     """Whether it measures the machine, so that nothing may run beside it."""
     removed: ClassVar[Mapping[str, Any]] = {}
@@ -98,7 +98,7 @@ class Stage(abc.ABC):
         """Read all of the files that are `checked_by_row`.
 
         Raises:
-            DataError: one is damaged.
+            DataError: an artifact is damaged.
         """
         assert not self.checked_by_row, type(self)
 
@@ -174,7 +174,7 @@ class Store:
 
     Attributes:
         processes: those that build together; all of them make the same calls, and the first writes.
-        progress: told of builds that are given no other.
+        progress: reports builds that are given no other.
     """
 
     def __init__(self, root: Path, processes: Processes = ALONE, progress: Progress = SILENT) -> None:
@@ -221,11 +221,11 @@ class Store:
         return not (has_checksums(folder) and whole and left_out(folder))
 
     def seconds(self, stage: Stage) -> float:
-        """How long building took, over all sittings."""
+        """How long building took, over all runs."""
         return float(read_record(self.path(stage))["seconds"])
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
-        """All stages that the given ones need, inputs first, each once."""
+        """All stages that the given stages need, inputs first, each once."""
         ordered: dict[str, Planned] = {}
 
         def visit(stage: Stage) -> None:
@@ -244,7 +244,7 @@ class Store:
         Two processes may ask for the same stage: the second waits and finds it complete.
 
         Args:
-            progress: is told; None is the store's own.
+            progress: reports the build; None is the store's own.
             whole: build it too where some of its files were left out.
         """
         final, progress = self.path(stage), progress or self.progress
@@ -294,7 +294,7 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        if not self.processes.first:  # the others go where the first one does
+        if not self.processes.first:  # the others follow the first process
             yield
             return
         path = self.root / ".locks" / key

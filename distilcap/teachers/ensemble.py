@@ -1,4 +1,4 @@
-"""Several captioners as one: every next word is chosen by all of them together."""
+"""An ensemble: every next word is chosen by all captioners together."""
 
 from __future__ import annotations
 

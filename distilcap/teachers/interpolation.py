@@ -1,4 +1,4 @@
-"""Sequence-level interpolation: of a teacher's n-best captions, the one that is closest to the references.
+"""Sequence-level interpolation: of a teacher's n-best captions, the closest to the references.
 
 Kim & Rush 2016, section 3.3: the student learns what the teacher finds likely and people nearly wrote.
 """
@@ -18,10 +18,10 @@ MEASURES = ("bleu", "cider")
 
 
 def closest_to_references(hypotheses: CaptionSet, references: CaptionSet, measure: str) -> CaptionSet:
-    """Keep the caption of each image that is nearest to its references; the likelier of equally near ones.
+    """Keep the caption of each image that is nearest to its references; of equally near, the likeliest.
 
     Args:
-        hypotheses: several captions of each image, best first.
+        hypotheses: the n-best captions of each image, best first.
         references: of the same images; an image without any keeps its first hypothesis.
         measure: "bleu" is sentence BLEU-4 with one added to matches and totals of bigrams and longer (Lin &
             Och 2004), as sentences seldom share four words; "cider" is CIDEr-D, its document frequencies

@@ -79,7 +79,7 @@ class PretrainedTeacher:
         """Load a model; code that comes with it is not run.
 
         Args:
-            device: None takes a GPU where there is one.
+            device: None takes a GPU where there is any.
 
         Raises:
             MissingError: the package is not installed.

@@ -55,9 +55,9 @@ class Labelled:
     Attributes:
         images: with captions.
         skipped: images without, and why.
-        seconds: of work, over all sittings.
-        listed: how many images each shard's process found in all; several numbers mean that images came or
-            went meanwhile.
+        seconds: of work, over all runs.
+        listed: how many images each shard's process listed in all; more than one number means that images
+            came or went meanwhile.
     """
 
     images: int
@@ -156,7 +156,9 @@ def merge_shards(folder: Path, to: Path) -> Labelled:
     counts = {int(match[1]) for name in names + begun if (match := re.search(r"-of-(\d+)$", name))}
     if len(counts) != 1:
         what = f"shards of {' and of '.join(map(str, sorted(counts)))}" if counts else "no shard"
-        raise DataError(f"{folder}: holds {what}; expected the shards of one `distilcap generate --shards`.")
+        raise DataError(
+            f"{folder}: holds {what}; expected the shards of a single `distilcap generate --shards`."
+        )
     shards = [Shard(number, counts.copy().pop()) for number in range(max(counts))]
     missing = [shard.number for shard in shards if str(shard) not in names]
     if missing:
@@ -165,7 +167,7 @@ def merge_shards(folder: Path, to: Path) -> Labelled:
         )
         raise DataError(
             f"{folder}: {len(missing)} of {len(shards)} shards are missing: {listed}; "
-            f"`distilcap generate … --shards {len(shards)} --shard {missing[0]}` makes one."
+            f"`distilcap generate … --shards {len(shards)} --shard {missing[0]}` makes it."
         )
     summaries: list[dict[str, Any]] = []
     seen: set[str] = set()

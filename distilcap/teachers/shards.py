@@ -50,7 +50,7 @@ class PhotoCaptioner(Protocol):
 
 
 def find_images(source: Path) -> Iterator[Path]:
-    """All images of a folder and its subfolders, or those that a text file lists, one a line.
+    """All images of a folder and its subfolders, or those that a text file lists, a path a line.
 
     Raises:
         DataError: there is no such folder or file.
@@ -84,7 +84,7 @@ def label_shard(
     threads: int = 2,
     progress: Progress,
 ) -> Labelled:
-    """Caption a shard's images into `folder`; one that is finished already is left as it is.
+    """Caption a shard's images into `folder`; a finished shard is left as it is.
 
     A finished shard that was damaged since is made again from its first damaged line on, with a remark.
 
@@ -155,7 +155,7 @@ def _escaped(text: str) -> str:
 
 
 def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog) -> None:
-    """Make a damaged shard one that was broken off after its last whole line."""
+    """Make an unfinished shard of a damaged shard: it ends after its last whole line."""
     log.append(
         {
             "captions": [json.loads(line) for line in damaged.lines.values()],

@@ -1,7 +1,7 @@
 """Penn Treebank tokenization as the official COCO scorer sees it (Stanford CoreNLP 3.4.1).
 
 Written from the treebank's published conventions and from experiments with the official tokenizer as a
-black box; held equal to it by tests. At each place every rule is tried; the one that matches most text,
+black box; held equal to it by tests. At each position every rule is tried; the rule that matches most text,
 its context included, makes the token; of equals, the earlier. A rule's first group is the token; what it
 matches beyond that is context.
 """
@@ -62,7 +62,7 @@ _STATES: Final = "Ark|Az|Del|Ill|La|Mass|Miss|Ore|Pa|Tex|Wash"
 _ENDING: Final = f"(?:(?i:{_ENDINGS}|ph\\.d)|{_STATES}|{_STATES.upper()}|[Pp]?[Pp]t[ye]s?)\\."
 # Those that keep it before a number.
 _NUMBERED: Final = "art|ca|figs?|nos?|op|pp|prop"
-# Words that begin a sentence, so that a period after initials before them ends one.
+# Words that begin a sentence, so that a period after initials before them ends a sentence.
 _STARTS: Final = (
     "A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Now|Once|"
     "One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You"
@@ -88,7 +88,7 @@ _ASCII: Final = "[A-Za-z]"
 
 
 def _rule(starts: str, pattern: str, tokens: _Tokens | str | None = None) -> None:
-    """Add a rule for places where a character matches `starts`; `tokens` is what becomes of the match."""
+    """Add a rule for positions where a character matches `starts`; `tokens` is what becomes of the match."""
     if isinstance(tokens, str):
         fixed = tokens.split()
         tokens = lambda _: fixed  # noqa: E731
@@ -108,7 +108,7 @@ def _plain_quotes(text: str) -> list[str]:
 
 
 def _no_space(text: str) -> list[str]:
-    """Tokens are separated by spaces, so one that has a space inside keeps a no-break space."""
+    """Tokens are separated by spaces, so a token that has a space inside keeps a no-break space."""
     return [re.sub(f"[{_SPACE}]", "\xa0", text.replace("(", "-LRB-").replace(")", "-RRB-"))]
 
 
@@ -188,7 +188,7 @@ _rule(
 _rule("<", rf"(<(?:[!?]|/?[A-Za-z])[^<>{_NEWLINES}]*>)", _no_space)
 _rule(r"\\", r"(\\\*)")
 
-# Emoticons; the sets were found by trying all of ASCII
+# Emoticons; the sets come from trying all of ASCII
 _EYES, _NOSE, _MOUTH = "[:;=]", "['*o-]?", r"[()@DOP[\]\\dp{|]"
 _rule("[<>:;=]", f"([<>]?{_EYES}{_NOSE}{_MOUTH})[^A-Za-z0-9]", _brackets)
 _SIDE: Final = "['<=>^x~-]"
@@ -233,7 +233,7 @@ _FAST: Final = re.compile(r"[A-Za-z]+(?=[ \n])")
 
 
 def lex_line(text: str, start: int) -> tuple[list[str], int]:
-    """Return the tokens from `place` to the line's end, and where the next line begins."""
+    """Return the tokens from `start` to the line's end, and where the next line begins."""
     words: list[str] = []
     while start < len(text):
         character = text[start]

@@ -37,7 +37,7 @@ def _ends_sentence(word: str) -> bool:
 
 
 def _plain_words(text: str, start: int, end: int) -> list[str] | None:
-    """Return the words of `text[place:end]` if it is a plain caption."""
+    """Return the words of `text[start:end]` if it is a plain caption."""
     match = _PLAIN.fullmatch(text, start, end)
     if not match:
         return None
@@ -51,7 +51,7 @@ def _plain_words(text: str, start: int, end: int) -> list[str] | None:
 
 
 def _lex(text: str, start: int) -> tuple[list[str], int]:
-    """Return the words of the line that begins at `place`, and where the next begins."""
+    """Return the words of the line that begins at `start`, and where the next begins."""
     tokens, start = lex_line(text, start)
     lowered = [token.lower() for token in tokens]
     return [word for word in lowered if word not in PUNCTUATION], start
@@ -71,10 +71,10 @@ def tokenize(caption: str) -> list[str]:
 
 
 def tokenize_stream(captions: Sequence[str]) -> list[list[str]]:
-    """Return the words of captions that follow one another in a file, as the official scorer finds them.
+    """Return the words of captions that follow one another in a file, as the official scorer reads them.
 
-    A caption with a line separator other than "\\n" is several lines there, and every later caption gets the
-    words of an earlier line. So here.
+    A caption with a line separator other than "\\n" is more than one line there, and every later caption
+    gets the words of an earlier line. So here.
     """
     text = _split_astral("\n".join(caption.replace("\n", " ") for caption in captions))
     by_caption: list[list[str]] = []

@@ -18,7 +18,7 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words a captioner knows; a word's id is its place.
+    """The words a captioner knows; a word's id is its index.
 
     Attributes:
         words: all words, the four of `SPECIALS` first.

@@ -21,7 +21,7 @@ EncodedCaptions = Mapping[str, Sequence[Sequence[int]]]
 
 
 def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int | None) -> EncodedCaptions:
-    """Tokenize and number captions; empty ones are dropped.
+    """Tokenize and number captions; empty captions are dropped.
 
     An end token closes a caption, unless it was cut at `max_words`. Without `max_words` captions are whole
     and have no end token: that is what a reward takes as references, and it counts the end itself.

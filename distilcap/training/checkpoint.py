@@ -27,9 +27,9 @@ class Position:
         step: steps taken in the phase.
         best_score: best validation CIDEr of the run so far.
         best_phase: the phase it came from; -1 where there is none yet.
-        seconds: of training so far, over all sittings.
+        seconds: of training so far, over all runs.
         images: seen so far.
-        history: what the log holds, one entry a record.
+        history: what the log holds, an entry for each record.
         plain: whether the run computes by plain code alone; `models.fast` rounds differently.
     """
 
@@ -55,7 +55,7 @@ def save_checkpoint(
     """Write position, weights, optimizer and random states.
 
     Args:
-        modules: by a short name; their state dicts are kept, frozen ones should not be among them.
+        modules: by a short name; their state dicts are kept; frozen modules should not be among them.
         processes: all call this; the first writes, with the random states of all.
     """
     states = processes.gather(_random_states(processes))
@@ -130,7 +130,7 @@ def _state_of(path: Path, name: str, module: nn.Module, tensors: dict[str, Tenso
         if saved.get(key) != wanted.get(key):
             raise DataError(
                 f"{path}: checkpoint of another run: `{key}` of its {name} is {_shape(saved.get(key))}, but "
-                f"{_shape(wanted.get(key))} in this one; delete it to begin anew, or train in another folder."
+                f"{_shape(wanted.get(key))} in this run; delete it to begin anew, or train in another folder."
             )
     return state
 

@@ -45,7 +45,7 @@ Phase = CrossEntropyPhase | SelfCriticalPhase
 
 @dataclass
 class Training:
-    """One run: a captioner, what it learns from, and where it is kept.
+    """A run: a captioner, what it learns from, and where it is kept.
 
     Attributes:
         trained: the captioner with random (or inherited) weights, and its vocabulary.
@@ -75,11 +75,11 @@ class Training:
     position: Position = field(default_factory=Position, init=False)
 
     def run(self) -> Position:
-        """Train to the end, from the checkpoint in `folder` where there is one.
+        """Train to the end, from the checkpoint in `folder`, if any.
 
-        A run that was killed and resumed gives the same weights as one that was not. Several processes
-        follow the loss curve of one, but for rounding, and for dropout and samples, which each process draws
-        from a random stream of its own.
+        A run that was killed and resumed gives the same weights as an uninterrupted run. Processes of a
+        launch follow the loss curve of a single process, but for rounding, and for dropout and samples, which
+        each process draws from a random stream of its own.
 
         Raises:
             TrainingError: the loss is not finite or far above a uniform guess; the best weights are kept.
@@ -223,7 +223,7 @@ class Training:
             objective = critical or self._cross_entropy(phase)
             loss, figures = objective(self._captioner, regions, own)
         words = figures.pop("words", float((own.targets != PAD).sum()))
-        # A process without an image computed one for nothing, so that all do the same.
+        # A process without an image computed another in vain, so that all do the same.
         part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))
         self._check(part.whole, phase, regions, own.ids)
         optimizer.zero_grad()
@@ -249,7 +249,7 @@ class Training:
         if math.isfinite(loss) and not too_high:
             return
         where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
-        lower = f"a lower `learning_rate` than {phase.learning_rate:g} is the usual mend. {self._kept}"
+        lower = f"a lower `learning_rate` than {phase.learning_rate:g} is the usual fix. {self._kept}"
         if math.isfinite(loss):
             raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}; {lower}")
         # Weights first: those of an encoder that is trained along spoil the features.
@@ -300,7 +300,7 @@ class Training:
         if weight := broken_weight(captioner):
             raise TrainingError(
                 f"Training diverged in epoch {self.position.epoch}: the weight `{weight}` holds NaN or "
-                f"infinity; a lower `learning_rate` is the usual mend. {self._kept}"
+                f"infinity; a lower `learning_rate` is the usual fix. {self._kept}"
             )
         ids = tuple(self.validation)[: self.options.validation_images or None]
         # Validation must not move the random state: a run validated less often stays the same run.

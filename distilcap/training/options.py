@@ -1,4 +1,4 @@
-"""What a training run can be told. Frozen, and part of its recipe's hash."""
+"""The options of a training run. Frozen, and part of its recipe's hash."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class TrainingOptions(Options):
     max_words: int = option(16, "Number of words at which captions are cut.", least=1, most=MAX_WORDS)
     gradient_clip: float = option(0.1, "Largest absolute value of a gradient's element.", above=0)
     encoder_learning_rate: float = option(
-        1e-4, "Learning rate of an encoder that is trained along; unused without one.", above=0, most=100
+        1e-4, "Learning rate of an encoder that is trained along.", above=0, most=100
     )
     validation_beam: int = option(
         1, "Beam size of the captions that are validated; 1 is greedy.", least=1, most=MAX_BEAM

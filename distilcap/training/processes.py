@@ -1,4 +1,4 @@
-"""The processes of one launch: who is first, and what they tell one another.
+"""The processes of one launch: who is first, and what they exchange.
 
 `accelerate` reads what the launcher said (`accelerate launch`, `torchrun`), opens the connection and chooses
 each process's device; the few messages sent are those of `torch.distributed`.
@@ -28,20 +28,20 @@ __all__ = ["ALONE", "Processes", "first_to_fail", "launched", "processes_asked_f
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=30)
-"""The others wait while the first process does what only one can do, such as to score for hours. Nobody waits
-for a dead process: the launcher ends the others."""
+"""The others wait while the first process does what a single process does, such as to score for hours.
+Nobody waits for a dead process: the launcher ends the others."""
 _STREAMS = 1_000_003  # seeds of processes are so far apart, that runs of neighbouring seeds share none
 
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes that work on one thing, as one of them sees them.
+    """All processes of a launch, as one of them sees them.
 
     Whatever they tell one another ends in a LaunchError where another process has ended.
 
     Attributes:
-        rank: this one, from 0. count: of all.
-        device: where this one computes, such as "cpu" or "cuda:1".
+        rank: of this process, from 0. count: of all.
+        device: where this process computes, such as "cpu" or "cuda:1".
     """
 
     rank: int = 0
@@ -50,7 +50,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and talks to people."""
+        """Whether this process writes files and talks to people."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
@@ -110,7 +110,7 @@ class Processes:
             parameter.grad = part.view_as(parameter)
 
     def seed(self, seed: int) -> None:
-        """Begin the random stream: the first process's is that of a single one, the others have their own.
+        """Begin the random stream: the first process has that of a single process, the others their own.
 
         With one stream for all, the dropout masks of the processes would be equal.
         """
@@ -139,7 +139,7 @@ def launched() -> Processes:
     The connections are closed when the process exits, however it does.
 
     Raises:
-        MissingError: several were launched, and `accelerate` is not installed.
+        MissingError: more than one was launched, and `accelerate` is not installed.
         LaunchError: they do not meet.
     """
     import torch
@@ -156,7 +156,7 @@ def _joined(on_gpu: bool) -> Processes:
         from accelerate import PartialState
     except ModuleNotFoundError:
         raise MissingError(
-            "Several processes need the package accelerate: pip install 'distilcap[scale]' brings it."
+            "A launch of processes needs the package accelerate: pip install 'distilcap[scale]' brings it."
         ) from None
     try:
         with _waiting():
@@ -213,7 +213,7 @@ def _reason(error: BaseException) -> str:
 
 
 def first_to_fail() -> bool:
-    """Whether no process of the launch failed before: this one says why, and the others are quiet."""
+    """Whether no process of the launch failed before: this process says why, and the others are quiet."""
     rank, count = processes_asked_for()
     distributed = sys.modules.get("torch.distributed")
     if count == 1 or distributed is None or not distributed.is_initialized():

@@ -22,7 +22,7 @@ def rate_factor(phase: CrossEntropyPhase | SelfCriticalPhase, step: int, epoch: 
 
 @torch.no_grad()
 def move_average(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
-    """Move the average's weights towards the current ones, in place."""
+    """Move the average's weights towards the current weights, in place."""
     decay = min(decay, (1 + step) / (10 + step))  # early weights are forgotten soon
     for kept, new in zip(average.parameters(), current.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)

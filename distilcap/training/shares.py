@@ -1,4 +1,4 @@
-"""One batch, or one split, worked on by several processes."""
+"""A batch, or a split, shared by the processes of a launch."""
 
 from __future__ import annotations
 

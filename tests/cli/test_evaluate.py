@@ -173,7 +173,7 @@ def test_unknown_metrics_are_refused(files: Path) -> None:
     result = run(
         "evaluate", files / "good.jsonl", "--references", files / "references.jsonl", "--metrics", "x"
     )
-    assert "one is 'x'" in str(result.exception)
+    assert "'x' is not" in str(result.exception)
 
 
 def test_document_frequencies_of_a_data_set(files: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_damaged_note_of_the_version_is_passed_over(server: Server, tmp_path: 
     assert download(server.remote(), tmp_path).read_bytes() == CONTENT
 
 
-def test_two_versions_in_one_file_are_seen_and_mended(server: Server, tmp_path: Path) -> None:
+def test_two_versions_in_one_file_are_seen_and_fixed(server: Server, tmp_path: Path) -> None:
     """Without ETags only the checksum tells; then once more from the beginning."""
     server.how.etag = None
     (tmp_path / "file.zip.part").write_bytes(b"x" * 1000)

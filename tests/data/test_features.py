@@ -118,7 +118,7 @@ def test_what_was_flushed_survives_any_kill(
     assert np.array_equal(store.rows(store.ids)[0], content)
 
 
-def test_a_kill_between_the_last_renames_is_mended(tmp_path: Path) -> None:
+def test_a_kill_between_the_last_renames_is_fixed(tmp_path: Path) -> None:
     writer = FeatureWriter(tmp_path, RECIPE, 3, 5)
     writer.add(["a", "b"], rows(2))
     writer.close()

@@ -324,7 +324,7 @@ def test_the_core_needs_neither_timm_nor_torchvision() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_torchvision_without_its_operators_is_mended(tmp_path: Path) -> None:
+def test_torchvision_without_its_operators_is_fixed(tmp_path: Path) -> None:
     """A torchvision of another build than PyTorch's: its compiled part does not load."""
     import torchvision
 

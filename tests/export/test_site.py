@@ -182,7 +182,7 @@ def test_it_is_served_with_the_headers_of_threads(written):
 
 def test_errors_of_serving(written, tmp_path):
     with pytest.raises(
-        ConfigError, match=r"holds no page; write one by `distilcap web BUNDLE --to .*nothing`"
+        ConfigError, match=r"holds no page; write it by `distilcap web BUNDLE --to .*nothing`"
     ):
         create_server(tmp_path / "nothing")
     with create_server(written, port=0) as server:

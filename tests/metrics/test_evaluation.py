@@ -43,7 +43,7 @@ def test_references_of_other_images_are_left_out():
 
 
 def test_what_cannot_be_scored_is_refused():
-    with pytest.raises(ConfigError, match=r"`metrics` must be of bleu, .*, but one is 'blue'\."):
+    with pytest.raises(ConfigError, match=r"`metrics` must be of bleu, .*, but 'blue' is not\."):
         evaluate(CANDIDATES, REFERENCES, ["blue"])
     with pytest.raises(ConfigError, match=r"`tokenizer` must be of ptb, ptb-official, but is 'moses'\."):
         evaluate(CANDIDATES, REFERENCES, BASIC, tokenizer="moses")

@@ -62,7 +62,7 @@ KINDS = {
     "missing image": "an image whose file is not there",
     "empty image file": "an image file of zero bytes",
     "truncated image": "an image file that ends too early",
-    "undecodable image": "a file that is no image, or a damaged one",
+    "undecodable image": "a file that is no image, or is damaged",
     "duplicate image file": "two images whose files are the same, byte by byte",
 }
 FATAL = frozenset({"malformed entry", "unknown split", "duplicate image id", "unknown image"})
@@ -72,11 +72,11 @@ _ALIASES = {"restval": "train", "training": "train", "validation": "val", "valid
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a data set.
+    """A problem of a data set.
 
     Attributes:
         kind: a key of `KINDS`.
-        message: a sentence that names the image where there is one.
+        message: a sentence that names the image if the problem is of an image.
         path: the file where it is.
         line: in that file, from 1; None where there are no lines.
     """
@@ -106,7 +106,7 @@ class Entry:
 
 @dataclass
 class ReadResult:
-    """Everything found in the caption files of a data set.
+    """The contents of the caption files of a data set, and their problems.
 
     Attributes:
         entries: by image id, in the order of the files.
@@ -148,7 +148,9 @@ class ReadResult:
         elif not repeats:
             self.problem("duplicate image id", f"image '{id}' was there before{_at(before)}.", line)
         elif before.name != name:
-            message = f"'{name}' and '{before.name}'{_at(before)} would both be image '{id}'; rename one."
+            message = (
+                f"'{name}' and '{before.name}'{_at(before)} would both be image '{id}'; rename one of them."
+            )
             self.problem("duplicate image id", message, line)
         elif before.split != known:
             now, earlier = known or "none", before.split or "none"
@@ -157,7 +159,7 @@ class ReadResult:
         return self.entries[id]
 
     def caption(self, entry: Entry, text: str, line: int | None) -> None:
-        """Add a caption; an empty one is noted and left out, a repeated one is noted and kept."""
+        """Add a caption; an empty caption is noted and left out, a repeated caption is noted and kept."""
         text = " ".join(text.split())
         if not any(letter.isalnum() for letter in text):
             self.problem("empty caption", f"a caption of image '{entry.id}' is empty.", line)
@@ -187,7 +189,7 @@ def image_id_of(name: str) -> str:
 
 
 def known_split(name: str) -> str | None:
-    """The usual name of a split: "restval" is train, "dev" is val; None for one that is not known."""
+    """The usual name of a split: "restval" is train, "dev" is val; None for an unknown name."""
     name = name.strip().lower()
     name = _ALIASES.get(name, name)
     return name if name in SPLITS else None

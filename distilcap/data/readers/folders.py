@@ -12,7 +12,7 @@ __all__ = ["read_folder"]
 
 
 def read_folder(folder: Path, result: ReadResult, split: str | None = None) -> None:
-    """Read a folder of images; a text file of the same name holds an image's captions, one a line.
+    """Read a folder of images; a text file of the same name holds an image's captions, a caption a line.
 
     Images in a first-level folder called train, val or test belong to that split.
     """
@@ -39,7 +39,7 @@ def read_folder(folder: Path, result: ReadResult, split: str | None = None) -> N
 
 
 def _read_text(path: Path, result: ReadResult, image: Entry) -> None:
-    """A caption a line; one bad file must not hide what is wrong with the others."""
+    """A caption a line; a bad file must not hide the problems of the others."""
     home, result.where = result.where, path
     try:
         lines = list(read_utf8_lines(path)) or [""]  # an empty file is an empty caption

@@ -27,7 +27,7 @@ __all__ = ["read_json_file", "read_lines"]
 
 
 def read_json_file(path: Path, result: ReadResult, split: str | None = None) -> None:
-    """Read any of the JSON forms; which one is seen from its keys. `split` counts where entries have none.
+    """Read any of the JSON forms; the form is seen from its keys. `split` counts where entries have none.
 
     Raises:
         DataError: it is not JSON, or none of the forms.
@@ -124,7 +124,7 @@ def _records(path: Path) -> Iterator[tuple[Any, int]]:
 
 
 def _read_records(records: Iterable[tuple[Any, int]], result: ReadResult, split: str | None) -> None:
-    """Objects with `image` and `caption` or `captions`; several may speak of one image."""
+    """Objects with `image` and `caption` or `captions`; an image may have more than one of them."""
     for value, line in records:
         record = value if isinstance(value, dict) else {}
         name = next((record[key] for key in IMAGE_NAMES if key in record), None)

@@ -51,10 +51,10 @@ def read_utf8(path: Path) -> str:
 
 
 def read_utf8_lines(path: Path) -> Iterator[str]:
-    """Read text line by line, without the lines' ends; "\\n" alone ends one, since captions may hold U+2028.
+    """Read text line by line, without the lines' ends; only "\\n" ends a line: captions may hold U+2028.
 
     Raises:
-        DataError: as `read_utf8`; or a line of more than `LONGEST_LINE` bytes, which no memory is wasted on.
+        DataError: as `read_utf8`; or a line of more than `LONGEST_LINE` bytes, which is not read into memory.
     """
     try:
         with path.open("rb") as file:

@@ -24,7 +24,7 @@ def read_dataset(
 
     Args:
         path: a captions file (Karpathy's JSON, COCO's, a list of objects, JSON lines, CSV, TSV), a folder
-            with one such file, or a folder of images, with or without text files of the same names.
+            with such a file, or a folder of images, with or without text files of the same names.
         images: the folder that the images' names start from; looked for beside the captions by default.
         split: the split of entries that name none. By default it is guessed from a COCO file's name, and
             where the data has no split at all, a hash of the id parts it 80 : 10 : 10.
@@ -100,10 +100,10 @@ def _read_file(file: Path, result: ReadResult, split: str | None) -> None:
 
 
 def _caption_files(folder: Path) -> list[Path]:
-    """The captions files of a folder: one, or one a split, or none in a folder of images.
+    """The captions files of a folder: one, or one for each split; empty for a folder of images.
 
     Raises:
-        DataError: there are several, and no telling which is meant.
+        DataError: there is more than one, and nothing says which is meant.
     """
     for home in (folder, folder / "annotations"):
         files = sorted(file for file in home.iterdir() if file.is_file()) if home.is_dir() else []
@@ -126,7 +126,9 @@ def _only(files: list[Path], folder: Path) -> list[Path]:
     splits = [split_in(file.name) for file in files]
     if len(files) > 1 and (None in splits or len(set(splits)) < len(splits)):
         names = ", ".join(file.name for file in files[:5])
-        raise DataError(f"{folder}: several files may hold the captions ({names}); name the one you mean.")
+        raise DataError(
+            f"{folder}: more than one file may hold the captions ({names}); name the file you mean."
+        )
     return files
 
 

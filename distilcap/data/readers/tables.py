@@ -29,7 +29,7 @@ def read_table(path: Path, result: ReadResult, split: str | None = None) -> None
 
     The sign between the fields is a comma, tab, semicolon or bar, whichever the first line shows.
     "#0" behind an image's name (Flickr8k.token.txt) is the caption's number and dropped. Between commas and
-    semicolons a field may stand in quotes and go over several lines; between tabs and bars, where stray
+    semicolons a field may stand in quotes and go over more than one line; between tabs and bars, where stray
     quotes are common, every line is a row.
 
     Raises:
@@ -77,7 +77,7 @@ def _columns(row: Sequence[str], path: Path, line: int) -> tuple[dict[str, int],
         return {"image": 0, "caption": 1, "split": 2 if len(row) > 2 else -1}, False
     raise DataError(
         f"{path}:{line}: expected a header with the columns `image` and `caption` (and perhaps `split`), "
-        f"but found '{' | '.join(row)[:80]}'."
+        f"but it has '{' | '.join(row)[:80]}'."
     )
 
 
@@ -93,7 +93,7 @@ def _read_row(
     name = re.sub(r"#\d+$", "", row[columns["image"]].strip()) if len(row) == width else ""
     if not name:
         hint = f"; put a caption that holds '{sign}' into quotes" if len(row) > width else ""
-        result.malformed(f"{width} fields with an image's name, but found {len(row)}{hint}", line)
+        result.malformed(f"{width} fields with an image's name, but it has {len(row)}{hint}", line)
         return
     own = row[columns["split"]].strip() if columns["split"] >= 0 else ""
     image = result.image(image_id_of(name), name, own or split, line, repeats=True)

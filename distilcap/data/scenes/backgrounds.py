@@ -1,4 +1,4 @@
-"""The drawn places: sky, ground and what stands far away."""
+"""The drawn backgrounds: sky, ground and what stands far away."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _COLOUR_WEIGHTS = (10, 9, 6, 6, 5, 5, 3, 3, 2, 3)
 
 @dataclass(frozen=True)
 class Item:
-    """One thing, or several of its kind, in a picture.
+    """A thing, or a number of its kind, in a picture.
 
     Attributes:
         thing: its kind.

@@ -42,7 +42,7 @@ def draw_scenes(
         images: how many for train, val and test.
         seed: another seed, other images.
         size: side of the square images in pixels, 32 or more.
-        progress: told of every image.
+        progress: reports every image.
 
     Raises:
         ConfigError: an argument cannot work.
@@ -103,7 +103,7 @@ def _drawn_before(folder: Path, recipe: dict[str, Any]) -> Dataset:
     if existing != recipe:
         raise DataError(
             f"{folder / _FILE}: holds scenes of other parameters ({existing}, not {recipe}). "
-            "Name another folder, or remove this one."
+            "Name another folder, or remove this folder."
         )
     return read_dataset(folder / _FILE, folder / "images")
 

@@ -1,4 +1,4 @@
-"""Pixels of a scene: where its things stand on the drawn place."""
+"""Pixels of a scene: where its things stand on the background."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALOFT = ("flier", "aircraft")
 
 
 class _Layout:
-    """Collects pictures with places, and pastes them far ones first. Lengths are shares of the side."""
+    """Collects pictures with positions, and pastes them, farthest first. Lengths are shares of the side."""
 
     def __init__(self, scene: Scene, size: int, folder: Path, rng: random.Random) -> None:
         self.size, self.folder, self.rng, self.pose = size, folder, rng, scene.pose
@@ -77,7 +77,7 @@ class _Layout:
         return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture
 
     def render(self) -> Image.Image:
-        """Paste all, far ones first."""
+        """Paste all, the farthest first."""
         for _, picture, x, bottom in sorted(self.pieces, key=lambda piece: piece[0]):
             left = round(x * self.size - picture.width / 2)
             top = round(bottom * self.size - picture.height)

@@ -52,7 +52,7 @@ def find_stickers() -> Path:
 
 @cache
 def sticker(folder: Path, code: str, colour: str | None) -> Image.Image:
-    """One sticker, cropped to what is drawn, in its own colour or another."""
+    """A sticker, cropped to what is drawn, in its own colour or another."""
     image = Image.open(folder / f"{code}.png").convert("RGBA")
     image = image.crop(image.getbbox())
     return image if colour is None else _tinted(image, colour)

@@ -61,7 +61,7 @@ def _open(path: Path) -> zipfile.ZipFile:
 
 def _is_damage(error: Exception) -> bool:
     """Whether the archive is to blame; for a full disk or a missing permission it is not."""
-    if isinstance(error, OSError):  # a place that no file has, a stream that cannot be unpacked
+    if isinstance(error, OSError):  # an offset beyond the file, a stream that cannot be unpacked
         return error.errno in (None, errno.EINVAL)
     return isinstance(error, _DAMAGED)
 

@@ -45,7 +45,7 @@ class Source:
     splits: Mapping[str, int]
 
 
-# Sizes and checksums as published with the files and recorded by several projects.
+# Sizes and checksums as published with the files and recorded by other projects.
 COCO = Source(
     captions=Remote(
         "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
@@ -133,11 +133,11 @@ def prepare_coco(
         fetch: whether the network may be used.
         keep: whether downloaded archives stay.
         source: what to expect; COCO by default.
-        progress: told of every megabyte and image.
+        progress: reports every megabyte and image.
 
     Raises:
         MissingError: a part is missing and cannot be fetched; the message says what, and where to get it.
-        DataError: a part is damaged, or is not the one it should be.
+        DataError: a part is damaged, or another file.
     """
     source = source or COCO
     root.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def _archive(bases: Sequence[Path], remote: Remote) -> Path | None:
 
 
 def _count(folder: Path) -> int:
-    """How many images are in a folder; unfinished ones have another ending."""
+    """How many images are in a folder; unfinished images have another ending."""
     if not folder.is_dir():
         return 0
     with os.scandir(folder) as files:
@@ -227,7 +227,7 @@ def _take_captions(inventory: Inventory) -> None:
 def _link(folder: Path, link: Path) -> None:
     try:
         if link.is_dir() and not link.is_symlink():
-            link.rmdir()  # an empty one may be in the way; one with images is not ours to remove
+            link.rmdir()  # an empty folder may be in the way; a folder with images is not ours to remove
         link.symlink_to(folder.resolve(), target_is_directory=True)
     except OSError as error:
         raise DataError(

@@ -61,9 +61,9 @@ def download(
     Args:
         remote: what to fetch.
         folder: where to.
-        progress: told of every megabyte.
+        progress: reports every megabyte.
         attempts: how many connections in a row may bring nothing before giving up.
-        pause_seconds: before the second attempt; doubled for each further one.
+        pause_seconds: before the second attempt; doubled for each further attempt.
         timeout_seconds: of silence, after which a connection counts as broken.
 
     Raises:
@@ -180,7 +180,7 @@ class _Transfer:
                     raise _Broken("the server sent another part than asked for")
             self._check_size(response.headers, start)
             etag = response.headers.get("ETag", "")
-            # A weak one does not promise equal bytes; it is sent again, so it must be fit for a header.
+            # A weak tag does not promise equal bytes; it is sent again, so it must be fit for a header.
             if re.fullmatch(r'"[!-~]{1,500}"', etag):
                 self.tag.write_text(etag)
             else:

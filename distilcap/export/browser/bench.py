@@ -30,7 +30,7 @@ _DESCRIBE = "captioner.describe(document.getElementById('pictures').files[{index
 def captions_in_browser(
     page: Page, address: str, photos: Sequence[Path], beams: Sequence[int]
 ) -> list[list[Any]]:
-    """Caption photos by the page at an address, with each of several beam widths.
+    """Caption photos by the page at an address, with each of some beam sizes.
 
     Returns:
         For each photo, for each beam: `{"captions": [{"text", "tokens", "logProb"}], "milliseconds": {…}}`.
@@ -59,7 +59,7 @@ def time_chromium(
         if site.missing:
             raise MissingError(site.missing)
         with serving(site.folder) as address, open_page(seconds=300) as page:
-            # One input of many files, each of them once; photos come again and again.
+            # An input of many files, each of them once; photos are repeated.
             different = list(dict.fromkeys(photos))
             page.open(f"{address}?threads={threads}")
             beam = int(page.evaluate("captioner.ready")["beam"])

@@ -60,7 +60,7 @@ def chromium_program() -> str:
 
 
 class Page:
-    """One tab."""
+    """A tab."""
 
     def __init__(self, commands: int, events: int, process: subprocess.Popen[bytes], seconds: float) -> None:
         self._commands, self._events, self.process, self.seconds = commands, events, process, seconds

@@ -103,13 +103,13 @@ class _Server(ThreadingHTTPServer):
 
 
 def create_server(site: Path, host: str = "127.0.0.1", port: int = 8000) -> ThreadingHTTPServer:
-    """A server of the files in `site`, not yet serving; port 0 takes any free one.
+    """A server of the files in `site`, not yet serving; port 0 takes any free port.
 
     Raises:
         ConfigError: `site` holds no page, or the port is taken or none.
     """
     if not (site / "index.html").is_file():
-        raise ConfigError(f"{site}: holds no page; write one by `distilcap web BUNDLE --to {site}`.")
+        raise ConfigError(f"{site}: holds no page; write it by `distilcap web BUNDLE --to {site}`.")
     if not 0 <= port <= 65_535:
         raise ConfigError(f"`port` must be from 0 to 65,535, but is {port}.")
     try:

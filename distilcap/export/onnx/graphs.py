@@ -81,7 +81,7 @@ class StepGraph(nn.Module):
 
 
 class _Clip(nn.Module):
-    """ReLU6 that works out of place, which traces in a third of the time."""
+    """ReLU6 without in-place operators, which traces in a third of the time."""
 
     def forward(self, values: Tensor) -> Tensor:
         return values.clamp(0, 6)
@@ -138,7 +138,7 @@ def export_step(captioner: Captioner, regions: int) -> Any:
     """`tokens` (B, K), `state_0` … (B, K, H), `memory_0` … to `logits` (B, K, V) and `next_0` … ."""
     memory = tuple(tensor.detach().clone() for tensor in captioner.encode(_regions(captioner, regions)))
     zeros = captioner.initial_state(memory, _CAPTIONS)
-    # Tensors of their own: equal ones would be merged into one input.
+    # Tensors of their own: equal tensors would be merged into one input.
     state = tuple(torch.randn_like(tensor) for tensor in zeros)
     tokens = torch.randint(captioner.vocabulary_size, (_IMAGES, _CAPTIONS))
     states, memories = (

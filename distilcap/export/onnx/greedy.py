@@ -135,7 +135,7 @@ def _body(step: onnx.ModelProto, states: int) -> onnx.GraphProto:
 
 
 def _prefixed(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
-    """Rename a graph's inner values, so that two graphs can be one; inputs and outputs keep their names.
+    """Rename a graph's inner values, so that two graphs can be joined; inputs and outputs keep their names.
 
     The step's `tokens` become the loop's `last`.
     """

@@ -38,7 +38,7 @@ Small weights are for disk and download: they compute in float32. The "static" e
 
 
 def load_encoder(run: Path, features: Mapping[str, Any]) -> Encoder:
-    """The encoder whose features a captioner reads: the run's own, where it tuned one, or the published one.
+    """The encoder whose features a captioner reads: the run's own if it tuned it, or the published encoder.
 
     Raises:
         DataError: the recipe names no encoder.

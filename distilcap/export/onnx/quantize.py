@@ -1,4 +1,4 @@
-"""Static int8 for an encoder: weights and activations in 8 bits, ranges found on training images.
+"""Static int8 for an encoder: weights and activations in 8 bits, ranges measured on training images.
 
 Jacob et al. 2018 (arXiv 1712.05877), as ONNX Runtime's quantizer does it: a scale for each output channel of
 weights, one scale and zero point for each activation.

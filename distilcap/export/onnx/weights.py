@@ -1,4 +1,4 @@
-"""How a bundle keeps weights: one file that several graphs share, in float32, float16 or int8.
+"""How a bundle keeps weights: a file that all graphs share, in float32, float16 or int8.
 
 Small types are for disk and download alone: each graph turns its weights back to float32 with two plain
 nodes (`Cast`, and `Mul` by the scale) over constants, which every ONNX Runtime folds while it loads. It then
@@ -36,7 +36,7 @@ def rows_to_int8(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 @dataclass
 class SharedWeights:
-    """Tensors of several graphs, each kept once, in one file that the graphs name as external data."""
+    """Tensors of all graphs, each kept once, in one file that the graphs name as external data."""
 
     name: str
     content: bytearray = field(default_factory=bytearray)

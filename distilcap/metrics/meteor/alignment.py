@@ -6,11 +6,11 @@ between the starts of matches. "Alignment resolution is conducted as a beam sear
 open was measured with the official program on made-up captions (`tests/metrics/meteor`):
 
 * Matches that share no word with another are fixed. All others are considered from left to right over the
-  reference, and the 40 best partial alignments are kept at each place.
+  reference, and the 40 best partial alignments are kept at each position.
 * A matched word of an exact match counts 1; of another match of n words, these count floor(n / 2) together.
 * A chunk counts once it has ended, which orders partial alignments.
 * The distance of a possible match is charged to the alternatives considered after it (another match at
-  the same place, or none), not to the match itself.
+  the same position, or none), not to the match itself.
 * Of equals, the first considered stays first.
 """
 
@@ -125,7 +125,7 @@ def align(matches: Matches, candidate_lengths: IntArray, reference_lengths: IntA
 
 
 class _Search:
-    """What stays the same from place to place."""
+    """What stays the same from position to position."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Search:
         self.distance = np.abs(matches.reference - matches.candidate)
         widths = matches.candidate_words.astype(bits)
         self.mask = ((np.ones_like(widths) << widths) - 1) << matches.candidate.astype(bits)
-        # One place beyond each reference's end, where the last chunk ends and nothing can be matched.
+        # One position beyond each reference's end, where the last chunk ends and nothing can be matched.
         self.offsets = np.cumsum(reference_lengths + 1) - (reference_lengths + 1)
         positions = self.offsets[matches.pair] + matches.reference
         self.counts = np.bincount(positions, minlength=int((reference_lengths + 1).sum()))
@@ -153,7 +153,7 @@ class _Search:
         self.forced[positions[fixed]] = True
 
     def step(self, paths: _Paths, position: int) -> tuple[_Paths, IntArray, IntArray]:
-        """Extend paths by each match at `place`, or none; return the best, their parents and matches."""
+        """Extend paths by each match at `position`, or none; return the best, their parents and matches."""
         within = position <= self.lengths[paths.pair]
         at = self.offsets[paths.pair] + np.where(within, position, 0)
         free = within & (paths.reference_end <= position)
@@ -201,7 +201,7 @@ class _Search:
 
 
 def _alone(starts: IntArray, lengths: IntArray) -> npt.NDArray[np.bool_]:
-    """Which spans of places share none of them with another span."""
+    """Which spans of positions share none of them with another span."""
     positions = np.repeat(starts, lengths) + spread(lengths)
     covered = np.concatenate([[0], np.cumsum(np.bincount(positions))])
     alone: npt.NDArray[np.bool_] = covered[starts + lengths] - covered[starts] == lengths

@@ -22,7 +22,7 @@ EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
 
 _LISTED_WITH_REFERENCE: Final = 3
 _LISTED_WITH_CANDIDATE: Final = 4
-"""Order of paraphrases at one place of the reference, after the other stages."""
+"""Order of paraphrases at a position of the reference, after the other stages."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Spans:
         text: (S,) the text's row.
         start: (S,) the first word, counted within the text.
         words: (S,) how many words.
-        phrase: (S,) place in the table's `phrases`.
+        phrase: (S,) index in the table's `phrases`.
     """
 
     text: IntArray
@@ -95,7 +95,7 @@ def find_matches(
 
 
 _Part = tuple[IntArray, ...]
-"""The six columns of `Matches`; then two keys of the order in which those of one place are considered."""
+"""The six columns of `Matches`; then two keys of the order in which those of a position are considered."""
 
 
 def _word_matches(candidates: Texts, references: Texts, image: IntArray, lexicon: Lexicon) -> list[_Part]:
@@ -122,7 +122,7 @@ class _Join:
     """The pairs of the table between phrases of candidates and phrases of references, by the candidates'.
 
     Attributes:
-        entry: (E,) the pair's place in the table.
+        entry: (E,) the pair's index in the table.
         phrase: (E,) the reference's phrase.
         first: (phrases,) where in `entry` those of each of the candidates' phrases begin.
         count: (phrases,) how many they are.
@@ -160,7 +160,7 @@ def _phrase_matches(spans: tuple[Spans, Spans], image: IntArray, join: _Join, tu
     row = join.first[candidate.phrase][span] + spread(counts)
     hit = np.flatnonzero(has[candidate.text[span], columns[join.phrase[row]]])
     span, row = span[hit], row[hit]
-    # The references' spans by image and phrase, to find all places of each hit.
+    # The references' spans by image and phrase, to find all positions of each hit.
     codes = image[reference.text] * has.shape[1] + column
     order = np.argsort(codes, kind="stable")
     wanted = candidate.text[span] * has.shape[1] + columns[join.phrase[row]]

@@ -1,6 +1,6 @@
 """METEOR's own normalisation of text, its option `-norm`: lower case, punctuation apart, quotes made plain.
 
-The manual says what it is for; the rules were found by asking the official program about made-up strings.
+The manual says what it is for; the rules were derived from what the official program does to made-up strings.
 Most captions are letters and spaces, and stay as they are.
 """
 

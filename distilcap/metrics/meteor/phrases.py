@@ -1,4 +1,4 @@
-"""The table of paraphrases, compact: phrases are numbers, found by hashes of their bytes.
+"""The table of paraphrases, compact: phrases are numbers, looked up by hashes of their bytes.
 
 The official table is 272 MB of text in 5 million pairs. Here it is three arrays, built once (about ten
 seconds) and kept in a folder of the user's, from where it is mapped into memory.
@@ -53,7 +53,7 @@ class ParaphraseTable:
 
     Attributes:
         phrases: (N,) hashes of all phrases, sorted.
-        source: (E,) of each pair, the phrase: its place in `phrases`. In the official table's order.
+        source: (E,) of each pair, the phrase: its index in `phrases`. In the official table's order.
         target: (E,) its paraphrase.
     """
 
@@ -62,7 +62,7 @@ class ParaphraseTable:
     target: Indices
 
     def within(self, phrases: npt.NDArray[np.int64]) -> tuple[ParaphraseTable, npt.NDArray[np.int64]]:
-        """Keep the pairs whose phrases are both among these, (K,) places; return their new places too."""
+        """Keep the pairs whose phrases are both among these, (K,) indices; return their new indices too."""
         member = np.zeros(len(self.phrases), np.bool_)
         member[phrases] = True
         number = np.cumsum(member) - 1
@@ -118,7 +118,7 @@ def hash_words(words: Sequence[str]) -> tuple[Hashes, Hashes]:
 
 
 def hash_spans(hashes: Hashes, shifts: Hashes, length: int) -> Hashes:
-    """Hash the `length` words from each place on, joined with spaces, from the hashes of words in a row."""
+    """Hash the `length` words from each position on, joined with spaces, from the hashes of the words."""
     space = np.uint64(ord(" "))
     base = np.uint64(_BASE)
     count = max(len(hashes) - length + 1, 0)
@@ -144,7 +144,7 @@ def load_paraphrases(
     Args:
         official: the table of the official program, `paraphrase-en.gz`.
         home: None takes `meteor_home()`.
-        progress: is told when the table is built.
+        progress: reports that the table is built.
 
     Raises:
         MissingError: the official table is damaged.

@@ -26,7 +26,7 @@ MATCHED: Final = 21
 
 
 def forgive_whole(rows: FloatArray) -> FloatArray:
-    """Count no chunk where a single one covers candidate and reference wholly: it is no fragmentation.
+    """Count no chunk where a single chunk covers candidate and reference wholly: it is no fragmentation.
 
     The papers do not say so; the official program does it, in each image's row of statistics.
     """

@@ -1,4 +1,4 @@
-"""The same captioners, faster: what they compute is what the plain ones compute, by test.
+"""The same captioners, faster: by test, they compute what the plain captioners compute.
 
 A reader of the models may skip this package. `accelerate` takes a plain captioner and gives one of the same
 parameters, under the same names, whose steps, passes over whole captions and gradients take less time; the
@@ -63,7 +63,7 @@ def plain(captioner: Captioner) -> Captioner:
 def _exchanged(module: Module, classes: Mapping[type[nn.Module], type[nn.Module]]) -> Module:
     """A copy of the tree of modules, without its parameters, in which classes are exchanged.
 
-    A fast class adds methods to its plain one, and no fields.
+    A fast class adds methods to its plain class, and no fields.
     """
     if type(module) not in classes:
         return module

@@ -24,7 +24,7 @@ class Dropout(nn.Dropout):
     """Inverted dropout (Srivastava et al. 2014).
 
     On a CPU the probability is rounded to a multiple of 1/256 if that changes it, and what it leaves, by at
-    most 2 % (0.1 becomes 0.1016), else of 1/65,536. What is kept is scaled for the rounded one, so the
+    most 2 % (0.1 becomes 0.1016), else of 1/65,536. What is kept is scaled for the rounded rate, so the
     expectation is exact.
     """
 

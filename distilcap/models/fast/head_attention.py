@@ -5,7 +5,7 @@ from d = d output: dV = u^T d, du = d V^T, dw = m du, ds = w (dw - sum w dw), dQ
 dK = ds^T Q / sqrt(S). A step computes what the step before it waits for, dQ; dK and dV are sums over all
 captions and steps of an image, so each is one product after the last step.
 
-Captions meet their image's regions in a padded batch, so that these are not repeated. Its places are captions
+Captions meet their image's regions in a padded batch, so that these are not repeated. Its rows are captions
 first, then images and heads, so that rows go to it as they are; captions that have ended leave zeros, which
 add nothing to the sums.
 """
@@ -49,7 +49,7 @@ class _PaddedRows:
     """Where rows of packed captions are in the padded batch.
 
     Attributes:
-        rows: for each step, the places (n,) of its captions in K x B.
+        rows: for each step, the rows (n,) of its captions in K x B.
     """
 
     def __init__(self, like: Tensor, heads: int, packing: Packing) -> None:

@@ -60,7 +60,7 @@ class Odds:
         self._count = 0
 
     def keep(self, odds: Tensor, rows: Tensor, positions: Tensor) -> None:
-        """Keep `rows` (m,) of odds (n, V), of the words that go to `places` (m,) of B x K x T captions."""
+        """Keep `rows` (m,) of odds (n, V), of the words that go to `positions` (m,) of B x K x T captions."""
         size = _rows_of_block(odds.shape[1])
         if self._blocks and (
             self._blocks[0].shape[1] != odds.shape[1]

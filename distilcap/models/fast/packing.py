@@ -24,14 +24,14 @@ class Packing:
     """Where the P real tokens of B x K captions go when they lie step by step, without pads.
 
     The packed order is that of the recurrence: the first tokens of all captions, longest caption first, then
-    the second tokens of those that have one, and so on. What is left of the captions at a step is always a
-    leading block of the captions at the step before.
+    the second tokens of those that have a second, and so on. What is left of the captions at a step is always
+    a leading block of the captions at the step before.
 
     Attributes:
         shape: (B, K, T) of the padded captions.
         counts: captions that reach each step; they fall, and their sum is P.
-        rows: (N,) the N captions that have any token, longest first, as places in B x K.
-        places: (P,) each token's place in B x K x T.
+        rows: (N,) the N captions that have any token, longest first, as indices in B x K.
+        positions: (P,) each token's position in B x K x T.
     """
 
     shape: tuple[int, int, int]

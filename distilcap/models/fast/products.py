@@ -18,7 +18,7 @@ from torch import Tensor, nn
 __all__ = ["Linear", "PackedMatrix", "across", "linear", "steps_share_weights"]
 
 _ROWS = 50
-"""What MKL is told to expect at packing; any number of rows may follow."""
+"""What MKL expects at packing; any number of rows may follow."""
 
 _shared: ContextVar[dict[int, PackedMatrix] | None] = ContextVar("shared weights", default=None)
 
@@ -44,7 +44,7 @@ class PackedMatrix:
 def _mkl_packs() -> bool:
     """Whether this build of PyTorch keeps packed matrices and multiplies any number of rows by them.
 
-    These operators are the ones that PyTorch's own compiler freezes models with; they are not documented, so
+    These operators are those that PyTorch's own compiler freezes models with; they are not documented, so
     one product of each kind is compared before any is relied on.
     """
     if not (torch._C.has_mkl and hasattr(torch.ops.mkl, "_mkl_linear")):

@@ -34,14 +34,14 @@ _REGROUP = 0.8
 def _first_above(cumulated: Tensor, level: Tensor) -> Tensor:
     """Where cumulated odds (n, m) first exceed a level (n, 1)."""
     total = cumulated[:, -1:]
-    # Rounding could lift the level to the total, beyond the last place.
+    # Rounding could lift the level to the total, beyond the last index.
     level = torch.minimum(level, total.nextafter(torch.zeros_like(total)))
     return torch.searchsorted(cumulated, level, right=True)
 
 
 def _likeliest(odds: Tensor) -> Tensor:
     """The first of the highest of each row (n, V): (n,)."""
-    if odds.device.type == "cpu":  # NumPy's compares several at a time
+    if odds.device.type == "cpu":  # NumPy's compares many at a time
         return torch.from_numpy(odds.numpy().argmax(axis=1))
     return odds.argmax(dim=1)
 
@@ -77,7 +77,7 @@ def draw_words(
     known = members < odds.shape[1]
     members = members.clamp_(max=odds.shape[1] - 1)
     index = _first_above((odds.gather(1, members) * known).cumsum_(dim=1), level)
-    words = members.gather(1, index.clamp_(max=size - 1))  # NaN is found beyond the last, and stays NaN
+    words = members.gather(1, index.clamp_(max=size - 1))  # NaN gives an index beyond the last, and stays NaN
     if likeliest is not None:
         words[likeliest] = _likeliest(odds.index_select(0, likeliest))[:, None]
     chosen = (odds.gather(1, words) / total).log_()

@@ -108,7 +108,7 @@ class _Energies:
         return {min(self._block, count - first) for first in range(0, count, self._block)}
 
     def blocks(self, *rows: Tensor) -> Iterable[tuple[Tensor, ...]]:
-        """Rows (n, …) of several tensors, block by block."""
+        """Rows (n, …) of tensors, block by block."""
         if len(rows[0]) <= self._block:
             return (rows,)
         return zip(*(torch.split(tensor, self._block) for tensor in rows), strict=True)
