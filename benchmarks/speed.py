@@ -270,7 +270,7 @@ class Case:
     threads: int
 
     def serve(self, pipe: Connection) -> None:
-        """Do the tasks asked for, until told to stop."""
+        """Do the tasks asked for, until asked to stop."""
         torch.set_num_threads(self.threads)
         torch.manual_seed(0)
         device = torch.device(self.device)

@@ -18,6 +18,7 @@ __all__ = [
     "JSON_DECODER",
     "atomic_path",
     "bare_name",
+    "cache_folder",
     "checksum_file",
     "failures_named",
     "json_errors",
@@ -188,6 +189,13 @@ def bare_name(name: Any, where: str | Path) -> str:
     if not bare or any(character in name for character in '/\\:*?"<>|'):
         raise DataError(f"{where}: {name!r} is not a bare file name; names may not lead out of their folder.")
     return str(name)
+
+
+def cache_folder() -> Path:
+    """The user's cache: $DISTILCAP_CACHE, or `distilcap` in $XDG_CACHE_HOME or ~/.cache."""
+    if named := os.environ.get("DISTILCAP_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilcap"
 
 
 def sha256_of(path: Path) -> str:

@@ -23,8 +23,8 @@ def read_references(path: Path) -> CaptionSet:
     """Read the references of every image.
 
     Args:
-        path: COCO annotations, COCO results (any number for an image), {"id": ["caption", …]}, a captions file
-            of ours (JSON lines), or any form of data set that `read_dataset` knows.
+        path: COCO annotations, COCO results (any number for an image), {"id": ["caption", …]}, our captions
+            files (JSON lines), or any form of data set that `read_dataset` knows.
 
     Raises:
         DataError: the file is missing, of none of these forms, or differs from its checksum file.

@@ -1,4 +1,4 @@
-"""What hostile files hold, and what a person is told of them."""
+"""What hostile files hold, and what a person reads about them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ODD = (
 
 
 def error_of(work: Callable[[], object]) -> str | None:
-    """What a person is told; anything else than a `DistilCapError` is a bug and fails the test."""
+    """What a person reads; anything else than a `DistilCapError` is a bug and fails the test."""
     try:
         work()
     except DistilCapError as error:

@@ -1,4 +1,4 @@
-"""The command line as people meet it: help with examples, one line and exit code 2 for what they can mend."""
+"""The command line as people meet it: help with examples, one line and exit code 2 for what they can fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of options have bounds, and what goes wrong at the command line is told in one line."""
+"""Numbers of options have bounds, and what goes wrong at the command line is reported in one line."""
 
 from __future__ import annotations
 

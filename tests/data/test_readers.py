@@ -273,7 +273,7 @@ def test_our_own_caption_sets_are_read_by_id(tmp_path: Path) -> None:
         ("x.csv", "foo,bar\n1,2\n", r"x\.csv:1: expected a header with the columns `image` and `caption`"),
         ("x.csv", 'image,caption\na.jpg,x\nb.jpg,"x\n', r"x\.csv:3: not a table: unexpected end of data"),
         ("x.csv", "image,caption\na.jpg,a dog, running\n",
-         r"x\.csv:2: expected 2 fields with an image's name, but it has 3; put a caption that holds ',' into"),
+         r"x\.csv:2: expected 2 fields with an image's name, but it has 3; put a caption that holds ','"),
         ("x.csv", "image,caption,split\na.jpg,a dog,holdout\n", r"x\.csv:2: `split` must be one of"),
         ("x.doc", "", r"x\.doc: expected a captions file in \.json, \.jsonl, \.csv or \.tsv, or a folder"),
     ],

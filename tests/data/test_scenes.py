@@ -26,8 +26,8 @@ def test_same_seed_same_bytes_and_larger_splits_change_nothing_else(tmp_path: Pa
     other = draw_scenes(tmp_path / "other", images=(3, 2, 2), size=64, seed=2)
     assert small.fingerprint() == again.fingerprint() != other.fingerprint()
     for image in small.images:
-        twin = tmp_path / "large" / "images" / image.path.name
-        assert image.path.read_bytes() == twin.read_bytes()
+        copy = tmp_path / "large" / "images" / image.path.name
+        assert image.path.read_bytes() == copy.read_bytes()
         assert small.captions[image.id] == large.captions[image.id]
     assert [len(large.split(name)) for name in ("train", "val", "test")] == [5, 2, 2]
 

@@ -20,7 +20,7 @@ from distilcap.runtime.pixels import Preprocessing, load_pixels, normalise, read
 
 
 def photo(width: int = 48, height: int = 32) -> Image.Image:
-    """Red left half, blue right half, and a green top line: its orientation can be told."""
+    """Red left half, blue right half, and a green top line: its orientation can be seen."""
     image = Image.new("RGB", (width, height), (220, 30, 30))
     image.paste((30, 30, 220), (width // 2, 0, width, height))
     image.paste((30, 220, 30), (0, 0, width, 4))

@@ -101,10 +101,10 @@ def test_the_export_command_tells_parity_and_sizes(run, encoder, tmp_path, monke
     arguments = [str(run), "--to", str(tmp_path / "bundle"), "--precision", "int8"]
     done = CliRunner().invoke(export_command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    told = " ".join(done.output.split())
-    assert "Float32 graphs: 16 of 16 beam captions" in told
-    assert "This bundle, int8:" in told
-    assert "decoder.bin" in told
+    output = " ".join(done.output.split())
+    assert "Float32 graphs: 16 of 16 beam captions" in output
+    assert "This bundle, int8:" in output
+    assert "decoder.bin" in output
 
 
 def test_the_web_and_serve_commands(exported, tmp_path, monkeypatch):

@@ -226,4 +226,7 @@ def test_the_tables_folder(monkeypatch):
     assert meteor_home() == Path("/somewhere")
     monkeypatch.delenv("DISTILCAP_METEOR")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    monkeypatch.delenv("DISTILCAP_CACHE", raising=False)
     assert meteor_home() == Path("/caches/distilcap/meteor")
+    monkeypatch.setenv("DISTILCAP_CACHE", "/cache")
+    assert meteor_home() == Path("/cache/meteor")

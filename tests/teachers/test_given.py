@@ -102,7 +102,7 @@ def test_a_run_and_an_ensemble_of_runs_teach(home: Path, tmp_path: Path) -> None
     assert rows[2]["parameters"] is None
     assert rows[2]["scores"]["beam"]["cider"] is not None
     assert isinstance(student(home, rows[4]).labels, GenerateTogether)
-    # The undistilled twin has the first teacher's own recipe: nothing is trained twice.
+    # The undistilled control has the first teacher's own recipe: nothing is trained twice.
     assert rows[3]["runs"] == [first.name]
 
 

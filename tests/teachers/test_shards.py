@@ -79,9 +79,9 @@ def test_shards_hold_every_image_once_and_merge_to_one_file(
         path.relative_to(photos / "photos").with_suffix("").as_posix()
         for path in find_images(photos / "photos")
     }
-    twin = {image_id for image_id in captions if image_id.endswith((".jpg", ".jpeg"))}
-    assert len(twin) == 1
-    assert set(captions) == (expected | twin) - {"album1/broken"}
+    same_stem = {image_id for image_id in captions if image_id.endswith((".jpg", ".jpeg"))}
+    assert len(same_stem) == 1
+    assert set(captions) == (expected | same_stem) - {"album1/broken"}
     assert whole.images == sum(part.images for part in parts) == len(captions) == 25
     assert min(part.images for part in parts) > 2
     assert [one.id for one in whole.skipped] == ["album1/broken"]
@@ -327,7 +327,7 @@ def test_shards_of_an_earlier_version_are_counted_and_read(files: Path) -> None:
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
     other = (files / "shard-00001-of-00002.jsonl").read_bytes().splitlines(keepends=True)
-    for wrong, told in (
+    for wrong, message in (
         (lines[:-1], r"has \d+ lines, but should have \d+"),
         ([*lines[:-1], lines[0]], "has a line already"),
         ([*lines[:-1], other[0]], "is not of this shard"),
@@ -335,7 +335,7 @@ def test_shards_of_an_earlier_version_are_counted_and_read(files: Path) -> None:
     ):
         path.write_bytes(b"".join(wrong))
         with pytest.raises(
-            DataError, match=rf"shard-00000-of-00002.jsonl.*{told}.*--shard 0` makes it again"
+            DataError, match=rf"shard-00000-of-00002.jsonl.*{message}.*--shard 0` makes it again"
         ):
             merge_shards(files, files / "labels.jsonl")
     draw(files, Draws())

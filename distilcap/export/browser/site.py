@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from distilcap.errors import MissingError
 from distilcap.export.folders import scratch_folder, whole_folder
+from distilcap.files import cache_folder
 from distilcap.runtime.manifest import MANIFEST, read_manifest
 
 __all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "Site", "browser_runtime", "write_web"]
@@ -104,17 +104,12 @@ def _write_service_worker(folder: Path, template: str) -> None:
 
 
 def browser_runtime() -> Path:
-    """The folder of ONNX Runtime Web in the cache, filled by npm where it is empty.
-
-    The cache is `$DISTILCAP_CACHE`, or `distilcap` in `$XDG_CACHE_HOME` or `~/.cache`.
+    """The folder of ONNX Runtime Web in `files.cache_folder`, filled by npm where it is empty.
 
     Raises:
         MissingError: it is not cached and npm cannot bring it.
     """
-    base = os.environ.get("DISTILCAP_CACHE")
-    if not base:
-        base = os.path.join(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "distilcap")
-    folder = Path(base) / f"onnxruntime-web-{RUNTIME_VERSION}"
+    folder = cache_folder() / f"onnxruntime-web-{RUNTIME_VERSION}"
     if all((folder / name).is_file() for name in RUNTIME_FILES):
         return folder
     package = f"onnxruntime-web@{RUNTIME_VERSION}"

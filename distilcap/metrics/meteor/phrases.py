@@ -1,7 +1,7 @@
 """The table of paraphrases, compact: phrases are numbers, looked up by hashes of their bytes.
 
 The official table is 272 MB of text in 5 million pairs. Here it is three arrays, built once (about ten
-seconds) and kept in a folder of the user's, from where it is mapped into memory.
+seconds) and kept in the user's cache, from where it is mapped into memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from distilcap.errors import MissingError
-from distilcap.files import atomic_path, sha256_of
+from distilcap.files import atomic_path, cache_folder, sha256_of
 from distilcap.progress import SILENT, Progress
 
 __all__ = [
@@ -130,10 +130,8 @@ def hash_spans(hashes: Hashes, shifts: Hashes, length: int) -> Hashes:
 
 
 def meteor_home() -> Path:
-    """Name the compact table's folder: $DISTILCAP_METEOR, or `distilcap/meteor` in the user's cache."""
-    named = os.environ.get("DISTILCAP_METEOR")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named) if named else caches / "distilcap" / "meteor"
+    """The compact table's folder: $DISTILCAP_METEOR, or `meteor` in the user's cache."""
+    return Path(os.environ.get("DISTILCAP_METEOR") or cache_folder() / "meteor")
 
 
 def load_paraphrases(
