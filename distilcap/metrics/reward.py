@@ -1,19 +1,18 @@
 """CIDEr-D of token ids: the reward of self-critical training (Rennie et al. 2017).
 
-The references are turned into arrays once; a call makes no Python object per n-gram, and nothing grows.
+The references are counted and weighed once; a call makes no Python object per n-gram, and nothing grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.metrics.base import FloatArray
-from distilcap.metrics.cider import SIGMA
-from distilcap.metrics.frequencies import DocumentFrequencies
+from distilcap.metrics.cider import Entries, WeightedReferences
 from distilcap.metrics.ngrams import ORDERS, IntArray, find
 from distilcap.text.vocabulary import EOS, PAD
 
@@ -27,111 +26,37 @@ _Keys = npt.NDArray[np.uint64]
 
 
 class CiderReward:
-    """CIDEr-D of sampled captions against cached references.
+    """CIDEr-D of sampled captions against cached references, whose document frequencies it takes.
 
-    With `end`, an end token closes every reference and counts as a word. It counts in a sample that has it:
-    a sample that was cut before its end is worth less, as it should be. Without the end token, truncated
-    captions are rewarded (by up to 4 points).
-
-    Memory: about 1 kB an image of 5 references, and 16 bytes a distinct n-gram.
+    An end token closes every reference and counts as a word. It counts in a sample that has one: a sample
+    that was cut before its end is worth less, as it should be. Without the end token, truncated captions
+    would be rewarded (by up to 4 points).
 
     Args:
         references: token ids of each image's references, without begin and end tokens.
-        frequencies: document frequencies of token ids; None counts them in `references`.
-        end: whether the end token counts.
 
     Raises:
-        ConfigError: a token above 65,533, or frequencies that were counted with another `end`.
+        ConfigError: a token above 65,533.
         DataError: an image without references, or no image.
     """
 
-    def __init__(
-        self,
-        references: Mapping[str, Sequence[Sequence[int]]],
-        frequencies: DocumentFrequencies | None = None,
-        end: bool = True,
-    ) -> None:
+    def __init__(self, references: Mapping[str, Sequence[Sequence[int]]]) -> None:
         if not references:
             raise DataError("the references are empty: there is nothing to reward.")
         for image_id, captions in references.items():
             if not captions:
                 raise DataError(f"image {image_id!r} has no references.")
-        if frequencies and frequencies.end != end:
-            raise ConfigError(
-                f"`end` is {end}, but the document frequencies {frequencies.name!r} were counted with "
-                f"`end` {frequencies.end}: count them again with the same."
-            )
-        self._end = end
         self._rows = {image_id: row for row, image_id in enumerate(references)}
-        self._per_image = np.array([len(captions) for captions in references.values()], dtype=np.int64)
-
-        # Each image's distinct n-grams, and how often each of its references has them.
-        image, position, keys, count, lengths = self._count_references(references)
-        given = _keys_of(frequencies) if frequencies else {}
-        self._table = np.union1d(keys, np.array(list(given), dtype=np.uint64))
-        gram = np.searchsorted(self._table, keys)
-        size = len(self._table)
-        distinct, inverse = np.unique(image * size + gram, return_inverse=True)
-        shape = (len(references), int(self._per_image.max()))
-        self._grams = (distinct % size).astype(np.int32)
-        self._starts = np.searchsorted(distinct, np.arange(len(references) + 1) * size)
-        self._counts = np.zeros(
-            (len(distinct), shape[1]), dtype=np.min_scalar_type(int(count.max(initial=1)))
-        )
-        self._counts[inverse, position] = count
-
-        if frequencies:
-            self._documents = float(frequencies.images)
-            index, found = find(self._table, np.array(list(given), dtype=np.uint64))
-            frequency = np.ones(size)
-            frequency[index[found]] = np.array(list(given.values()), dtype=np.float64)[found]
-        else:
-            self._documents = float(len(references))
-            frequency = np.bincount(self._grams, minlength=size).astype(np.float64)
-        self._idf = np.log(self._documents) - np.log(np.maximum(frequency, 1.0))
-
-        self._lengths = np.zeros(shape)
-        rows, columns = self._positions()
-        self._lengths[rows, columns] = lengths
-        norms = np.zeros((*shape, ORDERS))
-        np.add.at(norms, (image, position, _order_of(keys)), (count * self._idf[gram]) ** 2)
-        self._norms = np.sqrt(norms)
-
-    def _positions(self) -> tuple[IntArray, IntArray]:
-        """Return image, and position within it, of all references in a row."""
-        image = np.repeat(np.arange(len(self._per_image)), self._per_image)
-        firsts = np.repeat(np.cumsum(self._per_image) - self._per_image, self._per_image)
-        return image, np.arange(len(image)) - firsts
-
-    def _count_references(
-        self, references: Mapping[str, Sequence[Sequence[int]]]
-    ) -> tuple[IntArray, IntArray, _Keys, IntArray, IntArray]:
-        """Image, position, n-gram and count of every distinct n-gram of every reference, and lengths."""
-        ending = [EOS] if self._end else []
-        captions = [
-            [*caption, *ending] for image_captions in references.values() for caption in image_captions
+        per_image = np.array([len(captions) for captions in references.values()], dtype=np.int64)
+        ended = [[*caption, EOS] for captions in references.values() for caption in captions]
+        counted = [
+            _count_captions(ended[start : start + _CHUNK], start) for start in range(0, len(ended), _CHUNK)
         ]
-        image, position = self._positions()
-        counted = []
-        for start in range(0, len(captions), _CHUNK):
-            chunk = captions[start : start + _CHUNK]
-            lengths = np.array([len(caption) for caption in chunk])
-            tokens = np.zeros((len(chunk), int(lengths.max(initial=1))), dtype=np.int64)
-            tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = [
-                id for caption in chunk for id in caption
-            ]
-            if tokens.max(initial=0) > _LARGEST - 1 or tokens.min(initial=0) < 0:
-                raise ConfigError(f"token ids must be 0 to {_LARGEST - 1} for the reward.")
-            row, keys, count = _count(_ngram_keys(tokens, lengths))
-            counted.append((row + start, keys, count))
-        row = np.concatenate([rows for rows, _, _ in counted])
-        return (
-            image[row],
-            position[row],
-            np.concatenate([keys for _, keys, _ in counted]),
-            np.concatenate([count for _, _, count in counted]),
-            np.array([max(len(caption) - 1, 0) for caption in captions]),
-        )
+        caption, keys, count = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+        self._table, gram = np.unique(keys, return_inverse=True)
+        lengths = np.array([len(words) for words in ended])
+        entries = Entries(caption, gram, count, _order_of(keys), lengths)
+        self._references = WeightedReferences.of(entries, per_image, len(self._table), len(references))
 
     def __call__(self, image_ids: Sequence[str], samples: npt.NDArray[np.integer]) -> FloatArray:
         """Score K samples of each of B images.
@@ -146,58 +71,39 @@ class CiderReward:
         Raises:
             DataError: an image has no references.
         """
-        images, samples_each, width = samples.shape
+        images, each, width = samples.shape
         assert len(image_ids) == images, (len(image_ids), samples.shape)
         try:
             rows = np.array([self._rows[image_id] for image_id in image_ids], dtype=np.int64)
         except KeyError as error:
             raise DataError(f"image {error.args[0]!r} has no references for the reward.") from None
-        tokens = samples.reshape(images * samples_each, width).astype(np.int64)
-        lengths = self._lengths_of(tokens)
+        tokens = samples.reshape(images * each, width).astype(np.int64)
+        lengths = _lengths_of(tokens)
         caption, keys, count = _count(_ngram_keys(tokens, lengths))
-        order = _order_of(keys)
-        index, known = find(self._table, keys)
-        weights = count * np.where(known, self._idf[index], np.log(self._documents))
-        norms = np.sqrt(_sums(caption * ORDERS + order, weights**2, len(tokens) * ORDERS))
-        norms = norms.reshape(-1, 1, ORDERS)
-
-        # Where each n-gram of a sample stands among its image's: B short tables, one after another.
-        size = len(self._table)
-        counts = self._starts[rows + 1] - self._starts[rows]
-        wanted = np.repeat(self._starts[rows] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        table = np.repeat(np.arange(images) * size, counts) + self._grams[wanted]
-        image = caption // samples_each
-        at, found = find(table, image * size + index)
-        hits = np.flatnonzero(found & known)
-        idf = self._idf[index[hits], None]
-        in_references = self._counts[wanted[at[hits]]] * idf
-        products = np.minimum(weights[hits, None], in_references) * in_references
-
-        references = self._counts.shape[1]
-        cells = (caption[hits] * ORDERS + order[hits])[:, None] + np.arange(references) * len(norms) * ORDERS
-        sums = _sums(cells.ravel(), products.ravel(), references * len(norms) * ORDERS)
-        similarity = sums.reshape(references, len(norms), ORDERS).transpose(1, 0, 2)
-        image_row = np.repeat(rows, samples_each)
-        scale = norms * self._norms[image_row]
-        similarity = np.divide(similarity, scale, out=np.zeros_like(scale), where=scale != 0).mean(axis=2)
-        bigrams = np.maximum(lengths - 1, 0)[:, None] - self._lengths[image_row]
-        similarity *= np.exp(-(bigrams**2) / (2 * SIGMA**2))
-        rewards = 10 * similarity.sum(axis=1) / self._per_image[image_row]
-        return np.asarray(rewards.reshape(images, samples_each), dtype=np.float64)
-
-    def _lengths_of(self, tokens: IntArray) -> IntArray:
-        """Return how many tokens of each row count; the end token is one of them if `end`."""
-        stops = (tokens == EOS) | (tokens == PAD)
-        stopped = stops.any(axis=1)
-        first: IntArray = np.where(stopped, stops.argmax(axis=1), tokens.shape[1])
-        if not self._end:
-            return first
-        ended = stopped & (tokens[np.arange(len(tokens)), np.minimum(first, tokens.shape[1] - 1)] == EOS)
-        return np.asarray(first + ended, dtype=np.int64)
+        places, known = find(self._table, keys)
+        gram = np.where(known, places, len(self._table))
+        entries = Entries(caption, gram, count, _order_of(keys), lengths)
+        return self._references.score(rows, entries, self._references.idf[gram]).reshape(images, each)
 
 
-def _sums(cells: IntArray, values: FloatArray, size: int) -> FloatArray:
-    return np.bincount(cells, weights=values, minlength=size).astype(np.float64, copy=False)
+def _lengths_of(tokens: IntArray) -> IntArray:
+    """Return how many tokens of each row count; the end token is one of them."""
+    stops = (tokens == EOS) | (tokens == PAD)
+    stopped = stops.any(axis=1)
+    first: IntArray = np.where(stopped, stops.argmax(axis=1), tokens.shape[1])
+    ended = stopped & (tokens[np.arange(len(tokens)), np.minimum(first, tokens.shape[1] - 1)] == EOS)
+    return np.asarray(first + ended, dtype=np.int64)
+
+
+def _count_captions(captions: Sequence[Sequence[int]], first: int) -> tuple[IntArray, _Keys, IntArray]:
+    """Return row (from `first` on), n-gram and count of each distinct n-gram of each caption."""
+    lengths = np.array([len(caption) for caption in captions])
+    tokens = np.zeros((len(captions), int(lengths.max())), dtype=np.int64)
+    tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = [id for caption in captions for id in caption]
+    if tokens.max() > _LARGEST - 1 or tokens.min() < 0:
+        raise ConfigError(f"token ids must be 0 to {_LARGEST - 1} for the reward.")
+    row, keys, count = _count(_ngram_keys(tokens, lengths))
+    return row + first, keys, count
 
 
 def _ngram_keys(tokens: IntArray, lengths: IntArray) -> _Keys:
@@ -238,19 +144,3 @@ def _count(keys: _Keys) -> tuple[IntArray, _Keys, IntArray]:
     same = row[1:] == row[:-1]
     ends[:-1][same] = column[1:][same]
     return row, keys[row, column], ends - column
-
-
-def _keys_of(frequencies: DocumentFrequencies) -> dict[int, int]:
-    """Pack the n-grams of token ids of document frequencies."""
-    return dict(_packed(frequencies))
-
-
-def _packed(frequencies: DocumentFrequencies) -> Iterator[tuple[int, int]]:
-    for ngram, count in frequencies.counts.items():
-        try:
-            yield sum(int(id) + 1 << order * _BITS for order, id in enumerate(ngram.split())), count
-        except ValueError:
-            raise ConfigError(
-                f"the document frequencies {frequencies.name!r} are of words ({ngram!r}), but the reward "
-                "needs those of token ids: `distilcap metrics df … --vocabulary …` counts them."
-            ) from None
