@@ -166,6 +166,7 @@ def test_a_run_goes_on_with_the_code_that_it_began_with(
 
 
 def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILCAP_PLAIN", "0")
     with pytest.raises(Killed):
         training(tmp_path, Pictures(4), options(), checkpoint_seconds=0.0).run()
     path = tmp_path / CHECKPOINT
