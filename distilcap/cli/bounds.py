@@ -64,7 +64,6 @@ def beam_size_option(default: int) -> Callable[[Any], Any]:
         "--beam",
         type=BEAM,
         default=default,
-        show_default=True,
         help="Number of hypotheses kept while searching; 1 is greedy.",
     )
 

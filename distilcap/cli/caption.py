@@ -32,7 +32,7 @@ Example:
     help="Exponent p: captions are ranked by log-probability / length^p. [default: chosen on "
     "validation, or the bundle's]",
 )
-@click.option("--n-best", type=BEAM, default=1, show_default=True, help="Number of captions of each photo.")
+@click.option("--n-best", type=BEAM, default=1, help="Number of captions of each photo.")
 def caption(
     photos: tuple[Path, ...],
     run: Path | None,

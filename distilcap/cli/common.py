@@ -62,7 +62,6 @@ def store_option(function: Function) -> Function:
         "--store",
         type=click.Path(path_type=Path, file_okay=False),
         default=Path("runs"),
-        show_default=True,
         envvar="DISTILCAP_STORE",
         help="Folder of all artifacts; a complete artifact in it is not made again.",
     )(function)
@@ -79,14 +78,12 @@ def engine_options(function: Function) -> Function:
         "--cpus-per-stage",
         type=THREADS,
         default=1,
-        show_default=True,
         help="With ray: number of threads of a stage.",
     )(function)
     return click.option(
         "--engine",
         type=click.Choice(["serial", "ray"]),
         default="serial",
-        show_default=True,
         help="How stages run: serial, one after another; ray, many at once, on a cluster or this machine.",
     )(function)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -34,13 +35,7 @@ Example:
     "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
-@click.option(
-    "--min-count",
-    type=COUNT,
-    default=5,
-    show_default=True,
-    help="Number of times that a training word must occur.",
-)
+@click.option("--min-count", type=COUNT, default=5, help="Number of times that a training word must occur.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def check(path: Path, images: Path | None, split: str | None, min_count: int, as_json: bool) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
@@ -53,15 +48,7 @@ def check(path: Path, images: Path | None, split: str | None, min_count: int, as
 
     report = check_dataset(path, images, split, PROGRESS, min_count)
     if as_json:
-        problems = [
-            {
-                "kind": problem.kind,
-                "path": str(problem.path),
-                "line": problem.line,
-                "message": problem.message,
-            }
-            for problem in report.problems
-        ]
+        problems = [{**dataclasses.asdict(problem), "path": str(problem.path)} for problem in report.problems]
         content = {
             "path": str(path),
             "images": report.images,
@@ -96,23 +83,11 @@ Example:
 """
 )
 @click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to draw into.")
-@click.option(
-    "--train", type=IMAGES, default=1200, show_default=True, help="Number of images of the training split."
-)
-@click.option(
-    "--val", type=IMAGES, default=200, show_default=True, help="Number of images of the validation split."
-)
-@click.option(
-    "--test", type=IMAGES, default=300, show_default=True, help="Number of images of the test split."
-)
-@click.option("--seed", type=SEED, default=1, show_default=True, help="Seed of the images.")
-@click.option(
-    "--size",
-    type=click.IntRange(32, 2048),
-    default=160,
-    show_default=True,
-    help="Side of the images in pixels.",
-)
+@click.option("--train", type=IMAGES, default=1200, help="Number of images of the training split.")
+@click.option("--val", type=IMAGES, default=200, help="Number of images of the validation split.")
+@click.option("--test", type=IMAGES, default=300, help="Number of images of the test split.")
+@click.option("--seed", type=SEED, default=1, help="Seed of the images.")
+@click.option("--size", type=click.IntRange(32, 2048), default=160, help="Side of the images in pixels.")
 def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int) -> None:
     """Draw a data set of stickers on drawn backgrounds, with five captions an image."""
     from distilcap.data.scenes import draw_scenes
@@ -141,9 +116,7 @@ Example:
     multiple=True,
     help="Folder with archives, unpacked images or dataset_coco.json; may be given more than once.",
 )
-@click.option(
-    "--download/--no-download", default=True, show_default=True, help="Fetch what is missing (20 GB)."
-)
+@click.option("--download/--no-download", default=True, help="Fetch what is missing (20 GB).")
 @click.option("--keep", is_flag=True, help="Keep downloaded archives after unpacking.")
 def coco(root: Path, also: tuple[Path, ...], download: bool, keep: bool) -> None:
     """Set up COCO 2014 with Karpathy's split: 113,287 images to train, 5,000 to validate, 5,000 to test.

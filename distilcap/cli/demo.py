@@ -18,7 +18,7 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--to", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--to", type=click.Path(path_type=Path), default=Path("demo"))
 def demo(to: Path) -> None:
     """Draw pictures, train a teacher, let it teach a small student, score all, and write the page.
 

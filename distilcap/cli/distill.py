@@ -32,11 +32,7 @@ Example:
 @store_option
 @engine_options
 @click.option(
-    "--to",
-    type=click.Path(path_type=Path),
-    default=Path("distilled"),
-    show_default=True,
-    help="Folder of the results.",
+    "--to", type=click.Path(path_type=Path), default=Path("distilled"), help="Folder of the results."
 )
 @click.option("--no-export", is_flag=True, help="Write no bundle.")
 @click.option("--plan", is_flag=True, help="Print the stages and which are complete; run nothing.")

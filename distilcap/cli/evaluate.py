@@ -43,19 +43,17 @@ Example:
     "--metrics",
     "names",
     default="bleu,meteor,rouge_l,cider",
-    show_default=True,
     help="Metrics, with commas between. Also: spice.",
 )
 @click.option(
     "--df", type=PATH, help="Document frequencies of CIDEr-D, from `metrics df`.  [default: the references']"
 )
 @click.option("--end", is_flag=True, help="CIDEr-D counts an end token; the official toolkit does not.")
-@click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
+@click.option("--tokenizer", default="ptb-official", help=TOKENIZER)
 @click.option(
     "--resamples",
     type=RESAMPLES,
     default=10_000,
-    show_default=True,
     help="Number of resamples of the bootstrap; 0 leaves intervals out.",
 )
 @click.option(
@@ -118,15 +116,13 @@ Example (systems with two training seeds each):
     "--metrics",
     "names",
     default="bleu,meteor,rouge_l,cider",
-    show_default=True,
     help="Metrics of captions files, with commas between; score files have theirs.",
 )
-@click.option("--tokenizer", default="ptb-official", show_default=True, help=TOKENIZER)
+@click.option("--tokenizer", default="ptb-official", help=TOKENIZER)
 @click.option(
     "--resamples",
     type=click.IntRange(1, RESAMPLES.max),
     default=10_000,
-    show_default=True,
     help="Number of resamples of both tests.",
 )
 def compare(
@@ -188,7 +184,7 @@ Example:
 """,
 )
 @click.argument("dataset", type=PATH)
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
 @click.option("--end", is_flag=True, help="Count an end token as the last word of every caption.")
 @click.option("--to", type=PATH, required=True, help="The JSON file to write.")
 def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None:

@@ -46,23 +46,14 @@ Example:
     "--precision",
     type=click.Choice(["float32", "float16", "int8", "int8-static"]),
     default="float32",
-    show_default=True,
     help="Precision of the weights on disk.",
 )
 @click.option("--data", type=PATH, help="Data set for parity, calibration and scores.")
 @click.option("--images", type=PATH, help="Folder of its images, if not beside the captions.")
-@click.option(
-    "--split", default="val", show_default=True, help="Split of the data set that is captioned and scored."
-)
+@click.option("--split", default="val", help="Split of the data set that is captioned and scored.")
 @click.option("--limit", type=COUNT, help="Number of its images to caption, the first. [default: all]")
 @beam_size_option(3)
-@click.option(
-    "--max-words",
-    type=WORDS,
-    default=20,
-    show_default=True,
-    help="Number of words at which a caption stops.",
-)
+@click.option("--max-words", type=WORDS, default=20, help="Number of words at which a caption stops.")
 @click.option(
     "--length-penalty",
     type=LENGTH_PENALTY,
@@ -70,11 +61,7 @@ Example:
     "else 0.7]",
 )
 @click.option(
-    "--max-loss",
-    type=Real(0, 1),
-    default=0.01,
-    show_default=True,
-    help="Largest share of PyTorch's CIDEr that may be lost.",
+    "--max-loss", type=Real(0, 1), default=0.01, help="Largest share of PyTorch's CIDEr that may be lost."
 )
 @click.option("--executorch", is_flag=True, help="Write programs for ExecuTorch too.")
 def export(
@@ -199,14 +186,8 @@ def web(bundle: Path, to: Path, runtime: Path | None) -> None:
 
 @click.command(epilog=WEB)
 @click.argument("site", type=PATH)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=8000,
-    show_default=True,
-    help="Port; 0 takes any free port.",
-)
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, help="Port; 0 takes any free port.")
 def serve(site: Path, host: str, port: int) -> None:
     """Serve SITE, as `distilcap web` wrote it, with the headers that threads need; Ctrl-C ends it."""
     from distilcap.export.browser.server import create_server
@@ -228,7 +209,6 @@ def serve(site: Path, host: str, port: int) -> None:
     "--repeats",
     type=click.IntRange(1, 100_000),
     default=50,
-    show_default=True,
     help="Number of images that are timed, one at a time.",
 )
 @click.option(
@@ -236,7 +216,6 @@ def serve(site: Path, host: str, port: int) -> None:
     multiple=True,
     type=THREADS,
     default=(1, 2),
-    show_default=True,
     help="Number of threads of each runtime; may be given more than once.",
 )
 @click.option("--browser/--no-browser", default=True, help="Whether to measure in Chromium too.")

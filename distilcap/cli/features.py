@@ -39,21 +39,11 @@ Example:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the features; an unfinished run in it goes on.",
 )
+@click.option("--batch-size", type=BATCH, default=8, help="Number of images that the model sees at once.")
 @click.option(
-    "--batch-size",
-    type=BATCH,
-    default=8,
-    show_default=True,
-    help="Number of images that the model sees at once.",
+    "--threads", type=THREADS, default=2, help="Number of threads that decode images and run the model."
 )
-@click.option(
-    "--threads",
-    type=THREADS,
-    default=2,
-    show_default=True,
-    help="Number of threads that decode images and run the model.",
-)
-@click.option("--device", default="cpu", show_default=True, help="Device of the model: cpu or cuda.")
+@click.option("--device", default="cpu", help="Device of the model: cpu or cuda.")
 def features(
     data: DataOptions,
     encoder: EncoderOptions,

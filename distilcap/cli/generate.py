@@ -34,11 +34,9 @@ Example:
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--model", help="With --images, instead of RUN: folder or hub name of a model of transformers.")
 @store_option
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
 @beam_size_option(5)
-@click.option(
-    "--n-best", type=BEAM, default=1, show_default=True, help="Number of captions kept of each image."
-)
+@click.option("--n-best", type=BEAM, default=1, help="Number of captions kept of each image.")
 @click.option(
     "--to", type=click.Path(path_type=Path), required=True, help="The captions file; with --images, a folder."
 )
@@ -51,29 +49,16 @@ Example:
     "--shards",
     type=click.IntRange(1, 1_000_000),
     default=1,
-    show_default=True,
     help="With --images: number of parts that the images are divided into.",
 )
 @click.option(
-    "--shard",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="With --images: number of the part to make, from 0.",
+    "--shard", type=click.IntRange(0), default=0, help="With --images: number of the part to make, from 0."
 )
 @click.option(
-    "--batch-images",
-    type=BATCH,
-    default=32,
-    show_default=True,
-    help="With --images: number of images captioned at once.",
+    "--batch-images", type=BATCH, default=32, help="With --images: number of images captioned at once."
 )
 @click.option(
-    "--threads",
-    type=THREADS,
-    default=2,
-    show_default=True,
-    help="With --images: number of threads that decode images.",
+    "--threads", type=THREADS, default=2, help="With --images: number of threads that decode images."
 )
 def generate(
     run: Path | None,

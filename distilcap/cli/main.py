@@ -92,7 +92,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog="Begin with `distilcap demo`, or with your own images: "
     "`distilcap distill --data DIR --teacher updown-medium --student updown-small`.",
 )

@@ -21,15 +21,10 @@ Example:
     "--vocabulary",
     type=click.IntRange(4, 10_000_000),
     default=9488,
-    show_default=True,
     help="Number of words, with the four special tokens.",
 )
 @click.option(
-    "--region-dim",
-    type=click.IntRange(1, 1_000_000),
-    default=1280,
-    show_default=True,
-    help="Number of features of a region.",
+    "--region-dim", type=click.IntRange(1, 1_000_000), default=1280, help="Number of features of a region."
 )
 @click.option("--encoders", is_flag=True, help="List encoders instead of captioners.")
 def models(vocabulary: int, region_dim: int, encoders: bool) -> None:

@@ -44,11 +44,7 @@ def measure_diversity(candidates: CaptionSet, training: CaptionSet | None = None
     pairs = [pair for caption in captions for pair in pairwise(caption)]
     novel = None
     if training is not None:
-        known = {
-            tuple(tokenize(caption.text))
-            for image_captions in training.values()
-            for caption in image_captions
-        }
+        known = {tuple(tokenize(text)) for image_id in training for text in training.texts(image_id)}
         novel = sum(caption not in known for caption in captions) / len(captions)
     return Diversity(
         mean_length=len(words) / len(captions),

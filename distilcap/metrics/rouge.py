@@ -55,10 +55,7 @@ class RougeL(MeanMetric[References]):
 
     def statistics(self, candidates: Sequence[Words], prepared: References) -> FloatArray:
         """Score each image."""
-        scores = [
-            self._score(words, image_references)
-            for words, image_references in zip(candidates, prepared, strict=True)
-        ]
+        scores = [self._score(words, captions) for words, captions in zip(candidates, prepared, strict=True)]
         return np.array(scores, dtype=np.float64).reshape(-1, 1)
 
     @staticmethod

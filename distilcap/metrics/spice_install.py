@@ -114,9 +114,7 @@ def locate(home: Path | None = None) -> SpiceJar:
     folder = home / "jars"
     try:
         sizes = read_json(folder / _RECORD)["bytes"]
-        whole = all(
-            (folder / artifact.file).stat().st_size == sizes[artifact.file] for artifact in ARTIFACTS.values()
-        )
+        whole = all((folder / jar.file).stat().st_size == sizes[jar.file] for jar in ARTIFACTS.values())
     except (DataError, KeyError, TypeError, OSError):
         raise MissingError(f"SPICE is not installed: {_RUN}") from None
     if not whole:
@@ -125,9 +123,7 @@ def locate(home: Path | None = None) -> SpiceJar:
 
 
 def _jar(folder: Path, program: list[Path], parses: Path | None) -> SpiceJar:
-    return SpiceJar(
-        find_java(), (*program, *(folder / artifact.file for artifact in ARTIFACTS.values())), parses
-    )
+    return SpiceJar(find_java(), (*program, *(folder / jar.file for jar in ARTIFACTS.values())), parses)
 
 
 def install(
@@ -151,21 +147,19 @@ def install(
     progress.note(f"Java {find_java().version}: {find_java().program}")
     with _scratch_folder(folder) as scratch:
         missing: dict[str, Artifact] = {}
-        for name, artifact in ARTIFACTS.items():
-            source = (paths or {}).get(name, folder / artifact.file)
+        for name, jar in ARTIFACTS.items():
+            source = (paths or {}).get(name, folder / jar.file)
             if name in (paths or {}):
-                _check(source, artifact.sha256, artifact.coordinates)
-            elif not source.is_file() or sha256_of(source) != artifact.sha256:
-                missing[name] = artifact
+                _check(source, jar.sha256, jar.coordinates)
+            elif not source.is_file() or sha256_of(source) != jar.sha256:
+                missing[name] = jar
                 continue
-            shutil.copyfile(source, scratch / artifact.file)
+            shutil.copyfile(source, scratch / jar.file)
         if missing:
-            progress.note(
-                "Maven fetches " + ", ".join(artifact.coordinates for artifact in missing.values()) + " …"
-            )
+            progress.note("Maven fetches " + ", ".join(jar.coordinates for jar in missing.values()) + " …")
             _fetch(missing, scratch)
-        for artifact in missing.values():
-            _check(scratch / artifact.file, artifact.sha256, artifact.coordinates)
+        for jar in missing.values():
+            _check(scratch / jar.file, jar.sha256, jar.coordinates)
         progress.note("SHA-256 sums are right; testing …")
         self_test(_jar(scratch, program, scratch / "parses"), progress)
         shutil.rmtree(scratch / "parses", ignore_errors=True)
@@ -202,9 +196,7 @@ def _fetch(artifacts: Mapping[str, Artifact], folder: Path) -> None:
     """
     maven = shutil.which("mvn")
     if maven is None:
-        options = " and ".join(
-            f"`--{name} FILE` ({artifact.coordinates})" for name, artifact in artifacts.items()
-        )
+        options = " and ".join(f"`--{name} FILE` ({jar.coordinates})" for name, jar in artifacts.items())
         raise MissingError(f"Maven (`mvn`) was not found: install it, or give the files by {options}.")
     with tempfile.TemporaryDirectory(prefix=".maven.", dir=folder.parent) as work:
         Path(work, "pom.xml").write_text(_pom(artifacts), encoding="utf-8")
@@ -221,7 +213,7 @@ def _fetch(artifacts: Mapping[str, Artifact], folder: Path) -> None:
             )
         except subprocess.TimeoutExpired:
             raise MissingError("Maven did not finish in an hour; run it again.") from None
-    if done.returncode or not all((folder / artifact.file).is_file() for artifact in artifacts.values()):
+    if done.returncode or not all((folder / jar.file).is_file() for jar in artifacts.values()):
         lines = done.stdout.decode(errors="replace").splitlines()
         errors = [line for line in lines if "ERROR" in line] or lines or [f"exit code {done.returncode}"]
         raise MissingError(f"Maven could not fetch Stanford CoreNLP: {errors[0][:300]}")
@@ -230,12 +222,12 @@ def _fetch(artifacts: Mapping[str, Artifact], folder: Path) -> None:
 def _pom(artifacts: Mapping[str, Artifact]) -> str:
     """A project that depends on these files, and not on what they depend on."""
     dependencies = "".join(
-        f"<dependency><groupId>{artifact.group}</groupId><artifactId>{artifact.name}</artifactId>"
-        f"<version>{artifact.version}</version>"
-        + (f"<classifier>{artifact.classifier}</classifier>" if artifact.classifier else "")
+        f"<dependency><groupId>{jar.group}</groupId><artifactId>{jar.name}</artifactId>"
+        f"<version>{jar.version}</version>"
+        + (f"<classifier>{jar.classifier}</classifier>" if jar.classifier else "")
         + "<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
         "</dependency>"
-        for artifact in artifacts.values()
+        for jar in artifacts.values()
     )
     return (
         "<project><modelVersion>4.0.0</modelVersion><groupId>distilcap</groupId>"

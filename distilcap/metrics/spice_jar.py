@@ -80,11 +80,7 @@ class SpiceJar:
             MissingError: the program failed, ran out of memory or took too long.
         """
         images = [
-            {
-                "image_id": index,
-                "test": clean(candidate),
-                "refs": [clean(reference) for reference in captions],
-            }
+            {"image_id": index, "test": clean(candidate), "refs": [clean(text) for text in captions]}
             for index, (candidate, captions) in enumerate(zip(candidates, references, strict=True))
         ]
         runs = range(0, len(images), self.images_per_run)

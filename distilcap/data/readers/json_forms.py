@@ -62,10 +62,7 @@ def _read_karpathy(images: Sequence[tuple[Any, int]], result: ReadResult, split:
         path = f"{folder}/{name}" if is_text(folder) and folder else name
         image = result.image(image_id, path, entry.get("split", split), line)
         if image is not None:
-            texts = (
-                " ".join(sentence["tokens"]) if _has_only_tokens(sentence) else sentence
-                for sentence in sentences
-            )
+            texts = (" ".join(text["tokens"]) if _has_only_tokens(text) else text for text in sentences)
             result.captions(image, texts, line)
 
 

@@ -82,16 +82,11 @@ def draw_scenes(
 
 def _entry(number: int, name: str, split: str, captions: Sequence[str], rng: random.Random) -> dict[str, Any]:
     sentences = []
-    for position, caption in enumerate(captions):
+    for index, caption in enumerate(captions):
         raw = caption[0].upper() + caption[1:] if rng.random() < 0.7 else caption
         raw += rng.choice((" .", ".", "", ""))
         sentences.append(
-            {
-                "tokens": caption.split(),
-                "raw": raw,
-                "imgid": number,
-                "sentid": number * len(captions) + position,
-            }
+            {"tokens": caption.split(), "raw": raw, "imgid": number, "sentid": number * len(captions) + index}
         )
     sentids = [sentence["sentid"] for sentence in sentences]
     return {"filename": name, "imgid": number, "split": split, "sentids": sentids, "sentences": sentences}
