@@ -193,9 +193,13 @@ def test_errors_of_serving(written, tmp_path):
             create_server(written, port=port)
 
 
-def test_without_chromium(monkeypatch):
+def test_without_chromium_or_playwright(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(MissingError, match=r"Chromium is needed for this"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    with pytest.raises(MissingError, match=r"Chromium is needed for this .*`apt-get install chromium`"):
+        chromium_program()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match=r"Playwright .* `pip install 'distilcap\[browser\]'`"):
         chromium_program()
 
 
@@ -227,20 +231,6 @@ def photos(tmp_path_factory) -> list[Path]:
     return paths
 
 
-WAIT = """new Promise((go, stop) => {{
-  const began = Date.now();
-  (function look() {{
-    if ({condition}) go(true);
-    else if (Date.now() - began > 60000) stop(new Error("nothing happened: " + document.body.innerText));
-    else setTimeout(look, 30);
-  }})();
-}})"""
-
-
-def wait(page, condition: str) -> None:
-    page.evaluate(WAIT.format(condition=condition))
-
-
 @pytest.mark.slow
 def test_the_pages_captions_are_pythons(site, bundle, photos):
     with serving(site) as address, open_page() as page:
@@ -257,16 +247,16 @@ def test_the_pages_captions_are_pythons(site, bundle, photos):
 @pytest.mark.slow
 def test_a_photo_is_chosen_and_described(site, bundle, photos):
     with serving(site) as address, open_page(width=390, height=844) as page:
-        page.open(address)
+        page.goto(address)
         page.evaluate("captioner.ready")
         assert page.evaluate("crossOriginIsolated") is True
-        page.choose_files("#file", photos[:1])
-        wait(page, "document.getElementById('status').textContent === 'Done.'")
-        text = page.evaluate("document.getElementById('caption').textContent")
+        page.set_input_files("#file", photos[:1])
+        page.locator("#status", has_text="Done.").wait_for()
+        text = page.text_content("#caption")
         assert text == bundle.alternatives(photos[0])[0].text
-        assert page.evaluate("document.getElementById('photo').alt") == text
-        assert page.evaluate("document.querySelectorAll('#alternatives li').length") == 3
-        assert "ms:" in page.evaluate("document.getElementById('times').textContent")
+        assert page.get_attribute("#photo", "alt") == text
+        assert page.locator("#alternatives li").count() == 3
+        assert "ms:" in page.text_content("#times")
         # On a phone nothing sticks out sideways, and everything to touch is large enough.
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         heights = (
@@ -274,9 +264,8 @@ def test_a_photo_is_chosen_and_described(site, bundle, photos):
         )
         assert min(page.evaluate(heights)) >= 44
         # One sentence after the beam is narrowed.
-        page.evaluate("document.getElementById('beam').value = '1'")
-        page.evaluate("document.getElementById('beam').dispatchEvent(new Event('change'))")
-        wait(page, "document.getElementById('alternatives-title').hidden")
+        page.select_option("#beam", "1")
+        page.locator("#alternatives-title").wait_for(state="hidden")
         assert page.screenshot().startswith(b"\x89PNG")
 
 
@@ -284,16 +273,15 @@ def test_a_photo_is_chosen_and_described(site, bundle, photos):
 def test_the_page_needs_no_more_than_its_policy_allows(site, photos):
     """Several threads, the service worker and the camera's canvas included: not one violation."""
     with serving(site) as address, open_page() as page:
-        page.call(
-            "Page.addScriptToEvaluateOnNewDocument",
-            source="globalThis.violations = []; addEventListener('securitypolicyviolation', "
-            "(event) => violations.push(event.violatedDirective + ' ' + event.blockedURI));",
+        page.add_init_script(
+            "globalThis.violations = []; addEventListener('securitypolicyviolation', "
+            "(event) => violations.push(event.violatedDirective + ' ' + event.blockedURI));"
         )
-        page.open(f"{address}?threads=2")
+        page.goto(f"{address}?threads=2")
         assert page.evaluate("captioner.ready")["threads"] == 2
         page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-        page.choose_files("#file", photos[:1])
-        wait(page, "document.getElementById('status').textContent === 'Done.'")
+        page.set_input_files("#file", photos[:1])
+        page.locator("#status", has_text="Done.").wait_for()
         assert page.evaluate("violations") == []
         # The policy is at work.
         assert page.evaluate("fetch('https://example.org/').then(() => 'sent', () => 'refused')") == "refused"
@@ -307,16 +295,14 @@ def test_the_page_needs_no_more_than_its_policy_allows(site, photos):
 @pytest.mark.slow
 def test_everything_can_be_reached_by_keyboard_and_has_a_name(site):
     with serving(site) as address, open_page() as page:
-        page.open(address)
+        page.goto(address)
         page.evaluate("captioner.ready")
         reached = []
         for _ in range(5):
-            for kind in ("keyDown", "keyUp"):
-                page.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+            page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         assert reached[:4] == ["file", "open-camera", "beam", "A"]
-        page.call("Accessibility.enable")
-        nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+        nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
         roles = [
             (node["role"]["value"], node.get("name", {}).get("value", ""))
             for node in nodes
@@ -330,7 +316,7 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(site):
 @pytest.mark.slow
 def test_dropping_and_pasting(site, photos):
     with serving(site) as address, open_page() as page:
-        page.open(address)
+        page.goto(address)
         page.evaluate("captioner.ready")
         events = """(async () => {{
           const canvas = new OffscreenCanvas(40, 30);
@@ -350,7 +336,7 @@ def test_dropping_and_pasting(site, photos):
             (text, paste, "The clipboard holds no picture."),
         ]:
             page.evaluate(events.format(file=file, event=event))
-            wait(page, f"document.getElementById('status').textContent === '{status}'")
+            page.locator("#status", has_text=status).wait_for()
 
 
 @pytest.mark.slow
@@ -358,29 +344,28 @@ def test_a_file_that_is_no_picture(site, tmp_path):
     fake = tmp_path / "fake.png"
     fake.write_bytes(b"not a picture")
     with serving(site) as address, open_page() as page:
-        page.open(address)
+        page.goto(address)
         page.evaluate("captioner.ready")
-        page.choose_files("#file", [fake])
-        wait(page, "document.getElementById('status').classList.contains('wrong')")
-        assert "not a picture" in page.evaluate("document.getElementById('status').textContent")
+        page.set_input_files("#file", [fake])
+        page.locator("#status.wrong", has_text="not a picture").wait_for()
 
 
 @pytest.mark.slow
 def test_it_works_offline_once_loaded(site, bundle, photos):
     with open_page() as page:
         with serving(site) as address:
-            page.open(address)
+            page.goto(address)
             page.evaluate("captioner.ready")
             page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-            wait(page, "navigator.serviceWorker.controller")
+            page.wait_for_function("() => navigator.serviceWorker.controller")
         # The server is gone.
-        page.open(f"{address}?again")
+        page.goto(f"{address}?again")
         page.evaluate("captioner.ready")
         assert page.evaluate("crossOriginIsolated") is True
-        page.choose_files("#file", photos[:1])
-        wait(page, "document.getElementById('status').textContent === 'Done.'")
+        page.set_input_files("#file", photos[:1])
+        page.locator("#status", has_text="Done.").wait_for()
         expected = bundle.alternatives(photos[0])[0].text
-        assert page.evaluate("document.getElementById('caption').textContent") == expected
+        assert page.text_content("#caption") == expected
 
 
 @pytest.mark.slow
@@ -389,11 +374,15 @@ def test_a_damaged_file_is_told_on_the_page(site, tmp_path):
     content = bytearray((damaged / "bundle" / "encoder.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (damaged / "bundle" / "encoder.onnx").write_bytes(content)
-    with serving(damaged) as address, open_page() as page:
-        page.open(address)
-        with pytest.raises(DistilCapError, match=r"encoder.onnx is damaged"):
+
+    def load():
+        with serving(damaged) as address, open_page() as page:
+            page.goto(address)
+            page.locator("#status", has_text="encoder.onnx is damaged").wait_for()
             page.evaluate("captioner.ready")
-        assert "encoder.onnx is damaged" in page.evaluate("document.getElementById('status').textContent")
+
+    with pytest.raises(DistilCapError, match=r"^The page in Chromium failed: .*onnx is damaged: reload"):
+        load()
 
 
 @pytest.mark.slow
@@ -404,5 +393,10 @@ def test_nan_is_told_on_the_page(exported, browser, photos, tmp_path, beam):
     (damaged / "decoder.bin").write_bytes(np.full(size // 4, np.nan, "<f4").tobytes())
     write_manifest(damaged, exported.manifest)
     site, told = write_web(damaged, tmp_path / "site").folder, r"gave NaN for this picture: its weights are"
-    with serving(site) as address, open_page() as page, pytest.raises(DistilCapError, match=told):
-        captions_in_browser(page, address, photos[:1], [beam])
+
+    def load():
+        with serving(site) as address, open_page() as page:
+            captions_in_browser(page, address, photos[:1], [beam])
+
+    with pytest.raises(DistilCapError, match=told):
+        load()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distilcap.errors import MissingError
 from distilcap.export.bench import Times, peak_megabytes
-from distilcap.export.browser.chromium import Page, chromium_program, open_page
+from distilcap.export.browser.chromium import chromium_program, open_page
 from distilcap.export.browser.server import serving
 from distilcap.export.browser.site import write_web
 from distilcap.export.folders import scratch_folder
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 __all__ = ["captions_in_browser", "time_chromium"]
 
@@ -24,25 +26,18 @@ _INPUT = """{
   input.hidden = true;
   document.body.append(input);
 }"""
-_DESCRIBE = "captioner.describe(document.getElementById('pictures').files[{index}], {beam})"
 
 
 def captions_in_browser(
     page: Page, address: str, photos: Sequence[Path], beams: Sequence[int]
 ) -> list[list[Any]]:
-    """Caption photos by the page at an address, with each of some beam sizes.
+    """Caption photos by the page at an address, with each of several beam widths.
 
     Returns:
         For each photo, for each beam: `{"captions": [{"text", "tokens", "logProb"}], "milliseconds": {…}}`.
     """
-    page.open(address)
-    page.evaluate("captioner.ready")
-    page.evaluate(_INPUT)
-    page.choose_files("#pictures", photos)
-    return [
-        [page.evaluate(_DESCRIBE.format(index=index, beam=beam)) for beam in beams]
-        for index in range(len(photos))
-    ]
+    _open(page, address, photos)
+    return [[_describe(page, index, beam) for beam in beams] for index in range(len(photos))]
 
 
 def time_chromium(
@@ -59,37 +54,44 @@ def time_chromium(
         if site.missing:
             raise MissingError(site.missing)
         with serving(site.folder) as address, open_page(seconds=300) as page:
-            # An input of many files, each of them once; photos are repeated.
+            # One input of many files, each of them once; photos come again and again.
             different = list(dict.fromkeys(photos))
-            page.open(f"{address}?threads={threads}")
-            beam = int(page.evaluate("captioner.ready")["beam"])
-            page.evaluate(_INPUT)
-            page.choose_files("#pictures", different)
+            beam = int(_open(page, f"{address}?threads={threads}", different)["beam"])
             times: Times = {"pixels": [], "encoder": [], "greedy": [], "beam": []}
             for photo in photos:
                 index = different.index(photo)
-                greedy = page.evaluate(_DESCRIBE.format(index=index, beam=1))["milliseconds"]
-                searched = page.evaluate(_DESCRIBE.format(index=index, beam=beam))["milliseconds"]
+                greedy = _describe(page, index, 1)["milliseconds"]
+                searched = _describe(page, index, beam)["milliseconds"]
                 times["pixels"].append(greedy["pixels"])
                 times["encoder"].append(greedy["encoder"])
                 times["greedy"].append(greedy["decoder"])
                 times["beam"].append(searched["decoder"])
-            peak = _largest_descendant(page.process.pid)
+            peak = _renderers_peak(page)
     return {part: values[5:] for part, values in times.items()}, peak
 
 
-def _largest_descendant(pid: int) -> float | None:
-    """Peak memory of the largest process below `pid`: the page's renderer."""
-    parents = {}
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdigit():
-            try:
-                content = Path(f"/proc/{name}/stat").read_text()
-            except OSError:
-                continue
-            parents[int(name)] = int(content.rpartition(")")[2].split()[1])
-    below = {pid}
-    while more := {child for child, parent in parents.items() if parent in below} - below:
-        below |= more
-    peaks = [peak for child in below - {pid} if (peak := peak_megabytes(str(child))) is not None]
-    return max(peaks, default=None)
+def _open(page: Page, address: str, photos: Sequence[Path]) -> Any:
+    """Load the page and give it photos; returns what it tells of itself when it is ready."""
+    page.goto(address)
+    ready = _result(page, "captioner.ready")
+    page.evaluate(_INPUT)
+    page.set_input_files("#pictures", photos)
+    return ready
+
+
+def _describe(page: Page, index: int, beam: int) -> Any:
+    return _result(page, f"captioner.describe(document.getElementById('pictures').files[{index}], {beam})")
+
+
+def _result(page: Page, script: str) -> Any:
+    """The value of a promise; `page.evaluate` would wait for ever."""
+    return page.wait_for_function(script).json_value()
+
+
+def _renderers_peak(page: Page) -> float | None:
+    """Peak memory of the largest process that shows a page."""
+    assert page.context.browser is not None
+    processes = page.context.browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
+    renderers = [process["id"] for process in processes["processInfo"] if process["type"] == "renderer"]
+    peaks = (peak_megabytes(str(process)) for process in renderers)
+    return max((peak for peak in peaks if peak is not None), default=None)
