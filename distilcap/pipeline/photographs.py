@@ -90,7 +90,7 @@ class RunCaptioner:
         return self.describe(torch.from_numpy(pixels), self._search(beam, n_best))
 
     def _search(self, beam: int, n_best: int) -> BeamSearch:
-        return BeamSearch(**asdict(self.decode) | {"width": beam, "keep": n_best})
+        return BeamSearch(**asdict(self.decode) | {"beam_size": beam, "keep": n_best})
 
     def describe(self, pixels: Tensor, options: BeamSearch) -> list[tuple[Caption, ...]]:
         """Caption normalised pixels (B, 3, S, S); each picture's captions are sorted best first."""
