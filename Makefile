@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := train,encoders,metrics,export,scale,test
 
-.PHONY: demo test lint types unit test-slow install clean
+.PHONY: demo test lint types unit test-slow test-faults install clean
 
 demo: .venv/installed
 	$(BIN)/distilcap demo --to demo
@@ -24,6 +24,10 @@ unit: .venv/installed
 
 test-slow: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+
+# DISTILCAP_FAULT_SEED chooses other faults; DISTILCAP_FAULT_REPORT names a file for the figures.
+test-faults: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'faults or not faults' tests/faults
 
 install: .venv/installed
 

@@ -20,6 +20,7 @@ __all__ = [
     "bare_name",
     "cache_folder",
     "checksum_file",
+    "expected",
     "failures_named",
     "json_errors",
     "parse_json",
@@ -162,6 +163,21 @@ def json_errors(where: str | Path) -> Iterator[None]:
         raise DataError(f"{where}: not usable JSON: nested too deeply.") from None
     except ValueError as error:  # a number of thousands of digits; NaN
         raise DataError(f"{where}: not usable JSON: {str(error).partition(';')[0]}.") from None
+
+
+@contextlib.contextmanager
+def expected(where: str | Path, what: str) -> Iterator[None]:
+    """Tell that a file is not `what` it should be, if what was read of it turns out to have another form.
+
+    Raises:
+        DataError: a key is missing, or a value is of another type.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        raise DataError(f"{where}: not {what}.") from None
 
 
 def read_json(path: Path) -> Any:

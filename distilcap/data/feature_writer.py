@@ -26,7 +26,7 @@ from distilcap.data.features import (
     safetensors_header,
 )
 from distilcap.errors import DataError
-from distilcap.files import failures_named
+from distilcap.files import expected, failures_named
 from distilcap.integrity import write_sealed_json
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
@@ -74,7 +74,8 @@ class FeatureWriter:
         except BaseException:
             self._log.close()
             raise
-        self._resume(progress)
+        with expected(folder / LOG, f"a log of this extraction; delete {folder}"):
+            self._resume(progress)
 
     def _open(self) -> IO[bytes]:
         if (self.folder / STORE).exists():

@@ -1,6 +1,7 @@
 """Scores as a file, whole enough to be compared later without the captions.
 
-{"scores": {"cider": {"value": …, "interval": [low, high], "signature": …, "unavailable": null}, …},
+{"sha256": of the other lines, "format": FORM,
+ "scores": {"cider": {"value": …, "interval": [low, high], "signature": …, "unavailable": null}, …},
  "per_image": {image id: {"cider": …, …}, …},
  "statistics": {"bleu": [row of each image, in the order of per_image]},
  "references": fingerprint}
@@ -18,11 +19,13 @@ import numpy as np
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import read_json, write_json
+from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.metrics.base import Score
 from distilcap.metrics.registry import metric_of
 
 __all__ = ["fingerprint_of", "read_scores", "scores_to_json", "write_scores"]
+
+FORM = "distilcap scores 2"  # 1 had no checksum
 
 
 def fingerprint_of(references: CaptionSet) -> str:
@@ -66,16 +69,16 @@ def _short(value: float) -> int | float:
 
 def write_scores(path: Path, scores: Mapping[str, Score], references: str, **more: Any) -> None:
     """Write scores, the references' fingerprint, and whatever else belongs to them."""
-    write_json(path, {**scores_to_json(scores), "references": references, **more})
+    write_sealed_json(path, {"format": FORM, **scores_to_json(scores), "references": references, **more})
 
 
 def read_scores(path: Path) -> tuple[dict[str, Score], str]:
     """Read what `write_scores` wrote: the scores, and the references' fingerprint.
 
     Raises:
-        DataError: it is not such a file.
+        DataError: it is not such a file, or damaged.
     """
-    content = read_json(path)
+    content = read_sealed_json(path, "score the captions again")
     try:
         per_image: dict[str, dict[str, float]] = content["per_image"]
         scores = {}

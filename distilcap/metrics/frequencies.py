@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.errors import DataError
-from distilcap.files import read_json, write_json
+from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.metrics.ngrams import ORDERS
 
 __all__ = ["END_WORD", "DocumentFrequencies"]
 
+FORM = "distilcap document frequencies 2"  # 1 had no checksum
 END_WORD = "<eos>"
 """The end token as a word: no caption has it, since the tokenizer splits it."""
 
@@ -57,18 +58,17 @@ class DocumentFrequencies:
 
     def save(self, path: Path) -> None:
         """Write JSON."""
-        write_json(
-            path, {"name": self.name, "images": self.images, "end": self.end, "counts": dict(self.counts)}
-        )
+        counts = {"images": self.images, "end": self.end, "counts": dict(self.counts)}
+        write_sealed_json(path, {"format": FORM, "name": self.name, **counts})
 
     @staticmethod
     def load(path: Path) -> DocumentFrequencies:
         """Read what `save` wrote.
 
         Raises:
-            DataError: missing or not of that form.
+            DataError: missing, not of that form, or damaged.
         """
-        content = read_json(path)
+        content = read_sealed_json(path, "count them again by `distilcap metrics df`")
         try:
             counts = {str(ngram): int(count) for ngram, count in content["counts"].items()}
             return DocumentFrequencies(

@@ -62,28 +62,27 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
     """
     fix = "train again or copy it anew"
     config = read_sealed_json(folder / CONFIG, fix)
-    try:
-        options = options_of(config["architecture"], config["options"])
-        vocabulary = Vocabulary(tuple(config["words"]))
-        captioner = build_captioner(config["architecture"], options, len(vocabulary), config["region_dim"])
-        features = dict(config["features"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / CONFIG}: not a captioner's configuration ({error}).") from None
     tensors, _ = load_tensors(folder / WEIGHTS, fix)
-    expected = dict(captioner.named_parameters())
+    try:
+        architecture, options = config["architecture"], options_of(config["architecture"], config["options"])
+        vocabulary, features = Vocabulary(tuple(config["words"])), dict(config["features"])
+        sizes = len(vocabulary), config["region_dim"]
+        with torch.device("meta"):  # whatever the sizes are, nothing is allocated yet
+            expected = dict(build_captioner(architecture, options, *sizes).named_parameters())
+    except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{folder / CONFIG}: not a captioner's configuration ({reason}).") from None
     if tensors.keys() != expected.keys():
-        raise DataError(f"{folder / WEIGHTS}: its tensors are not those of {config['architecture']}.")
+        raise DataError(f"{folder / WEIGHTS}: its tensors are not those of {architecture}.")
+    for name, parameter in expected.items():
+        if tensors[name].shape != parameter.shape:
+            raise DataError(f"{folder / WEIGHTS}: `{name}` is not of the shape that {CONFIG} says; {fix}.")
+    captioner = build_captioner(architecture, options, *sizes)
     with torch.no_grad():
-        for name, parameter in expected.items():
-            if tensors[name].shape != parameter.shape:
-                raise DataError(
-                    f"{folder / WEIGHTS}: `{name}` is not of the shape that {CONFIG} says; {fix}."
-                )
+        for name, parameter in captioner.named_parameters():
             parameter.copy_(tensors[name])
     captioner = captioner if plain_asked_for() else accelerate(captioner)
-    return TrainedCaptioner(
-        captioner.to(device).eval(), config["architecture"], options, vocabulary, features
-    )
+    return TrainedCaptioner(captioner.to(device).eval(), architecture, options, vocabulary, features)
 
 
 def megabytes_of(captioner: Captioner) -> float:

@@ -12,7 +12,7 @@ from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.readers.entries import is_text
 from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, words_to_learn
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import read_json, write_json
+from distilcap.files import expected, read_json, write_json
 from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store, not_in_key
@@ -81,8 +81,10 @@ class ImportData(Stage):
         """Read the artifact."""
         folder = store.open(self)
         content = read_json(folder / "images.json")
-        images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
-        return Dataset(content["name"], images, CaptionSet.load(folder / "references.jsonl"))
+        references = CaptionSet.load(folder / "references.jsonl")
+        with expected(folder / "images.json", "the images of a data set"):
+            images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
+            return Dataset(content["name"], images, references)
 
 
 @dataclass(frozen=True)

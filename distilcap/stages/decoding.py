@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
-from distilcap.files import read_json, write_json
+from distilcap.files import expected, read_json, write_json
 from distilcap.progress import Progress
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.stages.captions import CaptionsOfSplit
@@ -90,4 +90,9 @@ class ChooseDecoding(Stage):
 
     def load(self, store: Store) -> Decoding:
         """Read the choice."""
-        return Decoding(**read_json(store.path(self) / DECODING)["chosen"])
+        path = store.open(self) / DECODING
+        content = read_json(path)
+        with expected(path, "a choice of decoding"):
+            chosen = Decoding(**content["chosen"])
+            sum(asdict(chosen).values())  # all are numbers
+            return chosen

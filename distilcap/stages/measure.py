@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from distilcap.files import read_json, write_json
+from distilcap.files import expected, read_json, write_json
 from distilcap.progress import Progress
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.stages.train import Train
@@ -63,8 +63,17 @@ class Evaluate(Stage):
 
 def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
     """Read what `Evaluate` wrote, by metric."""
-    content: dict[str, dict[str, Any]] = read_json(store.open(stage) / "scores.json")
-    return content
+    path = store.open(stage) / "scores.json"
+    content = read_json(path)
+    with expected(path, "scores"):
+        return {name: _checked(score) for name, score in content.items()}
+
+
+def _checked(score: dict[str, Any]) -> dict[str, Any]:
+    """A metric's scores, once their types are right."""
+    if score["unavailable"] is None:
+        sum((score["value"], *score["per_image"].values()))
+    return {**score, "signature": str(score["signature"])}
 
 
 @dataclass(frozen=True)
@@ -105,5 +114,7 @@ class MeasureLatency(Stage):
 
     def load(self, store: Store) -> float:
         """Milliseconds per image, encoder and greedy decoder together."""
-        parts = read_json(store.open(self) / "latency.json")
-        return float(parts["encoder"] + parts["decoder"])
+        path = store.open(self) / "latency.json"
+        parts = read_json(path)
+        with expected(path, "a latency"):
+            return float(parts["encoder"] + parts["decoder"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_type_hints
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import read_json, write_bytes, write_json
+from distilcap.files import expected, read_json, write_bytes, write_json
 from distilcap.progress import Progress
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
@@ -198,8 +198,11 @@ class Train(Stage):
 
     def summary(self, store: Store) -> dict[str, Any]:
         """Parameters, training seconds, images seen, best validation CIDEr."""
-        content: dict[str, Any] = read_json(store.open(self, "training.json") / "training.json")
-        return content
+        path = store.open(self, "training.json") / "training.json"
+        content = read_json(path)
+        with expected(path, "the summary of a training"):
+            sum(content.values())
+            return dict(content)
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:

@@ -12,6 +12,7 @@ import io
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -120,7 +121,7 @@ def import_results(source: Path, root: Path) -> Imported:
                         shutil.copyfileobj(content, file)
         except FileNotFoundError:
             raise DataError(f"{source}: there is no such file.") from None
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise DataError(f"{source}: not a pack of results, or damaged ({error}).") from None
         new, known = [], []
         for stage_folder in sorted(Path(folder).iterdir()):

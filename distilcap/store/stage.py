@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import expected
 from distilcap.integrity import left_out, read_sealed_json, write_sealed_json
 from distilcap.progress import SILENT, Progress
 from distilcap.store.record import (
@@ -222,7 +223,8 @@ class Store:
 
     def seconds(self, stage: Stage) -> float:
         """How long building took, over all runs."""
-        return float(read_record(self.path(stage))["seconds"])
+        with expected(self.path(stage) / RECORD, "the record of a stage"):
+            return float(read_record(self.path(stage))["seconds"])
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """All stages that the given stages need, inputs first, each once."""
@@ -273,7 +275,8 @@ class Store:
         earlier = scratch / "seconds.json"
         before = 0.0
         if earlier.exists():
-            before = float(read_sealed_json(earlier, f"delete the folder {scratch}")["seconds"])
+            with expected(earlier, f"the seconds of a build; delete the folder {scratch}"):
+                before = float(read_sealed_json(earlier, f"delete the folder {scratch}")["seconds"])
         started = time.perf_counter()
         try:
             # The others only wait for a stage that is not built together.
@@ -285,6 +288,8 @@ class Store:
             with contextlib.suppress(OSError):  # a full disk has been reported already
                 write_sealed_json(earlier, {"seconds": seconds})
         earlier.unlink(missing_ok=True)
+        for left in scratch.rglob(".*.partial*"):  # of writers that were killed
+            left.unlink()
         record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": to_json(stage)}
         complete(scratch, record, stage.checked_by_row)
         final = self.path(stage)

@@ -18,9 +18,11 @@ from typing import Any, Protocol
 
 from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
+from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import IMAGE_ENDINGS, image_id_of
 from distilcap.encoders.loader import decoded
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import expected
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog, check_options
 from distilcap.teachers.shard_files import (
@@ -114,9 +116,10 @@ def label_shard(
         if finished:
             progress.note(f"{finished.damage}; it is made again from there.")
             _reopen(shard, folder, finished, log)
-        captioned = {line["image"]: line for record in log.records for line in record["captions"]}
-        skipped = {image["id"]: image for record in log.records for image in record["skipped"]}
-        before = log.records[-1]["seconds"] if log.records else 0.0
+        with expected(log.path, "a log of this labelling; delete it"):
+            captioned = {line["image"]: line for record in log.records for line in record["captions"]}
+            skipped = {Skipped(**image).id: image for record in log.records for image in record["skipped"]}
+            before = float(log.records[-1]["seconds"]) if log.records else 0.0
         todo, images, listed = _todo(source, shard, captioned.keys() | skipped.keys())
         tracked = progress.track(todo, f"Captioning {shard}", images, images - len(todo))
         for batch in _batches(captioner, tracked, batch_images, threads):

@@ -101,6 +101,8 @@ class Training:
         if self.processes.first:
             if self.position.best_phase < 0:  # no epoch at all: the weights as they are
                 save_captioner(self.folder, self.trained)
+            # Again, for a run broken off behind its last epoch: the checkpoint's log is a checked one.
+            write_json(self.folder / LOG, self.position.history)
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return self.position
 
