@@ -166,7 +166,8 @@ def _broken_bytes(draw: st.DrawFn, content: bytes) -> bytes:
         last = draw(st.integers(first, min(len(content), first + 200)))
         between = draw(
             st.sampled_from([b"", content[first:last] * 2]) | st.binary(min_size=1, max_size=12)
-            | st.sampled_from([b"{", b'"', b"9" * 5000, b"\n", b"\0", b"\xff", b"1e999", b"null", b"[" * 2000])
+            | st.sampled_from([b"{", b'"', b"9" * 5000, b"\n", b"\0", b"\xff", b"1e999"])
+            | st.sampled_from([b"null", b"[" * 2000])
         )  # fmt: skip
         content = content[:first] + between + content[last:]
     return content
