@@ -184,7 +184,7 @@ def test_a_missing_file_is_named(copied):
 
 def test_what_is_no_bundle_is_told(tmp_path, copied):
     with pytest.raises(
-        BundleError, match=r"not a bundle .it has no manifest.json.; make one by `distilcap export`"
+        BundleError, match=r"not a bundle .it has no manifest.json.; make a bundle by `distilcap export`"
     ):
         Bundle.open(tmp_path / "nowhere")
     for content, message in [

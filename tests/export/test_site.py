@@ -144,7 +144,7 @@ def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
     (written / "stray.txt").touch()
     write_web(exported.folder, written, runtime=runtime)
     assert not (written / "stray.txt").exists()
-    with pytest.raises(ConfigError, match=r"`to` must be a new folder or one written before"):
+    with pytest.raises(ConfigError, match=r"`to` must be a new folder or a folder written before"):
         write_web(exported.folder, exported.folder, runtime=runtime)
     with pytest.raises(BundleError, match=r"not a bundle"):
         write_web(tmp_path / "nothing", tmp_path / "other", runtime=runtime)

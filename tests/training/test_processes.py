@@ -110,12 +110,12 @@ def test_processes_tell_one_another(together: list[dict[str, Any]]) -> None:
     assert ALONE.share((1, 2, 3)) == (1, 2, 3)
 
 
-def test_several_processes_without_accelerate_are_told_what_is_missing(
+def test_a_launch_without_accelerate_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(MissingError, match=r"need the package accelerate: pip install 'distilcap\[scale\]'"):
+    with pytest.raises(MissingError, match=r"needs the package accelerate: pip install 'distilcap\[scale\]'"):
         launched()
 
 

@@ -189,7 +189,7 @@ def test_a_checkpoint_of_another_shape_is_refused_whole_in_one_line(tmp_path: Pa
     wider = training(tmp_path, Pictures(), options(), width=9)
     before = {name: tensor.clone() for name, tensor in weights(wider._captioner).items()}
     with pytest.raises(
-        DataError, match=r"another run: `.*` of its captioner is .*8.*, but .*9.* in this one; "
+        DataError, match=r"another run: `.*` of its captioner is .*8.*, but .*9.* in this run; "
     ):
         wider.run()
     for name, tensor in weights(wider._captioner).items():
