@@ -11,8 +11,8 @@ from distilcap.cli.bounds import COUNT, SEEDS, Real
 from distilcap.cli.common import CONSOLE, store_option
 
 if TYPE_CHECKING:
+    from distilcap.store.planning import Facts, Plannable
     from distilcap.store.stage import Store
-    from distilcap.study.estimate import Facts
     from distilcap.study.rows import Students
 
 __all__ = ["costs"]
@@ -99,7 +99,7 @@ def costs(
     CONSOLE.print("Each stage has one GPU; docs/scale.md says what else is assumed.")
 
 
-def _kinds() -> dict[str, type]:
+def _kinds() -> dict[str, type[Plannable]]:
     from distilcap.stages.captions import Labels
     from distilcap.stages.features import ExtractFeatures
     from distilcap.stages.measure import Evaluate
@@ -110,14 +110,12 @@ def _kinds() -> dict[str, type]:
 
 def _origins(given: dict[type, float], measured: dict[type, float], store: Path) -> str:
     """Each rate with where it comes from, as `--rate` takes it."""
-    from distilcap.study.estimate import DEFAULT_RATES
-
     parts = []
     for name, kind in _kinds().items():
         for rates, origin in (
             (given, "given"),
             (measured, f"measured in {store}"),
-            (DEFAULT_RATES, "of one CPU core"),
+            ({kind: kind.rate}, "of one CPU core"),
         ):
             if kind in rates:
                 parts.append(f"{name}={rates[kind]:.2g} ({origin})")
@@ -150,7 +148,7 @@ def _students(
     from distilcap.stages.data import ImportData
     from distilcap.stages.features import ExtractFeatures
     from distilcap.study.costs import COCO
-    from distilcap.study.estimate import Facts
+    from distilcap.study.estimate import facts_of
     from distilcap.study.presets import table_preset
     from distilcap.study.rows import Students
 
@@ -162,5 +160,5 @@ def _students(
         return Students(source, features, settings, tuple(range(seeds))), COCO
     source = ImportData.of(data, images)
     features = ExtractFeatures.of(source, seen.name, seen.size, seen.weights, seen.form)
-    facts = Facts.of(source, features, store, settings.min_count)
+    facts = facts_of(source, features, store, settings.min_count)
     return Students(source, features, settings, tuple(range(seeds))), facts

@@ -214,17 +214,17 @@ def _run(
 def _print_plan(
     tables: tuple[Table, ...], students: Students, store: Store, metrics: tuple[str, ...]
 ) -> None:
-    from distilcap.study.estimate import Facts, describe, estimate_plan
+    from distilcap.study.estimate import estimate_plan, facts_of
     from distilcap.study.tables import stages_of_tables
 
     plan = store.plan(stages_of_tables(tables, metrics))
-    facts = Facts.of(students.data, students.features, store, students.preset.min_count)
+    facts = facts_of(students.data, students.features, store, students.preset.min_count)
     costs = estimate_plan(plan, facts, store)
     for cost in costs:
         price = "" if cost.planned.complete else f"{duration(cost.seconds):>8} {cost.megabytes:9.1f} MB"
         there = "there" if cost.planned.complete else "to do"
         stage = cost.planned.stage
-        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {describe(stage)}", soft_wrap=True)
+        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {stage.describe()}", soft_wrap=True)
     missing = [cost for cost in costs if not cost.planned.complete]
     seconds, megabytes = sum(cost.seconds for cost in missing), sum(cost.megabytes for cost in missing)
     measured = sum(cost.seconds for cost in missing if cost.measured)

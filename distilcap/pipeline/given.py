@@ -19,7 +19,8 @@ from distilcap.reports.results import GREEDY, GivenSystem, Member, System
 from distilcap.stages.captions import ImportCaptions, Labels
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import run_of
-from distilcap.stages.label import Generate, GenerateTogether, LabelWithPretrained
+from distilcap.stages.label import Generate, GenerateTogether
+from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 

@@ -13,9 +13,10 @@ from distilcap.errors import DataError
 from distilcap.files import sha256_of
 from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, not_in_key
 
-__all__ = ["CAPTIONS", "CaptionsOfSplit", "ImportCaptions", "Labels"]
+__all__ = ["CAPTIONS", "CaptionsOfSplit", "ImportCaptions", "Labels", "labelling_work"]
 
 CAPTIONS = "captions.jsonl"
 
@@ -25,10 +26,26 @@ class Labels(Stage):
     """A stage that writes `captions.jsonl`: a teacher's labels, or captions that are scored."""
 
     on_gpu: ClassVar[bool] = True
+    rate: ClassVar[float] = 4e10  # multiply-adds a second
+
+    def work(self, facts: Facts) -> Work:
+        """Picks of captions that are there."""
+        return labelling_work(facts, "train", 0.0, 1)
 
     def load(self, store: Store) -> CaptionSet:
         """Read the artifact."""
         return CaptionSet.load(store.open(self) / "captions.jsonl")
+
+
+def labelling_work(facts: Facts, split: str, per_image: float, kept: int) -> Work:
+    """Work of captioning a split.
+
+    Args:
+        per_image: multiply-adds; none for captions that are there already, or of somebody else's model.
+        kept: captions of an image.
+    """
+    images = facts.images[split]
+    return Work(images * (1e6 + per_image), 9e-5 * images * kept, comparable=per_image > 0)
 
 
 class CaptionsOfSplit(Labels):

@@ -15,6 +15,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_json
 from distilcap.options import Options, option
 from distilcap.progress import Progress
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, not_in_key
 from distilcap.text.vocabulary import Vocabulary
 
@@ -44,6 +45,7 @@ class ImportData(Stage):
     """
 
     packable: ClassVar[bool] = False
+    rate: ClassVar[float] = 1e4  # images a second
     fingerprint: str
     name: str
     path: str = not_in_key()
@@ -76,6 +78,14 @@ class ImportData(Stage):
         dataset.captions.save(folder / "references.jsonl")
         images = [[image.id, str(image.path.resolve()), image.split] for image in dataset.images]
         write_json(folder / "images.json", {"name": self.name, "images": images})
+
+    def work(self, facts: Facts) -> Work:
+        """Images."""
+        return Work(facts.all_images, 5e-4 * facts.all_images)
+
+    def describe(self) -> str:
+        """Its name."""
+        return self.name
 
     def load(self, store: Store) -> Dataset:
         """Read the artifact."""
@@ -123,6 +133,7 @@ class HideCaptions(ImportData):
 class BuildVocabulary(Stage):
     """The words of the training references; students share it with their teacher."""
 
+    rate: ClassVar[float] = 4e3  # images a second
     data: ImportData
     min_count: int = MIN_COUNT
     max_words: int = MAX_WORDS
@@ -137,6 +148,10 @@ class BuildVocabulary(Stage):
         except DataError as error:
             raise DataError(f"{self.data.path}: {error}") from None
         write_json(folder / "words.json", vocabulary.words)
+
+    def work(self, facts: Facts) -> Work:
+        """Images."""
+        return Work(facts.all_images)
 
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from distilcap.data.captions import CaptionSet
 from distilcap.files import expected, read_json, write_json
 from distilcap.progress import Progress
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.stages.captions import CaptionsOfSplit
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store
 
 __all__ = ["LENGTH_PENALTIES", "ChooseDecoding", "Decoding"]
@@ -18,6 +20,7 @@ LENGTH_PENALTIES = (0.0, 0.3, 0.7, 1.0)
 """Tried by default; 1 ranks by log-probability a word."""
 
 DECODING = "decoding.json"
+CIDER_SECONDS = 4e-4  # an image
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class ChooseDecoding(Stage):
         length_penalties: tried; of equally good penalties the first is taken.
     """
 
+    rate: ClassVar[float] = 1.0  # seconds in a second, as `CIDER_SECONDS` has them
     candidates: CaptionsOfSplit
     greedy: CaptionsOfSplit
     beam: int
@@ -87,6 +91,10 @@ class ChooseDecoding(Stage):
         chosen = Decoding(self.beam, best, scores[best], cider(greedy))
         by_penalty = {f"{penalty:g}": score for penalty, score in scores.items()}
         write_json(folder / DECODING, {"chosen": asdict(chosen), "cider_by_length_penalty": by_penalty})
+
+    def work(self, facts: Facts) -> Work:
+        """Seconds, by length penalty and once for greedy captions."""
+        return Work(facts.images["val"] * (len(self.length_penalties) + 1) * CIDER_SECONDS)
 
     def load(self, store: Store) -> Decoding:
         """Read the choice."""

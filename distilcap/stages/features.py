@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from distilcap.data.features import FeatureStore
+from distilcap.data.features import FeatureStore, store_bytes
+from distilcap.files import parse_json
 from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, not_in_key
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class ExtractFeatures(Stage):
     on_gpu: ClassVar[bool] = True
     checked_by_row: ClassVar[tuple[str, ...]] = (FEATURES,)
     packable: ClassVar[bool] = False
+    rate: ClassVar[float] = 8e5  # pixels a second
     data: ImportData
     recipe_json: str
     tuned_by: Stage | None
@@ -92,6 +95,15 @@ class ExtractFeatures(Stage):
         device = store.processes.device
         for skipped in extract_features(encoder, images, folder, progress, device=device):
             progress.note(f"skipped image {skipped.id}: {skipped.reason}")
+
+    def work(self, facts: Facts) -> Work:
+        """Pixels."""
+        megabytes = store_bytes(facts.all_images, facts.regions, facts.dim) / 1e6
+        return Work(facts.all_images * facts.pixels, megabytes)
+
+    def describe(self) -> str:
+        """The encoder."""
+        return str(parse_json(self.recipe_json, self.key).get("encoder", self.encoder))
 
     def check_rows(self, folder: Path) -> None:
         """See `Stage.check_rows`."""

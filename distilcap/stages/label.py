@@ -1,4 +1,4 @@
-"""Stages that caption images: a captioner, an ensemble, by drawing, or a model of `transformers`."""
+"""Stages that caption images: a captioner, an ensemble, or by drawing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import ConfigError, DataError
+from distilcap.errors import ConfigError
 from distilcap.progress import Progress
 from distilcap.runtime.manifest import DecodeOptions
-from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, Labels
+from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, Labels, labelling_work
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.features import ExtractFeatures, seen_ids
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.store.planning import Facts, Work
+from distilcap.store.stage import Stage, Store, added_later
 
 if TYPE_CHECKING:
     from distilcap.models.weights import TrainedCaptioner
@@ -27,7 +28,6 @@ __all__ = [
     "Generate",
     "GenerateTogether",
     "Interpolate",
-    "LabelWithPretrained",
     "decode_options",
     "decoding_of",
 ]
@@ -93,6 +93,15 @@ class Generate(CaptionsOfSplit):
         )
         if store.processes.first:
             captions.save(folder / "captions.jsonl")
+
+    def work(self, facts: Facts) -> Work:
+        """Multiply-adds of the search."""
+        per_image = self.captioner.decoding_work(facts, self.beam)
+        return labelling_work(facts, self.split, per_image, self.n_best)
+
+    def describe(self) -> str:
+        """Of what, how and by whom."""
+        return f"{self.split}, beam {self.beam}, by {self.captioner.key}"
 
 
 def decoding_of(captioner: Train, beam: int) -> ChooseDecoding:
@@ -193,6 +202,11 @@ class GenerateTogether(CaptionsOfSplit):
         )
         captions.save(folder / CAPTIONS)
 
+    def work(self, facts: Facts) -> Work:
+        """Multiply-adds of the search, of all captioners."""
+        per_image = sum(captioner.decoding_work(facts, self.beam) for captioner in self.captioners)
+        return labelling_work(facts, self.split, per_image, self.n_best)
+
 
 @dataclass(frozen=True)
 class DrawCaptions(Labels):
@@ -227,6 +241,11 @@ class DrawCaptions(Labels):
         )
         drawn.save(folder / CAPTIONS)
 
+    def work(self, facts: Facts) -> Work:
+        """Multiply-adds of the drawing."""
+        per_image = self.captioner.decoding_work(facts, self.captions)
+        return labelling_work(facts, self.split, per_image, self.captions)
+
 
 @dataclass(frozen=True)
 class Interpolate(Labels):
@@ -247,63 +266,3 @@ class Interpolate(Labels):
         references = self.candidates.source.load(store).references(self.candidates.split)
         chosen = closest_to_references(self.candidates.load(store), references, self.measure)
         chosen.save(folder / CAPTIONS)
-
-
-@dataclass(frozen=True)
-class LabelWithPretrained(CaptionsOfSplit):
-    """Captions of a split by a `transformers` image-to-text model.
-
-    Attributes:
-        fingerprint: of the model's files.
-        max_tokens: of a caption, in the model's own tokens.
-        model: a folder, or a name on the model hub.
-    """
-
-    data: ImportData
-    split: str
-    fingerprint: str
-    beam: int
-    n_best: int
-    max_tokens: int
-    model: str = not_in_key()
-
-    @property
-    def source(self) -> ImportData:
-        """See `CaptionsOfSplit.source`."""
-        return self.data
-
-    @staticmethod
-    def of(
-        data: ImportData,
-        model: str,
-        split: str = "train",
-        beam: int = 3,
-        n_best: int = 1,
-        max_tokens: int = 40,
-    ) -> LabelWithPretrained:
-        """Look at the model's files, or fetch them, to know their fingerprint."""
-        from distilcap.teachers.pretrained import find_model, fingerprint_of
-
-        fingerprint = fingerprint_of(find_model(model))
-        return LabelWithPretrained(data, split, fingerprint, beam, n_best, max_tokens, model)
-
-    def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `captions.jsonl`; a killed build goes on after its last batch."""
-        from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
-
-        source = find_model(self.model)
-        if fingerprint_of(source) != self.fingerprint:
-            raise DataError(f"{source}: changed since the plan was made; start again.")
-        images = self.data.load(store).split(self.split)
-        log = folder / "captions.partial.jsonl"
-        captions = label_images(
-            PretrainedTeacher.load(source),
-            images,
-            log,
-            beam=self.beam,
-            n_best=self.n_best,
-            max_tokens=self.max_tokens,
-            progress=progress,
-        )
-        captions.save(folder / CAPTIONS)
-        log.unlink(missing_ok=True)

@@ -11,10 +11,15 @@ from typing import Any, ClassVar
 from distilcap.files import expected, read_json, write_json
 from distilcap.progress import Progress
 from distilcap.stages.captions import CaptionsOfSplit
+from distilcap.stages.decoding import CIDER_SECONDS
 from distilcap.stages.train import Train
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store
 
 __all__ = ["Evaluate", "MeasureLatency", "read_scores"]
+
+# Of an image.
+_SECONDS = {"bleu": 3e-4, "meteor": 4e-3, "rouge_l": 3e-4, "cider": CIDER_SECONDS, "spice": 6e-2}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Evaluate(Stage):
     """
 
     measures: ClassVar[bool] = True
+    rate: ClassVar[float] = 1.0  # seconds in a second, as `_SECONDS` has them
     captions: CaptionsOfSplit
     metrics: tuple[str, ...]
     available: tuple[str, ...]
@@ -60,6 +66,16 @@ class Evaluate(Stage):
             },
         )
 
+    def work(self, facts: Facts) -> Work:
+        """Seconds of the metrics."""
+        images = facts.images[self.captions.split]
+        seconds = images * sum(_SECONDS.get(name, 1e-3) for name in self.available)
+        return Work(seconds, 4.5e-5 * images * (len(self.available) + 3))
+
+    def describe(self) -> str:
+        """Which metrics of which captions."""
+        return f"{', '.join(self.available)} of {self.captions.key}"
+
 
 def read_scores(stage: Evaluate, store: Store) -> dict[str, dict[str, Any]]:
     """Read what `Evaluate` wrote, by metric."""
@@ -82,6 +98,7 @@ class MeasureLatency(Stage):
 
     measures: ClassVar[bool] = True
     alone: ClassVar[bool] = True
+    rate: ClassVar[float] = 2e10  # multiply-adds a second
     captioner: Train
     images: int = 30
     warmup: int = 5
@@ -111,6 +128,10 @@ class MeasureLatency(Stage):
             "decoder": statistics.median(decoding[self.warmup :]),
         }
         write_json(folder / "latency.json", parts | {"threads": torch.get_num_threads()})
+
+    def work(self, facts: Facts) -> Work:
+        """Multiply-adds of encoder (4e8) and greedy decoding."""
+        return Work((self.images + self.warmup) * (self.captioner.decoding_work(facts, 1) + 4e8))
 
     def load(self, store: Store) -> float:
         """Milliseconds per image, encoder and greedy decoder together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_type_hints
@@ -14,6 +15,7 @@ from distilcap.progress import Progress
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures, seen_ids
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, added_later
 from distilcap.training.options import TokenDistillation, TrainingOptions
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from distilcap.training.imitation import TokenTeacher
 
 __all__ = ["Train"]
+
+WORDS = 12  # of a caption with its end token
+DRAWN = 17  # of a caption that an unfinished model draws
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Train(Stage):
 
     together: ClassVar[bool] = True
     on_gpu: ClassVar[bool] = True
+    rate: ClassVar[float] = 2e10  # multiply-adds a second
     data: ImportData
     vocabulary: BuildVocabulary
     features: ExtractFeatures
@@ -75,6 +81,34 @@ class Train(Stage):
         """All stages among the fields, and the features that a teacher of tokens reads."""
         teacher = self.token_teacher
         return super().inputs() + ((teacher.seen,) if teacher is not None else ())
+
+    def work(self, facts: Facts) -> Work:
+        """Multiply-adds of both phases; a backward pass costs as much as two forward ones."""
+        regions, words, parameters = self._parameters(facts)
+        options = self.training
+        of_labels = facts.captions if self.labels is None or self.keep_originals else 0.0
+        of_labels += getattr(self.labels, "n_best", 1) if self.labels is not None else 0
+        captions = min(options.captions_per_image, of_labels)
+        crossed = 3 * facts.regions * regions + 3 * captions * WORDS * words
+        # Drawing is one pass more, word by word.
+        drawn = 4 * facts.regions * regions + 4 * options.self_critical.samples * DRAWN * words
+        epochs = options.cross_entropy.epochs * crossed + options.self_critical.epochs * drawn
+        # The encoder's work is not counted where that learns too.
+        comparable = not self.tune_encoder
+        return Work(facts.images["train"] * epochs, 4e-6 * parameters + 0.1, comparable)
+
+    def decoding_work(self, facts: Facts, width: int) -> float:
+        """Multiply-adds of captioning an image with so many hypotheses."""
+        regions, words, _ = self._parameters(facts)
+        return facts.regions * regions + width * DRAWN * words
+
+    def _parameters(self, facts: Facts) -> tuple[int, int, int]:
+        return _parameters_of(self.architecture, self.options, facts.words, facts.dim)
+
+    def describe(self) -> str:
+        """The captioner, its seed and what it learns from."""
+        labels = f", labels {self.labels.key}" if self.labels is not None else ""
+        return f"{self.architecture} {self.options.hidden} wide, seed {self.training.seed}{labels}"
 
     @property
     def seen(self) -> ExtractFeatures:
@@ -203,6 +237,24 @@ class Train(Stage):
         with expected(path, "the summary of a training"):
             sum(content.values())
             return dict(content)
+
+
+@functools.cache
+def _parameters_of(architecture: str, options: Options, words: int, dim: int) -> tuple[int, int, int]:
+    """Parameters used once a region, those used once a word, and all."""
+    import torch
+
+    from distilcap.models.presets import build_captioner
+
+    with torch.device("meta"):
+        captioner = build_captioner(architecture, options, words, dim)
+    regions = sum(
+        parameter.numel()
+        for name, parameter in captioner.named_parameters()
+        if name.split(".")[0] in ("regions", "refiner", "keys", "keys_values")
+    )
+    table = words * options.embedding
+    return regions, captioner.parameter_count() - regions - table, captioner.parameter_count()
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:

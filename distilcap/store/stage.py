@@ -28,6 +28,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected
 from distilcap.integrity import left_out, read_sealed_json, write_sealed_json
 from distilcap.progress import SILENT, Progress
+from distilcap.store.planning import Plannable
 from distilcap.store.record import (
     RECORD,
     check_artifact,
@@ -63,7 +64,7 @@ def _in_key(field: dataclasses.Field[Any], value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Stage(abc.ABC):
+class Stage(Plannable, abc.ABC):
     """One step of an experiment, named by its recipe. Fields that are stages are its inputs."""
 
     version: ClassVar[int] = 1

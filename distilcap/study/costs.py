@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distilcap.errors import ConfigError
-from distilcap.study.estimate import Cost, Facts
+from distilcap.store.planning import Facts
+from distilcap.study.estimate import Cost
 
 __all__ = ["COCO", "Bill", "bill"]
 

@@ -24,7 +24,7 @@ from distilcap.stages.measure import Evaluate
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
 from distilcap.study import rows as tables_module
-from distilcap.study.estimate import Facts, estimate_plan
+from distilcap.study.estimate import estimate_plan, facts_of
 from distilcap.study.extra import extra_table
 from distilcap.study.flickr8k import TEACHER
 from distilcap.study.presets import PRESETS, table_preset
@@ -153,7 +153,7 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
     tables = paper_tables(smoke, ["table1"])
     store = Store(tmp_path / "store")
     plan = store.plan(stages_of_tables(tables, METRICS))
-    facts = Facts.of(smoke.data, smoke.features, store, 1)
+    facts = facts_of(smoke.data, smoke.features, store, 1)
     before = estimate_plan(plan, facts, store)
     assert all(cost.seconds > 0 and cost.megabytes > 0 and not cost.measured for cost in before)
     assert not store.root.exists()  # a plan builds nothing

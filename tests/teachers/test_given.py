@@ -19,7 +19,8 @@ from distilcap.reports import results
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import run_of
-from distilcap.stages.label import Generate, GenerateTogether, LabelWithPretrained
+from distilcap.stages.label import Generate, GenerateTogether
+from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 

@@ -16,7 +16,7 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import stage_at
-from distilcap.stages.label import LabelWithPretrained
+from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.store.stage import Store
 from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
 
