@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from distilcap.data.caption_files import read_candidates, read_references
 from distilcap.data.check import check_dataset
 from distilcap.data.feature_writer import FeatureWriter
-from distilcap.data.features import FeatureStore
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import DistilCapError
@@ -167,7 +166,7 @@ def _broken_bytes(draw: st.DrawFn, content: bytes) -> bytes:
         last = draw(st.integers(first, min(len(content), first + 200)))
         between = draw(
             st.sampled_from([b"", content[first:last] * 2]) | st.binary(min_size=1, max_size=12)
-            | st.sampled_from([b"{", b'"', b"9" * 5000, b"\n", b"\0", b"\xff", b"1e999", b"null", b"[" * 2000])
+            | st.sampled_from([b"{", b'"', b"9" * 5000, b"\n", b"\0", b"\xff", b"1e999", b"[" * 2000])
         )  # fmt: skip
         content = content[:first] + between + content[last:]
     return content
@@ -249,6 +248,7 @@ def _in_stage(step: str, name: str) -> Callable[[Path, Path, Path], Form]:
         root = folder / "store"
         shutil.copytree(store, root, ignore=shutil.ignore_patterns(".*"))
         path, stage = root / keys(scenes)[step] / name, steps(scenes).named()[step]
+        Store(root).build(stage)
 
         def write(path: Path, content: Any) -> None:
             if name in ("stage.json", CHECKSUMS, "captioner.json"):
@@ -504,9 +504,11 @@ RECORDS = [
     {"file_name": "2.jpg", "caption": "a dog", "split": "val"},
     {"image": 3, "captions": [{"text": "a"}, {"raw": "b"}, {"caption": "c"}], "split": "test"},
 ]
-TABLE = b"image,caption,split\n1.jpg,a dog,train\n2.jpg,\"a, cat\",val\n3.jpg,a bird,test\n"
+TABLE = b'image,caption,split\n1.jpg,a dog,train\n2.jpg,"a, cat",val\n3.jpg,a bird,test\n'
 LINES = b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
-CAPTIONS = '{"image": "1", "captions": [{"text": "a dog", "log_prob": -1.5}]}\n{"image": "2", "captions": []}\n'
+CAPTIONS = (
+    '{"image": "1", "captions": [{"text": "a dog", "log_prob": -1.5}]}\n{"image": "2", "captions": []}\n'
+)
 FREQUENCIES = {"name": "x", "images": 3, "end": False, "counts": {"a": 2, "a dog": 3}}
 WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", "a", "dog"]
 

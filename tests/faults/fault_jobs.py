@@ -238,7 +238,11 @@ def read_stage(name: str, scenes: Path, root: Path) -> Any:
     if isinstance(stage, Train):
         weights = {key: value.numpy().tobytes() for key, value in loaded.captioner.state_dict().items()}
         summary, history = stage.summary(store), read_json(store.open(stage, loop.LOG) / loop.LOG)
-        encoder = create_encoder(str(store.path(stage) / "encoder-tuned.safetensors")) if stage.tune_encoder else None
+        encoder = (
+            create_encoder(str(store.path(stage) / "encoder-tuned.safetensors"))
+            if stage.tune_encoder
+            else None
+        )
         return weights, loaded.vocabulary, loaded.features, summary, history, encoder and encoder.recipe()
     return loaded
 
@@ -318,7 +322,9 @@ def flips_in_scores(folder: Path, seed: int, count: int) -> Flips:
 
     def read() -> Any:
         scores, references = read_score_file(folder / "scores.json")
-        plain = {key: dataclasses.astuple(dataclasses.replace(one, statistics=None)) for key, one in scores.items()}
+        plain = {
+            key: dataclasses.astuple(dataclasses.replace(one, statistics=None)) for key, one in scores.items()
+        }
         rows = {key: one.statistics.tobytes() for key, one in scores.items() if one.statistics is not None}
         return plain, rows, references
 

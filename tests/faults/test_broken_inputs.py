@@ -1,4 +1,4 @@
-"""Inputs that are broken in any way: one line, or read as what they say; no traceback, no hang, no gigabyte."""
+"""Inputs that are broken in any way: one line, or read as what they say; no traceback, hang or gigabyte."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ SAMPLE = ("captions.jsonl", "log of labelling", "archive of a pack")
 
 @pytest.mark.parametrize(
     "form, count",
-    [*((form, 10) for form in SAMPLE), *(pytest.param(form, GENERATED, marks=pytest.mark.faults) for form in FORMS)],
+    [
+        *((form, 10) for form in SAMPLE),
+        *(pytest.param(form, GENERATED, marks=pytest.mark.faults) for form in FORMS),
+    ],
 )
 def test_broken_inputs(
     form: str, count: int, request: pytest.FixtureRequest, experiment: Experiment, seed: int, tmp_path: Path,

@@ -28,12 +28,22 @@ def judged(ended: Ended, what: str, figures: Figures) -> None:
     assert flips.refused > 0
 
 
-@pytest.mark.parametrize("stage", ["captions", *(pytest.param(name, marks=pytest.mark.faults) for name in STAGES)])
-def test_complete_stages(stage: str, request: pytest.FixtureRequest, experiment: Experiment, seed: int, tmp_path: Path, figures: Figures) -> None:
+@pytest.mark.parametrize(
+    "stage", ["captions", *(pytest.param(name, marks=pytest.mark.faults) for name in STAGES)]
+)
+def test_complete_stages(
+    stage: str,
+    request: pytest.FixtureRequest,
+    experiment: Experiment,
+    seed: int,
+    tmp_path: Path,
+    figures: Figures,
+) -> None:
     """Nothing that can be read by a stage's readers is read damaged; `store verify` finds every flip."""
     if stage == "bundle":
         request.getfixturevalue("bundled")
     store = Path(shutil.copytree(experiment.store, tmp_path / "store"))
+    experiment.forks.run("build", experiment.scenes, store, stage).checked()
     ended = experiment.forks.run("flips_in_stage", stage, experiment.scenes, store, seed, FLIPS)
     judged(ended, "stages", figures)
 
@@ -77,10 +87,20 @@ FILES: dict[str, tuple[int, Callable[[Experiment, Path], tuple[str, tuple[object
 
 
 @pytest.mark.parametrize(
-    "what, count", [("captions files", 4), *(pytest.param(name, count, marks=pytest.mark.faults) for name, (count, _) in FILES.items())]
+    "what, count",
+    [
+        ("captions files", 4),
+        *(pytest.param(name, count, marks=pytest.mark.faults) for name, (count, _) in FILES.items()),
+    ],
 )
 def test_files_by_themselves(
-    what: str, count: int, request: pytest.FixtureRequest, experiment: Experiment, seed: int, tmp_path: Path, figures: Figures
+    what: str,
+    count: int,
+    request: pytest.FixtureRequest,
+    experiment: Experiment,
+    seed: int,
+    tmp_path: Path,
+    figures: Figures,
 ) -> None:
     if what == "bundles":
         request.getfixturevalue("bundled")
@@ -93,7 +113,9 @@ def unfinished(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and (".partial/" in path.as_posix() or "shard-" in path.name) and path.stat().st_size
+        if path.is_file()
+        and (".partial/" in path.as_posix() or "shard-" in path.name)
+        and path.stat().st_size
     )
 
 
@@ -122,6 +144,7 @@ def test_unfinished_work(work: Work, count: int, seed: int, tmp_path: Path, figu
         (ended,) = forks.together(attempt.call())
         done += 1
         if ended.code == 0:
+            assert not work.half_made(attempt), (path, bit, ended.said)
             work.check(attempt)
             again += 1
         else:
