@@ -150,6 +150,15 @@ class FeatureStore:
             raise self._damage(f'{self.folder}: the features of image "{self.ids[row]}" are damaged ({what})')
         self._verified[row] = True
 
+    def check_rows(self) -> None:
+        """Read all rows, which checks them.
+
+        Raises:
+            DataError: one is damaged; the message names its image.
+        """
+        for first in range(0, self.count, 256):
+            self.rows(self.ids[first : first + 256])
+
     def regions_of(self, ids: Sequence[str]) -> Regions:
         """Read images in any order as `Regions` (B, R, D), float16."""
         import torch

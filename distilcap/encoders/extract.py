@@ -96,6 +96,7 @@ def _already(folder: Path, recipe: dict[str, object], ids: set[str]) -> list[Ski
             f'{folder}: a complete store that lacks {len(lacking)} images, such as "{min(lacking)}"; '
             "choose another folder or delete it."
         )
+    store.check_rows()  # a store may be gone on with whose stage was killed before it was sealed
     return [entry for entry in store.skipped if entry.id in ids]
 
 

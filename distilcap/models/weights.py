@@ -62,7 +62,6 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
     """
     fix = "train again or copy it anew"
     config = read_sealed_json(folder / CONFIG, fix)
-    tensors, _ = load_tensors(folder / WEIGHTS, fix)
     try:
         architecture, options = config["architecture"], options_of(config["architecture"], config["options"])
         vocabulary, features = Vocabulary(tuple(config["words"])), dict(config["features"])
@@ -72,6 +71,7 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
     except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{folder / CONFIG}: not a captioner's configuration ({reason}).") from None
+    tensors, _ = load_tensors(folder / WEIGHTS, fix)
     if tensors.keys() != expected.keys():
         raise DataError(f"{folder / WEIGHTS}: its tensors are not those of {architecture}.")
     for name, parameter in expected.items():

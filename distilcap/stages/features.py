@@ -107,9 +107,7 @@ class ExtractFeatures(Stage):
 
     def check_rows(self, folder: Path) -> None:
         """See `Stage.check_rows`."""
-        features = FeatureStore.open(folder)
-        for first in range(0, features.count, 256):
-            features.rows(features.ids[first : first + 256])
+        FeatureStore.open(folder).check_rows()
 
     def load(self, store: Store) -> FeatureStore:
         """Open the artifact."""

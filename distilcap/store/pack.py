@@ -8,6 +8,7 @@ is kept. Imported stages count as complete; whatever needs their weights builds 
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import shutil
 import tarfile
@@ -53,7 +54,12 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
         DataError: a stage is damaged.
     """
     packed = []
-    with atomic_path(to) as scratch, tarfile.open(scratch, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+    with (
+        atomic_path(to) as scratch,
+        scratch.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed,  # no name, no time
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
         for entry in entries:
             if entry.stage is None or not entry.stage.packable:
                 continue
@@ -96,7 +102,7 @@ def _without_folders(value: Any) -> Any:
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
-    member = tarfile.TarInfo(name)  # no owner, no time: equal results make equal packs
+    member = tarfile.TarInfo(name)  # no owner, no time either: equal results make equal packs
     content = path.read_bytes()
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))

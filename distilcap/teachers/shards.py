@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,7 +88,8 @@ def label_shard(
 ) -> Labelled:
     """Caption a shard's images into `folder`; a finished shard is left as it is.
 
-    A finished shard that was damaged since is made again from its first damaged line on, with a remark.
+    A finished shard that was damaged since is made again from the batch of its first damaged line on, with a
+    remark.
 
     Args:
         source: a folder of images, or a list; see `find_images`.
@@ -113,15 +114,16 @@ def label_shard(
         if finished and not finished.damage:  # another process finished it meanwhile
             log.remove()
             return labelled_of([finished.summary])
+        own, listed = _own(source, shard)
         if finished:
             progress.note(f"{finished.damage}; it is made again from there.")
-            _reopen(shard, folder, finished, log)
+            _reopen(shard, folder, finished, log, _whole_batches(own, finished, batch_images))
         with expected(log.path, "a log of this labelling; delete it"):
             captioned = {line["image"]: line for record in log.records for line in record["captions"]}
             skipped = {Skipped(**image).id: image for record in log.records for image in record["skipped"]}
             before = float(log.records[-1]["seconds"]) if log.records else 0.0
-        todo, images, listed = _todo(source, shard, captioned.keys() | skipped.keys())
-        tracked = progress.track(todo, f"Captioning {shard}", images, images - len(todo))
+        todo = [image for image in own.values() if image.id not in captioned and image.id not in skipped]
+        tracked = progress.track(todo, f"Captioning {shard}", len(own), len(own) - len(todo))
         for batch in _batches(captioner, tracked, batch_images, threads):
             record = _label(captioner, batch, beam, n_best)
             log.append(record | {"seconds": round(before + time.perf_counter() - started, 3)})
@@ -157,12 +159,20 @@ def _escaped(text: str) -> str:
     return text.encode("utf-8", "xmlcharrefreplace").decode()
 
 
-def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog) -> None:
-    """Make an unfinished shard of a damaged shard: it ends after its last whole line."""
+def _whole_batches(own: Mapping[str, ImageRecord], damaged: FinishedShard, batch_images: int) -> set[str]:
+    """Images before the first that is damaged, as far as their batches are whole: others are captioned in
+    the batches that they were in, since numbers are rounded by batch."""
+    done = damaged.lines.keys() | {image["id"] for image in damaged.summary.get("skipped", [])}
+    first = next((at for at, image_id in enumerate(own) if image_id not in done), len(own))
+    return set(itertools.islice(own, first - first % batch_images))
+
+
+def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog, kept: Set[str]) -> None:
+    """Make a damaged shard one that was broken off after the images that are kept."""
     log.append(
         {
-            "captions": [json.loads(line) for line in damaged.lines.values()],
-            "skipped": damaged.summary.get("skipped", []),
+            "captions": [json.loads(line) for image_id, line in damaged.lines.items() if image_id in kept],
+            "skipped": [image for image in damaged.summary.get("skipped", []) if image["id"] in kept],
             "seconds": damaged.summary.get("seconds", 0.0),
         }
     )
@@ -170,8 +180,8 @@ def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog) 
     (folder / f"{shard}.json").unlink(missing_ok=True)
 
 
-def _todo(source: Path, shard: Shard, done: Set[str]) -> tuple[list[ImageRecord], int, int]:
-    """The shard's images that are not done, how many it has, and how many there are in all shards."""
+def _own(source: Path, shard: Shard) -> tuple[dict[str, ImageRecord], int]:
+    """The shard's images by id, and how many there are in all shards."""
     own: dict[str, ImageRecord] = {}
     listed = 0
     for path in find_images(source):
@@ -182,7 +192,7 @@ def _todo(source: Path, shard: Shard, done: Set[str]) -> tuple[list[ImageRecord]
             # Of two files of one name but for the ending the first has the id, the other its whole name.
             key = image_id if image_id not in own or own[image_id].path == path else name
             own[key] = ImageRecord(key, path, "train")
-    return [image for image in own.values() if image.id not in done], len(own), listed
+    return own, listed
 
 
 def _batches(

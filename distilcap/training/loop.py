@@ -91,6 +91,8 @@ class Training:
         )
         if self.processes.agree((self.folder / CHECKPOINT).exists()):
             self.position = load_checkpoint(self.folder / CHECKPOINT, {}, None)
+            if self.position.best_phase >= 0 and self.processes.first:
+                load_captioner(self.folder)  # damage since then is told now, and not kept as the result
             self._take_path(self.position.plain)
         else:
             self._take_path(self.processes.agree(plain_asked_for()))
@@ -101,7 +103,7 @@ class Training:
         if self.processes.first:
             if self.position.best_phase < 0:  # no epoch at all: the weights as they are
                 save_captioner(self.folder, self.trained)
-            # Again, for a run broken off behind its last epoch: the checkpoint's log is a checked one.
+            # Again, for a run that was killed after its last epoch: what the checkpoint keeps is checked.
             write_json(self.folder / LOG, self.position.history)
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return self.position

@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("faults")
     for kind, counts in FIGURES.items():
         what = ", ".join(f"{name} {count}" for name, count in counts.items())
-        terminalreporter.write_line(f"{kind}: {counts.total()} ({what})")
+        terminalreporter.write_line(f"{kind}: {_together(kind, counts)} ({what})")
     terminalreporter.write_line(f"seed {SEED}; failed tests: {failed}")
     if path := os.environ.get("DISTILCAP_FAULT_REPORT"):
         report = {
@@ -55,9 +55,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             "seconds": round(time.time() - _STARTED),
             "processors": os.cpu_count(),
             "load": round(os.getloadavg()[1], 1),
-            **{kind: {"all": counts.total(), **counts} for kind, counts in FIGURES.items()},
+            **{kind: {"all": _together(kind, counts), **counts} for kind, counts in FIGURES.items()},
         }
         Path(path).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _together(kind: str, counts: Counter[str]) -> int:
+    return max(counts.values(), default=0) if kind == "peak megabytes" else counts.total()
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +74,7 @@ def forks() -> Iterator[Forks]:
 
 @pytest.fixture(scope="session")
 def experiment(forks: Forks) -> Iterator[Experiment]:
-    """Everything but the bundle, since tracing networks takes seconds."""
+    """A tiny experiment without its bundle, since tracing networks takes seconds."""
     with tempfile.TemporaryDirectory(prefix="distilcap-faults-") as name:
         yield Experiment.make(forks, Path(name))
 

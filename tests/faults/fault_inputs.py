@@ -166,8 +166,7 @@ def _broken_bytes(draw: st.DrawFn, content: bytes) -> bytes:
         last = draw(st.integers(first, min(len(content), first + 200)))
         between = draw(
             st.sampled_from([b"", content[first:last] * 2]) | st.binary(min_size=1, max_size=12)
-            | st.sampled_from([b"{", b'"', b"9" * 5000, b"\n", b"\0", b"\xff", b"1e999"])
-            | st.sampled_from([b"null", b"[" * 2000])
+            | st.sampled_from([b"{", b'"', b"9" * 5000, b"\n", b"\0", b"\xff", b"1e999", b"[" * 2000])
         )  # fmt: skip
         content = content[:first] + between + content[last:]
     return content
@@ -249,6 +248,7 @@ def _in_stage(step: str, name: str) -> Callable[[Path, Path, Path], Form]:
         root = folder / "store"
         shutil.copytree(store, root, ignore=shutil.ignore_patterns(".*"))
         path, stage = root / keys(scenes)[step] / name, steps(scenes).named()[step]
+        Store(root).build(stage)
 
         def write(path: Path, content: Any) -> None:
             if name in ("stage.json", CHECKSUMS, "captioner.json"):

@@ -75,6 +75,7 @@ def _work(call: Call, said: int, value: int) -> None:
     os.dup2(said, 2)
     sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     code: Any = 1
+    torch.set_num_threads(1)  # PyTorch renews its pool after a fork, and two threads may not do that at once
     try:
         if call.user is not None:
             os.setgid(call.user)

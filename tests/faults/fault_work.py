@@ -14,23 +14,13 @@ from forks import Call, Forks
 
 __all__ = ["Attempt", "Experiment", "Work"]
 
-STAGES = (
-    "features",
-    "training",
-    "tuned",
-    "decoding",
-    "hidden",
-    "labels",
-    "drawn",
-    "captions",
-    "scores",
-    "latency",
-)
+STAGES = ("features", "training", "decoding", "labels", "captions", "scores")
+"""Those that other work is made of; the others are built where a test wants them."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Scenes, and a store in which every stage on them is complete (see `fault_jobs.Steps`).
+    """Scenes, and a store of stages on them (see `fault_jobs.Steps`).
 
     Attributes:
         folder: of all this; any user may enter.
@@ -43,7 +33,7 @@ class Experiment:
 
     @staticmethod
     def make(forks: Forks, folder: Path) -> Experiment:
-        """Draw and build everything but the bundle."""
+        """Draw and build."""
         folder.chmod(0o755)
         scenes = folder / "scenes"
         forks.run("draw", scenes).checked()
@@ -125,9 +115,12 @@ class Work:
 
     def check(self, attempt: Attempt) -> None:
         """What was made is whole, undamaged, and equal to what was made undisturbed."""
-        assert content_of(attempt.made) == self.done.content
+        content, right = content_of(attempt.made), self.done.content
+        differing = [name for name in {**content, **right} if content.get(name) != right.get(name)]
+        assert not differing, (differing, content.get(differing[0]), right.get(differing[0]))
         if attempt.job == "build":
-            assert self.experiment.forks.run("damages", attempt.into).checked().value == []
+            damages = self.experiment.forks.run("damages", attempt.into).checked().value
+            assert not damages, damages
             assert not [path for path in attempt.made.rglob("*") if path.name.startswith(".")]
 
     def half_made(self, attempt: Attempt) -> list[str]:

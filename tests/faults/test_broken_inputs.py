@@ -1,4 +1,4 @@
-"""Inputs that are broken in any way: one line, or read as they are; no traceback, no hang, no gigabyte."""
+"""Inputs that are broken in any way: one line, or read as what they say; no traceback, hang or gigabyte."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def test_complete_stages(
     if stage == "bundle":
         request.getfixturevalue("bundled")
     store = Path(shutil.copytree(experiment.store, tmp_path / "store"))
+    experiment.forks.run("build", experiment.scenes, store, stage).checked()
     ended = experiment.forks.run("flips_in_stage", stage, experiment.scenes, store, seed, FLIPS)
     judged(ended, "stages", figures)
 
@@ -143,6 +144,7 @@ def test_unfinished_work(work: Work, count: int, seed: int, tmp_path: Path, figu
         (ended,) = forks.together(attempt.call())
         done += 1
         if ended.code == 0:
+            assert not work.half_made(attempt), (path, bit, ended.said)
             work.check(attempt)
             again += 1
         else:

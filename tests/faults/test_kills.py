@@ -1,4 +1,4 @@
-"""Processes ended by SIGKILL at any moment, and started again until they are done: results are equal."""
+"""Processes ended by SIGKILL at any moment and started again until they are done: results are as if never."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Figures = dict[str, Counter[str]]
 NOBODY = 65534
 ROOT = os.getuid() == 0
 FULL = [pytest.param(name, marks=pytest.mark.faults) for name in KINDS if name != "training with the encoder"]
-every_work = pytest.mark.parametrize("work", [*FULL, "labelling a split"], indirect=True)
+every_work = pytest.mark.parametrize("work", [*FULL, "evaluation"], indirect=True)
 every_full = pytest.mark.parametrize("work", FULL, indirect=True)
 
 
