@@ -55,10 +55,15 @@ from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, Tra
 import_stages()
 assert all((accelerate, reward, Bundle, broken))  # warm: children need not import them
 
-# So that a kill meets work that is begun, and not work that has not been kept yet.
-extract.FLUSH_IMAGES = 8
-loop.Training = functools.partial(loop.Training, checkpoint_seconds=0.02)  # type: ignore[misc,assignment]
-features_module._SPARE_BYTES = 0  # so that a tiny disk is filled, and not refused
+
+def keep_often() -> None:
+    """Let a kill meet work that is begun and kept; for the process of the server only."""
+    extract.FLUSH_IMAGES = 8
+    loop.Training = functools.partial(  # type: ignore[misc,assignment]
+        loop.Training, checkpoint_seconds=0.02
+    )
+    features_module._SPARE_BYTES = 0  # so that a tiny disk is filled, and not refused
+
 
 DATA = "data.jsonl"
 IMAGES, SIZE = (24, 6, 6), 32

@@ -105,6 +105,7 @@ def _work(call: Call, said: int, value: int) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    fault_jobs.keep_often()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not disturb the answers
     while True:
