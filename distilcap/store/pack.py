@@ -31,6 +31,7 @@ __all__ = ["Imported", "export_results", "import_results"]
 WEIGHTS = (".safetensors", ".onnx", ".pte")
 """Endings of files that are left out of a pack."""
 _MOST_BYTES = 4 << 30  # of one unpacked file
+_PADDING = 1 << 16  # more than there may be behind the last file
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def import_results(source: Path, root: Path) -> Imported:
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as folder:
         try:
-            with tarfile.open(source, "r:gz") as archive:
+            with gzip.open(source) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member, parts in _members(archive, source):
                     content = archive.extractfile(member)
                     assert content is not None
@@ -125,6 +126,10 @@ def import_results(source: Path, root: Path) -> Imported:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with path.open("wb") as file:
                         shutil.copyfileobj(content, file)
+                # To the end, where gzip's checksum is; tarfile takes a damaged header for the archive's end.
+                rest = stream.read(_PADDING)
+                if len(rest) == _PADDING or rest.strip(b"\0"):
+                    raise DataError(f"{source}: damaged (it goes on behind its end).")
         except FileNotFoundError:
             raise DataError(f"{source}: there is no such file.") from None
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:

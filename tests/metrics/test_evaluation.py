@@ -120,6 +120,29 @@ def test_scores_come_back_from_their_file(tmp_path):
         np.testing.assert_array_equal(found[key].statistics, scores[key].statistics)
 
 
+def test_files_of_scores_and_frequencies_know_that_they_are_damaged(tmp_path):
+    path = tmp_path / "x.json"
+    write_scores(path, evaluate(CANDIDATES, REFERENCES, BASIC), fingerprint_of(REFERENCES))
+    _every_flip_is_refused(path, read_scores)
+    DocumentFrequencies("x", 3, {"a": 2, "a dog": 3}).save(path)
+    _every_flip_is_refused(path, DocumentFrequencies.load)
+    old = json.loads(path.read_text())
+    path.write_text(json.dumps({name: old[name] for name in ("name", "images", "end", "counts")}))
+    assert DocumentFrequencies.load(path).counts == {"a": 2, "a dog": 3}
+
+
+def _every_flip_is_refused(path, read):
+    whole = path.read_bytes()
+    read(path)
+    for bit in range(0, 8 * len(whole), 37):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(DataError):
+            read(path)
+    path.write_bytes(whole)
+
+
 def test_every_score_has_its_metric():
     for key in ("bleu_1", "bleu_4", "meteor", "rouge_l", "cider", "spice", "meteor_jar"):
         assert isinstance(metric_of(key), Metric)

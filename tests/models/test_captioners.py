@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.captioner import Captioner, take_captions
 from distilcap.models.fast import accelerate, plain
 from distilcap.models.presets import ARCHITECTURES, PRESETS, SIZES, build_captioner, options_of, preset
@@ -126,6 +127,21 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
         load_captioner(tmp_path)
     (tmp_path / "captioner.json").write_text("{}")
     with pytest.raises(DataError, match="not a captioner's configuration"):
+        load_captioner(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"region_dim": 10**9}, {"region_dim": -1}, {"region_dim": "x"}, {"options": {"hidden": 10**9}}]
+    + [{"options": {"dropout": 1e9}}, {"options": {"hidden": None}}, {"options": []}, {"words": [1]}],
+)
+def test_sizes_that_cannot_be_are_refused_before_they_are_allocated(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
+    save_captioner(tmp_path, trained("updown"))
+    config = read_sealed_json(tmp_path / "captioner.json", "")
+    write_sealed_json(tmp_path / "captioner.json", config | fields)
+    with pytest.raises(DataError, match=r"not a captioner's configuration|is not of the shape that"):
         load_captioner(tmp_path)
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
+from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
@@ -85,6 +86,14 @@ def test_the_better_of_the_beam_decides(tmp_path: Path) -> None:
 
 def test_a_beam_below_greedy_is_remarked(tmp_path: Path) -> None:
     assert choice(tmp_path, SHORT, SHORT, GOOD).below_greedy
+
+
+def test_a_damaged_choice_is_refused(tmp_path: Path) -> None:
+    choice(tmp_path, SHORT, GOOD, SHORT)
+    (path,) = tmp_path.rglob("decoding.json")
+    path.write_text(path.read_text().replace("0.3", "0.7", 1))
+    with pytest.raises(DataError, match=r"decoding\.json: damaged"):
+        choice(tmp_path, SHORT, GOOD, SHORT)
 
 
 def students() -> Students:

@@ -193,6 +193,11 @@ def test_a_copied_captioner_and_a_checkpoint_know_their_damage_by_themselves(
             with pytest.raises(DataError, match=rf"{begun / name}.*; {fix}\."):
                 read()
             (begun / name).write_bytes(whole)
+    whole = (begun / "captioner.json").read_bytes()
+    flip(begun / "captioner.json", bits)
+    with pytest.raises(DataError, match=r"captioner\.json: .*train again"):
+        small.store.build(longer)  # and does not keep it as the run's best
+    (begun / "captioner.json").write_bytes(whole)
     flip(begun / "checkpoint.safetensors", bits)
     with pytest.raises(DataError, match=r"checkpoint\.safetensors: .*delete it to begin anew"):
         small.store.build(longer)
