@@ -132,8 +132,16 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"region_dim": 10**9}, {"region_dim": -1}, {"region_dim": "x"}, {"options": {"hidden": 10**9}}]
-    + [{"options": {"dropout": 1e9}}, {"options": {"hidden": None}}, {"options": []}, {"words": [1]}],
+    [
+        {"region_dim": 10**9},
+        {"region_dim": -1},
+        {"region_dim": "x"},
+        {"options": {"hidden": 10**9}},
+        {"options": {"dropout": 1e9}},
+        {"options": {"hidden": None}},
+        {"options": []},
+        {"words": [1]},
+    ],
 )
 def test_sizes_that_cannot_be_are_refused_before_they_are_allocated(
     tmp_path: Path, fields: dict[str, object]
