@@ -58,7 +58,8 @@ def distill(
     Options of training hold for teacher and students; AoANet learns with label smoothing 0.2.
     """
     from distilcap.cli.report import run_distillation
+    from distilcap.training.processes import launched
 
     cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
-    title, stages = plan_own_images(data, encoder, options, training, store)
+    title, stages = plan_own_images(data, encoder, options, training, store, launched().device)
     run_distillation(title, stages, store, to, plan, cluster, export=not no_export)

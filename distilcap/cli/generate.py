@@ -9,6 +9,7 @@ import click
 
 from distilcap.cli.bounds import BATCH, BEAM, THREADS, beam_size_option, check_n_best
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
+from distilcap.encoders.recipes import ENGINES, default_engine
 
 if TYPE_CHECKING:
     from distilcap.teachers.shard_files import Labelled
@@ -58,7 +59,15 @@ Example:
     "--batch-images", type=BATCH, default=32, help="With --images: number of images captioned at once."
 )
 @click.option(
-    "--threads", type=THREADS, default=2, help="With --images: number of threads that decode images."
+    "--threads",
+    type=THREADS,
+    default=2,
+    help="With --images: number of threads that decode images, and of those that encode them.",
+)
+@click.option(
+    "--encoder-engine",
+    type=click.Choice(ENGINES),
+    help="With --images: what runs the encoder. [default: onnxruntime on a CPU, torch on a GPU]",
 )
 def generate(
     run: Path | None,
@@ -73,6 +82,7 @@ def generate(
     shard: int,
     batch_images: int,
     threads: int,
+    encoder_engine: str | None,
 ) -> None:
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
     to be scored.
@@ -91,7 +101,8 @@ def generate(
         raise ConfigError("Give either a RUN of the store or a `--model` of transformers, to caption with.")
     check_n_best(n_best, beam_size)
     if images is not None:
-        _label(run, model, images, (shard, shards), to, (beam_size, n_best), (batch_images, threads))
+        part, search, work = (shard, shards), (beam_size, n_best), (batch_images, threads)
+        _label(run, model, images, part, to, search, work, encoder_engine)
         return
     if run is None:
         raise ConfigError(
@@ -119,6 +130,7 @@ def _label(
     to: Path,
     search: tuple[int, int],
     work: tuple[int, int],
+    engine: str | None,
 ) -> None:
     from distilcap.errors import ConfigError
     from distilcap.pipeline.photographs import RunCaptioner
@@ -134,7 +146,9 @@ def _label(
     shard = Shard(*part)
     captioner: PhotoCaptioner
     if run is not None:
-        captioner = RunCaptioner.load(run, launched().device, search[0])
+        device = launched().device
+        engine = engine or default_engine(device)
+        captioner = RunCaptioner.load(run, device, search[0], engine=engine, progress=PROGRESS)
     else:
         assert model is not None
         captioner = PretrainedTeacher.load(find_model(model))

@@ -31,8 +31,8 @@ def train(
     data: DataOptions, encoder: EncoderOptions, run: RunOptions, training: TrainingOptions, store: Path
 ) -> None:
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
-    stage = run_to_train(data, encoder, run, training)
     kept = open_store(store)
+    stage = run_to_train(data, encoder, run, training, store, kept.processes.device)
     folder = kept.build(stage, PROGRESS)
     summary = stage.summary(kept)
     CONSOLE.print(

@@ -12,7 +12,7 @@ from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teacher, runs_teacher
 from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.data import DataOptions, ImportData
-from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.stages.features import EncoderOptions
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["DistillOptions", "plan_own_images"]
@@ -104,8 +104,9 @@ def plan_own_images(
     options: DistillOptions,
     training: TrainingOptions,
     store: Path,
+    device: str = "cpu",
 ) -> tuple[str, Distillation]:
-    """A title and the stages of a distillation on a person's own images."""
+    """A title and the stages of a distillation on a person's own images, in a store and on a device."""
     from distilcap.models.presets import captioner_name, preset
 
     def role(name: str) -> Role:
@@ -124,11 +125,15 @@ def plan_own_images(
     student = role(options.student)
     intermediate = role(options.intermediate) if options.intermediate else None
     source = data.stage()
-    larger = options.teacher_encoder
+    larger = None
+    if options.teacher_encoder:
+        larger = EncoderOptions(
+            options.teacher_encoder, encoder_form=None, encoder_engine=encoder.encoder_engine
+        )
     given = options.given_teacher(source, store)
     plan = plan_distillation(
         source,
-        encoder.stage(source),
+        encoder.stage(source, store, device),
         given or teacher,
         student,
         beam=options.beam_size,
@@ -138,6 +143,6 @@ def plan_own_images(
         control_epochs=options.control_epochs,
         seeds=tuple(range(options.seeds)),
         min_count=options.min_count,
-        teacher_features=ExtractFeatures.of(source, larger, form=None) if larger else None,
+        teacher_features=larger.stage(source, store, device) if larger else None,
     )
     return f"{source.name}: {given.name if given else teacher.name} to {student.name}", plan

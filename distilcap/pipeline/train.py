@@ -43,9 +43,14 @@ class RunOptions(Options):
 
 
 def run_to_train(
-    data: DataOptions, encoder: EncoderOptions, run: RunOptions, training: TrainingOptions
+    data: DataOptions,
+    encoder: EncoderOptions,
+    run: RunOptions,
+    training: TrainingOptions,
+    store: Path | None = None,
+    device: str = "cpu",
 ) -> Train:
-    """The run that the options describe, to be built in a store.
+    """The run that the options describe, to be built in a store on a device; see `EncoderOptions.stage`.
 
     Raises:
         ConfigError: a name or a number that cannot be.
@@ -58,7 +63,7 @@ def run_to_train(
     return Train(
         source,
         BuildVocabulary(source, run.min_count, training.max_words),
-        encoder.stage(source),
+        encoder.stage(source, store, device),
         family,
         preset(family, size),
         training,

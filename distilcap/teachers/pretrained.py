@@ -102,19 +102,24 @@ class PretrainedTeacher:
         return PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
 
     def read(self, photo: Path) -> Any:
-        """See `teachers.shards.PhotoCaptioner`: an image of Pillow."""
+        """See `teachers.shards.PhotoCaptioner`: pixels (3, S, S), less memory than the photograph."""
         from distilcap.runtime.pixels import read_image
 
-        return read_image(photo)
+        return self._pixels(read_image(photo))
 
-    def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
-        """See `teachers.shards.PhotoCaptioner`."""
-        return self.caption(photos, beam, n_best)
+    def _pixels(self, photo: Any) -> Any:
+        return self.processor(images=[photo], return_tensors="pt")["pixel_values"][0]
 
-    def caption(
-        self, photos: Sequence[Any], beam: int = 3, n_best: int = 1, max_tokens: int = 40
+    def see(self, photos: Sequence[Any]) -> Any:
+        """See `teachers.shards.PhotoCaptioner`: pixels (B, 3, S, S)."""
+        import torch
+
+        return torch.stack(list(photos))
+
+    def label(
+        self, seen: Any, beam: int = 3, n_best: int = 1, max_tokens: int = 40
     ) -> list[tuple[Caption, ...]]:
-        """Caption PIL images; each gets `n_best` captions, best first.
+        """Caption what `see` gave; each image gets `n_best` captions, best first.
 
         The log-probability is the model's own, over its own tokens with the end token.
 
@@ -125,11 +130,9 @@ class PretrainedTeacher:
 
         if not 1 <= n_best <= beam:
             raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
-        device = self.model.device
-        pixels = self.processor(images=list(photos), return_tensors="pt")["pixel_values"].to(device)
         with torch.inference_mode():
             made = self.model.generate(
-                pixel_values=pixels,
+                pixel_values=seen.to(self.model.device),
                 num_beams=beam,
                 num_return_sequences=n_best,
                 max_new_tokens=max_tokens,
@@ -144,6 +147,12 @@ class PretrainedTeacher:
             Caption(" ".join(text.split()), score) for text, score in zip(texts, scores.tolist(), strict=True)
         ]
         return [tuple(captions[start : start + n_best]) for start in range(0, len(captions), n_best)]
+
+    def caption(
+        self, photos: Sequence[Any], beam: int = 3, n_best: int = 1, max_tokens: int = 40
+    ) -> list[tuple[Caption, ...]]:
+        """Caption PIL images; see `label`."""
+        return self.label(self.see([self._pixels(photo) for photo in photos]), beam, n_best, max_tokens)
 
     def _greedy_scores(self, made: Any) -> Any:
         """Log-probabilities (B,) of greedy captions up to the end token, which `generate` does not sum."""

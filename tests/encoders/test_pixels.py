@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from distilcap.errors import ConfigError, DataError
-from distilcap.runtime import pixels
+from distilcap.runtime import large
 from distilcap.runtime.pixels import Preprocessing, load_pixels, normalise, read_image, to_pixels
 
 
@@ -172,7 +172,7 @@ def test_a_decompression_bomb_is_refused_unread(tmp_path: Path, side: int) -> No
 
 def test_our_own_limit_holds_when_pillows_is_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    monkeypatch.setattr(pixels, "MAX_PIXELS", 100)
+    monkeypatch.setattr(large, "MAX_PIXELS", 100)
     with pytest.raises(DataError, match="more than 100 pixels"):
         read_image(encoded(photo(), "PNG"))
 

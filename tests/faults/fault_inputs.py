@@ -415,6 +415,9 @@ class _Nobody:
     def read(self, photo: Path) -> Path:
         return photo
 
+    def see(self, photos: Any) -> Any:
+        return photos
+
     def label(self, photos: Any, beam: int, n_best: int) -> Any:
         from distilcap.data.captions import Caption
 
