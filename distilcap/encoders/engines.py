@@ -77,7 +77,7 @@ def run_by(engine: str, encoder: Encoder, progress: Progress = SILENT) -> Encode
         difference = _difference(encoder, graph)
         if difference <= TOLERANCE:
             return graph
-        reason = f"there its features differ by {difference:.1g}"
+        reason = f"its features differ by {difference:.1g}"
     except (MemoryError, MissingError):
         raise
     except Exception as error:  # exporter and engines raise whatever they meet

@@ -171,4 +171,7 @@ def normalise(pixels: Bytes, preprocessing: Preprocessing) -> Floats:
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
     scale = (1 / (255 * std)).astype(np.float32)
     offset = (-mean / std).astype(np.float32)
-    return np.ascontiguousarray((pixels * scale + offset).transpose(0, 3, 1, 2))
+    planes = pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    planes *= scale[:, None, None]
+    planes += offset[:, None, None]
+    return planes
