@@ -26,6 +26,7 @@ __all__ = [
     "engine_options",
     "judge_data",
     "open_store",
+    "precision_here",
     "store_option",
 ]
 
@@ -65,6 +66,16 @@ def store_option(function: Function) -> Function:
         envvar="DISTILCAP_STORE",
         help="Folder of all artifacts; a complete artifact in it is not made again.",
     )(function)
+
+
+def precision_here(precision: str, device: str) -> str:
+    """Resolve the precision "auto" on a device, and say what it is."""
+    from distilcap.training.precision import resolved_precision
+
+    resolved = resolved_precision(precision, device)
+    if resolved != precision:
+        PROGRESS.note(f"`precision` {precision} is {resolved} here ({device})")
+    return resolved
 
 
 def engine_options(function: Function) -> Function:

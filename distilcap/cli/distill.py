@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from distilcap.cli.common import engine_of, engine_options, store_option
+from distilcap.cli.common import engine_of, engine_options, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.stages.data import DataOptions
@@ -61,5 +62,7 @@ def distill(
     from distilcap.training.processes import launched
 
     cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
-    title, stages = plan_own_images(data, encoder, options, training, store, launched().device)
+    device = launched().device
+    training = replace(training, precision=precision_here(training.precision, device))
+    title, stages = plan_own_images(data, encoder, options, training, store, device)
     run_distillation(title, stages, store, to, plan, cluster, export=not no_export)

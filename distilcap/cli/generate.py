@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distilcap.cli.bounds import BATCH, BEAM, THREADS, beam_size_option, check_n_best
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here, store_option
 from distilcap.encoders.recipes import ENGINES, default_engine
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ Example:
     type=click.Choice(ENGINES),
     help="With --images: what runs the encoder. [default: onnxruntime on a CPU, torch on a GPU]",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "auto"]),
+    help="Number format of a RUN's products; auto is bfloat16 where the processor or GPU has units for it. "
+    "[default: the run's own; with --images float32]",
+)
 def generate(
     run: Path | None,
     model: str | None,
@@ -83,6 +89,7 @@ def generate(
     batch_images: int,
     threads: int,
     encoder_engine: str | None,
+    precision: str | None,
 ) -> None:
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
     to be scored.
@@ -102,7 +109,7 @@ def generate(
     check_n_best(n_best, beam_size)
     if images is not None:
         part, search, work = (shard, shards), (beam_size, n_best), (batch_images, threads)
-        _label(run, model, images, part, to, search, work, encoder_engine)
+        _label(run, model, images, part, to, search, work, encoder_engine, precision or "float32")
         return
     if run is None:
         raise ConfigError(
@@ -112,8 +119,10 @@ def generate(
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
-    stage = Generate.as_chosen(run_of(run), split, beam_size, n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
+    if precision is not None:
+        precision = precision_here(precision, kept.processes.device)
+    stage = Generate.as_chosen(run_of(run), split, beam_size, n_best, precision=precision)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)
     if FIRST:
@@ -131,6 +140,7 @@ def _label(
     search: tuple[int, int],
     work: tuple[int, int],
     engine: str | None,
+    precision: str,
 ) -> None:
     from distilcap.errors import ConfigError
     from distilcap.pipeline.photographs import RunCaptioner
@@ -148,7 +158,14 @@ def _label(
     if run is not None:
         device = launched().device
         engine = engine or default_engine(device)
-        captioner = RunCaptioner.load(run, device, search[0], engine=engine, progress=PROGRESS)
+        captioner = RunCaptioner.load(
+            run,
+            device,
+            search[0],
+            engine=engine,
+            precision=precision_here(precision, device),
+            progress=PROGRESS,
+        )
     else:
         assert model is not None
         captioner = PretrainedTeacher.load(find_model(model))

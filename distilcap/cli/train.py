@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from distilcap.cli.common import CONSOLE, PROGRESS, open_store, store_option
+from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.stages.data import DataOptions
@@ -32,7 +33,9 @@ def train(
 ) -> None:
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
     kept = open_store(store)
-    stage = run_to_train(data, encoder, run, training, store, kept.processes.device)
+    device = kept.processes.device
+    training = replace(training, precision=precision_here(training.precision, device))
+    stage = run_to_train(data, encoder, run, training, store, device)
     folder = kept.build(stage, PROGRESS)
     summary = stage.summary(kept)
     CONSOLE.print(

@@ -14,6 +14,7 @@ from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.data import DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions
 from distilcap.training.options import TrainingOptions
+from distilcap.training.precision import resolved_precision
 
 __all__ = ["DistillOptions", "plan_own_images"]
 
@@ -124,6 +125,7 @@ def plan_own_images(
     teacher = role(options.teacher or "updown-medium")
     student = role(options.student)
     intermediate = role(options.intermediate) if options.intermediate else None
+    training = dataclasses.replace(training, precision=resolved_precision(training.precision, device))
     source = data.stage()
     larger = None
     if options.teacher_encoder:

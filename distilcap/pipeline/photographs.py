@@ -39,6 +39,7 @@ class RunCaptioner:
         decode: how captions are searched for.
         name: of the run in its store, and what its captions depend on beside it.
         device: where both compute.
+        precision: of the captioner's products.
     """
 
     encoder: Encoder
@@ -46,6 +47,7 @@ class RunCaptioner:
     decode: DecodeOptions
     name: str = ""
     device: str = "cpu"
+    precision: str = "float32"
 
     @staticmethod
     def load(
@@ -54,6 +56,7 @@ class RunCaptioner:
         beam: int = 3,
         length_penalty: float | None = None,
         engine: str = TORCH,
+        precision: str = "float32",
         progress: Progress = SILENT,
     ) -> RunCaptioner:
         """Load a run's captioner and the encoder that it was trained with.
@@ -61,6 +64,7 @@ class RunCaptioner:
         Args:
             length_penalty: None takes what was chosen for the run, see `stages.label.decode_options`.
             engine: what runs the encoder, one of `recipes.ENGINES`.
+            precision: of the captioner's products, "float32" or "bfloat16".
             progress: hears where PyTorch runs it instead.
 
         Raises:
@@ -84,7 +88,9 @@ class RunCaptioner:
         name = f"{run.key}, length penalty {decode.length_penalty:g}"
         if ran_by := getattr(encoder, "engine", ""):
             name += f", {ran_by}"
-        return RunCaptioner(encoder, trained, decode, name, device)
+        if precision != "float32":
+            name += f", {precision}"
+        return RunCaptioner(encoder, trained, decode, name, device, precision)
 
     def caption(self, photo: Path, beam: int | None = None, n_best: int = 1) -> list[str]:
         """Caption one photograph; best first.
@@ -115,7 +121,8 @@ class RunCaptioner:
         return self.describe(seen, self._search(beam, n_best))
 
     def _search(self, beam: int, n_best: int) -> BeamSearch:
-        return BeamSearch(**asdict(self.decode) | {"beam_size": beam, "keep": n_best})
+        asked = {"beam_size": beam, "keep": n_best, "precision": self.precision}
+        return BeamSearch(**asdict(self.decode) | asked)
 
     def describe(
         self, regions: Regions, options: BeamSearch, ids: Sequence[str] = ()

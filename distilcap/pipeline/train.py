@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distilcap.options import Options, option
@@ -12,6 +12,7 @@ from distilcap.stages.features import EncoderOptions
 from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
 from distilcap.training.options import TrainingOptions
+from distilcap.training.precision import resolved_precision
 
 __all__ = ["RunOptions", "run_to_train"]
 
@@ -59,6 +60,7 @@ def run_to_train(
     from distilcap.models.presets import captioner_name, preset
 
     family, size = captioner_name(run.captioner)
+    training = replace(training, precision=resolved_precision(training.precision, device))
     source = data.stage()
     return Train(
         source,
