@@ -69,8 +69,8 @@ def reproduce(
     """Measure again what the paper or the README reports.
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
-    distilling. flickr8k is the experiment of the README, encoders the table of docs/encoders.md. A killed command
-    goes on where it stopped; two commands may share a store. With --check, WHAT and the options may be left
+    distilling. flickr8k is the experiment of the README, encoders the table of docs/encoders.md. A killed
+    command goes on where it stopped; two may share a store. With --check, WHAT and the options may be left
     out: they are then those of the report.
     """
     if check is not None and not what:
