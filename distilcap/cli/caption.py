@@ -24,7 +24,11 @@ Example:
 @click.command(epilog=EXAMPLE)
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).",
+)
 @flags(DecodeChoice, "decode", without=("max_words",))
 def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, decode: DecodeChoice) -> None:
     """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
@@ -56,7 +60,8 @@ def _from_run(run: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
 
 def _from_bundle(bundle: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
     from distilcap.runtime.bundle import Bundle
+    from distilcap.runtime.hub import find_bundle
 
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(find_bundle(bundle))
     options = decode.over(opened.manifest.decode)
     return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[: decode.n_best]]
