@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
 from distilcap.errors import ConfigError
@@ -128,6 +128,7 @@ def _run(
     engine: EngineOptions,
     output: OutputOptions,
 ) -> None:
+    from distilcap.stages.data import judge_data
     from distilcap.store.stage import Store
     from distilcap.study.extra import extra_table
     from distilcap.study.rows import paper_tables
