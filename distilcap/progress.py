@@ -41,7 +41,7 @@ SILENT = Silent()
 
 
 class Logged:
-    """A `Progress` that writes to the logger "distilcap", at level INFO: steps with their seconds, remarks."""
+    """A `Progress` that logs remarks, and steps with their seconds: logger "distilcap", level INFO."""
 
     def track(
         self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
