@@ -1,7 +1,7 @@
 """Keywords of `distilcap.train` and `distilcap.distill`, for type checkers and editors.
 
-Values and their meaning are those of the options (`distilcap train --help`). No program reads these classes; a
-test holds them equal to the option classes, and names what differs.
+Values and their meaning are those of the options (`distilcap train --help`). Nothing reads these classes at
+run time; a test holds them equal to the option classes, and names what differs.
 """
 
 from __future__ import annotations
