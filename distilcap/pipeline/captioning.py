@@ -95,7 +95,7 @@ class ImageCaptioner:
 
     @staticmethod
     def open(path: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
-        """See `distilcap.load`."""
+        """Open a bundle or a run, whichever lies at the path; see `distilcap.load`."""
         folder = path.parent if path.name == MANIFEST else path
         if (folder / MANIFEST).exists():
             return ImageCaptioner.of_bundle(folder, decode, threads)
