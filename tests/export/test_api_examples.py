@@ -20,6 +20,7 @@ import distilcap
 from distilcap import api
 from distilcap.data.scenes import draw_scenes
 from distilcap.export.bundle import Exported
+from distilcap.pipeline.distill import distill
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 SMALL = {
@@ -28,6 +29,7 @@ SMALL = {
     "scst_epochs": 0,
     "learning_rate": 1e-4,  # captioners that have learnt a little say nothing yet
     "min_count": 1,
+    "max_words": 4,
 }
 
 
@@ -43,6 +45,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Exported) 
     (tmp_path / "photos" / "b.jpg").write_text("no image")
     shutil.copytree(exported.folder, tmp_path / "bundle")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(distill.__kwdefaults__, "metrics", ("bleu", "rouge_l", "cider"))  # METEOR is slow
     return tmp_path / "photos"
 
 
