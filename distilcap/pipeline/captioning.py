@@ -133,7 +133,7 @@ class ImageCaptioner:
         run = RunCaptioner.load(folder, decode, launched().device)
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[Caption, ...]]:
-            return run.label(pixels, decode.beam_size, decode.n_best)
+            return run.label(pixels, decode.beam_size, decode.n_best, names)
 
         return ImageCaptioner(folder, run.encoder.preprocessing, describe)
 
