@@ -197,6 +197,8 @@ def _pixels(image: ImageInput, name: str, preprocessing: Preprocessing) -> Bytes
         DataError: it is no image, or cannot be decoded.
     """
     if isinstance(image, str | os.PathLike):
+        if Path(image).is_dir():
+            raise DataError(f"{name}: a folder; give its images, such as `Path(…).glob('*.jpg')`.")
         return load_pixels(Path(image), preprocessing)
     if isinstance(image, bytes):
         return load_pixels(image, preprocessing)

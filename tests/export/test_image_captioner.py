@@ -94,7 +94,7 @@ def bad_images(folder: Path) -> list[tuple[Any, str]]:
     floats = PICTURES[0] / np.float32(255)
     return [
         (folder / "missing.jpg", "missing.jpg: there is no such image"),
-        (folder, "there is no such image"),
+        (folder, "a folder; give its images"),
         (str(folder / "empty.jpg"), "empty.jpg: an empty file"),
         (folder / "cut.jpg", "cut.jpg: cannot be decoded"),
         (cut, "cannot be decoded"),
