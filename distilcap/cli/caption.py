@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -34,34 +33,21 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, dec
     """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
-    open_from = _from_run if run is not None else _from_bundle
-    folder = run if run is not None else bundle
-    assert folder is not None
-    describe = open_from(folder, decode)
+    from distilcap.pipeline.captioning import ImageCaptioner
+
+    if run is not None:
+        captioner = ImageCaptioner.of_run(run, decode)
+    else:
+        assert bundle is not None
+        captioner = ImageCaptioner.of_bundle(bundle, decode)
     failed = []
     for photo in photos:
         try:
-            captions = describe(photo)
+            captions = captioner.caption(photo).captions
         except DataError as error:
             failed.append(str(error))
             continue
-        for text in captions:
-            say(str(photo), text)
+        for made in captions:
+            say(str(photo), made.text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
-
-
-def _from_run(run: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
-    from distilcap.pipeline.photographs import RunCaptioner
-
-    captioner = RunCaptioner.load(run, decode)
-    return lambda photo: captioner.caption(photo, n_best=decode.n_best)
-
-
-def _from_bundle(bundle: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
-    from distilcap.runtime.bundle import Bundle
-    from distilcap.runtime.hub import find_bundle
-
-    opened = Bundle.open(find_bundle(bundle))
-    options = decode.over(opened.manifest.decode)
-    return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[: decode.n_best]]
