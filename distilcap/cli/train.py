@@ -8,7 +8,7 @@ import click
 
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
-from distilcap.pipeline.train import RunOptions, run_to_train
+from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.training.options import TrainingOptions
@@ -33,7 +33,7 @@ def train(
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
     stage = run_to_train(data, encoder, run, training)
     kept = open_store(store)
-    folder = kept.build(stage, PROGRESS)
+    folder = train_run(stage, kept, PROGRESS)
     summary = stage.summary(kept)
     CONSOLE.print(
         f"{folder}: {run.captioner}, {summary['parameters'] / 1e6:.2f} M parameters, validation CIDEr "

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.cleaning_rules import EMPTY, RULES, Kind, length_rule
 from distilcap.data.trainable import MAX_WORDS
+from distilcap.files import expected, read_json, write_json
 
 __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_captions"]
 
@@ -54,6 +56,22 @@ class Cleaning:
     changed_by: Mapping[Kind, int]
     dropped_by: Mapping[Kind, int]
     examples: Mapping[Kind, tuple[str, str | None]]
+
+    @staticmethod
+    def load(path: Path) -> Cleaning:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: it is missing or malformed.
+        """
+        content = read_json(path)
+        with expected(path, "the counts of a cleaning"):
+            sum((content["captions"], content["changed"], content["dropped"]))
+            return Cleaning(**content)
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        write_json(path, asdict(self))
 
     def __str__(self) -> str:
         """Such as "changes 8 of 10 captions (prefix 7, length 2) and drops 1 (refusal 1)"."""
