@@ -167,10 +167,10 @@ def test_counts_and_log_probabilities() -> None:
 
 
 def test_of_flickr8k_only_what_is_no_plain_caption_changes(shared_data: Path) -> None:
-    """People wrote "A picture of…" 25 times, two sentences five times, and "Ok Ok Ok"; every fourth image."""
+    """In all 40,000 people wrote "A picture of…" 25 times, two sentences five times, and "Ok Ok Ok"."""
     captions = read_dataset(shared_data / "flickr8k").captions
-    some = captions.only(list(captions)[::4])
+    some = captions.only(list(captions)[::10])
     _, cleaning = clean_captions(some, max_words=100)
-    assert cleaning.captions == 10_000
-    assert cleaning.changed_by.keys() == {"prefix", "sentences"}
-    assert cleaning.changed + cleaning.dropped <= 12
+    assert cleaning.captions == 4_000
+    assert cleaning.changed_by.keys() <= {"prefix", "sentences"}
+    assert cleaning.changed + cleaning.dropped <= 6
