@@ -13,6 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from distilcap.data.captions import CaptionSet
+from distilcap.data.cleaning import Cleaning, clean_captions
 from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
 from distilcap.data.readers.entries import Entry, Problem, split_by_hash
@@ -31,11 +33,13 @@ class Report:
         images: how many, by split.
         captions: how many that are not empty.
         problems: those of the caption files first, then those of the image files, each in order.
+        cleaning: what `--clean-labels` would do to the captions.
     """
 
     images: Mapping[str, int]
     captions: int
     problems: tuple[Problem, ...]
+    cleaning: Cleaning
 
     @property
     def counts(self) -> dict[str, int]:
@@ -90,7 +94,8 @@ def check_dataset(
             raise
     sizes = Counter(_split(entry) for entry in entries)
     captions = sum(len(entry.captions) for entry in entries)
-    return Report({name: sizes[name] for name in SPLITS}, captions, tuple(result.problems))
+    _, cleaning = clean_captions(CaptionSet.of_texts({entry.id: entry.captions for entry in entries}))
+    return Report({name: sizes[name] for name in SPLITS}, captions, tuple(result.problems), cleaning)
 
 
 def _split(entry: Entry) -> str:

@@ -97,7 +97,7 @@ class ImageCaptioner:
     @staticmethod
     def open(path: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
         """Open a bundle or a run, whichever lies at the path; see `distilcap.load`."""
-        folder = path.parent if path.name == MANIFEST else path
+        folder = path.parent if path.name == MANIFEST else find_bundle(path)
         if (folder / MANIFEST).exists():
             return ImageCaptioner.of_bundle(folder, decode, threads)
         if not folder.is_dir():
@@ -112,7 +112,7 @@ class ImageCaptioner:
 
     @staticmethod
     def of_bundle(folder: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
-        """Open a bundle, also by `hf:user/name`; see `Bundle.open` and `runtime.hub.find_bundle`."""
+        """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
         bundle = Bundle.open(find_bundle(folder), threads=threads)
         options = decode.over(bundle.manifest.decode)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.readers.entries import is_text
 from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, words_to_learn
@@ -20,7 +21,7 @@ from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, not_in_key
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["BuildVocabulary", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
+__all__ = ["BuildVocabulary", "CleanReferences", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,34 @@ class HideCaptions(ImportData):
             id for id in references if splits[id] != "train" or zlib.crc32(id.encode()) < self.share * 2**32
         )
         references.only(kept).save(folder / "references.jsonl")
+
+
+@dataclass(frozen=True)
+class CleanReferences(ImportData):
+    """A data set whose captions, of all splits, are a large model's and are cleaned (see `data.cleaning`).
+
+    Attributes:
+        max_words: longer captions are cut.
+    """
+
+    version: ClassVar[int] = RULES_VERSION
+    max_words: int = MAX_WORDS
+
+    @staticmethod
+    def of_data(whole: ImportData, max_words: int = MAX_WORDS) -> CleanReferences:
+        """Clean the captions of a data set."""
+        return CleanReferences(whole.fingerprint, whole.name, whole.path, whole.images, max_words)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""
+        super().build(folder, store, progress)
+        captions, cleaning = clean_captions(CaptionSet.load(folder / "references.jsonl"), self.max_words)
+        captions.save(folder / "references.jsonl")
+        cleaning.save(folder / "cleaning.json")
+
+    def cleaning(self, store: Store) -> Cleaning:
+        """What was done."""
+        return Cleaning.load(store.open(self, "cleaning.json") / "cleaning.json")
 
 
 @dataclass(frozen=True)
