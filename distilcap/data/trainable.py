@@ -1,31 +1,93 @@
-"""Whether captions can teach anything, asked before any image is looked at."""
+"""Whether captions can teach anything, and what a vocabulary keeps of them, before any image is looked at."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from distilcap.errors import DataError
-from distilcap.text.tokenize import tokenize
+from distilcap.text.tokenizers import PTB, TOKENIZERS, suggest_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
-__all__ = ["MAX_WORDS", "MIN_COUNT", "words_to_learn"]
+__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "words_to_learn"]
 
 MIN_COUNT, MAX_WORDS = 5, 16  # the paper's
+MOST_UNKNOWN = 0.1
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a vocabulary keeps of the training captions.
+
+    Attributes:
+        kept: different words in the vocabulary.
+        different: different words in the captions.
+        unknown_words: share of the captions' words that become `<unk>`.
+        unknown_captions: share of captions that hold at least one of these.
+        min_count, tokenizer: how the vocabulary was made.
+        suggested: the tokenizer for what the captions look like.
+    """
+
+    kept: int
+    different: int
+    unknown_words: float
+    unknown_captions: float
+    min_count: int = MIN_COUNT
+    tokenizer: str = PTB
+    suggested: str = PTB
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kept:,} of {self.different:,} different words occur {self.min_count} times or more "
+            f"(tokenizer {self.tokenizer}); {self.unknown_words:.1%} of the training words, in "
+            f"{self.unknown_captions:.1%} of the captions, become <unk>."
+        )
+
+    @property
+    def unsuited(self) -> bool:
+        """Whether another tokenizer suits the captions; each of ours takes all that those before it take."""
+        ours = list(TOKENIZERS)[:3]
+        return self.tokenizer in ours and ours.index(self.suggested) > ours.index(self.tokenizer)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know before hours of training."""
+        warnings = []
+        if self.unsuited:
+            warnings.append(_suggestion(self.suggested))
+        if self.unknown_words > MOST_UNKNOWN:
+            warnings.append(
+                f"{self.unknown_words:.0%} of the training words become <unk>: the captioner will not learn "
+                "them. Lower `--min-count`, or choose another `--tokenizer`."
+            )
+        return warnings
+
+
+def _suggestion(tokenizer: str) -> str:
+    kind = TOKENIZERS[tokenizer].about
+    return f"The captions do not look English; `--tokenizer {tokenizer}` is for {kind}."
 
 
 def words_to_learn(
-    train: Sequence[Sequence[str]], validation: int, min_count: int = MIN_COUNT, max_words: int = MAX_WORDS
-) -> Vocabulary:
-    """The words of training captions, if a captioner can be trained on them.
+    train: Sequence[Sequence[str]],
+    validation: int,
+    min_count: int = MIN_COUNT,
+    max_words: int = MAX_WORDS,
+    tokenizer: str = PTB,
+) -> tuple[Vocabulary, Coverage]:
+    """The words of training captions, if a captioner can be trained on them, and what they leave out.
 
     Args:
         train: the captions of each training image that has any.
         validation: how many images of the validation split have captions.
         min_count: words seen less often become `<unk>`.
         max_words: captions are cut there.
+        tokenizer: see `text.tokenizers`.
 
     Raises:
+        ConfigError: an unknown tokenizer.
         DataError: there is nothing to learn, or no way to see what was learnt; the message says why, and
             what to do.
     """
@@ -40,23 +102,36 @@ def words_to_learn(
         )
     if not validation:
         raise DataError(f"no image of the validation split has a caption; {split}.")
-    different: set[tuple[str, ...]] = set()
-
-    def captions() -> Iterator[list[str]]:
-        for texts in train:
-            for text in texts:
-                words = tokenize(text)[:max_words]
-                if len(different) < 2:
-                    different.add(tuple(words))
-                yield words
-
-    vocabulary = Vocabulary.build(captions(), min_count)
+    splits = tokenizer_of(tokenizer)
+    texts = [text for of_image in train for text in of_image]
+    # Interned: a word is one string, however often it occurs.
+    captions = [tuple(map(sys.intern, splits.words(text)[:max_words])) for text in texts]
+    different = set(captions)
     if len(different) == 1:
-        said = reprlib.repr(" ".join(*different))
+        said = reprlib.repr(splits.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
-    if len(vocabulary) == len(SPECIALS):
+    vocabulary = Vocabulary.build(captions, min_count, splits)
+    coverage = _coverage(captions, vocabulary, min_count, suggest_tokenizer(texts))
+    if not coverage.kept:
+        other = f" {_suggestion(coverage.suggested)}" if coverage.unsuited else ""
         raise DataError(
-            f"no word occurs {min_count} times in the captions of the training split, so that none would be "
-            "learnt; lower `--min-count`."
+            f"no word occurs {min_count} times in the captions of the training split (tokenizer "
+            f"{tokenizer}), so that none would be learnt; lower `--min-count` or choose another "
+            f"`--tokenizer`.{other}"
         )
-    return vocabulary
+    return vocabulary, coverage
+
+
+def _coverage(
+    captions: Sequence[Sequence[str]], vocabulary: Vocabulary, min_count: int, suggested: str
+) -> Coverage:
+    unknown = [sum(word not in vocabulary for word in words) for words in captions]
+    return Coverage(
+        kept=len(vocabulary) - len(SPECIALS),
+        different=len({word for words in captions for word in words}),
+        unknown_words=sum(unknown) / max(sum(map(len, captions)), 1),
+        unknown_captions=sum(map(bool, unknown)) / len(captions),
+        min_count=min_count,
+        tokenizer=vocabulary.tokenizer,
+        suggested=suggested,
+    )
