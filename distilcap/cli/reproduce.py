@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import IMAGE_SIZE, SEEDS
-from distilcap.cli.common import (
-    CONSOLE,
-    FIRST,
-    PROGRESS,
-    engine_of,
-    engine_options,
-    judge_data,
-    open_store,
-    store_option,
-)
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store, store_option
+from distilcap.cli.options import flags
+from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
+from distilcap.errors import ConfigError
 from distilcap.shown import shown
+from distilcap.store.cluster import EngineOptions, build_ahead
+from distilcap.study.options import TableOptions
 
 if TYPE_CHECKING:
-    from distilcap.store.cluster import Share
+    from distilcap.stages.data import ImportData
     from distilcap.store.stage import Store
     from distilcap.study.rows import Students
     from distilcap.study.tables import Table
@@ -50,48 +45,18 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
     "$DISTILCAP_DATA; scenes are drawn.",
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside it.")
-@click.option(
-    "--preset",
-    type=click.Choice(["paper", "flickr8k", "quick", "smoke"]),
-    default="paper",
-    show_default=True,
-    help="Of tables: 30 + 10 epochs as published; to the flat end on Flickr8k; short and narrow, for two CPU "
-    "cores; a test of seconds.",
-)
-@click.option("--seeds", type=SEEDS, help="Students are trained so many times. [default: 3, of lines 1]")
-@click.option("--encoder", help="Of tables: sees the images. [default: the preset's]")
-@click.option("--image-size", type=IMAGE_SIZE, help="Of tables: side of the encoder's input in pixels.")
-@click.option("--encoder-form", help="Of tables: see `distilcap models --encoders`.")
-@click.option("--encoder-weights", help="Of tables: file of the encoder's weights.")
-@click.option(
-    "--metrics",
-    default="bleu,meteor,rouge_l,cider,spice",
-    show_default=True,
-    help="Of tables: without spice it goes faster.",
-)
+@flags(TableOptions, "options")
 @store_option
-@engine_options
-@click.option("--to", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--no-photos", is_flag=True, help="Leave sample pictures out of the report, to pass it on.")
-@click.option("--plan", is_flag=True, help="Print stages, what is there, time and disk; run nothing.")
+@flags(EngineOptions, "engine")
+@flags(OutputOptions, "output")
 def reproduce(
     what: tuple[str, ...],
     data: Path,
     images: Path | None,
-    preset: str,
-    seeds: int | None,
-    encoder: str | None,
-    image_size: int | None,
-    encoder_form: str | None,
-    encoder_weights: str | None,
-    metrics: str,
+    options: TableOptions,
     store: Path,
-    engine: str,
-    cpus_per_stage: int,
-    gpus_per_stage: float | None,
-    to: Path,
-    no_photos: bool,
-    plan: bool,
+    engine: EngineOptions,
+    output: OutputOptions,
 ) -> None:
     """Measure again what the paper or the README reports.
 
@@ -99,31 +64,23 @@ def reproduce(
     distilling. flickr8k is the line of the README, encoders the table of docs/encoders.md. A killed command
     goes on where it stopped; two commands may share a store.
     """
-    from distilcap.errors import ConfigError
 
-    cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
-    if what[0] in LINES:
-        from distilcap.cli.report import run_distillation, run_members
+    if what[0] == "encoders":
         from distilcap.study.encoders import encoder_members
+
+        title = "Encoders under the same small captioner"
+        run_members(title, encoder_members(_folder(data), images), store, engine, output)
+    elif what[0] in LINES:
         from distilcap.study.flickr8k import flickr8k_plan
 
-        if what[0] == "encoders":
-            members = encoder_members(_folder(data), images)
-            run_members(
-                "Encoders under the same small captioner", members, store, to, plan, photos=not no_photos
-            )
-            return
-        stages = flickr8k_plan(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
-        title = "Flickr8k: teacher to student"
-        run_distillation(title, stages, store, to, plan, cluster, not no_photos, export=False)
-        return
-    chosen = (encoder, image_size, encoder_form, encoder_weights)
-    students = _students(data, images, preset, seeds or 3, chosen, store, plan)
-    names = tuple(name for name in metrics.split(",") if name)
-    _run(together, " and ".join(what), students, names, store, (to, not no_photos), plan, cluster)
+        plan = flickr8k_plan(_folder(data), images, options.seeds or 1, tuned=what[0].endswith("tuned"))
+        run_distillation("Flickr8k: teacher to student", plan, store, engine, output, export=False)
+    else:
+        students = options.students(_drawn_or_there(data, images, options, output))
+        _run(together, " and ".join(what), students, options.metric_names, store, engine, output)
 
 
 def _folder(data: Path) -> Path:
@@ -139,43 +96,27 @@ def _folder(data: Path) -> Path:
     raise DataError(f"{data}: there is no such folder here, nor {kept}; {fix}.")
 
 
-def _students(
-    data: Path,
-    images: Path | None,
-    preset: str,
-    seeds: int,
-    chosen: tuple[str | None, int | None, str | None, str | None],
-    store: Path,
-    plan: bool,
-) -> Students:
-    """Everything about the rows but which they are; scenes are drawn where they are not there yet."""
+def _drawn_or_there(
+    data: Path, images: Path | None, options: TableOptions, output: OutputOptions
+) -> ImportData:
+    """The data set; scenes are drawn where they are not there yet."""
     from distilcap.errors import DataError
     from distilcap.stages.data import ImportData
-    from distilcap.stages.features import ExtractFeatures
-    from distilcap.study.presets import EncoderChoice, table_preset
-    from distilcap.study.rows import Students
+    from distilcap.study.presets import table_preset
     from distilcap.training.processes import processes_asked_for
 
-    settings = table_preset(preset)
     folder = _folder(data)
     if str(data) == "scenes" and not folder.exists():
-        if plan or processes_asked_for()[1] > 1:
+        if output.plan or processes_asked_for()[1] > 1:
             raise DataError(
                 f"{folder}: the scenes are not drawn yet, and neither a plan nor a launch of several "
                 f"processes draws them: `distilcap data scenes --to {folder}` does, in a minute."
             )
         from distilcap.data.scenes import draw_scenes
 
-        counts, size = settings.scenes
+        counts, size = table_preset(options.preset).scenes
         draw_scenes(folder, counts, size=size, progress=PROGRESS)
-    source = ImportData.of(folder, images)
-    name, size_of, form, weights = chosen
-    # Another encoder than the preset's comes with its own defaults.
-    own = settings.encoder if name in (None, settings.encoder.name) else EncoderChoice(str(name), form=None)
-    features = ExtractFeatures.of(
-        source, own.name, size_of or own.size, weights or own.weights, form or own.form
-    )
-    return Students(source, features, settings, tuple(range(seeds)))
+    return ImportData.of(folder, images)
 
 
 def _run(
@@ -184,31 +125,27 @@ def _run(
     students: Students,
     metrics: tuple[str, ...],
     store: Path,
-    report: tuple[Path, bool],
-    plan: bool,
-    cluster: Share | None,
+    engine: EngineOptions,
+    output: OutputOptions,
 ) -> None:
-    from distilcap.cli.report import report_results
-    from distilcap.store.cluster import build_on_ray
     from distilcap.store.stage import Store
     from distilcap.study.extra import extra_table
     from distilcap.study.rows import paper_tables
     from distilcap.study.tables import run_tables, stages_of_tables
 
     tables: tuple[Table, ...] = paper_tables(students, names) if names else (extra_table(students),)
-    if plan:
+    if output.plan:
         _print_plan(tables, students, Store(store), metrics)
         return
     kept = open_store(store)
-    judge_data(stages_of_tables(tables, metrics), kept)
-    if cluster is not None:
-        build_on_ray(stages_of_tables(tables, metrics), kept, PROGRESS, cluster)
+    stages = stages_of_tables(tables, metrics)
+    judge_data(stages, kept)
+    build_ahead(stages, kept, PROGRESS, engine)
     title = f"{what} on {students.data.name}, preset {students.preset.name}"
     command = shown(shlex.join(["distilcap", *sys.argv[1:]]))
     results = run_tables(title, tables, kept, PROGRESS, metrics, command)
-    if not FIRST:
-        return
-    report_results(results, *report)
+    if FIRST:
+        report_results(results, output)
 
 
 def _print_plan(

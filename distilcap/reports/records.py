@@ -191,8 +191,10 @@ class Results:
     Attributes:
         verdict: in words.
         curves: training logs, by row.
-        command, schedules, tables, conclusions: of reports with tables; left out of the JSON of others.
-        schedules: how long each kind of captioner was trained, and by what beam search ranks, in words.
+        command, schedules, decoding, tables, conclusions: of reports with tables; left out of the JSON of
+            others.
+        schedules: how long each kind of captioner was trained, in words.
+        decoding: sentences about what beam search ranks by.
     """
 
     title: str
@@ -202,6 +204,7 @@ class Results:
     samples: tuple[Sample, ...]
     command: str = ""
     schedules: tuple[str, ...] = ()
+    decoding: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     conclusions: tuple[Conclusion, ...] = ()
 
@@ -212,7 +215,7 @@ class Results:
             if not row["decoding"]:
                 del row["decoding"]
         if not self.tables:
-            for key in ("command", "schedules", "tables", "conclusions"):
+            for key in ("command", "schedules", "decoding", "tables", "conclusions"):
                 del content[key]
         return content
 

@@ -93,7 +93,8 @@ def run_tables(
     return replace(
         results,
         command=command,
-        schedules=(*_schedules(members), *decoding_sentences(rows)),
+        schedules=_schedules(members),
+        decoding=tuple(decoding_sentences(rows)),
         tables=compared,
         conclusions=conclusions,
     )
