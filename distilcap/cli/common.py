@@ -43,12 +43,18 @@ def open_store(root: Path) -> Store:
 
 
 def judge_data(stages: Iterable[Stage], store: Store) -> None:
-    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
+    """Build the vocabularies of a plan first, and say what they keep of the captions.
+
+    Data that can teach nothing is refused before hours of work.
+    """
     from distilcap.stages.data import BuildVocabulary
 
     for planned in store.plan(stages):
         if isinstance(planned.stage, BuildVocabulary):
             store.build(planned.stage, PROGRESS)
+            if coverage := planned.stage.coverage(store):
+                for line in (str(coverage), *(f"Warning: {warning}" for warning in coverage.warnings)):
+                    PROGRESS.note(line)
 
 
 def store_option(function: Function) -> Function:

@@ -13,6 +13,7 @@ from rich.table import Table
 from distilcap.cli.bounds import COUNT, SEED
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.say import say
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 
 __all__ = ["data"]
 
@@ -36,8 +37,11 @@ Example:
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
 @click.option("--min-count", type=COUNT, default=5, help="Number of times that a training word must occur.")
+@click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def check(path: Path, images: Path | None, split: str | None, min_count: int, as_json: bool) -> None:
+def check(
+    path: Path, images: Path | None, split: str | None, min_count: int, tokenizer: str, as_json: bool
+) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
 
     PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds such a file, or a
@@ -46,13 +50,15 @@ def check(path: Path, images: Path | None, split: str | None, min_count: int, as
     from distilcap.data.check import check_dataset
     from distilcap.data.readers.entries import KINDS
 
-    report = check_dataset(path, images, split, PROGRESS, min_count)
+    report = check_dataset(path, images, split, PROGRESS, min_count, tokenizer)
+    coverage = report.coverage
     if as_json:
         problems = [{**dataclasses.asdict(problem), "path": str(problem.path)} for problem in report.problems]
         content = {
             "path": str(path),
             "images": report.images,
             "captions": report.captions,
+            "words": coverage and {**dataclasses.asdict(coverage), "warnings": coverage.warnings},
             "counts": report.counts,
             "problems": problems,
         }
@@ -62,6 +68,10 @@ def check(path: Path, images: Path | None, split: str | None, min_count: int, as
             say(f"{problem.kind}: {problem}")
         splits = ", ".join(f"{count:,} {name}" for name, count in report.images.items())
         say(f"{sum(report.images.values()):,} images ({splits}), {report.captions:,} captions.")
+        if coverage is not None:
+            say(str(coverage))
+            for warning in coverage.warnings:
+                say(f"Warning: {warning}")
         if report.problems:
             table = Table(title=f"{len(report.problems):,} problem{'s' * (len(report.problems) > 1)}")
             table.add_column("count", justify="right")

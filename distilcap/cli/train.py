@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distilcap.cli.common import CONSOLE, PROGRESS, open_store, store_option
+from distilcap.cli.common import CONSOLE, PROGRESS, judge_data, open_store, store_option
 from distilcap.cli.options import flags
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.stages.data import DataOptions
@@ -33,6 +33,7 @@ def train(
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
     stage = run_to_train(data, encoder, run, training)
     kept = open_store(store)
+    judge_data([stage], kept)
     folder = kept.build(stage, PROGRESS)
     summary = stage.summary(kept)
     CONSOLE.print(

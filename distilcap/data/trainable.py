@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distilcap.errors import DataError
-from distilcap.text.tokenizers import PTB, TOKENIZERS, suggest_tokenizer, tokenizer_of
+from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 __all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "words_to_learn"]
@@ -27,7 +27,7 @@ class Coverage:
         unknown_words: share of the captions' words that become `<unk>`.
         unknown_captions: share of captions that hold at least one of these.
         min_count, tokenizer: how the vocabulary was made.
-        suggested: the tokenizer for what the captions look like.
+        advice: a sentence where another tokenizer suits the captions better; else empty.
     """
 
     kept: int
@@ -36,7 +36,7 @@ class Coverage:
     unknown_captions: float
     min_count: int = MIN_COUNT
     tokenizer: str = PTB
-    suggested: str = PTB
+    advice: str = ""
 
     def __str__(self) -> str:
         return (
@@ -46,28 +46,15 @@ class Coverage:
         )
 
     @property
-    def unsuited(self) -> bool:
-        """Whether another tokenizer suits the captions; each of ours takes all that those before it take."""
-        ours = list(TOKENIZERS)[:3]
-        return self.tokenizer in ours and ours.index(self.suggested) > ours.index(self.tokenizer)
-
-    @property
     def warnings(self) -> list[str]:
         """What a person should know before hours of training."""
-        warnings = []
-        if self.unsuited:
-            warnings.append(_suggestion(self.suggested))
+        warnings = [self.advice] if self.advice else []
         if self.unknown_words > MOST_UNKNOWN:
             warnings.append(
                 f"{self.unknown_words:.0%} of the training words become <unk>: the captioner will not learn "
                 "them. Lower `--min-count`, or choose another `--tokenizer`."
             )
         return warnings
-
-
-def _suggestion(tokenizer: str) -> str:
-    kind = TOKENIZERS[tokenizer].about
-    return f"The captions do not look English; `--tokenizer {tokenizer}` is for {kind}."
 
 
 def words_to_learn(
@@ -111,19 +98,18 @@ def words_to_learn(
         said = reprlib.repr(splits.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
     vocabulary = Vocabulary.build(captions, min_count, splits)
-    coverage = _coverage(captions, vocabulary, min_count, suggest_tokenizer(texts))
+    coverage = _coverage(captions, vocabulary, min_count, advice_on_tokenizer(tokenizer, texts))
     if not coverage.kept:
-        other = f" {_suggestion(coverage.suggested)}" if coverage.unsuited else ""
+        advice = f" {coverage.advice}" if coverage.advice else ""
         raise DataError(
-            f"no word occurs {min_count} times in the captions of the training split (tokenizer "
-            f"{tokenizer}), so that none would be learnt; lower `--min-count` or choose another "
-            f"`--tokenizer`.{other}"
+            f"no word occurs {min_count} times in the captions of the training split, so that none would be "
+            f"learnt; lower `--min-count`, or choose another `--tokenizer` than {tokenizer}.{advice}"
         )
     return vocabulary, coverage
 
 
 def _coverage(
-    captions: Sequence[Sequence[str]], vocabulary: Vocabulary, min_count: int, suggested: str
+    captions: Sequence[Sequence[str]], vocabulary: Vocabulary, min_count: int, advice: str
 ) -> Coverage:
     unknown = [sum(word not in vocabulary for word in words) for words in captions]
     return Coverage(
@@ -133,5 +119,5 @@ def _coverage(
         unknown_captions=sum(map(bool, unknown)) / len(captions),
         min_count=min_count,
         tokenizer=vocabulary.tokenizer,
-        suggested=suggested,
+        advice=advice,
     )

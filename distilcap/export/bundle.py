@@ -22,6 +22,7 @@ from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.files import write_text
 from distilcap.metrics import evaluate
+from distilcap.metrics.evaluation import scoring_tokenizer
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle
@@ -118,7 +119,8 @@ def export_bundle(
         if data or precision != "float32":
             agreement = compared(Bundle.open(final), None)
         if data:
-            manifest = replace(manifest, scores=_scores(agreement, data, options.split))
+            tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
+            manifest = replace(manifest, scores=_scores(agreement, data, options.split, tokenizer))
             _check_loss(manifest, options.max_loss)
         if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
@@ -179,13 +181,15 @@ def _pictures(
             progress.note(f"Skipped: {error}")
 
 
-def _scores(agreement: Comparison, data: Dataset, split: str) -> dict[str, Any]:
+def _scores(agreement: Comparison, data: Dataset, split: str, tokenizer: str) -> dict[str, Any]:
     """The bundle's scores and PyTorch's, on those of the compared images that have references."""
     ours, theirs = agreement.captions()
     known = [image_id for image_id in ours if data.captions.get(image_id)]
     if not known:
         return {}
-    exact, written = (evaluate(captions.only(known), data.captions, METRICS) for captions in (ours, theirs))
+    exact, written = (
+        evaluate(captions.only(known), data.captions, METRICS, tokenizer) for captions in (ours, theirs)
+    )
     return {
         "data": data.name,
         "split": split,

@@ -11,6 +11,7 @@ from distilcap.stages.data import BuildVocabulary, DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["RunOptions", "run_to_train"]
@@ -40,6 +41,7 @@ class RunOptions(Options):
     min_count: int = option(
         5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
+    tokenizer: str = option(PTB, TOKENIZER_HELP)
 
 
 def run_to_train(
@@ -57,7 +59,7 @@ def run_to_train(
     source = data.stage()
     return Train(
         source,
-        BuildVocabulary(source, run.min_count, training.max_words),
+        BuildVocabulary(source, run.min_count, training.max_words, run.tokenizer),
         encoder.stage(source),
         family,
         preset(family, size),

@@ -15,6 +15,7 @@ from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, not_in_key
+from distilcap.text.tokenizers import PTB
 
 __all__ = ["CAPTIONS", "CaptionsOfSplit", "ImportCaptions", "Labels", "labelling_work"]
 
@@ -58,6 +59,11 @@ class CaptionsOfSplit(Labels):
     @abc.abstractmethod
     def source(self) -> ImportData:
         """The data set whose images they describe."""
+
+    @property
+    def tokenizer(self) -> str:
+        """By which they become words, to be scored."""
+        return PTB
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ __all__ = [
     "TOKENIZERS",
     "TOKENIZER_HELP",
     "Tokenizer",
+    "advice_on_tokenizer",
     "register_tokenizer",
     "suggest_tokenizer",
     "tokenizer_of",
@@ -108,3 +109,18 @@ def suggest_tokenizer(captions: Iterable[str]) -> str:
     if foreign <= 0.02 * words:
         return PTB
     return "characters" if 2 * unspaced >= foreign else "unicode"
+
+
+def advice_on_tokenizer(chosen: str, captions: Iterable[str]) -> str:
+    """Return a sentence that names a tokenizer which suits the captions better than `chosen`, or "".
+
+    Each of ours takes all that those before it take; of others, nothing is known.
+    """
+    ours = (PTB, "unicode", "characters")
+    if chosen not in ours:
+        return ""
+    suggested = suggest_tokenizer(captions)
+    if ours.index(suggested) <= ours.index(chosen):
+        return ""
+    about = TOKENIZERS[suggested].about
+    return f"The captions do not look English: `--tokenizer {suggested}` is for {about}."

@@ -67,9 +67,7 @@ class Vocabulary:
             raise ConfigError(f"`min_count` must be at least 1, but is {min_count}.")
         counts = Counter(word for words in captions for word in words if word not in SPECIALS)
         kept = sorted((-count, word) for word, count in counts.items() if count >= min_count)
-        return Vocabulary(
-            SPECIALS + tuple(word for _, word in kept), tokenizer.name, tokenizer.spaced
-        )
+        return Vocabulary(SPECIALS + tuple(word for _, word in kept), tokenizer.name, tokenizer.spaced)
 
     def __len__(self) -> int:
         return len(self.words)

@@ -19,7 +19,9 @@ def test_scenes_are_drawn_and_clean(tmp_path: Path, capsys: pytest.CaptureFixtur
     main(["data", "check", str(tmp_path / "scenes")])
     shown = capsys.readouterr().out
     assert "6 images with five captions each" in shown
-    assert "6 images (4 train, 1 val, 1 test), 30 captions.\nNo problems." in shown
+    assert "6 images (4 train, 1 val, 1 test), 30 captions.\n" in shown
+    assert "different words occur 5 times or more (tokenizer ptb); " in shown
+    assert shown.endswith("\nNo problems.\n")
 
 
 def test_check_names_problems_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
