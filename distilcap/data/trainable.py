@@ -78,6 +78,7 @@ def words_to_learn(
         DataError: there is nothing to learn, or no way to see what was learnt; the message says why, and
             what to do.
     """
+    by = tokenizer_of(tokenizer)
     split = (
         "`split` of the captions file says which are, and where it is left out, 80 % train and 10 % are val"
     )
@@ -87,17 +88,14 @@ def words_to_learn(
         raise DataError(
             f"only one image of the training split has captions, but training takes two; {split}."
         )
-    if not validation:
-        raise DataError(f"no image of the validation split has a caption; {split}.")
-    splits = tokenizer_of(tokenizer)
     texts = [text for of_image in train for text in of_image]
     # Interned: a word is one string, however often it occurs.
-    captions = [tuple(map(sys.intern, splits.words(text)[:max_words])) for text in texts]
+    captions = [tuple(map(sys.intern, by.words(text)[:max_words])) for text in texts]
     different = set(captions)
     if len(different) == 1:
-        said = reprlib.repr(splits.join(list(captions[0])))
+        said = reprlib.repr(by.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
-    vocabulary = Vocabulary.build(captions, min_count, splits)
+    vocabulary = Vocabulary.build(captions, min_count, by)
     coverage = _coverage(captions, vocabulary, min_count, advice_on_tokenizer(tokenizer, texts))
     if not coverage.kept:
         advice = f" {coverage.advice}" if coverage.advice else ""
@@ -105,6 +103,8 @@ def words_to_learn(
             f"no word occurs {min_count} times in the captions of the training split, so that none would be "
             f"learnt; lower `--min-count`, or choose another `--tokenizer` than {tokenizer}.{advice}"
         )
+    if not validation:
+        raise DataError(f"no image of the validation split has a caption; {split}.")
     return vocabulary, coverage
 
 

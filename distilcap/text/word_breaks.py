@@ -29,12 +29,13 @@ def _run(unless: str = "") -> str:
     inside_word = r"[\p{WB=MidLetter}\p{WB=MidNumLet}']"
     inside_number = r"[\p{WB=MidNum}\p{WB=MidNumLet}']"
     parts = (
-        rf"{_HEBREW}{_EXTEND}(?:'{_EXTEND}|\"{_EXTEND}(?={_HEBREW}))",  # WB7a to WB7c
+        rf"{_HEBREW}{_EXTEND}\"{_EXTEND}(?={_HEBREW})",  # WB7b, WB7c
         rf"{letter}{_EXTEND}(?:{inside_word}{_EXTEND}(?={letter}))?",  # WB5 to WB7, WB9
         rf"{number}{_EXTEND}(?:{inside_number}{_EXTEND}(?={number}))?",  # WB8, WB10 to WB12
         rf"\p{{WB=ExtendNumLet}}{_EXTEND}",  # WB13a, WB13b
     )
-    return f"(?:{'|'.join(parts)})+"
+    geresh = rf"(?<={_HEBREW}{_EXTEND[:-1]})'{_EXTEND}"  # WB7a
+    return f"(?:{'|'.join(parts)})+(?:{geresh})?"
 
 
 @functools.cache
