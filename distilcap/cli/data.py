@@ -98,11 +98,17 @@ Example:
 @click.option("--test", type=IMAGES, default=300, help="Number of images of the test split.")
 @click.option("--seed", type=SEED, default=1, help="Seed of the images.")
 @click.option("--size", type=click.IntRange(32, 2048), default=160, help="Side of the images in pixels.")
-def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(["en", "de", "zh"]),
+    default="en",
+    help="Language of the captions: English, German or Chinese; the images are the same.",
+)
+def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int, language: str) -> None:
     """Draw a data set of stickers on drawn backgrounds, with five captions an image."""
     from distilcap.data.scenes import draw_scenes
 
-    drawn = draw_scenes(folder, (train, val, test), seed, size, PROGRESS)
+    drawn = draw_scenes(folder, (train, val, test), seed, size, language, PROGRESS)
     say(f"{len(drawn.images):,} images with five captions each are in {folder}.")
 
 

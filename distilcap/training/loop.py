@@ -19,8 +19,7 @@ from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import RegionSource
 from distilcap.errors import TrainingError
 from distilcap.files import write_json
-from distilcap.metrics import evaluate
-from distilcap.metrics.evaluation import scoring_tokenizer
+from distilcap.metrics.evaluation import evaluate, scoring_tokenizer
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import accelerate, plain, plain_asked_for
 from distilcap.models.finite import broken_images, broken_weight
@@ -315,8 +314,8 @@ class Training:
             self.processes, captioner, self.trained.vocabulary, self.source, ids, options
         )
         torch.set_rng_state(state)
-        references = self.validation.only(ids)
         if not self.processes.first:
             return self.processes.agree(0.0)
         tokenizer = scoring_tokenizer(self.trained.vocabulary.tokenizer)
-        return self.processes.agree(evaluate(captions, references, ["cider"], tokenizer)["cider"].value)
+        scores = evaluate(captions, self.validation.only(ids), ["cider"], tokenizer)
+        return self.processes.agree(scores["cider"].value)
