@@ -14,7 +14,7 @@ from distilcap.text.vocabulary import SPECIALS, Vocabulary
 __all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "words_to_learn"]
 
 MIN_COUNT, MAX_WORDS = 5, 16  # the paper's
-MOST_UNKNOWN = 0.1
+MOST_UNKNOWN, MOST_CUT = 0.1, 0.25  # shares that are warned of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Coverage:
         different: different words in the captions.
         unknown_words: share of the captions' words that become `<unk>`.
         unknown_captions: share of captions that hold at least one of these.
-        min_count, tokenizer: how the vocabulary was made.
+        cut_captions: share of captions that are longer than `max_words`, and so learnt without their end.
+        min_count, tokenizer, max_words: how the vocabulary was made.
         advice: a sentence where another tokenizer suits the captions better; else empty.
     """
 
@@ -34,8 +35,10 @@ class Coverage:
     different: int
     unknown_words: float
     unknown_captions: float
-    min_count: int = MIN_COUNT
-    tokenizer: str = PTB
+    cut_captions: float
+    min_count: int
+    max_words: int
+    tokenizer: str
     advice: str = ""
 
     def __str__(self) -> str:
@@ -53,6 +56,11 @@ class Coverage:
             warnings.append(
                 f"{self.unknown_words:.0%} of the training words become <unk>: the captioner will not learn "
                 "them. Lower `--min-count`, or choose another `--tokenizer`."
+            )
+        if self.cut_captions > MOST_CUT:
+            warnings.append(
+                f"{self.cut_captions:.0%} of the captions are longer than {self.max_words} words and are cut "
+                "there; raise `--max-words`."
             )
         return warnings
 
@@ -90,13 +98,25 @@ def words_to_learn(
         )
     texts = [text for of_image in train for text in of_image]
     # Interned: a word is one string, however often it occurs.
-    captions = [tuple(map(sys.intern, by.words(text)[:max_words])) for text in texts]
+    whole = [tuple(map(sys.intern, by.words(text))) for text in texts]
+    captions = [words[:max_words] for words in whole]
     different = set(captions)
     if len(different) == 1:
         said = reprlib.repr(by.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
     vocabulary = Vocabulary.build(captions, min_count, by)
-    coverage = _coverage(captions, vocabulary, min_count, advice_on_tokenizer(tokenizer, texts))
+    unknown = [sum(word not in vocabulary for word in words) for words in captions]
+    coverage = Coverage(
+        kept=len(vocabulary) - len(SPECIALS),
+        different=len({word for words in captions for word in words}),
+        unknown_words=sum(unknown) / max(sum(map(len, captions)), 1),
+        unknown_captions=sum(map(bool, unknown)) / len(captions),
+        cut_captions=sum(len(words) > max_words for words in whole) / len(captions),
+        min_count=min_count,
+        max_words=max_words,
+        tokenizer=tokenizer,
+        advice=advice_on_tokenizer(tokenizer, texts),
+    )
     if not coverage.kept:
         advice = f" {coverage.advice}" if coverage.advice else ""
         raise DataError(
@@ -106,18 +126,3 @@ def words_to_learn(
     if not validation:
         raise DataError(f"no image of the validation split has a caption; {split}.")
     return vocabulary, coverage
-
-
-def _coverage(
-    captions: Sequence[Sequence[str]], vocabulary: Vocabulary, min_count: int, advice: str
-) -> Coverage:
-    unknown = [sum(word not in vocabulary for word in words) for words in captions]
-    return Coverage(
-        kept=len(vocabulary) - len(SPECIALS),
-        different=len({word for words in captions for word in words}),
-        unknown_words=sum(unknown) / max(sum(map(len, captions)), 1),
-        unknown_captions=sum(map(bool, unknown)) / len(captions),
-        min_count=min_count,
-        tokenizer=vocabulary.tokenizer,
-        advice=advice,
-    )

@@ -118,4 +118,13 @@ def test_it_is_refused_exactly_where_nothing_is_to_learn(
         assert coverage.unknown_words == pytest.approx(len(unknown) / len(occurs))
         with_unknown = [text for text in words if not kept.issuperset(text)]
         assert coverage.unknown_captions == pytest.approx(len(with_unknown) / len(words))
-        assert coverage.warnings == [] or len(unknown) > 0.1 * len(occurs)
+        assert (coverage.warnings == []) == (len(unknown) <= 0.1 * len(occurs))
+
+
+def test_captions_that_are_cut_are_counted() -> None:
+    train = [["a dog runs on the grass"], ["a cat"], ["a dog runs"], ["a dog sits"]]
+    coverage = words_to_learn(train, 1, 1, max_words=3)[1]
+    assert (coverage.cut_captions, coverage.different, coverage.warnings) == (0.25, 5, [])
+    coverage = words_to_learn(train, 1, 1, max_words=2)[1]
+    (warning,) = coverage.warnings
+    assert warning == "75% of the captions are longer than 2 words and are cut there; raise `--max-words`."
