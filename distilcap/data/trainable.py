@@ -105,12 +105,14 @@ def words_to_learn(
         said = reprlib.repr(by.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
     vocabulary = Vocabulary.build(captions, min_count, by)
-    unknown = [sum(word not in vocabulary for word in words) for words in captions]
+    known = set(vocabulary.words)
+    partly = [words for words in captions if not known.issuperset(words)]
+    unknown = sum(word not in known for words in partly for word in words)
     coverage = Coverage(
         kept=len(vocabulary) - len(SPECIALS),
-        different=len({word for words in captions for word in words}),
-        unknown_words=sum(unknown) / max(sum(map(len, captions)), 1),
-        unknown_captions=sum(map(bool, unknown)) / len(captions),
+        different=len(set().union(*different)),
+        unknown_words=unknown / max(sum(map(len, captions)), 1),
+        unknown_captions=len(partly) / len(captions),
         cut_captions=sum(len(words) > max_words for words in whole) / len(captions),
         min_count=min_count,
         max_words=max_words,

@@ -13,13 +13,13 @@ from distilcap.metrics.base import Metric, Score, signature_of
 from distilcap.metrics.ngrams import References
 from distilcap.metrics.registry import DEFAULT, create_metric
 from distilcap.text.tokenize import tokenize_stream
-from distilcap.text.tokenizers import PTB, TOKENIZERS, suggest_tokenizer, tokenizer_of
+from distilcap.text.tokenizers import PTB, suggest_tokenizer, tokenizer_names, tokenizer_of
 
 __all__ = ["OFFICIAL", "Evaluator", "evaluate", "scoring_tokenizer"]
 
 OFFICIAL: Final = "ptb-official"
 """PTB's words of captions as lines of one file, with the official look-ahead into the next caption. Like any
-of `TOKENIZERS`, by which each caption is split for itself, it can be scored with."""
+one of `text.tokenizers`, by which each caption is split for itself, it can be scored with."""
 
 _SEPARATORS = re.compile(r"[\n\x0b\x0c\r\u2028\u2029]")
 
@@ -35,7 +35,7 @@ class Evaluator:
     Args:
         references: at least one caption of every image.
         metrics: names of `METRICS`, or metrics.
-        tokenizer: `OFFICIAL`, or of `TOKENIZERS`.
+        tokenizer: `OFFICIAL`, or one of `text.tokenizers`.
 
     Raises:
         ConfigError: an unknown metric or tokenizer.
@@ -48,8 +48,8 @@ class Evaluator:
         metrics: Sequence[str | Metric[Any]] = DEFAULT,
         tokenizer: str = OFFICIAL,
     ) -> None:
-        if tokenizer not in (OFFICIAL, *TOKENIZERS):
-            names = ", ".join((OFFICIAL, *TOKENIZERS))
+        if tokenizer not in (OFFICIAL, *tokenizer_names()):
+            names = ", ".join((OFFICIAL, *tokenizer_names()))
             raise ConfigError(f"`tokenizer` must be one of {names}, but is {tokenizer!r}.")
         if not references:
             raise DataError("the references are empty: there is nothing to score.")

@@ -16,12 +16,12 @@ from distilcap.text.word_breaks import split_at_boundaries, split_characters
 
 __all__ = [
     "PTB",
-    "TOKENIZERS",
     "TOKENIZER_HELP",
     "Tokenizer",
     "advice_on_tokenizer",
     "register_tokenizer",
     "suggest_tokenizer",
+    "tokenizer_names",
     "tokenizer_of",
 ]
 
@@ -57,12 +57,18 @@ class Tokenizer:
         return first + [word for part in others for word in (_UNK, *part)]
 
 
-TOKENIZERS: Final[dict[str, Tokenizer]] = {}
+_tokenizers: Final[dict[str, Tokenizer]] = {}
 
 
 def register_tokenizer(tokenizer: Tokenizer) -> None:
-    """Add a tokenizer; one of the same name is replaced."""
-    TOKENIZERS[tokenizer.name] = tokenizer
+    """Make a tokenizer known.
+
+    Raises:
+        ConfigError: its name is taken.
+    """
+    if tokenizer.name in _tokenizers:
+        raise ConfigError(f"The tokenizer {tokenizer.name} cannot be registered: there is one of that name.")
+    _tokenizers[tokenizer.name] = tokenizer
 
 
 register_tokenizer(Tokenizer(PTB, "English, as the official scores", tokenize))
@@ -73,9 +79,14 @@ register_tokenizer(
 
 TOKENIZER_HELP: Final = (
     "How captions become words: "
-    + ", ".join(f"{tokenizer.name} ({tokenizer.about})" for tokenizer in TOKENIZERS.values())
+    + ", ".join(f"{tokenizer.name} ({tokenizer.about})" for tokenizer in _tokenizers.values())
     + "."
 )
+
+
+def tokenizer_names() -> tuple[str, ...]:
+    """All tokenizers, PTB's first."""
+    return tuple(_tokenizers)
 
 
 def tokenizer_of(name: str) -> Tokenizer:
@@ -84,9 +95,9 @@ def tokenizer_of(name: str) -> Tokenizer:
     Raises:
         ConfigError: there is none of this name.
     """
-    if name not in TOKENIZERS:
-        raise ConfigError(f"`tokenizer` must be one of {', '.join(TOKENIZERS)}, but is {name!r}.")
-    return TOKENIZERS[name]
+    if name not in tokenizer_names():
+        raise ConfigError(f"`tokenizer` must be one of {', '.join(tokenizer_names())}, but is {name!r}.")
+    return _tokenizers[name]
 
 
 def suggest_tokenizer(captions: Iterable[str]) -> str:
@@ -122,5 +133,5 @@ def advice_on_tokenizer(chosen: str, captions: Iterable[str]) -> str:
     suggested = suggest_tokenizer(captions)
     if ours.index(suggested) <= ours.index(chosen):
         return ""
-    about = TOKENIZERS[suggested].about
+    about = _tokenizers[suggested].about
     return f"The captions do not look English: `--tokenizer {suggested}` is for {about}."

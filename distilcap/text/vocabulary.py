@@ -9,13 +9,14 @@ from pathlib import Path
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
-from distilcap.text.tokenizers import PTB, TOKENIZERS, Tokenizer, tokenizer_of
+from distilcap.text.tokenizers import PTB, Tokenizer, tokenizer_of
 from distilcap.text.unspaced import join_words
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "Vocabulary"]
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+_PTB = tokenizer_of(PTB)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Vocabulary:
         object.__setattr__(self, "_ids", {word: id for id, word in enumerate(self.words)})
 
     @staticmethod
-    def load(path: Path, tokenizer: Tokenizer = TOKENIZERS[PTB]) -> Vocabulary:
+    def load(path: Path, tokenizer: Tokenizer = _PTB) -> Vocabulary:
         """Read a list of words, as a run's `words.json` holds it.
 
         Raises:
@@ -57,7 +58,7 @@ class Vocabulary:
 
     @staticmethod
     def build(
-        captions: Iterable[Sequence[str]], min_count: int = 5, tokenizer: Tokenizer = TOKENIZERS[PTB]
+        captions: Iterable[Sequence[str]], min_count: int = 5, tokenizer: Tokenizer = _PTB
     ) -> Vocabulary:
         """Keep the words seen at least `min_count` times, most frequent first, ties by the alphabet.
 
@@ -71,9 +72,6 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
-
-    def __contains__(self, word: str) -> bool:
-        return word in self._ids
 
     def words_of(self, caption: str) -> list[str]:
         """Split a caption; a captioner's own `<unk>` is one word, though the tokenizer would split it."""

@@ -20,11 +20,11 @@ from distilcap.errors import ConfigError
 from distilcap.metrics import evaluate
 from distilcap.text.tokenize import tokenize
 from distilcap.text.tokenizers import (
-    TOKENIZERS,
     Tokenizer,
     advice_on_tokenizer,
     register_tokenizer,
     suggest_tokenizer,
+    tokenizer_names,
     tokenizer_of,
 )
 from distilcap.text.unspaced import UNSPACED, join_words
@@ -189,9 +189,12 @@ def test_a_further_tokenizer_is_one_registration(monkeypatch: pytest.MonkeyPatch
         ConfigError, match="`tokenizer` must be one of ptb, unicode, characters, but is 'mine'"
     ):
         tokenizer_of("mine")
-    monkeypatch.setattr("distilcap.text.tokenizers.TOKENIZERS", dict(TOKENIZERS))
+    known = {name: tokenizer_of(name) for name in tokenizer_names()}
+    monkeypatch.setattr("distilcap.text.tokenizers._tokenizers", known)
     register_tokenizer(Tokenizer("mine", "captions with commas", lambda caption: caption.split(",")))
     assert tokenizer_of("mine").words("a,b") == ["a", "b"]
+    with pytest.raises(ConfigError, match="The tokenizer ptb cannot be registered"):
+        register_tokenizer(Tokenizer("ptb", "", str.split))
     assert tokenizer_of("ptb").words is tokenize
 
 
