@@ -33,6 +33,7 @@ from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
+from distilcap.text.tokenizers import PTB
 from distilcap.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ def plan_distillation(
     control_epochs: int = 0,
     seeds: tuple[int, ...] = (0,),
     min_count: int = 5,
+    tokenizer: str = PTB,
     teacher_features: ExtractFeatures | None = None,
 ) -> Distillation:
     """Decide all stages: teacher, student, distilled student and, where asked for, a control.
@@ -219,7 +221,7 @@ def plan_distillation(
         seeds: of the students; the teacher is trained once.
         teacher_features: of a larger encoder that the teacher sees through; None is `features`.
     """
-    vocabulary = BuildVocabulary(data, min_count, student.training.max_words)
+    vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer)
 
     def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
         training = dataclasses.replace(role.training, seed=seed)

@@ -14,6 +14,7 @@ from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.captions import CLEAN_LABELS
 from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["DistillOptions", "plan_own_images"]
@@ -57,6 +58,7 @@ class DistillOptions(Options):
     min_count: int = option(
         5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
+    tokenizer: str = option(PTB, TOKENIZER_HELP)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +94,7 @@ class DistillOptions(Options):
         """The given teacher; None where a teacher is to be trained."""
         n_best = self.n_best or 1
         if self.teacher_model is not None:
-            return model_teacher(self.teacher_model, data, self.beam_size, n_best)
+            return model_teacher(self.teacher_model, data, self.beam_size, n_best, self.tokenizer)
         if self.teacher_captions is not None:
             return captions_teacher(self.teacher_captions, data)
         if self.teacher_run:
@@ -145,6 +147,7 @@ def plan_own_images(
         control_epochs=options.control_epochs,
         seeds=tuple(range(options.seeds)),
         min_count=options.min_count,
+        tokenizer=options.tokenizer,
         teacher_features=ExtractFeatures.of(source, larger, form=None) if larger else None,
     )
     return f"{source.name}: {given.name if given else teacher.name} to {student.name}", plan

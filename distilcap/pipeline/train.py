@@ -9,11 +9,12 @@ from distilcap.options import Options, option
 from distilcap.pipeline.remarks import note_data, note_labels, note_training
 from distilcap.progress import Progress
 from distilcap.stages.captions import CLEAN_LABELS, CleanLabels, ImportCaptions, Labels
-from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions
+from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, judge_data
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
@@ -44,6 +45,7 @@ class RunOptions(Options):
     min_count: int = option(
         5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
+    tokenizer: str = option(PTB, TOKENIZER_HELP)
 
 
 def run_to_train(
@@ -67,7 +69,7 @@ def run_to_train(
         learnt = CleanReferences.of_data(source, training.max_words)
     return Train(
         learnt,
-        BuildVocabulary(learnt, run.min_count, training.max_words),
+        BuildVocabulary(learnt, run.min_count, training.max_words, run.tokenizer),
         encoder.stage(source),
         family,
         preset(family, size),
@@ -103,7 +105,7 @@ def train_run(stage: Train, store: Store, progress: Progress) -> TrainedRun:
 
     What a person should know of its captions and of what it learnt is noted.
     """
-    store.build(stage.vocabulary, progress)  # data that can teach nothing are refused first
+    judge_data([stage], store)
     note_data(stage.data, store, progress)
     if stage.labels is not None:
         store.build(stage.labels, progress)

@@ -17,6 +17,7 @@ from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, not_in_key
+from distilcap.text.tokenizers import PTB
 
 __all__ = [
     "CAPTIONS",
@@ -73,6 +74,11 @@ class CaptionsOfSplit(Labels):
     @abc.abstractmethod
     def source(self) -> ImportData:
         """The data set whose images they describe."""
+
+    @property
+    def tokenizer(self) -> str:
+        """By which they become words, to be scored."""
+        return PTB
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,13 +12,14 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.readers.entries import is_text
-from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, words_to_learn
+from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, Coverage, words_to_learn
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_json
 from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, not_in_key
+from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.text.tokenizers import PTB, tokenizer_of
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = ["BuildVocabulary", "CleanReferences", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
@@ -167,16 +168,26 @@ class BuildVocabulary(Stage):
     data: ImportData
     min_count: int = MIN_COUNT
     max_words: int = MAX_WORDS
+    tokenizer: str = added_later(PTB)
+
+    def __post_init__(self) -> None:
+        tokenizer_of(self.tokenizer)  # or an error
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `words.json`, unless there is nothing to learn: as an input of `Train` it comes first."""
+        """Write `words.json` and `coverage.json`, unless there is nothing to learn.
+
+        As an input of `Train` it comes first.
+        """
         dataset = self.data.load(store)
         references = dataset.references("train")
         captions, validation = [references.texts(id) for id in references], len(dataset.references("val"))
         try:
-            vocabulary = words_to_learn(captions, validation, self.min_count, self.max_words)
+            vocabulary, coverage = words_to_learn(
+                captions, validation, self.min_count, self.max_words, self.tokenizer
+            )
         except DataError as error:
             raise DataError(f"{self.data.path}: {error}") from None
+        write_json(folder / "coverage.json", asdict(coverage))
         write_json(folder / "words.json", vocabulary.words)
 
     def work(self, facts: Facts) -> Work:
@@ -185,11 +196,26 @@ class BuildVocabulary(Stage):
 
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""
-        return Vocabulary.load(store.open(self) / "words.json")
+        return Vocabulary.load(store.open(self) / "words.json", tokenizer_of(self.tokenizer))
+
+    def coverage(self, store: Store) -> Coverage | None:
+        """What the words leave out of the captions; None of artifacts that were made before it was kept."""
+        path = store.open(self) / "coverage.json"
+        if not path.is_file():
+            return None
+        content = read_json(path)
+        with expected(path, "what a vocabulary keeps of captions"):
+            return Coverage(**content)
 
 
 def judge_data(stages: Iterable[Stage], store: Store) -> None:
-    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
+    """Build the vocabularies of a plan first, and say what they keep of the captions.
+
+    Data that can teach nothing is refused before hours of work.
+    """
     for planned in store.plan(stages):
         if isinstance(planned.stage, BuildVocabulary):
             store.build(planned.stage)
+            if coverage := planned.stage.coverage(store):
+                for line in (str(coverage), *(f"Warning: {warning}" for warning in coverage.warnings)):
+                    store.progress.note(line)
