@@ -46,6 +46,8 @@ class _Keywords(TypedDict, total=False):
     validation_images: int
     precision: str
     min_count: int
+    tokenizer: str
+    clean_labels: bool
 
 
 class TrainKeywords(_Keywords, total=False):
