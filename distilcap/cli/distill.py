@@ -55,7 +55,7 @@ def distill(
 
     Beside it the same student learns from people's captions alone, and the table says what distillation
     cost and gained. Writes results.json, report.html and bundle/; the trained runs stay in the store.
-    Options of training hold for teacher and students; AoANet learns with label smoothing 0.2.
+    Options of training hold for teacher and students; each family has the label smoothing of its paper.
     """
     from distilcap.cli.report import run_distillation
 

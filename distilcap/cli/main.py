@@ -19,6 +19,7 @@ import click
 from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
+from distilcap.plugins import add_plugin
 from distilcap.training.processes import first_to_fail, launched, processes_asked_for
 
 __all__ = ["main"]
@@ -98,8 +99,16 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="distilcap")
 @click.option("--plain", is_flag=True, help="Compute by plain PyTorch alone; or set DISTILCAP_PLAIN=1.")
-def cli(plain: bool) -> None:
+@click.option(
+    "--plugin",
+    multiple=True,
+    metavar="MODULE",
+    help="Module, or .py file, that adds captioners, encoders, metrics or teachers; or DISTILCAP_PLUGINS.",
+)
+def cli(plain: bool, plugin: tuple[str, ...]) -> None:
     """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
+    for name in plugin:
+        add_plugin(name)
     if plain:  # child processes inherit it
         os.environ["DISTILCAP_PLAIN"] = "1"
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import glu
 
 from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.models.families import Family, register
 from distilcap.models.layers import WordEmbedding, WordPredictor, lstm_cell, masked_mean
 from distilcap.shapes import Regions
 
@@ -185,3 +186,22 @@ class AoANet(Captioner):
         context = self.context(attended, hidden)
         # p = softmax(W_p context + b_p): the logits
         return self.output(context), (hidden, cell, context)
+
+
+register(
+    Family(
+        name="aoanet",
+        title="AoANet",
+        options=AoANetOptions,
+        sizes={
+            "big": AoANetOptions(hidden=1024, embedding=1024),
+            "medium": AoANetOptions(hidden=512, embedding=512),
+            "small": AoANetOptions(hidden=256, embedding=256),
+            "tiny": AoANetOptions(hidden=128, embedding=128),
+            "pocket": AoANetOptions(hidden=192, embedding=192, tie_words=True),
+        },
+        build=AoANet,
+        fast="distilcap.models.fast.aoanet:FastAoANet",
+        label_smoothing=0.2,  # section 4.2
+    )
+)

@@ -106,12 +106,12 @@ def plan_own_images(
     store: Path,
 ) -> tuple[str, Distillation]:
     """A title and the stages of a distillation on a person's own images."""
+    from distilcap.models.families import family_of
     from distilcap.models.presets import captioner_name, preset
 
     def role(name: str) -> Role:
         architecture, size = captioner_name(name)
-        # AoANet is published with label smoothing 0.2 (Huang et al. 2019).
-        smoothing = 0.2 if architecture == "aoanet" else 0.0
+        smoothing = family_of(architecture).label_smoothing
         smoothed = dataclasses.replace(training.cross_entropy, label_smoothing=smoothing)
         return Role(
             architecture,

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from distilcap.models.captioner import Captioner
+from distilcap.models.families import families
 from distilcap.models.fast import accelerate, likelihood
 from distilcap.models.fast.aoanet_recurrence import DropoutMasks, aoanet_recurrence
 from distilcap.models.fast.likelihood import negative_log_likelihood
 from distilcap.models.fast.packing import Packing
-from distilcap.models.presets import ARCHITECTURES, build_captioner, preset
+from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
 
@@ -160,7 +161,7 @@ def test_gradients_with_dropout_are_those_of_finite_differences() -> None:
     )
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", families())
 def test_dropout_acts_in_training_and_only_then(architecture: str) -> None:
     captioner = accelerate(captioner_of(architecture, {"hidden": 16}))
     regions, inputs, targets = example(5)
@@ -173,7 +174,7 @@ def test_dropout_acts_in_training_and_only_then(architecture: str) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", families())
 def test_bfloat16_stays_near_float32(architecture: str) -> None:
     changes = {"hidden": 32, "embedding": 32} | ({"heads": 4} if architecture == "aoanet" else {})
     captioner = accelerate(captioner_of(architecture, changes).float())
