@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Union, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
@@ -21,8 +21,7 @@ from distilcap.training.options import TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource
-    from distilcap.encoders.base import Encoder, GridEncoder
-    from distilcap.encoders.detector import DetectorEncoder
+    from distilcap.encoders.base import Encoder
     from distilcap.encoders.tuned import ImageRegions
     from distilcap.models.families import CaptionerOptions
     from distilcap.models.weights import TrainedCaptioner
@@ -269,6 +268,6 @@ def _keep_tuned(source: ImageRegions, folder: Path) -> None:
     from distilcap.training.loop import ENCODER
 
     source.load_state_dict(load_tensors(folder / ENCODER, f"delete the folder {folder}")[0])
-    save_encoder(cast("GridEncoder | DetectorEncoder", source.encoder), folder / TUNED)
+    save_encoder(source.encoder, folder / TUNED)
     recipe = create_encoder(str(folder / TUNED)).recipe()
     save_captioner(folder, dataclasses.replace(load_captioner(folder), features=recipe))
