@@ -91,6 +91,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
 
+def _load_plugins(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> None:
+    """Before the command is looked up: its help lists what plugins add."""
+    for name in names:
+        add_plugin(name)
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
@@ -103,12 +109,13 @@ class LazyGroup(click.Group):
     "--plugin",
     multiple=True,
     metavar="MODULE",
+    is_eager=True,
+    expose_value=False,
+    callback=_load_plugins,
     help="Module, or .py file, that adds captioners, encoders, metrics or teachers; or DISTILCAP_PLUGINS.",
 )
-def cli(plain: bool, plugin: tuple[str, ...]) -> None:
+def cli(plain: bool) -> None:
     """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
-    for name in plugin:
-        add_plugin(name)
     if plain:  # child processes inherit it
         os.environ["DISTILCAP_PLAIN"] = "1"
 
