@@ -71,10 +71,10 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
 
 
 def model_teacher(model: str, data: ImportData, beam: int, n_best: int) -> GivenTeacher:
-    """An image-to-text model of `transformers`.
+    """An image-to-text model of `transformers`, or a plugin's teacher.
 
     Args:
-        model: a folder, or a name on the model hub.
+        model: a folder, a name on the model hub, or a registered teacher.
 
     Raises:
         MissingError: the package is not installed, or the model cannot be had.

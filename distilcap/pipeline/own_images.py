@@ -26,7 +26,9 @@ class DistillOptions(Options):
         None, "Captioner that is trained as teacher; see `distilcap models`.  [default: updown-medium]"
     )
     teacher_model: str | None = option(
-        None, "Image-to-text model of transformers that labels instead, by folder or hub name."
+        None,
+        "Image-to-text model of transformers that labels instead, by folder or hub name; or a plugin's "
+        "teacher.",
     )
     teacher_captions: Path | None = option(
         None, "File of captions of the training images, by any model, to learn from instead."
