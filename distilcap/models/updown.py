@@ -57,7 +57,7 @@ class UpDown(Captioner):
         self.query = nn.Linear(hidden, options.attention, bias=False)
         self.scorer = nn.Parameter(torch.empty(options.attention).uniform_(-0.1, 0.1))
         self.language = nn.Linear(3 * hidden, 4 * hidden)  # reads [attended, h1, h2]
-        self.output = WordPredictor(hidden, self.words, options.dropout, tied=options.tie_words)
+        self.output = WordPredictor(hidden, self.words.table, options.dropout, tied=options.tie_words)
 
     def encode(self, regions: Regions) -> Memory:
         """Give values (B, R, H), keys (B, R, A), the mean region's part of the gates (B, 4H), mask (B, R)."""

@@ -74,7 +74,11 @@ def test_take_captions_reorders_within_an_image() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "millions"),
-    [("updown", (48.1, 17.4, 6.8, 2.9, 4.36)), ("aoanet", (83.5, 25.8, 8.9, 3.45, 4.10))],
+    [
+        ("updown", (48.1, 17.4, 6.8, 2.9, 4.36)),
+        ("aoanet", (83.5, 25.8, 8.9, 3.45, 4.10)),
+        ("transformer", (64.3, 25.5, 8.8, 3.17, 4.07)),
+    ],
 )
 def test_presets_have_the_documented_sizes(architecture: str, millions: tuple[float, ...]) -> None:
     family = family_of(architecture)
