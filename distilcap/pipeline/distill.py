@@ -7,6 +7,7 @@ decides all stages before anything runs, so that a plan can be shown, or built o
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from distilcap.errors import MissingError
 from distilcap.pipeline.given import GivenTeacher, labels_in_words
 from distilcap.progress import Progress
-from distilcap.reports.records import Row
+from distilcap.reports.records import Results, Row
 from distilcap.reports.results import (
     METRICS,
     Member,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 BUNDLE_BEAM = 3
 """Beam size of bundles: on phones and in browsers, time counts more than the last tenth of a score."""
 
-__all__ = ["Distillation", "Distilled", "Role", "distill", "plan_distillation"]
+__all__ = ["Distillation", "Distilled", "Role", "distill", "plan_distillation", "write_distilled"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,33 @@ def distill(
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
     return Distilled(rows, verdict, bundle)
+
+
+def write_distilled(
+    title: str,
+    plan: Distillation,
+    distilled: Distilled,
+    store: Store,
+    to: Path,
+    progress: Progress,
+    photos: bool = True,
+) -> Results:
+    """Write results.json, report.html and bundle/ into the folder `to`.
+
+    Args:
+        photos: whether the report shows pictures of the data set.
+    """
+    from distilcap.export.folders import whole_folder
+    from distilcap.reports.collect import collect_results
+    from distilcap.reports.report import write_report
+    from distilcap.runtime.manifest import MANIFEST
+
+    results = collect_results(title, plan.systems, distilled.rows, distilled.verdict, store, progress)
+    write_report(results, to, progress, photos)
+    if distilled.bundle is not None:
+        with whole_folder(to / "bundle", MANIFEST) as new:
+            shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
+    return results
 
 
 def plan_distillation(

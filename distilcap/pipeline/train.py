@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.options import Options, option
+from distilcap.progress import Progress
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import BuildVocabulary, DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
+from distilcap.store.stage import Store
 from distilcap.training.options import TrainingOptions
 
-__all__ = ["RunOptions", "run_to_train"]
+__all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
 
 
 @dataclass(frozen=True)
@@ -68,4 +70,33 @@ def run_to_train(
         tune_encoder=run.tune_encoder or run.tune_stages > 0,
         tune_stages=run.tune_stages,
         start=run_of(run.start) if run.start else None,
+    )
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A captioner that was trained.
+
+    Attributes:
+        folder: of the run in its store.
+        parameters: how many numbers it learnt.
+        best_validation_cider: of the weights that were kept, 0 to 10.
+        train_seconds: of all processes' common time, validation included.
+    """
+
+    folder: Path
+    parameters: int
+    best_validation_cider: float
+    train_seconds: float
+
+
+def train_run(stage: Train, store: Store, progress: Progress) -> TrainedRun:
+    """Train the run, unless the store holds it; a killed training goes on where it stopped."""
+    folder = store.build(stage, progress)
+    summary = stage.summary(store)
+    return TrainedRun(
+        folder,
+        int(summary["parameters"]),
+        float(summary["best_validation_cider"]),
+        float(summary["train_seconds"]),
     )

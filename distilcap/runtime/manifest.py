@@ -39,6 +39,7 @@ from distilcap.runtime.pixels import Preprocessing
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = [
+    "CHECKSUM",
     "FORMAT",
     "GRAPHS",
     "MANIFEST",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +20,7 @@ from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, not_in_key
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["BuildVocabulary", "DataOptions", "HideCaptions", "ImportData"]
+__all__ = ["BuildVocabulary", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
 
 
 @dataclass(frozen=True)
@@ -156,3 +157,10 @@ class BuildVocabulary(Stage):
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""
         return Vocabulary.load(store.open(self) / "words.json")
+
+
+def judge_data(stages: Iterable[Stage], store: Store) -> None:
+    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
+    for planned in store.plan(stages):
+        if isinstance(planned.stage, BuildVocabulary):
+            store.build(planned.stage)
