@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -14,6 +16,9 @@ from distilcap.cli.bounds import COUNT, SEED
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.say import say
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
+
+if TYPE_CHECKING:
+    from distilcap.data.cleaning import Cleaning
 
 __all__ = ["data"]
 
@@ -61,6 +66,7 @@ def check(
             "words": coverage and {**dataclasses.asdict(coverage), "warnings": coverage.warnings},
             "counts": report.counts,
             "problems": problems,
+            "cleaning": dataclasses.asdict(report.cleaning),
         }
         click.echo(json.dumps(content, indent=1))  # in ASCII: nothing in it controls the terminal
     else:
@@ -82,8 +88,21 @@ def check(
             CONSOLE.print(table)
         else:
             say("No problems.")
+        _say_cleaning(report.cleaning)
     if report.problems:
         sys.exit(2)
+
+
+def _say_cleaning(cleaning: Cleaning) -> None:
+    """Say what `--clean-labels` would do, with an example of each kind of change."""
+    if not cleaning.changed and not cleaning.dropped:
+        return
+    say(f"`--clean-labels`, for captions that a large model wrote, {cleaning}. For example:")
+    for kind, (before, after) in cleaning.examples.items():
+        becomes = (
+            "is dropped" if after is None else f"becomes '{textwrap.shorten(after, 70, placeholder='…')}'"
+        )
+        say(f"  {kind}: '{textwrap.shorten(before, 70, placeholder='…')}' {becomes}")
 
 
 @data.command(

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
-from distilcap.errors import ConfigError
+from distilcap.errors import ConfigError, DataError
 from distilcap.shown import shown
 from distilcap.store.cluster import EngineOptions, build_ahead
+from distilcap.store.stage import Store
 from distilcap.study.options import TableOptions
 
 if TYPE_CHECKING:
     from distilcap.stages.data import ImportData
-    from distilcap.store.stage import Store
     from distilcap.study.rows import Students
     from distilcap.study.tables import Table
 
@@ -31,16 +31,16 @@ Example:
   distilcap reproduce table1 table2 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
-LINES = ("flickr8k", "flickr8k-tuned", "encoders")
+EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
+SHOWN = 20  # differences of a report that is checked
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *LINES]), nargs=-1, required=True)
+@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *EXPERIMENTS]), nargs=-1)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    required=True,
     help="Captions file, folder, or one of coco, flickr8k, scenes: a folder of that name here or in "
     "$DISTILCAP_DATA; scenes are drawn.",
 )
@@ -49,22 +49,35 @@ NAMED_DATA = ("coco", "flickr8k", "scenes")
 @store_option
 @flags(EngineOptions, "engine")
 @flags(OutputOptions, "output")
+@click.option("--finished", is_flag=True, help="Of tables: train nothing; report the rows that are trained.")
+@click.option(
+    "--check",
+    type=click.Path(path_type=Path),
+    help="Of tables: score the captions packed in this folder again, and compare every number of its report.",
+)
 def reproduce(
     what: tuple[str, ...],
-    data: Path,
+    data: Path | None,
     images: Path | None,
     options: TableOptions,
     store: Path,
     engine: EngineOptions,
     output: OutputOptions,
+    finished: bool,
+    check: Path | None,
 ) -> None:
     """Measure again what the paper or the README reports.
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
-    distilling. flickr8k is the line of the README, encoders the table of docs/encoders.md. A killed command
-    goes on where it stopped; two commands may share a store.
+    distilling. flickr8k is the experiment of the README, encoders the table of docs/encoders.md. A killed
+    command goes on where it stopped; two may share a store. With --check, WHAT and the options may be left
+    out: they are then those of the report.
     """
-
+    if check is not None and not what:
+        _as_the_report_was_made(check, data)
+        return
+    if not what or data is None:
+        raise click.UsageError("Give what to reproduce, and its `--data`.")
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
@@ -73,19 +86,47 @@ def reproduce(
 
         title = "Encoders under the same small captioner"
         run_members(title, encoder_members(_folder(data), images), store, engine, output)
-    elif what[0] in LINES:
+    elif what[0] in EXPERIMENTS:
         from distilcap.study.flickr8k import flickr8k_plan
 
         plan = flickr8k_plan(_folder(data), images, options.seeds or 1, tuned=what[0].endswith("tuned"))
         run_distillation("Flickr8k: teacher to student", plan, store, engine, output, export=False)
     else:
         students = options.students(_drawn_or_there(data, images, options, output))
-        _run(together, " and ".join(what), students, options.metric_names, store, engine, output)
+        tables = _tables(together, students)
+        title = f"{' and '.join(what)} on {students.data.name}, preset {students.preset.name}"
+        if output.plan:
+            _print_plan(tables, students, Store(store), options.metric_names)
+        elif check is not None:
+            _check(check, title, tables, options.metric_names)
+        else:
+            _run(title, tables, options.metric_names, store, engine, output, finished)
+
+
+def _as_the_report_was_made(folder: Path, data: Path | None) -> None:
+    """Check a report by the command that made it, as it says; only its options are read."""
+    from distilcap.reports.records import RESULTS, read_results
+
+    command = shlex.split(read_results(folder / RESULTS).command)
+    if command[:2] != ["distilcap", "reproduce"] or "--check" in command:
+        raise DataError(f"{folder / RESULTS}: no report of `distilcap reproduce` with tables.")
+    given = () if data is None else ("--data", str(data))
+    reproduce.main([*command[2:], *given, "--check", str(folder)], standalone_mode=False)
+
+
+def _check(folder: Path, title: str, tables: tuple[Table, ...], metrics: tuple[str, ...]) -> None:
+    from distilcap.study.check import check_report
+
+    differences = check_report(folder, title, tables, metrics, PROGRESS)
+    for line in differences[:SHOWN]:
+        CONSOLE.print(line, soft_wrap=True)
+    if differences:
+        raise DataError(f"{folder}: {len(differences)} numbers or texts are not as its captions score.")
+    CONSOLE.print(f"{folder}: every number is as its captions score.")
 
 
 def _folder(data: Path) -> Path:
     """A path as it is; the name of a known data set also where data sets are kept."""
-    from distilcap.errors import DataError
 
     if data.exists() or str(data) not in NAMED_DATA:
         return data
@@ -100,7 +141,6 @@ def _drawn_or_there(
     data: Path, images: Path | None, options: TableOptions, output: OutputOptions
 ) -> ImportData:
     """The data set; scenes are drawn where they are not there yet."""
-    from distilcap.errors import DataError
     from distilcap.stages.data import ImportData
     from distilcap.study.presets import table_preset
     from distilcap.training.processes import processes_asked_for
@@ -119,31 +159,36 @@ def _drawn_or_there(
     return ImportData.of(folder, images)
 
 
+def _tables(names: tuple[str, ...], students: Students) -> tuple[Table, ...]:
+    from distilcap.study.extra import extra_table
+    from distilcap.study.rows import paper_tables
+
+    return paper_tables(students, names) if names else (extra_table(students),)
+
+
 def _run(
-    names: tuple[str, ...],
-    what: str,
-    students: Students,
+    title: str,
+    tables: tuple[Table, ...],
     metrics: tuple[str, ...],
     store: Path,
     engine: EngineOptions,
     output: OutputOptions,
+    only_finished: bool,
 ) -> None:
-    from distilcap.store.stage import Store
-    from distilcap.study.extra import extra_table
-    from distilcap.study.rows import paper_tables
-    from distilcap.study.tables import run_tables, stages_of_tables
+    from distilcap.stages.data import judge_data
+    from distilcap.study.tables import finished, run_tables, stages_of_tables
 
-    tables: tuple[Table, ...] = paper_tables(students, names) if names else (extra_table(students),)
-    if output.plan:
-        _print_plan(tables, students, Store(store), metrics)
-        return
     kept = open_store(store)
+    missing: tuple[str, ...] = ()
+    if only_finished:
+        tables, missing = finished(tables, kept)
+    if not tables:
+        raise DataError(f"{store}: holds the captions of no row of these tables yet.")
     stages = stages_of_tables(tables, metrics)
     judge_data(stages, kept)
     build_ahead(stages, kept, PROGRESS, engine)
-    title = f"{what} on {students.data.name}, preset {students.preset.name}"
     command = shown(shlex.join(["distilcap", *sys.argv[1:]]))
-    results = run_tables(title, tables, kept, PROGRESS, metrics, command)
+    results = run_tables(title, tables, kept, PROGRESS, metrics, command, missing)
     if FIRST:
         report_results(results, output)
 

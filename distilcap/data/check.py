@@ -13,6 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from distilcap.data.captions import CaptionSet
+from distilcap.data.cleaning import Cleaning, clean_captions
 from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
 from distilcap.data.readers.entries import Entry, Problem, split_by_hash
@@ -33,11 +35,13 @@ class Report:
         captions: how many that are not empty.
         problems: those of the caption files first, then those of the image files, each in order.
         coverage: what a vocabulary keeps of the training captions; None where nothing can be trained on them.
+        cleaning: what `--clean-labels` would do to the captions.
     """
 
     images: Mapping[str, int]
     captions: int
     problems: tuple[Problem, ...]
+    cleaning: Cleaning
     coverage: Coverage | None = None
 
     @property
@@ -95,7 +99,10 @@ def check_dataset(
             raise
     sizes = Counter(_split(entry) for entry in entries)
     captions = sum(len(entry.captions) for entry in entries)
-    return Report({name: sizes[name] for name in SPLITS}, captions, tuple(result.problems), coverage)
+    _, cleaning = clean_captions(CaptionSet.of_texts({entry.id: entry.captions for entry in entries}))
+    return Report(
+        {name: sizes[name] for name in SPLITS}, captions, tuple(result.problems), cleaning, coverage
+    )
 
 
 def _split(entry: Entry) -> str:

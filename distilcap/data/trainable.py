@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import reprlib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distilcap.errors import DataError
+from distilcap.text.tokenize import tokenize
 from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
-__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "words_to_learn"]
+__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "remark_on_labels", "words_to_learn"]
 
 MIN_COUNT, MAX_WORDS = 5, 16  # the paper's
 MOST_UNKNOWN, MOST_CUT = 0.1, 0.25  # shares that are warned of
+_ALIKE = 50  # captions to a different caption, from which on it is said that they hardly differ
 
 
 @dataclass(frozen=True)
@@ -128,3 +131,29 @@ def words_to_learn(
     if not validation:
         raise DataError(f"no image of the validation split has a caption; {split}.")
     return vocabulary, coverage
+
+
+def remark_on_labels(texts: Sequence[str]) -> str:
+    """What a person should know of labels before a student learns from them; "" where all is well.
+
+    Args:
+        texts: a teacher's captions of the training images.
+
+    Raises:
+        DataError: all are empty.
+    """
+    captions = Counter(tuple(tokenize(text)) for text in texts)
+    empty, total = captions.pop((), 0), len(texts)
+    if not captions and total:
+        raise DataError(
+            f"all {total:,} captions of training images are empty, so that nothing can be learnt."
+        )
+    remarks = []
+    if empty:
+        remarks.append(f"{empty:,} of {total:,} captions are empty and left out")
+    if len(captions) == 1 and total > 1:
+        said = reprlib.repr(" ".join(*captions))
+        remarks.append(f"all others say {said}" if empty else f"all {total:,} captions say {said}")
+    elif total > _ALIKE * len(captions):
+        remarks.append(f"{total:,} captions are only {len(captions):,} different ones")
+    return "; ".join(remarks)

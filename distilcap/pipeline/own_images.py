@@ -11,7 +11,8 @@ from distilcap.options import Options, option
 from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teacher, runs_teacher
 from distilcap.runtime.limits import MAX_BEAM
-from distilcap.stages.data import DataOptions, ImportData
+from distilcap.stages.captions import CLEAN_LABELS
+from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
@@ -48,6 +49,7 @@ class DistillOptions(Options):
     n_best: int | None = option(
         None, "Number of the teacher's hypotheses that become labels.  [default: 1]", least=1
     )
+    clean_labels: bool = option(False, CLEAN_LABELS)
     keep_originals: bool = option(False, "Students learn from the captions of the data set too.")
     control_epochs: int = option(
         0, "Number of epochs of another undistilled student, as a control; 0 leaves it out.", least=0
@@ -128,8 +130,13 @@ def plan_own_images(
     source = data.stage()
     larger = options.teacher_encoder
     given = options.given_teacher(source, store)
+    learnt = source
+    if options.clean_labels and given is not None:
+        given = given.cleaned(training.max_words)
+    elif options.clean_labels:
+        learnt = CleanReferences.of_data(source, training.max_words)
     plan = plan_distillation(
-        source,
+        learnt,
         encoder.stage(source),
         given or teacher,
         student,

@@ -191,10 +191,11 @@ class Results:
     Attributes:
         verdict: in words.
         curves: training logs, by row.
-        command, schedules, decoding, tables, conclusions: of reports with tables; left out of the JSON of
-            others.
+        command, schedules, decoding, tables, conclusions, missing: of reports with tables; left out of the
+            JSON of others.
         schedules: how long each kind of captioner was trained, in words.
         decoding: sentences about what beam search ranks by.
+        missing: names of rows of the tables that are not trained yet, and left out.
     """
 
     title: str
@@ -207,6 +208,7 @@ class Results:
     decoding: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     conclusions: tuple[Conclusion, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `read_results` reads it back equal."""
@@ -215,7 +217,7 @@ class Results:
             if not row["decoding"]:
                 del row["decoding"]
         if not self.tables:
-            for key in ("command", "schedules", "decoding", "tables", "conclusions"):
+            for key in ("command", "schedules", "decoding", "tables", "conclusions", "missing"):
                 del content[key]
         return content
 

@@ -40,6 +40,7 @@ from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = [
+    "CHECKSUM",
     "FORMAT",
     "GRAPHS",
     "MANIFEST",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.readers.entries import is_text
 from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, Coverage, words_to_learn
@@ -20,7 +22,7 @@ from distilcap.store.stage import Stage, Store, added_later, not_in_key
 from distilcap.text.tokenizers import PTB, tokenizer_of
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["BuildVocabulary", "DataOptions", "HideCaptions", "ImportData"]
+__all__ = ["BuildVocabulary", "CleanReferences", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,34 @@ class HideCaptions(ImportData):
 
 
 @dataclass(frozen=True)
+class CleanReferences(ImportData):
+    """A data set whose captions, of all splits, are a large model's and are cleaned (see `data.cleaning`).
+
+    Attributes:
+        max_words: longer captions are cut.
+    """
+
+    version: ClassVar[int] = RULES_VERSION
+    max_words: int = MAX_WORDS
+
+    @staticmethod
+    def of_data(whole: ImportData, max_words: int = MAX_WORDS) -> CleanReferences:
+        """Clean the captions of a data set."""
+        return CleanReferences(whole.fingerprint, whole.name, whole.path, whole.images, max_words)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""
+        super().build(folder, store, progress)
+        captions, cleaning = clean_captions(CaptionSet.load(folder / "references.jsonl"), self.max_words)
+        captions.save(folder / "references.jsonl")
+        cleaning.save(folder / "cleaning.json")
+
+    def cleaning(self, store: Store) -> Cleaning:
+        """What was done."""
+        return Cleaning.load(store.open(self, "cleaning.json") / "cleaning.json")
+
+
+@dataclass(frozen=True)
 class BuildVocabulary(Stage):
     """The words of the training references; students share it with their teacher."""
 
@@ -176,3 +206,17 @@ class BuildVocabulary(Stage):
         content = read_json(path)
         with expected(path, "what a vocabulary keeps of captions"):
             return Coverage(**content)
+
+
+def judge_data(stages: Iterable[Stage], store: Store, progress: Progress | None = None) -> None:
+    """Build the vocabularies of a plan first, and say what they keep of the captions.
+
+    Data that can teach nothing is refused before hours of work. `progress` is the store's own if None.
+    """
+    progress = progress or store.progress
+    for planned in store.plan(stages):
+        if isinstance(planned.stage, BuildVocabulary):
+            store.build(planned.stage, progress)
+            if coverage := planned.stage.coverage(store):
+                for line in (str(coverage), *(f"Warning: {warning}" for warning in coverage.warnings)):
+                    progress.note(line)

@@ -65,7 +65,7 @@ class Batches:
         self, captions: EncodedCaptions, batch_images: int, captions_per_image: int, seed: int
     ) -> None:
         if not captions:
-            raise DataError("There is no caption to train on; `distilcap data check` shows what is wrong.")
+            raise DataError("There is no caption to train on: all are empty.")
         self.captions, self.ids = captions, tuple(captions)
         self.batch_images, self.captions_per_image, self.seed = batch_images, captions_per_image, seed
         # Fewer than asked where no image has so many: one pseudo-caption an image makes K = 1.
