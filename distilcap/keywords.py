@@ -47,6 +47,7 @@ class _Keywords(TypedDict, total=False):
     precision: str
     min_count: int
     tokenizer: str
+    clean_labels: bool
 
 
 class TrainKeywords(_Keywords, total=False):

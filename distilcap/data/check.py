@@ -34,8 +34,8 @@ class Report:
         images: how many, by split.
         captions: how many that are not empty.
         problems: those of the caption files first, then those of the image files, each in order.
-        coverage: what a vocabulary keeps of the training captions; None where nothing can be trained on them.
         cleaning: what `--clean-labels` would do to the captions.
+        coverage: what a vocabulary keeps of the training captions; None where nothing can be trained on them.
     """
 
     images: Mapping[str, int]
@@ -100,9 +100,8 @@ def check_dataset(
     sizes = Counter(_split(entry) for entry in entries)
     captions = sum(len(entry.captions) for entry in entries)
     _, cleaning = clean_captions(CaptionSet.of_texts({entry.id: entry.captions for entry in entries}))
-    return Report(
-        {name: sizes[name] for name in SPLITS}, captions, tuple(result.problems), cleaning, coverage
-    )
+    counts = {name: sizes[name] for name in SPLITS}
+    return Report(counts, captions, tuple(result.problems), cleaning, coverage)
 
 
 def _split(entry: Entry) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distilcap.errors import DataError
-from distilcap.text.tokenize import tokenize
 from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
@@ -142,7 +141,7 @@ def remark_on_labels(texts: Sequence[str]) -> str:
     Raises:
         DataError: all are empty.
     """
-    captions = Counter(tuple(tokenize(text)) for text in texts)
+    captions = Counter(tuple(tokenizer_of(PTB).words(text)) for text in texts)
     empty, total = captions.pop((), 0), len(texts)
     if not captions and total:
         raise DataError(

@@ -121,7 +121,8 @@ def export_bundle(
             agreement = compared(Bundle.open(final), None)
         if data:
             tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
-            manifest = replace(manifest, scores=_scores(agreement, data, options, tokenizer, progress))
+            scores = _scores(agreement, data, options, tokenizer, progress)
+            manifest = replace(manifest, scores=scores)
         if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
 

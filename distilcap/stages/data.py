@@ -208,15 +208,14 @@ class BuildVocabulary(Stage):
             return Coverage(**content)
 
 
-def judge_data(stages: Iterable[Stage], store: Store, progress: Progress | None = None) -> None:
+def judge_data(stages: Iterable[Stage], store: Store) -> None:
     """Build the vocabularies of a plan first, and say what they keep of the captions.
 
-    Data that can teach nothing is refused before hours of work. `progress` is the store's own if None.
+    Data that can teach nothing is refused before hours of work.
     """
-    progress = progress or store.progress
     for planned in store.plan(stages):
         if isinstance(planned.stage, BuildVocabulary):
-            store.build(planned.stage, progress)
+            store.build(planned.stage)
             if coverage := planned.stage.coverage(store):
                 for line in (str(coverage), *(f"Warning: {warning}" for warning in coverage.warnings)):
-                    progress.note(line)
+                    store.progress.note(line)
