@@ -18,6 +18,7 @@ from typing import Any
 from distilcap.errors import DataError
 from distilcap.files import checksum_file, parse_json, verify_checksum, write_text
 from distilcap.integrity import check_file
+from distilcap.text.unspaced import split_written
 
 __all__ = ["Caption", "CaptionSet", "captions_from", "parse_captions", "record_of"]
 
@@ -36,8 +37,8 @@ class Caption:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What blanks separate in the text."""
-        return tuple(self.text.split())
+        """What blanks separate in the text; of scripts without spaces, the characters."""
+        return tuple(split_written(self.text))
 
     @property
     def confidence(self) -> float | None:
