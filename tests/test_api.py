@@ -21,6 +21,7 @@ from distilcap.metrics.options import ScoreOptions
 from distilcap.options import Options, bounds_of, filled, named_fields
 from distilcap.pipeline.own_images import DistillOptions
 from distilcap.pipeline.train import RunOptions
+from distilcap.progress import LOGGED
 from distilcap.runtime.manifest import DecodeChoice
 from distilcap.stages.features import EncoderOptions
 from distilcap.teachers.options import LabelOptions
@@ -251,3 +252,13 @@ def test_a_better_system_is_compared_with_a_worse() -> None:
         distilcap.compare(good, bad, references, metrics="cider", resamples=0)
     with pytest.raises(DataError, match="has a candidate, but no references"):
         distilcap.compare(good, bad, references.only(["1"]), metrics="cider", resamples=10)
+
+
+def test_progress_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="distilcap"):
+        assert list(LOGGED.track([1, 2], "Counting")) == [1, 2]
+        LOGGED.note("two % signs: %s")
+    assert [record.name for record in caplog.records] == ["distilcap"] * 2
+    counted, remark = (record.getMessage() for record in caplog.records)
+    assert counted.startswith("Counting: ")
+    assert remark == "two % signs: %s"
