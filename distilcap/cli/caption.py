@@ -23,7 +23,11 @@ Example:
 @click.command(epilog=EXAMPLE)
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).",
+)
 @flags(DecodeChoice, "decode", without=("max_words",))
 def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, decode: DecodeChoice) -> None:
     """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""

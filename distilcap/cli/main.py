@@ -45,6 +45,7 @@ COMMANDS = {
     "web": ("export", "web", "Write a page that captions in the browser."),
     "serve": ("export", "serve", "Serve that page."),
     "bench": ("export", "bench", "Measure a bundle's size and speed."),
+    "push": ("export", "push", "Publish a bundle on the Hugging Face Hub."),
 }
 
 TOGETHER = {"train", "generate", "distill", "reproduce"}

@@ -61,12 +61,14 @@ class Metric(ABC, Generic[Prepared]):
         keys: the scores it gives, such as "bleu_1" … "bleu_4".
         label: the first field of the signature.
         version: the last; it changes whenever a score could.
+        english_only: whether it knows the words of English alone.
     """
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
     label: ClassVar[str]
     version: ClassVar[str] = "1.0"
+    english_only: ClassVar[bool] = False
 
     def settings(self) -> dict[str, str]:
         """What the signature says beside references, tokenizer and version."""

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from distilcap.data.captions import Caption
 from distilcap.errors import DataError, DistilCapError
 from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.hub import find_bundle
 from distilcap.runtime.manifest import MANIFEST, DecodeChoice
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels, to_pixels, to_rgb
 from distilcap.store.record import RECORD
@@ -96,7 +97,7 @@ class ImageCaptioner:
     @staticmethod
     def open(path: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
         """Open a bundle or a run, whichever lies at the path; see `distilcap.load`."""
-        folder = path.parent if path.name == MANIFEST else path
+        folder = path.parent if path.name == MANIFEST else find_bundle(path)
         if (folder / MANIFEST).exists():
             return ImageCaptioner.of_bundle(folder, decode, threads)
         if not folder.is_dir():
@@ -111,8 +112,8 @@ class ImageCaptioner:
 
     @staticmethod
     def of_bundle(folder: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
-        """Open a bundle; see `Bundle.open`."""
-        bundle = Bundle.open(folder, threads=threads)
+        """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
+        bundle = Bundle.open(find_bundle(folder), threads=threads)
         options = decode.over(bundle.manifest.decode)
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[Caption, ...]]:

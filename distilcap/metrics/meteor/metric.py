@@ -65,6 +65,7 @@ class Meteor(Metric[PreparedMeteor]):
     name = "meteor"
     keys = ("meteor",)
     label = "meteor-1.5"
+    english_only = True
 
     def __init__(self, home: Path | None = None) -> None:
         self._home = home
