@@ -197,7 +197,7 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
         (lambda: distilcap.label("no-such"), "no-such: not a folder of a store"),
         (lambda: distilcap.read_dataset("no-such"), "no-such: there is no such file or folder."),
         (lambda: distilcap.CaptionSet.load("no-such"), "no-such: there is no such captions file."),
-        (lambda: distilcap.evaluate("no-such", "x"), "no-such"),
+        (lambda: distilcap.evaluate("no-such", CaptionSet.of_texts({"1": ["x"]})), "no-such"),
     ],
 )
 def test_errors_say_what_is_wrong(
