@@ -62,6 +62,9 @@ class Metric(ABC, Generic[Prepared]):
         label: the first field of the signature.
         version: the last; it changes whenever a score could.
         english_only: whether it knows the words of English alone.
+        headings: what its scores are called in tables, where that is not their name in capitals.
+        tabled: those that have a column in tables of several systems; () is all.
+        seconds: that scoring an image takes on a CPU core, for estimates.
     """
 
     name: ClassVar[str]
@@ -69,6 +72,9 @@ class Metric(ABC, Generic[Prepared]):
     label: ClassVar[str]
     version: ClassVar[str] = "1.0"
     english_only: ClassVar[bool] = False
+    headings: ClassVar[Mapping[str, str]] = {}
+    tabled: ClassVar[tuple[str, ...]] = ()
+    seconds: ClassVar[float] = 1e-3
 
     def settings(self) -> dict[str, str]:
         """What the signature says beside references, tokenizer and version."""

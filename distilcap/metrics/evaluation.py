@@ -34,7 +34,7 @@ class Evaluator:
 
     Args:
         references: at least one caption of every image.
-        metrics: names of `METRICS`, or metrics.
+        metrics: names of `metric_names`, or metrics.
         tokenizer: `OFFICIAL`, or one of `text.tokenizers`.
 
     Raises:

@@ -10,7 +10,7 @@ from distilcap.errors import ConfigError
 from distilcap.metrics.base import Score
 from distilcap.metrics.evaluation import OFFICIAL, evaluate
 from distilcap.metrics.frequencies import DocumentFrequencies
-from distilcap.metrics.registry import create_metric
+from distilcap.metrics.registry import create_metric, metric_names
 from distilcap.options import Options, option
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP, advice_on_tokenizer
 
@@ -22,7 +22,7 @@ class ScoreOptions(Options):
     """Which scores, and how they are made."""
 
     metrics: str = option(
-        "bleu,meteor,rouge_l,cider", "Metrics of captions, with commas between.  Also: spice."
+        "bleu,meteor,rouge_l,cider", f"Metrics with commas between, of {', '.join(metric_names())}."
     )
     df: Path | None = option(
         None, "Document frequencies of CIDEr-D, from `metrics df`.  [default: the references']"

@@ -31,6 +31,7 @@ class Spice(MeanMetric[list[list[str]]]):
 
     name: ClassVar = "spice"
     keys: ClassVar = ("spice",)
+    seconds: ClassVar = 6e-2
     label: ClassVar = "spice"
     english_only: ClassVar = True
 

@@ -12,8 +12,9 @@ import torch
 from distilcap.errors import DataError
 from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.captioner import Captioner
+from distilcap.models.families import CaptionerOptions
 from distilcap.models.fast import accelerate, plain_asked_for
-from distilcap.models.presets import Options, build_captioner, options_of
+from distilcap.models.presets import build_captioner, options_of
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
@@ -33,7 +34,7 @@ class TrainedCaptioner:
 
     captioner: Captioner
     architecture: str
-    options: Options
+    options: CaptionerOptions
     vocabulary: Vocabulary
     features: dict[str, Any]
 

@@ -37,7 +37,7 @@ from distilcap.text.tokenizers import PTB
 from distilcap.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from distilcap.models.presets import Options
+    from distilcap.models.families import CaptionerOptions
 
 BUNDLE_BEAM = 3
 """Beam size of bundles: on phones and in browsers, time counts more than the last tenth of a score."""
@@ -50,7 +50,7 @@ class Role:
     """A captioner and how it is trained.
 
     Attributes:
-        architecture: "updown" or "aoanet".
+        architecture: its family, such as "updown".
         size: its preset's name, for tables.
         options: its widths.
         training: phases and rates.
@@ -58,7 +58,7 @@ class Role:
 
     architecture: str
     size: str
-    options: Options
+    options: CaptionerOptions
     training: TrainingOptions
 
     @property

@@ -84,10 +84,10 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
 
 
 def model_teacher(model: str, data: ImportData, beam: int, n_best: int, tokenizer: str = PTB) -> GivenTeacher:
-    """An image-to-text model of `transformers`.
+    """An image-to-text model of `transformers`, or a plugin's teacher.
 
     Args:
-        model: a folder, or a name on the model hub.
+        model: a folder, a name on the model hub, or a registered teacher.
         tokenizer: by which its captions are scored.
 
     Raises:

@@ -28,7 +28,9 @@ class DistillOptions(Options):
         None, "Captioner that is trained as teacher; see `distilcap models`.  [default: updown-medium]"
     )
     teacher_model: str | None = option(
-        None, "Image-to-text model of transformers that labels instead, by folder or hub name."
+        None,
+        "Image-to-text model of transformers that labels instead, by folder or hub name; or a plugin's "
+        "teacher.",
     )
     teacher_captions: Path | None = option(
         None, "File of captions of the training images, by any model, to learn from instead."
@@ -110,12 +112,12 @@ def plan_own_images(
     store: Path,
 ) -> tuple[str, Distillation]:
     """A title and the stages of a distillation on a person's own images."""
+    from distilcap.models.families import family_of
     from distilcap.models.presets import captioner_name, preset
 
     def role(name: str) -> Role:
         architecture, size = captioner_name(name)
-        # AoANet is published with label smoothing 0.2 (Huang et al. 2019).
-        smoothing = 0.2 if architecture == "aoanet" else 0.0
+        smoothing = family_of(architecture).label_smoothing
         smoothed = dataclasses.replace(training.cross_entropy, label_smoothing=smoothing)
         return Role(
             architecture,

@@ -35,7 +35,7 @@ class CrossEntropyPhase(Options):
     schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"))
     warmup_steps: int = option(0, _WARMUP, least=0)
     label_smoothing: float = option(
-        0.0, "Share of probability spread over all words (AoANet: 0.2).", least=0, below=1
+        0.0, "Share of probability spread over all words; AoANet is published with 0.2.", least=0, below=1
     )
     scheduled_sampling: float = option(
         0.0,

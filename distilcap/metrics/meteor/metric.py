@@ -64,6 +64,7 @@ class Meteor(Metric[PreparedMeteor]):
 
     name = "meteor"
     keys = ("meteor",)
+    seconds = 4e-3
     label = "meteor-1.5"
     english_only = True
 
