@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
 from distilcap.errors import ConfigError, DataError
@@ -31,13 +31,13 @@ Example:
   distilcap reproduce table1 table2 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
-LINES = ("flickr8k", "flickr8k-tuned", "encoders")
+EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
 SHOWN = 20  # differences of a report that is checked
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *LINES]), nargs=-1)
+@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *EXPERIMENTS]), nargs=-1)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -69,8 +69,8 @@ def reproduce(
     """Measure again what the paper or the README reports.
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
-    distilling. flickr8k is the line of the README, encoders the table of docs/encoders.md. A killed command
-    goes on where it stopped; two commands may share a store. With --check, WHAT and the options may be left
+    distilling. flickr8k is the experiment of the README, encoders the table of docs/encoders.md. A killed
+    command goes on where it stopped; two may share a store. With --check, WHAT and the options may be left
     out: they are then those of the report.
     """
     if check is not None and not what:
@@ -86,7 +86,7 @@ def reproduce(
 
         title = "Encoders under the same small captioner"
         run_members(title, encoder_members(_folder(data), images), store, engine, output)
-    elif what[0] in LINES:
+    elif what[0] in EXPERIMENTS:
         from distilcap.study.flickr8k import flickr8k_plan
 
         plan = flickr8k_plan(_folder(data), images, options.seeds or 1, tuned=what[0].endswith("tuned"))
@@ -175,6 +175,7 @@ def _run(
     output: OutputOptions,
     only_finished: bool,
 ) -> None:
+    from distilcap.stages.data import judge_data
     from distilcap.study.tables import finished, run_tables, stages_of_tables
 
     kept = open_store(store)

@@ -6,6 +6,8 @@ Sequence-level distillation (Kim & Rush 2016) is then ordinary training on anoth
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,19 @@ class Caption:
 
     text: str
     log_prob: float | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What blanks separate in the text."""
+        return tuple(self.text.split())
+
+    @property
+    def confidence(self) -> float | None:
+        """Geometric mean of the words' and the end token's probabilities, 0 to 1; None for people.
+
+        Unlike `log_prob` it can be compared between captions of different lengths.
+        """
+        return None if self.log_prob is None else math.exp(self.log_prob / (len(self.words) + 1))
 
 
 @dataclass(frozen=True)
@@ -68,19 +83,20 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
         """Keep each image's first `count` captions."""
         return CaptionSet({image_id: captions[:count] for image_id, captions in self.captions.items()})
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON lines: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
 
         Raises:
             DataError: a log-probability is NaN or infinite; the message names the image.
         """
+        path = Path(path)
         records = (record_of(image_id, captions) for image_id, captions in self.captions.items())
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         checksum_file(path).unlink(missing_ok=True)  # of the file that is now replaced
         write_text(path, lines)
 
     @staticmethod
-    def load(path: Path) -> CaptionSet:
+    def load(path: str | os.PathLike[str]) -> CaptionSet:
         """Read what `save` wrote.
 
         Raises:
@@ -88,6 +104,7 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
                 names the line. Or the file has a checksum file beside it, or is a store's, and differs from
                 what it was.
         """
+        path = Path(path)
         if not path.is_file():
             raise DataError(f"{path}: there is no such captions file.")
         verify_checksum(path)

@@ -9,14 +9,15 @@ from distilcap.options import Options, option
 from distilcap.pipeline.remarks import note_data, note_labels, note_training
 from distilcap.progress import Progress
 from distilcap.stages.captions import CLEAN_LABELS, CleanLabels, ImportCaptions, Labels
-from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions
+from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, judge_data
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 
-__all__ = ["RunOptions", "run_to_train", "train_run"]
+__all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class RunOptions(Options):
     min_count: int = option(
         5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
+    tokenizer: str = option(PTB, TOKENIZER_HELP)
 
 
 def run_to_train(
@@ -62,12 +64,12 @@ def run_to_train(
     learnt = source
     labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
     if run.clean_labels and labels is not None:
-        labels = CleanLabels(labels, training.max_words)
+        labels = CleanLabels(labels, training.max_words, run.tokenizer)
     elif run.clean_labels:
-        learnt = CleanReferences.of_data(source, training.max_words)
+        learnt = CleanReferences.of_data(source, training.max_words, run.tokenizer)
     return Train(
         learnt,
-        BuildVocabulary(learnt, run.min_count, training.max_words),
+        BuildVocabulary(learnt, run.min_count, training.max_words, run.tokenizer),
         encoder.stage(source),
         family,
         preset(family, size),
@@ -81,13 +83,39 @@ def run_to_train(
     )
 
 
-def train_run(run: Train, store: Store, progress: Progress) -> Path:
-    """Build a run, and say what a person should know of its captions and of what it learnt; its folder."""
-    store.build(run.vocabulary, progress)  # data that can teach nothing are refused first
-    note_data(run.data, store, progress)
-    if run.labels is not None:
-        store.build(run.labels, progress)
-        note_labels(run.labels, run.data, store, progress)
-    folder = store.build(run, progress)
-    note_training(run.describe(), run, store, progress)
-    return folder
+@dataclass(frozen=True)
+class TrainedRun:
+    """A captioner that was trained.
+
+    Attributes:
+        folder: of the run in its store.
+        parameters: how many numbers it learnt.
+        best_validation_cider: of the weights that were kept, 0 to 10.
+        train_seconds: of all processes' common time, validation included.
+    """
+
+    folder: Path
+    parameters: int
+    best_validation_cider: float
+    train_seconds: float
+
+
+def train_run(stage: Train, store: Store, progress: Progress) -> TrainedRun:
+    """Train the run, unless the store holds it; a killed training goes on where it stopped.
+
+    What a person should know of its captions and of what it learnt is noted.
+    """
+    judge_data([stage], store)
+    note_data(stage.data, store, progress)
+    if stage.labels is not None:
+        store.build(stage.labels, progress)
+        note_labels(stage.labels, stage.data, store, progress)
+    folder = store.build(stage, progress)
+    note_training(stage.describe(), stage, store, progress)
+    summary = stage.summary(store)
+    return TrainedRun(
+        folder,
+        int(summary["parameters"]),
+        float(summary["best_validation_cider"]),
+        float(summary["train_seconds"]),
+    )

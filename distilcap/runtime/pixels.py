@@ -22,7 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from distilcap.errors import ConfigError, DataError
 from distilcap.runtime.limits import MAX_SIZE
 
-__all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels"]
+__all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels", "to_rgb"]
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 
@@ -104,7 +104,7 @@ def read_image(source: Path | bytes) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller.") from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -120,8 +120,8 @@ def read_image(source: Path | bytes) -> Image.Image:
         raise DataError(f"{name}: cannot be decoded: {error}.") from None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to RGB."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring an image of any of Pillow's modes to RGB; transparency goes onto white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
     if image.has_transparency_data:

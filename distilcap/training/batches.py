@@ -11,7 +11,6 @@ from torch import Tensor
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import DataError
-from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
 __all__ = ["Batch", "Batches", "EncodedCaptions", "encode_captions"]
@@ -30,8 +29,7 @@ def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int
     for image_id in captions:
         encodings = []
         for text in captions.texts(image_id):
-            # A model's own `<unk>` is one word to the vocabulary, but three to the tokenizer.
-            words = text.split() if "<unk>" in text else tokenize(text)
+            words = vocabulary.words_of(text)
             if words:
                 ended = [EOS] if max_words is not None and len(words) <= max_words else []
                 encodings.append(vocabulary.encode(words, max_words) + ended)

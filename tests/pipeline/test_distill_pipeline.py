@@ -122,7 +122,8 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     image = run.data.load(store).split("test")[0]
     expected = members[0].captions(run, 3).load(store).texts(image.id)
     # Features go through float16 in the store, so only words, not log-probabilities, can be compared.
-    assert captioner.caption(image.path, beam=3) == expected
+    (captions,) = captioner.label([captioner.read(image.path)], 3, 1)
+    assert [caption.text for caption in captions] == expected
     with pytest.raises(DataError, match="holds no trained captioner, but ExtractFeatures"):
         run_of(store.path(features))
 
@@ -146,4 +147,5 @@ def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: P
     assert not np.array_equal(before.rows(before.ids)[0], after.rows(before.ids)[0])
     image = data.load(store).split("test")[0]
     captioner = RunCaptioner.load(store.path(tuned), DecodeChoice(2, length_penalty=0.0))
-    assert captioner.caption(image.path, beam=2) == captions.load(store).texts(image.id)
+    ((caption,),) = captioner.label([captioner.read(image.path)], 2, 1)
+    assert [caption.text] == captions.load(store).texts(image.id)

@@ -42,6 +42,7 @@ STAGES: dict[str, Stage] = {
     "import-data-8c994f8df8bf": DATA,
     "hide-captions-719b6203146d": HideCaptions("0123456789abcdef", "photos", "photos", None, 0.5),
     "build-vocabulary-b8f1ea220f72": WORDS,
+    "build-vocabulary-c3e139d6421e": BuildVocabulary(DATA, 1, 16, "characters"),
     "extract-features-67adbd17fae8": FEATURES,
     "train-4b804bd8938c": TEACHER,
     "generate-db400ae5a61e": LABELS,

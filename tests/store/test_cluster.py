@@ -255,9 +255,9 @@ def test_without_ray_it_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_impossible_shares_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="`cpus_per_stage` must be at least 1, but is 0"):
+    with pytest.raises(ConfigError, match="`cpus_per_stage` must be at least 1 and at most 256, but is 0"):
         EngineOptions(cpus_per_stage=0)
-    with pytest.raises(ConfigError, match="`gpus_per_stage` must be at least 0, but is -1"):
+    with pytest.raises(ConfigError, match="`gpus_per_stage` must be at least 0 and at most 1024, but is -1"):
         EngineOptions(gpus_per_stage=-1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="`engine` ray starts processes itself"):
