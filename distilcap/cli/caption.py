@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from distilcap.cli.bounds import BEAM, LENGTH_PENALTY, beam_size_option, check_n_best
+from distilcap.cli.options import flags
 from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.manifest import DecodeChoice
 
 __all__ = ["caption"]
 
@@ -24,60 +23,31 @@ Example:
 @click.command(epilog=EXAMPLE)
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
-@beam_size_option(3)
 @click.option(
-    "--length-penalty",
-    type=LENGTH_PENALTY,
-    help="Exponent p: captions are ranked by log-probability / length^p. [default: chosen on "
-    "validation, or the bundle's]",
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).",
 )
-@click.option("--n-best", type=BEAM, default=1, help="Number of captions of each photo.")
-def caption(
-    photos: tuple[Path, ...],
-    run: Path | None,
-    bundle: Path | None,
-    beam_size: int,
-    length_penalty: float | None,
-    n_best: int,
-) -> None:
+@flags(DecodeChoice, "decode", without=("max_words",))
+def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, decode: DecodeChoice) -> None:
     """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
-    check_n_best(n_best, beam_size)
-    open_from = _from_run if run is not None else _from_bundle
-    folder = run if run is not None else bundle
-    assert folder is not None
-    describe = open_from(folder, beam_size, length_penalty, n_best)
+    from distilcap.pipeline.captioning import ImageCaptioner
+
+    if run is not None:
+        captioner = ImageCaptioner.of_run(run, decode)
+    else:
+        assert bundle is not None
+        captioner = ImageCaptioner.of_bundle(bundle, decode)
     failed = []
     for photo in photos:
         try:
-            captions = describe(photo)
+            captions = captioner.caption(photo).captions
         except DataError as error:
             failed.append(str(error))
             continue
-        for text in captions:
-            say(str(photo), text)
+        for made in captions:
+            say(str(photo), made.text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
-
-
-def _from_run(
-    run: Path, beam_size: int, length_penalty: float | None, n_best: int
-) -> Callable[[Path], list[str]]:
-    from distilcap.pipeline.photographs import RunCaptioner
-
-    captioner = RunCaptioner.load(run, beam=beam_size, length_penalty=length_penalty)
-    return lambda photo: captioner.caption(photo, n_best=n_best)
-
-
-def _from_bundle(
-    bundle: Path, beam_size: int, length_penalty: float | None, n_best: int
-) -> Callable[[Path], list[str]]:
-    from distilcap.runtime.bundle import Bundle
-
-    opened = Bundle.open(bundle)
-    options = dataclasses.replace(opened.manifest.decode, beam_size=beam_size)
-    if length_penalty is not None:
-        options = dataclasses.replace(options, length_penalty=length_penalty)
-    return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[:n_best]]

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import RESAMPLES
 from distilcap.cli.common import CONSOLE
 from distilcap.cli.install_spice import install_spice
+from distilcap.cli.options import flags
+from distilcap.cli.say import say
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
 from distilcap.errors import ConfigError, DataError
+from distilcap.metrics.options import ScoreOptions
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP, tokenizer_of
 
 if TYPE_CHECKING:
     from distilcap.data.captions import CaptionSet
@@ -24,9 +27,6 @@ __all__ = ["compare", "evaluate", "metrics"]
 PATH = click.Path(path_type=Path)
 REFERENCES = (
     'COCO annotations, {"id": ["caption", …]}, a captions file, or a data set (see `distilcap data`).'
-)
-TOKENIZER = (
-    "ptb-official, with the official look-ahead into the next caption; or ptb, each caption for itself."
 )
 
 
@@ -39,23 +39,7 @@ Example:
 )
 @click.argument("captions", type=PATH)
 @click.option("--references", type=PATH, required=True, help=REFERENCES)
-@click.option(
-    "--metrics",
-    "names",
-    default="bleu,meteor,rouge_l,cider",
-    help="Metrics, with commas between. Also: spice.",
-)
-@click.option(
-    "--df", type=PATH, help="Document frequencies of CIDEr-D, from `metrics df`.  [default: the references']"
-)
-@click.option("--end", is_flag=True, help="CIDEr-D counts an end token; the official toolkit does not.")
-@click.option("--tokenizer", default="ptb-official", help=TOKENIZER)
-@click.option(
-    "--resamples",
-    type=RESAMPLES,
-    default=10_000,
-    help="Number of resamples of the bootstrap; 0 leaves intervals out.",
-)
+@flags(ScoreOptions, "options")
 @click.option(
     "--training", type=PATH, help="Training captions: the share of captions that are not among them is added."
 )
@@ -65,11 +49,7 @@ Example:
 def evaluate(
     captions: Path,
     references: Path,
-    names: str,
-    df: Path | None,
-    end: bool,
-    tokenizer: str,
-    resamples: int,
+    options: ScoreOptions,
     training: Path | None,
     json_file: Path | None,
     csv_file: Path | None,
@@ -87,10 +67,11 @@ def evaluate(
     from distilcap.metrics.significance import intervals
 
     scored, known = read_candidates(captions), read_references(references)
-    scores = _scores(scored, known, names, tokenizer, df, end)
-    if resamples:
-        scores = intervals(scores, resamples)
-    diversity = measure_diversity(scored, read_references(training) if training else None)
+    _advise(options, known)
+    scores = options.score(scored, known)
+    if options.resamples:
+        scores = intervals(scores, options.resamples)
+    diversity = measure_diversity(scored, read_references(training) if training else None, options.words_by)
     CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
     CONSOLE.print(in_words(diversity), highlight=False)
     if json_file is not None:
@@ -112,22 +93,8 @@ Example (systems with two training seeds each):
 )
 @click.argument("systems", nargs=-1, required=True)
 @click.option("--references", type=PATH, help=f"Needed for captions files: {REFERENCES}")
-@click.option(
-    "--metrics",
-    "names",
-    default="bleu,meteor,rouge_l,cider",
-    help="Metrics of captions files, with commas between; score files have theirs.",
-)
-@click.option("--tokenizer", default="ptb-official", help=TOKENIZER)
-@click.option(
-    "--resamples",
-    type=click.IntRange(1, RESAMPLES.max),
-    default=10_000,
-    help="Number of resamples of both tests.",
-)
-def compare(
-    systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str, resamples: int
-) -> None:
+@flags(ScoreOptions, "options")
+def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOptions) -> None:
     """Say whether SYSTEMS differ from the first of them.
 
     Each is a captions file or what `evaluate --json` wrote, or such files of several training seeds with
@@ -137,7 +104,7 @@ def compare(
     from distilcap.metrics.registry import metric_of
     from distilcap.metrics.significance import System, compare_table
 
-    scored = _read_systems(systems, references, names, tokenizer)
+    scored = _read_systems(systems, references, options)
     keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
     columns = []
     for key in keys:
@@ -153,7 +120,7 @@ def compare(
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
         table.add_column(column, overflow="fold")
-    for comparison in compare_table(columns, resamples):
+    for comparison in compare_table(columns, options.resamples):
         low, high = comparison.interval
         table.add_row(
             comparison.metric,
@@ -186,20 +153,21 @@ Example:
 @click.argument("dataset", type=PATH)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
 @click.option("--end", is_flag=True, help="Count an end token as the last word of every caption.")
+@click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--to", type=PATH, required=True, help="The JSON file to write.")
-def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None:
+def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, to: Path) -> None:
     """Count in how many images of DATASET each n-gram occurs, for CIDEr-D."""
     from distilcap.data.readers import read_dataset
     from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
-    from distilcap.text.tokenize import tokenize
 
+    words_of = tokenizer_of(tokenizer).words
     read = read_dataset(dataset, need_images=False)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
     frequencies = DocumentFrequencies.of(
         f"{read.name}-{split}",
-        ([tokenize(text) for text in captions.texts(image_id)] for image_id in captions),
+        ([words_of(text) for text in captions.texts(image_id)] for image_id in captions),
         end,
         END_WORD,
     )
@@ -209,31 +177,13 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     )
 
 
-def _scores(
-    candidates: CaptionSet,
-    references: CaptionSet,
-    names: str,
-    tokenizer: str,
-    df: Path | None = None,
-    end: bool = False,
-) -> dict[str, Score]:
-    from distilcap.metrics import create_metric
-    from distilcap.metrics import evaluate as score
-    from distilcap.metrics.frequencies import DocumentFrequencies
-
-    frequencies = DocumentFrequencies.load(df) if df else None
-    wanted = [
-        create_metric(name, frequencies=frequencies, end=end) if name == "cider" else create_metric(name)
-        for name in map(str.strip, names.split(","))
-        if name
-    ]
-    if not wanted:
-        raise ConfigError("`metrics` must name at least one metric.")
-    return score(candidates, references, wanted, tokenizer)
+def _advise(options: ScoreOptions, references: CaptionSet) -> None:
+    if advice := options.advice(references):
+        say(f"Warning: {advice}", err=True)
 
 
 def _read_systems(
-    systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str
+    systems: tuple[str, ...], references: Path | None, options: ScoreOptions
 ) -> list[tuple[str, list[dict[str, Score]]]]:
     """Each system's name, and the scores of each of its seeds."""
     from distilcap.data.caption_files import read_candidates, read_references
@@ -252,8 +202,10 @@ def _read_systems(
             elif references is None:
                 raise ConfigError(f"{path} holds captions, so `--references` must name their references.")
             else:
-                known = known or read_references(references)
-                scores = _scores(read_candidates(path), known, names, tokenizer)
+                if known is None:
+                    known = read_references(references)
+                    _advise(options, known)
+                scores = options.score(read_candidates(path), known)
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:

@@ -9,7 +9,7 @@ import click
 
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
-from distilcap.pipeline.train import RunOptions, run_to_train
+from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.training.options import TrainingOptions
@@ -36,10 +36,9 @@ def train(
     device = kept.processes.device
     training = replace(training, precision=precision_here(training.precision, device))
     stage = run_to_train(data, encoder, run, training, store, device)
-    folder = kept.build(stage, PROGRESS)
-    summary = stage.summary(kept)
+    trained = train_run(stage, kept, PROGRESS)
     CONSOLE.print(
-        f"{folder}: {run.captioner}, {summary['parameters'] / 1e6:.2f} M parameters, validation CIDEr "
-        f"{100 * summary['best_validation_cider']:.1f}, trained {summary['train_seconds']:.0f} s",
+        f"{trained.folder}: {run.captioner}, {trained.parameters / 1e6:.2f} M parameters, validation CIDEr "
+        f"{100 * trained.best_validation_cider:.1f}, trained {trained.train_seconds:.0f} s",
         soft_wrap=True,
     )

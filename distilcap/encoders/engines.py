@@ -45,7 +45,8 @@ class GraphEncoder:
     """
 
     def __init__(self, encoder: Encoder, engine: str, run: Run) -> None:
-        self.name, self.dim, self.regions = encoder.name, encoder.dim, encoder.regions
+        self.name, self.weights = encoder.name, encoder.weights
+        self.dim, self.regions = encoder.dim, encoder.regions
         self.preprocessing, self.engine = encoder.preprocessing, engine
         self._recipe, self._run = encoder.recipe(), run
 

@@ -25,9 +25,11 @@ def default_engine(device: str = "cpu") -> str:
 
 def recipe_by(recipe: Mapping[str, Any], engine: str, decoding: str) -> dict[str, Any]:
     """The recipe of the same encoder run by an engine, on pictures decoded so (see `Preprocessing`)."""
-    pictures = replace(Preprocessing.from_json(recipe["preprocessing"]), decoding=decoding)
-    by = {} if engine == TORCH else {"engine": engine}
-    return without_engine(recipe) | {"preprocessing": pictures.to_json()} | by
+    content = without_engine(recipe)
+    if "preprocessing" in content:  # a plugin's encoder may prepare pictures in its own way
+        pictures = replace(Preprocessing.from_json(content["preprocessing"]), decoding=decoding)
+        content["preprocessing"] = pictures.to_json()
+    return content if engine == TORCH else content | {"engine": engine}
 
 
 def without_engine(recipe: Mapping[str, Any]) -> dict[str, Any]:

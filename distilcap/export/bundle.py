@@ -13,15 +13,18 @@ from distilcap import __version__
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
-from distilcap.errors import BundleError, ConfigError, DataError
+from distilcap.errors import BundleError, DataError
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison, compare
-from distilcap.export.onnx.parts import PRECISIONS, Parts, load_encoder
+from distilcap.export.onnx.parts import Parts, load_encoder
+from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.files import write_text
-from distilcap.metrics import evaluate
+from distilcap.metrics import Score, create_metric, evaluate
+from distilcap.metrics.evaluation import scoring_tokenizer
+from distilcap.metrics.significance import System, compare_systems
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle
@@ -52,19 +55,18 @@ class Exported:
     agreement: Comparison
 
 
+DEFAULTS = ExportOptions()
+
+
 def export_bundle(
     run: Path,
     to: Path,
+    options: ExportOptions = DEFAULTS,
     *,
     encoder: Encoder | None = None,
-    precision: str = "float32",
     data: Dataset | None = None,
-    split: str = "val",
-    images: int | None = None,
     decode: DecodeOptions | None = None,
-    max_loss: float = 0.01,
     licence: Mapping[str, str] | None = None,
-    executorch: bool = False,
     progress: Progress = SILENT,
 ) -> Exported:
     """Write a trained captioner with its encoder as a bundle at `to`, whole or not at all.
@@ -76,30 +78,21 @@ def export_bundle(
         run: folder of a trained captioner.
         to: folder of the bundle; an older bundle there is replaced, anything else is refused.
         encoder: whose features the captioner reads; None makes it by the recipe kept with the captioner.
-        precision: of the weights, one of `PRECISIONS`.
         data: images for parity, calibration and scores; None takes a few drawn gradients, and no scores.
-        split: of `data`, which is captioned.
-        images: only the first so many of the split.
         decode: how the bundle searches; None takes `DecodeOptions()`.
-        max_loss: largest share of PyTorch's CIDEr that the bundle may lose.
         licence: of the weights, by part; None says what is known of them.
-        executorch: write float32 programs for ExecuTorch too, see `phone`.
         progress: reports each step.
 
     Raises:
-        ConfigError: an unknown precision, a `max_loss` out of its range, or something that is no bundle
-            lies at `to`.
+        ConfigError: something that is no bundle lies at `to`.
         DataError: `run` is no trained captioner or read other features; the split has no images.
-        BundleError: the bundle's captions are not PyTorch's, or lose more CIDEr than `max_loss`.
+        BundleError: the bundle's captions are not PyTorch's, or surely lose more CIDEr than `max_loss`.
     """
-    if not 0 <= max_loss <= 1:
-        raise ConfigError(f"`max_loss` must be from 0 to 1, but is {max_loss}.")
-    if precision not in PRECISIONS:
-        raise ConfigError(f"`precision` must be one of {', '.join(PRECISIONS)}, but is {precision!r}.")
+    precision = options.precision
     check_replaceable(to, MANIFEST)
-    records = data.split(split)[:images] if data else ()
+    records = data.split(options.split)[: options.limit] if data else ()
     if data and not records:
-        raise DataError(f"{data.name}: its split `{split}` has no images.")
+        raise DataError(f"{data.name}: its split `{options.split}` has no images.")
     trained, encoder = _load(run, encoder)
     preprocessing = encoder.preprocessing
     progress.note(f"Tracing {encoder.name} and {trained.architecture} to ONNX")
@@ -128,9 +121,10 @@ def export_bundle(
         if data or precision != "float32":
             agreement = compared(Bundle.open(final), None)
         if data:
-            manifest = replace(manifest, scores=_scores(agreement, data, split))
-            _check_loss(manifest, max_loss)
-        if executorch:
+            tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
+            scores = _scores(agreement, data, options, tokenizer, progress)
+            manifest = replace(manifest, scores=scores)
+        if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
 
             progress.note("Lowering to ExecuTorch")
@@ -189,16 +183,25 @@ def _pictures(
             progress.note(f"Skipped: {error}")
 
 
-def _scores(agreement: Comparison, data: Dataset, split: str) -> dict[str, Any]:
-    """The bundle's scores and PyTorch's, on those of the compared images that have references."""
+def _scores(
+    agreement: Comparison, data: Dataset, options: ExportOptions, tokenizer: str, progress: Progress
+) -> dict[str, Any]:
+    """The bundle's scores and PyTorch's, on those of the compared images that have references.
+
+    Raises:
+        BundleError: it surely loses too much, see `_check_loss`.
+    """
     ours, theirs = agreement.captions()
     known = [image_id for image_id in ours if data.captions.get(image_id)]
     if not known:
         return {}
-    exact, written = (evaluate(captions.only(known), data.captions, METRICS) for captions in (ours, theirs))
+    exact, written = (
+        evaluate(captions.only(known), data.captions, METRICS, tokenizer) for captions in (ours, theirs)
+    )
+    progress.note(_check_loss(exact["cider"], written["cider"], options))
     return {
         "data": data.name,
-        "split": split,
+        "split": options.split,
         "images": len(known),
         "metrics": {
             name: {
@@ -211,16 +214,26 @@ def _scores(agreement: Comparison, data: Dataset, split: str) -> dict[str, Any]:
     }
 
 
-def _check_loss(manifest: Manifest, max_loss: float) -> None:
-    if not manifest.scores:
-        return
-    cider = manifest.scores["metrics"]["cider"]
-    if cider["value"] < (1 - max_loss) * cider["pytorch"]:
+def _check_loss(exact: Score, written: Score, options: ExportOptions) -> str:
+    """How much of PyTorch's CIDEr a bundle loses, in words.
+
+    Raises:
+        BundleError: the paired bootstrap's 95 % interval of the loss lies above `max_loss`.
+    """
+    systems = [System("PyTorch", (exact,)), System("bundle", (written,))]
+    (compared,) = compare_systems(systems, create_metric("cider"))
+    whole = exact.value or 1.0
+    lost, least, most = (-value / whole for value in (compared.difference, *compared.interval[::-1]))
+    told = (
+        f"CIDEr {100 * written.value:.1f} where PyTorch has {100 * exact.value:.1f}: "
+        f"{lost:.1%} lost, 95 % interval {least:.1%} to {most:.1%}"
+    )
+    if least > options.max_loss:
         raise BundleError(
-            f"The {manifest.precision} bundle has CIDEr {100 * cider['value']:.1f} where PyTorch has "
-            f"{100 * cider['pytorch']:.1f}: it loses {1 - cider['value'] / cider['pytorch']:.1%}, more than "
-            f"`max_loss` {max_loss:.1%}. Allow more, or take a larger `precision`."
+            f"The {options.precision} bundle has {told}; that is above `max_loss` {options.max_loss:.1%}. "
+            "Allow more, or take a larger `precision`."
         )
+    return f"{told}."
 
 
 def _agreeing(to: Path, comparison: Comparison) -> Comparison:

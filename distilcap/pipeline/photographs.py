@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from distilcap.encoders.recipes import TORCH, without_engine
 from distilcap.errors import ConfigError
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.manifest import DecodeChoice, DecodeOptions
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.shapes import Regions
 from distilcap.stages.folders import run_of
@@ -28,7 +27,7 @@ from distilcap.store.stage import Store
 
 __all__ = ["RunCaptioner"]
 
-SEEN_AT_ONCE = 8  # pictures
+SEEN_AT_ONCE = 8  # photographs, whose activations fit into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class RunCaptioner:
         decode: how captions are searched for.
         name: of the run in its store, and what its captions depend on beside it.
         device: where both compute.
-        precision: of the captioner's products.
+        precision: of the captioner's products, "float32" or "bfloat16".
     """
 
     encoder: Encoder
@@ -52,9 +51,8 @@ class RunCaptioner:
     @staticmethod
     def load(
         folder: Path,
+        decode: DecodeChoice = DecodeChoice(),  # noqa: B008
         device: str = "cpu",
-        beam: int = 3,
-        length_penalty: float | None = None,
         engine: str = TORCH,
         precision: str = "float32",
         progress: Progress = SILENT,
@@ -62,10 +60,10 @@ class RunCaptioner:
         """Load a run's captioner and the encoder that it was trained with.
 
         Args:
-            length_penalty: None takes what was chosen for the run, see `stages.label.decode_options`.
-            engine: what runs the encoder, one of `recipes.ENGINES`.
-            precision: of the captioner's products, "float32" or "bfloat16".
-            progress: hears where PyTorch runs it instead.
+            decode: what is not chosen is as for the run, see `stages.label.decode_options`.
+            engine: what runs the encoder, see `encoders.engines`.
+            precision: of the captioner's products.
+            progress: hears where PyTorch runs the encoder instead of the engine.
 
         Raises:
             DataError: no trained run is there.
@@ -82,53 +80,37 @@ class RunCaptioner:
         if isinstance(encoder, nn.Module):
             encoder.to(device).eval()
         trained.captioner.to(device)
-        decode = decode_options(run, store, beam)
-        if length_penalty is not None:
-            decode = dataclasses.replace(decode, length_penalty=length_penalty)
-        name = f"{run.key}, length penalty {decode.length_penalty:g}"
-        if ran_by := getattr(encoder, "engine", ""):
-            name += f", {ran_by}"
-        if precision != "float32":
-            name += f", {precision}"
-        return RunCaptioner(encoder, trained, decode, name, device, precision)
-
-    def caption(self, photo: Path, beam: int | None = None, n_best: int = 1) -> list[str]:
-        """Caption one photograph; best first.
-
-        Raises:
-            DataError: the photograph cannot be read.
-        """
-        regions = self.see([load_pixels(photo, self.encoder.preprocessing)])
-        options = self._search(beam or self.decode.beam_size, n_best)
-        (captions,) = self.describe(regions, options, [str(photo)])
-        return [caption.text for caption in captions]
+        options = decode.over(decode_options(run, store, decode.beam_size))
+        name = f"{run.key}, length penalty {options.length_penalty:g}"
+        others = [getattr(encoder, "engine", TORCH), precision]  # than what runs were captioned by once
+        name += "".join(f", {other}" for other in others if other not in (TORCH, "float32"))
+        return RunCaptioner(encoder, trained, options, name, device, precision)
 
     def read(self, photo: Path) -> Bytes:
-        """See `shards.PhotoCaptioner`: (S, S, 3)."""
+        """See `teachers.shards.PhotoCaptioner`: (S, S, 3)."""
         return load_pixels(photo, self.encoder.preprocessing)
+
+    def label(
+        self, photos: Sequence[Bytes], beam: int, n_best: int, ids: Sequence[str] = ()
+    ) -> list[tuple[Caption, ...]]:
+        """See `teachers.shards.PhotoCaptioner`: the captions of each, best first; `ids` are for errors."""
+        return self.describe(self.see(photos), beam, n_best, ids)
 
     @torch.inference_mode()
     def see(self, photos: Sequence[Bytes]) -> Regions:
-        """See `shards.PhotoCaptioner`; a few at a time, whose activations fit into a processor's cache."""
+        """See `teachers.shards.SeeingCaptioner`."""
         parts = []
         for first in range(0, len(photos), SEEN_AT_ONCE):
             pixels = normalise(np.stack(photos[first : first + SEEN_AT_ONCE]), self.encoder.preprocessing)
             parts.append(self.encoder(torch.from_numpy(pixels).to(self.device)).to(self.device))
         return Regions(torch.cat([part.features for part in parts]), torch.cat([part.mask for part in parts]))
 
-    def label(self, seen: Regions, beam: int, n_best: int) -> list[tuple[Caption, ...]]:
-        """See `shards.PhotoCaptioner`."""
-        return self.describe(seen, self._search(beam, n_best))
-
-    def _search(self, beam: int, n_best: int) -> BeamSearch:
-        asked = {"beam_size": beam, "keep": n_best, "precision": self.precision}
-        return BeamSearch(**asdict(self.decode) | asked)
-
     def describe(
-        self, regions: Regions, options: BeamSearch, ids: Sequence[str] = ()
+        self, seen: Regions, beam: int, n_best: int, ids: Sequence[str] = ()
     ) -> list[tuple[Caption, ...]]:
-        """Caption what the encoder saw; each picture's captions are sorted best first."""
-        hypotheses = beam_search(self.trained.captioner, regions, options, ids)
+        """See `teachers.shards.SeeingCaptioner`."""
+        asked = {"beam_size": beam, "keep": n_best, "precision": self.precision}
+        hypotheses = beam_search(self.trained.captioner, seen, BeamSearch(**asdict(self.decode) | asked), ids)
         texts = hypotheses.texts(self.trained.vocabulary)
         return [
             tuple(Caption(text, log_prob) for text, log_prob in zip(*both, strict=True))

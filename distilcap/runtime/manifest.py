@@ -36,13 +36,16 @@ from distilcap.runtime.limits import (
     MAX_WORDS,
 )
 from distilcap.runtime.pixels import DECODINGS, Preprocessing
+from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = [
+    "CHECKSUM",
     "FORMAT",
     "GRAPHS",
     "MANIFEST",
     "VERSION",
+    "DecodeChoice",
     "DecodeOptions",
     "Manifest",
     "read_manifest",
@@ -92,13 +95,51 @@ class DecodeOptions(Options):
 
 
 @dataclass(frozen=True)
+class DecodeChoice(Options):
+    """What a person chooses of a search; what is None stays as the run or the bundle has it."""
+
+    beam_size: int = option(
+        3,
+        "Number of hypotheses kept while searching; 1 is greedy.",
+        least=1,
+        most=MAX_BEAM,
+        aliases=("--beam",),
+    )
+    n_best: int = option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
+    max_words: int | None = option(
+        None, "Number of words at which a caption stops.  [default: as in training]", least=1, most=MAX_WORDS
+    )
+    length_penalty: float | None = option(
+        None,
+        "Exponent p: captions are ranked by log-probability / length^p.  [default: chosen on validation, or "
+        "the bundle's]",
+        least=-MAX_LENGTH_PENALTY,
+        most=MAX_LENGTH_PENALTY,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_best > self.beam_size:
+            raise ConfigError(
+                f"`n_best` must be at most `beam_size` ({self.beam_size}), but is {self.n_best}."
+            )
+
+    def over(self, options: DecodeOptions) -> DecodeOptions:
+        """The given options with what was chosen in their stead."""
+        chosen = {"max_words": self.max_words, "length_penalty": self.length_penalty}
+        known = {name: value for name, value in chosen.items() if value is not None}
+        return dataclasses.replace(options, beam_size=self.beam_size, **known)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that a runtime must know beside the graphs.
 
     Attributes:
         precision: of the weights on disk: "float32", "float16" or "int8".
         preprocessing: how a picture becomes the encoder's input.
-        vocabulary: the words; an id is an index.
+        vocabulary: the words; an id is an index. Beside them a bundle names their `tokenizer`, and says
+            whether captions are `spaced` (see `text.unspaced.join_words`); without, English and spaced.
         regions: most regions of an image (R). dim: features of a region (D).
         state: width of each tensor of the captioner's state (B, K, width), zeros at first.
         memory: the number of tensors that `encode` gives.
@@ -129,6 +170,7 @@ class Manifest:
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain |= {"preprocessing": self.preprocessing.to_json(), "decode": self.decode.to_json()}
         plain |= {"vocabulary": list(self.vocabulary.words), "state": list(self.state)}
+        plain |= {"tokenizer": self.vocabulary.tokenizer, "spaced": self.vocabulary.spaced}
         return {"format": FORMAT, "version": VERSION} | plain
 
     @staticmethod
@@ -141,6 +183,8 @@ class Manifest:
         fields = Fields(content, where)
         state = fields.integers("state", MAX_STATES, 1, MAX_STATE)
         words = fields.texts("vocabulary", MAX_VOCABULARY)
+        tokenizer = fields.text("tokenizer") if "tokenizer" in fields.content else PTB
+        spaced = fields.boolean("spaced") if "spaced" in fields.content else True
         decode = DecodeOptions.from_json(fields.object("decode"))
         if sum(state) > MAX_STATE or decode.beam_size * (len(words) + sum(state)) > MAX_SEARCHED:
             raise BundleError(
@@ -155,7 +199,7 @@ class Manifest:
             return Manifest(
                 precision=fields.text("precision"),
                 preprocessing=_preprocessing(fields.object("preprocessing")),
-                vocabulary=Vocabulary(words),
+                vocabulary=Vocabulary(words, tokenizer, spaced),
                 regions=fields.integer("regions", 1, MAX_REGIONS),
                 dim=fields.integer("dim", 1, MAX_DIM),
                 state=state,

@@ -21,7 +21,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.runtime.large import opened, reduce
 from distilcap.runtime.limits import MAX_SIZE
 
-__all__ = ["DECODINGS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels"]
+__all__ = ["DECODINGS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels", "to_rgb"]
 
 DECODINGS = ("whole", "reduced")
 
@@ -109,7 +109,7 @@ def read_image(source: Path | bytes, least: int | None = None) -> Image.Image:
         with opened(source) as image:
             reduce(image, least)
             image.load()
-            return _to_rgb(_upright(image))
+            return to_rgb(_upright(image))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{name}: there is no such image.") from None
     except UnidentifiedImageError:
@@ -131,8 +131,8 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to RGB."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring an image of any of Pillow's modes to RGB; transparency goes onto white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
     if image.has_transparency_data:

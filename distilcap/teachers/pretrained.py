@@ -15,6 +15,7 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
+from distilcap.teachers.shards import PhotoCaptioner
 
 __all__ = ["PretrainedTeacher", "find_model", "fingerprint_of", "label_images"]
 
@@ -67,12 +68,14 @@ class PretrainedTeacher:
 
     Attributes:
         name: of its folder, and the beginning of its fingerprint.
+        max_tokens: of a caption, in the model's own tokens.
     """
 
     model: Any
     processor: Any
     tokenizer: Any
     name: str = ""
+    max_tokens: int = 40
 
     @staticmethod
     def load(folder: Path, device: str | None = None) -> PretrainedTeacher:
@@ -110,16 +113,12 @@ class PretrainedTeacher:
     def _pixels(self, photo: Any) -> Any:
         return self.processor(images=[photo], return_tensors="pt")["pixel_values"][0]
 
-    def see(self, photos: Sequence[Any]) -> Any:
-        """See `teachers.shards.PhotoCaptioner`: pixels (B, 3, S, S)."""
-        import torch
+    def caption(self, photos: Sequence[Any], beam: int = 3, n_best: int = 1) -> list[tuple[Caption, ...]]:
+        """Caption PIL images; see `label`."""
+        return self.label([self._pixels(photo) for photo in photos], beam, n_best)
 
-        return torch.stack(list(photos))
-
-    def label(
-        self, seen: Any, beam: int = 3, n_best: int = 1, max_tokens: int = 40
-    ) -> list[tuple[Caption, ...]]:
-        """Caption what `see` gave; each image gets `n_best` captions, best first.
+    def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """Caption what `read` gave; each gets `n_best` captions, best first.
 
         The log-probability is the model's own, over its own tokens with the end token.
 
@@ -130,12 +129,13 @@ class PretrainedTeacher:
 
         if not 1 <= n_best <= beam:
             raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
+        pixels = torch.stack(list(photos)).to(self.model.device)
         with torch.inference_mode():
             made = self.model.generate(
-                pixel_values=seen.to(self.model.device),
+                pixel_values=pixels,
                 num_beams=beam,
                 num_return_sequences=n_best,
-                max_new_tokens=max_tokens,
+                max_new_tokens=self.max_tokens,
                 do_sample=False,
                 length_penalty=0.0 if beam > 1 else None,
                 return_dict_in_generate=True,
@@ -147,12 +147,6 @@ class PretrainedTeacher:
             Caption(" ".join(text.split()), score) for text, score in zip(texts, scores.tolist(), strict=True)
         ]
         return [tuple(captions[start : start + n_best]) for start in range(0, len(captions), n_best)]
-
-    def caption(
-        self, photos: Sequence[Any], beam: int = 3, n_best: int = 1, max_tokens: int = 40
-    ) -> list[tuple[Caption, ...]]:
-        """Caption PIL images; see `label`."""
-        return self.label(self.see([self._pixels(photo) for photo in photos]), beam, n_best, max_tokens)
 
     def _greedy_scores(self, made: Any) -> Any:
         """Log-probabilities (B,) of greedy captions up to the end token, which `generate` does not sum."""
@@ -174,13 +168,12 @@ class PretrainedTeacher:
 
 
 def label_images(
-    teacher: PretrainedTeacher,
+    teacher: PhotoCaptioner,
     images: Sequence[ImageRecord],
     log: Path,
     *,
     beam: int = 3,
     n_best: int = 1,
-    max_tokens: int = 40,
     batch_images: int = 16,
     progress: Progress = SILENT,
 ) -> CaptionSet:
@@ -195,9 +188,9 @@ def label_images(
         DataError: `log` was begun with another teacher or other options, or the teacher gives an image a
             log-probability of NaN.
     """
-    from distilcap.runtime.pixels import read_image
-
-    header = {"teacher": teacher.name, "beam": beam, "n_best": n_best, "max_tokens": max_tokens}
+    header = {"teacher": teacher.name, "beam": beam, "n_best": n_best}
+    if isinstance(teacher, PretrainedTeacher):
+        header |= {"max_tokens": teacher.max_tokens}
     with RecordLog(log, header, progress) as records:
         done = dict(captions_from(line) for record in records.records for line in record["captions"])
         wanted = [image for image in images if image.id not in done]
@@ -207,12 +200,12 @@ def label_images(
             readable = []
             for image in batch:
                 try:
-                    readable.append((image.id, read_image(image.path)))
+                    readable.append((image.id, teacher.read(image.path)))
                 except DataError as error:
                     progress.note(f"skipped image {image.id}: {error}")
             if not readable:
                 continue
-            hypotheses = teacher.caption([photo for _, photo in readable], beam, n_best, max_tokens)
+            hypotheses = teacher.label([photo for _, photo in readable], beam, n_best)
             made = {id: captions for (id, _), captions in zip(readable, hypotheses, strict=True)}
             records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
             done |= made

@@ -16,17 +16,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import IMAGE_ENDINGS, image_id_of
 from distilcap.encoders.loader import decoded, in_order
-from distilcap.errors import ConfigError, DataError
+from distilcap.errors import DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog, check_options
+from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import (
     FinishedShard,
     Labelled,
@@ -36,7 +37,7 @@ from distilcap.teachers.shard_files import (
     write_shard,
 )
 
-__all__ = ["PhotoCaptioner", "find_images", "label_shard"]
+__all__ = ["PhotoCaptioner", "SeeingCaptioner", "find_images", "label_shard"]
 
 
 class PhotoCaptioner(Protocol):
@@ -49,11 +50,19 @@ class PhotoCaptioner(Protocol):
     def read(self, photo: Path) -> Any:
         """Decode a photograph, or raise a DataError; threads do this beside the model."""
 
-    def see(self, photos: Sequence[Any]) -> Any:
-        """Encode what `read` gave, of one photograph at least; threads do this beside the search."""
+    def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """Caption what `read` gave; each photograph gets `n_best` captions, best first."""
 
-    def label(self, seen: Any, beam: int, n_best: int) -> list[tuple[Caption, ...]]:
-        """Caption what `see` gave; each photograph gets `n_best` captions, best first."""
+
+@runtime_checkable
+class SeeingCaptioner(PhotoCaptioner, Protocol):
+    """A captioner that sees and describes apart, so that threads can see beside the search."""
+
+    def see(self, photos: Sequence[Any]) -> Any:
+        """Encode what `read` gave, of one photograph at least."""
+
+    def describe(self, seen: Any, beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """Caption what `see` gave, as `label` would."""
 
 
 def find_images(source: Path) -> Iterator[Path]:
@@ -82,32 +91,29 @@ def find_images(source: Path) -> Iterator[Path]:
 def label_shard(
     captioner: PhotoCaptioner,
     source: Path,
-    shard: Shard,
     folder: Path,
-    *,
-    beam: int = 5,
-    n_best: int = 1,
-    batch_images: int = 32,
-    threads: int = 2,
+    options: LabelOptions,
     progress: Progress,
 ) -> Labelled:
-    """Caption a shard's images into `folder`; a finished shard is left as it is.
+    """Caption a part of the images into `folder`; a finished shard is left as it is.
 
     A finished shard that was damaged since is made again from the batch of its first damaged line on, with a
     remark.
 
     Args:
         source: a folder of images, or a list; see `find_images`.
-        threads: that decode images, and as many that encode them, beside the search.
 
     Raises:
-        ConfigError: `n_best` is not in 1 to `beam`.
         DataError: another process is at this shard, or began it with other options; or the captioner gives an
             image a log-probability of NaN.
     """
-    if not 1 <= n_best <= beam:
-        raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
-    recipe = {"run": captioner.name, "beam": beam, "n_best": n_best, "shards": shard.count}
+    shard, batch_images = options.part, options.batch_images
+    recipe = {
+        "run": captioner.name,
+        "beam": options.beam_size,
+        "n_best": options.n_best,
+        "shards": shard.count,
+    }
     finished = read_shard(shard, folder)
     if finished and finished.summary:
         check_options(folder / f"{shard}.json", finished.summary["recipe"], recipe)
@@ -129,8 +135,8 @@ def label_shard(
             before = float(log.records[-1]["seconds"]) if log.records else 0.0
         todo = [image for image in own.values() if image.id not in captioned and image.id not in skipped]
         tracked = progress.track(todo, f"Captioning {shard}", len(own), len(own) - len(todo))
-        for batch in _batches(captioner, tracked, batch_images, threads):
-            record = batch.label(captioner, beam, n_best)
+        for batch in _batches(captioner, tracked, batch_images, options.threads):
+            record = batch.label(captioner, options.beam_size, options.n_best)
             log.append(record | {"seconds": round(before + time.perf_counter() - started, 3)})
             captioned |= {line["image"]: line for line in record["captions"]}
             skipped |= {image["id"]: image for image in record["skipped"]}
@@ -143,7 +149,8 @@ def label_shard(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Images that are captioned together: those that could be read, what was seen in them, and the others."""
+    """Images that are captioned together: those that could be read, what was seen in them (or what was read),
+    and the others."""
 
     ids: Sequence[str]
     seen: Any
@@ -157,12 +164,15 @@ class _Batch:
             for image, problem in images
             if isinstance(problem, DataError)
         ]
-        seen = captioner.see([photo for _, photo in readable]) if readable else None
+        seen: Any = [photo for _, photo in readable]
+        if readable and isinstance(captioner, SeeingCaptioner):
+            seen = captioner.see(seen)
         return _Batch([image_id for image_id, _ in readable], seen, skipped)
 
     def label(self, captioner: PhotoCaptioner, beam: int, n_best: int) -> dict[str, Any]:
         """Caption them: the log's record of it."""
-        made = captioner.label(self.seen, beam, n_best) if self.ids else []
+        describe = captioner.describe if isinstance(captioner, SeeingCaptioner) else captioner.label
+        made = describe(self.seen, beam, n_best) if self.ids else []
         captions = [record_of(image_id, best) for image_id, best in zip(self.ids, made, strict=True)]
         return {"captions": captions, "skipped": self.skipped}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,13 @@ from distilcap.export.browser.bench import captions_in_browser
 from distilcap.export.browser.chromium import chromium_program, open_page
 from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
+from distilcap.export.bundle import export_bundle
 from distilcap.export.pictures import sample_pictures
+from distilcap.models.weights import load_captioner, save_captioner
+from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeOptions, write_manifest
 from distilcap.runtime.pixels import read_image
+from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 
 @pytest.fixture
@@ -152,8 +157,8 @@ def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
 
 
 def test_the_demo_ends_in_a_page_that_a_second_run_replaces(exported, tmp_path, monkeypatch):
-    def distil(title, plan, store, to):
-        shutil.copytree(exported.folder, to / "bundle", dirs_exist_ok=True)
+    def distil(title, plan, store, engine, output):
+        shutil.copytree(exported.folder, output.to / "bundle", dirs_exist_ok=True)
 
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
@@ -287,6 +292,24 @@ def test_a_large_jpeg_is_decoded_to_pythons_bytes(site, tmp_path):
         assert max(expected.shape) < 1100, "reduced"
         given = np.array(values, "<u4").view(np.uint8).reshape(height, width, 4)[..., :3]
         np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.slow
+def test_captions_without_spaces_are_written_as_in_python(run, encoder, browser, photos, tmp_path):
+    words = ["狗", "猫", "a", "iphone", "น้ำ", "12", *map(chr, range(0x4E00, 0x4E32))]
+    vocabulary = Vocabulary((*SPECIALS, *words), "characters", spaced=False)
+    save_captioner(tmp_path / "run", replace(load_captioner(run), vocabulary=vocabulary))
+    exported = export_bundle(tmp_path / "run", tmp_path / "bundle", encoder=encoder)
+    bundle, site = Bundle.open(exported.folder), write_web(exported.folder, tmp_path / "site").folder
+    with serving(site) as address, open_page() as page:
+        answers = captions_in_browser(page, address, photos, [3])
+        page.set_input_files("#file", photos[:1])
+        page.locator("#status", has_text="Done.").wait_for()
+        assert page.text_content("#caption") == bundle.caption(photos[0])[0]
+        assert page.evaluate("document.querySelector('#caption').lang") == ""
+    texts = [bundle.caption(photo, beam=3)[0] for photo in photos]
+    assert [answer[0]["captions"][0]["text"] for answer in answers] == texts
+    assert any(" " not in text and len(text) > 3 for text in texts)
 
 
 @pytest.mark.slow
