@@ -164,7 +164,7 @@ def test_the_demo_ends_in_a_page_that_a_second_run_replaces(exported, tmp_path, 
     monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
     monkeypatch.setattr("distilcap.cli.report.run_distillation", distil)
     monkeypatch.setattr("distilcap.data.scenes.draw_scenes", lambda *_, **__: None)
-    monkeypatch.setattr("distilcap.pipeline.demo.demo_plan", lambda data: None)
+    monkeypatch.setattr("distilcap.pipeline.demo.demo_plan", lambda data, store: None)
     for _ in range(2):
         result = CliRunner().invoke(demo, ["--to", str(tmp_path / "demo")])
         assert result.exit_code == 0, result.output
