@@ -99,7 +99,8 @@ def check_dataset(
             raise
     sizes = Counter(_split(entry) for entry in entries)
     captions = sum(len(entry.captions) for entry in entries)
-    _, cleaning = clean_captions(CaptionSet.of_texts({entry.id: entry.captions for entry in entries}))
+    captions_of_all = CaptionSet.of_texts({entry.id: entry.captions for entry in entries})
+    _, cleaning = clean_captions(captions_of_all, tokenizer=tokenizer)
     counts = {name: sizes[name] for name in SPLITS}
     return Report(counts, captions, tuple(result.problems), cleaning, coverage)
 

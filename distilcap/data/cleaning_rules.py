@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from distilcap.text.tokenize import tokenize
+from distilcap.text.tokenizers import Tokenizer
 
 __all__ = ["EMPTY", "RULES", "Kind", "Rule", "length_rule"]
 
@@ -263,19 +263,20 @@ _LONG = (
 )
 
 
-def length_rule(max_words: int) -> Rule:
+def length_rule(max_words: int, tokenizer: Tokenizer) -> Rule:
     """Cut a caption of more words, as training counts them, where a phrase ends.
 
     That is its last comma, "while", "who"…, else its last "with" or "and a", if that keeps two fifths of the
-    allowed words; where there is none, the last allowed word that may end a phrase.
+    allowed words; where there is none, the last allowed word that may end a phrase. Captions without spaces
+    between words stay whole.
     """
 
     def cut(text: str) -> str:
-        if len(tokenize(text)) <= max_words:
+        if not tokenizer.spaced or len(tokenizer.words(text)) <= max_words:
             return text
         words = text.split()
         count = min(len(words), max_words)
-        while count > 1 and len(tokenize(" ".join(words[:count]))) > max_words:
+        while count > 1 and len(tokenizer.words(" ".join(words[:count]))) > max_words:
             count -= 1
         kept = words[:count]
         seen, allowed = " ".join(words[: count + 2]), len(" ".join(kept))  # a joint may lie just behind

@@ -43,9 +43,9 @@ class GivenTeacher:
     labels_in_words: str
     rows: tuple[System, ...] = ()
 
-    def cleaned(self, max_words: int) -> GivenTeacher:
+    def cleaned(self, max_words: int, tokenizer: str = PTB) -> GivenTeacher:
         """The same teacher with clean captions; its rows score what it wrote."""
-        labels = CleanLabels(self.labels, max_words)
+        labels = CleanLabels(self.labels, max_words, tokenizer)
         words = f"{self.labels_in_words}, cleaned"
         return dataclasses.replace(self, labels=labels, labels_in_words=words)
 

@@ -138,20 +138,23 @@ class CleanReferences(ImportData):
 
     Attributes:
         max_words: longer captions are cut.
+        tokenizer: that counts the words.
     """
 
     version: ClassVar[int] = RULES_VERSION
     max_words: int = MAX_WORDS
+    tokenizer: str = added_later(PTB)
 
     @staticmethod
-    def of_data(whole: ImportData, max_words: int = MAX_WORDS) -> CleanReferences:
+    def of_data(whole: ImportData, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> CleanReferences:
         """Clean the captions of a data set."""
-        return CleanReferences(whole.fingerprint, whole.name, whole.path, whole.images, max_words)
+        return CleanReferences(whole.fingerprint, whole.name, whole.path, whole.images, max_words, tokenizer)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""
         super().build(folder, store, progress)
-        captions, cleaning = clean_captions(CaptionSet.load(folder / "references.jsonl"), self.max_words)
+        references = CaptionSet.load(folder / "references.jsonl")
+        captions, cleaning = clean_captions(references, self.max_words, self.tokenizer)
         captions.save(folder / "references.jsonl")
         cleaning.save(folder / "cleaning.json")
 

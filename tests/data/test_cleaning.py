@@ -14,9 +14,10 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.cleaning import clean_caption, clean_captions
 from distilcap.data.cleaning_rules import EMPTY, RULES, Rule, length_rule
 from distilcap.data.readers import read_dataset
-from distilcap.text.tokenize import tokenize
+from distilcap.text.tokenizers import PTB, tokenizer_of
 
-ALL = (*RULES, length_rule(16), EMPTY)
+BY_PTB = tokenizer_of(PTB)
+ALL = (*RULES, length_rule(16, BY_PTB), EMPTY)
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.kind)
@@ -129,11 +130,11 @@ WORDS = ["a", "dog", "runs,", "with", "the", "and", "ball", "while;", "dog's"]
 )
 def test_a_cut_caption_is_the_beginning_and_keeps_the_cap(words: list[str], cap: int) -> None:
     before = " ".join(words)
-    after = length_rule(cap).apply(before)
+    after = length_rule(cap, BY_PTB).apply(before)
     assert after is not None
     assert before.startswith(after)
-    assert len(tokenize(after)) <= cap
-    assert after == before or len(tokenize(before)) > cap
+    assert len(BY_PTB.words(after)) <= cap
+    assert after == before or len(BY_PTB.words(before)) > cap
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "[", "*", "\n", "<", ".", '"', "# ", "a. ", "狗", "_a ", "1. "])
@@ -142,6 +143,15 @@ def test_endless_captions_take_no_time(unit: str) -> None:
     cleaned = clean_caption("A dog " + unit * 500_000)
     assert cleaned.text is None or len(cleaned.text) <= 5_000
     assert cleaned.rules
+
+
+def test_words_are_counted_by_the_tokenizer_of_the_training() -> None:
+    long = "दो लोग नदी के किनारे एक बड़ी नाव के पास खड़े हैं और बातें करते हैं"
+    assert len(long.split()) == 16
+    assert clean_caption(long, 16, "unicode").rules == ()
+    assert clean_caption(f"{long} अब", 16, "unicode").rules == ("length",)
+    unspaced = "一只棕色的狗在绿色的草地上追着一个红色的球奔跑"
+    assert clean_caption(unspaced, 4, "characters").rules == ()
 
 
 def test_counts_and_log_probabilities() -> None:
