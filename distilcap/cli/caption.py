@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ __all__ = ["caption"]
 
 EXAMPLE = """\b
 Example:
-  distilcap caption --run runs/train-0f3a… photo.jpg
+  distilcap caption --run runs/train-0f3a… photo.jpg holiday/
   distilcap caption --bundle demo/bundle --beam-size 5 --n-best 3 *.jpg
 """
 
@@ -41,7 +42,10 @@ def caption(
     length_penalty: float | None,
     n_best: int,
 ) -> None:
-    """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
+    """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
+
+    A photo that cannot be read is named at the end; the others go on.
+    """
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
     check_n_best(n_best, beam_size)
@@ -50,6 +54,7 @@ def caption(
     assert folder is not None
     describe = open_from(folder, beam_size, length_penalty, n_best)
     failed = []
+    photos = tuple(_each(photos))
     for photo in photos:
         try:
             captions = describe(photo)
@@ -60,6 +65,23 @@ def caption(
             say(str(photo), text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
+
+
+def _each(photos: Sequence[Path]) -> Iterator[Path]:
+    """The photographs named, and those of the folders named."""
+    from distilcap.runtime.formats import find_image_files, left_out
+
+    for photo in photos:
+        if not photo.is_dir():
+            yield photo
+            continue
+        others = Counter[str]()
+        inside = list(find_image_files(photo, others))
+        if others:
+            say(f"{photo}: {left_out(others)}.", err=True)
+        if not inside:
+            raise DataError(f"{photo}: there is no image in this folder.")
+        yield from inside
 
 
 def _from_run(
