@@ -23,6 +23,7 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
+from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Shard
 from distilcap.teachers.shards import label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
@@ -36,7 +37,9 @@ def label(run: Path, images: Path, shard: Shard, to: Path, gate: object) -> tupl
     captioner = RunCaptioner.load(run)
     gate.wait()  # type: ignore[attr-defined]
     cpu, begun = time.process_time(), time.time()
-    done = label_shard(captioner, images, shard, to, threads=1, progress=SILENT)
+    done = label_shard(
+        captioner, images, to, LabelOptions(shard=shard.number, shards=shard.count, threads=1), SILENT
+    )
     return done.images, time.process_time() - cpu, begun, time.time()
 
 

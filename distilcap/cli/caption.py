@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
 
-from distilcap.cli.bounds import BEAM, LENGTH_PENALTY, beam_size_option, check_n_best
+from distilcap.cli.options import flags
 from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.manifest import DecodeChoice
 
 __all__ = ["caption"]
 
@@ -26,33 +26,18 @@ Example:
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
-@beam_size_option(3)
-@click.option(
-    "--length-penalty",
-    type=LENGTH_PENALTY,
-    help="Exponent p: captions are ranked by log-probability / length^p. [default: chosen on "
-    "validation, or the bundle's]",
-)
-@click.option("--n-best", type=BEAM, default=1, help="Number of captions of each photo.")
-def caption(
-    photos: tuple[Path, ...],
-    run: Path | None,
-    bundle: Path | None,
-    beam_size: int,
-    length_penalty: float | None,
-    n_best: int,
-) -> None:
+@flags(DecodeChoice, "decode", without=("max_words",))
+def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, decode: DecodeChoice) -> None:
     """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
 
     A photo that cannot be read is named at the end; the others go on.
     """
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
-    check_n_best(n_best, beam_size)
     open_from = _from_run if run is not None else _from_bundle
     folder = run if run is not None else bundle
     assert folder is not None
-    describe = open_from(folder, beam_size, length_penalty, n_best)
+    describe = open_from(folder, decode)
     failed = []
     photos = tuple(_each(photos))
     for photo in photos:
@@ -84,22 +69,16 @@ def _each(photos: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _from_run(
-    run: Path, beam_size: int, length_penalty: float | None, n_best: int
-) -> Callable[[Path], list[str]]:
+def _from_run(run: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
     from distilcap.pipeline.photographs import RunCaptioner
 
-    captioner = RunCaptioner.load(run, beam=beam_size, length_penalty=length_penalty)
-    return lambda photo: captioner.caption(photo, n_best=n_best)
+    captioner = RunCaptioner.load(run, decode)
+    return lambda photo: captioner.caption(photo, n_best=decode.n_best)
 
 
-def _from_bundle(
-    bundle: Path, beam_size: int, length_penalty: float | None, n_best: int
-) -> Callable[[Path], list[str]]:
+def _from_bundle(bundle: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
     from distilcap.runtime.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    options = dataclasses.replace(opened.manifest.decode, beam_size=beam_size)
-    if length_penalty is not None:
-        options = dataclasses.replace(options, length_penalty=length_penalty)
-    return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[:n_best]]
+    options = decode.over(opened.manifest.decode)
+    return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[: decode.n_best]]

@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from distilcap.cli.bounds import THREADS, Real
 from distilcap.cli.progress import PlainConsole, TerminalProgress
-from distilcap.errors import ConfigError
 from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
-    from distilcap.store.cluster import Share
     from distilcap.store.stage import Stage, Store
 
 __all__ = [
     "CONSOLE",
     "FIRST",
     "PROGRESS",
-    "engine_of",
-    "engine_options",
     "judge_data",
     "open_store",
     "store_option",
@@ -65,39 +60,3 @@ def store_option(function: Function) -> Function:
         envvar="DISTILCAP_STORE",
         help="Folder of all artifacts; a complete artifact in it is not made again.",
     )(function)
-
-
-def engine_options(function: Function) -> Function:
-    """--engine: who runs the stages."""
-    function = click.option(
-        "--gpus-per-stage",
-        type=Real(0, 1024),
-        help="With ray: number of GPUs of a stage, such as 0.25. [default: 1 where there are GPUs]",
-    )(function)
-    function = click.option(
-        "--cpus-per-stage",
-        type=THREADS,
-        default=1,
-        help="With ray: number of threads of a stage.",
-    )(function)
-    return click.option(
-        "--engine",
-        type=click.Choice(["serial", "ray"]),
-        default="serial",
-        help="How stages run: serial, one after another; ray, many at once, on a cluster or this machine.",
-    )(function)
-
-
-def engine_of(engine: str, cpus_per_stage: int, gpus_per_stage: float | None) -> Share | None:
-    """The processors and GPUs of a stage on a cluster; None without a cluster.
-
-    Raises:
-        ConfigError: a launch of several processes asks for a cluster.
-    """
-    if engine == "serial":
-        return None
-    from distilcap.store.cluster import Share
-
-    if processes_asked_for()[1] > 1:
-        raise ConfigError("`engine` ray starts processes itself: run the command without a launcher.")
-    return Share(cpus_per_stage, gpus_per_stage)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import COUNT, SEEDS, Real
+from distilcap.cli.bounds import COUNT, Real
 from distilcap.cli.common import CONSOLE, store_option
+from distilcap.cli.options import flags
+from distilcap.study.options import TableOptions
 
 if TYPE_CHECKING:
     from distilcap.store.planning import Facts, Plannable
@@ -28,9 +30,7 @@ Example:
     "--data", type=click.Path(path_type=Path), help="Your data set. [default: COCO's sizes; needs no data]"
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of its images, if not beside it.")
-@click.option("--preset", type=click.Choice(["paper", "quick", "smoke"]), default="paper", show_default=True)
-@click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Runs of each student.")
-@click.option("--metrics", default="bleu,meteor,rouge_l,cider,spice", show_default=True)
+@flags(TableOptions, "options", only=("preset", "seeds", "metrics"))
 @click.option("--gpus", multiple=True, default=(1, 4, 8), type=COUNT, show_default=True)
 @click.option(
     "--price",
@@ -50,9 +50,7 @@ Example:
 def costs(
     data: Path | None,
     images: Path | None,
-    preset: str,
-    seeds: int,
-    metrics: str,
+    options: TableOptions,
     gpus: tuple[int, ...],
     price: float,
     rates: tuple[str, ...],
@@ -72,9 +70,11 @@ def costs(
     from distilcap.study.tables import stages_of_tables
 
     given = _rates(rates)
-    students, facts = _students(data, images, preset, seeds, Store(store))
-    names = tuple(name for name in metrics.split(",") if name)
-    grid = Grid(title=f"{students.data.name}, preset {preset}, {seeds} seeds", title_justify="left")
+    students, facts = _students(data, images, options, Store(store))
+    grid = Grid(
+        title=f"{students.data.name}, preset {options.preset}, {len(students.seeds)} seeds",
+        title_justify="left",
+    )
     for heading in ("tables", "stages", "process hours"):
         grid.add_column(heading, justify="left" if heading == "tables" else "right")
     for count in gpus:
@@ -84,7 +84,7 @@ def costs(
     measured: dict[type, float] = {}
     for what in (*TABLES, "all"):
         tables = paper_tables(students, tuple(TABLES) if what == "all" else (what,))
-        plan = Store(store).plan(stages_of_tables(tables, names))
+        plan = Store(store).plan(stages_of_tables(tables, options.metric_names))
         estimates = estimate_plan(plan, facts, Store(store), given)
         measured = measured_rates(plan, facts, Store(store))
         todo = sum(not cost.planned.complete for cost in estimates)
@@ -142,23 +142,16 @@ def _rates(texts: tuple[str, ...]) -> dict[type, float]:
 
 
 def _students(
-    data: Path | None, images: Path | None, preset: str, seeds: int, store: Store
+    data: Path | None, images: Path | None, options: TableOptions, store: Store
 ) -> tuple[Students, Facts]:
     """The plan's rows, and the sizes that costs depend on; without data, COCO's."""
     from distilcap.stages.data import ImportData
     from distilcap.stages.features import ExtractFeatures
     from distilcap.study.costs import COCO
     from distilcap.study.estimate import facts_of
-    from distilcap.study.presets import table_preset
-    from distilcap.study.rows import Students
 
-    settings = table_preset(preset)
-    seen = settings.encoder
     if data is None:
         source = ImportData("the sizes of COCO", "COCO's sizes", "", None)
-        features = ExtractFeatures(source, "{}", None, seen.name, seen.size, seen.weights, seen.form)
-        return Students(source, features, settings, tuple(range(seeds))), COCO
-    source = ImportData.of(data, images)
-    features = ExtractFeatures.of(source, seen.name, seen.size, seen.weights, seen.form)
-    facts = facts_of(source, features, store, settings.min_count)
-    return Students(source, features, settings, tuple(range(seeds))), facts
+        return options.students(source, ExtractFeatures(source, "{}", None, "")), COCO
+    students = options.students(ImportData.of(data, images))
+    return students, facts_of(students.data, students.features, store, students.preset.min_count)

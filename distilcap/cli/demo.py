@@ -25,14 +25,15 @@ def demo(to: Path) -> None:
     Takes minutes the first time and seconds after that. Writes results.json, report.html, bundle/ and web/.
     """
     started = time.perf_counter()
-    from distilcap.cli.report import run_distillation
+    from distilcap.cli.report import OutputOptions, run_distillation
     from distilcap.data.scenes import draw_scenes
     from distilcap.export.browser.site import write_web
     from distilcap.pipeline.demo import IMAGE_SIZE, IMAGES, demo_plan
+    from distilcap.store.cluster import EngineOptions
 
     draw_scenes(to / "scenes", tuple(IMAGES.values()), size=IMAGE_SIZE, progress=PROGRESS)
     title = "DistilCap demo: drawn scenes, teacher to student"
-    run_distillation(title, demo_plan(to / "scenes"), to / "store", to)
+    run_distillation(title, demo_plan(to / "scenes"), to / "store", EngineOptions(), OutputOptions(to))
     site = write_web(to / "bundle", to / "web")
     CONSOLE.print(f"Browser page: {to / 'web'}")
     if site.missing:

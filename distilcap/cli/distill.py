@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
-from distilcap.cli.common import engine_of, engine_options, store_option
+from distilcap.cli.common import store_option
 from distilcap.cli.options import flags
+from distilcap.cli.report import OutputOptions, run_distillation
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
+from distilcap.store.cluster import EngineOptions
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["distill"]
@@ -30,24 +32,18 @@ Example:
 @flags(DistillOptions, "options")
 @flags(TrainingOptions, "training", without=("label_smoothing", "seed"))
 @store_option
-@engine_options
-@click.option(
-    "--to", type=click.Path(path_type=Path), default=Path("distilled"), help="Folder of the results."
-)
+@flags(EngineOptions, "engine")
+@flags(OutputOptions, "output", without=("no_photos",), defaults={"to": Path("distilled")})
 @click.option("--no-export", is_flag=True, help="Write no bundle.")
-@click.option("--plan", is_flag=True, help="Print the stages and which are complete; run nothing.")
 def distill(
     data: DataOptions,
     encoder: EncoderOptions,
     options: DistillOptions,
     training: TrainingOptions,
     store: Path,
-    engine: str,
-    cpus_per_stage: int,
-    gpus_per_stage: float | None,
-    to: Path,
+    engine: EngineOptions,
+    output: OutputOptions,
     no_export: bool,
-    plan: bool,
 ) -> None:
     """Train a teacher, let it caption the training images, and train a student on its captions.
 
@@ -57,8 +53,5 @@ def distill(
     cost and gained. Writes results.json, report.html and bundle/; the trained runs stay in the store.
     Options of training hold for teacher and students; AoANet learns with label smoothing 0.2.
     """
-    from distilcap.cli.report import run_distillation
-
-    cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
     title, stages = plan_own_images(data, encoder, options, training, store)
-    run_distillation(title, stages, store, to, plan, cluster, export=not no_export)
+    run_distillation(title, stages, store, engine, output, export=not no_export)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import RESAMPLES
 from distilcap.cli.common import CONSOLE
 from distilcap.cli.install_spice import install_spice
+from distilcap.cli.options import flags
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
 from distilcap.errors import ConfigError, DataError
+from distilcap.metrics.options import ScoreOptions
 
 if TYPE_CHECKING:
     from distilcap.data.captions import CaptionSet
@@ -24,9 +25,6 @@ __all__ = ["compare", "evaluate", "metrics"]
 PATH = click.Path(path_type=Path)
 REFERENCES = (
     'COCO annotations, {"id": ["caption", …]}, a captions file, or a data set (see `distilcap data`).'
-)
-TOKENIZER = (
-    "ptb-official, with the official look-ahead into the next caption; or ptb, each caption for itself."
 )
 
 
@@ -39,23 +37,7 @@ Example:
 )
 @click.argument("captions", type=PATH)
 @click.option("--references", type=PATH, required=True, help=REFERENCES)
-@click.option(
-    "--metrics",
-    "names",
-    default="bleu,meteor,rouge_l,cider",
-    help="Metrics, with commas between. Also: spice.",
-)
-@click.option(
-    "--df", type=PATH, help="Document frequencies of CIDEr-D, from `metrics df`.  [default: the references']"
-)
-@click.option("--end", is_flag=True, help="CIDEr-D counts an end token; the official toolkit does not.")
-@click.option("--tokenizer", default="ptb-official", help=TOKENIZER)
-@click.option(
-    "--resamples",
-    type=RESAMPLES,
-    default=10_000,
-    help="Number of resamples of the bootstrap; 0 leaves intervals out.",
-)
+@flags(ScoreOptions, "options")
 @click.option(
     "--training", type=PATH, help="Training captions: the share of captions that are not among them is added."
 )
@@ -65,11 +47,7 @@ Example:
 def evaluate(
     captions: Path,
     references: Path,
-    names: str,
-    df: Path | None,
-    end: bool,
-    tokenizer: str,
-    resamples: int,
+    options: ScoreOptions,
     training: Path | None,
     json_file: Path | None,
     csv_file: Path | None,
@@ -87,9 +65,9 @@ def evaluate(
     from distilcap.metrics.significance import intervals
 
     scored, known = read_candidates(captions), read_references(references)
-    scores = _scores(scored, known, names, tokenizer, df, end)
-    if resamples:
-        scores = intervals(scores, resamples)
+    scores = options.score(scored, known)
+    if options.resamples:
+        scores = intervals(scores, options.resamples)
     diversity = measure_diversity(scored, read_references(training) if training else None)
     CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
     CONSOLE.print(in_words(diversity), highlight=False)
@@ -112,22 +90,8 @@ Example (systems with two training seeds each):
 )
 @click.argument("systems", nargs=-1, required=True)
 @click.option("--references", type=PATH, help=f"Needed for captions files: {REFERENCES}")
-@click.option(
-    "--metrics",
-    "names",
-    default="bleu,meteor,rouge_l,cider",
-    help="Metrics of captions files, with commas between; score files have theirs.",
-)
-@click.option("--tokenizer", default="ptb-official", help=TOKENIZER)
-@click.option(
-    "--resamples",
-    type=click.IntRange(1, RESAMPLES.max),
-    default=10_000,
-    help="Number of resamples of both tests.",
-)
-def compare(
-    systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str, resamples: int
-) -> None:
+@flags(ScoreOptions, "options")
+def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOptions) -> None:
     """Say whether SYSTEMS differ from the first of them.
 
     Each is a captions file or what `evaluate --json` wrote, or such files of several training seeds with
@@ -137,7 +101,9 @@ def compare(
     from distilcap.metrics.registry import metric_of
     from distilcap.metrics.significance import System, compare_table
 
-    scored = _read_systems(systems, references, names, tokenizer)
+    if not options.resamples:
+        raise ConfigError("`resamples` must be at least 1, but is 0: a test needs them.")
+    scored = _read_systems(systems, references, options)
     keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
     columns = []
     for key in keys:
@@ -153,7 +119,7 @@ def compare(
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
         table.add_column(column, overflow="fold")
-    for comparison in compare_table(columns, resamples):
+    for comparison in compare_table(columns, options.resamples):
         low, high = comparison.interval
         table.add_row(
             comparison.metric,
@@ -209,31 +175,8 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     )
 
 
-def _scores(
-    candidates: CaptionSet,
-    references: CaptionSet,
-    names: str,
-    tokenizer: str,
-    df: Path | None = None,
-    end: bool = False,
-) -> dict[str, Score]:
-    from distilcap.metrics import create_metric
-    from distilcap.metrics import evaluate as score
-    from distilcap.metrics.frequencies import DocumentFrequencies
-
-    frequencies = DocumentFrequencies.load(df) if df else None
-    wanted = [
-        create_metric(name, frequencies=frequencies, end=end) if name == "cider" else create_metric(name)
-        for name in map(str.strip, names.split(","))
-        if name
-    ]
-    if not wanted:
-        raise ConfigError("`metrics` must name at least one metric.")
-    return score(candidates, references, wanted, tokenizer)
-
-
 def _read_systems(
-    systems: tuple[str, ...], references: Path | None, names: str, tokenizer: str
+    systems: tuple[str, ...], references: Path | None, options: ScoreOptions
 ) -> list[tuple[str, list[dict[str, Score]]]]:
     """Each system's name, and the scores of each of its seeds."""
     from distilcap.data.caption_files import read_candidates, read_references
@@ -253,7 +196,7 @@ def _read_systems(
                 raise ConfigError(f"{path} holds captions, so `--references` must name their references.")
             else:
                 known = known or read_references(references)
-                scores = _scores(read_candidates(path), known, names, tokenizer)
+                scores = options.score(read_candidates(path), known)
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:

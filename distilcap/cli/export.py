@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import COUNT, LENGTH_PENALTY, THREADS, WORDS, Real, beam_size_option
+from distilcap.cli.bounds import THREADS
 from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.options import flags
 from distilcap.errors import DataError
+from distilcap.export.options import ExportOptions
+from distilcap.runtime.manifest import DecodeChoice, DecodeOptions
 
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder
     from distilcap.export.bench import Measured
     from distilcap.export.bundle import Exported
-    from distilcap.runtime.manifest import DecodeOptions
 
 __all__ = ["bench", "export", "serve", "web"]
 
@@ -42,41 +44,12 @@ Example:
 @click.command(epilog=EXPORT)
 @click.argument("run", type=PATH)
 @click.option("--to", type=PATH, required=True, help="Folder of the bundle; an older bundle is replaced.")
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "float16", "int8", "int8-static"]),
-    default="float32",
-    help="Precision of the weights on disk.",
-)
 @click.option("--data", type=PATH, help="Data set for parity, calibration and scores.")
 @click.option("--images", type=PATH, help="Folder of its images, if not beside the captions.")
-@click.option("--split", default="val", help="Split of the data set that is captioned and scored.")
-@click.option("--limit", type=COUNT, help="Number of its images to caption, the first. [default: all]")
-@beam_size_option(3)
-@click.option("--max-words", type=WORDS, default=20, help="Number of words at which a caption stops.")
-@click.option(
-    "--length-penalty",
-    type=LENGTH_PENALTY,
-    help="Exponent p: captions are ranked by log-probability / length^p. [default: chosen on validation, "
-    "else 0.7]",
-)
-@click.option(
-    "--max-loss", type=Real(0, 1), default=0.01, help="Largest share of PyTorch's CIDEr that may be lost."
-)
-@click.option("--executorch", is_flag=True, help="Write programs for ExecuTorch too.")
+@flags(ExportOptions, "options")
+@flags(DecodeChoice, "decode", without=("n_best",))
 def export(
-    run: Path,
-    to: Path,
-    precision: str,
-    data: Path | None,
-    images: Path | None,
-    split: str,
-    limit: int | None,
-    beam_size: int,
-    max_words: int,
-    length_penalty: float | None,
-    max_loss: float,
-    executorch: bool,
+    run: Path, to: Path, data: Path | None, images: Path | None, options: ExportOptions, decode: DecodeChoice
 ) -> None:
     """Write the captioner of RUN and its encoder as a bundle: ONNX, a manifest, a model card.
 
@@ -92,33 +65,27 @@ def export(
     exported = export_bundle(
         run,
         to,
+        options,
         encoder=_encoder_of(run),
-        precision=precision,
         data=dataset,
-        split=split,
-        images=limit,
-        decode=_decode_options(run, beam_size, max_words, length_penalty),
-        max_loss=max_loss,
-        executorch=executorch,
+        decode=decode.over(_decode_options(run, decode)),
         progress=PROGRESS,
     )
     _show_export(exported)
 
 
-def _decode_options(run: Path, beam_size: int, max_words: int, length_penalty: float | None) -> DecodeOptions:
-    """The options asked for; by default the length penalty is the one chosen for a run of a store."""
-    from distilcap.runtime.manifest import DecodeOptions
+def _decode_options(run: Path, decode: DecodeChoice) -> DecodeOptions:
+    """Those of a run of a store, with the length penalty chosen for it; else a bundle's defaults."""
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import decode_options
     from distilcap.store.stage import Store
 
-    if length_penalty is not None:
-        return DecodeOptions(beam_size, max_words, length_penalty)
+    if decode.length_penalty is not None and decode.max_words is not None:
+        return DecodeOptions()
     try:
-        options = decode_options(run_of(run), Store(run.resolve().parent), beam_size)
+        return decode_options(run_of(run), Store(run.resolve().parent), decode.beam_size)
     except DataError:
-        options = DecodeOptions(beam_size)
-    return dataclasses.replace(options, max_words=max_words)
+        return DecodeOptions()
 
 
 def _encoder_of(run: Path) -> Encoder | None:

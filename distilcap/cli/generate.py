@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import BATCH, BEAM, THREADS, beam_size_option, check_n_best
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
+from distilcap.cli.options import flags
+from distilcap.errors import ConfigError
+from distilcap.runtime.manifest import DecodeChoice
+from distilcap.teachers.options import LabelOptions
 
 if TYPE_CHECKING:
     from distilcap.teachers.shard_files import Labelled
@@ -35,8 +38,7 @@ Example:
 @click.option("--model", help="With --images, instead of RUN: folder or hub name of a model of transformers.")
 @store_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
-@beam_size_option(5)
-@click.option("--n-best", type=BEAM, default=1, help="Number of captions kept of each image.")
+@flags(LabelOptions, "options")
 @click.option(
     "--to", type=click.Path(path_type=Path), required=True, help="The captions file; with --images, a folder."
 )
@@ -45,34 +47,14 @@ Example:
     type=click.Path(path_type=Path),
     help="Images to caption instead of a split: a folder, or a text file with a path a line.",
 )
-@click.option(
-    "--shards",
-    type=click.IntRange(1, 1_000_000),
-    default=1,
-    help="With --images: number of parts that the images are divided into.",
-)
-@click.option(
-    "--shard", type=click.IntRange(0), default=0, help="With --images: number of the part to make, from 0."
-)
-@click.option(
-    "--batch-images", type=BATCH, default=32, help="With --images: number of images captioned at once."
-)
-@click.option(
-    "--threads", type=THREADS, default=2, help="With --images: number of threads that decode images."
-)
 def generate(
     run: Path | None,
     model: str | None,
     store: Path,
     split: str,
-    beam_size: int,
-    n_best: int,
+    options: LabelOptions,
     to: Path,
     images: Path | None,
-    shards: int,
-    shard: int,
-    batch_images: int,
-    threads: int,
 ) -> None:
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
     to be scored.
@@ -85,13 +67,10 @@ def generate(
     complete; a killed process goes on where it was. `distilcap merge` joins the parts and says which are
     missing.
     """
-    from distilcap.errors import ConfigError
-
     if (run is None) == (model is None):
         raise ConfigError("Give either a RUN of the store or a `--model` of transformers, to caption with.")
-    check_n_best(n_best, beam_size)
     if images is not None:
-        _label(run, model, images, (shard, shards), to, (beam_size, n_best), (batch_images, threads))
+        _label(run, model, images, to, options)
         return
     if run is None:
         raise ConfigError(
@@ -101,7 +80,7 @@ def generate(
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
-    stage = Generate.as_chosen(run_of(run), split, beam_size, n_best)
+    stage = Generate.as_chosen(run_of(run), split, options.beam_size, options.n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)
@@ -111,19 +90,9 @@ def generate(
     CONSOLE.print(f"{to}: captions of {len(captions)} images")
 
 
-def _label(
-    run: Path | None,
-    model: str | None,
-    images: Path,
-    part: tuple[int, int],
-    to: Path,
-    search: tuple[int, int],
-    work: tuple[int, int],
-) -> None:
-    from distilcap.errors import ConfigError
+def _label(run: Path | None, model: str | None, images: Path, to: Path, options: LabelOptions) -> None:
     from distilcap.pipeline.photographs import RunCaptioner
     from distilcap.teachers.pretrained import PretrainedTeacher, find_model
-    from distilcap.teachers.shard_files import Shard
     from distilcap.teachers.shards import PhotoCaptioner, label_shard
     from distilcap.training.processes import launched, processes_asked_for
 
@@ -131,25 +100,14 @@ def _label(
         raise ConfigError(
             "With `images`, start one process for each shard, without a launcher (see docs/scale.md)."
         )
-    shard = Shard(*part)
     captioner: PhotoCaptioner
     if run is not None:
-        captioner = RunCaptioner.load(run, launched().device, search[0])
+        captioner = RunCaptioner.load(run, DecodeChoice(options.beam_size), launched().device)
     else:
         assert model is not None
         captioner = PretrainedTeacher.load(find_model(model))
-    labelled = label_shard(
-        captioner,
-        images,
-        shard,
-        to,
-        beam=search[0],
-        n_best=search[1],
-        batch_images=work[0],
-        threads=work[1],
-        progress=PROGRESS,
-    )
-    _show(labelled, to / f"{shard}.jsonl")
+    labelled = label_shard(captioner, images, to, options, PROGRESS)
+    _show(labelled, to / f"{options.part}.jsonl")
 
 
 def _show(labelled: Labelled, path: Path) -> None:

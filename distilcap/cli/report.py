@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,16 +12,27 @@ import click
 from rich.table import Table
 
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store
+from distilcap.options import Options, option
+from distilcap.store.cluster import EngineOptions, build_ahead
 
 if TYPE_CHECKING:
     from distilcap.pipeline.distill import Distillation
     from distilcap.reports.grids import Grid
     from distilcap.reports.records import Results, Row
     from distilcap.reports.results import System
-    from distilcap.store.cluster import Share
     from distilcap.store.stage import Stage, Store
 
-__all__ = ["report", "report_results", "run_distillation", "run_members"]
+__all__ = ["OutputOptions", "report", "report_results", "run_distillation", "run_members"]
+
+
+@dataclass(frozen=True)
+class OutputOptions(Options):
+    """What becomes of the results of an experiment."""
+
+    to: Path = option(Path("results"), "Folder of the results.")
+    no_photos: bool = option(False, "Leave sample pictures out of the report, to pass it on.")
+    plan: bool = option(False, "Print stages, which are complete, and what they take; run nothing.")
+
 
 EXAMPLE = """\b
 Example:
@@ -62,11 +74,12 @@ def _print_results(results: Results) -> None:
     CONSOLE.print(results.verdict)
 
 
-def report_results(results: Results, to: Path, photos: bool) -> None:
-    """Write the report of new results into the folder `to`, and print them."""
+def report_results(results: Results, output: OutputOptions) -> None:
+    """Write the report of new results into its folder, and print them."""
     from distilcap.reports.report import write_report
 
-    write_report(results, to, PROGRESS, photos)
+    to = output.to
+    write_report(results, to, PROGRESS, photos=not output.no_photos)
     _print_results(results)
     CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}")
 
@@ -85,40 +98,35 @@ def run_distillation(
     title: str,
     plan: Distillation,
     store: Path,
-    to: Path,
-    only_plan: bool = False,
-    cluster: Share | None = None,
-    photos: bool = True,
+    engine: EngineOptions,
+    output: OutputOptions,
     export: bool = True,
 ) -> None:
-    """Run a distillation, print its table, and write results, page and bundle into `to`."""
+    """Run a distillation, print its table, and write results, page and bundle."""
     from distilcap.pipeline.distill import distill
     from distilcap.reports.collect import collect_results
     from distilcap.store.stage import Store
 
-    if only_plan:
+    if output.plan:
         print_plan(plan.stages(export), Store(store))
         return
     kept = open_store(store)
     judge_data(plan.stages(export), kept)
-    if cluster is not None:
-        from distilcap.store.cluster import build_on_ray
-
-        build_on_ray(plan.stages(export), kept, PROGRESS, cluster)
+    build_ahead(plan.stages(export), kept, PROGRESS, engine)
     distilled = distill(plan, kept, PROGRESS, export=export)
     if not FIRST:
         return
     kept = kept.alone()
     rows, verdict = distilled.rows, distilled.verdict
-    report_results(collect_results(title, plan.systems, rows, verdict, kept, PROGRESS), to, photos)
+    report_results(collect_results(title, plan.systems, rows, verdict, kept, PROGRESS), output)
     _print_runs(rows, store)
     if distilled.bundle is not None:
         from distilcap.export.folders import whole_folder
         from distilcap.runtime.manifest import MANIFEST
 
-        with whole_folder(to / "bundle", MANIFEST) as new:
+        with whole_folder(output.to / "bundle", MANIFEST) as new:
             shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
-        CONSOLE.print(f"Bundle: {to / 'bundle'}")
+        CONSOLE.print(f"Bundle: {output.to / 'bundle'}")
 
 
 def print_plan(stages: Sequence[Stage], store: Store) -> None:
@@ -136,32 +144,24 @@ def run_members(
     title: str,
     members: Sequence[System],
     store: Path,
-    to: Path,
-    plan: bool = False,
-    cluster: Share | None = None,
-    photos: bool = True,
+    engine: EngineOptions,
+    output: OutputOptions,
 ) -> None:
-    """Build, score and report the members of an experiment, or only print what that would take.
-
-    With `cluster`, stages are built on a Ray cluster, where each gets so much.
-    """
+    """Build, score and report the members of an experiment, or only print what that would take."""
     from distilcap.reports.collect import collect_results
     from distilcap.reports.results import build_rows, decoding_sentences, gain_sentence, stages_of
     from distilcap.store.stage import Store
 
-    if plan:
+    if output.plan:
         print_plan(stages_of(members), Store(store))
         return
     kept = open_store(store)
     judge_data(stages_of(members), kept)
-    if cluster is not None:
-        from distilcap.store.cluster import build_on_ray
-
-        build_on_ray(stages_of(members), kept, PROGRESS, cluster)
+    build_ahead(stages_of(members), kept, PROGRESS, engine)
     rows = build_rows(members, kept, PROGRESS)
     if not FIRST:
         return
     kept = kept.alone()
     verdict = " ".join([gain_sentence(members, kept), *decoding_sentences(rows)]).strip()
-    report_results(collect_results(title, members, rows, verdict, kept, PROGRESS), to, photos)
+    report_results(collect_results(title, members, rows, verdict, kept, PROGRESS), output)
     _print_runs(rows, store)

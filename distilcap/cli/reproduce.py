@@ -10,22 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import IMAGE_SIZE, SEEDS
-from distilcap.cli.common import (
-    CONSOLE,
-    FIRST,
-    PROGRESS,
-    engine_of,
-    engine_options,
-    judge_data,
-    open_store,
-    store_option,
-)
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store, store_option
+from distilcap.cli.options import flags
+from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
+from distilcap.errors import ConfigError, DataError
 from distilcap.shown import shown
+from distilcap.store.cluster import EngineOptions, build_ahead
+from distilcap.store.stage import Store
+from distilcap.study.options import TableOptions
 
 if TYPE_CHECKING:
-    from distilcap.store.cluster import Share
-    from distilcap.store.stage import Store
+    from distilcap.stages.data import ImportData
     from distilcap.study.rows import Students
     from distilcap.study.tables import Table
 
@@ -36,99 +31,102 @@ Example:
   distilcap reproduce table1 table2 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
-LINES = ("flickr8k", "flickr8k-tuned", "encoders")
+EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
+SHOWN = 20  # differences of a report that is checked
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *LINES]), nargs=-1, required=True)
+@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *EXPERIMENTS]), nargs=-1)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    required=True,
     help="Captions file, folder, or one of coco, flickr8k, scenes: a folder of that name here or in "
     "$DISTILCAP_DATA; scenes are drawn.",
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside it.")
-@click.option(
-    "--preset",
-    type=click.Choice(["paper", "flickr8k", "quick", "smoke"]),
-    default="paper",
-    show_default=True,
-    help="Of tables: 30 + 10 epochs as published; to the flat end on Flickr8k; short and narrow, for two CPU "
-    "cores; a test of seconds.",
-)
-@click.option("--seeds", type=SEEDS, help="Students are trained so many times. [default: 3, of lines 1]")
-@click.option("--encoder", help="Of tables: sees the images. [default: the preset's]")
-@click.option("--image-size", type=IMAGE_SIZE, help="Of tables: side of the encoder's input in pixels.")
-@click.option("--encoder-form", help="Of tables: see `distilcap models --encoders`.")
-@click.option("--encoder-weights", help="Of tables: file of the encoder's weights.")
-@click.option(
-    "--metrics",
-    default="bleu,meteor,rouge_l,cider,spice",
-    show_default=True,
-    help="Of tables: without spice it goes faster.",
-)
+@flags(TableOptions, "options")
 @store_option
-@engine_options
-@click.option("--to", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--no-photos", is_flag=True, help="Leave sample pictures out of the report, to pass it on.")
-@click.option("--plan", is_flag=True, help="Print stages, what is there, time and disk; run nothing.")
+@flags(EngineOptions, "engine")
+@flags(OutputOptions, "output")
+@click.option("--finished", is_flag=True, help="Of tables: train nothing; report the rows that are trained.")
+@click.option(
+    "--check",
+    type=click.Path(path_type=Path),
+    help="Of tables: score the captions packed in this folder again, and compare every number of its report.",
+)
 def reproduce(
     what: tuple[str, ...],
-    data: Path,
+    data: Path | None,
     images: Path | None,
-    preset: str,
-    seeds: int | None,
-    encoder: str | None,
-    image_size: int | None,
-    encoder_form: str | None,
-    encoder_weights: str | None,
-    metrics: str,
+    options: TableOptions,
     store: Path,
-    engine: str,
-    cpus_per_stage: int,
-    gpus_per_stage: float | None,
-    to: Path,
-    no_photos: bool,
-    plan: bool,
+    engine: EngineOptions,
+    output: OutputOptions,
+    finished: bool,
+    check: Path | None,
 ) -> None:
     """Measure again what the paper or the README reports.
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
-    distilling. flickr8k is the line of the README, encoders the table of docs/encoders.md. A killed command
-    goes on where it stopped; two commands may share a store.
+    distilling. flickr8k is the experiment of the README, encoders the table of docs/encoders.md. A killed
+    command goes on where it stopped; two may share a store. With --check, WHAT and the options may be left
+    out: they are then those of the report.
     """
-    from distilcap.errors import ConfigError
-
-    cluster = engine_of(engine, cpus_per_stage, gpus_per_stage)
+    if check is not None and not what:
+        _as_the_report_was_made(check, data)
+        return
+    if not what or data is None:
+        raise click.UsageError("Give what to reproduce, and its `--data`.")
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
-    if what[0] in LINES:
-        from distilcap.cli.report import run_distillation, run_members
+    if what[0] == "encoders":
         from distilcap.study.encoders import encoder_members
+
+        title = "Encoders under the same small captioner"
+        run_members(title, encoder_members(_folder(data), images), store, engine, output)
+    elif what[0] in EXPERIMENTS:
         from distilcap.study.flickr8k import flickr8k_plan
 
-        if what[0] == "encoders":
-            members = encoder_members(_folder(data), images)
-            run_members(
-                "Encoders under the same small captioner", members, store, to, plan, photos=not no_photos
-            )
-            return
-        stages = flickr8k_plan(_folder(data), images, seeds or 1, tuned=what[0].endswith("tuned"))
-        title = "Flickr8k: teacher to student"
-        run_distillation(title, stages, store, to, plan, cluster, not no_photos, export=False)
-        return
-    chosen = (encoder, image_size, encoder_form, encoder_weights)
-    students = _students(data, images, preset, seeds or 3, chosen, store, plan)
-    names = tuple(name for name in metrics.split(",") if name)
-    _run(together, " and ".join(what), students, names, store, (to, not no_photos), plan, cluster)
+        plan = flickr8k_plan(_folder(data), images, options.seeds or 1, tuned=what[0].endswith("tuned"))
+        run_distillation("Flickr8k: teacher to student", plan, store, engine, output, export=False)
+    else:
+        students = options.students(_drawn_or_there(data, images, options, output))
+        tables = _tables(together, students)
+        title = f"{' and '.join(what)} on {students.data.name}, preset {students.preset.name}"
+        if output.plan:
+            _print_plan(tables, students, Store(store), options.metric_names)
+        elif check is not None:
+            _check(check, title, tables, options.metric_names)
+        else:
+            _run(title, tables, options.metric_names, store, engine, output, finished)
+
+
+def _as_the_report_was_made(folder: Path, data: Path | None) -> None:
+    """Check a report by the command that made it, as it says; only its options are read."""
+    from distilcap.reports.records import RESULTS, read_results
+
+    command = shlex.split(read_results(folder / RESULTS).command)
+    if command[:2] != ["distilcap", "reproduce"] or "--check" in command:
+        raise DataError(f"{folder / RESULTS}: no report of `distilcap reproduce` with tables.")
+    given = () if data is None else ("--data", str(data))
+    reproduce.main([*command[2:], *given, "--check", str(folder)], standalone_mode=False)
+
+
+def _check(folder: Path, title: str, tables: tuple[Table, ...], metrics: tuple[str, ...]) -> None:
+    from distilcap.study.check import check_report
+
+    differences = check_report(folder, title, tables, metrics, PROGRESS)
+    for line in differences[:SHOWN]:
+        CONSOLE.print(line, soft_wrap=True)
+    if differences:
+        raise DataError(f"{folder}: {len(differences)} numbers or texts are not as its captions score.")
+    CONSOLE.print(f"{folder}: every number is as its captions score.")
 
 
 def _folder(data: Path) -> Path:
     """A path as it is; the name of a known data set also where data sets are kept."""
-    from distilcap.errors import DataError
 
     if data.exists() or str(data) not in NAMED_DATA:
         return data
@@ -139,76 +137,59 @@ def _folder(data: Path) -> Path:
     raise DataError(f"{data}: there is no such folder here, nor {kept}; {fix}.")
 
 
-def _students(
-    data: Path,
-    images: Path | None,
-    preset: str,
-    seeds: int,
-    chosen: tuple[str | None, int | None, str | None, str | None],
-    store: Path,
-    plan: bool,
-) -> Students:
-    """Everything about the rows but which they are; scenes are drawn where they are not there yet."""
-    from distilcap.errors import DataError
+def _drawn_or_there(
+    data: Path, images: Path | None, options: TableOptions, output: OutputOptions
+) -> ImportData:
+    """The data set; scenes are drawn where they are not there yet."""
     from distilcap.stages.data import ImportData
-    from distilcap.stages.features import ExtractFeatures
-    from distilcap.study.presets import EncoderChoice, table_preset
-    from distilcap.study.rows import Students
+    from distilcap.study.presets import table_preset
     from distilcap.training.processes import processes_asked_for
 
-    settings = table_preset(preset)
     folder = _folder(data)
     if str(data) == "scenes" and not folder.exists():
-        if plan or processes_asked_for()[1] > 1:
+        if output.plan or processes_asked_for()[1] > 1:
             raise DataError(
                 f"{folder}: the scenes are not drawn yet, and neither a plan nor a launch of several "
                 f"processes draws them: `distilcap data scenes --to {folder}` does, in a minute."
             )
         from distilcap.data.scenes import draw_scenes
 
-        counts, size = settings.scenes
+        counts, size = table_preset(options.preset).scenes
         draw_scenes(folder, counts, size=size, progress=PROGRESS)
-    source = ImportData.of(folder, images)
-    name, size_of, form, weights = chosen
-    # Another encoder than the preset's comes with its own defaults.
-    own = settings.encoder if name in (None, settings.encoder.name) else EncoderChoice(str(name), form=None)
-    features = ExtractFeatures.of(
-        source, own.name, size_of or own.size, weights or own.weights, form or own.form
-    )
-    return Students(source, features, settings, tuple(range(seeds)))
+    return ImportData.of(folder, images)
+
+
+def _tables(names: tuple[str, ...], students: Students) -> tuple[Table, ...]:
+    from distilcap.study.extra import extra_table
+    from distilcap.study.rows import paper_tables
+
+    return paper_tables(students, names) if names else (extra_table(students),)
 
 
 def _run(
-    names: tuple[str, ...],
-    what: str,
-    students: Students,
+    title: str,
+    tables: tuple[Table, ...],
     metrics: tuple[str, ...],
     store: Path,
-    report: tuple[Path, bool],
-    plan: bool,
-    cluster: Share | None,
+    engine: EngineOptions,
+    output: OutputOptions,
+    only_finished: bool,
 ) -> None:
-    from distilcap.cli.report import report_results
-    from distilcap.store.cluster import build_on_ray
-    from distilcap.store.stage import Store
-    from distilcap.study.extra import extra_table
-    from distilcap.study.rows import paper_tables
-    from distilcap.study.tables import run_tables, stages_of_tables
+    from distilcap.study.tables import finished, run_tables, stages_of_tables
 
-    tables: tuple[Table, ...] = paper_tables(students, names) if names else (extra_table(students),)
-    if plan:
-        _print_plan(tables, students, Store(store), metrics)
-        return
     kept = open_store(store)
-    judge_data(stages_of_tables(tables, metrics), kept)
-    if cluster is not None:
-        build_on_ray(stages_of_tables(tables, metrics), kept, PROGRESS, cluster)
-    title = f"{what} on {students.data.name}, preset {students.preset.name}"
+    missing: tuple[str, ...] = ()
+    if only_finished:
+        tables, missing = finished(tables, kept)
+    if not tables:
+        raise DataError(f"{store}: holds the captions of no row of these tables yet.")
+    stages = stages_of_tables(tables, metrics)
+    judge_data(stages, kept)
+    build_ahead(stages, kept, PROGRESS, engine)
     command = shown(shlex.join(["distilcap", *sys.argv[1:]]))
-    results = run_tables(title, tables, kept, PROGRESS, metrics, command)
-    if not FIRST:
-        return
-    report_results(results, *report)
+    results = run_tables(title, tables, kept, PROGRESS, metrics, command, missing)
+    if FIRST:
+        report_results(results, output)
 
 
 def _print_plan(

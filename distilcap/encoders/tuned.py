@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from distilcap.data.dataset import ImageRecord
@@ -17,7 +19,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.shapes import Regions
 
-__all__ = ["ImageRegions", "LastStages"]
+__all__ = ["ImageRegions", "LastStages", "view_of"]
 
 
 class ImageRegions(nn.Module):
@@ -84,20 +86,23 @@ class LastStages(ImageRegions):
         encoder: an EfficientNet as `create_encoder` makes it.
         images: those that may be asked for.
         stages: how many of the seven are tuned.
+        views: how many views of an image there are, of which training sees a random one each time: the image,
+            the image flipped, then random crops (`view_of`). In evaluation mode the image itself is seen.
 
     Raises:
         ConfigError: the encoder is no EfficientNet, or has not so many stages.
     """
 
-    def __init__(self, encoder: Encoder, images: Iterable[ImageRecord], stages: int) -> None:
+    def __init__(self, encoder: Encoder, images: Iterable[ImageRecord], stages: int, views: int = 1) -> None:
         super().__init__(encoder, images, cache_bytes=0)
+        self.views = views
         backbone = getattr(encoder, "backbone", None)
         if not isinstance(encoder, GridEncoder) or not isinstance(backbone, EfficientNet):
             raise ConfigError(f"Only an EfficientNet is tuned by stages, but the encoder is {encoder.name}.")
         if not 1 <= stages <= len(backbone.blocks):
             raise ConfigError(f"`tune_stages` must be in 1 to {len(backbone.blocks)}, but is {stages}.")
         self.first = len(backbone.blocks) - stages
-        self._maps: dict[str, Tensor] = {}
+        self._maps: dict[tuple[str, int], Tensor] = {}
         for part in (backbone.conv_stem, backbone.blocks[: self.first]):
             part.requires_grad_(False)
 
@@ -106,11 +111,42 @@ class LastStages(ImageRegions):
         encoder = cast(GridEncoder, self.encoder)
         backbone = cast(EfficientNet, encoder.backbone)
         device = next(self.parameters()).device
-        if missing := [image_id for image_id in ids if image_id not in self._maps]:
-            pixels = np.stack(list(self._pool.map(self._pixels, missing)))
+        chosen = [0] * len(ids)
+        if self.training and self.views > 1:
+            chosen = torch.randint(self.views, (len(ids),)).tolist()
+        seen_as = list(zip(ids, chosen, strict=True))
+        if missing := [key for key in dict.fromkeys(seen_as) if key not in self._maps]:
+            pixels = np.stack(list(self._pool.map(self._view, missing)))
             batch = torch.from_numpy(normalise(pixels, encoder.preprocessing)).to(device)
             with torch.no_grad():
                 maps = backbone.until(batch, self.first).to("cpu", torch.float16)
             self._maps.update(zip(missing, maps, strict=True))
-        seen = torch.stack([self._maps[image_id] for image_id in ids]).to(device, torch.float32)
+        seen = torch.stack([self._maps[key] for key in seen_as]).to(device, torch.float32)
         return encoder.regions_from(backbone.onwards(seen, self.first))
+
+    def _view(self, key: tuple[str, int]) -> Bytes:
+        image_id, view = key
+        return view_of(self._pixels(image_id), view, image_id)
+
+
+SMALLEST_CROP = 0.7
+"""Of the picture's side: what a caption names is mostly still in it."""
+
+
+def view_of(pixels: Bytes, view: int, image_id: str) -> Bytes:
+    """A view of a picture (S, S, 3), of the same size; always the same for the same image and number.
+
+    0 is the picture, 1 the picture flipped left to right; others are crops of at least `SMALLEST_CROP` of
+    both sides, stretched to S, every other of them flipped.
+    """
+    if view == 0:
+        return pixels
+    if view > 1:
+        side = len(pixels)
+        random = np.random.default_rng([zlib.crc32(image_id.encode()), view])
+        height, width = np.round(side * random.uniform(SMALLEST_CROP, 1.0, 2)).astype(int)
+        top, left = random.integers(side - height + 1), random.integers(side - width + 1)
+        box = (left, top, left + width, top + height)
+        picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box)
+        pixels = np.asarray(picture)
+    return pixels if view % 2 == 0 else np.ascontiguousarray(pixels[:, ::-1])

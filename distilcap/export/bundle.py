@@ -12,12 +12,13 @@ from typing import Any
 from distilcap import __version__
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.encoders.base import Encoder
-from distilcap.errors import BundleError, ConfigError, DataError
+from distilcap.errors import BundleError, DataError
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison, compare
-from distilcap.export.onnx.parts import PRECISIONS, Parts, load_encoder
+from distilcap.export.onnx.parts import Parts, load_encoder
+from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.files import write_text
 from distilcap.metrics import evaluate
@@ -51,19 +52,18 @@ class Exported:
     agreement: Comparison
 
 
+DEFAULTS = ExportOptions()
+
+
 def export_bundle(
     run: Path,
     to: Path,
+    options: ExportOptions = DEFAULTS,
     *,
     encoder: Encoder | None = None,
-    precision: str = "float32",
     data: Dataset | None = None,
-    split: str = "val",
-    images: int | None = None,
     decode: DecodeOptions | None = None,
-    max_loss: float = 0.01,
     licence: Mapping[str, str] | None = None,
-    executorch: bool = False,
     progress: Progress = SILENT,
 ) -> Exported:
     """Write a trained captioner with its encoder as a bundle at `to`, whole or not at all.
@@ -75,30 +75,21 @@ def export_bundle(
         run: folder of a trained captioner.
         to: folder of the bundle; an older bundle there is replaced, anything else is refused.
         encoder: whose features the captioner reads; None makes it by the recipe kept with the captioner.
-        precision: of the weights, one of `PRECISIONS`.
         data: images for parity, calibration and scores; None takes a few drawn gradients, and no scores.
-        split: of `data`, which is captioned.
-        images: only the first so many of the split.
         decode: how the bundle searches; None takes `DecodeOptions()`.
-        max_loss: largest share of PyTorch's CIDEr that the bundle may lose.
         licence: of the weights, by part; None says what is known of them.
-        executorch: write float32 programs for ExecuTorch too, see `phone`.
         progress: reports each step.
 
     Raises:
-        ConfigError: an unknown precision, a `max_loss` out of its range, or something that is no bundle
-            lies at `to`.
+        ConfigError: something that is no bundle lies at `to`.
         DataError: `run` is no trained captioner or read other features; the split has no images.
         BundleError: the bundle's captions are not PyTorch's, or lose more CIDEr than `max_loss`.
     """
-    if not 0 <= max_loss <= 1:
-        raise ConfigError(f"`max_loss` must be from 0 to 1, but is {max_loss}.")
-    if precision not in PRECISIONS:
-        raise ConfigError(f"`precision` must be one of {', '.join(PRECISIONS)}, but is {precision!r}.")
+    precision = options.precision
     check_replaceable(to, MANIFEST)
-    records = data.split(split)[:images] if data else ()
+    records = data.split(options.split)[: options.limit] if data else ()
     if data and not records:
-        raise DataError(f"{data.name}: its split `{split}` has no images.")
+        raise DataError(f"{data.name}: its split `{options.split}` has no images.")
     trained, encoder = _load(run, encoder)
     preprocessing = encoder.preprocessing
     progress.note(f"Tracing {encoder.name} and {trained.architecture} to ONNX")
@@ -127,9 +118,9 @@ def export_bundle(
         if data or precision != "float32":
             agreement = compared(Bundle.open(final), None)
         if data:
-            manifest = replace(manifest, scores=_scores(agreement, data, split))
-            _check_loss(manifest, max_loss)
-        if executorch:
+            manifest = replace(manifest, scores=_scores(agreement, data, options.split))
+            _check_loss(manifest, options.max_loss)
+        if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
 
             progress.note("Lowering to ExecuTorch")

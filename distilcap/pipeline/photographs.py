@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
 from distilcap.errors import ConfigError
 from distilcap.models.weights import TrainedCaptioner, load_captioner
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.manifest import DecodeChoice, DecodeOptions
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import decode_options
@@ -42,13 +41,11 @@ class RunCaptioner:
     device: str = "cpu"
 
     @staticmethod
-    def load(
-        folder: Path, device: str = "cpu", beam: int = 3, length_penalty: float | None = None
-    ) -> RunCaptioner:
+    def load(folder: Path, decode: DecodeChoice = DecodeChoice(), device: str = "cpu") -> RunCaptioner:  # noqa: B008
         """Load a run's captioner and the encoder that it was trained with.
 
         Args:
-            length_penalty: None takes what was chosen for the run, see `stages.label.decode_options`.
+            decode: what is not chosen is as for the run, see `stages.label.decode_options`.
 
         Raises:
             DataError: no trained run is there.
@@ -63,11 +60,9 @@ class RunCaptioner:
         assert isinstance(encoder, nn.Module)
         encoder.to(device).eval()
         trained.captioner.to(device)
-        decode = decode_options(run, store, beam)
-        if length_penalty is not None:
-            decode = dataclasses.replace(decode, length_penalty=length_penalty)
-        name = f"{run.key}, length penalty {decode.length_penalty:g}"
-        return RunCaptioner(encoder, trained, decode, name, device)
+        options = decode.over(decode_options(run, store, decode.beam_size))
+        name = f"{run.key}, length penalty {options.length_penalty:g}"
+        return RunCaptioner(encoder, trained, options, name, device)
 
     def caption(self, photo: Path, beam: int | None = None, n_best: int = 1) -> list[str]:
         """Caption one photograph; best first.

@@ -43,6 +43,7 @@ __all__ = [
     "GRAPHS",
     "MANIFEST",
     "VERSION",
+    "DecodeChoice",
     "DecodeOptions",
     "Manifest",
     "read_manifest",
@@ -89,6 +90,43 @@ class DecodeOptions(Options):
             length_penalty=content.number("length_penalty", -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
             allow_unk=content.boolean("allow_unk"),
         )
+
+
+@dataclass(frozen=True)
+class DecodeChoice(Options):
+    """What a person chooses of a search; what is None stays as the run or the bundle has it."""
+
+    beam_size: int = option(
+        3,
+        "Number of hypotheses kept while searching; 1 is greedy.",
+        least=1,
+        most=MAX_BEAM,
+        aliases=("--beam",),
+    )
+    n_best: int = option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
+    max_words: int | None = option(
+        None, "Number of words at which a caption stops.  [default: as in training]", least=1, most=MAX_WORDS
+    )
+    length_penalty: float | None = option(
+        None,
+        "Exponent p: captions are ranked by log-probability / length^p.  [default: chosen on validation, or "
+        "the bundle's]",
+        least=-MAX_LENGTH_PENALTY,
+        most=MAX_LENGTH_PENALTY,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_best > self.beam_size:
+            raise ConfigError(
+                f"`n_best` must be at most `beam_size` ({self.beam_size}), but is {self.n_best}."
+            )
+
+    def over(self, options: DecodeOptions) -> DecodeOptions:
+        """The given options with what was chosen in their stead."""
+        chosen = {"max_words": self.max_words, "length_penalty": self.length_penalty}
+        known = {name: value for name, value in chosen.items() if value is not None}
+        return dataclasses.replace(options, beam_size=self.beam_size, **known)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -40,19 +40,19 @@ class Export(Stage):
         """Write `bundle/`, checked against PyTorch."""
         from distilcap.errors import BundleError
         from distilcap.export.bundle import export_bundle
+        from distilcap.export.options import ExportOptions
 
         for index, precision in enumerate(self.precisions):
             try:
                 export_bundle(
                     store.open(self.captioner),
                     folder / "bundle",
+                    ExportOptions(precision, limit=self.images),
                     encoder=self.captioner.seen.create(store),
-                    precision=precision,
                     data=self.captioner.data.load(store),
                     decode=self.decoding.load(store).options(self.captioner.max_words)
                     if self.decoding
                     else None,
-                    images=self.images,
                     progress=progress,
                 )
                 return

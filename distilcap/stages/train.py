@@ -46,6 +46,7 @@ class Train(Stage):
         scst_references: what the self-critical reward compares with: "original" or "pseudo".
         tune_encoder: train the encoder along, from images instead of features.
         tune_stages: only its last so many stages; 0 is all.
+        views: of each image, of which the last stages see a random one each time; see `LastStages`.
         start: a run of the same captioner to begin from, instead of random weights.
         token_teacher: a run whose distribution of every next word is imitated in the cross-entropy phase
             (token-level distillation), on whatever captions are learnt from.
@@ -67,6 +68,7 @@ class Train(Stage):
     tune_encoder: bool = False
     start: Train | None = None
     tune_stages: int = added_later(0)
+    views: int = added_later(1)
     token_teacher: Train | None = added_later(None)  # noqa: RUF009
     token_distillation: TokenDistillation = added_later(TokenDistillation())  # noqa: RUF009
 
@@ -164,7 +166,7 @@ class Train(Stage):
             begin = self.features if self.start is None else self.start.seen
             encoder = begin.create(store)
             source = (
-                LastStages(encoder, dataset.images, self.tune_stages)
+                LastStages(encoder, dataset.images, self.tune_stages, self.views)
                 if self.tune_stages
                 else ImageRegions(encoder, dataset.images)
             ).to(store.processes.device)

@@ -16,35 +16,46 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.errors import ConfigError, DistilCapError, MissingError
+from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store
-from distilcap.training.processes import ALONE, launched
+from distilcap.training.processes import ALONE, launched, processes_asked_for
 
-__all__ = ["Share", "build_on_ray"]
+__all__ = ["EngineOptions", "build_ahead", "build_on_ray"]
 
 RETRIES = 3  # of a stage whose worker died
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a stage gets of a machine.
+class EngineOptions(Options):
+    """Who runs the stages, and what each gets of a machine."""
 
-    Attributes:
-        cpus: and so many threads.
-        gpus: of stages that compute on GPUs, such as 0.25; None is one GPU where the cluster has any.
-    """
-
-    cpus: int = 1
-    gpus: float | None = None
+    engine: str = option(
+        "serial",
+        "How stages run: serial, one after another; ray, many at once, on a cluster or this machine.",
+        choices=("serial", "ray"),
+    )
+    cpus_per_stage: int = option(1, "With ray: number of threads of a stage.", least=1, most=256)
+    gpus_per_stage: float | None = option(
+        None,
+        "With ray: number of GPUs of a stage, such as 0.25.  [default: 1 where there are GPUs]",
+        least=0,
+        most=1024,
+    )
 
     def __post_init__(self) -> None:
-        if self.cpus < 1:
-            raise ConfigError(f"`cpus_per_stage` must be at least 1, but is {self.cpus}.")
-        if self.gpus is not None and self.gpus < 0:
-            raise ConfigError(f"`gpus_per_stage` must be at least 0, but is {self.gpus:g}.")
+        super().__post_init__()
+        if self.engine == "ray" and processes_asked_for()[1] > 1:
+            raise ConfigError("`engine` ray starts processes itself: run the command without a launcher.")
 
 
-def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, share: Share) -> None:
+def build_ahead(stages: Iterable[Stage], store: Store, progress: Progress, engine: EngineOptions) -> None:
+    """Build stages where an engine builds them; in a serial run each is built when it is asked for."""
+    if engine.engine == "ray":
+        build_on_ray(stages, store, progress, engine)
+
+
+def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, engine: EngineOptions) -> None:
     """Build stages and what they need, as many at a time as the cluster has room for.
 
     Stages that measure the machine are left out: they must run alone. The cluster is that of RAY_ADDRESS, or
@@ -65,22 +76,31 @@ def build_on_ray(stages: Iterable[Stage], store: Store, progress: Progress, shar
         return
     with _connected() as ray:
         build = ray.remote(_build)
-        for stage in progress.track(_built(ray, build, todo, store, share), "Stages on Ray", len(todo)):
+        for stage in progress.track(_built(ray, build, todo, store, engine), "Stages on Ray", len(todo)):
             progress.note(f"{stage.key}: {store.seconds(stage):.0f} s")
 
 
-def _built(ray: Any, build: Any, todo: dict[str, Stage], store: Store, share: Share) -> Iterator[Stage]:
+def _built(
+    ray: Any, build: Any, todo: dict[str, Stage], store: Store, engine: EngineOptions
+) -> Iterator[Stage]:
     """Yield stages as they are done, having begun all whose inputs are."""
-    gpus = _gpus(ray, share)
+    gpus = _gpus(ray, engine)
+    # Workers on other machines have their own environment; DISTILCAP_PLAIN must hold there, too.
+    own_variables = {name: value for name, value in os.environ.items() if name.startswith("DISTILCAP_")}
     waiting = {key: {needed.key for needed in stage.inputs()} & todo.keys() for key, stage in todo.items()}
     running: dict[Any, Stage] = {}
     while waiting or running:
         for key in [key for key, inputs in waiting.items() if not inputs]:
             del waiting[key]
             stage = todo[key]
-            options = {"num_cpus": share.cpus, "num_gpus": gpus if stage.on_gpu else 0, "name": key}
+            options = {
+                "num_cpus": engine.cpus_per_stage,
+                "num_gpus": gpus if stage.on_gpu else 0,
+                "name": key,
+                "runtime_env": {"env_vars": own_variables},
+            }
             task = build.options(max_retries=RETRIES, **options)
-            running[task.remote(stage, store.root.resolve(), Path.cwd(), share.cpus)] = stage
+            running[task.remote(stage, store.root.resolve(), Path.cwd(), engine.cpus_per_stage)] = stage
         done, _ = ray.wait(list(running), num_returns=1)
         stage = running.pop(done[0])
         _raise_as_it_was(ray, done[0], stage)
@@ -113,14 +133,14 @@ def _raise_as_it_was(ray: Any, done: Any, stage: Stage) -> None:
         ) from None
 
 
-def _gpus(ray: Any, share: Share) -> float:
+def _gpus(ray: Any, engine: EngineOptions) -> float:
     """GPUs of a stage, once it is sure that some machine has what a stage needs."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most_cpus, most_gpus = (max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
-    gpus = min(1.0, most_gpus) if share.gpus is None else share.gpus
-    if share.cpus > most_cpus or gpus > most_gpus:
+    gpus = min(1.0, most_gpus) if engine.gpus_per_stage is None else engine.gpus_per_stage
+    if engine.cpus_per_stage > most_cpus or gpus > most_gpus:
         raise ConfigError(
-            f"No machine of the cluster has {share.cpus} CPUs and {gpus:g} GPUs for a stage; "
+            f"No machine of the cluster has {engine.cpus_per_stage} CPUs and {gpus:g} GPUs for a stage; "
             f"the largest have {most_cpus:g} and {most_gpus:g}."
         )
     return gpus

@@ -106,16 +106,16 @@ def _differ(text: str, named: dict[str, Weights], looks: int, contrasts: Contras
     if not named:
         return Claim(text, OPEN, "not measured: needs tables 1 and 2")
     estimates = {name: contrasts.estimate(weights, looks) for name, weights in named.items()}
-    found = {name: one for name, one in estimates.items() if _excludes_zero(one)}
-    outcome = HOLDS if found else REFUTED if all(map(_within, estimates.values())) else OPEN
-    largest = max(found or estimates, key=lambda name: abs(estimates[name].value))
+    clear = {name: estimate for name, estimate in estimates.items() if _excludes_zero(estimate)}
+    outcome = HOLDS if clear else REFUTED if all(map(_within, estimates.values())) else OPEN
+    largest = max(clear or estimates, key=lambda name: abs(estimates[name].value))
     evidence = _evidence(_equal, named[largest], looks, contrasts)
     return Claim(text, outcome, f"largest of {len(named)}: {largest} {evidence}")
 
 
 def _pairs(systems: Sequence[Scored]) -> Iterable[tuple[Scored, Scored]]:
     """Pairs of equal students with labels of one beam size, by different teachers."""
-    for first, second in itertools.combinations([one for one in systems if one.teacher], 2):
+    for first, second in itertools.combinations([system for system in systems if system.teacher], 2):
         same = (first.architecture, first.size, first.label_beam) == (
             second.architecture,
             second.size,
@@ -168,9 +168,9 @@ def _reversals(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Con
     weights = {
         f"{better.name} less {worse.name}": {better.name: 1.0, worse.name: -1.0} for better, worse in oriented
     }
-    estimates = {name: contrasts.estimate(one, looks) for name, one in weights.items()}
+    estimates = {name: contrasts.estimate(contrast, looks) for name, contrast in weights.items()}
     lowest = min(estimates, key=lambda name: estimates[name].value)
-    outcomes = {_not_below(one) for one in estimates.values()}
+    outcomes = {_not_below(estimate) for estimate in estimates.values()}
     outcome = REFUTED if REFUTED in outcomes else OPEN if OPEN in outcomes else HOLDS
     evidence = _evidence(_not_below, weights[lowest], looks, contrasts)
     return Claim(text, outcome, f"lowest of {len(estimates)}: {lowest} {evidence}")
@@ -181,11 +181,11 @@ def _own_family(systems: Sequence[Scored], looks: int, contrasts: Contrasts) -> 
     text = "At equal quality, a teacher of the student's own architecture is no better and no worse."
     teachers = {system.name: system for system in systems}
     cells: dict[tuple[str, int], dict[tuple[str, str], Scored]] = {}
-    for one in systems:
-        teacher = teachers.get(one.teacher or "")
-        if teacher is not None and teacher.size == "big" and one.label_beam is not None:
-            cell = cells.setdefault((one.size, one.label_beam), {})
-            cell[one.architecture, teacher.architecture] = one
+    for taught in systems:
+        teacher = teachers.get(taught.teacher or "")
+        if teacher is not None and teacher.size == "big" and taught.label_beam is not None:
+            cell = cells.setdefault((taught.size, taught.label_beam), {})
+            cell[taught.architecture, teacher.architecture] = taught
     complete = [cell for cell in cells.values() if len(cell) == 4]
     if not complete:
         return Claim(text, OPEN, "not measured: needs table 3 with both families")
@@ -204,27 +204,32 @@ def _same_family(systems: Sequence[Scored]) -> dict[tuple[str, str], Group]:
     """Students of the big captioner of their own family, by architecture and size, then by beam size."""
     names = {system.name: system for system in systems}
     groups: dict[tuple[str, str], Group] = {}
-    for one in systems:
-        teacher = names.get(one.teacher or "")
-        if teacher is None or one.label_beam is None:
+    for student in systems:
+        teacher = names.get(student.teacher or "")
+        if teacher is None or student.label_beam is None:
             continue
-        if (teacher.architecture, teacher.size) == (one.architecture, "big"):
-            groups.setdefault((one.architecture, one.size), {})[one.label_beam] = one
+        if (teacher.architecture, teacher.size) == (student.architecture, "big"):
+            groups.setdefault((student.architecture, student.size), {})[student.label_beam] = student
     return groups
 
 
 def _student_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
     claims = []
     groups = _same_family(systems)
-    plain = {(one.architecture, one.size): one for one in systems if not one.teacher and one.size != "big"}
+    undistilled = {
+        (system.architecture, system.size): system
+        for system in systems
+        if not system.teacher and system.size != "big"
+    }
     families = tuple(dict.fromkeys(architecture for architecture, _ in groups))
     looks = 3 * len(families)
     for family in families:
         gains = {}
         for size in ("small", "medium"):
-            distilled, twin = groups.get((family, size)), plain.get((family, size))
-            if distilled and twin:
-                gains[size] = {one.name: 1 / len(distilled) for one in distilled.values()} | {twin.name: -1.0}
+            distilled, control = groups.get((family, size)), undistilled.get((family, size))
+            if distilled and control:
+                mean = {system.name: 1 / len(distilled) for system in distilled.values()}
+                gains[size] = mean | {control.name: -1.0}
         judged: list[tuple[str, Callable[[Estimate], str], Weights]] = []
         if "small" in gains:
             judged.append(("the small student gains (mean over beam sizes)", _above, gains["small"]))
@@ -246,11 +251,11 @@ def _student_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim
 
 
 def _beam_size(systems: Sequence[Scored], contrasts: Contrasts) -> list[Claim]:
-    groups = {group: one for group, one in _same_family(systems).items() if len(one) > 1}
+    groups = {group: by_beam for group, by_beam in _same_family(systems).items() if len(by_beam) > 1}
     effects = {
-        (group, low, high): {several[high].name: 1.0, several[low].name: -1.0}
-        for group, several in groups.items()
-        for low, high in itertools.combinations(sorted(several), 2)
+        (group, low, high): {by_beam[high].name: 1.0, by_beam[low].name: -1.0}
+        for group, by_beam in groups.items()
+        for low, high in itertools.combinations(sorted(by_beam), 2)
     }
     crossed = {
         f"beam {high} less {low}, {' '.join(group)} against {' '.join(other)}": weights

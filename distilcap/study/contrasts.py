@@ -126,9 +126,9 @@ class _Spread:
 def _taught_together(systems: Sequence[Scored]) -> list[dict[str, Scored]]:
     """Students by their teacher, where each seed has its own and there are students to compare."""
     groups: dict[tuple[str, int], dict[str, Scored]] = {}
-    for one in systems:
-        if one.own_teachers and one.teacher is not None and len(one.per_image) > 1:
-            groups.setdefault((one.teacher, len(one.per_image)), {})[one.name] = one
+    for system in systems:
+        if system.own_teachers and system.teacher is not None and len(system.per_image) > 1:
+            groups.setdefault((system.teacher, len(system.per_image)), {})[system.name] = system
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -140,13 +140,13 @@ def _spread(systems: Sequence[Scored], taught: Sequence[dict[str, Scored]]) -> t
     together = {name for group in taught for name in group}
     squares = common_squares = own_part = 0.0
     degrees = common_degrees = 0
-    for one in systems:
-        if one.name not in together:
-            scores = one.per_image.mean(axis=1)
+    for system in systems:
+        if system.name not in together:
+            scores = system.per_image.mean(axis=1)
             squares += float(((scores - scores.mean()) ** 2).sum())
             degrees += len(scores) - 1
     for group in taught:
-        moves = np.array([one.per_image.mean(axis=1) for one in group.values()])
+        moves = np.array([system.per_image.mean(axis=1) for system in group.values()])
         moves -= moves.mean(axis=1, keepdims=True)
         common = moves.mean(axis=0)
         squares += float(((moves - common) ** 2).sum())

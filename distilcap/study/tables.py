@@ -22,7 +22,16 @@ from distilcap.study.conclusions import judge
 from distilcap.study.contrasts import Scored
 from distilcap.study.ranking import ranking_sentence
 
-__all__ = ["MEANS", "METRICS", "Table", "TableRow", "members_of", "run_tables", "stages_of_tables"]
+__all__ = [
+    "MEANS",
+    "METRICS",
+    "Table",
+    "TableRow",
+    "finished",
+    "members_of",
+    "run_tables",
+    "stages_of_tables",
+]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider", "spice")
 MEANS = ("rouge_l", "cider", "spice")
@@ -68,6 +77,25 @@ def members_of(tables: Sequence[Table]) -> tuple[Member, ...]:
     return tuple({row.member.name: row.member for table in tables for row in table.rows}.values())
 
 
+def finished(tables: Sequence[Table], store: Store) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """Tables with those of their rows whose captions are all there, and the names of the others.
+
+    A table without any row is left out; a row without its baseline is compared with nothing.
+    """
+    names = {member.name for member in members_of(tables) if _captioned(member, store)}
+    kept = []
+    for table in tables:
+        rows = [row for row in table.rows if row.member.name in names]
+        rows = [row if row.baseline in names else replace(row, baseline=None) for row in rows]
+        kept += [replace(table, rows=tuple(rows))] if rows else []
+    missing = (member.name for member in members_of(tables) if member.name not in names)
+    return tuple(kept), tuple(missing)
+
+
+def _captioned(member: Member, store: Store) -> bool:
+    return all(store.has(captions) for column in ("greedy", "beam") for captions in member.scored(column))
+
+
 def run_tables(
     title: str,
     tables: Sequence[Table],
@@ -75,8 +103,13 @@ def run_tables(
     progress: Progress,
     metrics: tuple[str, ...] = METRICS,
     command: str = "",
+    missing: tuple[str, ...] = (),
 ) -> Results:
-    """Build what is missing, and give all that a report shows."""
+    """Build what is missing, and give all that a report shows.
+
+    Args:
+        missing: names of rows that were left out.
+    """
     members = members_of(tables)
     rows = build_rows(members, store, progress, metrics)
     scored = _scored(tables, store, metrics)
@@ -93,9 +126,11 @@ def run_tables(
     return replace(
         results,
         command=command,
-        schedules=(*_schedules(members), *decoding_sentences(rows)),
+        schedules=_schedules(members),
+        decoding=tuple(decoding_sentences(rows)),
         tables=compared,
         conclusions=conclusions,
+        missing=missing,
     )
 
 

@@ -22,11 +22,12 @@ from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import image_id_of
 from distilcap.encoders.loader import decoded
-from distilcap.errors import ConfigError, DataError
+from distilcap.errors import DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog, check_options
 from distilcap.runtime.formats import find_image_files, is_image_file, left_out
+from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import (
     FinishedShard,
     Labelled,
@@ -82,32 +83,29 @@ def find_images(source: Path, others: Counter[str] | None = None) -> Iterator[Pa
 def label_shard(
     captioner: PhotoCaptioner,
     source: Path,
-    shard: Shard,
     folder: Path,
-    *,
-    beam: int = 5,
-    n_best: int = 1,
-    batch_images: int = 32,
-    threads: int = 2,
+    options: LabelOptions,
     progress: Progress,
 ) -> Labelled:
-    """Caption a shard's images into `folder`; a finished shard is left as it is.
+    """Caption a part of the images into `folder`; a finished shard is left as it is.
 
     A finished shard that was damaged since is made again from the batch of its first damaged line on, with a
     remark.
 
     Args:
         source: a folder of images, or a list; see `find_images`.
-        threads: that decode images beside the model.
 
     Raises:
-        ConfigError: `n_best` is not in 1 to `beam`.
         DataError: another process is at this shard, or began it with other options; or the captioner gives an
             image a log-probability of NaN.
     """
-    if not 1 <= n_best <= beam:
-        raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
-    recipe = {"run": captioner.name, "beam": beam, "n_best": n_best, "shards": shard.count}
+    shard, batch_images = options.part, options.batch_images
+    recipe = {
+        "run": captioner.name,
+        "beam": options.beam_size,
+        "n_best": options.n_best,
+        "shards": shard.count,
+    }
     finished = read_shard(shard, folder)
     if finished and finished.summary:
         check_options(folder / f"{shard}.json", finished.summary["recipe"], recipe)
@@ -132,8 +130,8 @@ def label_shard(
             before = float(log.records[-1]["seconds"]) if log.records else 0.0
         todo = [image for image in own.values() if image.id not in captioned and image.id not in skipped]
         tracked = progress.track(todo, f"Captioning {shard}", len(own), len(own) - len(todo))
-        for batch in _batches(captioner, tracked, batch_images, threads):
-            record = _label(captioner, batch, beam, n_best)
+        for batch in _batches(captioner, tracked, batch_images, options.threads):
+            record = _label(captioner, batch, options.beam_size, options.n_best)
             log.append(record | {"seconds": round(before + time.perf_counter() - started, 3)})
             captioned |= {line["image"]: line for line in record["captions"]}
             skipped |= {image["id"]: image for image in record["skipped"]}

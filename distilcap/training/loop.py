@@ -310,9 +310,13 @@ class Training:
         # Validation must not move the random state: a run validated less often stays the same run.
         state = torch.get_rng_state()
         options = BeamSearch(self.options.validation_beam, self.options.max_words + 4)
+        if isinstance(self.source, nn.Module):
+            self.source.eval()
         captions = caption_together(
             self.processes, captioner, self.trained.vocabulary, self.source, ids, options
         )
+        if isinstance(self.source, nn.Module):
+            self.source.train()
         torch.set_rng_state(state)
         references = self.validation.only(ids)
         score = evaluate(captions, references, ["cider"])["cider"].value if self.processes.first else 0.0

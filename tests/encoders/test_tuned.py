@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore
 from distilcap.encoders.extract import extract_features
 from distilcap.encoders.registry import create_encoder
-from distilcap.encoders.tuned import ImageRegions, LastStages
+from distilcap.encoders.tuned import SMALLEST_CROP, ImageRegions, LastStages, view_of
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import SILENT
 
@@ -84,3 +85,35 @@ def test_last_stages_give_what_the_whole_gives(images: list[ImageRecord]) -> Non
 def test_impossible_stages(images: list[ImageRecord], name: str, stages: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LastStages(create_encoder(name, size=32, weights="random"), images, stages)
+
+
+def test_training_sees_views_and_evaluation_the_images(images: list[ImageRecord]) -> None:
+    encoder = create_encoder("efficientnet-lite0", size=32, weights="random")
+    ids = [images[0].id] * 64
+    source = LastStages(encoder, images, 2, views=4)
+    torch.manual_seed(0)
+    seen = source.regions_of(ids).features
+    distinct = {tuple(features.flatten()[:20].tolist()) for features in seen}
+    assert len(distinct) == 4
+    torch.manual_seed(0)
+    assert torch.equal(source.regions_of(ids).features, seen)
+    source.eval()
+    state = torch.get_rng_state()
+    plain = LastStages(encoder, images, 2).eval().regions_of(ids[:1]).features
+    assert torch.allclose(source.regions_of(ids[:1]).features, plain, atol=1e-5)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_views_show_the_same_picture() -> None:
+    row = np.linspace(0, 255, 32).astype(np.uint8)
+    picture = np.broadcast_to(row[None, :, None], (32, 32, 3)).copy()  # darker to the left
+    assert np.array_equal(view_of(picture, 0, "a"), picture)
+    assert np.array_equal(view_of(view_of(picture, 1, "a"), 1, "a"), picture)
+    for view in range(2, 8):
+        crop = view_of(picture, view, "a")
+        assert crop.shape == picture.shape
+        assert np.array_equal(crop, view_of(picture, view, "a"))
+        slope = np.diff(crop[0, :, 0].astype(int))
+        assert np.all(slope >= 0) if view % 2 == 0 else np.all(slope <= 0), view
+        assert np.ptp(crop[..., 0].astype(int)) >= SMALLEST_CROP * 255 * 0.9
+    assert not np.array_equal(view_of(picture, 2, "a"), view_of(picture, 2, "b"))

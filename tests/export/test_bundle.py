@@ -17,10 +17,10 @@ from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
-from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
 from distilcap.export.card import model_card
 from distilcap.export.licences import licences_of
+from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images
 from distilcap.runtime.bundle import Bundle
@@ -169,7 +169,7 @@ def test_the_decoders_graphs_share_their_weights(exported, trained):
 def test_smaller_precisions_say_nearly_the_same(
     run, encoder, exported, tmp_path, pixels, precision, bytes_a_weight
 ):
-    small = export_bundle(run, tmp_path / precision, encoder=encoder, precision=precision)
+    small = export_bundle(run, tmp_path / precision, ExportOptions(precision=precision), encoder=encoder)
     sizes = [(one / "decoder.bin").stat().st_size for one in (exported.folder, small.folder)]
     assert sizes[1] < sizes[0] * bytes_a_weight / 4 * 1.1
     assert small.agreement.beam >= 15
@@ -228,10 +228,6 @@ def test_the_card_s_text_is_no_markup(exported):
 
 
 def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
-    rough = {"float32": ("float32", "float32"), "rough": ("float32", "rough")}
-    monkeypatch.setattr("distilcap.export.onnx.parts.PRECISIONS", rough)
-    monkeypatch.setattr(bundle_module, "PRECISIONS", rough)
-    monkeypatch.setattr("distilcap.export.onnx.weights.PRECISIONS", ("float32", "rough"))
     monkeypatch.setattr(
         "distilcap.export.onnx.weights.rows_to_int8",
         lambda matrix: (
@@ -240,9 +236,9 @@ def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
         ),
     )
     with pytest.raises(
-        BundleError, match=r"The rough bundle has CIDEr .* it loses .*, more than `max_loss` 1.0%"
+        BundleError, match=r"The int8 bundle has CIDEr .* it loses .*, more than `max_loss` 1.0%"
     ):
-        export_bundle(run, tmp_path / "lossy", encoder=encoder, precision="rough", data=data)
+        export_bundle(run, tmp_path / "lossy", ExportOptions(precision="int8"), encoder=encoder, data=data)
     assert not (tmp_path / "lossy").exists()
 
 
@@ -268,7 +264,7 @@ def test_a_bundle_that_disagrees_is_refused(run, encoder, tmp_path, monkeypatch)
 def test_an_older_bundle_is_replaced_and_nothing_else(run, encoder, exported, tmp_path):
     to = tmp_path / "bundle"
     first = export_bundle(run, to, encoder=encoder)
-    second = export_bundle(run, to, encoder=encoder, precision="float16")
+    second = export_bundle(run, to, ExportOptions(precision="float16"), encoder=encoder)
     assert read_manifest(to).precision == "float16"
     assert first.manifest.megabytes() > second.manifest.megabytes()
     other = tmp_path / "photos"
@@ -284,12 +280,14 @@ def test_errors_of_export(run, encoder, data, tmp_path):
     with pytest.raises(
         ConfigError, match=r"`precision` must be one of float32, float16, int8.*, but is 'int4'."
     ):
-        export_bundle(run, tmp_path / "bundle", encoder=encoder, precision="int4")
+        export_bundle(run, tmp_path / "bundle", ExportOptions(precision="int4"), encoder=encoder)
     for loss in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ConfigError, match=rf"`max_loss` must be from 0 to 1, but is {loss}."):
-            export_bundle(run, tmp_path / "bundle", encoder=encoder, max_loss=loss)
+        with pytest.raises(
+            ConfigError, match=rf"`max_loss` must be at least 0 and at most 1, but is {loss}."
+        ):
+            export_bundle(run, tmp_path / "bundle", ExportOptions(max_loss=loss), encoder=encoder)
     with pytest.raises(DataError, match=r"pictures: its split `test` has no images."):
-        export_bundle(run, tmp_path / "bundle", encoder=encoder, data=data, split="test")
+        export_bundle(run, tmp_path / "bundle", ExportOptions(split="test"), encoder=encoder, data=data)
     with pytest.raises(DataError, match=r"there is no such file"):
         export_bundle(tmp_path / "nothing", tmp_path / "bundle", encoder=encoder)
 

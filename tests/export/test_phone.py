@@ -10,6 +10,7 @@ import pytest
 
 from distilcap.errors import MissingError
 from distilcap.export.bundle import export_bundle
+from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeOptions, read_manifest
@@ -37,7 +38,12 @@ def test_programs_say_what_pytorch_says(run, encoder, tmp_path):
 
     options = DecodeOptions(beam_size=4)
     exported = export_bundle(
-        run, tmp_path / "bundle", encoder=encoder, decode=options, executorch=True, progress=Notes()
+        run,
+        tmp_path / "bundle",
+        ExportOptions(executorch=True),
+        encoder=encoder,
+        decode=options,
+        progress=Notes(),
     )
     assert {"encoder.pte", "decoder.pte"} <= set(read_manifest(exported.folder).files)
     assert any(
@@ -57,5 +63,5 @@ def test_without_executorch(run, encoder, tmp_path, monkeypatch):
     with pytest.raises(
         MissingError, match=r"ExecuTorch is needed for this: `pip install 'distilcap\[train,export"
     ):
-        export_bundle(run, tmp_path / "bundle", encoder=encoder, executorch=True)
+        export_bundle(run, tmp_path / "bundle", ExportOptions(executorch=True), encoder=encoder)
     assert not (tmp_path / "bundle").exists()

@@ -151,8 +151,8 @@ def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
 
 
 def test_the_demo_ends_in_a_page_that_a_second_run_replaces(exported, tmp_path, monkeypatch):
-    def distil(title, plan, store, to):
-        shutil.copytree(exported.folder, to / "bundle", dirs_exist_ok=True)
+    def distil(title, plan, store, engine, output):
+        shutil.copytree(exported.folder, output.to / "bundle", dirs_exist_ok=True)
 
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(site_module.shutil, "which", lambda name: None)

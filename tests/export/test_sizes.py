@@ -17,6 +17,7 @@ from distilcap.errors import MissingError
 from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
 from distilcap.export.onnx.parity import Comparison
+from distilcap.export.options import ExportOptions
 from distilcap.models.presets import Options, build_captioner, preset
 from distilcap.models.weights import TrainedCaptioner, save_captioner
 from distilcap.study.flickr8k import STUDENT
@@ -49,7 +50,7 @@ def test_a_small_captioner_fits(
         TrainedCaptioner(captioner, "updown", options, Vocabulary(SPECIALS + invented), encoder.recipe()),
     )
     monkeypatch.setattr(bundle_module, "compare", lambda *_: Comparison())
-    export_bundle(tmp_path / "run", tmp_path / "bundle", encoder=encoder, precision="int8")
+    export_bundle(tmp_path / "run", tmp_path / "bundle", ExportOptions(precision="int8"), encoder=encoder)
     sizes = {path.name: path.stat().st_size / 1e6 for path in (tmp_path / "bundle").iterdir()}
     print(
         f"\n{words} words: {sum(sizes.values()):.2f} MB", {name: round(one, 3) for name, one in sizes.items()}

@@ -39,7 +39,8 @@ from distilcap.runtime.pixels import Preprocessing, load_pixels
 from distilcap.store.contents import contents
 from distilcap.store.pack import import_results
 from distilcap.store.stage import Store
-from distilcap.teachers.shard_files import Shard, merge_shards
+from distilcap.teachers.options import LabelOptions
+from distilcap.teachers.shard_files import merge_shards
 from distilcap.teachers.shards import find_images, label_shard
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import Vocabulary
@@ -422,7 +423,7 @@ class _Nobody:
 
 
 def _label(scenes: Path, folder: Path) -> None:
-    label_shard(_Nobody(), scenes / "images", Shard(0, 1), folder, beam=1, progress=SILENT)
+    label_shard(_Nobody(), scenes / "images", folder, LabelOptions(1), SILENT)
 
 
 def _labelling_log(scenes: Path, store: Path, folder: Path) -> Form:

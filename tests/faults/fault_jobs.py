@@ -27,6 +27,7 @@ from distilcap.errors import DistilCapError
 from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
 from distilcap.export.onnx.parts import Parts
+from distilcap.export.options import ExportOptions
 from distilcap.files import read_json, write_checksum, write_text
 from distilcap.metrics import reward
 from distilcap.models.fast import accelerate
@@ -34,7 +35,7 @@ from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.manifest import DecodeChoice, DecodeOptions
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
 from distilcap.stages.decoding import ChooseDecoding
@@ -47,7 +48,8 @@ from distilcap.stages.train import Train
 from distilcap.store.contents import contents
 from distilcap.store.pack import export_results, import_results
 from distilcap.store.stage import Stage, Store
-from distilcap.teachers.shard_files import Shard, merge_shards
+from distilcap.teachers.options import LabelOptions
+from distilcap.teachers.shard_files import merge_shards
 from distilcap.teachers.shards import label_shard
 from distilcap.training import loop
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
@@ -172,21 +174,18 @@ def bundle(scenes: Path, root: Path, to: Path) -> None:
     export_bundle(
         store.path(run),
         to,
+        ExportOptions(precision="float16", max_loss=1.0),
         encoder=run.seen.create(store),
-        precision="float16",
         decode=DecodeOptions(2, run.max_words),
-        max_loss=1.0,
     )
 
 
 def label(scenes: Path, root: Path, to: Path) -> None:
     """`distilcap generate --images` in two shards."""
-    captioner = RunCaptioner.load(Store(root).path(steps(scenes).training), beam=2)
+    captioner = RunCaptioner.load(Store(root).path(steps(scenes).training), DecodeChoice(2))
     for number in range(2):
-        label_shard(
-            captioner, scenes / "images", Shard(number, 2), to,
-            beam=2, n_best=2, batch_images=3, progress=SILENT,
-        )  # fmt: skip
+        options = LabelOptions(2, 2, shard=number, shards=2, batch_images=3)
+        label_shard(captioner, scenes / "images", to, options, SILENT)
 
 
 def label_and_merge(scenes: Path, root: Path, to: Path) -> None:

@@ -21,6 +21,7 @@ from distilcap.reports.grids import grids_of
 from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
 from distilcap.reports.results import decoding_sentences, stages_of
+from distilcap.runtime.manifest import DecodeChoice
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of
@@ -116,7 +117,7 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     # A run knows from its folder how to caption a photograph, and says the same as the stage did.
     run = members[0].trains[0]
     assert run_of(store.path(run)) == run
-    captioner = RunCaptioner.load(store.path(run), beam=3)
+    captioner = RunCaptioner.load(store.path(run), DecodeChoice(3))
     assert captioner.decode == decoding_of(run, 3).load(store).options(run.max_words)
     image = run.data.load(store).split("test")[0]
     expected = members[0].captions(run, 3).load(store).texts(image.id)
@@ -144,5 +145,5 @@ def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: P
     assert after.recipe["weights"] != before.recipe["weights"]
     assert not np.array_equal(before.rows(before.ids)[0], after.rows(before.ids)[0])
     image = data.load(store).split("test")[0]
-    captioner = RunCaptioner.load(store.path(tuned), beam=2, length_penalty=0.0)
+    captioner = RunCaptioner.load(store.path(tuned), DecodeChoice(2, length_penalty=0.0))
     assert captioner.caption(image.path, beam=2) == captions.load(store).texts(image.id)

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from distilcap.cli.common import engine_of
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.models.aoanet import AoANetOptions
@@ -28,7 +27,7 @@ from distilcap.reports.results import stages_of
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.store import cluster
-from distilcap.store.cluster import Share, build_on_ray
+from distilcap.store.cluster import EngineOptions, build_on_ray
 from distilcap.store.stage import Stage, Store
 from distilcap.training import loop
 from distilcap.training.checkpoint import Position, save_checkpoint
@@ -194,7 +193,7 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path
         def note(self, message: str) -> None:
             noted.append(message)
 
-    build_on_ray([last, Measure("alone", 1)], store, Notes(), Share())
+    build_on_ray([last, Measure("alone", 1)], store, Notes(), EngineOptions())
     serial.build(last)
     for stage in (first, left, right, last):
         assert Count.lines(store.path(stage)) == Count.lines(serial.path(stage))
@@ -206,7 +205,7 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path
     assert [note.partition(":")[0] for note in noted][-1] == last.key
     assert len(noted) == 4
     assert not store.has(Measure("alone", 1))
-    build_on_ray([last], store, Notes(), Share())  # all is there
+    build_on_ray([last], store, Notes(), EngineOptions())  # all is there
     assert len(noted) == 4
 
 
@@ -214,11 +213,11 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path
 @pytest.mark.filterwarnings("ignore")
 def test_what_a_stage_says_to_people_comes_back_as_it_was(workers: None, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^captions.json: there is no such file\.$"):
-        build_on_ray([Fail("captions.json"), Count("other", 3)], Store(tmp_path), SILENT, Share())
+        build_on_ray([Fail("captions.json"), Count("other", 3)], Store(tmp_path), SILENT, EngineOptions())
     with pytest.raises(ConfigError, match="No machine of the cluster has 3 CPUs and 0 GPUs"):
-        build_on_ray([Count("wide", 1)], Store(tmp_path), SILENT, Share(cpus=3))
+        build_on_ray([Count("wide", 1)], Store(tmp_path), SILENT, EngineOptions(cpus_per_stage=3))
     with pytest.raises(ConfigError, match=r"dies-\w+: its worker died 4 times .*--cpus-per-stage"):
-        build_on_ray([Dies()], Store(tmp_path), SILENT, Share())
+        build_on_ray([Dies()], Store(tmp_path), SILENT, EngineOptions())
     assert (tmp_path / "deaths").read_text() == "xxxx"
 
 
@@ -245,24 +244,24 @@ def test_a_cluster_that_does_not_start_is_one_line(
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ConfigError, match=message):
-        build_on_ray([Count("one", 1)], Store(tmp_path), SILENT, Share())
+        build_on_ray([Count("one", 1)], Store(tmp_path), SILENT, EngineOptions())
     assert left == ["left"]
 
 
 def test_without_ray_it_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingError, match=r"needs the package ray: pip install 'distilcap\[scale\]'"):
-        build_on_ray([Count("one", 1)], Store(tmp_path), SILENT, Share())
+        build_on_ray([Count("one", 1)], Store(tmp_path), SILENT, EngineOptions())
 
 
 def test_impossible_shares_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="`cpus_per_stage` must be at least 1, but is 0"):
-        Share(cpus=0)
-    with pytest.raises(ConfigError, match="`gpus_per_stage` must be at least 0, but is -1"):
-        Share(gpus=-1)
+    with pytest.raises(ConfigError, match="`cpus_per_stage` must be at least 1 and at most 256, but is 0"):
+        EngineOptions(cpus_per_stage=0)
+    with pytest.raises(ConfigError, match="`gpus_per_stage` must be at least 0 and at most 1024, but is -1"):
+        EngineOptions(gpus_per_stage=-1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="`engine` ray starts processes itself"):
-        engine_of("ray", 1, None)
+        EngineOptions("ray")
 
 
 @pytest.mark.slow
@@ -286,7 +285,7 @@ def test_a_line_on_ray_gives_what_the_serial_engine_gives(
     (store.root / "fatal").touch()
     with monkeypatch.context() as patch:
         patch.setattr("distilcap.store.cluster._build", build_and_die_once)
-        build_on_ray(stages, store, SILENT, Share())
+        build_on_ray(stages, store, SILENT, EngineOptions())
     assert not (store.root / "fatal").exists()  # a worker has died
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

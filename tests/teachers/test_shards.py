@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner
@@ -25,6 +25,7 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
+from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
 from distilcap.teachers.shards import PhotoCaptioner, find_images, label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
@@ -65,8 +66,10 @@ def captioner(run: Path) -> RunCaptioner:
 
 
 def label(captioner: RunCaptioner, photos: Path, shard: Shard, to: Path, **options: object) -> Labelled:
-    settings: dict[str, object] = {"beam": 2, "batch_images": 4, "progress": SILENT, **options}
-    return label_shard(captioner, photos / "photos", shard, to, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"beam_size": 2, "batch_images": 4, "progress": SILENT, **options}
+    progress = settings.pop("progress")
+    label_options = LabelOptions(shard=shard.number, shards=shard.count, **settings)
+    return label_shard(captioner, photos / "photos", to, label_options, progress)
 
 
 def test_shards_hold_every_image_once_and_merge_to_one_file(
@@ -169,7 +172,7 @@ def test_a_shard_is_made_by_one_process_and_with_one_set_of_options(
             label(captioner, photos, Shard(0, 2), tmp_path)
     label(captioner, photos, Shard(0, 2), tmp_path)
     with pytest.raises(DataError, match=r"begun with other options \(beam: 2, now 1\); take another folder"):
-        label(captioner, photos, Shard(0, 2), tmp_path, beam=1)
+        label(captioner, photos, Shard(0, 2), tmp_path, beam_size=1)
 
 
 def test_missing_and_damaged_shards_are_named(captioner: RunCaptioner, photos: Path, tmp_path: Path) -> None:
@@ -259,8 +262,8 @@ def files(tmp_path: Path) -> Path:
 
 
 def draw(folder: Path, captioner: PhotoCaptioner, number: int = 0, progress: Silent = SILENT) -> Labelled:
-    shard, options = Shard(number, 2), {"beam": 2, "n_best": 2, "batch_images": 3}
-    return label_shard(captioner, folder / "photos", shard, folder, progress=progress, **options)  # type: ignore[arg-type]
+    options = LabelOptions(2, 2, shard=number, shards=2, batch_images=3)
+    return label_shard(captioner, folder / "photos", folder, options, progress)
 
 
 class Remarks(Silent):

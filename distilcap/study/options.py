@@ -1,0 +1,64 @@
+"""Options of the paper's tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distilcap.options import Options, option
+from distilcap.runtime.limits import MAX_SIZE
+from distilcap.stages.data import ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.study.presets import PRESETS, EncoderChoice, table_preset
+from distilcap.study.rows import Students
+
+__all__ = ["TableOptions"]
+
+
+@dataclass(frozen=True)
+class TableOptions(Options):
+    """Which captioners a table trains, how often, on what, and how they are scored."""
+
+    preset: str = option(
+        "paper",
+        "Of tables: paper, 30 + 10 epochs as published; flickr8k, to the flat end on Flickr8k; quick, short "
+        "and narrow, for two CPU cores; smoke, a test of seconds.",
+        choices=tuple(PRESETS),
+    )
+    seeds: int | None = option(
+        None, "Number of times that students are trained.  [default: 3; 1 outside tables]", least=1, most=1000
+    )
+    encoder: str | None = option(
+        None, "Of tables: name of the encoder that sees the images.  [default: the preset's]"
+    )
+    image_size: int | None = option(
+        None, "Of tables: side of the encoder's input in pixels.", least=32, most=MAX_SIZE
+    )
+    encoder_form: str | None = option(None, "Of tables: see `distilcap models --encoders`.")
+    encoder_weights: str | None = option(None, "Of tables: file of the encoder's weights.")
+    metrics: str = option(
+        "bleu,meteor,rouge_l,cider,spice", "Of tables: metrics with commas between; spice takes longest."
+    )
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Those of `metrics`."""
+        return tuple(name for name in self.metrics.split(",") if name)
+
+    def students(self, data: ImportData, features: ExtractFeatures | None = None) -> Students:
+        """Everything about the rows but which they are.
+
+        Args:
+            features: of the data; None is what the chosen encoder sees.
+        """
+        preset = table_preset(self.preset)
+        seen = preset.encoder
+        if self.encoder not in (None, seen.name):  # comes with its own defaults
+            seen = EncoderChoice(str(self.encoder), form=None)
+        features = features or ExtractFeatures.of(
+            data,
+            seen.name,
+            self.image_size or seen.size,
+            self.encoder_weights or seen.weights,
+            self.encoder_form or seen.form,
+        )
+        return Students(data, features, preset, tuple(range(self.seeds or 3)))

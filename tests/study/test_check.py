@@ -1,0 +1,95 @@
+"""A published report is held against the captions that lie packed beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from distilcap.cli.main import cli
+from distilcap.data.scenes import draw_scenes
+from distilcap.reports.records import read_results
+from distilcap.stages.label import Generate
+from distilcap.store.contents import contents, remove
+from distilcap.study import rows as tables_module
+from distilcap.study.check import PACK
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a report of table 1, its captions, and the store and data that it was made from."""
+    root = tmp_path_factory.mktemp("published")
+    draw_scenes(root / "scenes", (16, 4, 6), size=64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables_module, "BEAMS", (1,))
+        arguments = ["reproduce", "table1", "--data", root / "scenes", "--preset", "smoke", "--seeds", "1"]
+        arguments += ["--metrics", "rouge_l,cider", "--store", root / "store", "--to", root / "report"]
+        patch.setattr(sys, "argv", ["distilcap", *map(str, arguments)])
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+    result = run("store", "export", "--store", root / "store", root / "report" / PACK)
+    assert result.exit_code == 0, result.output
+    return root
+
+
+@pytest.fixture(autouse=True)
+def one_beam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_module, "BEAMS", (1,))
+
+
+def test_a_report_agrees_with_its_captions(published: Path) -> None:
+    result = run("reproduce", "--check", published / "report")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "every number is as its captions score" in " ".join(result.output.split())
+
+
+def test_a_changed_number_is_named(published: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    shutil.copytree(published / "report", report)
+    content = json.loads((report / "results.json").read_text())
+    content["rows"][1]["scores"]["beam"]["cider"] += 1e-6
+    content["tables"][0]["rows"][2]["differences"]["cider"]["p"] /= 2
+    (report / "results.json").write_text(json.dumps(content))
+    result = run("reproduce", "--check", report)
+    assert "rows[1].scores.beam.cider" in result.output
+    assert "tables[0].rows[2].differences.cider.p" in result.output
+    assert "2 numbers or texts are not as its captions score" in str(result.exception)
+
+
+def test_rows_that_are_not_trained_are_left_out_and_named(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(published / "store", store)
+    row = read_results(published / "report" / "results.json").row("updown-small from updown-big, beam 1")
+    for entry in contents(store):
+        if isinstance(entry.stage, Generate) and entry.stage.captioner.key == row.runs[0]:
+            remove(store, entry.key)
+    report = tmp_path / "report"
+    arguments = ["reproduce", "table1", "--data", published / "scenes", "--preset", "smoke", "--seeds", "1"]
+    arguments += ["--metrics", "rouge_l,cider", "--store", store, "--to", report, "--finished"]
+    monkeypatch.setattr(sys, "argv", ["distilcap", *map(str, arguments)])
+    result = run(*arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    results = read_results(report / "results.json")
+    assert results.missing == (row.name,)
+    assert row.name not in {other.name for other in results.rows}
+    for page in ("report.md", "report.html"):
+        assert f"Not trained yet, and left out: {row.name}" in (report / page).read_text()
+    assert run("store", "export", "--store", store, report / PACK).exit_code == 0
+    assert run("reproduce", "--check", report).exit_code == 0
+    # A pack of fewer rows than the report has: they are told, and nothing is trained.
+    shutil.copy(report / PACK, tmp_path / PACK)
+    shutil.copytree(published / "report", tmp_path / "whole")
+    shutil.copy(tmp_path / PACK, tmp_path / "whole" / PACK)
+    result = run("reproduce", "--check", tmp_path / "whole")
+    assert "missing[0]" in result.output
+    assert result.exit_code != 0
