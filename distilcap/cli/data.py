@@ -12,7 +12,9 @@ from rich.table import Table
 
 from distilcap.cli.bounds import COUNT, SEED
 from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.options import flags
 from distilcap.cli.say import say
+from distilcap.data.readers.columns import Columns
 
 __all__ = ["data"]
 
@@ -36,17 +38,20 @@ Example:
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
 @click.option("--min-count", type=COUNT, default=5, help="Number of times that a training word must occur.")
+@flags(Columns, "columns")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def check(path: Path, images: Path | None, split: str | None, min_count: int, as_json: bool) -> None:
+def check(
+    path: Path, images: Path | None, split: str | None, min_count: int, columns: Columns, as_json: bool
+) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
 
-    PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds such a file, or a
-    folder of images with text files of the same names.
+    PATH is a captions file (JSON, JSONL, CSV, TSV, Parquet, tar), a folder that holds such files, or a folder
+    of images with text files of the same names. Its form is told by its content; docs/data.md has all forms.
     """
     from distilcap.data.check import check_dataset
     from distilcap.data.readers.entries import KINDS
 
-    report = check_dataset(path, images, split, PROGRESS, min_count)
+    report = check_dataset(path, images, split, PROGRESS, min_count, columns)
     if as_json:
         problems = [{**dataclasses.asdict(problem), "path": str(problem.path)} for problem in report.problems]
         content = {
@@ -55,9 +60,12 @@ def check(path: Path, images: Path | None, split: str | None, min_count: int, as
             "captions": report.captions,
             "counts": report.counts,
             "problems": problems,
+            "notes": report.notes,
         }
         click.echo(json.dumps(content, indent=1))  # in ASCII: nothing in it controls the terminal
     else:
+        for note in report.notes:
+            say(f"note: {note}")
         for problem in report.problems:
             say(f"{problem.kind}: {problem}")
         splits = ", ".join(f"{count:,} {name}" for name, count in report.images.items())

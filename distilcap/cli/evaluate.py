@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE
+from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.install_spice import install_spice
 from distilcap.cli.options import flags
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
@@ -159,7 +159,7 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
     from distilcap.text.tokenize import tokenize
 
-    read = read_dataset(dataset, need_images=False)
+    read = read_dataset(dataset, need_images=False, progress=PROGRESS)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")

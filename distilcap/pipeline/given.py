@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.data.caption_files import read_references
-from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
@@ -59,7 +58,7 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
     """
     labels = ImportCaptions.of(path)
     captions = read_references(path)
-    images = read_dataset(Path(data.path), Path(data.images) if data.images else None).split("train")
+    images = data.read().split("train")
     described = sum(bool(captions.get(image.id)) for image in images)
     if not described:
         own, wanted = (next(iter(ids), "") for ids in (captions, [image.id for image in images]))

@@ -5,9 +5,19 @@ form has a module in `forms` that fills a `ReadResult`; `registry` chooses among
 data.captions, runtime.formats.
 """
 
-from distilcap.data.readers.columns import Columns
+from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.read import find_entries, read_dataset
 from distilcap.data.readers.registry import DataForm, form_of, forms, register
 from distilcap.data.readers.source import Source
 
-__all__ = ["Columns", "DataForm", "Source", "find_entries", "form_of", "forms", "read_dataset", "register"]
+__all__ = [
+    "BY_NAME",
+    "Columns",
+    "DataForm",
+    "Source",
+    "find_entries",
+    "form_of",
+    "forms",
+    "read_dataset",
+    "register",
+]

@@ -13,6 +13,7 @@ from typing import Any, Final
 from distilcap.data.readers.entries import ReadResult, image_id_of, is_text
 from distilcap.errors import DataError
 from distilcap.files import parse_json
+from distilcap.options import Options, option
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 
 __all__ = ["BY_NAME", "Columns", "Roles", "add_record", "id_text", "roles_of", "texts_of"]
@@ -32,18 +33,16 @@ _ITEM = re.compile(rf"{_QUOTED}|None|nan", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Columns (or keys) that a person named, where ours would not be found.
+class Columns(Options):
+    """Columns of a table, or keys of objects, where their names do not say what they hold."""
 
-    Attributes:
-        image: the image's file.
-        captions: one caption each, or lists of captions.
-        split: train, val or test.
-    """
-
-    image: str | None = None
-    captions: tuple[str, ...] = ()
-    split: str | None = None
+    image_column: str | None = option(
+        None, "Column, or key, with the image's file.  [default: image, file_name, path, …]"
+    )
+    caption_column: tuple[str, ...] = option(
+        (), "Column, or key, with captions; may be given more than once.  [default: caption, text, …]"
+    )
+    split_column: str | None = option(None, "Column, or key, with train, val or test.  [default: split]")
 
 
 BY_NAME: Final = Columns()
@@ -83,12 +82,12 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
         same = [name for key, name in folded.items() if re.fullmatch(rf"{stem}([ _-]?\d+)?", key)]
         (others if captions else captions).extend(reversed(same))
     split = next((folded[name] for name in SPLIT_NAMES if name in folded), None)
-    if columns.captions:
-        captions, others = list(columns.captions), []
+    if columns.caption_column:
+        captions, others = list(columns.caption_column), []
     return Roles(
-        (columns.image,) if columns.image else tuple(images),
+        (columns.image_column,) if columns.image_column else tuple(images),
         tuple(captions),
-        columns.split or split,
+        columns.split_column or split,
         tuple(others),
     )
 
@@ -126,7 +125,7 @@ def add_record(
         image.path = file or image.path
         texts = [text for column in roles.captions if column in record for text in texts_of(record[column])]
         if len(roles.captions) > 1 and any(texts):  # the last columns are empty where an image has fewer
-            texts = [text for text in texts if text is not None]
+            texts = [text for text in texts if text is not None and text != ""]
         result.captions(image, texts, line)
     return True
 
@@ -141,7 +140,7 @@ def texts_of(value: Any) -> list[Any]:
     if not isinstance(value, str):
         return [None if value is None or value != value else value]
     text = value.strip()
-    if not text or text.casefold() in NULLS:
+    if text.casefold() in NULLS:
         return [None]
     if text.startswith("[") and text.endswith("]"):
         return _listed(text) or [value]

@@ -90,7 +90,7 @@ def _heads(row: Sequence[str], source: Source, line: int) -> tuple[list[str], bo
         if before := heads[:index].count(head):
             heads[index] = f"{head} {before + 1}"
     columns = source.columns
-    named = [name for name in (columns.image, *columns.captions, columns.split) if name]
+    named = [name for name in (columns.image_column, *columns.caption_column, columns.split_column) if name]
     if lacking := [name for name in named if name not in heads]:
         raise DataError(
             f"{source.path}:{line}: there is no column `{lacking[0]}`; there are: {' | '.join(heads)[:200]}."
