@@ -12,6 +12,7 @@ from rich.table import Table
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.install_spice import install_spice
 from distilcap.cli.options import flags
+from distilcap.cli.say import say
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
 from distilcap.errors import ConfigError, DataError
 from distilcap.metrics.options import ScoreOptions
@@ -53,18 +54,22 @@ def evaluate(
     csv_file: Path | None,
     latex_file: Path | None,
 ) -> None:
-    """Score CAPTIONS: COCO results [{"image_id": …, "caption": …}], or a captions file (JSON lines).
+    """Score CAPTIONS: `image_id` and `caption` as COCO results, JSON Lines or CSV, or a captions file.
 
     Every score has a 95 % bootstrap interval over images, and a signature that says how it was made. Images
     without a caption here are left out.
     """
-    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import write_text
     from distilcap.metrics.diversity import measure_diversity
     from distilcap.metrics.files import fingerprint_of, write_scores
     from distilcap.metrics.significance import intervals
 
-    scored, known = read_candidates(captions), read_references(references)
+    known = read_references(references)
+    scored = fit_ids(read_candidates(captions), known)
+    if lacking := sum(image_id not in scored for image_id in known):
+        said = f"{lacking:,} of the {len(known):,} images of {references} have no caption and are left out."
+        say(said, err=True)
     scores = options.score(scored, known)
     if options.resamples:
         scores = intervals(scores, options.resamples)
@@ -179,7 +184,7 @@ def _read_systems(
     systems: tuple[str, ...], references: Path | None, options: ScoreOptions
 ) -> list[tuple[str, list[dict[str, Score]]]]:
     """Each system's name, and the scores of each of its seeds."""
-    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import read_json
     from distilcap.metrics.files import read_scores
 
@@ -196,7 +201,7 @@ def _read_systems(
                 raise ConfigError(f"{path} holds captions, so `--references` must name their references.")
             else:
                 known = known or read_references(references)
-                scores = options.score(read_candidates(path), known)
+                scores = options.score(fit_ids(read_candidates(path), known), known)
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:

@@ -48,11 +48,12 @@ class Evaluate(Stage):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `scores.json`: value, signature and per-image scores of each metric."""
         from distilcap.metrics import evaluate
+        from distilcap.metrics.evaluation import with_reasons
 
         candidates = self.captions.load(store)
         references = self.captions.source.load(store).references(self.captions.split)
         candidates = candidates.only(id for id in candidates if id in references)
-        scores = evaluate(candidates, references, self.metrics)
+        scores = with_reasons(evaluate(candidates, references, self.metrics))
         write_json(
             folder / "scores.json",
             {

@@ -201,7 +201,9 @@ class ReadResult:
             if isinstance(text, dict):
                 text = next((text[key] for key in ("text", "raw", "caption") if key in text), text)
             if text is None:
-                self.problem("empty caption", f"a caption of image '{entry.id}' is null, so there is none.", line)
+                self.problem(
+                    "empty caption", f"a caption of image '{entry.id}' is null, so there is none.", line
+                )
             elif isinstance(text, str) and is_text(text):
                 self.caption(entry, text, line)
             else:

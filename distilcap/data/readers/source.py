@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,15 +49,13 @@ class Source:
         ending = self.path.suffix.lower()
         if ending not in TEXT_ENDINGS or not self.path.is_file():  # a pipe would be waited for
             return ""
+        usual = {".json": "json", ".jsonl": "lines", ".ndjson": "lines"}.get(ending, "table")
         start = read_start(self.path).lstrip()
-        if start[:1] not in ("{", "["):
-            return {".json": "json", ".jsonl": "lines", ".ndjson": "lines"}.get(ending, "table")
         first, _, rest = start.partition("\n")
-        if ending in (".jsonl", ".ndjson") and start[0] == "{":
-            return "lines"
-        if start[0] == "{" and rest.lstrip().startswith("{") and _is_json(first):
-            return "lines"
-        return "json" if ending not in (".csv", ".tsv") or start[0] == "{" else "table"
+        if start.startswith("{"):
+            objects = rest.lstrip().startswith("{") and _is_json(first)
+            return "lines" if objects or usual == "lines" else "json"
+        return "json" if re.match(r"\[\s*\{", start) else usual
 
     @cached_property
     def json(self) -> Located:
