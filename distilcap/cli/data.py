@@ -1,4 +1,4 @@
-"""`distilcap data`: check a data set, draw a data set, set up COCO."""
+"""`distilcap data`: check or convert a data set, draw one, set up COCO."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES = click.IntRange(0, 10_000_000)
 
 @click.group()
 def data() -> None:
-    """Check or draw a data set, or set up COCO."""
+    """Check, convert or draw a data set, or set up COCO."""
 
 
 @data.command(
@@ -82,6 +82,43 @@ def check(
             say("No problems.")
     if report.problems:
         sys.exit(2)
+
+
+@data.command(
+    epilog="""\b
+Example:
+  distilcap data convert flickr8k/dataset_flickr8k.json --to flickr8k.csv
+  distilcap data convert captions.parquet --to flickr8k-folder --form imagefolder
+"""
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--to", type=click.Path(path_type=Path), required=True, help="The file, or for imagefolder the folder."
+)
+@click.option(
+    "--form",
+    type=click.Choice(["karpathy", "coco", "jsonl", "csv", "imagefolder"]),
+    help="What to write.  [default: by the ending of --to]",
+)
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
+)
+@click.option("--split", help="Split of entries that name none: train, val or test.")
+@flags(Columns, "columns")
+def convert(
+    path: Path, to: Path, form: str | None, images: Path | None, split: str | None, columns: Columns
+) -> None:
+    """Write the data set at PATH in another form, with its ids and splits.
+
+    Images are copied into an imagefolder, and stay where they are otherwise.
+    """
+    from distilcap.data.convert import convert as write
+    from distilcap.data.readers import read_dataset
+
+    dataset = read_dataset(path, images, split, columns=columns, need_images=False, progress=PROGRESS)
+    form = write(dataset, to, form, PROGRESS)
+    count = sum(len(dataset.captions.texts(image_id)) for image_id in dataset.captions)
+    say(f"{to}: {len(dataset.images):,} images with {count:,} captions ({form}).")
 
 
 @data.command(

@@ -55,7 +55,7 @@ def read_candidates(path: Path) -> CaptionSet:
     """
     verify_checksum(path)
     source = Source(path)
-    if _is_own(source) or form_of(source) is None:
+    if _is_own(source) or (not source.layout and form_of(source) is None):
         return _filled(path, CaptionSet.load(path))
     captions = _scored(source, lists=False)
     if captions is None:
@@ -140,7 +140,7 @@ def _grouped(path: Path, records: Entries, order: Iterable[str] = ()) -> Caption
         if not is_text(caption):
             said = _kind_of(caption) if key in record else "missing"
             raise DataError(
-                f"{where} (image {image_id}): expected COCO results, whose `caption` is text, but it is {said}."
+                f"{where} (image {image_id}): expected COCO results; `caption` must be text, but is {said}."
             )
         texts.setdefault(_whole(image_id), []).append(caption)
     return CaptionSet.of_texts({image_id: captions for image_id, captions in texts.items() if captions})

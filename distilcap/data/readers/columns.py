@@ -108,15 +108,17 @@ def add_record(
         file: the image's, if it is known already.
     """
     values = {name: id_text(record.get(name)) for name in roles.images}
-    key = next((name for name, value in values.items() if value and _is_file(value)), None)
-    key = key or next((name for name, value in values.items() if value is not None), None)
-    name = values[key] if key else None
-    if not name or not key:
+    given = {name: value for name, value in values.items() if value is not None}
+    paths = {
+        name: value for name, value in given.items() if name.casefold() not in ("image_id", "id")
+    } or given
+    key = next((name for name, value in paths.items() if _is_file(value)), next(iter(paths), None))
+    if key is None:
         return False
+    name = result.prefix + paths[key]
     own = next(
-        (values[other] for other in roles.images if other.casefold() in ID_NAMES and other != key), None
+        (value for other, value in given.items() if other.casefold() in ID_NAMES and other != key), None
     )
-    name = result.prefix + name
     own_split = _null_free(record.get(roles.split)) if roles.split else None
     image = result.image(
         image_id_of(name), name, split if own_split is None else own_split, line, repeats=True, own_id=own
@@ -133,10 +135,10 @@ def add_record(
 def texts_of(value: Any) -> list[Any]:
     """The captions in a cell or under a key: one, or a list, also as Python or JSON writes it into a cell.
 
-    Null, NaN and the words for it are None; what is no caption stays what it is.
+    Null, NaN and, alone, the words for it are None; what is no caption stays what it is.
     """
     if isinstance(value, list):
-        return [text for item in value for text in ([item] if isinstance(item, list) else texts_of(item))]
+        return [None if item != item else item for item in value]
     if not isinstance(value, str):
         return [None if value is None or value != value else value]
     text = value.strip()
@@ -151,7 +153,7 @@ def _listed(text: str) -> list[Any]:
     """The strings of a list that is written as JSON, as Python, or as numpy (without commas)."""
     try:
         items = parse_json(text, "")
-        return texts_of(items) if all(isinstance(item, str | None) for item in items) else []
+        return items if all(isinstance(item, str | None) for item in items) else []
     except DataError:
         pass
     if not _LIST.fullmatch(text):
