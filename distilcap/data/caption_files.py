@@ -142,13 +142,8 @@ def _grouped(path: Path, records: Entries, order: Iterable[str] = ()) -> Caption
             raise DataError(
                 f"{where} (image {image_id}): expected COCO results; `caption` must be text, but is {said}."
             )
-        texts.setdefault(_whole(image_id), []).append(caption)
+        texts.setdefault(image_id, []).append(caption)
     return CaptionSet.of_texts({image_id: captions for image_id, captions in texts.items() if captions})
-
-
-def _whole(image_id: str) -> str:
-    """Tables write the number 7 as 7.0 where another row had none."""
-    return image_id.removesuffix(".0") if image_id.removesuffix(".0").isdecimal() else image_id
 
 
 def _kind_of(value: Any) -> str:

@@ -173,6 +173,8 @@ def id_text(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     text = str(value)
+    if text.endswith(".0") and text[:-2].isdecimal():
+        text = text[:-2]
     return text if text and is_text(text) else None
 
 

@@ -97,15 +97,12 @@ def _check_length(path: Path, number: int, length: int) -> None:
 
 
 def _marked(head: bytes) -> str | None:
-    """The encoding that a file's first bytes tell: by a byte order mark, or by every other byte being 0."""
+    """The encoding that a file begins with: by its mark, or by zeros that are at odd or at even places alone."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding
-    even, odd = head[0:200:2], head[1:200:2]
-    if len(head) >= 4 and 0 not in even and odd.count(0) > 0.7 * len(odd):
-        return "utf-16-le"
-    if len(head) >= 4 and 0 not in odd and even.count(0) > 0.7 * len(even):
-        return "utf-16-be"
+    if (0 in head[1::2]) != (0 in head[0::2]):
+        return "utf-16-le" if 0 in head[1::2] else "utf-16-be"
     return None
 
 

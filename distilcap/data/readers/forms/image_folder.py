@@ -39,10 +39,12 @@ def _read(source: Source, result: ReadResult) -> None:
             continue
         top = known_split(name.partition("/")[0]) if "/" in name else None
         image = result.image(image_id_of(name), name, top or source.split, None)
-        beside = file if file in sides else file.with_suffix("")  # a.jpg.txt, or a.txt
-        if image is not None and beside in sides:
-            used.add(beside)
-            _add_captions(source, result, image, sides[beside])
+        stems = [stem for stem in (file.with_suffix(""), file) if stem in sides]  # a.txt, a.jpg.txt
+        used |= set(stems)
+        if image is not None and stems:
+            _add_captions(
+                source, result, image, {end: side for stem in stems for end, side in sides[stem].items()}
+            )
     for stem in sides.keys() - used:
         for ending, file in sides[stem].items():
             if ending != ".json" and not file.stem.lower().startswith(("readme", "license", "licence")):
