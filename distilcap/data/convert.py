@@ -52,11 +52,8 @@ def _rows(dataset: Dataset, to: Path) -> Iterator[tuple[ImageRecord, str, list[s
 
 def _number(image_id: str) -> int | str:
     """COCO's ids are numbers."""
-    return (
-        int(image_id)
-        if image_id.isascii() and image_id.isdigit() and image_id == image_id.lstrip("0")
-        else image_id
-    )
+    is_number = image_id.isascii() and image_id.isdigit() and len(image_id) < 19
+    return int(image_id) if is_number and str(int(image_id)) == image_id else image_id
 
 
 def _karpathy(dataset: Dataset, to: Path, progress: Progress) -> None:

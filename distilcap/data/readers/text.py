@@ -97,7 +97,7 @@ def _check_length(path: Path, number: int, length: int) -> None:
 
 
 def _marked(head: bytes) -> str | None:
-    """The encoding that a file begins with: by its mark, or by zeros that are at odd or at even places alone."""
+    """The encoding that a file begins with: by its mark, or by zeros at odd or at even places alone."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding

@@ -107,7 +107,8 @@ def _records(path: Path, roles: Roles) -> Iterator[list[dict[str, Any]]]:
 def _reader(path: Path, arrow: Any) -> Any:
     """`datasets` writes Arrow's form for streams, others the form for files."""
     source = arrow.memory_map(str(path))
-    is_file = path.open("rb").read(6) == b"ARROW1"
+    with path.open("rb") as file:
+        is_file = file.read(6) == b"ARROW1"
     return arrow.ipc.open_file(source) if is_file else arrow.ipc.open_stream(source)
 
 

@@ -6,8 +6,9 @@ import functools
 import itertools
 import posixpath
 import tarfile
+import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from distilcap.data.readers.entries import ReadResult, is_text, known_split, split_in
 from distilcap.data.readers.registry import DataForm, register
@@ -32,15 +33,16 @@ def _read(source: Source, result: ReadResult) -> None:
     """An image's id is the archive's name and the sample's, as where the archive is a folder."""
     for tar in _tars(source):
         result.where = tar
-        parts = tar.relative_to(source.path).parts[:-1] if source.path.is_dir() else ()
-        told = next((split for part in parts if (split := known_split(part))), None)
-        _read_tar(tar, result, source.split or told or split_in(tar.name))
+        inside = tar.parent.relative_to(source.path) if source.path.is_dir() else PurePath()
+        told = next((split for part in inside.parts if (split := known_split(part))), None)
+        stem = (inside / tar.name.partition(".")[0]).as_posix()
+        _read_tar(tar, stem, result, source.split or told or split_in(tar.name))
     if not result.entries:
         raise DataError(f"{source.path}: there is no image in it.")
 
 
-def _read_tar(path: Path, result: ReadResult, split: str | None) -> None:
-    unpacked, stem = Unpacked(path), path.name.partition(".")[0]
+def _read_tar(path: Path, stem: str, result: ReadResult, split: str | None) -> None:
+    unpacked = Unpacked(path)
     try:
         with tarfile.open(path) as tar:
             for key, sample in itertools.groupby(_members(tar), lambda member: _key(member.name)):
@@ -62,10 +64,19 @@ def _read_tar(path: Path, result: ReadResult, split: str | None) -> None:
                         content = functools.partial(_content, tar, member)
                         image.path = unpacked.put(member.name, member.size, content)
                         add_side_captions(result, image, texts)
-    except (tarfile.TarError, OSError, EOFError) as error:
+        if path.suffix == ".tar" and any(_end_of(path)):
+            raise EOFError("unexpected end of data")  # which `tarfile` passes over
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         result.malformed(f"an archive that is whole; what is before the damage was read ({error})", None)
+
+
+def _end_of(path: Path) -> bytes:
+    """Of a whole archive these are zeros."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1024))
+        return file.read()
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -83,7 +94,10 @@ def _key(name: str) -> str:
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     assert file is not None
-    return file.read()
+    content = file.read()
+    if len(content) < member.size:
+        raise EOFError(f"{member.name} ends too early")
+    return content
 
 
 register(
