@@ -45,15 +45,17 @@ def _read(source: Source, result: ReadResult) -> None:
             _add_captions(
                 source, result, image, {end: side for stem in stems for end, side in sides[stem].items()}
             )
-    for stem in sides.keys() - used:
+    kinds = {ending for stem in used for ending in sides[stem]}
+    for stem in sorted(sides.keys() - used):
         for ending, file in sides[stem].items():
-            if ending != ".json" and not file.stem.lower().startswith(("readme", "license", "licence")):
+            about = file.stem.lower().startswith(("readme", "license", "licence"))
+            if ending in kinds - {".json"} and not about:  # where no text is a caption, these are other files
                 name = file.relative_to(folder).as_posix()
                 message = f"'{name}' has captions, but there is no image of that name."
                 result.problem("unknown image", message, None)
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
-    for ending in SIDE_ENDINGS:
+    for ending in kinds:
         others.pop(ending, None)
     if said := left_out(others):
         result.notes.append(f"{folder}: {said}.")
