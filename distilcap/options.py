@@ -8,19 +8,35 @@ is made, and both speak of an option by the same name:
         beam_size: int = option(5, "Number of hypotheses kept while searching.", least=1, most=1000)
 
 `Decoding(beam_size=0)` raises "`beam_size` must be at least 1, but is 0."; `--beam-size 0` says the same.
+So does `distilcap.train(beam_size=0)`: flags and keywords of functions have the same names (`named_fields`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Sequence
+import os
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from distilcap.errors import ConfigError
 
-__all__ = ["SEED_LIMIT", "Bounds", "Options", "bounds_of", "option"]
+__all__ = [
+    "SEED_LIMIT",
+    "Bounds",
+    "Options",
+    "bounds_of",
+    "check_names",
+    "filled",
+    "named_fields",
+    "option",
+    "value_type",
+]
 
 SEED_LIMIT = 2**63 - 1
 """Largest seed: what PyTorch's and NumPy's generators both take."""
@@ -82,7 +98,7 @@ def option(
         help: what it does and its unit: "Number of…".
         least, most, above, below, choices: see `Bounds`.
         aliases: older flags that still work, such as "--beam".
-        follows: the flag whose value it takes on the command line where it is not given itself.
+        follows: the option whose value it takes where it is not given itself, as a flag or a keyword.
         metadata: more, for others that read the field (such as `in_key` of a store's stages).
     """
     bounds = Bounds(least, most, above, below, tuple(choices))
@@ -110,3 +126,76 @@ class Options:
             if value is not None and not bounds.allow(value):
                 wanted = str(bounds) or "a finite number"
                 raise ConfigError(f"`{field.name}` must be {wanted}, but is {value!r}.")
+
+
+Class = TypeVar("Class", bound=Options)
+
+
+def named_fields(
+    kind: type[Options], prefix: str = ""
+) -> Iterator[tuple[str, type[Options], dataclasses.Field[Any]]]:
+    """All options of a class: the name of each flag and keyword, the class it is in, and its field.
+
+    A field that is an option class gives its fields' names, with the `prefix` of its metadata before them.
+    """
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if isinstance(field.default, Options):
+            yield from named_fields(type(field.default), prefix + field.metadata.get("prefix", ""))
+        elif "help" in field.metadata:
+            yield prefix + field.name, kind, field
+
+
+def filled(kind: type[Class], values: Mapping[str, Any], prefix: str = "") -> Class:
+    """An option object from the values of its options by name (see `named_fields`); nested objects first.
+
+    An option that is not among the values has its default, or follows another.
+
+    Raises:
+        ConfigError: a value is of another type than its field, or outside its bounds.
+    """
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        name, inner = prefix + field.name, field.metadata.get("prefix", "")
+        given = name if name in values else field.metadata.get("follows", name)
+        if isinstance(field.default, Options):
+            fields[field.name] = filled(type(field.default), values, prefix + inner)
+        elif given in values:
+            fields[field.name] = _typed(given, values[given], typing.get_type_hints(kind)[field.name])
+    return kind(**fields)
+
+
+def check_names(names: Iterable[str], kinds: Iterable[type[Options]], without: Sequence[str] = ()) -> None:
+    """Make sure that every name is of an option of these classes, but for those `without`.
+
+    Raises:
+        ConfigError: a name is not; the message has the likeliest that is.
+    """
+    known = [name for kind in kinds for name, _, _ in named_fields(kind) if name not in without]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            fix = f"did you mean `{close[0]}`?" if close else f"options are {', '.join(known)}."
+            raise ConfigError(f"There is no option `{name}`; {fix}")
+
+
+def value_type(hint: Any) -> type[Any]:
+    """The type of an option's value, without None; of each value, where it is a tuple."""
+    (kind,) = {inner for inner in typing.get_args(hint) or (hint,) if inner not in (types.NoneType, ...)}
+    assert isinstance(kind, type)
+    return kind
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """A value as its field declares it: a path may be given as text, and a float as a whole number."""
+    kind = value_type(hint)
+    if value is None and types.NoneType in typing.get_args(hint):
+        return None
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_typed(name, item, kind) for item in value)
+    if kind is Path and isinstance(value, str | os.PathLike):
+        return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)  # a recipe's hash tells 1 from 1.0
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"`{name}` must be of type {kind.__name__}, but is {value!r}.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
-__all__ = ["SILENT", "Progress", "Silent"]
+__all__ = ["LOGGED", "SILENT", "Logged", "Progress", "Silent"]
 
 T = TypeVar("T")
 
@@ -36,3 +38,22 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+class Logged:
+    """A `Progress` that logs remarks, and steps with their seconds: logger "distilcap", level INFO."""
+
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        """Yield `items`."""
+        started = time.perf_counter()
+        yield from items
+        logging.getLogger("distilcap").info("%s: %.1f s", description, time.perf_counter() - started)
+
+    def note(self, message: str) -> None:
+        """Log the remark."""
+        logging.getLogger("distilcap").info("%s", message)
+
+
+LOGGED = Logged()

@@ -23,7 +23,7 @@ from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, Tra
 @dataclass(frozen=True)
 class Inner(Options):
     rate: float = option(0.5, "Rate.", above=0, most=1)
-    schedule: str = option("step", "Schedule.", choices=("step", "cosine"), follows="--schedule")
+    schedule: str = option("step", "Schedule.", choices=("step", "cosine"), follows="schedule")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outer(Options):
     data: Path = option(MISSING, "Data.")
     beam_size: int = option(5, "Number of hypotheses.", least=1, most=1000, aliases=("--beam",))
     schedule: str = option("step", "Schedule.", choices=("step", "cosine"))
-    inner: Inner = dataclasses.field(default=Inner(), metadata={"prefix": "in-"})
+    inner: Inner = dataclasses.field(default=Inner(), metadata={"prefix": "in_"})
     size: int | None = option(None, "Size.", least=16)
     runs: tuple[Path, ...] = option((), "Runs.")
     hidden: int = 7

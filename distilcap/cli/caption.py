@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -25,7 +25,11 @@ Example:
 @click.command(epilog=EXAMPLE)
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="An exported bundle (needs no PyTorch).")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).",
+)
 @flags(DecodeChoice, "decode", without=("max_words",))
 def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, decode: DecodeChoice) -> None:
     """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
@@ -34,20 +38,23 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, dec
     """
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
-    open_from = _from_run if run is not None else _from_bundle
-    folder = run if run is not None else bundle
-    assert folder is not None
-    describe = open_from(folder, decode)
+    from distilcap.pipeline.captioning import ImageCaptioner
+
+    if run is not None:
+        captioner = ImageCaptioner.of_run(run, decode)
+    else:
+        assert bundle is not None
+        captioner = ImageCaptioner.of_bundle(bundle, decode)
     failed = []
     photos = tuple(_each(photos))
     for photo in photos:
         try:
-            captions = describe(photo)
+            captions = captioner.caption(photo).captions
         except DataError as error:
             failed.append(str(error))
             continue
-        for text in captions:
-            say(str(photo), text)
+        for made in captions:
+            say(str(photo), made.text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
 
@@ -67,18 +74,3 @@ def _each(photos: Sequence[Path]) -> Iterator[Path]:
         if not inside:
             raise DataError(f"{photo}: there is no image in this folder.")
         yield from inside
-
-
-def _from_run(run: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
-    from distilcap.pipeline.photographs import RunCaptioner
-
-    captioner = RunCaptioner.load(run, decode)
-    return lambda photo: captioner.caption(photo, n_best=decode.n_best)
-
-
-def _from_bundle(bundle: Path, decode: DecodeChoice) -> Callable[[Path], list[str]]:
-    from distilcap.runtime.bundle import Bundle
-
-    opened = Bundle.open(bundle)
-    options = decode.over(opened.manifest.decode)
-    return lambda photo: [caption.text for caption in opened.alternatives(photo, options)[: decode.n_best]]

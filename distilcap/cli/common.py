@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,13 +13,12 @@ from distilcap.cli.progress import PlainConsole, TerminalProgress
 from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
-    from distilcap.store.stage import Stage, Store
+    from distilcap.store.stage import Store
 
 __all__ = [
     "CONSOLE",
     "FIRST",
     "PROGRESS",
-    "judge_data",
     "open_store",
     "store_option",
 ]
@@ -40,15 +39,6 @@ def open_store(root: Path) -> Store:
     from distilcap.training.processes import launched
 
     return Store(root, launched(), PROGRESS)
-
-
-def judge_data(stages: Iterable[Stage], store: Store) -> None:
-    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
-    from distilcap.stages.data import BuildVocabulary
-
-    for planned in store.plan(stages):
-        if isinstance(planned.stage, BuildVocabulary):
-            store.build(planned.stage, PROGRESS)
 
 
 def store_option(function: Function) -> Function:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -15,6 +17,10 @@ from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
 from distilcap.data.readers.columns import Columns
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
+
+if TYPE_CHECKING:
+    from distilcap.data.cleaning import Cleaning
 
 __all__ = ["data"]
 
@@ -39,9 +45,16 @@ Example:
 @click.option("--split", help="Split of entries that name none: train, val or test.")
 @click.option("--min-count", type=COUNT, default=5, help="Number of times that a training word must occur.")
 @flags(Columns, "columns")
+@click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def check(
-    path: Path, images: Path | None, split: str | None, min_count: int, columns: Columns, as_json: bool
+    path: Path,
+    images: Path | None,
+    split: str | None,
+    min_count: int,
+    columns: Columns,
+    tokenizer: str,
+    as_json: bool,
 ) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
 
@@ -51,16 +64,19 @@ def check(
     from distilcap.data.check import check_dataset
     from distilcap.data.readers.entries import KINDS
 
-    report = check_dataset(path, images, split, PROGRESS, min_count, columns)
+    report = check_dataset(path, images, split, PROGRESS, min_count, tokenizer, columns)
+    coverage = report.coverage
     if as_json:
         problems = [{**dataclasses.asdict(problem), "path": str(problem.path)} for problem in report.problems]
         content = {
             "path": str(path),
             "images": report.images,
             "captions": report.captions,
+            "words": coverage and {**dataclasses.asdict(coverage), "warnings": coverage.warnings},
             "counts": report.counts,
             "problems": problems,
             "notes": report.notes,
+            "cleaning": dataclasses.asdict(report.cleaning),
         }
         click.echo(json.dumps(content, indent=1))  # in ASCII: nothing in it controls the terminal
     else:
@@ -70,6 +86,10 @@ def check(
             say(f"{problem.kind}: {problem}")
         splits = ", ".join(f"{count:,} {name}" for name, count in report.images.items())
         say(f"{sum(report.images.values()):,} images ({splits}), {report.captions:,} captions.")
+        if coverage is not None:
+            say(str(coverage))
+            for warning in coverage.warnings:
+                say(f"Warning: {warning}")
         if report.problems:
             table = Table(title=f"{len(report.problems):,} problem{'s' * (len(report.problems) > 1)}")
             table.add_column("count", justify="right")
@@ -80,8 +100,21 @@ def check(
             CONSOLE.print(table)
         else:
             say("No problems.")
+        _say_cleaning(report.cleaning)
     if report.problems:
         sys.exit(2)
+
+
+def _say_cleaning(cleaning: Cleaning) -> None:
+    """Say what `--clean-labels` would do, with an example of each kind of change."""
+    if not cleaning.changed and not cleaning.dropped:
+        return
+    say(f"`--clean-labels`, for captions that a large model wrote, {cleaning}. For example:")
+    for kind, (before, after) in cleaning.examples.items():
+        becomes = (
+            "is dropped" if after is None else f"becomes '{textwrap.shorten(after, 70, placeholder='…')}'"
+        )
+        say(f"  {kind}: '{textwrap.shorten(before, 70, placeholder='…')}' {becomes}")
 
 
 @data.command(
@@ -133,11 +166,17 @@ Example:
 @click.option("--test", type=IMAGES, default=300, help="Number of images of the test split.")
 @click.option("--seed", type=SEED, default=1, help="Seed of the images.")
 @click.option("--size", type=click.IntRange(32, 2048), default=160, help="Side of the images in pixels.")
-def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(["en", "de", "zh"]),
+    default="en",
+    help="Language of the captions: English, German or Chinese; the images are the same.",
+)
+def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int, language: str) -> None:
     """Draw a data set of stickers on drawn backgrounds, with five captions an image."""
     from distilcap.data.scenes import draw_scenes
 
-    drawn = draw_scenes(folder, (train, val, test), seed, size, PROGRESS)
+    drawn = draw_scenes(folder, (train, val, test), seed, size, language, PROGRESS)
     say(f"{len(drawn.images):,} images with five captions each are in {folder}.")
 
 

@@ -51,7 +51,7 @@ def distill(
 
     Beside it the same student learns from people's captions alone, and the table says what distillation
     cost and gained. Writes results.json, report.html and bundle/; the trained runs stay in the store.
-    Options of training hold for teacher and students; AoANet learns with label smoothing 0.2.
+    Options of training hold for teacher and students; each family has the label smoothing of its paper.
     """
     title, stages = plan_own_images(data, encoder, options, training, store)
     run_distillation(title, stages, store, engine, output, export=not no_export)

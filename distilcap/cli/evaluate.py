@@ -16,6 +16,7 @@ from distilcap.cli.say import say
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
 from distilcap.errors import ConfigError, DataError
 from distilcap.metrics.options import ScoreOptions
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP, tokenizer_of
 
 if TYPE_CHECKING:
     from distilcap.data.captions import CaptionSet
@@ -70,10 +71,11 @@ def evaluate(
     if lacking := sum(image_id not in scored for image_id in known):
         said = f"{lacking:,} of the {len(known):,} images of {references} have no caption and are left out."
         say(said, err=True)
+    _advise(options, known)
     scores = options.score(scored, known)
     if options.resamples:
         scores = intervals(scores, options.resamples)
-    diversity = measure_diversity(scored, read_references(training) if training else None)
+    diversity = measure_diversity(scored, read_references(training) if training else None, options.words_by)
     CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
     CONSOLE.print(in_words(diversity), highlight=False)
     if json_file is not None:
@@ -106,8 +108,6 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
     from distilcap.metrics.registry import metric_of
     from distilcap.metrics.significance import System, compare_table
 
-    if not options.resamples:
-        raise ConfigError("`resamples` must be at least 1, but is 0: a test needs them.")
     scored = _read_systems(systems, references, options)
     keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
     columns = []
@@ -157,20 +157,21 @@ Example:
 @click.argument("dataset", type=PATH)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
 @click.option("--end", is_flag=True, help="Count an end token as the last word of every caption.")
+@click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--to", type=PATH, required=True, help="The JSON file to write.")
-def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None:
+def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, to: Path) -> None:
     """Count in how many images of DATASET each n-gram occurs, for CIDEr-D."""
     from distilcap.data.readers import read_dataset
     from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
-    from distilcap.text.tokenize import tokenize
 
+    words_of = tokenizer_of(tokenizer).words
     read = read_dataset(dataset, need_images=False, progress=PROGRESS)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
     frequencies = DocumentFrequencies.of(
         f"{read.name}-{split}",
-        ([tokenize(text) for text in captions.texts(image_id)] for image_id in captions),
+        ([words_of(text) for text in captions.texts(image_id)] for image_id in captions),
         end,
         END_WORD,
     )
@@ -178,6 +179,11 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     CONSOLE.print(
         f"{to}: {len(frequencies.counts)} n-grams in 2 images or more, of {frequencies.images}",
     )
+
+
+def _advise(options: ScoreOptions, references: CaptionSet) -> None:
+    if advice := options.advice(references):
+        say(f"Warning: {advice}", err=True)
 
 
 def _read_systems(
@@ -200,7 +206,9 @@ def _read_systems(
             elif references is None:
                 raise ConfigError(f"{path} holds captions, so `--references` must name their references.")
             else:
-                known = known or read_references(references)
+                if known is None:
+                    known = read_references(references)
+                    _advise(options, known)
                 scores = options.score(fit_ids(read_candidates(path), known), known)
             seeds.append(scores)
         scored.append((name, seeds))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distilcap.export.bench import Measured
     from distilcap.export.bundle import Exported
 
-__all__ = ["bench", "export", "serve", "web"]
+__all__ = ["bench", "export", "push", "serve", "web"]
 
 PATH = click.Path(path_type=Path)
 
@@ -34,6 +34,12 @@ WEB = """\b
 Example:
   distilcap web bundle-int8 --to site
   distilcap serve site
+"""
+PUSH = """\b
+Example:
+  hf auth login
+  distilcap push bundle-int8 me/captioner
+  distilcap caption --bundle hf:me/captioner photo.jpg
 """
 BENCH = """\b
 Example:
@@ -143,12 +149,24 @@ def _show_export(exported: Exported) -> None:
 def web(bundle: Path, to: Path, runtime: Path | None) -> None:
     """Write a static page that captions in the browser from BUNDLE; photographs stay on the device."""
     from distilcap.export.browser.site import write_web
+    from distilcap.runtime.hub import find_bundle
 
-    site = write_web(bundle, to, runtime=runtime)
+    site = write_web(find_bundle(bundle), to, runtime=runtime)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
     CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.")
     if site.missing:
         CONSOLE.print(site.missing, style="yellow")
+
+
+@click.command(epilog=PUSH)
+@click.argument("bundle", type=PATH)
+@click.argument("repo")
+@click.option("--private", is_flag=True, help="A new repository is seen by you alone.")
+def push(bundle: Path, repo: str, private: bool) -> None:
+    """Publish BUNDLE on the Hugging Face Hub as REPO (user/name); it is checked first."""
+    from distilcap.runtime.hub import push_bundle
+
+    CONSOLE.print(f"{push_bundle(bundle, repo, private)}: `--bundle hf:{repo}` opens it.", soft_wrap=True)
 
 
 @click.command(epilog=WEB)
@@ -202,6 +220,7 @@ def bench(
     """Measure size, milliseconds and memory of BUNDLES, in every runtime that is installed."""
     from distilcap.export.bench import bench as measure
     from distilcap.files import write_json
+    from distilcap.runtime.hub import find_bundle
 
     if photos and not photos.is_dir():
         raise DataError(f"{photos}: there is no such folder of photos.")
@@ -209,7 +228,7 @@ def bench(
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")
     measurements = []
-    for bundle in bundles:
+    for bundle in map(find_bundle, bundles):
         PROGRESS.note(f"Measuring {bundle}")
         measurements += measure(
             bundle,

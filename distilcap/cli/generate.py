@@ -92,7 +92,7 @@ def generate(
 
 def _label(run: Path | None, model: str | None, images: Path, to: Path, options: LabelOptions) -> None:
     from distilcap.pipeline.photographs import RunCaptioner
-    from distilcap.teachers.pretrained import PretrainedTeacher, find_model
+    from distilcap.teachers.registry import load_teacher
     from distilcap.teachers.shards import PhotoCaptioner, label_shard
     from distilcap.training.processes import launched, processes_asked_for
 
@@ -105,7 +105,7 @@ def _label(run: Path | None, model: str | None, images: Path, to: Path, options:
         captioner = RunCaptioner.load(run, DecodeChoice(options.beam_size), launched().device)
     else:
         assert model is not None
-        captioner = PretrainedTeacher.load(find_model(model))
+        captioner = load_teacher(model)
     labelled = label_shard(captioner, images, to, options, PROGRESS)
     _show(labelled, to / f"{options.part}.jsonl")
 

@@ -19,6 +19,7 @@ import click
 from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
+from distilcap.plugins import add_plugin
 from distilcap.training.processes import first_to_fail, launched, processes_asked_for
 
 __all__ = ["main"]
@@ -45,6 +46,7 @@ COMMANDS = {
     "web": ("export", "web", "Write a page that captions in the browser."),
     "serve": ("export", "serve", "Serve that page."),
     "bench": ("export", "bench", "Measure a bundle's size and speed."),
+    "push": ("export", "push", "Publish a bundle on the Hugging Face Hub."),
 }
 
 TOGETHER = {"train", "generate", "distill", "reproduce"}
@@ -90,6 +92,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
 
+def _load_plugins(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> None:
+    """Before the command is looked up: its help lists what plugins add."""
+    for name in names:
+        add_plugin(name)
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
@@ -98,6 +106,15 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="distilcap")
 @click.option("--plain", is_flag=True, help="Compute by plain PyTorch alone; or set DISTILCAP_PLAIN=1.")
+@click.option(
+    "--plugin",
+    multiple=True,
+    metavar="MODULE",
+    is_eager=True,
+    expose_value=False,
+    callback=_load_plugins,
+    help="Module, or .py file, that adds captioners, encoders, metrics or teachers; or DISTILCAP_PLUGINS.",
+)
 def cli(plain: bool) -> None:
     """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
     if plain:  # child processes inherit it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 from rich.table import Table
 
@@ -36,31 +38,24 @@ def models(vocabulary: int, region_dim: int, encoders: bool) -> None:
         return
     import torch
 
-    from distilcap.models.aoanet import AoANet, AoANetOptions
-    from distilcap.models.presets import PRESETS
-    from distilcap.models.updown import UpDown
+    from distilcap.models.families import families
     from distilcap.models.weights import megabytes_of
 
     table = Table(title=f"Captioners at {vocabulary} words and {region_dim} features a region")
     for column in ("captioner", "hidden", "parameters (M)", "MB in float32", "with tied words (MB)"):
         table.add_column(column, justify="left" if column == "captioner" else "right")
-    for architecture, sizes in PRESETS.items():
-        for size, options in sizes.items():
-            megabytes = []
-            for tied in (options.tie_words, True):
-                values = {**vars(options), "tie_words": tied}
-                with torch.device("meta"):  # shapes only: nothing is allocated
-                    captioner = (
-                        AoANet(vocabulary, region_dim, AoANetOptions(**values))
-                        if isinstance(options, AoANetOptions)
-                        else UpDown(vocabulary, region_dim, type(options)(**values))
-                    )
-                megabytes.append(megabytes_of(captioner))
+    for family in families().values():
+        for size, options in family.sizes.items():
+            forms = [options]
+            if hasattr(options, "tie_words"):
+                forms.append(dataclasses.replace(options, tie_words=True))
+            with torch.device("meta"):  # shapes only: nothing is allocated
+                sizes = [megabytes_of(family.build(vocabulary, region_dim, form)) for form in forms]
             table.add_row(
-                f"{architecture}-{size}",
+                f"{family.name}-{size}",
                 str(options.hidden),
-                f"{megabytes[0] / 4:.2f}",
-                f"{megabytes[0]:.1f}",
-                f"{megabytes[1]:.1f}",
+                f"{sizes[0] / 4:.2f}",
+                f"{sizes[0]:.1f}",
+                f"{sizes[1]:.1f}" if len(sizes) > 1 else "n/a",
             )
     CONSOLE.print(table)

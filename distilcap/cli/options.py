@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from distilcap.cli.bounds import Real
-from distilcap.options import Options, bounds_of
+from distilcap.options import Options, bounds_of, filled, named_fields, value_type
 
 __all__ = ["flags"]
 
@@ -51,76 +50,42 @@ def flags(
     Args:
         kind: the option class.
         name: of the command's argument that gets the object.
-        prefix: before all flags, such as "scst-".
+        prefix: before all names, such as "scst_".
         only, without: names of fields that get flags; the others keep their defaults.
         defaults: other defaults than the class's, by field.
     """
 
     def decorate(function: Function) -> Function:
-        parts = list(_parts(kind, prefix))
         chosen = [
-            (path, field, part_prefix)
-            for path, field, part_prefix in parts
+            (flag, owner, field)
+            for flag, owner, field in named_fields(kind, prefix)
             if (only is None or field.name in only) and field.name not in without
         ]
 
         @functools.wraps(function)
-        def filled(*args: Any, **kwargs: Any) -> Any:
-            values: dict[tuple[str, ...], Any] = {}
+        def command(*args: Any, **kwargs: Any) -> Any:
             source = click.get_current_context().get_parameter_source
-            for path, field, part_prefix in chosen:
-                given = kwargs.pop(_argument(part_prefix, field))
-                follows = field.metadata.get("follows")
-                if follows and source(_argument(part_prefix, field)) == _UNGIVEN:
-                    given = next(values[p] for p, f, x in chosen if _flag(x, f) == follows and p in values)
-                values[path] = given
-            kwargs[name] = _fill(kind, values)
+            values = {flag: kwargs.pop(flag) for flag, _, _ in chosen}
+            for flag, _, field in chosen:
+                if field.metadata.get("follows") and source(flag) == _UNGIVEN:
+                    del values[flag]
+            kwargs[name] = filled(kind, values, prefix)
             return function(*args, **kwargs)
 
-        for path, field, part_prefix in reversed(chosen):
-            filled = _click_option(kind, path, field, part_prefix, defaults or {})(filled)
-        return typing.cast(Function, filled)
+        for flag, owner, field in reversed(chosen):
+            command = _click_option(flag, owner, field, defaults or {})(command)
+        return typing.cast(Function, command)
 
     return decorate
 
 
-def _parts(
-    kind: type[Any], prefix: str, path: tuple[str, ...] = ()
-) -> typing.Iterator[tuple[tuple[str, ...], dataclasses.Field[Any], str]]:
-    for field in dataclasses.fields(kind):
-        nested = field.default if isinstance(field.default, Options) else None
-        if nested is not None:
-            yield from _parts(type(nested), prefix + field.metadata.get("prefix", ""), (*path, field.name))
-        elif "help" in field.metadata:
-            yield (*path, field.name), field, prefix
-
-
-def _flag(prefix: str, field: dataclasses.Field[Any]) -> str:
-    return "--" + prefix + field.name.replace("_", "-")
-
-
-def _argument(prefix: str, field: dataclasses.Field[Any]) -> str:
-    return _flag(prefix, field)[2:].replace("-", "_")
-
-
 def _click_option(
-    kind: type[Any],
-    path: tuple[str, ...],
-    field: dataclasses.Field[Any],
-    prefix: str,
-    defaults: dict[str, Any],
+    name: str, owner: type[Options], field: dataclasses.Field[Any], defaults: dict[str, Any]
 ) -> Callable[[Any], Any]:
-    owner = kind
-    for part in path[:-1]:
-        owner = type(next(member.default for member in dataclasses.fields(owner) if member.name == part))
     hint = typing.get_type_hints(owner)[field.name]
-    repeated = typing.get_origin(hint) is tuple
-    (value,) = [
-        inner for inner in (typing.get_args(hint) or (hint,)) if inner not in (types.NoneType, Ellipsis)
-    ]
+    value = value_type(hint)
     default = defaults.get(field.name, field.default)
-    flag, argument = _flag(prefix, field), _argument(prefix, field)
-    names = (argument, flag, *field.metadata["aliases"])
+    names = (name, "--" + name.replace("_", "-"), *field.metadata["aliases"])
     settings: dict[str, Any] = {"help": field.metadata["help"]}
     if default is dataclasses.MISSING:
         settings["required"] = True
@@ -130,18 +95,7 @@ def _click_option(
         return click.option(*names, is_flag=True, **settings)
     follows = field.metadata.get("follows")
     if follows:
-        settings["help"] += f"  [default: as {follows}]"
+        settings["help"] += f"  [default: as --{follows.replace('_', '-')}]"
     settings["show_default"] = not follows and default not in (None, (), dataclasses.MISSING)
+    repeated = typing.get_origin(hint) is tuple
     return click.option(*names, type=_type_of(field, value), multiple=repeated, **settings)
-
-
-def _fill(kind: type[Any], values: dict[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
-    """Make an option object from the values of the flags; nested objects first."""
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        field_path = (*path, field.name)
-        if field_path in values:
-            fields[field.name] = values[field_path]
-        elif isinstance(field.default, Options):
-            fields[field.name] = _fill(type(field.default), values, field_path)
-    return kind(**fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 from distilcap.options import Options, option
 from distilcap.store.cluster import EngineOptions, build_ahead
 
@@ -78,8 +77,11 @@ def report_results(results: Results, output: OutputOptions) -> None:
     """Write the report of new results into its folder, and print them."""
     from distilcap.reports.report import write_report
 
-    to = output.to
-    write_report(results, to, PROGRESS, photos=not output.no_photos)
+    write_report(results, output.to, PROGRESS, photos=not output.no_photos)
+    _print_report(results, output.to)
+
+
+def _print_report(results: Results, to: Path) -> None:
     _print_results(results)
     CONSOLE.print(f"Page: {to / 'report.html'}   Rows: {to / 'results.json'}")
 
@@ -103,8 +105,8 @@ def run_distillation(
     export: bool = True,
 ) -> None:
     """Run a distillation, print its table, and write results, page and bundle."""
-    from distilcap.pipeline.distill import distill
-    from distilcap.reports.collect import collect_results
+    from distilcap.pipeline.distill import distill, write_distilled
+    from distilcap.stages.data import judge_data
     from distilcap.store.stage import Store
 
     if output.plan:
@@ -116,16 +118,12 @@ def run_distillation(
     distilled = distill(plan, kept, PROGRESS, export=export)
     if not FIRST:
         return
-    kept = kept.alone()
-    rows, verdict = distilled.rows, distilled.verdict
-    report_results(collect_results(title, plan.systems, rows, verdict, kept, PROGRESS), output)
-    _print_runs(rows, store)
+    results = write_distilled(
+        title, plan, distilled, kept.alone(), output.to, PROGRESS, photos=not output.no_photos
+    )
+    _print_report(results, output.to)
+    _print_runs(distilled.rows, store)
     if distilled.bundle is not None:
-        from distilcap.export.folders import whole_folder
-        from distilcap.runtime.manifest import MANIFEST
-
-        with whole_folder(output.to / "bundle", MANIFEST) as new:
-            shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
         CONSOLE.print(f"Bundle: {output.to / 'bundle'}")
 
 
@@ -150,6 +148,7 @@ def run_members(
     """Build, score and report the members of an experiment, or only print what that would take."""
     from distilcap.reports.collect import collect_results
     from distilcap.reports.results import build_rows, decoding_sentences, gain_sentence, stages_of
+    from distilcap.stages.data import judge_data
     from distilcap.store.stage import Store
 
     if output.plan:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, judge_data, open_store, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
 from distilcap.errors import ConfigError, DataError
@@ -175,6 +175,7 @@ def _run(
     output: OutputOptions,
     only_finished: bool,
 ) -> None:
+    from distilcap.stages.data import judge_data
     from distilcap.study.tables import finished, run_tables, stages_of_tables
 
     kept = open_store(store)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["as_csv", "as_latex", "in_words", "scores_table"]
 
-TITLES = {"bleu": "BLEU", "meteor": "METEOR", "rouge": "ROUGE", "cider": "CIDEr-D", "spice": "SPICE"}
-
 
 def scores_table(title: str, scores: dict[str, Score]) -> Table:
     """Show scores on the terminal, times 100."""
@@ -57,6 +55,7 @@ def as_csv(scores: dict[str, Score]) -> str:
 
 def as_latex(name: str, scores: dict[str, Score]) -> str:
     """A table of one row, with half the interval's width behind each score; signatures in comments."""
+    from distilcap.metrics.registry import heading_of
     from distilcap.reports.formats import Latex, latex_table
 
     def cell(score: Score) -> str:
@@ -68,7 +67,7 @@ def as_latex(name: str, scores: dict[str, Score]) -> str:
         low, high = score.interval
         return Latex(f"{text}\\,{{\\scriptsize$\\pm${50 * (high - low):.1f}}}")
 
-    headings = ["-".join(TITLES.get(part, part.upper()) for part in key.split("_")) for key in scores]
+    headings = [heading_of(key) for key in scores]
     comments = [f"% {key}: {shown(score.signature)}" for key, score in scores.items()]
     table = latex_table(["", *headings], [[name, *map(cell, scores.values())]])
     return "\n".join([*comments, table, ""])

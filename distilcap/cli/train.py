@@ -8,7 +8,7 @@ import click
 
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
-from distilcap.pipeline.train import RunOptions, run_to_train
+from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.training.options import TrainingOptions
@@ -31,12 +31,9 @@ def train(
     data: DataOptions, encoder: EncoderOptions, run: RunOptions, training: TrainingOptions, store: Path
 ) -> None:
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
-    stage = run_to_train(data, encoder, run, training)
-    kept = open_store(store)
-    folder = kept.build(stage, PROGRESS)
-    summary = stage.summary(kept)
+    trained = train_run(run_to_train(data, encoder, run, training), open_store(store), PROGRESS)
     CONSOLE.print(
-        f"{folder}: {run.captioner}, {summary['parameters'] / 1e6:.2f} M parameters, validation CIDEr "
-        f"{100 * summary['best_validation_cider']:.1f}, trained {summary['train_seconds']:.0f} s",
+        f"{trained.folder}: {run.captioner}, {trained.parameters / 1e6:.2f} M parameters, validation CIDEr "
+        f"{100 * trained.best_validation_cider:.1f}, trained {trained.train_seconds:.0f} s",
         soft_wrap=True,
     )

@@ -6,6 +6,7 @@ Sequence-level distillation (Kim & Rush 2016) is then ordinary training on anoth
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,19 +69,20 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
         """Keep each image's first `count` captions."""
         return CaptionSet({image_id: captions[:count] for image_id, captions in self.captions.items()})
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON lines: {"image": id, "captions": [{"text": …, "log_prob": …}]}.
 
         Raises:
             DataError: a log-probability is NaN or infinite; the message names the image.
         """
+        path = Path(path)
         records = (record_of(image_id, captions) for image_id, captions in self.captions.items())
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         checksum_file(path).unlink(missing_ok=True)  # of the file that is now replaced
         write_text(path, lines)
 
     @staticmethod
-    def load(path: Path) -> CaptionSet:
+    def load(path: str | os.PathLike[str]) -> CaptionSet:
         """Read what `save` wrote.
 
         Raises:
@@ -88,6 +90,7 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
                 names the line. Or the file has a checksum file beside it, or is a store's, and differs from
                 what it was.
         """
+        path = Path(path)
         if not path.is_file():
             raise DataError(f"{path}: there is no such captions file.")
         verify_checksum(path)

@@ -21,12 +21,14 @@ class Encoder(Protocol):
 
     Attributes:
         name: as `create_encoder` takes it.
+        weights: SHA-256 of the weights, or "random" and what is drawn.
         dim: features of a region (D).
         regions: most regions of an image (R).
         preprocessing: how a picture becomes `pixels`.
     """
 
     name: str
+    weights: str
     dim: int
     regions: int
     preprocessing: Preprocessing

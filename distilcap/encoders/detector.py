@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distilcap.encoders.base import Preprocessing
+from distilcap.encoders.base import Encoder, Preprocessing
 from distilcap.encoders.boxes import anchor_boxes, area_pool, decode_boxes, levels_of, pool_boxes, suppress
 from distilcap.errors import ConfigError
 from distilcap.shapes import Regions
 
-__all__ = ["DETECTOR_FORMS", "DetectorEncoder"]
+__all__ = ["DETECTOR_FORMS", "IMAGENET_MEAN", "IMAGENET_STD", "DetectorEncoder", "used_parts"]
 
-DETECTOR_FORMS = ("grid", "grid+backbone", "regions", "regions+backbone")
+DETECTOR_FORMS = ("regions", "regions+backbone", "grid", "grid+backbone")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GEOMETRY = 5  # left, top, right, bottom, area, as fractions of the picture
 
 
@@ -142,3 +143,11 @@ class DetectorEncoder(nn.Module):
         kept, mask = suppress(boxes, logits, classes, self.regions)
         boxes = boxes.gather(1, kept[..., None].expand(-1, -1, 4))
         return boxes, logits.gather(1, kept).sigmoid() * mask, classes.gather(1, kept), mask
+
+
+def used_parts(encoder: Encoder) -> list[nn.Module]:
+    """The parts that a detector's form needs: a grid needs none of the heads."""
+    assert isinstance(encoder, DetectorEncoder)
+    if encoder.kind == "grid":
+        return [encoder.network.get_submodule(name) for name in ("backbone", "fpn")]
+    return [encoder]

@@ -10,15 +10,32 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distilcap.encoders.base import Encoder
+from distilcap.encoders.detector import (
+    DETECTOR_FORMS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DetectorEncoder,
+    used_parts,
+)
 from distilcap.encoders.efficientnet import EFFICIENTNETS, EfficientNet
+from distilcap.encoders.families import EncoderFamily, register_encoder
+from distilcap.encoders.weights import cached_weights, fetch_weights, load_weights
+from distilcap.runtime.pixels import Preprocessing
 
 __all__ = ["D0", "EfficientDet", "EfficientDetShape"]
+
+D0_URL = (
+    "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1/"
+    "tf_efficientdet_d0_34-f153e0cf.pth"
+)
 
 _LEVELS = 5  # P3 to P7
 
@@ -230,3 +247,25 @@ class EfficientDet(nn.Module):
         """(B, 3, S, S) to class logits (B, A x C, h, w) and box offsets (B, A x 4, h, w) of each level."""
         maps: list[Tensor] = self.fpn(self.backbone(pixels))
         return self.class_net(maps), self.box_net(maps)
+
+
+def _make(name: str, size: int | None, weights: Path | str | None, form: str, regions: int | None) -> Encoder:
+    network = EfficientDet()
+    checksum = load_weights(network, fetch_weights(name, D0_URL) if weights is None else weights)
+    preprocessing = Preprocessing(size or 512, IMAGENET_MEAN, IMAGENET_STD, filter="bilinear")
+    return DetectorEncoder(
+        network, name=name, weights=checksum, preprocessing=preprocessing, form=form, regions=regions
+    )
+
+
+register_encoder(
+    EncoderFamily(
+        name="efficientdet-d0",
+        make=_make,
+        forms=DETECTOR_FORMS,
+        source="COCO's objects; effdet's tf_efficientdet_d0_34-f153e0cf, downloaded or by path",
+        listed=(("efficientdet-d0", "regions"), ("efficientdet-d0", "grid")),
+        used=used_parts,
+        here=lambda _: cached_weights(D0_URL).is_file(),
+    )
+)

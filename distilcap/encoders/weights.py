@@ -6,24 +6,46 @@ import hashlib
 import importlib.util
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor, nn
 
 from distilcap.errors import DataError, MissingError
+from distilcap.files import sha256_of
 from distilcap.tensors import load_tensors, refuse_non_finite
 
 __all__ = [
     "cached_weights",
     "fetch_weights",
     "load_into",
+    "load_weights",
     "package_weights",
     "read_weights",
     "state_checksum",
     "to_timm_names",
 ]
+
+
+def load_weights(
+    network: nn.Module,
+    weights: Path | str,
+    optional: tuple[str, ...] = (),
+    renamed: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda state: state,
+) -> str:
+    """Load a file's weights into a network, unless they shall be random; return what names them in a recipe.
+
+    Args:
+        weights: a file, or "random".
+        optional: beginnings of names that either side may have alone; see `load_into`.
+        renamed: the file's tensors under the network's names.
+    """
+    if str(weights) == "random":
+        return f"random {state_checksum(network)}"
+    path = Path(weights)
+    load_into(network, renamed(read_weights(path)), path, optional)
+    return sha256_of(path)
 
 
 def package_weights(name: str) -> Path:

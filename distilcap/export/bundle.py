@@ -21,7 +21,9 @@ from distilcap.export.onnx.parts import Parts, load_encoder
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.files import write_text
-from distilcap.metrics import evaluate
+from distilcap.metrics import Score, create_metric, evaluate
+from distilcap.metrics.evaluation import scoring_tokenizer
+from distilcap.metrics.significance import System, compare_systems
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle
@@ -83,7 +85,7 @@ def export_bundle(
     Raises:
         ConfigError: something that is no bundle lies at `to`.
         DataError: `run` is no trained captioner or read other features; the split has no images.
-        BundleError: the bundle's captions are not PyTorch's, or lose more CIDEr than `max_loss`.
+        BundleError: the bundle's captions are not PyTorch's, or surely lose more CIDEr than `max_loss`.
     """
     precision = options.precision
     check_replaceable(to, MANIFEST)
@@ -118,8 +120,9 @@ def export_bundle(
         if data or precision != "float32":
             agreement = compared(Bundle.open(final), None)
         if data:
-            manifest = replace(manifest, scores=_scores(agreement, data, options.split))
-            _check_loss(manifest, options.max_loss)
+            tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
+            scores = _scores(agreement, data, options, tokenizer, progress)
+            manifest = replace(manifest, scores=scores)
         if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
 
@@ -179,16 +182,25 @@ def _pictures(
             progress.note(f"Skipped: {error}")
 
 
-def _scores(agreement: Comparison, data: Dataset, split: str) -> dict[str, Any]:
-    """The bundle's scores and PyTorch's, on those of the compared images that have references."""
+def _scores(
+    agreement: Comparison, data: Dataset, options: ExportOptions, tokenizer: str, progress: Progress
+) -> dict[str, Any]:
+    """The bundle's scores and PyTorch's, on those of the compared images that have references.
+
+    Raises:
+        BundleError: it surely loses too much, see `_check_loss`.
+    """
     ours, theirs = agreement.captions()
     known = [image_id for image_id in ours if data.captions.get(image_id)]
     if not known:
         return {}
-    exact, written = (evaluate(captions.only(known), data.captions, METRICS) for captions in (ours, theirs))
+    exact, written = (
+        evaluate(captions.only(known), data.captions, METRICS, tokenizer) for captions in (ours, theirs)
+    )
+    progress.note(_check_loss(exact["cider"], written["cider"], options))
     return {
         "data": data.name,
-        "split": split,
+        "split": options.split,
         "images": len(known),
         "metrics": {
             name: {
@@ -201,16 +213,26 @@ def _scores(agreement: Comparison, data: Dataset, split: str) -> dict[str, Any]:
     }
 
 
-def _check_loss(manifest: Manifest, max_loss: float) -> None:
-    if not manifest.scores:
-        return
-    cider = manifest.scores["metrics"]["cider"]
-    if cider["value"] < (1 - max_loss) * cider["pytorch"]:
+def _check_loss(exact: Score, written: Score, options: ExportOptions) -> str:
+    """How much of PyTorch's CIDEr a bundle loses, in words.
+
+    Raises:
+        BundleError: the paired bootstrap's 95 % interval of the loss lies above `max_loss`.
+    """
+    systems = [System("PyTorch", (exact,)), System("bundle", (written,))]
+    (compared,) = compare_systems(systems, create_metric("cider"))
+    whole = exact.value or 1.0
+    lost, least, most = (-value / whole for value in (compared.difference, *compared.interval[::-1]))
+    told = (
+        f"CIDEr {100 * written.value:.1f} where PyTorch has {100 * exact.value:.1f}: "
+        f"{lost:.1%} lost, 95 % interval {least:.1%} to {most:.1%}"
+    )
+    if least > options.max_loss:
         raise BundleError(
-            f"The {manifest.precision} bundle has CIDEr {100 * cider['value']:.1f} where PyTorch has "
-            f"{100 * cider['pytorch']:.1f}: it loses {1 - cider['value'] / cider['pytorch']:.1%}, more than "
-            f"`max_loss` {max_loss:.1%}. Allow more, or take a larger `precision`."
+            f"The {options.precision} bundle has {told}; that is above `max_loss` {options.max_loss:.1%}. "
+            "Allow more, or take a larger `precision`."
         )
+    return f"{told}."
 
 
 def _agreeing(to: Path, comparison: Comparison) -> Comparison:

@@ -20,5 +20,11 @@ class ExportOptions(Options):
     limit: int | None = option(
         None, "Number of its images to caption, the first.  [default: all]", least=1, most=2**31 - 1
     )
-    max_loss: float = option(0.01, "Largest share of PyTorch's CIDEr that may be lost.", least=0, most=1)
+    max_loss: float = option(
+        0.01,
+        "Largest share of PyTorch's CIDEr that may be lost; a bundle is refused where the 95 % interval of "
+        "its loss lies above.",
+        least=0,
+        most=1,
+    )
     executorch: bool = option(False, "Write float32 programs for ExecuTorch too.")

@@ -22,6 +22,7 @@ from distilcap.errors import BundleError, MissingError
 from distilcap.export.onnx.graphs import EncodeGraph, StepGraph, foldable_encoder
 from distilcap.files import write_bytes
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast import plain
 from distilcap.runtime.bundle import Bundle, Seen
 from distilcap.runtime.pixels import Bytes, normalise
 from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult
@@ -40,7 +41,7 @@ def write_programs(encoder: Encoder, captioner: Captioner, folder: Path) -> None
         MissingError: ExecuTorch is not installed.
     """
     _require()
-    size = encoder.preprocessing.size
+    size, captioner = encoder.preprocessing.size, plain(captioner)
     pixels = torch.randn(1, 3, size, size)
     with _quiet(), torch.no_grad():
         seen = foldable_encoder(encoder)

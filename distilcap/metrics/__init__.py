@@ -10,6 +10,16 @@ May use data, text. Never: torch, models, printing.
 
 from distilcap.metrics.base import MeanMetric, Metric, Score
 from distilcap.metrics.evaluation import Evaluator, evaluate
-from distilcap.metrics.registry import DEFAULT, METRICS, create_metric
+from distilcap.metrics.registry import DEFAULT, create_metric, metric_names, register_metric
 
-__all__ = ["DEFAULT", "METRICS", "Evaluator", "MeanMetric", "Metric", "Score", "create_metric", "evaluate"]
+__all__ = [
+    "DEFAULT",
+    "Evaluator",
+    "MeanMetric",
+    "Metric",
+    "Score",
+    "create_metric",
+    "evaluate",
+    "metric_names",
+    "register_metric",
+]

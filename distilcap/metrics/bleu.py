@@ -35,6 +35,8 @@ class Bleu(Metric[_Prepared]):
 
     name: ClassVar = "bleu"
     keys: ClassVar = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
+    tabled: ClassVar = ("bleu_4",)
+    seconds: ClassVar = 3e-4
     label: ClassVar = "bleu"
 
     def settings(self) -> dict[str, str]:

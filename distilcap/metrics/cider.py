@@ -167,6 +167,8 @@ class CiderD(MeanMetric[_Prepared]):
 
     name: ClassVar = "cider"
     keys: ClassVar = ("cider",)
+    headings: ClassVar = {"cider": "CIDEr-D"}
+    seconds: ClassVar = 4e-4
     label: ClassVar = "cider-d"
 
     def __init__(self, frequencies: DocumentFrequencies | None = None, end: bool = False) -> None:

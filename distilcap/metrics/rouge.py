@@ -43,6 +43,7 @@ class RougeL(MeanMetric[References]):
 
     name: ClassVar = "rouge_l"
     keys: ClassVar = ("rouge_l",)
+    seconds: ClassVar = 3e-4
     label: ClassVar = "rouge-l"
 
     def settings(self) -> dict[str, str]:

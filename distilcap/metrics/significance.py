@@ -127,8 +127,10 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
         seed: of both.
 
     Raises:
-        ConfigError: fewer than two systems, other images, or other signatures.
+        ConfigError: fewer than two systems, other images, or other signatures; or no resamples.
     """
+    if resamples < 1:
+        raise ConfigError(f"`resamples` must be at least 1, but is {resamples}: a test needs them.")
     for _, systems in columns:
         _check(systems)
     pairs = [(metric, systems[0], system) for metric, systems in columns for system in systems[1:]]

@@ -31,7 +31,9 @@ class Spice(MeanMetric[list[list[str]]]):
 
     name: ClassVar = "spice"
     keys: ClassVar = ("spice",)
+    seconds: ClassVar = 6e-2
     label: ClassVar = "spice"
+    english_only: ClassVar = True
 
     def __init__(self, home: Path | None = None, progress: Progress = SILENT) -> None:
         self.home = home or spice_home()

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import glu
 
 from distilcap.models.captioner import Captioner, Memory, State
-from distilcap.models.layers import WordEmbedding, WordPredictor, lstm_cell, masked_mean
+from distilcap.models.families import Family, register
+from distilcap.models.layers import WordEmbedding, WordPredictor, lstm_cell, masked_mean, split_heads
 from distilcap.shapes import Regions
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "AttentionOnAttention",
     "RefinerLayer",
     "multi_head_attention",
-    "split_heads",
 ]
 
 
@@ -46,11 +46,6 @@ class AoANetOptions:
     refiner_dropout: float = 0.1
     aoa_dropout: float = 0.3
     tie_words: bool = False
-
-
-def split_heads(tensor: Tensor, heads: int) -> Tensor:
-    """A view of (B, L, heads x S) as (B, heads, L, S)."""
-    return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def multi_head_attention(
@@ -151,7 +146,7 @@ class AoANet(Captioner):
         self.context = AttentionOnAttention(width)
         self.context_dropout = nn.Dropout(options.dropout)
         self.weight_dropout = nn.Dropout(options.refiner_dropout)
-        self.output = WordPredictor(width, self.words, options.dropout, tied=options.tie_words)
+        self.output = WordPredictor(width, self.words.table, options.dropout, tied=options.tie_words)
 
     def encode(self, regions: Regions) -> Memory:
         """Give keys and values (B, R, H), the mean region's part of the gates (B, 4H), mask (B, R)."""
@@ -185,3 +180,22 @@ class AoANet(Captioner):
         context = self.context(attended, hidden)
         # p = softmax(W_p context + b_p): the logits
         return self.output(context), (hidden, cell, context)
+
+
+register(
+    Family(
+        name="aoanet",
+        title="AoANet",
+        options=AoANetOptions,
+        sizes={
+            "big": AoANetOptions(hidden=1024, embedding=1024),
+            "medium": AoANetOptions(hidden=512, embedding=512),
+            "small": AoANetOptions(hidden=256, embedding=256),
+            "tiny": AoANetOptions(hidden=128, embedding=128),
+            "pocket": AoANetOptions(hidden=192, embedding=192, tie_words=True),
+        },
+        build=AoANet,
+        fast="distilcap.models.fast.aoanet:FastAoANet",
+        label_smoothing=0.2,  # section 4.2
+    )
+)

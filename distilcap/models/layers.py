@@ -1,4 +1,4 @@
-"""What the captioners have in common: words in and out, the LSTM, the mean region."""
+"""What captioners have in common: words in and out, the LSTM, attention heads, the mean region."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, relu
 
-__all__ = ["WordEmbedding", "WordPredictor", "lstm_cell", "masked_mean"]
+__all__ = ["WordEmbedding", "WordPredictor", "lstm_cell", "masked_mean", "split_heads"]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The mean of the real regions: (B, R, H) and (B, R) to (B, H)."""
     weights = mask.to(values.dtype)
     return torch.einsum("brh,br->bh", values, weights) / weights.sum(dim=1, keepdim=True)
+
+
+def split_heads(tensor: Tensor, heads: int) -> Tensor:
+    """A view of (B, L, heads x S) as (B, heads, L, S)."""
+    return tensor.view(*tensor.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,17 +53,17 @@ class WordEmbedding(nn.Module):
 
 
 class WordPredictor(nn.Module):
-    """Hidden states to logits. Tied: through the embedding's own matrix (Press & Wolf 2017), which saves
+    """Hidden states to logits. Tied: through the embedding's own table (Press & Wolf 2017), which saves
     V x H parameters; a projection comes first where the widths differ."""
 
-    def __init__(self, hidden: int, words: WordEmbedding, dropout: float, tied: bool) -> None:
+    def __init__(self, hidden: int, table: nn.Embedding, dropout: float, tied: bool) -> None:
         super().__init__()
-        vocabulary_size, width = words.table.weight.shape
+        vocabulary_size, width = table.weight.shape
         self.dropout = nn.Dropout(dropout)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.projection = nn.Linear(hidden, width, bias=False) if tied and width != hidden else nn.Identity()
         if tied:
-            self.matrix = words.table.weight
+            self.matrix = table.weight
         else:
             self.matrix = nn.Parameter(torch.empty(vocabulary_size, hidden).uniform_(-0.1, 0.1))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.models.families import Family, register
 from distilcap.models.layers import WordEmbedding, WordPredictor, lstm_cell, masked_mean
 from distilcap.shapes import Regions
 
@@ -56,7 +57,7 @@ class UpDown(Captioner):
         self.query = nn.Linear(hidden, options.attention, bias=False)
         self.scorer = nn.Parameter(torch.empty(options.attention).uniform_(-0.1, 0.1))
         self.language = nn.Linear(3 * hidden, 4 * hidden)  # reads [attended, h1, h2]
-        self.output = WordPredictor(hidden, self.words, options.dropout, tied=options.tie_words)
+        self.output = WordPredictor(hidden, self.words.table, options.dropout, tied=options.tie_words)
 
     def encode(self, regions: Regions) -> Memory:
         """Give values (B, R, H), keys (B, R, A), the mean region's part of the gates (B, 4H), mask (B, R)."""
@@ -91,3 +92,21 @@ class UpDown(Captioner):
         # p = softmax(W_p h2 + b_p): the logits                                     (equation 7)
         logits = self.output(h1 + h2 if self.options.output_states == "both" else h2)
         return logits, (h1, c1, h2, c2)
+
+
+register(
+    Family(
+        name="updown",
+        title="Up-Down",
+        options=UpDownOptions,
+        sizes={
+            "big": UpDownOptions(hidden=1000, embedding=1000, attention=512),
+            "medium": UpDownOptions(hidden=512, embedding=512, attention=256),
+            "small": UpDownOptions(hidden=256, embedding=256, attention=128),
+            "tiny": UpDownOptions(hidden=128, embedding=128, attention=64),
+            "pocket": UpDownOptions(hidden=256, embedding=256, attention=128, tie_words=True),
+        },
+        build=UpDown,
+        fast="distilcap.models.fast.updown:FastUpDown",
+    )
+)

@@ -7,14 +7,16 @@ decides all stages before anything runs, so that a plan can be shown, or built o
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilcap.errors import MissingError
 from distilcap.pipeline.given import GivenTeacher, labels_in_words
+from distilcap.pipeline.remarks import note_data, note_labels, note_training, remarks_on_captions
 from distilcap.progress import Progress
-from distilcap.reports.records import Row
+from distilcap.reports.records import Results, Row
 from distilcap.reports.results import (
     METRICS,
     Member,
@@ -31,15 +33,16 @@ from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
+from distilcap.text.tokenizers import PTB
 from distilcap.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from distilcap.models.presets import Options
+    from distilcap.models.families import CaptionerOptions
 
 BUNDLE_BEAM = 3
 """Beam size of bundles: on phones and in browsers, time counts more than the last tenth of a score."""
 
-__all__ = ["Distillation", "Distilled", "Role", "distill", "plan_distillation"]
+__all__ = ["Distillation", "Distilled", "Role", "distill", "plan_distillation", "write_distilled"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Role:
     """A captioner and how it is trained.
 
     Attributes:
-        architecture: "updown" or "aoanet".
+        architecture: its family, such as "updown".
         size: its preset's name, for tables.
         options: its widths.
         training: phases and rates.
@@ -55,7 +58,7 @@ class Role:
 
     architecture: str
     size: str
-    options: Options
+    options: CaptionerOptions
     training: TrainingOptions
 
     @property
@@ -86,6 +89,16 @@ class Distillation:
     def systems(self) -> tuple[System, ...]:
         """All rows of the table, in its order."""
         return (*self.teachers, *self.students)
+
+    @property
+    def taught(self) -> dict[Labels, str]:
+        """All labels that students learn from, in order, with their teachers' names."""
+        return {
+            run.labels: str(student.teacher)
+            for student in self.students
+            for run in student.trains
+            if run.labels is not None
+        }
 
     @property
     def exported(self) -> Export:
@@ -123,16 +136,22 @@ def distill(
 ) -> Distilled:
     """Run a distillation from the data to the bundle; what the store holds already is not made again."""
     store.build(plan.data, progress)
+    note_data(plan.data, store, progress)
     store.build(plan.features, progress)
     for teacher in plan.teachers:
         for run in teacher.trains if isinstance(teacher, Member) else ():
             store.build(run, progress)
-    store.build(plan.labels, progress)
+            note_training(teacher.name, run, store, progress, teaches=True)
+    for labels, name in plan.taught.items():  # before any student: they may be worth none
+        store.build(labels, progress)
+        note_labels(labels, plan.data, store, progress, name)
     for student in plan.students:
         for run in student.trains:
             store.build(run, progress)
+            note_training(student.name, run, store, progress)
     rows = build_rows(plan.systems, store, progress, metrics)
-    verdict = " ".join([gain_sentence(plan.systems, store), *decoding_sentences(rows)]).strip()
+    sentences = [gain_sentence(plan.systems, store), *decoding_sentences(rows)]
+    verdict = " ".join([*sentences, *remarks_on_captions(plan.systems, store)]).strip()
     bundle = None
     if export:
         try:
@@ -141,6 +160,33 @@ def distill(
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
     return Distilled(rows, verdict, bundle)
+
+
+def write_distilled(
+    title: str,
+    plan: Distillation,
+    distilled: Distilled,
+    store: Store,
+    to: Path,
+    progress: Progress,
+    photos: bool = True,
+) -> Results:
+    """Write results.json, report.html and bundle/ into the folder `to`.
+
+    Args:
+        photos: whether the report shows pictures of the data set.
+    """
+    from distilcap.export.folders import whole_folder
+    from distilcap.reports.collect import collect_results
+    from distilcap.reports.report import write_report
+    from distilcap.runtime.manifest import MANIFEST
+
+    results = collect_results(title, plan.systems, distilled.rows, distilled.verdict, store, progress)
+    write_report(results, to, progress, photos)
+    if distilled.bundle is not None:
+        with whole_folder(to / "bundle", MANIFEST) as new:
+            shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
+    return results
 
 
 def plan_distillation(
@@ -157,6 +203,7 @@ def plan_distillation(
     control_epochs: int = 0,
     seeds: tuple[int, ...] = (0,),
     min_count: int = 5,
+    tokenizer: str = PTB,
     teacher_features: ExtractFeatures | None = None,
 ) -> Distillation:
     """Decide all stages: teacher, student, distilled student and, where asked for, a control.
@@ -174,7 +221,7 @@ def plan_distillation(
         seeds: of the students; the teacher is trained once.
         teacher_features: of a larger encoder that the teacher sees through; None is `features`.
     """
-    vocabulary = BuildVocabulary(data, min_count, student.training.max_words)
+    vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer)
 
     def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
         training = dataclasses.replace(role.training, seed=seed)

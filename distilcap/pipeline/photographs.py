@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distilcap.data.captions import Caption
 from distilcap.decode.beam import BeamSearch, beam_search
@@ -64,36 +64,19 @@ class RunCaptioner:
         name = f"{run.key}, length penalty {options.length_penalty:g}"
         return RunCaptioner(encoder, trained, options, name, device)
 
-    def caption(self, photo: Path, beam: int | None = None, n_best: int = 1) -> list[str]:
-        """Caption one photograph; best first.
-
-        Raises:
-            DataError: the photograph cannot be read.
-        """
-        preprocessing = self.encoder.preprocessing
-        pixels = torch.from_numpy(normalise(load_pixels(photo, preprocessing)[None], preprocessing))
-        (captions,) = self.describe(pixels, self._search(beam or self.decode.beam_size, n_best), [str(photo)])
-        return [caption.text for caption in captions]
-
     def read(self, photo: Path) -> Bytes:
-        """See `labelling.PhotoCaptioner`: (S, S, 3)."""
+        """See `teachers.shards.PhotoCaptioner`: (S, S, 3)."""
         return load_pixels(photo, self.encoder.preprocessing)
 
-    def label(self, photos: Sequence[Bytes], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
-        """See `labelling.PhotoCaptioner`."""
-        pixels = normalise(np.stack(photos), self.encoder.preprocessing)
-        return self.describe(torch.from_numpy(pixels), self._search(beam, n_best))
-
-    def _search(self, beam: int, n_best: int) -> BeamSearch:
-        return BeamSearch(**asdict(self.decode) | {"beam_size": beam, "keep": n_best})
-
-    def describe(
-        self, pixels: Tensor, options: BeamSearch, ids: Sequence[str] = ()
+    def label(
+        self, photos: Sequence[Bytes], beam: int, n_best: int, ids: Sequence[str] = ()
     ) -> list[tuple[Caption, ...]]:
-        """Caption normalised pixels (B, 3, S, S); each picture's captions are sorted best first."""
+        """See `teachers.shards.PhotoCaptioner`: the captions of each, best first; `ids` are for errors."""
+        pixels = normalise(np.stack(photos), self.encoder.preprocessing)
+        search = BeamSearch(**asdict(self.decode) | {"beam_size": beam, "keep": n_best})
         with torch.inference_mode():
-            regions = self.encoder(pixels.to(self.device))
-            hypotheses = beam_search(self.trained.captioner, regions, options, ids)
+            regions = self.encoder(torch.from_numpy(pixels).to(self.device))
+            hypotheses = beam_search(self.trained.captioner, regions, search, ids)
         texts = hypotheses.texts(self.trained.vocabulary)
         return [
             tuple(Caption(text, log_prob) for text, log_prob in zip(*both, strict=True))

@@ -7,21 +7,20 @@ Holm's correction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from distilcap.metrics.registry import heading_of, in_tables
 from distilcap.reports.formats import csv_text
 from distilcap.reports.records import Columns, Entry, Results, Row, Table
 
 __all__ = ["Grid", "grids_of", "legend", "results_csv", "signatures"]
 
-METRICS = (("bleu_4", "BLEU-4"), ("meteor", "METEOR"), ("rouge_l", "ROUGE-L"), ("cider", "CIDEr"))
+METRICS = {"bleu_4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
 SYSTEM_HEADINGS = ("system", "role", "labels", "M par.", "MB", "ms/image", "train s")
-TABLE_METRICS = (("bleu_4", "B@4"), ("meteor", "M"), ("rouge_l", "R"), ("cider", "C"), ("spice", "S"))
-TABLE_HEADINGS = (
-    *("system", *(short for _, short in TABLE_METRICS), "C greedy", "gain in C [95 %]", "gain in S [95 %]"),
-    *("M par.", "MB", "ms/image", "label s", "train s"),
-)
+TABLE_METRICS = {"bleu_4": "B@4", "meteor": "M", "rouge_l": "R", "cider": "C", "spice": "S"}
+GAINS = ("cider", "spice")
+COST_HEADINGS = ("M par.", "MB", "ms/image", "label s", "train s")
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,44 @@ class Grid:
 def grids_of(results: Results) -> tuple[Grid, ...]:
     """The tables of results; where there are none, all rows in one table without a title."""
     if not results.tables:
-        headings = (*SYSTEM_HEADINGS, *(name for _, name in METRICS))
-        return (Grid("", headings, tuple(map(_system_cells, results.rows))),)
-    return tuple(Grid(table.title, TABLE_HEADINGS, _table_cells(table, results)) for table in results.tables)
+        columns = _columns(results, METRICS)
+        cells = tuple(_system_cells(row, columns) for row in results.rows)
+        return (Grid("", (*SYSTEM_HEADINGS, *columns.values()), cells),)
+    columns = _columns(results, TABLE_METRICS)
+    gains = {key: columns[key] for key in (*GAINS, *_more_gains(results))}
+    headings = (
+        "system",
+        *columns.values(),
+        "C greedy",
+        *(f"gain in {name} [95 %]" for name in gains.values()),
+    )
+    return tuple(
+        Grid(table.title, (*headings, *COST_HEADINGS), _table_cells(table, results, columns, gains))
+        for table in results.tables
+    )
 
 
-def _system_cells(row: Row) -> tuple[str, ...]:
+def _columns(results: Results, usual: Mapping[str, str]) -> dict[str, str]:
+    """Scores and their headings: the usual, whether they were measured or not, and all others that were."""
+    measured = dict.fromkeys(key for row in results.rows for key in row.scores.beam)
+    more = {key: heading_of(key) for key in measured if key not in TABLE_METRICS and in_tables(key)}
+    return {**usual, **more}
+
+
+def _more_gains(results: Results) -> list[str]:
+    """The scores beside the usual that differences were tested on."""
+    tested = dict.fromkeys(key for table in results.tables for row in table.rows for key in row.differences)
+    return [key for key in tested if key not in TABLE_METRICS]
+
+
+def _system_cells(row: Row, scores: Iterable[str]) -> tuple[str, ...]:
     return (
         row.name,
         row.role,
         row.labels or "–",
         *_costs(row),
         _number(row.train_seconds, 0),
-        *(_both_scores(row, key) for key, _ in METRICS),
+        *(_both_scores(row, key) for key in scores),
     )
 
 
@@ -82,16 +106,15 @@ def _column(columns: Columns, name: str) -> dict[str, float | None]:
     return columns.greedy if name == "greedy" else columns.beam
 
 
-def _table_cells(table: Table, results: Results) -> tuple[tuple[str, ...], ...]:
+def _table_cells(
+    table: Table, results: Results, columns: Iterable[str], compared: Iterable[str]
+) -> tuple[tuple[str, ...], ...]:
     printed = {entry.row: entry.printed or {} for entry in table.rows}
     rows = []
     for entry in table.rows:
         row = results.row(entry.row)
-        scores = [
-            _beside(_score(row, "beam", key) or "n/a", printed[entry.row].get(key))
-            for key, _ in TABLE_METRICS
-        ]
-        gains = [_gain(entry, key, printed.get(entry.baseline or "", {})) for key in ("cider", "spice")]
+        scores = [_beside(_score(row, "beam", key) or "n/a", printed[entry.row].get(key)) for key in columns]
+        gains = [_gain(entry, key, printed.get(entry.baseline or "", {})) for key in compared]
         seconds = f"{entry.labelling_seconds:.0f}", _number(row.train_seconds, 0)
         rows.append(
             (row.name, *scores, _score(row, "greedy", "cider") or "n/a", *gains, *_costs(row), *seconds)
@@ -157,12 +180,12 @@ def _csv_row(table: Table, entry: Entry, results: Results) -> dict[str, str | fl
     cells: dict[str, str | float | None] = {"table": table.name, "name": row.name, "role": row.role}
     cells |= {"architecture": row.architecture, "size": row.size, "teacher": row.teacher}
     cells |= {"label_beam": entry.label_beam, "seeds": len(row.seeds), "beam": row.beam}
-    for key, _ in TABLE_METRICS:
+    for key in _columns(results, TABLE_METRICS):
         for column in ("greedy", "beam"):
             cells[f"{key}_{column}"] = _column(row.scores, column).get(key)
             cells[f"{key}_{column}_deviation"] = _column(row.deviations, column).get(key)
         cells[f"{key}_paper"] = (entry.printed or {}).get(key)
-    for key in ("rouge_l", "cider", "spice"):
+    for key in ("rouge_l", "cider", "spice", *_more_gains(results)):
         gain = entry.differences.get(key)
         figures = (gain.difference, *gain.interval, gain.p) if gain else (None,) * 4
         names = ("gain", "gain_low", "gain_high", "gain_p")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from distilcap.models.families import title_of
 from distilcap.reports.records import Entry, Results, Row
 
 if TYPE_CHECKING:
@@ -15,11 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Plot", "draw_plots"]
 
-BLUE, RED, GREY = "#1f6fb4", "#d9541e", "#555555"
+BLUE, RED, GREEN, PURPLE, GREY = "#1f6fb4", "#d9541e", "#2e8b57", "#7b4fa3", "#555555"
 SIZES = {"medium": BLUE, "small": RED}
-FAMILIES = {"updown": BLUE, "aoanet": RED}
 MARKERS = {"teacher": "s", "student": "o", "distilled": "^", "control": "D"}
-NAMES = {"updown": "Up-Down", "aoanet": "AoANet"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _beam_sizes(figure: Figure, results: Results) -> bool:
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in sorted(entries.values(), key=lambda entry: entry.label_beam or 0):
         row = results.row(entry.row)
-        own_teacher = row.architecture in NAMES and row.teacher == f"{row.architecture}-big"
+        own_teacher = row.architecture is not None and row.teacher == f"{row.architecture}-big"
         if entry.label_beam is not None and own_teacher:
             groups.setdefault((str(row.architecture), str(row.size)), []).append(entry)
     groups = {group: students for group, students in groups.items() if len(students) > 1}
@@ -97,8 +97,8 @@ def _beam_sizes(figure: Figure, results: Results) -> bool:
         if (level_printed := _printed_cider(baseline)) is not None:
             printed.axhline(level_printed, color=colour, linestyle="--")
     for family, (measured, printed) in axes.items():
-        measured.set(title=f"{NAMES[family]}, measured", ylabel="CIDEr")
-        printed.set(title=f"{NAMES[family]}, the paper (COCO)")
+        measured.set(title=f"{title_of(family)}, measured", ylabel="CIDEr")
+        printed.set(title=f"{title_of(family)}, the paper (COCO)")
         measured.legend(fontsize="small")
         _finish(measured, "beam size of the teacher's labels")
         _finish(printed, "beam size of the teacher's labels")
@@ -109,16 +109,18 @@ def _sizes(figure: Figure, results: Results) -> bool:
     figure.set_size_inches(7.5, 4.2)
     axes = figure.subplots()
     labels: set[str] = set()
+    families = sorted({row.architecture for row in results.rows if row.architecture is not None})
+    colours = dict(zip(families, itertools.cycle((RED, BLUE, GREEN, PURPLE)))) | {None: GREY}
     for row in results.rows:
         cider = _cider(row)
         if cider is None or row.megabytes is None or row.megabytes <= 0:
             continue
-        label = f"{NAMES.get(str(row.architecture), row.architecture)}, {row.role}"
+        label = f"{title_of(row.architecture)}, {row.role}"
         axes.plot(
             row.megabytes,
             cider[1],
             marker=MARKERS.get(row.role, "x"),
-            color=FAMILIES.get(str(row.architecture), GREY),
+            color=colours[row.architecture],
             fillstyle="full" if row.role == "distilled" else "none",
             linestyle="none",
             label=None if label in labels else label,

@@ -49,7 +49,7 @@ class Row:
     Attributes:
         name: for people; it is unique.
         role: "teacher", "student" (learns from the references), "distilled" or "control".
-        architecture: "updown" or "aoanet".
+        architecture: the family, such as "updown".
         size: of the captioner, such as "small".
         teacher: name of the row whose captions it learnt from.
         labels: what it learnt from, in words.

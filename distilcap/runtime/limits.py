@@ -36,9 +36,9 @@ MAX_SIZE = 4_096
 MAX_VOCABULARY = 200_000
 """Words: COCO's captions have 10,000 that occur five times, and whole languages' vocabularies 100,000."""
 
-MAX_STATE = 65_536
-"""Numbers of a hypothesis's state, all tensors together: some thousand in use; of `MAX_BEAM` hypotheses
-they take 260 MB."""
+MAX_STATE = 262_144
+"""Numbers of a hypothesis's state, all tensors together: up to 110,592 in use (keys and values of 24 words in
+the big Transformer). How many hypotheses there may be of such size, `MAX_SEARCHED` says."""
 
 MAX_SEARCHED = 1 << 25
 """Numbers of an image's logits and states, all hypotheses together: 130 MB, and a search holds a few such."""

@@ -22,7 +22,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.runtime.formats import open_image
 from distilcap.runtime.limits import MAX_SIZE
 
-__all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels"]
+__all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels", "to_rgb"]
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 
@@ -104,7 +104,7 @@ def read_image(source: Path | bytes) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
-            return _to_rgb(_upright(image))
+            return to_rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller.") from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -130,8 +130,8 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to RGB."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring an image of any of Pillow's modes to RGB; transparency goes onto white."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
     if image.has_transparency_data:

@@ -20,7 +20,6 @@ LENGTH_PENALTIES = (0.0, 0.3, 0.7, 1.0)
 """Tried by default; 1 ranks by log-probability a word."""
 
 DECODING = "decoding.json"
-CIDER_SECONDS = 4e-4  # an image
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class ChooseDecoding(Stage):
         length_penalties: tried; of equally good penalties the first is taken.
     """
 
-    rate: ClassVar[float] = 1.0  # seconds in a second, as `CIDER_SECONDS` has them
+    rate: ClassVar[float] = 1.0  # seconds in a second, as CIDEr-D has them
     candidates: CaptionsOfSplit
     greedy: CaptionsOfSplit
     beam: int
@@ -75,16 +74,19 @@ class ChooseDecoding(Stage):
         """Write `decoding.json`: the choice, and CIDEr by length penalty."""
         from distilcap.decode.captions import rank_captions
         from distilcap.metrics import evaluate
+        from distilcap.metrics.evaluation import scoring_tokenizer
 
+        tokenizer = self.candidates.tokenizer
         candidates, greedy = self.candidates.load(store), self.greedy.load(store)
         references = self.candidates.source.load(store).references(self.candidates.split)
         references = references.only(id for id in references if id in candidates)
 
         def cider(captions: CaptionSet) -> float:
-            return evaluate(captions.only(references), references, ["cider"])["cider"].value
+            kept = captions.only(references)
+            return evaluate(kept, references, ["cider"], scoring_tokenizer(tokenizer))["cider"].value
 
         scores = {
-            penalty: cider(rank_captions(candidates, penalty, self.max_words).top())
+            penalty: cider(rank_captions(candidates, penalty, self.max_words, tokenizer).top())
             for penalty in self.length_penalties
         }
         best = max(scores, key=scores.__getitem__)
@@ -94,7 +96,10 @@ class ChooseDecoding(Stage):
 
     def work(self, facts: Facts) -> Work:
         """Seconds, by length penalty and once for greedy captions."""
-        return Work(facts.images["val"] * (len(self.length_penalties) + 1) * CIDER_SECONDS)
+        from distilcap.metrics import create_metric
+
+        seconds = create_metric("cider").seconds
+        return Work(facts.images["val"] * (len(self.length_penalties) + 1) * seconds)
 
     def load(self, store: Store) -> Decoding:
         """Read the choice."""

@@ -11,15 +11,11 @@ from typing import Any, ClassVar
 from distilcap.files import expected, read_json, write_json
 from distilcap.progress import Progress
 from distilcap.stages.captions import CaptionsOfSplit
-from distilcap.stages.decoding import CIDER_SECONDS
 from distilcap.stages.train import Train
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store
 
 __all__ = ["Evaluate", "MeasureLatency", "read_scores"]
-
-# Of an image.
-_SECONDS = {"bleu": 3e-4, "meteor": 4e-3, "rouge_l": 3e-4, "cider": CIDER_SECONDS, "spice": 6e-2}
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Evaluate(Stage):
     """
 
     measures: ClassVar[bool] = True
-    rate: ClassVar[float] = 1.0  # seconds in a second, as `_SECONDS` has them
+    rate: ClassVar[float] = 1.0  # seconds in a second, as metrics have them
     captions: CaptionsOfSplit
     metrics: tuple[str, ...]
     available: tuple[str, ...]
@@ -48,12 +44,13 @@ class Evaluate(Stage):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `scores.json`: value, signature and per-image scores of each metric."""
         from distilcap.metrics import evaluate
-        from distilcap.metrics.evaluation import with_reasons
+        from distilcap.metrics.evaluation import scoring_tokenizer, with_reasons
 
         candidates = self.captions.load(store)
         references = self.captions.source.load(store).references(self.captions.split)
         candidates = candidates.only(id for id in candidates if id in references)
-        scores = with_reasons(evaluate(candidates, references, self.metrics))
+        tokenizer = scoring_tokenizer(self.captions.tokenizer)
+        scores = with_reasons(evaluate(candidates, references, self.metrics, tokenizer))
         write_json(
             folder / "scores.json",
             {
@@ -69,8 +66,10 @@ class Evaluate(Stage):
 
     def work(self, facts: Facts) -> Work:
         """Seconds of the metrics."""
+        from distilcap.metrics import create_metric
+
         images = facts.images[self.captions.split]
-        seconds = images * sum(_SECONDS.get(name, 1e-3) for name in self.available)
+        seconds = images * sum(create_metric(name).seconds for name in self.available)
         return Work(seconds, 4.5e-5 * images * (len(self.available) + 3))
 
     def describe(self) -> str:

@@ -6,9 +6,10 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.trainable import Variety
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_bytes, write_json
 from distilcap.progress import Progress
@@ -21,10 +22,9 @@ from distilcap.training.options import TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource
-    from distilcap.encoders.base import Encoder, GridEncoder
-    from distilcap.encoders.detector import DetectorEncoder
+    from distilcap.encoders.base import Encoder
     from distilcap.encoders.tuned import ImageRegions
-    from distilcap.models.presets import Options
+    from distilcap.models.families import CaptionerOptions
     from distilcap.models.weights import TrainedCaptioner
     from distilcap.training.imitation import TokenTeacher
 
@@ -60,7 +60,7 @@ class Train(Stage):
     vocabulary: BuildVocabulary
     features: ExtractFeatures
     architecture: str
-    options: Options
+    options: CaptionerOptions
     training: TrainingOptions
     labels: Labels | None = None
     keep_originals: bool = False
@@ -74,10 +74,11 @@ class Train(Stage):
 
     @classmethod
     def field_types(cls) -> dict[str, Any]:
-        """See `Stage.field_types`: those of captioners need PyTorch."""
-        from distilcap.models.presets import Options
+        """See `Stage.field_types`: a captioner's options are those of any family, and need PyTorch."""
+        from distilcap.models.families import families
 
-        return get_type_hints(cls, localns={"Options": Options})
+        known = tuple(family.options for family in families().values())
+        return get_type_hints(cls, localns={"CaptionerOptions": Union.__getitem__(known)})
 
     def inputs(self) -> tuple[Stage, ...]:
         """All stages among the fields, and the features that a teacher of tokens reads."""
@@ -86,14 +87,14 @@ class Train(Stage):
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of both phases; a backward pass costs as much as two forward ones."""
-        regions, words, parameters = self._parameters(facts)
+        regions, word, parameters = self._sizes(facts)
         options = self.training
         of_labels = facts.captions if self.labels is None or self.keep_originals else 0.0
         of_labels += getattr(self.labels, "n_best", 1) if self.labels is not None else 0
         captions = min(options.captions_per_image, of_labels)
-        crossed = 3 * facts.regions * regions + 3 * captions * WORDS * words
+        crossed = 3 * regions + 3 * captions * WORDS * word
         # Drawing is one pass more, word by word.
-        drawn = 4 * facts.regions * regions + 4 * options.self_critical.samples * DRAWN * words
+        drawn = 4 * regions + 4 * options.self_critical.samples * DRAWN * word
         epochs = options.cross_entropy.epochs * crossed + options.self_critical.epochs * drawn
         # The encoder's work is not counted where that learns too.
         comparable = not self.tune_encoder
@@ -101,11 +102,11 @@ class Train(Stage):
 
     def decoding_work(self, facts: Facts, width: int) -> float:
         """Multiply-adds of captioning an image with so many hypotheses."""
-        regions, words, _ = self._parameters(facts)
-        return facts.regions * regions + width * DRAWN * words
+        regions, word, _ = self._sizes(facts)
+        return regions + width * DRAWN * word
 
-    def _parameters(self, facts: Facts) -> tuple[int, int, int]:
-        return _parameters_of(self.architecture, self.options, facts.words, facts.dim)
+    def _sizes(self, facts: Facts) -> tuple[int, int, int]:
+        return _sizes_of(self.architecture, self.options, facts.words, facts.dim, facts.regions)
 
     def describe(self) -> str:
         """The captioner, its seed and what it learns from."""
@@ -213,6 +214,11 @@ class Train(Stage):
         pseudo = pseudo.only(id for id in pseudo if id in learnt)
         if not pseudo:
             raise DataError(f"{self.labels.key}: none of its images is a training image of {self.data.path}.")
+        variety = Variety.of(text for id in pseudo for text in pseudo.texts(id))
+        if not variety.different:
+            raise DataError(
+                f"{self.labels.key}: {variety.hardly_any()}; their teacher has learnt nothing yet."
+            )
         if not self.keep_originals:
             return pseudo
         ids = dict.fromkeys([*originals, *pseudo])
@@ -242,21 +248,24 @@ class Train(Stage):
 
 
 @functools.cache
-def _parameters_of(architecture: str, options: Options, words: int, dim: int) -> tuple[int, int, int]:
-    """Parameters used once a region, those used once a word, and all."""
+def _sizes_of(
+    architecture: str, options: CaptionerOptions, words: int, dim: int, regions: int
+) -> tuple[int, int, int]:
+    """Multiply-adds of encoding an image and of reading a word, and the number of parameters."""
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     from distilcap.models.presets import build_captioner
+    from distilcap.shapes import Regions
 
-    with torch.device("meta"):
-        captioner = build_captioner(architecture, options, words, dim)
-    regions = sum(
-        parameter.numel()
-        for name, parameter in captioner.named_parameters()
-        if name.split(".")[0] in ("regions", "refiner", "keys", "keys_values")
-    )
-    table = words * options.embedding
-    return regions, captioner.parameter_count() - regions - table, captioner.parameter_count()
+    with torch.device("meta"), torch.no_grad():  # shapes alone: nothing is allocated or computed
+        captioner = build_captioner(architecture, options, words, dim).eval()
+        with FlopCounterMode(display=False) as encoding:
+            memory = captioner.encode(Regions.full(torch.empty(1, regions, dim)))
+        state = captioner.initial_state(memory, 1)
+        with FlopCounterMode(display=False) as reading:
+            captioner.step(torch.zeros(1, 1, dtype=torch.int64), state, memory)
+    return encoding.get_total_flops() // 2, reading.get_total_flops() // 2, captioner.parameter_count()
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:
@@ -267,6 +276,6 @@ def _keep_tuned(source: ImageRegions, folder: Path) -> None:
     from distilcap.training.loop import ENCODER
 
     source.load_state_dict(load_tensors(folder / ENCODER, f"delete the folder {folder}")[0])
-    save_encoder(cast("GridEncoder | DetectorEncoder", source.encoder), folder / TUNED)
+    save_encoder(source.encoder, folder / TUNED)
     recipe = create_encoder(str(folder / TUNED)).recipe()
     save_captioner(folder, dataclasses.replace(load_captioner(folder), features=recipe))

@@ -95,7 +95,7 @@ def from_json(value: Any, stages: Mapping[str, type[Any]], options: Mapping[str,
 
 
 def _dataclasses_in(annotation: Any) -> dict[str, type[Any]]:
-    """Those that a type such as `UpDownOptions | AoANetOptions` names."""
+    """Those that a type such as `A | B | None` names."""
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return {annotation.__name__: annotation}
     parts = [_dataclasses_in(part) for part in typing.get_args(annotation)]

@@ -32,7 +32,7 @@ class Scored:
     """One row of a table, with its score on every test image.
 
     Attributes:
-        architecture: "updown" or "aoanet".
+        architecture: the family, such as "updown".
         size: such as "small".
         teacher: name of the system whose captions it learnt from; None learnt from the references.
         label_beam: width with which the teacher labelled; None where none did, or otherwise.

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from distilcap.errors import ConfigError
 from distilcap.models.aoanet import AoANetOptions
-from distilcap.models.presets import ARCHITECTURES, Options, preset
+from distilcap.models.families import CaptionerOptions
+from distilcap.models.presets import preset
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role
 from distilcap.study.flickr8k import SELF_CRITICAL, TEACHER
@@ -78,8 +79,8 @@ def _paper() -> TablePreset:
     )
     training = {"updown": updown, "aoanet": aoanet}
     roles = {
-        (architecture, size): Role(architecture, size, preset(architecture, size), training[architecture])
-        for architecture in ARCHITECTURES
+        (architecture, size): Role(architecture, size, preset(architecture, size), options)
+        for architecture, options in training.items()
         for size in SIZES
     }
     return TablePreset("paper", roles, EncoderChoice("efficientdet-d0", form="regions"))
@@ -111,6 +112,17 @@ FLICKR8K_RATES = {
 than half of Up-Down's)."""
 
 
+FLICKR8K_OPTIONS: dict[str, Callable[[int, float], CaptionerOptions]] = {
+    "updown": lambda width, dropout: UpDownOptions(
+        width, min(width, 256), width // 2, dropout=dropout, output_states="both"
+    ),
+    "aoanet": lambda width, dropout: AoANetOptions(
+        width, width, refiner_layers=2 if width == FLICKR8K_WIDTHS["big"] else 1, dropout=dropout
+    ),
+}
+"""By width and dropout."""
+
+
 def _flickr8k() -> TablePreset:
     roles = {}
     for (architecture, size), (crossed, critical) in FLICKR8K_EPOCHS.items():
@@ -126,16 +138,10 @@ def _flickr8k() -> TablePreset:
             self_critical=dataclasses.replace(SELF_CRITICAL, epochs=critical),
             batch_images=16,
         )
-        options = _flickr8k_options(architecture, size)
+        dropout = {"big": 0.3, "medium": 0.2, "small": 0.1}[size]
+        options = FLICKR8K_OPTIONS[architecture](FLICKR8K_WIDTHS[size], dropout)
         roles[architecture, size] = Role(architecture, size, options, training)
     return TablePreset("flickr8k", roles, EncoderChoice("efficientnet-lite0"), teacher_of_each_seed=True)
-
-
-def _flickr8k_options(architecture: str, size: str) -> Options:
-    width, dropout = FLICKR8K_WIDTHS[size], {"big": 0.3, "medium": 0.2, "small": 0.1}[size]
-    if architecture == "updown":
-        return UpDownOptions(width, min(width, 256), width // 2, dropout=dropout, output_states="both")
-    return AoANetOptions(width, width, refiner_layers=2 if size == "big" else 1, dropout=dropout)
 
 
 def _quick() -> TablePreset:
@@ -194,7 +200,7 @@ def _smoke() -> TablePreset:
     )
     roles = {}
     for size, width in (("big", 16), ("medium", 12), ("small", 8)):
-        minute: tuple[tuple[str, Options], ...] = (
+        minute: tuple[tuple[str, CaptionerOptions], ...] = (
             ("updown", UpDownOptions(width, width, 4, dropout=0.1)),
             ("aoanet", AoANetOptions(width, width, heads=2, refiner_layers=1, dropout=0.1)),
         )

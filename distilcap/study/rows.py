@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from distilcap.models.families import title_of
 from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
@@ -29,7 +30,6 @@ LABEL_BEAM = 5
 FAMILIES = ("updown", "aoanet")
 OTHER = {"updown": "aoanet", "aoanet": "updown"}
 BEAM_TABLES = {"updown": TABLE_1, "aoanet": TABLE_2}
-NAMES = {"updown": "Up-Down", "aoanet": "AoANet"}
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _beams(students: Students, architecture: str, number: int) -> Table:
     for size in ("medium", "small"):
         rows.append(students.undistilled(architecture, size))
         rows += [students.taught(architecture, size, teacher.member, beam) for beam in BEAMS]
-    title = f"Table {number}: beam size of the teacher, {NAMES[architecture]}"
+    title = f"Table {number}: beam size of the teacher, {title_of(architecture)}"
     return Table(f"table{number}", title, tuple(rows))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distilcap.metrics import Score, create_metric
+from distilcap.metrics import MeanMetric, Score, create_metric
 from distilcap.metrics.base import FloatArray
 from distilcap.metrics.significance import System, compare_systems
 from distilcap.progress import Progress
@@ -23,7 +23,6 @@ from distilcap.study.contrasts import Scored
 from distilcap.study.ranking import ranking_sentence
 
 __all__ = [
-    "MEANS",
     "METRICS",
     "Table",
     "TableRow",
@@ -34,8 +33,6 @@ __all__ = [
 ]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider", "spice")
-MEANS = ("rouge_l", "cider", "spice")
-"""Metrics whose corpus score is the mean over images; differences are tested on these."""
 COLUMN = "beam"
 
 
@@ -184,7 +181,7 @@ def _differences(table: Table, store: Store, metrics: tuple[str, ...]) -> dict[s
     members = {row.member.name: row.member for row in table.rows}
     differences: dict[str, dict[str, Difference]] = {}
     for baseline, compared in by_baseline.items():
-        for key in (key for key in MEANS if key in metrics):
+        for key in _means(metrics):
             systems = [_system(member, key, store, metrics) for member in (members[baseline], *compared)]
             if any(score.unavailable for system in systems for score in system.seeds):
                 continue
@@ -193,6 +190,14 @@ def _differences(table: Table, store: Store, metrics: tuple[str, ...]) -> dict[s
                     result.difference, result.interval, result.randomisation_p, result.corrected_p
                 )
     return differences
+
+
+def _means(metrics: Sequence[str]) -> list[str]:
+    """Metrics whose one score is the mean over images: differences are tested on these."""
+    made = {name: create_metric(name) for name in metrics}
+    return [
+        name for name, metric in made.items() if isinstance(metric, MeanMetric) and metric.keys == (name,)
+    ]
 
 
 def _labelling_seconds(labels: Labels | None, store: Store) -> float:

@@ -15,6 +15,7 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
+from distilcap.teachers.shards import PhotoCaptioner
 
 __all__ = ["PretrainedTeacher", "find_model", "fingerprint_of", "label_images"]
 
@@ -67,12 +68,14 @@ class PretrainedTeacher:
 
     Attributes:
         name: of its folder, and the beginning of its fingerprint.
+        max_tokens: of a caption, in the model's own tokens.
     """
 
     model: Any
     processor: Any
     tokenizer: Any
     name: str = ""
+    max_tokens: int = 40
 
     @staticmethod
     def load(folder: Path, device: str | None = None) -> PretrainedTeacher:
@@ -111,9 +114,7 @@ class PretrainedTeacher:
         """See `teachers.shards.PhotoCaptioner`."""
         return self.caption(photos, beam, n_best)
 
-    def caption(
-        self, photos: Sequence[Any], beam: int = 3, n_best: int = 1, max_tokens: int = 40
-    ) -> list[tuple[Caption, ...]]:
+    def caption(self, photos: Sequence[Any], beam: int = 3, n_best: int = 1) -> list[tuple[Caption, ...]]:
         """Caption PIL images; each gets `n_best` captions, best first.
 
         The log-probability is the model's own, over its own tokens with the end token.
@@ -132,7 +133,7 @@ class PretrainedTeacher:
                 pixel_values=pixels,
                 num_beams=beam,
                 num_return_sequences=n_best,
-                max_new_tokens=max_tokens,
+                max_new_tokens=self.max_tokens,
                 do_sample=False,
                 length_penalty=0.0 if beam > 1 else None,
                 return_dict_in_generate=True,
@@ -165,13 +166,12 @@ class PretrainedTeacher:
 
 
 def label_images(
-    teacher: PretrainedTeacher,
+    teacher: PhotoCaptioner,
     images: Sequence[ImageRecord],
     log: Path,
     *,
     beam: int = 3,
     n_best: int = 1,
-    max_tokens: int = 40,
     batch_images: int = 16,
     progress: Progress = SILENT,
 ) -> CaptionSet:
@@ -186,9 +186,9 @@ def label_images(
         DataError: `log` was begun with another teacher or other options, or the teacher gives an image a
             log-probability of NaN.
     """
-    from distilcap.runtime.pixels import read_image
-
-    header = {"teacher": teacher.name, "beam": beam, "n_best": n_best, "max_tokens": max_tokens}
+    header = {"teacher": teacher.name, "beam": beam, "n_best": n_best}
+    if isinstance(teacher, PretrainedTeacher):
+        header |= {"max_tokens": teacher.max_tokens}
     with RecordLog(log, header, progress) as records:
         done = dict(captions_from(line) for record in records.records for line in record["captions"])
         wanted = [image for image in images if image.id not in done]
@@ -198,12 +198,12 @@ def label_images(
             readable = []
             for image in batch:
                 try:
-                    readable.append((image.id, read_image(image.path)))
+                    readable.append((image.id, teacher.read(image.path)))
                 except DataError as error:
                     progress.note(f"skipped image {image.id}: {error}")
             if not readable:
                 continue
-            hypotheses = teacher.caption([photo for _, photo in readable], beam, n_best, max_tokens)
+            hypotheses = teacher.label([photo for _, photo in readable], beam, n_best)
             made = {id: captions for (id, _), captions in zip(readable, hypotheses, strict=True)}
             records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
             done |= made

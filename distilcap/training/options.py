@@ -35,7 +35,7 @@ class CrossEntropyPhase(Options):
     schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"))
     warmup_steps: int = option(0, _WARMUP, least=0)
     label_smoothing: float = option(
-        0.0, "Share of probability spread over all words (AoANet: 0.2).", least=0, below=1
+        0.0, "Share of probability spread over all words; AoANet is published with 0.2.", least=0, below=1
     )
     scheduled_sampling: float = option(
         0.0,
@@ -57,7 +57,7 @@ class SelfCriticalPhase(Options):
     learning_rate: float = option(
         5e-5, "Learning rate of Adam in the self-critical phase.", above=0, most=100
     )
-    schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"), follows="--schedule")
+    schedule: str = option("step", _SCHEDULE, choices=("step", "cosine"), follows="schedule")
     warmup_steps: int = option(0, _WARMUP, least=0)
     samples: int = option(5, "Number of captions drawn of each image.", least=1, most=1000)
     baseline: str = option(
@@ -96,7 +96,7 @@ class TrainingOptions(Options):
 
     cross_entropy: CrossEntropyPhase = CrossEntropyPhase()
     self_critical: SelfCriticalPhase = dataclasses.field(
-        default=SelfCriticalPhase(), metadata={"prefix": "scst-"}
+        default=SelfCriticalPhase(), metadata={"prefix": "scst_"}
     )
     batch_images: int = option(10, "Number of images in a batch.", least=1, most=65_536)
     captions_per_image: int = option(

@@ -286,3 +286,34 @@ def test_cider_of_one_image_is_not_a_number_but_a_reason(references: Path) -> No
     two = in_form(references.with_name("two.json"), rows(2))
     result = run("evaluate", two, "--references", references, "--metrics", "cider", "--resamples", 0)
     assert "n/a" not in result.output
+
+
+CHINESE = {str(n): ["一只狗在绿色的草地上奔跑", "棕色的狗在玩球"] for n in range(3)}
+
+
+def test_other_languages_have_their_tokenizer_and_are_advised_of_it(tmp_path: Path) -> None:
+    CaptionSet.of_texts(CHINESE).save(tmp_path / "references.jsonl")
+    CaptionSet.of_texts({image: ["一只狗在草地上奔跑"] for image in CHINESE}).save(tmp_path / "c.jsonl")
+    arguments = ["evaluate", tmp_path / "c.jsonl", "--references", tmp_path / "references.jsonl"]
+    advised = run(*arguments, "--resamples", 0)
+    assert advised.exit_code == 0
+    assert "Warning: The captions do not look English: `--tokenizer characters` is for" in advised.stderr
+    assert advised.stdout.count("n/a (English only)") == 1  # METEOR, whose 43 would mean nothing
+    result = run(*arguments, "--resamples", 0, "--tokenizer", "characters", "--json", tmp_path / "s.json")
+    assert "Warning" not in result.stderr
+    assert "9.00 words a caption" in result.stdout
+    scores = json.loads((tmp_path / "s.json").read_text())["scores"]
+    # 9 of 9 characters, 7 of 8 pairs, 5 of 7 triples, 4 of 6 fours; no penalty beside a reference of 7.
+    assert scores["bleu_1"]["value"] == pytest.approx(1)
+    assert scores["bleu_2"]["value"] == pytest.approx((7 / 8) ** 0.5)
+    assert scores["cider"]["signature"] == "cider-d|refs:2|tok:characters|df:test|end:0|v:1.0"
+    assert scores["meteor"]["unavailable"] == "English only"
+
+
+def test_document_frequencies_of_characters(tmp_path: Path) -> None:
+    lines = [{"image": f"{n}.jpg", "captions": ["一只狗"], "split": "train"} for n in range(2)]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    to = tmp_path / "df.json"
+    result = run("metrics", "df", tmp_path / "captions.jsonl", "--tokenizer", "characters", "--to", to)
+    assert result.exit_code == 0, result.output
+    assert len(DocumentFrequencies.load(to).counts) == 6  # 3 characters, 2 pairs, 1 triple

@@ -10,16 +10,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from small_captioners import small_options
 from torch import nn
 
 from distilcap.encoders.base import Encoder, GridEncoder
 from distilcap.export.bundle import Exported, export_bundle
 from distilcap.export.onnx import parts
 from distilcap.export.pictures import sample_pictures
-from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.captioner import Captioner
+from distilcap.models.families import families
 from distilcap.models.presets import build_captioner
-from distilcap.models.updown import UpDownOptions
 from distilcap.models.weights import TrainedCaptioner, save_captioner
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeOptions
@@ -28,11 +28,14 @@ from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
 
 SIZE, WORDS = 32, 60
 OPTIONS = {
-    "updown": UpDownOptions(hidden=48, embedding=40, attention=24, dropout=0.0, tie_words=True),
-    "aoanet": AoANetOptions(
-        hidden=48, embedding=48, heads=4, refiner_layers=1, dropout=0, refiner_dropout=0, aoa_dropout=0
-    ),
+    name: small_options(
+        name,
+        **{"hidden": 48, "embedding": 40, "attention": 24, "heads": 4, "window": 6, "tie_words": True},
+        **{"dropout": 0.0, "refiner_dropout": 0.0, "aoa_dropout": 0.0},
+    )
+    for name in families()
 }
+USUAL = ("updown", "transformer")  # the others in `make test-slow`
 
 
 def small_encoder() -> Encoder:
@@ -107,7 +110,10 @@ def _traced_once(encoder: Encoder) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", params=["updown", pytest.param("aoanet", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="session",
+    params=[name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS],
+)
 def trained(request: pytest.FixtureRequest, encoder: Encoder) -> TrainedCaptioner:
     return learnt(request.param, encoder)
 

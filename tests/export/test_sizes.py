@@ -18,7 +18,8 @@ from distilcap.export import bundle as bundle_module
 from distilcap.export.bundle import export_bundle
 from distilcap.export.onnx.parity import Comparison
 from distilcap.export.options import ExportOptions
-from distilcap.models.presets import Options, build_captioner, preset
+from distilcap.models.families import CaptionerOptions
+from distilcap.models.presets import build_captioner, preset
 from distilcap.models.weights import TrainedCaptioner, save_captioner
 from distilcap.study.flickr8k import STUDENT
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
@@ -37,7 +38,7 @@ COCO, FLICKR8K = 10_369, 2_600
     ids=["pocket-coco", "pocket-flickr8k", "recipe-flickr8k"],
 )
 def test_a_small_captioner_fits(
-    options: Options, words: int, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: CaptionerOptions, words: int, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
         encoder = create_encoder("efficientnet-lite0")

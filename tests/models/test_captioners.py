@@ -10,8 +10,9 @@ import torch
 from distilcap.errors import ConfigError, DataError
 from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.captioner import Captioner, take_captions
+from distilcap.models.families import families, family_of
 from distilcap.models.fast import accelerate, plain
-from distilcap.models.presets import ARCHITECTURES, PRESETS, SIZES, build_captioner, options_of, preset
+from distilcap.models.presets import build_captioner, options_of, preset
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, SPECIALS, Vocabulary
@@ -34,7 +35,7 @@ def some_regions(images: int = 3) -> Regions:
     return Regions(features, mask)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", families())
 @pytest.mark.parametrize("tie_words", [False, True])
 @pytest.mark.parametrize("path", PATHS)
 def test_a_whole_caption_equals_its_steps(architecture: str, tie_words: bool, path: Choice) -> None:
@@ -52,7 +53,7 @@ def test_a_whole_caption_equals_its_steps(architecture: str, tie_words: bool, pa
     torch.testing.assert_close(together, torch.stack(steps, dim=2), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", families())
 @pytest.mark.parametrize("path", PATHS)
 def test_what_a_masked_region_holds_does_not_matter(architecture: str, path: Choice) -> None:
     captioner = path(tiny(architecture))
@@ -73,12 +74,17 @@ def test_take_captions_reorders_within_an_image() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "millions"),
-    [("updown", (48.1, 17.4, 6.8, 2.9, 4.36)), ("aoanet", (83.5, 25.8, 8.9, 3.45, 4.10))],
+    [
+        ("updown", (48.1, 17.4, 6.8, 2.9, 4.36)),
+        ("aoanet", (83.5, 25.8, 8.9, 3.45, 4.10)),
+        ("transformer", (64.3, 25.5, 8.8, 3.17, 4.07)),
+    ],
 )
 def test_presets_have_the_documented_sizes(architecture: str, millions: tuple[float, ...]) -> None:
-    for size, expected in zip(SIZES, millions, strict=True):
+    family = family_of(architecture)
+    for size, expected in zip(("big", "medium", "small", "tiny", "pocket"), millions, strict=True):
         with torch.device("meta"):
-            captioner = type(tiny(architecture))(9488, 64, PRESETS[architecture][size])  # type: ignore[call-arg]
+            captioner = family.build(9488, 64, family.sizes[size])
         assert captioner.parameter_count() / 1e6 == pytest.approx(expected, abs=0.05)
 
 
@@ -101,7 +107,7 @@ def trained(architecture: str, tie_words: bool = False) -> TrainedCaptioner:
     )
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", families())
 @pytest.mark.parametrize("tie_words", [False, True])
 def test_saved_captioners_come_back_equal(tmp_path: Path, architecture: str, tie_words: bool) -> None:
     original = trained(architecture, tie_words)
@@ -114,6 +120,21 @@ def test_saved_captioners_come_back_equal(tmp_path: Path, architecture: str, tie
         )
     assert again.vocabulary == VOCABULARY
     assert again.features == {"encoder": "x"}
+
+
+def test_the_tokenizer_is_kept_and_older_captioners_have_ptb(tmp_path: Path) -> None:
+    captioner = tiny("updown")
+    vocabulary = Vocabulary((*SPECIALS, "一", "只", "狗", "猫", "a"), "characters", spaced=False)
+    save_captioner(tmp_path, TrainedCaptioner(captioner, "updown", preset("updown", "tiny"), vocabulary, {}))
+    assert load_captioner(tmp_path).vocabulary == vocabulary
+    config = read_sealed_json(tmp_path / "captioner.json", "")
+    for name, wrong in (("tokenizer", 1), ("spaced", "no")):
+        write_sealed_json(tmp_path / "captioner.json", config | {name: wrong})
+        with pytest.raises(DataError, match=r"not a captioner's configuration .*`tokenizer` must be text"):
+            load_captioner(tmp_path)
+    del config["tokenizer"], config["spaced"]
+    write_sealed_json(tmp_path / "captioner.json", config)
+    assert load_captioner(tmp_path).vocabulary == Vocabulary(vocabulary.words, "ptb")
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
@@ -163,7 +184,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_names_are_listed() -> None:
-    with pytest.raises(ConfigError, match="`architecture` must be one of updown, aoanet, but is 'lstm'"):
+    with pytest.raises(ConfigError, match=r"`architecture` must be one of aoanet, .*updown, but is 'lstm'"):
         preset("lstm", "small")
     with pytest.raises(
         ConfigError, match="`size` must be one of big, medium, small, tiny, pocket, but is 'huge'"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from distilcap.models.aoanet import AoANet, AoANetOptions
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import accelerate, plain
+from distilcap.models.transformer import Transformer, TransformerOptions
 from distilcap.models.updown import UpDown, UpDownOptions
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS
@@ -140,4 +141,62 @@ def test_aoanet_is_huang_et_al_2019(
             query = w["query.weight"] @ layer_norm(h, w["query_norm.weight"], w["query_norm.bias"])
             context = aoa("context", attend(query + w["query.bias"], keys, values), h)
             expected = w["output.matrix"] @ context + w["output.bias"]
+            np.testing.assert_allclose(logits[image, t], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", [plain, accelerate])
+@pytest.mark.parametrize("window", [2, 10])
+def test_the_transformer_is_vaswani_et_al_2017_before_each_part_normalised(
+    picture: tuple[Regions, Array, Array], window: int, path: Callable[[Captioner], Captioner]
+) -> None:
+    regions, features, words = picture
+    size, heads, part = 8, 2, 4
+    options = TransformerOptions(hidden=size, heads=heads, layers=2, encoder_layers=2, window=window)
+    model = path(Transformer(WORDS, DIM, options)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # so that norms and biases matter
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    w = weights_of(model)
+    with torch.no_grad():
+        logits = model(regions, torch.tensor(words).expand(2, 1, STEPS)).double().numpy()[:, 0]
+
+    def linear(name: str, x: Array) -> Array:
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def norm(name: str, x: Array) -> Array:
+        return layer_norm(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def attend(name: str, asking: Array, read: Array) -> Array:
+        q = linear(f"{name}.query", asking)
+        keys, values = np.split(linear(f"{name}.keys_values", read), 2, axis=1)
+        cut = [slice(head * part, (head + 1) * part) for head in range(heads)]
+        found = [softmax(keys[:, s] @ q[s] / np.sqrt(part)) @ values[:, s] for s in cut]
+        return linear(f"{name}.output", np.concatenate(found))
+
+    def think(name: str, x: Array) -> Array:
+        return linear(f"{name}.feed_forward.2", np.maximum(linear(f"{name}.feed_forward.0", x), 0))
+
+    for image, real in enumerate([5, 3]):
+        v = np.maximum(linear("regions.0", features[image, :real]), 0)
+        for n in range(2):
+            p = f"encoder.{n}"
+            normed = np.array([norm(f"{p}.attention_norm", x) for x in v])
+            v = v + np.array([attend(f"{p}.attention", x, normed) for x in normed])
+            v = v + np.array([think(p, norm(f"{p}.feed_norm", x)) for x in v])
+        v = np.array([norm("region_norm", x) for x in v])
+        x = np.zeros((STEPS, size))
+        for t, word in enumerate(words):
+            angles = t / 10_000 ** (2 * np.arange(size // 2) / size)
+            x[t] = np.sqrt(size) * w["table.weight"][word] + np.concatenate([np.sin(angles), np.cos(angles)])
+        for n in range(2):
+            p = f"layers.{n}"
+            normed = np.array([norm(f"{p}.word_norm", one) for one in x])
+            first = [max(0, t + 1 - window) for t in range(STEPS)]
+            x = x + np.array(
+                [attend(f"{p}.words", normed[t], normed[first[t] : t + 1]) for t in range(STEPS)]
+            )
+            x = x + np.array([attend(f"{p}.regions", norm(f"{p}.region_norm", one), v) for one in x])
+            x = x + np.array([think(p, norm(f"{p}.feed_norm", one)) for one in x])
+        for t in range(STEPS):
+            expected = w["output.matrix"] @ norm("norm", x[t]) + w["output.bias"]
             np.testing.assert_allclose(logits[image, t], expected, atol=1e-5)

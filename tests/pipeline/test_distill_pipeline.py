@@ -122,9 +122,38 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     image = run.data.load(store).split("test")[0]
     expected = members[0].captions(run, 3).load(store).texts(image.id)
     # Features go through float16 in the store, so only words, not log-probabilities, can be compared.
-    assert captioner.caption(image.path, beam=3) == expected
+    (captions,) = captioner.label([captioner.read(image.path)], 3, 1)
+    assert [caption.text for caption in captions] == expected
     with pytest.raises(DataError, match="holds no trained captioner, but ExtractFeatures"):
         run_of(store.path(features))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language, tokenizer", [("zh", "characters"), ("de", "unicode")])
+def test_other_languages_keep_their_tokenizer(language: str, tokenizer: str, tmp_path: Path) -> None:
+    pytest.importorskip("regex", reason="the properties of characters are not installed")
+    draw_scenes(tmp_path / "scenes", (24, 4, 4), size=64, language=language)
+    data = ImportData.of(tmp_path / "scenes")
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
+    plan = plan_distillation(data, features, STUDENT, STUDENT, beam=2, min_count=1, tokenizer=tokenizer)
+    store = Store(tmp_path / "store")
+    rows = distill(plan, store, SILENT, export=False, metrics=("meteor", "cider")).rows
+    for row in rows:
+        assert row.signature["cider"].startswith(f"cider-d|refs:5|tok:{tokenizer}|")
+        assert row.unavailable == {"meteor": "English only"}
+    run = plan.students[-1].trains[0]
+    vocabulary = run.load(store).vocabulary
+    assert vocabulary == run.vocabulary.load(store)
+    assert (vocabulary.tokenizer, vocabulary.spaced) == (tokenizer, language != "zh")
+    coverage = run.vocabulary.coverage(store)
+    assert coverage is not None
+    assert (coverage.kept, coverage.unknown_words) == (len(vocabulary) - 4, 0)
+    labels = plan.labels.load(store)
+    texts = [text for image in labels for text in labels.texts(image)]
+    written = [vocabulary.encode(vocabulary.words_of(text)) for text in texts]
+    assert [vocabulary.decode(ids) for ids in written] == texts
+    assert any(texts)
+    assert language != "zh" or not any(" " in text for text in texts)
 
 
 def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: Path, tmp_path: Path) -> None:
@@ -146,4 +175,5 @@ def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: P
     assert not np.array_equal(before.rows(before.ids)[0], after.rows(before.ids)[0])
     image = data.load(store).split("test")[0]
     captioner = RunCaptioner.load(store.path(tuned), DecodeChoice(2, length_penalty=0.0))
-    assert captioner.caption(image.path, beam=2) == captions.load(store).texts(image.id)
+    ((caption,),) = captioner.label([captioner.read(image.path)], 2, 1)
+    assert [caption.text] == captions.load(store).texts(image.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,9 @@ def photos(count: int) -> list[Image.Image]:
 
 
 def test_models_caption_in_batches_as_one_by_one(folder: Path) -> None:
-    teacher = PretrainedTeacher.load(folder, "cpu")
-    together = teacher.caption(photos(3), beam=3, n_best=2, max_tokens=6)
-    alone = [teacher.caption([photo], beam=3, n_best=2, max_tokens=6)[0] for photo in photos(3)]
+    teacher = dataclasses.replace(PretrainedTeacher.load(folder, "cpu"), max_tokens=6)
+    together = teacher.caption(photos(3), beam=3, n_best=2)
+    alone = [teacher.caption([photo], beam=3, n_best=2)[0] for photo in photos(3)]
     assert [[one.text for one in several] for several in together] == [
         [one.text for one in several] for several in alone
     ]
@@ -51,9 +52,9 @@ def test_models_caption_in_batches_as_one_by_one(folder: Path) -> None:
 
 def test_greedy_log_probabilities_are_those_of_a_beam_of_one(folder: Path) -> None:
     """With a beam as wide as all words, one token long, search is exhaustive: its best is the greedy one."""
-    teacher = PretrainedTeacher.load(folder, "cpu")
-    (greedy,) = teacher.caption(photos(1), beam=1, max_tokens=1)
-    (best,) = teacher.caption(photos(1), beam=8, max_tokens=1)
+    teacher = dataclasses.replace(PretrainedTeacher.load(folder, "cpu"), max_tokens=1)
+    (greedy,) = teacher.caption(photos(1), beam=1)
+    (best,) = teacher.caption(photos(1), beam=8)
     assert greedy[0].text == best[0].text
     assert greedy[0].log_prob == pytest.approx(best[0].log_prob, abs=1e-4)
     with pytest.raises(ConfigError, match=r"`n_best` must be in 1 to `beam` \(1\), but is 2"):
@@ -66,8 +67,8 @@ def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> 
         photo.save(tmp_path / f"{place}.png")
         images.append(ImageRecord(str(place), tmp_path / f"{place}.png", "train"))
     (tmp_path / "4.png").write_text("no picture")
-    teacher = PretrainedTeacher.load(folder, "cpu")
-    options: dict[str, Any] = {"beam": 1, "max_tokens": 4, "batch_images": 2}
+    teacher = dataclasses.replace(PretrainedTeacher.load(folder, "cpu"), max_tokens=4)
+    options: dict[str, Any] = {"beam": 1, "batch_images": 2}
     whole = label_images(teacher, images, tmp_path / "whole.jsonl", **options)
     assert list(whole) == ["0", "1", "2", "3"]  # the last cannot be read
     lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
@@ -80,7 +81,7 @@ def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> 
             asked.append(len(photos))
             return super().caption(photos, *rest)
 
-    counting = Counting(teacher.model, teacher.processor, teacher.tokenizer, teacher.name)
+    counting = Counting(**vars(teacher))
     again = label_images(counting, images, torn, **options)
     assert {id: again.texts(id) for id in again} == {id: whole.texts(id) for id in whole}
     assert asked == [2]  # images 2 and 3
@@ -92,7 +93,7 @@ def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> 
     assert label_images(counting, images, torn, **options) == whole
     assert asked == [2, 2, 2]
     with pytest.raises(DataError, match=r"torn.jsonl: begun with other options \(max_tokens: 4, now 5\)"):
-        label_images(counting, images, torn, **options | {"max_tokens": 5})
+        label_images(dataclasses.replace(counting, max_tokens=5), images, torn, **options)
 
 
 def test_nan_never_becomes_a_label(folder: Path, tmp_path: Path) -> None:

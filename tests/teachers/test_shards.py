@@ -94,10 +94,11 @@ def test_shards_hold_every_image_once_and_merge_to_one_file(
     # The same words as one picture at a time, whatever the shards and batches.
     image_id = next(id for id in captions if id.startswith("album2"))
     path = photos / "photos" / f"{image_id}.jpg"
-    assert captions.texts(image_id) == captioner.caption(path, beam=2, n_best=1)
-    alone = tmp_path / "alone"
-    label(captioner, photos, Shard(0, 1), alone)
-    merge_shards(alone, tmp_path / "alone.jsonl")
+    ((alone,),) = captioner.label([captioner.read(path)], 2, 1)
+    assert captions.texts(image_id) == [alone.text]
+    single = tmp_path / "single"
+    label(captioner, photos, Shard(0, 1), single)
+    merge_shards(single, tmp_path / "alone.jsonl")
     found = CaptionSet.load(tmp_path / "alone.jsonl")
     assert {id: found.texts(id) for id in found} == {id: captions.texts(id) for id in captions}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_captioners import small_captioner
 from torch import Tensor
 
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.decode.sample import sample
 from distilcap.models.captioner import Captioner
+from distilcap.models.families import families
 from distilcap.models.fast import accelerate, likelihood, plain
-from distilcap.models.presets import build_captioner, options_of
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
 from distilcap.training.batches import Batch
@@ -19,16 +20,13 @@ from distilcap.training.objectives import SelfCritical
 
 WORDS, DIM, MAX_WORDS = 12, 5, 6
 BATCH = Batch(("a", "b"), torch.empty(2, 0, 0), torch.empty(2, 0, 0))
-WIDTHS = {"hidden": 8, "embedding": 6}
 
 
 PATHS = {"plain": plain, "fast": accelerate}
 
 
 def captioner_of(architecture: str, path: str) -> Captioner:
-    more = {"attention": 4} if architecture == "updown" else {"heads": 2}
-    options = options_of(architecture, {**WIDTHS, **more})
-    return PATHS[path](build_captioner(architecture, options, WORDS, DIM, seed=3))
+    return PATHS[path](small_captioner(architecture, WORDS, DIM, 3, dropout=0.5, refiner_layers=6).train())
 
 
 def two_images() -> Regions:
@@ -60,7 +58,7 @@ def stepped_log_probs(captioner: Captioner, regions: Regions, tokens: Tensor) ->
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("architecture", ["updown", "aoanet"])
+@pytest.mark.parametrize("architecture", families())
 @pytest.mark.parametrize(("baseline", "block"), [("others", 1 << 22), ("greedy", 1 << 22), ("greedy", 40)])
 def test_loss_and_gradients_are_those_of_the_definition(
     architecture: str, path: str, baseline: str, block: int, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +94,7 @@ def test_loss_and_gradients_are_those_of_the_definition(
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("architecture", ["updown", "aoanet"])
+@pytest.mark.parametrize("architecture", families())
 def test_dropout_acts_on_the_gradient_but_not_on_the_drawing(architecture: str, path: str) -> None:
     captioner, regions, reward = captioner_of(architecture, path), two_images(), Reward()
     objective = SelfCritical(reward, 4, max_words=MAX_WORDS, dropout=True)

@@ -136,6 +136,7 @@ def export_encode(captioner: Captioner, regions: int) -> Any:
 
 def export_step(captioner: Captioner, regions: int) -> Any:
     """`tokens` (B, K), `state_0` … (B, K, H), `memory_0` … to `logits` (B, K, V) and `next_0` … ."""
+    captioner = plain(captioner)  # whose state has fixed shapes
     memory = tuple(tensor.detach().clone() for tensor in captioner.encode(_regions(captioner, regions)))
     zeros = captioner.initial_state(memory, _CAPTIONS)
     # Tensors of their own: equal tensors would be merged into one input.

@@ -96,7 +96,7 @@ class Parts:
         Args:
             folder: made if missing.
             precision: one of `PRECISIONS`.
-            calibration: gives pictures (S, S, 3), for a static encoder.
+            calibration: gives pictures (S, S, 3), for an encoder in int8.
         """
         folder.mkdir(parents=True, exist_ok=True)
         shared = SharedWeights(WEIGHTS)
@@ -104,10 +104,12 @@ class Parts:
         for name, graph in self.graphs.items():
             if name != "encoder":
                 stored = store_weights(graph, decoder, shared)
-            elif encoder == "static":
-                batches = (normalise(image[None], self.preprocessing) for image in calibration())
-                stored = quantize_encoder(graph, batches)
             else:
-                stored = store_weights(graph, encoder)
+                pictures = (normalise(image[None], self.preprocessing) for image in calibration())
+                stored = (
+                    quantize_encoder(graph, pictures)
+                    if encoder == "static"
+                    else store_weights(graph, encoder, pictures=pictures)
+                )
             write_bytes(folder / GRAPHS[name], stored.SerializeToString(deterministic=True))
         shared.save(folder)

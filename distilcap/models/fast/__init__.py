@@ -9,22 +9,20 @@ modules here say how, each in its own opening lines. The environment variable DI
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 from collections.abc import Mapping
 from typing import TypeVar
 
 from torch import nn
 
-from distilcap.models.aoanet import AoANet, RefinerLayer
 from distilcap.models.captioner import Captioner
-from distilcap.models.fast.aoanet import FastAoANet
+from distilcap.models.families import families
+from distilcap.models.fast.captioner import FastCaptioner
 from distilcap.models.fast.dropout import Dropout
 from distilcap.models.fast.layers import FastWordEmbedding, FastWordPredictor
 from distilcap.models.fast.products import Linear
-from distilcap.models.fast.refiner import FastRefinerLayer
-from distilcap.models.fast.updown import FastUpDown
 from distilcap.models.layers import WordEmbedding, WordPredictor
-from distilcap.models.updown import UpDown
 
 __all__ = ["PLAIN", "accelerate", "plain", "plain_asked_for"]
 
@@ -34,15 +32,12 @@ PLAIN = "DISTILCAP_PLAIN"
 """The environment variable that asks for plain code everywhere, unless it is empty or 0."""
 
 _FASTER: dict[type[nn.Module], type[nn.Module]] = {
-    UpDown: FastUpDown,
-    AoANet: FastAoANet,
-    RefinerLayer: FastRefinerLayer,
     WordEmbedding: FastWordEmbedding,
     WordPredictor: FastWordPredictor,
     nn.Linear: Linear,
     nn.Dropout: Dropout,
 }
-_PLAINER = {fast: plain for plain, fast in _FASTER.items()}
+"""What all families have."""
 
 
 def plain_asked_for() -> bool:
@@ -52,12 +47,26 @@ def plain_asked_for() -> bool:
 
 def accelerate(captioner: Captioner) -> Captioner:
     """An equal captioner that is faster, with the same parameters; itself, where there is none."""
-    return _exchanged(captioner, _FASTER)
+    for family in families().values():
+        if family.fast:
+            module, _, name = family.fast.partition(":")
+            fast: type[FastCaptioner] = getattr(importlib.import_module(module), name)
+            if type(captioner) is fast.plain:
+                return _exchanged(captioner, _classes(fast))
+    return captioner
 
 
 def plain(captioner: Captioner) -> Captioner:
     """The plain captioner that was accelerated, with the same parameters; itself, if none was."""
-    return _exchanged(captioner, _PLAINER)
+    fast = type(captioner)
+    if not issubclass(fast, FastCaptioner):
+        return captioner
+    return _exchanged(captioner, {faster: part for part, faster in _classes(fast).items()})
+
+
+def _classes(fast: type[FastCaptioner]) -> dict[type[nn.Module], type[nn.Module]]:
+    """Plain classes and what takes their place in an accelerated captioner."""
+    return {**_FASTER, **fast.parts, fast.plain: fast}
 
 
 def _exchanged(module: Module, classes: Mapping[type[nn.Module], type[nn.Module]]) -> Module:

@@ -7,9 +7,11 @@ values. Regions are refined by `refiner`, given captions are read by `aoanet_rec
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from distilcap.models.aoanet import AoANet
+from distilcap.models.aoanet import AoANet, RefinerLayer
 from distilcap.models.captioner import Memory, State
 from distilcap.models.fast.aoanet_recurrence import DropoutMasks, aoanet_recurrence
 from distilcap.models.fast.captioner import FastCaptioner
@@ -17,6 +19,7 @@ from distilcap.models.fast.dropout import Dropout
 from distilcap.models.fast.head_attention import multi_head_attention
 from distilcap.models.fast.layers import FastWordEmbedding, FastWordPredictor, lstm_cell
 from distilcap.models.fast.packing import Packing
+from distilcap.models.fast.refiner import FastRefinerLayer
 
 __all__ = ["FastAoANet"]
 
@@ -24,6 +27,8 @@ __all__ = ["FastAoANet"]
 class FastAoANet(FastCaptioner, AoANet):
     """See `AoANet`."""
 
+    plain = AoANet
+    parts: ClassVar = {RefinerLayer: FastRefinerLayer}
     words: FastWordEmbedding
     output: FastWordPredictor
     context_dropout: Dropout

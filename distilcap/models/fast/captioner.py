@@ -9,9 +9,11 @@ family's `read` runs the recurrence with a gradient written out, and one product
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distilcap.models.captioner import Captioner, Memory
 from distilcap.models.fast.layers import FastWordPredictor
@@ -23,8 +25,15 @@ __all__ = ["FastCaptioner"]
 
 
 class FastCaptioner(Captioner):
-    """A captioner that reads all words of given captions at once; captions leave the batch as they end."""
+    """A captioner that reads all words of given captions at once; captions leave the batch as they end.
 
+    Class attributes:
+        plain: the captioner that it is an accelerated form of.
+        parts: classes of that captioner's own parts, and what takes their place.
+    """
+
+    plain: ClassVar[type[Captioner]]
+    parts: ClassVar[Mapping[type[nn.Module], type[nn.Module]]] = {}
     accelerated = True
     output: FastWordPredictor
 

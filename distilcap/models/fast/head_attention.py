@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from distilcap.models.aoanet import split_heads
 from distilcap.models.fast.dropout import Dropout
 from distilcap.models.fast.packing import Packing
 from distilcap.models.fast.products import across
+from distilcap.models.layers import split_heads
 
 __all__ = ["HeadAttention", "HeadAttentionGradient", "multi_head_attention"]
 

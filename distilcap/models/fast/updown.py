@@ -23,6 +23,7 @@ __all__ = ["FastUpDown"]
 class FastUpDown(FastCaptioner, UpDown):
     """See `UpDown`."""
 
+    plain = UpDown
     words: FastWordEmbedding
     output: FastWordPredictor
 

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_captioners import learn, small_captioner, small_options
 from torch import Tensor
 
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.decode.sample import sample_memory
 from distilcap.models.captioner import Captioner
+from distilcap.models.families import families
 from distilcap.models.fast import accelerate, plain
-from distilcap.models.presets import build_captioner, options_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.shapes import Regions
-from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
+from distilcap.text.vocabulary import BOS, PAD, SPECIALS, Vocabulary
 
 WORDS, DIM, IMAGES, LENGTH = 900, 6, 8, 9  # so many words that the fast forms look at them in groups
-OPTIONS = {
-    "updown": {"hidden": 16, "embedding": 12, "attention": 8, "dropout": 0.1, "output_states": "both"},
-    "aoanet": {"hidden": 16, "embedding": 12, "heads": 4, "refiner_layers": 2, "dropout": 0.1},
-}
-FAMILIES = pytest.mark.parametrize("family", OPTIONS)
+WANTED = {"hidden": 16, "embedding": 12, "attention": 8, "heads": 4, "refiner_layers": 2, "dropout": 0.1}
+WANTED |= {"output_states": "both"}
+FAST = [name for name, family in families().items() if family.fast]
+FAMILIES = pytest.mark.parametrize("family", FAST)
 
 
 def regions() -> Regions:
@@ -34,26 +34,13 @@ def regions() -> Regions:
 
 
 def untrained(family: str) -> Captioner:
-    return build_captioner(family, options_of(family, OPTIONS[family]), WORDS, DIM, seed=1).double()
+    return small_captioner(family, WORDS, DIM, 1, **WANTED).double().train()
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
+@pytest.fixture(scope="module", params=FAST)
 def trained(request: pytest.FixtureRequest) -> Captioner:
     """A plain captioner that has learnt some captions of each image, of different lengths."""
-    captioner, generator = untrained(request.param), torch.Generator().manual_seed(2)
-    targets = torch.randint(len(SPECIALS), WORDS, (IMAGES, 2, LENGTH), generator=generator)
-    ends = torch.randint(2, LENGTH, (IMAGES, 2, 1), generator=generator)
-    targets = targets.scatter(2, ends, EOS).masked_fill(torch.arange(LENGTH) > ends, PAD)
-    inputs = torch.cat([torch.full_like(targets[..., :1], BOS), targets[..., :-1]], dim=-1)
-    fast = accelerate(captioner).train()
-    optimizer = torch.optim.Adam(fast.parameters(), lr=2e-2)
-    torch.manual_seed(3)
-    for _ in range(50):
-        optimizer.zero_grad()
-        losses = fast.negative_log_likelihood(fast.encode(regions()), inputs, targets)
-        (losses.sum() / (targets != PAD).sum()).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return captioner.eval()
+    return learn(untrained(request.param), regions(), LENGTH)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +124,7 @@ def test_a_family_without_fast_modules_is_left_as_it_is() -> None:
     class Own(type(untrained("updown"))):  # type: ignore[misc]
         pass
 
-    captioner = Own(WORDS, DIM, options_of("updown", OPTIONS["updown"]))
+    captioner = Own(WORDS, DIM, small_options("updown", **WANTED))
     assert accelerate(captioner) is captioner
     assert plain(captioner) is captioner
 
@@ -148,7 +135,7 @@ def test_loaded_captioners_are_fast_unless_plain_code_is_asked_for(
 ) -> None:
     captioner = untrained("updown").float()
     words = Vocabulary((*SPECIALS, *(f"w{number}" for number in range(WORDS - len(SPECIALS)))))
-    options = options_of("updown", OPTIONS["updown"])
+    options = small_options("updown", **WANTED)
     save_captioner(tmp_path / "plain", TrainedCaptioner(captioner, "updown", options, words, {}))
     save_captioner(tmp_path / "fast", TrainedCaptioner(accelerate(captioner), "updown", options, words, {}))
     files = [(tmp_path / name / "captioner.safetensors").read_bytes() for name in ("plain", "fast")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,30 +9,29 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_captioners import small_captioner
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from distilcap.models.captioner import Captioner
+from distilcap.models.families import families
 from distilcap.models.fast import accelerate, likelihood
 from distilcap.models.fast.aoanet_recurrence import DropoutMasks, aoanet_recurrence
 from distilcap.models.fast.likelihood import negative_log_likelihood
 from distilcap.models.fast.packing import Packing
-from distilcap.models.presets import ARCHITECTURES, build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
 
 WORDS, DIM, REGIONS, STEPS = 23, 7, 5, 6
 VARIANTS = [
+    *((family, {"tie_words": tied}) for family in families() for tied in (False, True)),
     ("updown", {"output_states": "both"}),
-    ("updown", {"output_states": "language", "tie_words": True}),
-    ("aoanet", {"hidden": 16, "heads": 2}),
-    ("aoanet", {"hidden": 16, "heads": 2, "tie_words": True}),
 ]
 
 
 def captioner_of(architecture: str, changes: dict[str, object]) -> Captioner:
-    options = dataclasses.replace(preset(architecture, "tiny"), **{"hidden": 12, "embedding": 10, **changes})
-    return build_captioner(architecture, options, WORDS, DIM, seed=2).double().eval()
+    wanted = {"hidden": 16, "embedding": 10, "attention": 64, "refiner_layers": 6, **changes}
+    return small_captioner(architecture, WORDS, DIM, 2, **wanted).double()
 
 
 def example(seed: int, masked: bool = True) -> tuple[Regions, Tensor, Tensor]:
@@ -160,9 +158,9 @@ def test_gradients_with_dropout_are_those_of_finite_differences() -> None:
     )
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", families())
 def test_dropout_acts_in_training_and_only_then(architecture: str) -> None:
-    captioner = accelerate(captioner_of(architecture, {"hidden": 16}))
+    captioner = accelerate(captioner_of(architecture, {}))
     regions, inputs, targets = example(5)
     quiet = captioner.negative_log_likelihood(captioner.encode(regions), inputs, targets)
     assert torch.equal(captioner.negative_log_likelihood(captioner.encode(regions), inputs, targets), quiet)
@@ -173,9 +171,9 @@ def test_dropout_acts_in_training_and_only_then(architecture: str) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", families())
 def test_bfloat16_stays_near_float32(architecture: str) -> None:
-    changes = {"hidden": 32, "embedding": 32} | ({"heads": 4} if architecture == "aoanet" else {})
+    changes = {"hidden": 32, "embedding": 32, "heads": 4}
     captioner = accelerate(captioner_of(architecture, changes).float())
     regions, inputs, targets = example(4)
     regions = regions.to("cpu")
@@ -191,7 +189,7 @@ def test_bfloat16_stays_near_float32(architecture: str) -> None:
         if gradient is not None:
             assert rough_gradients[name].dtype == torch.float32, name
             error = (rough_gradients[name] - gradient).norm() / (gradient.norm() + 1e-3)
-            assert error < 0.05, (name, error)
+            assert error < 0.1, (name, error)
 
 
 @settings(deadline=None)

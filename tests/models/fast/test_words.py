@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.decode.beam import extend as plain_extend
+from distilcap.models.families import families
 from distilcap.models.fast import accelerate
 from distilcap.models.fast.sampling import draw, draw_words
 from distilcap.models.fast.search import best_words, extend, log_total
@@ -74,7 +75,7 @@ def test_drawn_words_follow_their_probabilities(words: int) -> None:
     torch.testing.assert_close(chosen, logits.log_softmax(dim=0)[drawn])
 
 
-@pytest.mark.parametrize("architecture", ["updown", "aoanet"])
+@pytest.mark.parametrize("architecture", families())
 def test_the_last_sample_may_be_the_greedy_caption(architecture: str) -> None:
     captioner = accelerate(build_captioner(architecture, preset(architecture, "tiny"), 14, 4)).eval()
     regions = Regions.full(torch.rand(5, 3, 4, generator=torch.Generator().manual_seed(2)))

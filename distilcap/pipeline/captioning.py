@@ -1,0 +1,255 @@
+"""A bundle or a trained run as something that captions images: what `distilcap.load` gives.
+
+A bundle needs no PyTorch: nothing here imports it before a run is loaded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from distilcap.data.captions import Caption
+from distilcap.errors import DataError, DistilCapError
+from distilcap.runtime.bundle import Bundle, BundleCaption
+from distilcap.runtime.hub import find_bundle
+from distilcap.runtime.manifest import MANIFEST, DecodeChoice
+from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels, to_pixels, to_rgb
+from distilcap.store.record import RECORD
+from distilcap.text.tokenizers import tokenizer_of
+from distilcap.text.vocabulary import EOS
+
+__all__ = ["Captioned", "ImageCaptioner", "ImageInput", "WrittenCaption"]
+
+ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+"""An image: a file's path, the bytes of a file, an image of Pillow, or RGB values (H, W, 3) as bytes."""
+
+BATCH_IMAGES = 16
+_IMAGES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # not many, but one
+
+
+@dataclass(frozen=True)
+class WrittenCaption(Caption):
+    """A caption that a captioner wrote; a `CaptionSet` may hold it like any other.
+
+    Attributes:
+        words: as the captioner's tokenizer has them.
+        log_prob: log-probability of the words and the end token, in nats.
+    """
+
+    log_prob: float = 0.0
+    words: tuple[str, ...] = ()
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the words' and the end token's probabilities, 0 to 1.
+
+        Unlike `log_prob` it can be compared between captions of different lengths.
+        """
+        return math.exp(self.log_prob / (len(self.words) + 1))
+
+
+Describe: TypeAlias = Callable[[Sequence[str], Sequence[Bytes]], list[tuple[WrittenCaption, ...]]]
+"""Names and pixels (S, S, 3) of some images to the captions of each, best first."""
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """The captions of an image, or why there are none.
+
+    Attributes:
+        image: its path; "image 0" and so on for an image that has none, by its number among those given.
+        captions: best first; empty where the image could not be read.
+        error: what is wrong with the image; None where it was captioned.
+    """
+
+    image: str
+    captions: tuple[WrittenCaption, ...]
+    error: DistilCapError | None = None
+
+    @property
+    def best(self) -> WrittenCaption:
+        """The best caption.
+
+        Raises:
+            DistilCapError: `error`, where there is no caption.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.captions[0]
+
+    @property
+    def text(self) -> str:
+        """The best caption's text; raises `error` where there is none."""
+        return self.best.text
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The best caption's words; raises `error` where there is none."""
+        return self.best.words
+
+    @property
+    def log_prob(self) -> float:
+        """See `WrittenCaption.log_prob`: the best caption's; raises `error` where there is none."""
+        return self.best.log_prob
+
+    @property
+    def confidence(self) -> float:
+        """See `WrittenCaption.confidence`: the best caption's; raises `error` where there is none."""
+        return self.best.confidence
+
+
+class ImageCaptioner:
+    """Captions images by a bundle or a trained run; `distilcap.load` opens it.
+
+    Attributes:
+        path: of the bundle or the run.
+    """
+
+    def __init__(self, path: Path, preprocessing: Preprocessing, describe: Describe) -> None:
+        self.path, self._preprocessing, self._describe = path, preprocessing, describe
+
+    @staticmethod
+    def open(path: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
+        """Open a bundle or a run, whichever lies at the path; see `distilcap.load`."""
+        folder = path.parent if path.name == MANIFEST else find_bundle(path)
+        if (folder / MANIFEST).exists():
+            return ImageCaptioner.of_bundle(folder, decode, threads)
+        if not folder.is_dir():
+            raise DataError(f"{path}: there is no such bundle or trained run.")
+        if (folder / "bundle" / MANIFEST).exists():
+            raise DataError(f"{path}: the bundle is in {folder / 'bundle'}; open that.")
+        if not (folder / RECORD).exists():
+            raise DataError(
+                f"{path}: neither a bundle (there is no {MANIFEST}) nor a trained run (there is no {RECORD})."
+            )
+        return ImageCaptioner.of_run(folder, decode)
+
+    @staticmethod
+    def of_bundle(folder: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
+        """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
+        bundle = Bundle.open(find_bundle(folder), threads=threads)
+        options, words = decode.over(bundle.manifest.decode), bundle.manifest.vocabulary.words
+
+        def written(caption: BundleCaption) -> WrittenCaption:
+            own = tuple(words[token] for token in caption.tokens if token != EOS)
+            return WrittenCaption(caption.text, caption.log_prob, own)
+
+        def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
+            result = bundle.search(bundle.see(np.stack(pixels), names), options)
+            return [tuple(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
+
+        return ImageCaptioner(folder, bundle.manifest.preprocessing, describe)
+
+    @staticmethod
+    def of_run(folder: Path, decode: DecodeChoice) -> ImageCaptioner:
+        """Load a trained run, onto a GPU where there is one; see `RunCaptioner.load`."""
+        from distilcap.pipeline.photographs import RunCaptioner
+        from distilcap.training.processes import launched
+
+        run = RunCaptioner.load(folder, decode, launched().device)
+        tokenizer = tokenizer_of(run.trained.vocabulary.tokenizer)
+
+        def written(caption: Caption) -> WrittenCaption:
+            assert caption.log_prob is not None
+            return WrittenCaption(
+                caption.text, caption.log_prob, tuple(tokenizer.written_words(caption.text))
+            )
+
+        def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
+            captions = run.label(pixels, decode.beam_size, decode.n_best, names)
+            return [tuple(map(written, of_image)) for of_image in captions]
+
+        return ImageCaptioner(folder, run.encoder.preprocessing, describe)
+
+    @overload
+    def caption(self, images: ImageInput) -> Captioned: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def caption(self, images: Iterable[ImageInput]) -> list[Captioned]: ...
+
+    def caption(self, images: ImageInput | Iterable[ImageInput]) -> Captioned | list[Captioned]:
+        """Caption an image, or each of some images.
+
+        An image is the path of a file, the bytes of a file, an image of Pillow in any mode, or an array
+        (H, W, 3) of 8-bit red, green and blue. It is turned upright (EXIF) and seen whole.
+
+        Args:
+            images: an image, or any iterable of images, such as `Path("photos").glob("*.jpg")`.
+
+        Returns:
+            What came of the image, or a list of what came of each, in the order given.
+
+        Raises:
+            DataError: the image cannot be read. Of some images, each that cannot be read has its `error` in
+                the list instead, and the others are captioned.
+            BundleError: the bundle gives NaN, or its graphs are not what its manifest says.
+        """
+        if not isinstance(images, _IMAGES) and isinstance(images, Iterable):
+            return list(self._captioned(images))
+        (captioned,) = self._captioned([cast(ImageInput, images)])
+        if captioned.error is not None:
+            raise captioned.error
+        return captioned
+
+    def _captioned(self, images: Iterable[ImageInput]) -> Iterator[Captioned]:
+        numbered = enumerate(images)
+        while batch := list(itertools.islice(numbered, BATCH_IMAGES)):
+            seen = [self._read(image, _name(image, number)) for number, image in batch]
+            readable = [(name, pixels) for name, pixels in seen if not isinstance(pixels, DataError)]
+            captions = iter(self._describe(*zip(*readable, strict=True)) if readable else ())
+            for name, pixels in seen:
+                if isinstance(pixels, DataError):
+                    yield Captioned(name, (), pixels)
+                else:
+                    yield Captioned(name, next(captions))
+
+    def _read(self, image: ImageInput, name: str) -> tuple[str, Bytes | DataError]:
+        try:
+            return name, _pixels(image, name, self._preprocessing)
+        except DataError as error:
+            return name, error
+
+
+def _name(image: ImageInput, number: int) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {number}"
+
+
+def _pixels(image: ImageInput, name: str, preprocessing: Preprocessing) -> Bytes:
+    """What a captioner sees of an image: (S, S, 3) bytes.
+
+    Raises:
+        DataError: it is no image, or cannot be decoded.
+    """
+    if isinstance(image, str | os.PathLike):
+        if Path(image).is_dir():
+            raise DataError(f"{name}: a folder; give its images, such as `Path(…).glob('*.jpg')`.")
+        return load_pixels(Path(image), preprocessing)
+    if isinstance(image, bytes):
+        return load_pixels(image, preprocessing)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise DataError(
+                f"{name}: an array must be (H, W, 3) of uint8 (red, green, blue), but is {image.shape} of "
+                f"{image.dtype}."
+            )
+        image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise DataError(
+            f"{name}: an image is a path, the bytes of a file, an image of Pillow or an array, but this is "
+            f"{type(image).__name__}."
+        )
+    try:
+        return to_pixels(to_rgb(ImageOps.exif_transpose(image)), preprocessing)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow opens files lazily, and its decoders raise whatever they meet
+        raise DataError(f"{name}: cannot be decoded: {error}.") from None

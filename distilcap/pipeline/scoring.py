@@ -1,0 +1,129 @@
+"""Scores of captions, and whether two systems differ: `distilcap.evaluate` and `distilcap.compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from distilcap.data.caption_files import read_candidates, read_references
+from distilcap.data.captions import CaptionSet
+from distilcap.data.dataset import Dataset
+from distilcap.keywords import AnyPath
+from distilcap.progress import LOGGED
+
+if TYPE_CHECKING:
+    from distilcap.metrics import Score
+    from distilcap.metrics.options import ScoreOptions
+    from distilcap.metrics.significance import Comparison
+
+__all__ = ["compare", "evaluate"]
+
+Candidates: TypeAlias = CaptionSet | AnyPath
+References: TypeAlias = CaptionSet | Dataset | AnyPath
+
+
+def evaluate(
+    candidates: Candidates,
+    references: References,
+    *,
+    metrics: str | Sequence[str] = "bleu,meteor,rouge_l,cider",
+    df: AnyPath | None = None,
+    end: bool = False,
+    tokenizer: str = "ptb-official",
+    resamples: int = 10_000,
+) -> dict[str, Score]:
+    """Score the first caption of each image, as the official COCO toolkit does (docs/scores.md).
+
+    Args:
+        candidates: captions, or a file of them: ours, or COCO's results.
+        references: of these images and perhaps of others: captions, a data set, or a file of either.
+        metrics: "bleu", "meteor", "rouge_l", "cider", "spice": a sequence, or text with commas between.
+        df: file of CIDEr-D's document frequencies, from `distilcap metrics df`; None is the references'.
+        end: CIDEr-D counts an end token; the official toolkit does not.
+        tokenizer: "ptb-official", with the official look-ahead into the next caption; "ptb"; "unicode" or
+            "characters" for other languages.
+        resamples: number of resamples of the bootstrap; 0 leaves intervals out.
+
+    Returns:
+        Scores by name ("bleu_1" … "bleu_4", "meteor", "rouge_l", "cider", "spice"), from 0 to 1 (CIDEr to
+        10), with signature, 95 % interval and the score of each image. A score that cannot be computed here
+        says why in `unavailable`.
+
+    Raises:
+        ConfigError: there is no such metric or tokenizer.
+        DataError: a file is missing or malformed, or a caption's image has no references.
+    """
+    from distilcap.metrics.significance import intervals
+
+    options = _score_options(metrics, df, end, tokenizer, resamples)
+    known = _references(references, options)
+    scores = options.score(_candidates(candidates), known)
+    return intervals(scores, resamples) if resamples else scores
+
+
+def compare(
+    candidates: Candidates,
+    baseline: Candidates,
+    references: References,
+    *,
+    metrics: str | Sequence[str] = "bleu,meteor,rouge_l,cider",
+    df: AnyPath | None = None,
+    end: bool = False,
+    tokenizer: str = "ptb-official",
+    resamples: int = 10_000,
+) -> dict[str, Comparison]:
+    """Say whether two systems' captions of the same images differ, by paired tests over images.
+
+    The tests are the bootstrap (Koehn 2004) and approximate randomisation (Riezler & Maxwell 2005), the
+    latter also Holm-corrected over the scores.
+
+    Args:
+        candidates, baseline: captions, or files of them.
+        references, metrics, df, end, tokenizer: see `evaluate`.
+        resamples: of both tests, 1 or more.
+
+    Returns:
+        A comparison by score: the difference of `candidates` from `baseline`, its 95 % interval, p-values.
+        Scores that cannot be computed here are left out.
+
+    Raises:
+        ConfigError: there is no such metric, or the two describe different images.
+        DataError: see `evaluate`.
+    """
+    from distilcap.metrics.registry import metric_of
+    from distilcap.metrics.significance import System, compare_table
+
+    options = _score_options(metrics, df, end, tokenizer, resamples)
+    known = _references(references, options)
+    ours, theirs = (options.score(_candidates(captions), known) for captions in (candidates, baseline))
+    columns = [
+        (metric_of(key), (System("baseline", (theirs[key],)), System("candidates", (ours[key],))))
+        for key in ours
+        if not ours[key].unavailable
+    ]
+    return {comparison.metric: comparison for comparison in compare_table(columns, resamples)}
+
+
+def _candidates(captions: Candidates) -> CaptionSet:
+    return captions if isinstance(captions, CaptionSet) else read_candidates(Path(captions))
+
+
+def _references(references: References, options: ScoreOptions) -> CaptionSet:
+    """The references as captions; a remark says where another tokenizer suits them better."""
+    if isinstance(references, Dataset):
+        references = references.captions
+    elif not isinstance(references, CaptionSet):
+        references = read_references(Path(references))
+    if advice := options.advice(references):
+        LOGGED.note(advice)
+    return references
+
+
+def _score_options(
+    metrics: str | Sequence[str], df: AnyPath | None, end: bool, tokenizer: str, resamples: int
+) -> ScoreOptions:
+    from distilcap.metrics.options import ScoreOptions
+
+    names = metrics if isinstance(metrics, str) else ",".join(metrics)
+    return ScoreOptions(names, Path(df) if df else None, end, tokenizer, resamples)

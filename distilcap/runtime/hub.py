@@ -1,0 +1,142 @@
+"""Bundles on the Hugging Face Hub, by the name `hf:user/name` or `hf:user/name@revision`.
+
+What comes from there is a stranger's: only the files that its manifest lists are fetched, each is checked
+against its checksum, and nothing gets its final name before. `huggingface_hub` does the talking; where its
+server is another ($HF_ENDPOINT), that one is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distilcap.errors import BundleError, ConfigError, MissingError
+from distilcap.files import cache_folder, parse_json
+from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, read_manifest
+from distilcap.shown import shown
+
+__all__ = ["find_bundle", "push_bundle"]
+
+PREFIX = "hf:"
+_NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w.-]+))?")
+_FRONT = (
+    "---\nlibrary_name: distilcap\npipeline_tag: image-to-text\ntags:\n- image-captioning\n- onnx\n---\n\n"
+)
+"""What the Hub reads of a card."""
+
+
+def find_bundle(bundle: Path) -> Path:
+    """The folder of a bundle: the path itself, or where `hf:user/name` is kept once it is fetched.
+
+    Raises:
+        ConfigError: the name is not of the form `hf:user/name`.
+        MissingError: `huggingface_hub` is not installed.
+        BundleError: there is no such bundle, it cannot be reached, or it is damaged.
+    """
+    if not str(bundle).startswith(PREFIX):
+        return bundle
+    hub = _hub()
+    repo, revision = _parse(str(bundle).removeprefix(PREFIX))
+    with _told(hub, f"{PREFIX}{repo}"):
+        commit = hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha
+        folder = cache_folder() / "hub" / repo.replace("/", "--") / str(commit)
+        if not folder.is_dir():
+            _fetch(hub, repo, str(commit), folder)
+    read_manifest(folder)
+    return folder
+
+
+def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:
+    """Download a bundle beside its final name, check it, and give it that name."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
+        fetched = Path(scratch) / "bundle"
+        fetched.mkdir()
+
+        def download(name: str) -> Path:
+            path = hub.hf_hub_download(
+                repo, name, revision=commit, local_dir=Path(scratch) / "raw", endpoint=_endpoint()
+            )
+            return Path(shutil.copy(path, fetched / name))
+
+        manifest = download(MANIFEST)
+        download(CHECKSUM)
+        for name in Manifest.from_json(parse_json(manifest.read_bytes(), manifest), manifest).files:
+            download(name)
+        read_manifest(fetched)
+        if not folder.is_dir():  # another process may have been faster
+            fetched.rename(folder)
+
+
+def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
+    """Publish a bundle as `user/name`, for whoever is logged in (`hf auth login`, or $HF_TOKEN).
+
+    Files of an older bundle there are replaced; its model card becomes the page's text.
+
+    Returns:
+        the address of its page.
+
+    Raises:
+        ConfigError: `repo` is not of the form `user/name`.
+        MissingError: `huggingface_hub` is not installed.
+        BundleError: the bundle is damaged, or the server refuses it.
+    """
+    if repo != _parse(repo)[0]:
+        raise ConfigError(f"`repo` must be user/name, but is {shown(repo)}.")
+    hub = _hub()
+    names = [*read_manifest(folder).files, MANIFEST, CHECKSUM]
+    with _told(hub, repo), tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "bundle"
+        whole.mkdir()
+        for name in names:
+            shutil.copy(folder / name, whole / name)
+        if (card := whole / "MODEL_CARD.md").is_file():
+            (whole / "README.md").write_text(_FRONT + card.read_text(encoding="utf-8"), encoding="utf-8")
+        api = hub.HfApi(_endpoint())
+        page = api.create_repo(repo, private=private, exist_ok=True)
+        message = f"Bundle of {read_manifest(folder).made_by}"
+        api.upload_folder(repo_id=repo, folder_path=whole, commit_message=message, delete_patterns=["*"])
+    return str(page)
+
+
+def _parse(name: str) -> tuple[str, str | None]:
+    match = _NAME.fullmatch(name)
+    if match is None or ".." in name:
+        raise ConfigError(f"{shown(PREFIX + name)}: must be of the form {PREFIX}user/name or with @revision.")
+    return match["repo"], match["revision"]
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise MissingError(
+            "The Hub needs the package huggingface_hub: pip install 'distilcap[hub]' brings it."
+        ) from None
+    return huggingface_hub
+
+
+@contextmanager
+def _told(hub: Any, what: str) -> Iterator[None]:
+    """Errors of the Hub as one line."""
+    try:
+        yield
+    except hub.errors.RepositoryNotFoundError:
+        raise BundleError(f"{what}: the Hub has no such repository, or you may not see it.") from None
+    except hub.errors.RevisionNotFoundError:
+        raise BundleError(f"{what}: has no such revision.") from None
+    except hub.errors.EntryNotFoundError:
+        raise BundleError(f"{what}: holds no whole bundle; only what `distilcap push` wrote opens.") from None
+    except (hub.errors.HTTPError, OSError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BundleError(f"{what}: the Hub did not answer as it should ({shown(lines[0])}).") from None

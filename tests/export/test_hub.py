@@ -1,0 +1,113 @@
+"""Bundles go to the Hub and come back, against a server on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("huggingface_hub")
+from hub_server import serving_hub
+
+from distilcap.cli.main import cli
+from distilcap.errors import BundleError, ConfigError, MissingError
+from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.hub import find_bundle, push_bundle
+from distilcap.runtime.manifest import MANIFEST
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    with serving_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+        yield hub
+
+
+def test_a_bundle_goes_to_the_hub_and_comes_back(exported, hub, tmp_path):
+    page = push_bundle(exported.folder, "me/captioner")
+    assert page.endswith("/me/captioner")
+    fetched = find_bundle_by("hf:me/captioner")
+    for path in exported.folder.iterdir():
+        assert (fetched / path.name).read_bytes() == path.read_bytes()
+    assert Bundle.open(fetched).manifest == exported.manifest
+    card = hub.repositories["me/captioner"].files["README.md"].decode()
+    assert card.startswith("---\nlibrary_name: distilcap")
+    assert card.endswith((exported.folder / "MODEL_CARD.md").read_text())
+    # The same revision is not fetched again; files of an older bundle go.
+    hub.asked.clear()
+    assert find_bundle_by("hf:me/captioner") == fetched
+    assert not [path for path in hub.asked if "/resolve/" in path]
+    hub.repositories["me/captioner"].files["stray.onnx"] = b"old"
+    push_bundle(exported.folder, "me/captioner")
+    assert "stray.onnx" not in hub.repositories["me/captioner"].files
+    assert not list((tmp_path / "cache" / "hub").rglob(".fetch-*"))
+
+
+def find_bundle_by(name):
+    from pathlib import Path
+
+    return find_bundle(Path(name))
+
+
+def test_what_is_damaged_or_missing_is_named_and_not_kept(exported, hub, tmp_path):
+    with pytest.raises(BundleError, match=r"hf:me/nothing: the Hub has no such repository"):
+        find_bundle_by("hf:me/nothing")
+    push_bundle(exported.folder, "me/captioner")
+    files = hub.repositories["me/captioner"].files
+    whole = files["encoder.onnx"]
+    files["encoder.onnx"] = whole[:-1] + bytes([whole[-1] ^ 1])
+    with pytest.raises(BundleError, match=r"encoder.onnx: damaged"):
+        find_bundle_by("hf:me/captioner")
+    del files["encoder.onnx"]
+    with pytest.raises(BundleError, match=r"hf:me/captioner: holds no whole bundle"):
+        find_bundle_by("hf:me/captioner")
+    files["encoder.onnx"] = whole
+    files[MANIFEST] = files[MANIFEST].replace(b'"encoder.onnx"', b'"../../../x.onnx"')
+    with pytest.raises(BundleError):
+        find_bundle_by("hf:me/captioner")
+    assert not (tmp_path / "cache" / "hub" / "me--captioner" / hub.repositories["me/captioner"].sha).exists()
+    damaged = tmp_path / "damaged"
+    shutil.copytree(exported.folder, damaged)
+    (damaged / "encoder.onnx").write_bytes(b"x")
+    with pytest.raises(BundleError, match=r"encoder.onnx: damaged"):
+        push_bundle(damaged, "me/other")
+    assert "me/other" not in hub.repositories
+
+
+@pytest.mark.parametrize(
+    "name", ["hf:", "hf:user", "hf:user/../x", "hf:a/b/c", "hf:a/b@", "hf:-a/b", "hf:a/b c"]
+)
+def test_other_names_are_refused(name, hub):
+    with pytest.raises(ConfigError, match=r"must be of the form hf:user/name"):
+        find_bundle_by(name)
+    assert hub.asked == []
+
+
+def test_without_a_server_or_the_package(exported, hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(BundleError, match=r"hf:me/captioner: the Hub did not answer as it should"):
+        find_bundle_by("hf:me/captioner")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingError, match=r"pip install 'distilcap\[hub\]'"):
+        find_bundle_by("hf:me/captioner")
+    assert find_bundle_by("folder").name == "folder"
+
+
+def test_the_commands(exported, hub, tmp_path):
+    run = CliRunner().invoke
+    result = run(cli, ["push", str(exported.folder), "me/captioner"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "/me/captioner" in result.output
+    from PIL import Image
+
+    Image.effect_noise((64, 64), 50).convert("RGB").save(tmp_path / "photo.jpg")
+    ours = run(cli, ["caption", "--bundle", str(exported.folder), str(tmp_path / "photo.jpg")])
+    theirs = run(cli, ["caption", "--bundle", "hf:me/captioner", str(tmp_path / "photo.jpg")])
+    assert theirs.exit_code == 0, (theirs.output, theirs.exception)
+    assert theirs.output == ours.output

@@ -1,0 +1,78 @@
+"""What int8 rounds in an encoder, and that its mean output stays where it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from distilcap.export.onnx.weights import rows_to_int8, store_weights  # noqa: E402
+
+CHANNELS = 200
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """3 x 3 convolution, ReLU, then a convolution with enough weights for int8."""
+    random = np.random.default_rng(0)
+    weights = {
+        "near": random.normal(size=(CHANNELS, 3, 3, 3)),
+        "near_bias": random.normal(size=CHANNELS),
+        "wide": random.standard_t(3, size=(CHANNELS, CHANNELS, 1, 1)),
+        "wide_bias": random.normal(size=CHANNELS),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["pixels", "near", "near_bias"], ["a"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Conv", ["b", "wide", "wide_bias"], ["features"]),
+        ],
+        "encoder",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [None, 3, 8, 8])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [np.random.default_rng(n).normal(size=(1, 3, 8, 8)).astype(np.float32) for n in range(20)]
+
+
+def features(model, pictures):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return np.concatenate([session.run(["features"], {"pixels": pixels})[0] for pixels in pictures])
+
+
+def test_corrected_biases_keep_the_mean(encoder, pictures):
+    exact = features(encoder, pictures)
+    as_rounded, corrected = (
+        features(store_weights(encoder, "int8", pictures=given), pictures) for given in ((), pictures)
+    )
+    moved, left = (np.abs((ours - exact).mean((0, 2, 3))).max() for ours in (as_rounded, corrected))
+    assert left < moved / 20
+    assert np.linalg.norm(corrected - exact) < np.linalg.norm(as_rounded - exact)
+
+
+def test_convolutions_of_neighbours_stay_in_float16(encoder, pictures):
+    stored = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in store_weights(encoder, "int8").graph.initializer
+    }
+    assert stored["near/half"].dtype == np.float16
+    assert stored["wide/int8"].dtype == np.int8
+    assert set(stored) == {"near/half", "near_bias", "wide/int8", "wide/scale", "wide_bias"}
+    original = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
+    assert np.array_equal(stored["wide_bias"], original["wide_bias"])  # without pictures
+
+
+def test_rows_are_rounded_to_the_nearest_step():
+    matrix = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32)
+    matrix[2] = 0
+    steps, scale = rows_to_int8(matrix)
+    assert np.abs(steps * scale - matrix).max() <= scale.max() / 2 * 1.001
+    assert np.abs(steps).max(1).tolist() == [127, 127, 0, 127, 127]
