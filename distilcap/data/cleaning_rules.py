@@ -263,8 +263,8 @@ _CUT = _LONG.split("{")[0]
 def length_rule(max_words: int, tokenizer: Tokenizer) -> Rule:
     """Cut a caption of more words, as training counts them, where a phrase ends.
 
-    Before its last "while", "who", ", with"…, else its last comma, "with" or "and a", if that keeps two fifths
-    of the allowed words; else behind the last that may end a phrase. Captions without spaces stay whole.
+    Before its last "while", "who", ", with"…, else its last comma, "with" or "and a", if that keeps 40 % of
+    the allowed words; else behind the last that may end a phrase. Captions without spaces stay whole.
     """
 
     def cut(text: str) -> str:

@@ -175,7 +175,7 @@ def test_words_are_counted_by_the_tokenizer_of_the_training() -> None:
     assert len(long.split()) == 16
     assert clean_caption(long, 16, "unicode").rules == ()
     assert clean_caption(f"{long} अब", 16, "unicode").rules == ("length",)
-    unspaced = "一只棕色的狗在绿色的草地上追着一个红色的球奔跑"
+    unspaced = "一只棕色的狗 在绿色的草地上 追着 一个 红色的球 奔跑"
     assert clean_caption(unspaced, 4, "characters").rules == ()
 
 
