@@ -14,6 +14,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import Cleaning, clean_captions
 from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
+from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import Entry, Problem, split_by_hash
 from distilcap.data.trainable import MIN_COUNT, Coverage, words_to_learn
 from distilcap.errors import DataError
@@ -34,6 +35,7 @@ class Report:
         problems: those of the caption files first, then those of the image files, each in order.
         cleaning: what `--clean-labels` would do to the captions.
         coverage: what a vocabulary keeps of the training captions; None where nothing can be trained on them.
+        notes: remarks on how the data were read, which are no problems.
     """
 
     images: Mapping[str, int]
@@ -41,6 +43,7 @@ class Report:
     problems: tuple[Problem, ...]
     cleaning: Cleaning
     coverage: Coverage | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -55,6 +58,7 @@ def check_dataset(
     progress: Progress = SILENT,
     min_count: int = MIN_COUNT,
     tokenizer: str = PTB,
+    columns: Columns = BY_NAME,
 ) -> Report:
     """Read the captions and decode every image; see `KINDS` for what is looked for.
 
@@ -63,7 +67,7 @@ def check_dataset(
     Raises:
         DataError: there is nothing to read, or a captions file as a whole is not of any known form.
     """
-    result = find_entries(path, images, split)
+    result = find_entries(path, images, split, columns)
     entries = list(result.entries.values())
     if not entries and not result.problems:
         raise DataError(f"{path}: there are no images in it.")
@@ -86,7 +90,7 @@ def check_dataset(
             pairs = progress.track(zip(entries, looks, strict=True), "Checking images", len(entries))
             for entry, (kind, why, digest) in pairs:
                 if kind:
-                    message = f"image '{entry.id}': {entry.path} {why}."
+                    message = f"image '{entry.id}': {entry.path} {why}{entry.hint}."
                     result.problem(kind, message, entry.line, entry.source)
                 elif (original := seen.setdefault(digest, entry)) is not entry:
                     name, original_name = (f"'{image.id}' ({_split(image)})" for image in (entry, original))
@@ -100,7 +104,7 @@ def check_dataset(
     captions_of_all = CaptionSet.of_texts({entry.id: entry.captions for entry in entries})
     _, cleaning = clean_captions(captions_of_all, tokenizer=tokenizer)
     counts = {name: sizes[name] for name in SPLITS}
-    return Report(counts, captions, tuple(result.problems), cleaning, coverage)
+    return Report(counts, captions, tuple(result.problems), cleaning, coverage, tuple(result.notes))
 
 
 def _split(entry: Entry) -> str:
@@ -124,7 +128,7 @@ def _look_at(path: Path) -> tuple[str, str, bytes]:
             reduce(image, 1)  # a JPEG is read to its end, but decoded at an eighth of its size
             image.load()
     except DataError as error:
-        return "undecodable image", f"is too large: {str(error).removesuffix('.')}", b""
+        return "undecodable image", f"is {str(error).removesuffix('.')}", b""
     except (
         Exception
     ) as error:  # Pillow's decoders raise whatever they meet: OSError, SyntaxError, struct.error

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.data.caption_files import read_references
-from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
@@ -66,7 +65,7 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
     """
     labels = ImportCaptions.of(path)
     captions = read_references(path)
-    dataset = read_dataset(Path(data.path), Path(data.images) if data.images else None)
+    dataset = data.read()
     if not dataset.captions:
         raise DataError(
             f"{data.path}: has no captions of its own, to validate and score on; if those of {path} are to "

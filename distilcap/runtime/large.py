@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from distilcap.errors import DataError
+from distilcap.runtime.formats import open_image
 
 __all__ = ["MAX_JPEG_PIXELS", "MAX_PIXELS", "opened", "reduce"]
 
@@ -31,10 +32,11 @@ def opened(source: Path | bytes) -> Image.Image:
     """Open an image without decoding it; a JPEG may be larger than Pillow opens.
 
     Raises:
-        DataError: more pixels than are read; the message names no file.
+        DataError: more pixels than are read, or as `formats.open_image`; the message names no file.
+        UnidentifiedImageError, OSError: as `formats.open_image`.
     """
     try:
-        return Image.open(source if isinstance(source, Path) else io.BytesIO(source))
+        return open_image(source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         pass
     try:
@@ -72,5 +74,6 @@ def _coefficients(image: JpegImageFile, pixels: int) -> float:
 
 def _too_large() -> DataError:
     return DataError(
-        f"more than {MAX_PIXELS:,} pixels ({MAX_JPEG_PIXELS:,} as JPEG); make it smaller, or save it as JPEG."
+        f"a picture of more than {MAX_PIXELS:,} pixels ({MAX_JPEG_PIXELS:,} as JPEG); make it smaller, "
+        "or save it as JPEG."
     )

@@ -6,6 +6,7 @@ the model's input is `pixels * scale + offset` of each channel in float32 (`norm
 
 from __future__ import annotations
 
+import contextlib
 import math
 import stat
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ def read_image(source: Path | bytes, least: int | None = None) -> Image.Image:
     except UnidentifiedImageError:
         empty = not source if isinstance(source, bytes) else source.stat().st_size == 0
         raise DataError(f"{name}: {'an empty file' if empty else 'not an image Pillow can read'}.") from None
-    except DataError as error:  # already named, or too large
+    except DataError as error:  # already named, too large, or of a kind that cannot be read here
         raise DataError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from None
     except MemoryError:
         raise
@@ -126,8 +127,12 @@ def read_image(source: Path | bytes, least: int | None = None) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF says, in place: a copy of a large one is too much."""
-    ImageOps.exif_transpose(image, in_place=True)
+    """Turn an image as its EXIF says, in place, since a copy of a large one is too much.
+
+    A photograph with broken EXIF is taken as it is.
+    """
+    with contextlib.suppress(Exception):  # Pillow raises whatever it meets in damaged metadata
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
