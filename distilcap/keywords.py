@@ -20,8 +20,9 @@ class _Keywords(TypedDict, total=False):
 
     encoder: str
     image_size: int | None
-    encoder_form: str
+    encoder_form: str | None
     encoder_weights: AnyPath | None
+    encoder_engine: str | None
     epochs: int
     learning_rate: float
     schedule: str
