@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE
+from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.install_spice import install_spice
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
@@ -55,18 +55,22 @@ def evaluate(
     csv_file: Path | None,
     latex_file: Path | None,
 ) -> None:
-    """Score CAPTIONS: COCO results [{"image_id": …, "caption": …}], or a captions file (JSON lines).
+    """Score CAPTIONS: `image_id` and `caption` as COCO results, JSON Lines or CSV, or a captions file.
 
     Every score has a 95 % bootstrap interval over images, and a signature that says how it was made. Images
     without a caption here are left out.
     """
-    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import write_text
     from distilcap.metrics.diversity import measure_diversity
     from distilcap.metrics.files import fingerprint_of, write_scores
     from distilcap.metrics.significance import intervals
 
-    scored, known = read_candidates(captions), read_references(references)
+    known = read_references(references)
+    scored = fit_ids(read_candidates(captions), known)
+    if lacking := sum(image_id not in scored for image_id in known):
+        said = f"{lacking:,} of the {len(known):,} images of {references} have no caption and are left out."
+        say(said, err=True)
     _advise(options, known)
     scores = options.score(scored, known)
     if options.resamples:
@@ -161,7 +165,7 @@ def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, t
     from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
 
     words_of = tokenizer_of(tokenizer).words
-    read = read_dataset(dataset, need_images=False)
+    read = read_dataset(dataset, need_images=False, progress=PROGRESS)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
@@ -186,7 +190,7 @@ def _read_systems(
     systems: tuple[str, ...], references: Path | None, options: ScoreOptions
 ) -> list[tuple[str, list[dict[str, Score]]]]:
     """Each system's name, and the scores of each of its seeds."""
-    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import read_json
     from distilcap.metrics.files import read_scores
 
@@ -205,7 +209,7 @@ def _read_systems(
                 if known is None:
                     known = read_references(references)
                     _advise(options, known)
-                scores = options.score(read_candidates(path), known)
+                scores = options.score(fit_ids(read_candidates(path), known), known)
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:

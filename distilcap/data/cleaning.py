@@ -16,6 +16,7 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.cleaning_rules import EMPTY, RULES, Kind, length_rule
 from distilcap.data.trainable import MAX_WORDS
 from distilcap.files import expected, read_json, write_json
+from distilcap.text.tokenizers import PTB, tokenizer_of
 
 __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_captions"]
 
@@ -86,13 +87,15 @@ def _counted(by_kind: Mapping[Kind, int]) -> str:
     return f" ({listed})" if listed else ""
 
 
-def clean_captions(captions: CaptionSet, max_words: int = MAX_WORDS) -> tuple[CaptionSet, Cleaning]:
+def clean_captions(
+    captions: CaptionSet, max_words: int = MAX_WORDS, tokenizer: str = PTB
+) -> tuple[CaptionSet, Cleaning]:
     """Clean all captions. A changed caption loses its log-probability, which was of other words; an image
     whose captions are all dropped is left out."""
     kept: dict[str, tuple[Caption, ...]] = {}
     cleaned: list[tuple[str, Cleaned]] = []
     for image_id, of_image in captions.items():
-        results = [(caption, clean_caption(caption.text, max_words)) for caption in of_image]
+        results = [(caption, clean_caption(caption.text, max_words, tokenizer)) for caption in of_image]
         cleaned += [(caption.text, result) for caption, result in results]
         texts = tuple(
             Caption(result.text) if result.rules else caption
@@ -125,12 +128,14 @@ def _count(cleaned: Iterable[tuple[str, Cleaned]]) -> Cleaning:
     )
 
 
-def clean_caption(text: str, max_words: int = MAX_WORDS) -> Cleaned:
-    """Make one plain sentence of a caption, of at most `max_words` words as training counts them.
+def clean_caption(text: str, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> Cleaned:
+    """Make one plain sentence of a caption. Cleaning what is clean changes nothing.
 
-    Cleaning what is clean changes nothing.
+    Args:
+        max_words: longer captions are cut; see `cleaning_rules.length_rule`.
+        tokenizer: that counts the words; see `text.tokenizers`.
     """
-    rules = (*RULES, length_rule(max_words), EMPTY)
+    rules = (*RULES, length_rule(max_words, tokenizer_of(tokenizer)), EMPTY)
     kinds: dict[Kind, None] = {"length": None} if len(text) > _LONGEST else {}
     text, before = text[:_LONGEST].strip(), None
     while text != before:  # a rule may uncover what an earlier rule is for; each makes the caption shorter

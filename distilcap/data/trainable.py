@@ -5,14 +5,14 @@ from __future__ import annotations
 import reprlib
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distilcap.errors import DataError
 from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
-__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "remark_on_labels", "words_to_learn"]
+__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "Variety", "words_to_learn"]
 
 MIN_COUNT, MAX_WORDS = 5, 16  # the paper's
 MOST_UNKNOWN, MOST_CUT = 0.1, 0.25  # shares that are warned of
@@ -132,27 +132,37 @@ def words_to_learn(
     return vocabulary, coverage
 
 
-def remark_on_labels(texts: Sequence[str]) -> str:
-    """What a person should know of labels before a student learns from them; "" where all is well.
+@dataclass(frozen=True)
+class Variety:
+    """How much captions differ, as training reads them.
 
-    Args:
-        texts: a teacher's captions of the training images.
-
-    Raises:
-        DataError: all are empty.
+    Attributes:
+        captions, empty: how many, and how many of these have no word.
+        different: how many are left of the others if each is counted once.
+        most_frequent: of the others; "" where there is none.
     """
-    captions = Counter(tuple(tokenizer_of(PTB).words(text)) for text in texts)
-    empty, total = captions.pop((), 0), len(texts)
-    if not captions and total:
-        raise DataError(
-            f"all {total:,} captions of training images are empty, so that nothing can be learnt."
-        )
-    remarks = []
-    if empty:
-        remarks.append(f"{empty:,} of {total:,} captions are empty and left out")
-    if len(captions) == 1 and total > 1:
-        said = reprlib.repr(" ".join(*captions))
-        remarks.append(f"all others say {said}" if empty else f"all {total:,} captions say {said}")
-    elif total > _ALIKE * len(captions):
-        remarks.append(f"{total:,} captions are only {len(captions):,} different ones")
-    return "; ".join(remarks)
+
+    captions: int
+    empty: int
+    different: int
+    most_frequent: str
+
+    @staticmethod
+    def of(texts: Iterable[str]) -> Variety:
+        """Count captions."""
+        words_of = tokenizer_of(PTB).words  # of any language they tell equal captions and empty ones
+        counts = Counter(" ".join(words_of(text)) for text in texts)
+        captions, empty = counts.total(), counts.pop("", 0)
+        most_frequent = max(counts, key=counts.__getitem__, default="")
+        return Variety(captions, empty, len(counts), most_frequent)
+
+    def hardly_any(self) -> str:
+        """What is to be said of captions that are all empty, all equal or nearly so; else ""."""
+        if not self.different:
+            return f"all {self.captions:,} captions are empty" if self.captions else ""
+        others = self.captions - self.empty
+        if self.different == 1 < others:
+            return f"all {others:,} captions say {reprlib.repr(self.most_frequent)}"
+        if others > _ALIKE * self.different:
+            return f"{others:,} captions are only {self.different:,} different ones"
+        return ""

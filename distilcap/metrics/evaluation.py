@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from distilcap.metrics.registry import DEFAULT, create_metric
 from distilcap.text.tokenize import tokenize_stream
 from distilcap.text.tokenizers import PTB, suggest_tokenizer, tokenizer_names, tokenizer_of
 
-__all__ = ["OFFICIAL", "Evaluator", "evaluate", "scoring_tokenizer"]
+__all__ = ["OFFICIAL", "Evaluator", "evaluate", "scoring_tokenizer", "with_reasons"]
 
 OFFICIAL: Final = "ptb-official"
 """PTB's words of captions as lines of one file, with the official look-ahead into the next caption. Like any
@@ -135,8 +135,19 @@ def evaluate(
         ConfigError: an unknown metric or tokenizer.
         DataError: a candidate's image has no references.
     """
-    for image_id in candidates:
-        if not references.get(image_id):
-            raise DataError(f"image {image_id!r} has a candidate, but no references.")
+    unknown = [image_id for image_id in candidates if not references.get(image_id)]
+    if unknown:
+        more = f", nor have {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+        raise DataError(f"image {unknown[0]!r} has a candidate, but no references{more}.")
     kept = references.only(image_id for image_id in references if image_id in candidates)
     return Evaluator(kept, metrics, tokenizer)(candidates)
+
+
+def with_reasons(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """The same scores, but for those that mean nothing of so few images: in their place is the reason."""
+    return {
+        key: Score.missing(key, score.signature, "of one image it is always 0: it weighs words by images")
+        if key == "cider" and "|df:test|" in score.signature and len(score.per_image) == 1
+        else score
+        for key, score in scores.items()
+    }

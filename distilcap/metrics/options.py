@@ -8,7 +8,7 @@ from pathlib import Path
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import Score
-from distilcap.metrics.evaluation import OFFICIAL, evaluate
+from distilcap.metrics.evaluation import OFFICIAL, evaluate, with_reasons
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.metrics.registry import create_metric, metric_names
 from distilcap.options import Options, option
@@ -64,4 +64,4 @@ class ScoreOptions(Options):
         ]
         if not wanted:
             raise ConfigError("`metrics` must name at least one metric.")
-        return evaluate(candidates, references, wanted, self.tokenizer)
+        return with_reasons(evaluate(candidates, references, wanted, self.tokenizer))

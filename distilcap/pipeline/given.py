@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.data.caption_files import read_references
-from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
@@ -43,9 +42,9 @@ class GivenTeacher:
     labels_in_words: str
     rows: tuple[System, ...] = ()
 
-    def cleaned(self, max_words: int) -> GivenTeacher:
+    def cleaned(self, max_words: int, tokenizer: str = PTB) -> GivenTeacher:
         """The same teacher with clean captions; its rows score what it wrote."""
-        labels = CleanLabels(self.labels, max_words)
+        labels = CleanLabels(self.labels, max_words, tokenizer)
         words = f"{self.labels_in_words}, cleaned"
         return dataclasses.replace(self, labels=labels, labels_in_words=words)
 
@@ -66,7 +65,7 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
     """
     labels = ImportCaptions.of(path)
     captions = read_references(path)
-    dataset = read_dataset(Path(data.path), Path(data.images) if data.images else None)
+    dataset = data.read()
     if not dataset.captions:
         raise DataError(
             f"{data.path}: has no captions of its own, to validate and score on; if those of {path} are to "

@@ -134,9 +134,9 @@ def plan_own_images(
     given = options.given_teacher(source, store)
     learnt = source
     if options.clean_labels and given is not None:
-        given = given.cleaned(training.max_words)
+        given = given.cleaned(training.max_words, options.tokenizer)
     elif options.clean_labels:
-        learnt = CleanReferences.of_data(source, training.max_words)
+        learnt = CleanReferences.of_data(source, training.max_words, options.tokenizer)
     plan = plan_distillation(
         learnt,
         encoder.stage(source),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distilcap.data.cleaning import clean_captions
-from distilcap.data.trainable import remark_on_labels
+from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.reports.results import Member, System
@@ -54,12 +54,16 @@ def note_labels(
         if cleaning.changed or cleaning.dropped:
             progress.note(f"{whose}: learnt from as it is; `--clean-labels` {cleaning}.")
     described = [image.id for image in data.load(store).split("train") if image.id in captions]
-    try:
-        remark = remark_on_labels([text for id in described for text in captions.texts(id)])
-    except DataError as error:
-        raise DataError(f"{whose}: {error} Next step: {step}.") from None
-    if remark:
-        progress.note(f"{whose}: {remark}. Next step: {step}.")
+    variety = Variety.of(text for id in described for text in captions.texts(id))
+    said = f"{whose}, training images: {{}}. Next step: {step}."
+    if variety.captions and not variety.different:
+        raise DataError(said.format(variety.hardly_any()))
+    if variety.empty:
+        progress.note(
+            said.format(f"{variety.empty:,} of {variety.captions:,} captions are empty and left out")
+        )
+    if variety.hardly_any():
+        progress.note(said.format(variety.hardly_any()))
 
 
 def note_training(name: str, run: Train, store: Store, progress: Progress, teaches: bool = False) -> None:
@@ -81,10 +85,7 @@ def remarks_on_captions(systems: Sequence[System], store: Store) -> list[str]:
     remarks = []
     for member in (system for system in systems if isinstance(system, Member)):
         captions = member.scored("greedy")[0].load(store)
-        try:
-            remark = remark_on_labels([text for id in captions for text in captions.texts(id)])
-        except DataError:
-            remark = f"all {len(captions):,} captions are empty"
+        remark = Variety.of(text for id in captions for text in captions.texts(id)).hardly_any()
         if remark:
-            remarks.append(f"{member.name}, test images, greedy: {remark}; it has learnt next to nothing.")
+            remarks.append(f"{member.name} has learnt next to nothing: {remark} (test images, greedy).")
     return remarks

@@ -64,9 +64,9 @@ def run_to_train(
     learnt = source
     labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
     if run.clean_labels and labels is not None:
-        labels = CleanLabels(labels, training.max_words)
+        labels = CleanLabels(labels, training.max_words, run.tokenizer)
     elif run.clean_labels:
-        learnt = CleanReferences.of_data(source, training.max_words)
+        learnt = CleanReferences.of_data(source, training.max_words, run.tokenizer)
     return Train(
         learnt,
         BuildVocabulary(learnt, run.min_count, training.max_words, run.tokenizer),

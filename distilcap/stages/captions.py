@@ -16,7 +16,7 @@ from distilcap.files import sha256_of
 from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, not_in_key
+from distilcap.store.stage import Stage, Store, added_later, not_in_key
 from distilcap.text.tokenizers import PTB
 
 __all__ = [
@@ -113,12 +113,14 @@ class CleanLabels(Labels):
 
     Attributes:
         max_words: longer captions are cut.
+        tokenizer: that counts the words.
     """
 
     version: ClassVar[int] = RULES_VERSION
     on_gpu: ClassVar[bool] = False
     labels: Labels
     max_words: int = MAX_WORDS
+    tokenizer: str = added_later(PTB)
 
     @property
     def n_best(self) -> int:
@@ -127,7 +129,7 @@ class CleanLabels(Labels):
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl`, and the counts as `cleaning.json`."""
-        captions, cleaning = clean_captions(self.labels.load(store), self.max_words)
+        captions, cleaning = clean_captions(self.labels.load(store), self.max_words, self.tokenizer)
         captions.save(folder / CAPTIONS)
         cleaning.save(folder / "cleaning.json")
 

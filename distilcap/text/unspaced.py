@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["UNSPACED", "join_words", "split_written", "starts_unspaced"]
+__all__ = ["UNSPACED", "join_words", "starts_unspaced"]
 
 UNSPACED: Final = (
     "\u0e00-\u0eff"  # Thai, Lao
@@ -25,8 +25,6 @@ UNSPACED: Final = (
 """Content of a regular expression's brackets; Korean is not among them, since it has spaces."""
 
 _STARTS: Final = re.compile(f"[{UNSPACED}]")
-_VARIANTS: Final = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
-_WRITTEN: Final = re.compile(rf"[{UNSPACED}][{_VARIANTS}]*|[^\s{UNSPACED}]+")
 
 
 def starts_unspaced(word: str) -> bool:
@@ -48,11 +46,3 @@ def join_words(words: Sequence[str], spaced: bool = True) -> str:
         text += f" {word}" if open_end and wants_space else word
         open_end = wants_space
     return text
-
-
-def split_written(caption: str) -> list[str]:
-    """Return what spaces separate in a caption that is written, and each character where there are none.
-
-    It needs no tokenizer, and so may take the marks of a character for another.
-    """
-    return caption.split() if caption.isascii() else _WRITTEN.findall(caption)

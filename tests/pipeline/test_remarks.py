@@ -11,7 +11,7 @@ import pytest
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
-from distilcap.data.trainable import remark_on_labels
+from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role, distill, plan_distillation
@@ -20,6 +20,7 @@ from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.pipeline.remarks import note_labels
 from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.progress import SILENT, Progress, Silent
+from distilcap.reports.collect import collect_results
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
 from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
@@ -88,17 +89,13 @@ def options(scenes: Path) -> tuple[DataOptions, EncoderOptions]:
     return DataOptions(scenes), EncoderOptions(encoder_weights="random", image_size=32)
 
 
-def test_remarks_on_labels() -> None:
-    assert remark_on_labels([]) == remark_on_labels(["a dog"]) == remark_on_labels(["a dog", "a cat"]) == ""
-    assert remark_on_labels(["a dog", "A  dog."]) == "all 2 captions say 'a dog'"
-    assert remark_on_labels(["a dog", "a cat", "."]) == "1 of 3 captions are empty and left out"
-    assert remark_on_labels(["a dog", "", "a dog"]) == (
-        "1 of 3 captions are empty and left out; all others say 'a dog'"
-    )
-    assert remark_on_labels(["a dog", "a cat"] * 50) == ""
-    assert remark_on_labels(["a dog", "a cat"] * 51) == "102 captions are only 2 different ones"
-    with pytest.raises(DataError, match="all 2 captions of training images are empty"):
-        remark_on_labels(["...", ""])
+def test_captions_that_hardly_differ() -> None:
+    for few in ([], ["a dog"], ["a dog", "a cat"], ["a dog", ""], ["a dog", "a cat"] * 50):
+        assert Variety.of(few).hardly_any() == ""
+    assert Variety.of(["", "..."]).hardly_any() == "all 2 captions are empty"
+    assert Variety.of(["a dog", "A  dog.", "!"]) == Variety(3, 1, 1, "a dog")
+    assert Variety.of(["a dog", "A  dog.", "!"]).hardly_any() == "all 2 captions say 'a dog'"
+    assert Variety.of(["a dog", "a cat"] * 51).hardly_any() == "102 captions are only 2 different ones"
 
 
 def test_a_teacher_that_writes_nothing_is_named_with_the_next_step(
@@ -116,13 +113,16 @@ def test_a_teacher_that_writes_nothing_is_named_with_the_next_step(
         store.build(labels)
         note_labels(labels, data, store, notes, "teacher tiny")
         (note,) = notes.said
-        assert note.startswith(f"teacher tiny: {said}. Next step: train it longer (`--epochs`) ")
+        assert note.startswith(
+            f"teacher tiny, training images: {said}. Next step: train it longer (`--epochs`) "
+        )
         assert "`--teacher-captions`" in note
         notes.said.clear()
     empty = Written(("...",), ids)
     store.build(empty)
     with pytest.raises(
-        DataError, match=r"teacher tiny: all 24 captions .* are empty.* Next step: train it longer"
+        DataError,
+        match=r"teacher tiny, training images: all 24 captions are empty\. Next step: train it longer",
     ):
         note_labels(empty, data, store, notes, "teacher tiny")
     assert not notes.said
@@ -162,10 +162,14 @@ def test_a_file_of_empty_captions_is_refused_before_any_training(
 ) -> None:
     file, store = save(tmp_path / "theirs.jsonl", ids, "..."), Store(tmp_path / "store")
     run = run_to_train(*options(scenes), RunOptions("updown-tiny", labels=file, min_count=1), TRAINING)
-    with pytest.raises(DataError, match=r"theirs.jsonl: all 24 captions .* Next step: look into the file\."):
+    with pytest.raises(
+        DataError, match=r"theirs.jsonl, training images: all 24 captions are empty\. .*look into the file\."
+    ):
         train_run(run, store, SILENT)
     assert not store.has(run.features)
-    with pytest.raises(DataError, match=r"import-captions-\w+: all 24 captions .* learnt nothing yet\."):
+    with pytest.raises(
+        DataError, match=r"import-captions-\w+: all 24 captions are empty; .* learnt nothing yet"
+    ):
         store.build(run)  # as on a cluster
 
 
@@ -198,11 +202,15 @@ def test_captions_of_a_data_set_are_cleaned_in_all_splits(scenes: Path, store: S
 
 
 def test_a_distillation_says_what_its_captioners_have_not_learnt(
-    scenes: Path, store: Store, ids: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    scenes: Path, store: Store, ids: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = ("rouge_l", "cider")
     monkeypatch.setattr("distilcap.reports.results.METRICS", metrics)
-    data = ImportData.of(scenes)
+    content = json.loads((scenes / "dataset_scenes.json").read_text())
+    bare = next(image for image in content["images"] if image["split"] == "test")
+    bare["sentences"] = []  # as cleaning may leave it
+    (tmp_path / "scenes.json").write_text(json.dumps(content))
+    data = ImportData.of(tmp_path / "scenes.json", scenes / "images")
     teacher = GivenTeacher("theirs", Written(("In this picture, a dog runs.",), ids), "theirs").cleaned(16)
     assert teacher.labels_in_words == "theirs, cleaned"
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=32, weights="random")
@@ -211,11 +219,14 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     distilled = distill(plan, store, notes, export=False, metrics=metrics)
     said = [note for note in notes.said if "Next step" in note or "clean" in note]
     assert said[0] == "theirs: `--clean-labels` changes 24 of 24 captions (prefix 24) and drops 0."
-    assert said[1].startswith("theirs: all 24 captions say 'a dog runs'. Next step: ")
+    assert said[1].startswith("theirs, training images: all 24 captions say 'a dog runs'. Next step: ")
     assert said[2].startswith("updown-tiny has learnt next to nothing (validation CIDEr ")
     assert said[3].startswith("updown-tiny, distilled has learnt next to nothing (validation CIDEr ")
     assert len(said) == 4
-    assert "updown-tiny, distilled, test images, greedy: all 8 captions " in distilled.verdict
+    assert "updown-tiny, distilled has learnt next to nothing: all 8 captions " in distilled.verdict
+    results = collect_results("title", plan.systems, distilled.rows, distilled.verdict, store, notes)
+    assert len(results.samples) == 7
+    assert Path(bare["filename"]).stem not in {sample.image for sample in results.samples}
 
 
 def test_captions_for_photographs_that_have_none_are_taken_as_the_data(scenes: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from distilcap.text.tokenizers import (
     tokenizer_names,
     tokenizer_of,
 )
-from distilcap.text.unspaced import UNSPACED, join_words, split_written
+from distilcap.text.unspaced import UNSPACED, join_words
 from distilcap.text.vocabulary import EOS, SPECIALS, UNK, Vocabulary
 from distilcap.training.batches import encode_captions
 
@@ -208,15 +208,3 @@ def test_phones_hold_the_same_ranges() -> None:
 def test_joined_with_spaces() -> None:
     assert join_words(["一", "只", "a"]) == "一 只 a"
     assert join_words(["一", "只", "a", "b", "狗"], spaced=False) == "一只a b狗"
-
-
-@settings(derandomize=True, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from([*"一只狗草がカー", "a", "b's", "3.5", "été", "<unk>", "한국어", "葛\U000e0100"]),
-        max_size=12,
-    )
-)
-def test_words_of_a_written_caption_are_counted_without_its_tokenizer(words: list[str]) -> None:
-    assert split_written(join_words(words, spaced=False)) == words
-    assert split_written("x  \u00a0y\tz ") == ["x", "y", "z"]

@@ -1,0 +1,146 @@
+"""docs/extending.md does what it says: its modules are written as they stand there, its commands are run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilcap.cli.main import main
+from distilcap.data.captions import Caption, CaptionSet
+from distilcap.data.readers import read_dataset
+from distilcap.data.scenes import draw_scenes
+from distilcap.files import read_json
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+MODULES = dict(re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+COMMANDS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0].splitlines()
+RUN = """
+import shlex, sys, distilcap.cli.main as program
+for line in sys.argv[1:]:
+    print("$", line, flush=True)
+    program.cli(shlex.split(line)[1:], prog_name="distilcap", standalone_mode=False)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the page is tried: its modules, a data set, and captions of its test split."""
+    monkeypatch.chdir(tmp_path)
+    for name, content in MODULES.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    draw_scenes(tmp_path / "photos", (12, 4, 4), size=64)
+    data = read_dataset(tmp_path / "photos")
+    references = data.references("test")
+    said = {image: (Caption(references.texts(image)[0]),) for image in references}
+    CaptionSet(said).save(tmp_path / "captions.jsonl")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_page_s_modules_and_commands_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, _, plugins = COMMANDS[0].removeprefix("export ").partition("=")
+    monkeypatch.setenv(name, plugins)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *COMMANDS[1:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    _, models, encoders, trained, distilled, captioned, scored, labelled = done.stdout.split("$ distilcap ")
+    assert re.search(r"mean-small .*256 .*n/a", models)
+    assert re.search(r"convolutions .*grid .*64 .*16 x 48 .*random", encoders)
+    assert "mean-tiny, " in trained
+    assert "mean-tiny" in distilled
+    assert "test_00000.jpg" in captioned
+    assert re.search(r"coverage +100.00 .*coverage\|refs:\d\|tok:ptb-official\|v:1.0", scored)
+    assert "captions of 20 images" in labelled
+    results = read_json(folder / "distilled" / "results.json")
+    assert {row["architecture"] for row in results["rows"]} >= {"mean"}
+    assert read_json(folder / "distilled" / "bundle" / "manifest.json")["model"]["architecture"] == "mean"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "content", "message"),
+    [
+        ("absent_module", None, r"Plugin absent_module cannot be imported: ModuleNotFoundError, No module"),
+        ("absent.py", None, r"Plugin .*absent.py cannot be imported: FileNotFoundError"),
+        ("json.py", "x = 1", r"there is a module json already; rename the file"),
+        ("broken.py", "1 / 0", r"Plugin .*broken.py cannot be imported: ZeroDivisionError, division by zero"),
+        (
+            "twice.py",
+            "from distilcap import metrics; from distilcap.metrics.bleu import Bleu\n"
+            "metrics.register_metric(Bleu)",
+            "The metric bleu cannot be registered: there is one of that name",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_one_line(
+    plugin: str,
+    content: str | None,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DISTILCAP_PLUGINS", "")
+    if content is not None:
+        (tmp_path / plugin).write_text(content)
+    with pytest.raises(SystemExit) as left:
+        main(["--plugin", str(tmp_path / plugin) if plugin.endswith(".py") else plugin, "models"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2
+    assert re.search(message, line), line
+
+
+REGISTERED = """
+import torch
+from distilcap.encoders.registry import create_encoder
+from distilcap.metrics import create_metric
+from distilcap.models.presets import build_captioner, preset
+from distilcap.teachers.registry import is_registered
+encoder = create_encoder("convolutions")
+captioner = build_captioner("mean", preset("mean", "tiny"), 20, encoder.dim)
+assert captioner(encoder(torch.zeros(2, 3, 64, 64)), torch.ones(2, 3, 5, dtype=int)).shape == (2, 3, 5, 20)
+assert create_metric("coverage").seconds and is_registered("colours") and not is_registered("blip")
+"""
+
+
+def test_the_page_s_modules_register_what_they_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(MODULES) == [
+        "my_captioner.py",
+        "my_encoder.py",
+        "my_metric.py",
+        "my_form.py",
+        "my_teacher.py",
+    ]
+    monkeypatch.setenv("DISTILCAP_PLUGINS", ",".join(MODULES))
+    subprocess.run([sys.executable, "-c", REGISTERED], check=True)
+
+
+def test_the_page_s_form_of_data_is_read(folder: Path) -> None:
+    (folder / "x.captions").write_text("test_00000.jpg\n  a dog\n  the dog\ntest_00001.jpg\n  two cats\n")
+    code = "from distilcap.cli.main import main; main()"
+    arguments = ["--plugin", "my_form.py", "data", "convert", "x.captions", "--images", "photos/images"]
+    arguments += ["--split", "test", "--to", "x.jsonl"]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    read = read_dataset(folder / "x.jsonl")
+    assert [(image.id, image.path.is_file()) for image in read.images] == [
+        ("test_00000", True),
+        ("test_00001", True),
+    ]
+    assert read.captions.texts("test_00000") == ["a dog", "the dog"]
+
+
+def test_installed_plugins_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_metric.py").write_text(MODULES["my_metric.py"])
+    about = tmp_path / "toy-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[distilcap.plugins]\ntoy = my_metric\n")
+    code = (
+        "from distilcap.metrics import metric_names as names; import sys; sys.exit('coverage' not in names())"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
+    subprocess.run([sys.executable, "-c", code], check=True)
