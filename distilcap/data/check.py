@@ -22,6 +22,7 @@ from distilcap.data.trainable import MIN_COUNT, Coverage, words_to_learn
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import open_image
+from distilcap.runtime.pixels import MAX_PIXELS
 from distilcap.text.tokenizers import PTB
 
 __all__ = ["Report", "check_dataset"]
@@ -127,13 +128,15 @@ def _look_at(path: Path) -> tuple[str, str, bytes]:
         return "empty image file", "is an empty file", b""
     try:
         with open_image(content) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
             # A JPEG is read to its end, but decoded at an eighth of its size: four times as fast.
             image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
     except DataError as error:
-        return "undecodable image", f"is {str(error).removesuffix('.')}", b""
-    except Image.DecompressionBombError:
-        return "undecodable image", "is too large to decode safely", b""
+        return "undecodable image", f"cannot be read: {str(error).removesuffix('.')}", b""
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return "undecodable image", f"has more than {MAX_PIXELS:,} pixels; make it smaller", b""
     except (
         Exception
     ) as error:  # Pillow's decoders raise whatever they meet: OSError, SyntaxError, struct.error
