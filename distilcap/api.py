@@ -59,7 +59,8 @@ def load(
     """Open a bundle or a trained run, to caption images with `ImageCaptioner.caption`.
 
     Args:
-        path: of a bundle's folder or its manifest.json, or of a run's folder in a store.
+        path: of a bundle's folder or its manifest.json, hf:user/name of the Hugging Face Hub, or a run's
+            folder in a store.
         beam_size: number of hypotheses kept while searching; 1 is greedy.
         n_best: number of captions of each image.
         max_words: at which a caption stops; None is the bundle's or the run's own number.

@@ -16,6 +16,7 @@ from distilcap.errors import DataError
 
 __all__ = [
     "JSON_DECODER",
+    "NULLING_DECODER",
     "atomic_path",
     "bare_name",
     "cache_folder",
@@ -113,12 +114,15 @@ def _finite(text: str) -> float:
 JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 """Knows no NaN and no infinity, not even as 1e999; to be used within `json_errors`."""
 
+NULLING_DECODER: Final = json.JSONDecoder(parse_constant=lambda name: None, parse_float=_finite)
+"""Reads NaN, which programs write where a table had no value, as null; for captions of people's data sets."""
 
-def parse_json(text: str | bytes, where: str | Path) -> Any:
+
+def parse_json(text: str | bytes, where: str | Path, decoder: json.JSONDecoder = JSON_DECODER) -> Any:
     """Parse JSON that came from `where` (a path, or a path and line such as "labels.jsonl:3").
 
     Every reader of JSON calls this, so that no input, however deep or long, ends in a traceback. All strings
-    in it can be written as UTF-8.
+    in it can be written as UTF-8. A byte order mark is passed over.
 
     Raises:
         DataError: not UTF-8, not JSON, nested too deeply, a number too long, NaN or infinity, half a
@@ -127,7 +131,7 @@ def parse_json(text: str | bytes, where: str | Path) -> Any:
     with json_errors(where):
         if isinstance(text, bytes):
             text = text.decode()
-        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        content = decoder.decode(text.removeprefix("\ufeff"))
         if "\\u" in text and re.search(r"\\u[dD][89a-fA-F]", text):
             _refuse_halves(content, where)
         return content

@@ -46,6 +46,9 @@ class _Keywords(TypedDict, total=False):
     validation_images: int
     precision: str
     min_count: int
+    tokenizer: str
+    clean_labels: bool
+    keep_originals: bool
 
 
 class TrainKeywords(_Keywords, total=False):
@@ -53,7 +56,6 @@ class TrainKeywords(_Keywords, total=False):
 
     captioner: str
     labels: AnyPath | None
-    keep_originals: bool
     scst_references: str
     tune_encoder: bool
     tune_stages: int
@@ -74,6 +76,5 @@ class DistillKeywords(_Keywords, total=False):
     intermediate: str | None
     beam_size: int
     n_best: int | None
-    keep_originals: bool
     control_epochs: int
     seeds: int

@@ -21,6 +21,7 @@ from distilcap.metrics.options import ScoreOptions
 from distilcap.options import Options, bounds_of, filled, named_fields
 from distilcap.pipeline.own_images import DistillOptions
 from distilcap.pipeline.train import RunOptions
+from distilcap.progress import LOGGED
 from distilcap.runtime.manifest import DecodeChoice
 from distilcap.stages.features import EncoderOptions
 from distilcap.teachers.options import LabelOptions
@@ -117,7 +118,10 @@ def test_keywords_for_type_checkers_are_the_options(
         for name, owner, field in named_fields(kind)
         if name not in without
     }
-    assert typing.get_type_hints(declared) == options, "write what is missing into distilcap/keywords.py"
+    known = typing.get_type_hints(declared)
+    missing = [f"{name}: {hint}" for name, hint in options.items() if known.get(name) != hint]
+    assert not missing, f"write these into {declared.__name__}, or the class before it: {missing}"
+    assert set(known) == set(options), "these are no options any more; delete them"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
         (lambda: distilcap.label("no-such"), "no-such: not a folder of a store"),
         (lambda: distilcap.read_dataset("no-such"), "no-such: there is no such file or folder."),
         (lambda: distilcap.CaptionSet.load("no-such"), "no-such: there is no such captions file."),
-        (lambda: distilcap.evaluate("no-such", "x"), "no-such"),
+        (lambda: distilcap.evaluate("no-such", CaptionSet.of_texts({"1": ["x"]})), "no-such"),
     ],
 )
 def test_errors_say_what_is_wrong(
@@ -251,3 +255,13 @@ def test_a_better_system_is_compared_with_a_worse() -> None:
         distilcap.compare(good, bad, references, metrics="cider", resamples=0)
     with pytest.raises(DataError, match="has a candidate, but no references"):
         distilcap.compare(good, bad, references.only(["1"]), metrics="cider", resamples=10)
+
+
+def test_progress_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="distilcap"):
+        assert list(LOGGED.track([1, 2], "Counting")) == [1, 2]
+        LOGGED.note("two % signs: %s")
+    assert [record.name for record in caplog.records] == ["distilcap"] * 2
+    counted, remark = (record.getMessage() for record in caplog.records)
+    assert counted.startswith("Counting: ")
+    assert remark == "two % signs: %s"

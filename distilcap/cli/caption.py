@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +17,7 @@ __all__ = ["caption"]
 
 EXAMPLE = """\b
 Example:
-  distilcap caption --run runs/train-0f3a… photo.jpg
+  distilcap caption --run runs/train-0f3a… photo.jpg holiday/
   distilcap caption --bundle demo/bundle --beam-size 5 --n-best 3 *.jpg
 """
 
@@ -30,7 +32,10 @@ Example:
 )
 @flags(DecodeChoice, "decode", without=("max_words",))
 def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, decode: DecodeChoice) -> None:
-    """Print captions of PHOTOS. A photo that cannot be read is named; the others go on."""
+    """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
+
+    A photo that cannot be read is named at the end; the others go on.
+    """
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
     from distilcap.pipeline.captioning import ImageCaptioner
@@ -41,6 +46,7 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, dec
         assert bundle is not None
         captioner = ImageCaptioner.of_bundle(bundle, decode)
     failed = []
+    photos = tuple(_each(photos))
     for photo in photos:
         try:
             captions = captioner.caption(photo).captions
@@ -51,3 +57,20 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, dec
             say(str(photo), made.text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
+
+
+def _each(photos: Sequence[Path]) -> Iterator[Path]:
+    """The photographs named, and those of the folders named."""
+    from distilcap.runtime.formats import find_image_files, left_out
+
+    for photo in photos:
+        if not photo.is_dir():
+            yield photo
+            continue
+        others = Counter[str]()
+        inside = list(find_image_files(photo, others))
+        if others:
+            say(f"{photo}: {left_out(others)}.", err=True)
+        if not inside:
+            raise DataError(f"{photo}: there is no image in this folder.")
+        yield from inside

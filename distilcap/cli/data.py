@@ -1,18 +1,26 @@
-"""`distilcap data`: check a data set, draw a data set, set up COCO."""
+"""`distilcap data`: check or convert a data set, draw one, set up COCO."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from distilcap.cli.bounds import COUNT, SEED
 from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.options import flags
 from distilcap.cli.say import say
+from distilcap.data.readers.columns import Columns
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
+
+if TYPE_CHECKING:
+    from distilcap.data.cleaning import Cleaning
 
 __all__ = ["data"]
 
@@ -21,7 +29,7 @@ IMAGES = click.IntRange(0, 10_000_000)
 
 @click.group()
 def data() -> None:
-    """Check or draw a data set, or set up COCO."""
+    """Check, convert or draw a data set, or set up COCO."""
 
 
 @data.command(
@@ -36,32 +44,52 @@ Example:
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
 @click.option("--min-count", type=COUNT, default=5, help="Number of times that a training word must occur.")
+@flags(Columns, "columns")
+@click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def check(path: Path, images: Path | None, split: str | None, min_count: int, as_json: bool) -> None:
+def check(
+    path: Path,
+    images: Path | None,
+    split: str | None,
+    min_count: int,
+    columns: Columns,
+    tokenizer: str,
+    as_json: bool,
+) -> None:
     """Name every problem of the data set at PATH; exit with 2 if there is any.
 
-    PATH is a captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL), a folder that holds such a file, or a
-    folder of images with text files of the same names.
+    PATH is a captions file (JSON, JSONL, CSV, TSV, Parquet, tar), a folder that holds such files, or a folder
+    of images with text files of the same names. Its form is told by its content; docs/data.md has all forms.
     """
     from distilcap.data.check import check_dataset
     from distilcap.data.readers.entries import KINDS
 
-    report = check_dataset(path, images, split, PROGRESS, min_count)
+    report = check_dataset(path, images, split, PROGRESS, min_count, tokenizer, columns)
+    coverage = report.coverage
     if as_json:
         problems = [{**dataclasses.asdict(problem), "path": str(problem.path)} for problem in report.problems]
         content = {
             "path": str(path),
             "images": report.images,
             "captions": report.captions,
+            "words": coverage and {**dataclasses.asdict(coverage), "warnings": coverage.warnings},
             "counts": report.counts,
             "problems": problems,
+            "notes": report.notes,
+            "cleaning": dataclasses.asdict(report.cleaning),
         }
         click.echo(json.dumps(content, indent=1))  # in ASCII: nothing in it controls the terminal
     else:
+        for note in report.notes:
+            say(f"note: {note}")
         for problem in report.problems:
             say(f"{problem.kind}: {problem}")
         splits = ", ".join(f"{count:,} {name}" for name, count in report.images.items())
         say(f"{sum(report.images.values()):,} images ({splits}), {report.captions:,} captions.")
+        if coverage is not None:
+            say(str(coverage))
+            for warning in coverage.warnings:
+                say(f"Warning: {warning}")
         if report.problems:
             table = Table(title=f"{len(report.problems):,} problem{'s' * (len(report.problems) > 1)}")
             table.add_column("count", justify="right")
@@ -72,8 +100,58 @@ def check(path: Path, images: Path | None, split: str | None, min_count: int, as
             CONSOLE.print(table)
         else:
             say("No problems.")
+        _say_cleaning(report.cleaning)
     if report.problems:
         sys.exit(2)
+
+
+def _say_cleaning(cleaning: Cleaning) -> None:
+    """Say what `--clean-labels` would do, with an example of each kind of change."""
+    if not cleaning.changed and not cleaning.dropped:
+        return
+    say(f"`--clean-labels`, for captions that a large model wrote, {cleaning}. For example:")
+    for kind, (before, after) in cleaning.examples.items():
+        becomes = (
+            "is dropped" if after is None else f"becomes '{textwrap.shorten(after, 70, placeholder='…')}'"
+        )
+        say(f"  {kind}: '{textwrap.shorten(before, 70, placeholder='…')}' {becomes}")
+
+
+@data.command(
+    epilog="""\b
+Example:
+  distilcap data convert flickr8k/dataset_flickr8k.json --to flickr8k.csv
+  distilcap data convert captions.parquet --to flickr8k-folder --form imagefolder
+"""
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--to", type=click.Path(path_type=Path), required=True, help="The file, or for imagefolder the folder."
+)
+@click.option(
+    "--form",
+    type=click.Choice(["karpathy", "coco", "jsonl", "csv", "imagefolder"]),
+    help="What to write.  [default: by the ending of --to]",
+)
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
+)
+@click.option("--split", help="Split of entries that name none: train, val or test.")
+@flags(Columns, "columns")
+def convert(
+    path: Path, to: Path, form: str | None, images: Path | None, split: str | None, columns: Columns
+) -> None:
+    """Write the data set at PATH in another form, with its ids and splits.
+
+    Images are copied into an imagefolder, and stay where they are otherwise.
+    """
+    from distilcap.data.convert import convert as write
+    from distilcap.data.readers import read_dataset
+
+    dataset = read_dataset(path, images, split, columns=columns, need_images=False, progress=PROGRESS)
+    form = write(dataset, to, form, PROGRESS)
+    count = sum(len(dataset.captions.texts(image_id)) for image_id in dataset.captions)
+    say(f"{to}: {len(dataset.images):,} images with {count:,} captions ({form}).")
 
 
 @data.command(
@@ -88,11 +166,17 @@ Example:
 @click.option("--test", type=IMAGES, default=300, help="Number of images of the test split.")
 @click.option("--seed", type=SEED, default=1, help="Seed of the images.")
 @click.option("--size", type=click.IntRange(32, 2048), default=160, help="Side of the images in pixels.")
-def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(["en", "de", "zh"]),
+    default="en",
+    help="Language of the captions: English, German or Chinese; the images are the same.",
+)
+def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int, language: str) -> None:
     """Draw a data set of stickers on drawn backgrounds, with five captions an image."""
     from distilcap.data.scenes import draw_scenes
 
-    drawn = draw_scenes(folder, (train, val, test), seed, size, PROGRESS)
+    drawn = draw_scenes(folder, (train, val, test), seed, size, language, PROGRESS)
     say(f"{len(drawn.images):,} images with five captions each are in {folder}.")
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.common import CONSOLE
+from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.install_spice import install_spice
 from distilcap.cli.options import flags
+from distilcap.cli.say import say
 from distilcap.cli.scores import as_csv, as_latex, in_words, scores_table
 from distilcap.errors import ConfigError, DataError
 from distilcap.metrics.options import ScoreOptions
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP, tokenizer_of
 
 if TYPE_CHECKING:
     from distilcap.data.captions import CaptionSet
@@ -53,22 +55,27 @@ def evaluate(
     csv_file: Path | None,
     latex_file: Path | None,
 ) -> None:
-    """Score CAPTIONS: COCO results [{"image_id": …, "caption": …}], or a captions file (JSON lines).
+    """Score CAPTIONS: `image_id` and `caption` as COCO results, JSON Lines or CSV, or a captions file.
 
     Every score has a 95 % bootstrap interval over images, and a signature that says how it was made. Images
     without a caption here are left out.
     """
-    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import write_text
     from distilcap.metrics.diversity import measure_diversity
     from distilcap.metrics.files import fingerprint_of, write_scores
     from distilcap.metrics.significance import intervals
 
-    scored, known = read_candidates(captions), read_references(references)
+    known = read_references(references)
+    scored = fit_ids(read_candidates(captions), known)
+    if lacking := sum(image_id not in scored for image_id in known):
+        said = f"{lacking:,} of the {len(known):,} images of {references} have no caption and are left out."
+        say(said, err=True)
+    _advise(options, known)
     scores = options.score(scored, known)
     if options.resamples:
         scores = intervals(scores, options.resamples)
-    diversity = measure_diversity(scored, read_references(training) if training else None)
+    diversity = measure_diversity(scored, read_references(training) if training else None, options.words_by)
     CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
     CONSOLE.print(in_words(diversity), highlight=False)
     if json_file is not None:
@@ -150,20 +157,21 @@ Example:
 @click.argument("dataset", type=PATH)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
 @click.option("--end", is_flag=True, help="Count an end token as the last word of every caption.")
+@click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--to", type=PATH, required=True, help="The JSON file to write.")
-def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None:
+def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, to: Path) -> None:
     """Count in how many images of DATASET each n-gram occurs, for CIDEr-D."""
     from distilcap.data.readers import read_dataset
     from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
-    from distilcap.text.tokenize import tokenize
 
-    read = read_dataset(dataset, need_images=False)
+    words_of = tokenizer_of(tokenizer).words
+    read = read_dataset(dataset, need_images=False, progress=PROGRESS)
     captions = read.references(split)
     if not captions:
         raise DataError(f"{dataset}: the {split} split has no captions.")
     frequencies = DocumentFrequencies.of(
         f"{read.name}-{split}",
-        ([tokenize(text) for text in captions.texts(image_id)] for image_id in captions),
+        ([words_of(text) for text in captions.texts(image_id)] for image_id in captions),
         end,
         END_WORD,
     )
@@ -173,11 +181,16 @@ def document_frequencies(dataset: Path, split: str, end: bool, to: Path) -> None
     )
 
 
+def _advise(options: ScoreOptions, references: CaptionSet) -> None:
+    if advice := options.advice(references):
+        say(f"Warning: {advice}", err=True)
+
+
 def _read_systems(
     systems: tuple[str, ...], references: Path | None, options: ScoreOptions
 ) -> list[tuple[str, list[dict[str, Score]]]]:
     """Each system's name, and the scores of each of its seeds."""
-    from distilcap.data.caption_files import read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import read_json
     from distilcap.metrics.files import read_scores
 
@@ -193,8 +206,10 @@ def _read_systems(
             elif references is None:
                 raise ConfigError(f"{path} holds captions, so `--references` must name their references.")
             else:
-                known = known or read_references(references)
-                scores = options.score(read_candidates(path), known)
+                if known is None:
+                    known = read_references(references)
+                    _advise(options, known)
+                scores = options.score(fit_ids(read_candidates(path), known), known)
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:

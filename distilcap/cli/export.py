@@ -67,7 +67,7 @@ def export(
     if data is not None:
         from distilcap.data.readers import read_dataset
 
-        dataset = read_dataset(data, images)
+        dataset = read_dataset(data, images, progress=PROGRESS)
     exported = export_bundle(
         run,
         to,

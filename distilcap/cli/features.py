@@ -62,7 +62,7 @@ def features(
     from distilcap.encoders.registry import create_encoder
 
     _check_device(device)
-    records = read_dataset(data.data, data.images).images
+    records = read_dataset(data.data, data.images, columns=data.columns, progress=PROGRESS).images
     sees = create_encoder(
         encoder.encoder,
         size=encoder.image_size,

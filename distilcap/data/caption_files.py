@@ -6,104 +6,167 @@ ids become strings; images keep the order of the file's image list, as in the of
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import CaptionSet
-from distilcap.data.readers import read_dataset
+from distilcap.data.readers import Source, form_of, read_dataset
+from distilcap.data.readers.columns import id_text, roles_of
+from distilcap.data.readers.entries import image_id_of, is_text
+from distilcap.data.readers.forms.records import records_of
+from distilcap.data.readers.forms.table import table_rows
+from distilcap.data.readers.text import read_start
 from distilcap.errors import DataError
-from distilcap.files import read_json, verify_checksum
+from distilcap.files import parse_json, verify_checksum
 
-__all__ = ["read_candidates", "read_references"]
+__all__ = ["fit_ids", "read_candidates", "read_references"]
+
+Entries = Iterable[tuple[Any, int | None]]
 
 
 def read_references(path: Path) -> CaptionSet:
     """Read the references of every image.
 
     Args:
-        path: COCO annotations, COCO results (any number for an image), {"id": ["caption", …]}, our captions
-            files (JSON lines), or any form of data set that `read_dataset` knows.
+        path: COCO annotations or results (any number for an image), objects or rows with `image_id` and
+            `caption` (JSON, JSON Lines, CSV, TSV), {"id": ["caption", …]}, our captions files, or any form of
+            data set that `read_dataset` knows.
 
     Raises:
-        DataError: the file is missing, of none of these forms, or differs from its checksum file.
+        DataError: the file is missing, of none of these forms, empty, or differs from its checksum file; or
+            a caption is none, and the message names its entry.
     """
     verify_checksum(path)
-    if path.suffix == ".json":
-        content = read_json(path)
-        if isinstance(content, dict) and "annotations" in content:
-            images = content.get("images") or []
-            return _grouped(path, content["annotations"], (image.get("id") for image in images))
-        if isinstance(content, list) and content and "image_id" in _keys(content[0]):
-            return _grouped(path, content)
-        if isinstance(content, dict) and "images" not in content:
-            return _mapped(path, content)
-        del content  # a data set's file may be large, and is read again
-    if _is_caption_set(path):
-        return CaptionSet.load(path)
-    return read_dataset(path, need_images=False).captions
+    captions = _scored(Source(path), lists=True)
+    if captions is None:
+        captions = read_dataset(path, need_images=False).captions
+    return _filled(path, captions)
 
 
 def read_candidates(path: Path) -> CaptionSet:
     """Read one caption of each image; of our own files, which may hold more, each image's first counts.
 
     Args:
-        path: COCO results, [{"image_id": …, "caption": …}, …], {"id": "caption"}, or our own captions file.
+        path: any of the forms that `read_references` takes, with one caption of an image.
 
     Raises:
-        DataError: the file is missing, of none of these forms, has two captions of an image, or differs from
-            its checksum file.
+        DataError: as `read_references`; or an image has two captions.
     """
     verify_checksum(path)
-    if path.suffix != ".json":
+    source = Source(path)
+    if _is_own(source) or (not source.layout and form_of(source) is None):
+        return _filled(path, CaptionSet.load(path))
+    captions = _scored(source, lists=False)
+    if captions is None:
+        captions = read_dataset(path, need_images=False).captions
+    for image_id, of_image in captions.items():
+        if len(of_image) != 1:
+            raise DataError(f"{path}: image {image_id} must have one caption, but has {len(of_image)}.")
+    return _filled(path, captions)
+
+
+def fit_ids(candidates: CaptionSet, references: CaptionSet) -> CaptionSet:
+    """Call images as the references do, where one has names of files and the other their ids."""
+    known = {image_id_of(image_id): image_id for image_id in references}
+    fitted = {id: id if id in references else known.get(image_id_of(id), id) for id in candidates}
+    if len(set(fitted.values())) < len(fitted):
+        return candidates
+    return CaptionSet({fitted[image_id]: captions for image_id, captions in candidates.items()})
+
+
+def _filled(path: Path, captions: CaptionSet) -> CaptionSet:
+    if not captions:
+        raise DataError(f"{path}: there are no captions in it.")
+    return captions
+
+
+def _scored(source: Source, lists: bool) -> CaptionSet | None:
+    """The captions of the forms in which captions are scored; None where it is a data set of another form.
+
+    Args:
+        lists: objects may hold lists of captions, which is a data set's form.
+    """
+    path, content = source.path, source.json
+    if not path.is_file():
+        return None
+    if _is_own(source):
         return CaptionSet.load(path)
-    content = read_json(path)
-    if isinstance(content, dict) and "annotations" not in content and "images" not in content:
-        candidates = _mapped(path, content)
-    else:
-        candidates = _grouped(path, content["annotations"] if isinstance(content, dict) else content)
-    for image_id, captions in candidates.items():
-        if len(captions) != 1:
-            raise DataError(f"{path}: image {image_id} must have one caption, but has {len(captions)}.")
-    return candidates
+    if "annotations" in content.lists:
+        images = (image.get("id") for image, _ in content.lists.get("images", []) if isinstance(image, dict))
+        return _grouped(path, content.lists["annotations"], filter(None, map(id_text, images)))
+    described = any(isinstance(value, dict) for value in content.others.values())
+    if source.layout == "json" and not described and not content.lists.keys() & {"", "images", "data"}:
+        texts = {key: [text for text, _ in texts] for key, texts in content.lists.items()}
+        return _mapped(path, texts | content.others)
+    entries = list(_entries(source))
+    first = entries[0][0] if entries else {}
+    if not isinstance(first, dict) or (
+        "image_id" in first and not (lists and any(isinstance(value, list) for value in first.values()))
+    ):
+        return _grouped(path, entries)
+    if source.layout == "json" and not content.lists.get("", [0]):
+        return CaptionSet({})
+    return None
 
 
-def _keys(value: Any) -> Iterable[str]:
-    return value if isinstance(value, dict) else ()
+def _entries(source: Source) -> Iterator[tuple[Any, int | None]]:
+    """The objects of a list or of JSON Lines, or the rows of a table with a header."""
+    if source.layout == "lines" or "" in source.json.lists:
+        yield from records_of(source)
+    elif source.layout == "table":
+        heads: list[str] | None = None
+        for row, line, _ in table_rows(source):
+            if heads is None:
+                heads = [field.strip() for field in row]
+                if "image_id" not in heads:
+                    return
+            elif len(row) == len(heads):
+                yield dict(zip(heads, row, strict=True)), line
+            else:
+                raise DataError(f"{source.path}:{line}: expected {len(heads)} fields, but it has {len(row)}.")
 
 
-def _grouped(path: Path, records: Any, order: Iterable[Any] = ()) -> CaptionSet:
-    """Group COCO's records by image: first the images of `order`, then others as they come."""
-    texts: dict[str, list[str]] = {str(image_id): [] for image_id in order}
-    try:
-        for record in records:
-            caption = record["caption"]
-            if not isinstance(caption, str):
-                raise TypeError
-            texts.setdefault(str(record["image_id"]), []).append(caption)
-    except (KeyError, TypeError):
-        raise DataError(f'{path}: expected COCO results, [{{"image_id": …, "caption": …}}, …].') from None
+def _grouped(path: Path, records: Entries, order: Iterable[str] = ()) -> CaptionSet:
+    """Group records by image: first the images of `order`, then others as they come."""
+    texts: dict[str, list[str]] = {image_id: [] for image_id in order}
+    for number, (record, line) in enumerate(records, 1):
+        where = f"{path}:{line}: entry {number}" if line else f"{path}: entry {number}"
+        image_id = id_text(record.get("image_id")) if isinstance(record, dict) else None
+        if image_id is None:
+            raise DataError(f'{where}: expected COCO results, [{{"image_id": …, "caption": …}}, …].')
+        key = next(iter(roles_of(tuple(record)).captions), "caption")
+        caption = record.get(key)
+        if not is_text(caption):
+            said = _kind_of(caption) if key in record else "missing"
+            raise DataError(
+                f"{where} (image {image_id}): expected COCO results; `caption` must be text, but is {said}."
+            )
+        texts.setdefault(image_id, []).append(caption)
     return CaptionSet.of_texts({image_id: captions for image_id, captions in texts.items() if captions})
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "no UTF-8", type(None): "null"}
+    return kinds.get(type(value), "a number")
 
 
 def _mapped(path: Path, content: dict[str, Any]) -> CaptionSet:
     """Read {"id": "caption"} or {"id": ["caption", …]}."""
     texts = {key: [value] if isinstance(value, str) else value for key, value in content.items()}
     for image_id, captions in texts.items():
-        if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
+        if not isinstance(captions, list) or not all(map(is_text, captions)):
             raise DataError(f"{path}: expected a caption, or a list of captions, for image {image_id!r}.")
     return CaptionSet.of_texts(texts)
 
 
-def _is_caption_set(path: Path) -> bool:
+def _is_own(source: Source) -> bool:
     """Return whether a file is one of ours: JSON lines whose captions are objects, not strings."""
-    if path.suffix == ".json" or not path.is_file():
+    if source.layout not in ("lines", "") or not source.path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline()
     try:
-        captions = json.loads(first)["captions"]  # a mere look: `CaptionSet.load` refuses NaN and the like
-    except (ValueError, RecursionError, KeyError, TypeError):
+        first = parse_json(read_start(source.path).partition("\n")[0], source.path)
+    except DataError:
         return False
+    captions = first.get("captions") if isinstance(first, dict) else None
     return isinstance(captions, list) and all(isinstance(caption, dict) for caption in captions)

@@ -6,7 +6,6 @@ Sequence-level distillation (Kim & Rush 2016) is then ordinary training on anoth
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,19 +32,6 @@ class Caption:
 
     text: str
     log_prob: float | None = None
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """What blanks separate in the text."""
-        return tuple(self.text.split())
-
-    @property
-    def confidence(self) -> float | None:
-        """Geometric mean of the words' and the end token's probabilities, 0 to 1; None for people.
-
-        Unlike `log_prob` it can be compared between captions of different lengths.
-        """
-        return None if self.log_prob is None else math.exp(self.log_prob / (len(self.words) + 1))
 
 
 @dataclass(frozen=True)

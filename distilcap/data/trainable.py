@@ -1,34 +1,94 @@
-"""Whether captions can teach anything, asked before any image is looked at."""
+"""Whether captions can teach anything, and what a vocabulary keeps of them, before any image is looked at."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from distilcap.errors import DataError
-from distilcap.text.tokenize import tokenize
+from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
-__all__ = ["MAX_WORDS", "MIN_COUNT", "words_to_learn"]
+__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "Variety", "words_to_learn"]
 
 MIN_COUNT, MAX_WORDS = 5, 16  # the paper's
+MOST_UNKNOWN, MOST_CUT = 0.1, 0.25  # shares that are warned of
+_ALIKE = 50  # captions to a different caption, from which on it is said that they hardly differ
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a vocabulary keeps of the training captions.
+
+    Attributes:
+        kept: different words in the vocabulary.
+        different: different words in the captions.
+        unknown_words: share of the captions' words that become `<unk>`.
+        unknown_captions: share of captions that hold at least one of these.
+        cut_captions: share of captions that are longer than `max_words`, and so learnt without their end.
+        min_count, tokenizer, max_words: how the vocabulary was made.
+        advice: a sentence where another tokenizer suits the captions better; else empty.
+    """
+
+    kept: int
+    different: int
+    unknown_words: float
+    unknown_captions: float
+    cut_captions: float
+    min_count: int
+    max_words: int
+    tokenizer: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kept:,} of {self.different:,} different words occur {self.min_count} times or more "
+            f"(tokenizer {self.tokenizer}); {self.unknown_words:.1%} of the training words, in "
+            f"{self.unknown_captions:.1%} of the captions, become <unk>."
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know before hours of training."""
+        warnings = [self.advice] if self.advice else []
+        if self.unknown_words > MOST_UNKNOWN:
+            warnings.append(
+                f"{self.unknown_words:.0%} of the training words become <unk>: the captioner will not learn "
+                "them. Lower `--min-count`, or choose another `--tokenizer`."
+            )
+        if self.cut_captions > MOST_CUT:
+            warnings.append(
+                f"{self.cut_captions:.0%} of the captions are longer than {self.max_words} words and are cut "
+                "there; raise `--max-words`."
+            )
+        return warnings
 
 
 def words_to_learn(
-    train: Sequence[Sequence[str]], validation: int, min_count: int = MIN_COUNT, max_words: int = MAX_WORDS
-) -> Vocabulary:
-    """The words of training captions, if a captioner can be trained on them.
+    train: Sequence[Sequence[str]],
+    validation: int,
+    min_count: int = MIN_COUNT,
+    max_words: int = MAX_WORDS,
+    tokenizer: str = PTB,
+) -> tuple[Vocabulary, Coverage]:
+    """The words of training captions, if a captioner can be trained on them, and what they leave out.
 
     Args:
         train: the captions of each training image that has any.
         validation: how many images of the validation split have captions.
         min_count: words seen less often become `<unk>`.
         max_words: captions are cut there.
+        tokenizer: see `text.tokenizers`.
 
     Raises:
+        ConfigError: an unknown tokenizer.
         DataError: there is nothing to learn, or no way to see what was learnt; the message says why, and
             what to do.
     """
+    by = tokenizer_of(tokenizer)
     split = (
         "`split` of the captions file says which are, and where it is left out, 80 % train and 10 % are val"
     )
@@ -38,25 +98,71 @@ def words_to_learn(
         raise DataError(
             f"only one image of the training split has captions, but training takes two; {split}."
         )
-    if not validation:
-        raise DataError(f"no image of the validation split has a caption; {split}.")
-    different: set[tuple[str, ...]] = set()
-
-    def captions() -> Iterator[list[str]]:
-        for texts in train:
-            for text in texts:
-                words = tokenize(text)[:max_words]
-                if len(different) < 2:
-                    different.add(tuple(words))
-                yield words
-
-    vocabulary = Vocabulary.build(captions(), min_count)
+    texts = [text for of_image in train for text in of_image]
+    # Interned: a word is one string, however often it occurs.
+    whole = [tuple(map(sys.intern, by.words(text))) for text in texts]
+    captions = [words[:max_words] for words in whole]
+    different = set(captions)
     if len(different) == 1:
-        said = reprlib.repr(" ".join(*different))
+        said = reprlib.repr(by.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
-    if len(vocabulary) == len(SPECIALS):
+    vocabulary = Vocabulary.build(captions, min_count, by)
+    known = set(vocabulary.words)
+    partly = [words for words in captions if not known.issuperset(words)]
+    unknown = sum(word not in known for words in partly for word in words)
+    coverage = Coverage(
+        kept=len(vocabulary) - len(SPECIALS),
+        different=len(set().union(*different)),
+        unknown_words=unknown / max(sum(map(len, captions)), 1),
+        unknown_captions=len(partly) / len(captions),
+        cut_captions=sum(len(words) > max_words for words in whole) / len(captions),
+        min_count=min_count,
+        max_words=max_words,
+        tokenizer=tokenizer,
+        advice=advice_on_tokenizer(tokenizer, texts),
+    )
+    if not coverage.kept:
+        advice = f" {coverage.advice}" if coverage.advice else ""
         raise DataError(
             f"no word occurs {min_count} times in the captions of the training split, so that none would be "
-            "learnt; lower `--min-count`."
+            f"learnt; lower `--min-count`, or choose another `--tokenizer` than {tokenizer}.{advice}"
         )
-    return vocabulary
+    if not validation:
+        raise DataError(f"no image of the validation split has a caption; {split}.")
+    return vocabulary, coverage
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How much captions differ, as training reads them.
+
+    Attributes:
+        captions, empty: how many, and how many of these have no word.
+        different: how many are left of the others if each is counted once.
+        most_frequent: of the others; "" where there is none.
+    """
+
+    captions: int
+    empty: int
+    different: int
+    most_frequent: str
+
+    @staticmethod
+    def of(texts: Iterable[str]) -> Variety:
+        """Count captions."""
+        words_of = tokenizer_of(PTB).words  # of any language they tell equal captions and empty ones
+        counts = Counter(" ".join(words_of(text)) for text in texts)
+        captions, empty = counts.total(), counts.pop("", 0)
+        most_frequent = max(counts, key=counts.__getitem__, default="")
+        return Variety(captions, empty, len(counts), most_frequent)
+
+    def hardly_any(self) -> str:
+        """What is to be said of captions that are all empty, all equal or nearly so; else ""."""
+        if not self.different:
+            return f"all {self.captions:,} captions are empty" if self.captions else ""
+        others = self.captions - self.empty
+        if self.different == 1 < others:
+            return f"all {others:,} captions say {reprlib.repr(self.most_frequent)}"
+        if others > _ALIKE * self.different:
+            return f"{others:,} captions are only {self.different:,} different ones"
+        return ""

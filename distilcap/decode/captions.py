@@ -14,6 +14,7 @@ from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.models.captioner import Captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.shapes import Regions
+from distilcap.text.tokenizers import PTB, tokenizer_of
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = ["RegionSource", "caption_images", "rank_captions"]
@@ -62,17 +63,21 @@ def caption_images(
     return CaptionSet(captions)
 
 
-def rank_captions(captions: CaptionSet, length_penalty: float, max_words: int) -> CaptionSet:
+def rank_captions(
+    captions: CaptionSet, length_penalty: float, max_words: int, tokenizer: str = PTB
+) -> CaptionSet:
     """Order whole beams as a search with this length penalty would have: the same hypotheses, other ranks.
 
     Args:
         captions: all hypotheses of each image, with their log-probabilities.
         max_words: of the search; a caption of so many words has no end token.
+        tokenizer: of the captioner that wrote them.
     """
+    written_words = tokenizer_of(tokenizer).written_words
 
     def rank(caption: Caption) -> float:
         assert caption.log_prob is not None
-        length = float(min(len(caption.text.split()) + 1, max_words))
+        length = float(min(len(written_words(caption.text)) + 1, max_words))
         return caption.log_prob / math.pow(length, length_penalty)
 
     return CaptionSet({id: tuple(sorted(beam, key=rank, reverse=True)) for id, beam in captions.items()})

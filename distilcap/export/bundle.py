@@ -22,6 +22,7 @@ from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.files import write_text
 from distilcap.metrics import Score, create_metric, evaluate
+from distilcap.metrics.evaluation import scoring_tokenizer
 from distilcap.metrics.significance import System, compare_systems
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
@@ -119,7 +120,9 @@ def export_bundle(
         if data or precision != "float32":
             agreement = compared(Bundle.open(final), None)
         if data:
-            manifest = replace(manifest, scores=_scores(agreement, data, options, progress))
+            tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
+            scores = _scores(agreement, data, options, tokenizer, progress)
+            manifest = replace(manifest, scores=scores)
         if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
 
@@ -180,7 +183,7 @@ def _pictures(
 
 
 def _scores(
-    agreement: Comparison, data: Dataset, options: ExportOptions, progress: Progress
+    agreement: Comparison, data: Dataset, options: ExportOptions, tokenizer: str, progress: Progress
 ) -> dict[str, Any]:
     """The bundle's scores and PyTorch's, on those of the compared images that have references.
 
@@ -191,7 +194,9 @@ def _scores(
     known = [image_id for image_id in ours if data.captions.get(image_id)]
     if not known:
         return {}
-    exact, written = (evaluate(captions.only(known), data.captions, METRICS) for captions in (ours, theirs))
+    exact, written = (
+        evaluate(captions.only(known), data.captions, METRICS, tokenizer) for captions in (ours, theirs)
+    )
     progress.note(_check_loss(exact["cider"], written["cider"], options))
     return {
         "data": data.name,

@@ -28,7 +28,7 @@ def model_card(manifest: Manifest, agreement: str) -> str:
     licences = "\n".join(f"- {_plain(part)}: {_plain(text)}" for part, text in manifest.licence.items())
     return f"""# Image captioner ({architecture}, {_plain(manifest.precision)})
 
-Writes one English sentence for a photograph. Made by {_plain(manifest.made_by)}.
+Writes one sentence for a photograph. Made by {_plain(manifest.made_by)}.
 
 - Encoder: {_plain(encoder["encoder"])}, {manifest.preprocessing.size} pixels, {manifest.regions} regions of \
 {manifest.dim} features; weights {_plain(encoder["weights"])[:16]} (SHA-256)

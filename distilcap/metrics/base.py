@@ -61,6 +61,7 @@ class Metric(ABC, Generic[Prepared]):
         keys: the scores it gives, such as "bleu_1" … "bleu_4".
         label: the first field of the signature.
         version: the last; it changes whenever a score could.
+        english_only: whether it knows the words of English alone.
         headings: what its scores are called in tables, where that is not their name in capitals.
         tabled: those that have a column in tables of several systems; () is all.
         seconds: that scoring an image takes on a CPU core, for estimates.
@@ -70,6 +71,7 @@ class Metric(ABC, Generic[Prepared]):
     keys: ClassVar[tuple[str, ...]]
     label: ClassVar[str]
     version: ClassVar[str] = "1.0"
+    english_only: ClassVar[bool] = False
     headings: ClassVar[Mapping[str, str]] = {}
     tabled: ClassVar[tuple[str, ...]] = ()
     seconds: ClassVar[float] = 1e-3

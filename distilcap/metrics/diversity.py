@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from distilcap.data.captions import CaptionSet
-from distilcap.text.tokenize import tokenize
+from distilcap.text.tokenizers import PTB, tokenizer_of
 
 __all__ = ["Diversity", "measure_diversity"]
 
@@ -32,13 +32,17 @@ class Diversity:
     novel: float | None
 
 
-def measure_diversity(candidates: CaptionSet, training: CaptionSet | None = None) -> Diversity:
-    """Measure the captions' length and variety, in PTB words.
+def measure_diversity(
+    candidates: CaptionSet, training: CaptionSet | None = None, tokenizer: str = PTB
+) -> Diversity:
+    """Measure the captions' length and variety.
 
     Args:
         candidates: at least one image.
         training: the captions that the model was trained on.
+        tokenizer: of the captions; see `text.tokenizers`.
     """
+    tokenize = tokenizer_of(tokenizer).words
     captions = [tuple(tokenize(beam[0].text)) for beam in candidates.values()]
     words = [word for caption in captions for word in caption]
     pairs = [pair for caption in captions for pair in pairwise(caption)]

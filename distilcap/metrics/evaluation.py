@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from distilcap.data.captions import CaptionSet
@@ -11,17 +12,21 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.metrics.base import Metric, Score, signature_of
 from distilcap.metrics.ngrams import References
 from distilcap.metrics.registry import DEFAULT, create_metric
-from distilcap.text.tokenize import tokenize, tokenize_stream
+from distilcap.text.tokenize import tokenize_stream
+from distilcap.text.tokenizers import PTB, suggest_tokenizer, tokenizer_names, tokenizer_of
 
-__all__ = ["TOKENIZERS", "Evaluator", "evaluate"]
+__all__ = ["OFFICIAL", "Evaluator", "evaluate", "scoring_tokenizer", "with_reasons"]
 
-TOKENIZERS: Final[dict[str, Callable[[Sequence[str]], list[list[str]]]]] = {
-    "ptb": lambda captions: [tokenize(caption) for caption in captions],
-    "ptb-official": tokenize_stream,
-}
-"""How captions become words: each for itself, or as lines of one file, with the official look-ahead."""
+OFFICIAL: Final = "ptb-official"
+"""PTB's words of captions as lines of one file, with the official look-ahead into the next caption. Like any
+one of `text.tokenizers`, by which each caption is split for itself, it can be scored with."""
 
 _SEPARATORS = re.compile(r"[\n\x0b\x0c\r\u2028\u2029]")
+
+
+def scoring_tokenizer(tokenizer: str) -> str:
+    """The tokenizer by which captions of a captioner are scored: PTB's is the official."""
+    return OFFICIAL if tokenizer == PTB else tokenizer
 
 
 class Evaluator:
@@ -30,7 +35,7 @@ class Evaluator:
     Args:
         references: at least one caption of every image.
         metrics: names of `metric_names`, or metrics.
-        tokenizer: of `TOKENIZERS`.
+        tokenizer: `OFFICIAL`, or one of `text.tokenizers`.
 
     Raises:
         ConfigError: an unknown metric or tokenizer.
@@ -41,10 +46,11 @@ class Evaluator:
         self,
         references: CaptionSet,
         metrics: Sequence[str | Metric[Any]] = DEFAULT,
-        tokenizer: str = "ptb-official",
+        tokenizer: str = OFFICIAL,
     ) -> None:
-        if tokenizer not in TOKENIZERS:
-            raise ConfigError(f"`tokenizer` must be of {', '.join(TOKENIZERS)}, but is {tokenizer!r}.")
+        if tokenizer not in (OFFICIAL, *tokenizer_names()):
+            names = ", ".join((OFFICIAL, *tokenizer_names()))
+            raise ConfigError(f"`tokenizer` must be one of {names}, but is {tokenizer!r}.")
         if not references:
             raise DataError("the references are empty: there is nothing to score.")
         for image_id, captions in references.items():
@@ -53,9 +59,10 @@ class Evaluator:
         self.ids = tuple(references)
         self.tokenizer = tokenizer
         self.metrics = [create_metric(metric) if isinstance(metric, str) else metric for metric in metrics]
+        self._texts = [text for id in self.ids for text in references.texts(id)]
         counts = [len(captions) for captions in references.values()]
         self._count = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
-        words = iter(self._tokenize([text for id in self.ids for text in references.texts(id)]))
+        words = iter(self._tokenize(self._texts))
         self._references = References([next(words) for _ in range(count)] for count in counts)
         self._prepared: dict[int, Any] = {}
 
@@ -70,7 +77,7 @@ class Evaluator:
         scores: dict[str, Score] = {}
         for index, metric in enumerate(self.metrics):
             signature = signature_of(metric, self._count, self.tokenizer)
-            reason = metric.unavailable()
+            reason = self._unavailable(metric)
             if reason is not None:
                 scores |= {key: Score.missing(key, signature, reason) for key in metric.keys}
                 continue
@@ -90,9 +97,21 @@ class Evaluator:
                 )
         return scores
 
+    @cached_property
+    def _english(self) -> bool:
+        return self.tokenizer in (OFFICIAL, PTB) and suggest_tokenizer(self._texts) == PTB
+
+    def _unavailable(self, metric: Metric[Any]) -> str | None:
+        if metric.english_only and not self._english:
+            return "English only"
+        return metric.unavailable()
+
     def _tokenize(self, captions: Sequence[str]) -> list[list[str]]:
         """A line each: a separator inside a caption would shift all later ones in the official scorer."""
-        return TOKENIZERS[self.tokenizer]([_SEPARATORS.sub(" ", caption) for caption in captions])
+        lines = [_SEPARATORS.sub(" ", caption) for caption in captions]
+        if self.tokenizer == OFFICIAL:
+            return tokenize_stream(lines)
+        return list(map(tokenizer_of(self.tokenizer).words, lines))
 
     def _check(self, candidates: CaptionSet) -> None:
         for image_id in self.ids:
@@ -108,7 +127,7 @@ def evaluate(
     candidates: CaptionSet,
     references: CaptionSet,
     metrics: Sequence[str | Metric[Any]] = DEFAULT,
-    tokenizer: str = "ptb-official",
+    tokenizer: str = OFFICIAL,
 ) -> dict[str, Score]:
     """Score the first candidate of each image; references of other images are left out.
 
@@ -116,8 +135,19 @@ def evaluate(
         ConfigError: an unknown metric or tokenizer.
         DataError: a candidate's image has no references.
     """
-    for image_id in candidates:
-        if not references.get(image_id):
-            raise DataError(f"image {image_id!r} has a candidate, but no references.")
+    unknown = [image_id for image_id in candidates if not references.get(image_id)]
+    if unknown:
+        more = f", nor have {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+        raise DataError(f"image {unknown[0]!r} has a candidate, but no references{more}.")
     kept = references.only(image_id for image_id in references if image_id in candidates)
     return Evaluator(kept, metrics, tokenizer)(candidates)
+
+
+def with_reasons(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """The same scores, but for those that mean nothing of so few images: in their place is the reason."""
+    return {
+        key: Score.missing(key, score.signature, "of one image it is always 0: it weighs words by images")
+        if key == "cider" and "|df:test|" in score.signature and len(score.per_image) == 1
+        else score
+        for key, score in scores.items()
+    }

@@ -29,6 +29,7 @@ class MeteorJar(Metric[Sequence[Sequence[Words]]]):
     name = "meteor_jar"
     keys = ("meteor_jar",)
     label = "meteor-1.5"
+    english_only = True
 
     def settings(self) -> dict[str, str]:
         """The language, and the program's own normalisation."""

@@ -8,10 +8,11 @@ from pathlib import Path
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import Score
-from distilcap.metrics.evaluation import evaluate
+from distilcap.metrics.evaluation import OFFICIAL, evaluate, with_reasons
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.metrics.registry import create_metric, metric_names
 from distilcap.options import Options, option
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP, advice_on_tokenizer
 
 __all__ = ["ScoreOptions"]
 
@@ -28,12 +29,23 @@ class ScoreOptions(Options):
     )
     end: bool = option(False, "CIDEr-D counts an end token; the official toolkit does not.")
     tokenizer: str = option(
-        "ptb-official",
-        "ptb-official, with the official look-ahead into the next caption; or ptb, each caption for itself.",
+        OFFICIAL,
+        f"{TOKENIZER_HELP[:-1]}; ptb-official looks ahead into the next caption, as the official scores do.",
     )
     resamples: int = option(
         10_000, "Number of resamples of the tests; 0 leaves intervals out.", least=0, most=1_000_000
     )
+
+    @property
+    def words_by(self) -> str:
+        """The tokenizer by which each caption is split for itself."""
+        return PTB if self.tokenizer == OFFICIAL else self.tokenizer
+
+    def advice(self, references: CaptionSet) -> str:
+        """A sentence where another tokenizer suits the references better; else empty."""
+        return advice_on_tokenizer(
+            self.words_by, (text for id in references for text in references.texts(id))
+        )
 
     def score(self, candidates: CaptionSet, references: CaptionSet) -> dict[str, Score]:
         """Scores by name, without intervals.
@@ -52,4 +64,4 @@ class ScoreOptions(Options):
         ]
         if not wanted:
             raise ConfigError("`metrics` must name at least one metric.")
-        return evaluate(candidates, references, wanted, self.tokenizer)
+        return with_reasons(evaluate(candidates, references, wanted, self.tokenizer))

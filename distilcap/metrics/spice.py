@@ -33,6 +33,7 @@ class Spice(MeanMetric[list[list[str]]]):
     keys: ClassVar = ("spice",)
     seconds: ClassVar = 6e-2
     label: ClassVar = "spice"
+    english_only: ClassVar = True
 
     def __init__(self, home: Path | None = None, progress: Progress = SILENT) -> None:
         self.home = home or spice_home()

@@ -16,6 +16,7 @@ from distilcap.models.families import CaptionerOptions
 from distilcap.models.fast import accelerate, plain_asked_for
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.tensors import load_tensors, save_tensors
+from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = ["TrainedCaptioner", "load_captioner", "megabytes_of", "save_captioner"]
@@ -51,6 +52,8 @@ def save_captioner(folder: Path, trained: TrainedCaptioner) -> None:
             "region_dim": trained.captioner.region_dim,
             "features": trained.features,
             "words": trained.vocabulary.words,
+            "tokenizer": trained.vocabulary.tokenizer,
+            "spaced": trained.vocabulary.spaced,
         },
     )
 
@@ -65,7 +68,12 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
     config = read_sealed_json(folder / CONFIG, fix)
     try:
         architecture, options = config["architecture"], options_of(config["architecture"], config["options"])
-        vocabulary, features = Vocabulary(tuple(config["words"])), dict(config["features"])
+        # Captioners of older versions say nothing of the tokenizer.
+        tokenizer, spaced = config.get("tokenizer", PTB), config.get("spaced", True)
+        if not isinstance(tokenizer, str) or not isinstance(spaced, bool):
+            raise TypeError("`tokenizer` must be text and `spaced` true or false")
+        vocabulary = Vocabulary(tuple(config["words"]), tokenizer, spaced)
+        features = dict(config["features"])
         sizes = len(vocabulary), config["region_dim"]
         with torch.device("meta"):  # whatever the sizes are, nothing is allocated yet
             expected = dict(build_captioner(architecture, options, *sizes).named_parameters())

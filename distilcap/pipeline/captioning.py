@@ -6,6 +6,7 @@ A bundle needs no PyTorch: nothing here imports it before a run is loaded.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,22 +19,46 @@ from PIL import Image, ImageOps
 
 from distilcap.data.captions import Caption
 from distilcap.errors import DataError, DistilCapError
-from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.bundle import Bundle, BundleCaption
 from distilcap.runtime.hub import find_bundle
 from distilcap.runtime.manifest import MANIFEST, DecodeChoice
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels, to_pixels, to_rgb
 from distilcap.store.record import RECORD
+from distilcap.text.tokenizers import tokenizer_of
+from distilcap.text.vocabulary import EOS
 
-__all__ = ["Captioned", "ImageCaptioner", "ImageInput"]
+__all__ = ["Captioned", "ImageCaptioner", "ImageInput", "WrittenCaption"]
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 """An image: a file's path, the bytes of a file, an image of Pillow, or RGB values (H, W, 3) as bytes."""
 
-Describe: TypeAlias = Callable[[Sequence[str], Sequence[Bytes]], list[tuple[Caption, ...]]]
-"""Names and pixels (S, S, 3) of some images to the captions of each, best first."""
-
 BATCH_IMAGES = 16
 _IMAGES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # not many, but one
+
+
+@dataclass(frozen=True)
+class WrittenCaption(Caption):
+    """A caption that a captioner wrote; a `CaptionSet` may hold it like any other.
+
+    Attributes:
+        words: as the captioner's tokenizer has them.
+        log_prob: log-probability of the words and the end token, in nats.
+    """
+
+    log_prob: float = 0.0
+    words: tuple[str, ...] = ()
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the words' and the end token's probabilities, 0 to 1.
+
+        Unlike `log_prob` it can be compared between captions of different lengths.
+        """
+        return math.exp(self.log_prob / (len(self.words) + 1))
+
+
+Describe: TypeAlias = Callable[[Sequence[str], Sequence[Bytes]], list[tuple[WrittenCaption, ...]]]
+"""Names and pixels (S, S, 3) of some images to the captions of each, best first."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +72,11 @@ class Captioned:
     """
 
     image: str
-    captions: tuple[Caption, ...]
+    captions: tuple[WrittenCaption, ...]
     error: DistilCapError | None = None
 
     @property
-    def best(self) -> Caption:
+    def best(self) -> WrittenCaption:
         """The best caption.
 
         Raises:
@@ -73,14 +98,12 @@ class Captioned:
 
     @property
     def log_prob(self) -> float:
-        """The best caption's log-probability with its end token, in nats; raises `error` where none is."""
-        assert self.best.log_prob is not None
+        """See `WrittenCaption.log_prob`: the best caption's; raises `error` where there is none."""
         return self.best.log_prob
 
     @property
     def confidence(self) -> float:
-        """See `Caption.confidence`: of the best caption, 0 to 1; raises `error` where there is none."""
-        assert self.best.confidence is not None
+        """See `WrittenCaption.confidence`: the best caption's; raises `error` where there is none."""
         return self.best.confidence
 
 
@@ -97,7 +120,7 @@ class ImageCaptioner:
     @staticmethod
     def open(path: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
         """Open a bundle or a run, whichever lies at the path; see `distilcap.load`."""
-        folder = path.parent if path.name == MANIFEST else path
+        folder = path.parent if path.name == MANIFEST else find_bundle(path)
         if (folder / MANIFEST).exists():
             return ImageCaptioner.of_bundle(folder, decode, threads)
         if not folder.is_dir():
@@ -112,16 +135,17 @@ class ImageCaptioner:
 
     @staticmethod
     def of_bundle(folder: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
-        """Open a bundle, also by `hf:user/name`; see `Bundle.open` and `runtime.hub.find_bundle`."""
+        """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
         bundle = Bundle.open(find_bundle(folder), threads=threads)
-        options = decode.over(bundle.manifest.decode)
+        options, words = decode.over(bundle.manifest.decode), bundle.manifest.vocabulary.words
 
-        def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[Caption, ...]]:
+        def written(caption: BundleCaption) -> WrittenCaption:
+            own = tuple(words[token] for token in caption.tokens if token != EOS)
+            return WrittenCaption(caption.text, caption.log_prob, own)
+
+        def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             result = bundle.search(bundle.see(np.stack(pixels), names), options)
-            return [
-                tuple(Caption(caption.text, caption.log_prob) for caption in beam[: decode.n_best])
-                for beam in bundle.captions_of(result)
-            ]
+            return [tuple(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
 
         return ImageCaptioner(folder, bundle.manifest.preprocessing, describe)
 
@@ -132,9 +156,17 @@ class ImageCaptioner:
         from distilcap.training.processes import launched
 
         run = RunCaptioner.load(folder, decode, launched().device)
+        tokenizer = tokenizer_of(run.trained.vocabulary.tokenizer)
 
-        def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[Caption, ...]]:
-            return run.label(pixels, decode.beam_size, decode.n_best, names)
+        def written(caption: Caption) -> WrittenCaption:
+            assert caption.log_prob is not None
+            return WrittenCaption(
+                caption.text, caption.log_prob, tuple(tokenizer.written_words(caption.text))
+            )
+
+        def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
+            captions = run.label(pixels, decode.beam_size, decode.n_best, names)
+            return [tuple(map(written, of_image)) for of_image in captions]
 
         return ImageCaptioner(folder, run.encoder.preprocessing, describe)
 

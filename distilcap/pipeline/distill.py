@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from distilcap.errors import MissingError
 from distilcap.pipeline.given import GivenTeacher, labels_in_words
+from distilcap.pipeline.remarks import note_data, note_labels, note_training, remarks_on_captions
 from distilcap.progress import Progress
 from distilcap.reports.records import Results, Row
 from distilcap.reports.results import (
@@ -32,6 +33,7 @@ from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store
+from distilcap.text.tokenizers import PTB
 from distilcap.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -89,6 +91,16 @@ class Distillation:
         return (*self.teachers, *self.students)
 
     @property
+    def taught(self) -> dict[Labels, str]:
+        """All labels that students learn from, in order, with their teachers' names."""
+        return {
+            run.labels: str(student.teacher)
+            for student in self.students
+            for run in student.trains
+            if run.labels is not None
+        }
+
+    @property
     def exported(self) -> Export:
         """The first distilled student as a bundle."""
         run = self.students[-1].trains[0]
@@ -124,16 +136,22 @@ def distill(
 ) -> Distilled:
     """Run a distillation from the data to the bundle; what the store holds already is not made again."""
     store.build(plan.data, progress)
+    note_data(plan.data, store, progress)
     store.build(plan.features, progress)
     for teacher in plan.teachers:
         for run in teacher.trains if isinstance(teacher, Member) else ():
             store.build(run, progress)
-    store.build(plan.labels, progress)
+            note_training(teacher.name, run, store, progress, teaches=True)
+    for labels, name in plan.taught.items():  # before any student: they may be worth none
+        store.build(labels, progress)
+        note_labels(labels, plan.data, store, progress, name)
     for student in plan.students:
         for run in student.trains:
             store.build(run, progress)
+            note_training(student.name, run, store, progress)
     rows = build_rows(plan.systems, store, progress, metrics)
-    verdict = " ".join([gain_sentence(plan.systems, store), *decoding_sentences(rows)]).strip()
+    sentences = [gain_sentence(plan.systems, store), *decoding_sentences(rows)]
+    verdict = " ".join([*sentences, *remarks_on_captions(plan.systems, store)]).strip()
     bundle = None
     if export:
         try:
@@ -185,6 +203,7 @@ def plan_distillation(
     control_epochs: int = 0,
     seeds: tuple[int, ...] = (0,),
     min_count: int = 5,
+    tokenizer: str = PTB,
     teacher_features: ExtractFeatures | None = None,
 ) -> Distillation:
     """Decide all stages: teacher, student, distilled student and, where asked for, a control.
@@ -202,7 +221,7 @@ def plan_distillation(
         seeds: of the students; the teacher is trained once.
         teacher_features: of a larger encoder that the teacher sees through; None is `features`.
     """
-    vocabulary = BuildVocabulary(data, min_count, student.training.max_words)
+    vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer)
 
     def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
         training = dataclasses.replace(role.training, seed=seed)

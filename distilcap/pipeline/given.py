@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.data.caption_files import read_references
-from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
-from distilcap.stages.captions import ImportCaptions, Labels
+from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
+from distilcap.text.tokenizers import PTB
 
 __all__ = ["GivenTeacher", "captions_teacher", "labels_in_words", "model_teacher", "runs_teacher"]
 
@@ -42,6 +42,12 @@ class GivenTeacher:
     labels_in_words: str
     rows: tuple[System, ...] = ()
 
+    def cleaned(self, max_words: int, tokenizer: str = PTB) -> GivenTeacher:
+        """The same teacher with clean captions; its rows score what it wrote."""
+        labels = CleanLabels(self.labels, max_words, tokenizer)
+        words = f"{self.labels_in_words}, cleaned"
+        return dataclasses.replace(self, labels=labels, labels_in_words=words)
+
 
 def labels_in_words(beam: int, n_best: int) -> str:
     """How a teacher labelled."""
@@ -59,7 +65,13 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
     """
     labels = ImportCaptions.of(path)
     captions = read_references(path)
-    images = read_dataset(Path(data.path), Path(data.images) if data.images else None).split("train")
+    dataset = data.read()
+    if not dataset.captions:
+        raise DataError(
+            f"{data.path}: has no captions of its own, to validate and score on; if those of {path} are to "
+            f"serve for that too, give it as the data: `--data {path} --images {data.images or data.path}`."
+        )
+    images = dataset.split("train")
     described = sum(bool(captions.get(image.id)) for image in images)
     if not described:
         own, wanted = (next(iter(ids), "") for ids in (captions, [image.id for image in images]))
@@ -70,17 +82,19 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
     return GivenTeacher(path.name, labels, f"{path.name}, {described:,} of {len(images):,} training images")
 
 
-def model_teacher(model: str, data: ImportData, beam: int, n_best: int) -> GivenTeacher:
+def model_teacher(model: str, data: ImportData, beam: int, n_best: int, tokenizer: str = PTB) -> GivenTeacher:
     """An image-to-text model of `transformers`, or a plugin's teacher.
 
     Args:
         model: a folder, a name on the model hub, or a registered teacher.
+        tokenizer: by which its captions are scored.
 
     Raises:
         MissingError: the package is not installed, or the model cannot be had.
         DataError: the folder holds no model.
     """
     labels = LabelWithPretrained.of(data, model, "train", beam, n_best)
+    labels = dataclasses.replace(labels, scored_by=tokenizer)
     searched = dataclasses.replace(labels, split="test", n_best=1)
     name = f"teacher {Path(model).name if Path(model).is_dir() else model}"
     row = GivenSystem(name, dataclasses.replace(searched, beam=GREEDY), searched, beam)

@@ -11,8 +11,10 @@ from distilcap.options import Options, option
 from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teacher, runs_teacher
 from distilcap.runtime.limits import MAX_BEAM
-from distilcap.stages.data import DataOptions, ImportData
+from distilcap.stages.captions import CLEAN_LABELS
+from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["DistillOptions", "plan_own_images"]
@@ -49,6 +51,7 @@ class DistillOptions(Options):
     n_best: int | None = option(
         None, "Number of the teacher's hypotheses that become labels.  [default: 1]", least=1
     )
+    clean_labels: bool = option(False, CLEAN_LABELS)
     keep_originals: bool = option(False, "Students learn from the captions of the data set too.")
     control_epochs: int = option(
         0, "Number of epochs of another undistilled student, as a control; 0 leaves it out.", least=0
@@ -57,6 +60,7 @@ class DistillOptions(Options):
     min_count: int = option(
         5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
+    tokenizer: str = option(PTB, TOKENIZER_HELP)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +96,7 @@ class DistillOptions(Options):
         """The given teacher; None where a teacher is to be trained."""
         n_best = self.n_best or 1
         if self.teacher_model is not None:
-            return model_teacher(self.teacher_model, data, self.beam_size, n_best)
+            return model_teacher(self.teacher_model, data, self.beam_size, n_best, self.tokenizer)
         if self.teacher_captions is not None:
             return captions_teacher(self.teacher_captions, data)
         if self.teacher_run:
@@ -128,8 +132,13 @@ def plan_own_images(
     source = data.stage()
     larger = options.teacher_encoder
     given = options.given_teacher(source, store)
+    learnt = source
+    if options.clean_labels and given is not None:
+        given = given.cleaned(training.max_words, options.tokenizer)
+    elif options.clean_labels:
+        learnt = CleanReferences.of_data(source, training.max_words, options.tokenizer)
     plan = plan_distillation(
-        source,
+        learnt,
         encoder.stage(source),
         given or teacher,
         student,
@@ -140,6 +149,7 @@ def plan_own_images(
         control_epochs=options.control_epochs,
         seeds=tuple(range(options.seeds)),
         min_count=options.min_count,
+        tokenizer=options.tokenizer,
         teacher_features=ExtractFeatures.of(source, larger, form=None) if larger else None,
     )
     return f"{source.name}: {given.name if given else teacher.name} to {student.name}", plan

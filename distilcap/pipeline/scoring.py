@@ -10,6 +10,7 @@ from distilcap.data.caption_files import read_candidates, read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset
 from distilcap.keywords import AnyPath
+from distilcap.progress import LOGGED
 
 if TYPE_CHECKING:
     from distilcap.metrics import Score
@@ -40,7 +41,8 @@ def evaluate(
         metrics: "bleu", "meteor", "rouge_l", "cider", "spice": a sequence, or text with commas between.
         df: file of CIDEr-D's document frequencies, from `distilcap metrics df`; None is the references'.
         end: CIDEr-D counts an end token; the official toolkit does not.
-        tokenizer: "ptb-official", with the official look-ahead into the next caption, or "ptb".
+        tokenizer: "ptb-official", with the official look-ahead into the next caption; "ptb"; "unicode" or
+            "characters" for other languages.
         resamples: number of resamples of the bootstrap; 0 leaves intervals out.
 
     Returns:
@@ -55,7 +57,8 @@ def evaluate(
     from distilcap.metrics.significance import intervals
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
-    scores = options.score(_candidates(candidates), _references(references))
+    known = _references(references, options)
+    scores = options.score(_candidates(candidates), known)
     return intervals(scores, resamples) if resamples else scores
 
 
@@ -92,7 +95,7 @@ def compare(
     from distilcap.metrics.significance import System, compare_table
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
-    known = _references(references)
+    known = _references(references, options)
     ours, theirs = (options.score(_candidates(captions), known) for captions in (candidates, baseline))
     columns = [
         (metric_of(key), (System("baseline", (theirs[key],)), System("candidates", (ours[key],))))
@@ -106,10 +109,15 @@ def _candidates(captions: Candidates) -> CaptionSet:
     return captions if isinstance(captions, CaptionSet) else read_candidates(Path(captions))
 
 
-def _references(references: References) -> CaptionSet:
+def _references(references: References, options: ScoreOptions) -> CaptionSet:
+    """The references as captions; a remark says where another tokenizer suits them better."""
     if isinstance(references, Dataset):
-        return references.captions
-    return references if isinstance(references, CaptionSet) else read_references(Path(references))
+        references = references.captions
+    elif not isinstance(references, CaptionSet):
+        references = read_references(Path(references))
+    if advice := options.advice(references):
+        LOGGED.note(advice)
+    return references
 
 
 def _score_options(

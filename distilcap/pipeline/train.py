@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.options import Options, option
+from distilcap.pipeline.remarks import note_data, note_labels, note_training
 from distilcap.progress import Progress
-from distilcap.stages.captions import ImportCaptions
-from distilcap.stages.data import BuildVocabulary, DataOptions
+from distilcap.stages.captions import CLEAN_LABELS, CleanLabels, ImportCaptions, Labels
+from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, judge_data
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
+from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
@@ -26,6 +28,7 @@ class RunOptions(Options):
     labels: Path | None = option(
         None, "Captions file to learn from.  [default: the captions of the data set itself]"
     )
+    clean_labels: bool = option(False, CLEAN_LABELS)
     keep_originals: bool = option(False, "Learn from the labels and the captions of the data set.")
     scst_references: str = option(
         "original",
@@ -42,6 +45,7 @@ class RunOptions(Options):
     min_count: int = option(
         5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
     )
+    tokenizer: str = option(PTB, TOKENIZER_HELP)
 
 
 def run_to_train(
@@ -57,14 +61,20 @@ def run_to_train(
 
     family, size = captioner_name(run.captioner)
     source = data.stage()
+    learnt = source
+    labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
+    if run.clean_labels and labels is not None:
+        labels = CleanLabels(labels, training.max_words, run.tokenizer)
+    elif run.clean_labels:
+        learnt = CleanReferences.of_data(source, training.max_words, run.tokenizer)
     return Train(
-        source,
-        BuildVocabulary(source, run.min_count, training.max_words),
+        learnt,
+        BuildVocabulary(learnt, run.min_count, training.max_words, run.tokenizer),
         encoder.stage(source),
         family,
         preset(family, size),
         training,
-        labels=ImportCaptions.of(run.labels) if run.labels else None,
+        labels=labels,
         keep_originals=run.keep_originals,
         scst_references=run.scst_references,
         tune_encoder=run.tune_encoder or run.tune_stages > 0,
@@ -91,8 +101,17 @@ class TrainedRun:
 
 
 def train_run(stage: Train, store: Store, progress: Progress) -> TrainedRun:
-    """Train the run, unless the store holds it; a killed training goes on where it stopped."""
+    """Train the run, unless the store holds it; a killed training goes on where it stopped.
+
+    What a person should know of its captions and of what it learnt is noted.
+    """
+    judge_data([stage], store)
+    note_data(stage.data, store, progress)
+    if stage.labels is not None:
+        store.build(stage.labels, progress)
+        note_labels(stage.labels, stage.data, store, progress)
     folder = store.build(stage, progress)
+    note_training(stage.describe(), stage, store, progress)
     summary = stage.summary(store)
     return TrainedRun(
         folder,

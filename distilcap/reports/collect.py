@@ -38,7 +38,7 @@ def collect_results(
     source = members[0].scored("beam")[0].source
     dataset = source.load(store)
     captions = {member.name: member.scored("beam")[0].load(store) for member in members}
-    described = set.intersection(*(set(system) for system in captions.values()))
+    described = set(dataset.captions).intersection(*captions.values())
     shown = [image for image in dataset.split("test") if image.id in described][:SAMPLES]
     samples = tuple(
         Sample(

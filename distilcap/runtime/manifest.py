@@ -36,6 +36,7 @@ from distilcap.runtime.limits import (
     MAX_WORDS,
 )
 from distilcap.runtime.pixels import Preprocessing
+from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = [
@@ -137,7 +138,8 @@ class Manifest:
     Attributes:
         precision: of the weights on disk: "float32", "float16" or "int8".
         preprocessing: how a picture becomes the encoder's input.
-        vocabulary: the words; an id is an index.
+        vocabulary: the words; an id is an index. Beside them a bundle names their `tokenizer`, and says
+            whether captions are `spaced` (see `text.unspaced.join_words`); without, English and spaced.
         regions: most regions of an image (R). dim: features of a region (D).
         state: width of each tensor of the captioner's state (B, K, width), zeros at first.
         memory: the number of tensors that `encode` gives.
@@ -168,6 +170,7 @@ class Manifest:
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain |= {"preprocessing": self.preprocessing.to_json(), "decode": self.decode.to_json()}
         plain |= {"vocabulary": list(self.vocabulary.words), "state": list(self.state)}
+        plain |= {"tokenizer": self.vocabulary.tokenizer, "spaced": self.vocabulary.spaced}
         return {"format": FORMAT, "version": VERSION} | plain
 
     @staticmethod
@@ -180,6 +183,8 @@ class Manifest:
         fields = Fields(content, where)
         state = fields.integers("state", MAX_STATES, 1, MAX_STATE)
         words = fields.texts("vocabulary", MAX_VOCABULARY)
+        tokenizer = fields.text("tokenizer") if "tokenizer" in fields.content else PTB
+        spaced = fields.boolean("spaced") if "spaced" in fields.content else True
         decode = DecodeOptions.from_json(fields.object("decode"))
         if sum(state) > MAX_STATE or decode.beam_size * (len(words) + sum(state)) > MAX_SEARCHED:
             raise BundleError(
@@ -194,7 +199,7 @@ class Manifest:
             return Manifest(
                 precision=fields.text("precision"),
                 preprocessing=_preprocessing(fields.object("preprocessing")),
-                vocabulary=Vocabulary(words),
+                vocabulary=Vocabulary(words, tokenizer, spaced),
                 regions=fields.integer("regions", 1, MAX_REGIONS),
                 dim=fields.integer("dim", 1, MAX_DIM),
                 state=state,

@@ -6,7 +6,6 @@ the model's input is `pixels * scale + offset` of each channel in float32 (`norm
 
 from __future__ import annotations
 
-import io
 import math
 import stat
 import warnings
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.runtime.formats import open_image
 from distilcap.runtime.limits import MAX_SIZE
 
 __all__ = ["MAX_PIXELS", "Preprocessing", "load_pixels", "normalise", "read_image", "to_pixels", "to_rgb"]
@@ -100,11 +100,11 @@ def read_image(source: Path | bytes) -> Image.Image:
         if isinstance(source, Path) and not stat.S_ISREG(mode := source.stat().st_mode):
             what = "there is no such image" if stat.S_ISDIR(mode) else "not a regular file"
             raise DataError(f"{name}: {what}.")
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+        with open_image(source) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
+            return to_rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller.") from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -112,12 +112,22 @@ def read_image(source: Path | bytes) -> Image.Image:
     except UnidentifiedImageError:
         empty = not source if isinstance(source, bytes) else source.stat().st_size == 0
         raise DataError(f"{name}: {'an empty file' if empty else 'not an image Pillow can read'}.") from None
-    except (MemoryError, DataError):
+    except DataError as error:  # already named, or of a kind that cannot be read here
+        raise DataError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from None
+    except MemoryError:
         raise
     except (
         Exception
     ) as error:  # Pillow's decoders raise whatever they meet: OSError, SyntaxError, ValueError …
         raise DataError(f"{name}: cannot be decoded: {error}.") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF says; a photograph with broken EXIF is taken as it is."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises whatever it meets in damaged metadata
+        return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

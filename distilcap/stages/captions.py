@@ -9,16 +9,32 @@ from typing import ClassVar
 
 from distilcap.data.caption_files import read_references
 from distilcap.data.captions import CaptionSet
+from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
+from distilcap.data.trainable import MAX_WORDS
 from distilcap.errors import DataError
 from distilcap.files import sha256_of
 from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, not_in_key
+from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.text.tokenizers import PTB
 
-__all__ = ["CAPTIONS", "CaptionsOfSplit", "ImportCaptions", "Labels", "labelling_work"]
+__all__ = [
+    "CAPTIONS",
+    "CLEAN_LABELS",
+    "CaptionsOfSplit",
+    "CleanLabels",
+    "ImportCaptions",
+    "Labels",
+    "labelling_work",
+]
 
 CAPTIONS = "captions.jsonl"
+CLEAN_LABELS = (
+    "Clean captions that a large model wrote (those that are given as labels; without such, those of the "
+    "data set): the first sentence, without prefix, Markdown, refusals and repetitions, cut at --max-words."
+)
+"""Help of the option that makes labels `CleanLabels`, and a data set `CleanReferences`."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,11 @@ class CaptionsOfSplit(Labels):
     def source(self) -> ImportData:
         """The data set whose images they describe."""
 
+    @property
+    def tokenizer(self) -> str:
+        """By which they become words, to be scored."""
+        return PTB
+
 
 @dataclass(frozen=True)
 class ImportCaptions(Labels):
@@ -84,3 +105,34 @@ class ImportCaptions(Labels):
         if not Path(self.path).is_file() or sha256_of(Path(self.path)) != self.sha256:
             raise DataError(f"{self.path}: missing or changed since the plan was made; start again.")
         read_references(Path(self.path)).save(folder / "captions.jsonl")
+
+
+@dataclass(frozen=True)
+class CleanLabels(Labels):
+    """Labels of any teacher, cleaned (see `data.cleaning`).
+
+    Attributes:
+        max_words: longer captions are cut.
+        tokenizer: that counts the words.
+    """
+
+    version: ClassVar[int] = RULES_VERSION
+    on_gpu: ClassVar[bool] = False
+    labels: Labels
+    max_words: int = MAX_WORDS
+    tokenizer: str = added_later(PTB)
+
+    @property
+    def n_best(self) -> int:
+        """Captions of an image, for a plan."""
+        return int(getattr(self.labels, "n_best", 1))
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`, and the counts as `cleaning.json`."""
+        captions, cleaning = clean_captions(self.labels.load(store), self.max_words, self.tokenizer)
+        captions.save(folder / CAPTIONS)
+        cleaning.save(folder / "cleaning.json")
+
+    def cleaning(self, store: Store) -> Cleaning:
+        """What was done."""
+        return Cleaning.load(store.open(self, "cleaning.json") / "cleaning.json")

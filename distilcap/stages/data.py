@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
 from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.readers import BY_NAME, Columns, read_dataset
 from distilcap.data.readers.entries import is_text
-from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, words_to_learn
+from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, Coverage, words_to_learn
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_json
 from distilcap.options import Options, option
-from distilcap.progress import Progress
+from distilcap.progress import SILENT, Progress
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, not_in_key
+from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.text.tokenizers import PTB, tokenizer_of
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["BuildVocabulary", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
+__all__ = ["BuildVocabulary", "CleanReferences", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
 
 
 @dataclass(frozen=True)
 class DataOptions(Options):
     """A person's data set."""
 
-    data: Path = option(MISSING, "Captions file (Karpathy JSON, COCO JSON, CSV, TSV, JSONL) or a folder.")
+    data: Path = option(
+        MISSING,
+        "Captions file (JSON, JSONL, CSV, TSV, Parquet, tar …) or a folder; docs/data.md has all forms.",
+    )
     images: Path | None = option(None, "Folder of the images, if not beside the captions.")
+    columns: Columns = BY_NAME
 
     def stage(self) -> ImportData:
         """Read the data set once, to know what it holds."""
-        return ImportData.of(self.data, self.images)
+        return ImportData.of(self.data, self.images, self.columns)
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class ImportData(Stage):
     Attributes:
         path: the file or folder that `read_dataset` understands.
         images: where the images lie, if not beside it.
+        columns: which hold what.
         fingerprint: of the content (`Dataset.fingerprint`).
     """
 
@@ -51,29 +59,37 @@ class ImportData(Stage):
     name: str
     path: str = not_in_key()
     images: str | None = not_in_key()
+    columns: Columns = field(default=BY_NAME, compare=False, kw_only=True, metadata={"in_key": False})
 
     @staticmethod
-    def of(path: Path, images: Path | None = None) -> ImportData:
+    def of(path: Path, images: Path | None = None, columns: Columns = BY_NAME) -> ImportData:
         """Read the data set once to know its fingerprint.
 
         Raises:
             DataError: it cannot be read, or a store could not name where it lies.
         """
-        from distilcap.data.readers import read_dataset
-
         for given in filter(None, (path, images)):
             if not is_text(str(given.resolve())):
                 raise DataError(
                     f"{given}: the name of this file or of a folder above is not UTF-8; rename it."
                 )
-        dataset = read_dataset(path, images)
-        return ImportData(dataset.fingerprint(), dataset.name, str(path), str(images) if images else None)
+        dataset = read_dataset(path, images, columns=columns)
+        return ImportData(
+            dataset.fingerprint(), dataset.name, str(path), str(images) if images else None, columns=columns
+        )
+
+    def read(self, progress: Progress = SILENT) -> Dataset:
+        """Read the data set where it lies.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        images = Path(self.images) if self.images else None
+        return read_dataset(Path(self.path), images, columns=self.columns, progress=progress)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `images.json` and `references.jsonl`."""
-        from distilcap.data.readers import read_dataset
-
-        dataset = read_dataset(Path(self.path), Path(self.images) if self.images else None)
+        dataset = self.read(progress)
         if dataset.fingerprint() != self.fingerprint:
             raise DataError(f"{self.path}: changed while it was being read; start again.")
         dataset.captions.save(folder / "references.jsonl")
@@ -117,7 +133,9 @@ class HideCaptions(ImportData):
         """
         if not 0 < share < 1:
             raise ConfigError(f"`share` must be between 0 and 1, but is {share:g}.")
-        return HideCaptions(whole.fingerprint, whole.name, whole.path, whole.images, share)
+        return HideCaptions(
+            whole.fingerprint, whole.name, whole.path, whole.images, share, columns=whole.columns
+        )
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write what `ImportData` writes, with fewer captions."""
@@ -131,6 +149,37 @@ class HideCaptions(ImportData):
 
 
 @dataclass(frozen=True)
+class CleanReferences(ImportData):
+    """A data set whose captions, of all splits, are a large model's and are cleaned (see `data.cleaning`).
+
+    Attributes:
+        max_words: longer captions are cut.
+        tokenizer: that counts the words.
+    """
+
+    version: ClassVar[int] = RULES_VERSION
+    max_words: int = MAX_WORDS
+    tokenizer: str = added_later(PTB)
+
+    @staticmethod
+    def of_data(whole: ImportData, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> CleanReferences:
+        """Clean the captions of a data set."""
+        return CleanReferences(whole.fingerprint, whole.name, whole.path, whole.images, max_words, tokenizer)
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""
+        super().build(folder, store, progress)
+        references = CaptionSet.load(folder / "references.jsonl")
+        captions, cleaning = clean_captions(references, self.max_words, self.tokenizer)
+        captions.save(folder / "references.jsonl")
+        cleaning.save(folder / "cleaning.json")
+
+    def cleaning(self, store: Store) -> Cleaning:
+        """What was done."""
+        return Cleaning.load(store.open(self, "cleaning.json") / "cleaning.json")
+
+
+@dataclass(frozen=True)
 class BuildVocabulary(Stage):
     """The words of the training references; students share it with their teacher."""
 
@@ -138,16 +187,26 @@ class BuildVocabulary(Stage):
     data: ImportData
     min_count: int = MIN_COUNT
     max_words: int = MAX_WORDS
+    tokenizer: str = added_later(PTB)
+
+    def __post_init__(self) -> None:
+        tokenizer_of(self.tokenizer)  # or an error
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `words.json`, unless there is nothing to learn: as an input of `Train` it comes first."""
+        """Write `words.json` and `coverage.json`, unless there is nothing to learn.
+
+        As an input of `Train` it comes first.
+        """
         dataset = self.data.load(store)
         references = dataset.references("train")
         captions, validation = [references.texts(id) for id in references], len(dataset.references("val"))
         try:
-            vocabulary = words_to_learn(captions, validation, self.min_count, self.max_words)
+            vocabulary, coverage = words_to_learn(
+                captions, validation, self.min_count, self.max_words, self.tokenizer
+            )
         except DataError as error:
             raise DataError(f"{self.data.path}: {error}") from None
+        write_json(folder / "coverage.json", asdict(coverage))
         write_json(folder / "words.json", vocabulary.words)
 
     def work(self, facts: Facts) -> Work:
@@ -156,11 +215,26 @@ class BuildVocabulary(Stage):
 
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""
-        return Vocabulary.load(store.open(self) / "words.json")
+        return Vocabulary.load(store.open(self) / "words.json", tokenizer_of(self.tokenizer))
+
+    def coverage(self, store: Store) -> Coverage | None:
+        """What the words leave out of the captions; None of artifacts that were made before it was kept."""
+        path = store.open(self) / "coverage.json"
+        if not path.is_file():
+            return None
+        content = read_json(path)
+        with expected(path, "what a vocabulary keeps of captions"):
+            return Coverage(**content)
 
 
 def judge_data(stages: Iterable[Stage], store: Store) -> None:
-    """Build the vocabularies of a plan first: data that can teach nothing is refused before hours of work."""
+    """Build the vocabularies of a plan first, and say what they keep of the captions.
+
+    Data that can teach nothing is refused before hours of work.
+    """
     for planned in store.plan(stages):
         if isinstance(planned.stage, BuildVocabulary):
             store.build(planned.stage)
+            if coverage := planned.stage.coverage(store):
+                for line in (str(coverage), *(f"Warning: {warning}" for warning in coverage.warnings)):
+                    store.progress.note(line)

@@ -74,16 +74,19 @@ class ChooseDecoding(Stage):
         """Write `decoding.json`: the choice, and CIDEr by length penalty."""
         from distilcap.decode.captions import rank_captions
         from distilcap.metrics import evaluate
+        from distilcap.metrics.evaluation import scoring_tokenizer
 
+        tokenizer = self.candidates.tokenizer
         candidates, greedy = self.candidates.load(store), self.greedy.load(store)
         references = self.candidates.source.load(store).references(self.candidates.split)
         references = references.only(id for id in references if id in candidates)
 
         def cider(captions: CaptionSet) -> float:
-            return evaluate(captions.only(references), references, ["cider"])["cider"].value
+            kept = captions.only(references)
+            return evaluate(kept, references, ["cider"], scoring_tokenizer(tokenizer))["cider"].value
 
         scores = {
-            penalty: cider(rank_captions(candidates, penalty, self.max_words).top())
+            penalty: cider(rank_captions(candidates, penalty, self.max_words, tokenizer).top())
             for penalty in self.length_penalties
         }
         best = max(scores, key=scores.__getitem__)

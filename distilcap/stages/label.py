@@ -67,6 +67,11 @@ class Generate(CaptionsOfSplit):
         """See `CaptionsOfSplit.source`."""
         return self.data or self.captioner.data
 
+    @property
+    def tokenizer(self) -> str:
+        """See `CaptionsOfSplit.tokenizer`."""
+        return self.captioner.vocabulary.tokenizer
+
     def inputs(self) -> tuple[Stage, ...]:
         """The run, the features that it reads, and how it decodes."""
         return self.captioner, self.captioner.seen_in(self.data), *_given(self.decoding)
@@ -169,6 +174,11 @@ class GenerateTogether(CaptionsOfSplit):
         """See `CaptionsOfSplit.source`."""
         return self.data or self.captioners[0].data
 
+    @property
+    def tokenizer(self) -> str:
+        """See `CaptionsOfSplit.tokenizer`."""
+        return self.captioners[0].vocabulary.tokenizer
+
     def _features(self) -> ExtractFeatures:
         seen = {
             features.key: features for features in (train.seen_in(self.data) for train in self.captioners)
@@ -261,8 +271,14 @@ class Interpolate(Labels):
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl`."""
+        from distilcap.metrics.evaluation import scoring_tokenizer
         from distilcap.teachers.interpolation import closest_to_references
 
         references = self.candidates.source.load(store).references(self.candidates.split)
-        chosen = closest_to_references(self.candidates.load(store), references, self.measure)
+        chosen = closest_to_references(
+            self.candidates.load(store),
+            references,
+            self.measure,
+            scoring_tokenizer(self.candidates.tokenizer),
+        )
         chosen.save(folder / CAPTIONS)

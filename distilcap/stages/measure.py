@@ -44,11 +44,13 @@ class Evaluate(Stage):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `scores.json`: value, signature and per-image scores of each metric."""
         from distilcap.metrics import evaluate
+        from distilcap.metrics.evaluation import scoring_tokenizer, with_reasons
 
         candidates = self.captions.load(store)
         references = self.captions.source.load(store).references(self.captions.split)
         candidates = candidates.only(id for id in candidates if id in references)
-        scores = evaluate(candidates, references, self.metrics)
+        tokenizer = scoring_tokenizer(self.captions.tokenizer)
+        scores = with_reasons(evaluate(candidates, references, self.metrics, tokenizer))
         write_json(
             folder / "scores.json",
             {

@@ -9,7 +9,8 @@ from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
 from distilcap.stages.data import ImportData
-from distilcap.store.stage import Store, not_in_key
+from distilcap.store.stage import Store, added_later, not_in_key
+from distilcap.text.tokenizers import PTB
 
 __all__ = ["LabelWithPretrained"]
 
@@ -22,6 +23,7 @@ class LabelWithPretrained(CaptionsOfSplit):
         fingerprint: of the model's files (see `teachers.registry.fingerprint_of`).
         max_tokens: of a caption, in the model's own tokens.
         model: a folder, a name on the model hub, or a registered teacher.
+        scored_by: the tokenizer of the students.
     """
 
     data: ImportData
@@ -31,11 +33,17 @@ class LabelWithPretrained(CaptionsOfSplit):
     n_best: int
     max_tokens: int
     model: str = not_in_key()
+    scored_by: str = added_later(PTB)
 
     @property
     def source(self) -> ImportData:
         """See `CaptionsOfSplit.source`."""
         return self.data
+
+    @property
+    def tokenizer(self) -> str:
+        """See `CaptionsOfSplit.tokenizer`."""
+        return self.scored_by
 
     @staticmethod
     def of(

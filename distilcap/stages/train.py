@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.trainable import Variety
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_bytes, write_json
 from distilcap.progress import Progress
@@ -213,6 +214,11 @@ class Train(Stage):
         pseudo = pseudo.only(id for id in pseudo if id in learnt)
         if not pseudo:
             raise DataError(f"{self.labels.key}: none of its images is a training image of {self.data.path}.")
+        variety = Variety.of(text for id in pseudo for text in pseudo.texts(id))
+        if not variety.different:
+            raise DataError(
+                f"{self.labels.key}: {variety.hardly_any()}; their teacher has learnt nothing yet."
+            )
         if not self.keep_originals:
             return pseudo
         ids = dict.fromkeys([*originals, *pseudo])

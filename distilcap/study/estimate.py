@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from distilcap.data.dataset import SPLITS
 from distilcap.errors import DataError
@@ -27,10 +26,7 @@ __all__ = ["Cost", "estimate_plan", "facts_of", "measured_rates"]
 
 def facts_of(data: ImportData, features: ExtractFeatures, store: Store, min_count: int) -> Facts:
     """Look at the data and the encoder; builds nothing."""
-    from distilcap.data.readers import read_dataset
-
-    images = Path(data.images) if data.images else None
-    dataset = data.load(store) if store.has(data) else read_dataset(Path(data.path), images)
+    dataset = data.load(store) if store.has(data) else data.read()
     references = dataset.references("train")
     counts = Counter(
         word for id in references for text in references.texts(id) for word in text.lower().split()

@@ -11,13 +11,16 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics import evaluate
 from distilcap.metrics.base import FloatArray
+from distilcap.metrics.evaluation import OFFICIAL
 
 __all__ = ["MEASURES", "closest_to_references"]
 
 MEASURES = ("bleu", "cider")
 
 
-def closest_to_references(hypotheses: CaptionSet, references: CaptionSet, measure: str) -> CaptionSet:
+def closest_to_references(
+    hypotheses: CaptionSet, references: CaptionSet, measure: str, tokenizer: str = OFFICIAL
+) -> CaptionSet:
     """Keep the caption of each image that is nearest to its references; of equally near, the likeliest.
 
     Args:
@@ -26,6 +29,7 @@ def closest_to_references(hypotheses: CaptionSet, references: CaptionSet, measur
         measure: "bleu" is sentence BLEU-4 with one added to matches and totals of bigrams and longer (Lin &
             Och 2004), as sentences seldom share four words; "cider" is CIDEr-D, its document frequencies
             counted in `references`.
+        tokenizer: see `metrics.evaluate`.
 
     Raises:
         ConfigError: an unknown measure.
@@ -37,7 +41,9 @@ def closest_to_references(hypotheses: CaptionSet, references: CaptionSet, measur
         return hypotheses.top(1)
     own = references.only(known)
     ranks = max(len(hypotheses[image_id]) for image_id in known)
-    nearness = np.stack([_nearness(_of_rank(hypotheses, known, rank), own, measure) for rank in range(ranks)])
+    nearness = np.stack(
+        [_nearness(_of_rank(hypotheses, known, rank), own, measure, tokenizer) for rank in range(ranks)]
+    )
     best = dict(zip(known, nearness.argmax(axis=0).tolist(), strict=True))
     chosen: dict[str, tuple[Caption, ...]] = {}
     for image_id, captions in hypotheses.items():
@@ -50,9 +56,10 @@ def _of_rank(hypotheses: CaptionSet, ids: list[str], rank: int) -> CaptionSet:
     return CaptionSet({id: (hypotheses[id][min(rank, len(hypotheses[id]) - 1)],) for id in ids})
 
 
-def _nearness(candidates: CaptionSet, references: CaptionSet, measure: str) -> FloatArray:
+def _nearness(candidates: CaptionSet, references: CaptionSet, measure: str, tokenizer: str) -> FloatArray:
     """One number an image, in the references' order."""
-    score = evaluate(candidates, references, [measure])["bleu_4" if measure == "bleu" else measure]
+    scores = evaluate(candidates, references, [measure], tokenizer)
+    score = scores["bleu_4" if measure == "bleu" else measure]
     assert score.statistics is not None
     if measure == "cider":
         return score.statistics[:, 0]

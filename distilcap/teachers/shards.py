@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,12 +20,13 @@ from typing import Any, Protocol
 from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
-from distilcap.data.readers.entries import IMAGE_ENDINGS, image_id_of
+from distilcap.data.readers.entries import image_id_of
 from distilcap.encoders.loader import decoded
 from distilcap.errors import DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog, check_options
+from distilcap.runtime.formats import find_image_files, is_image_file, left_out
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import (
     FinishedShard,
@@ -52,27 +54,30 @@ class PhotoCaptioner(Protocol):
         """Caption what `read` gave; each photograph gets `n_best` captions, best first."""
 
 
-def find_images(source: Path) -> Iterator[Path]:
+def find_images(source: Path, others: Counter[str] | None = None) -> Iterator[Path]:
     """All images of a folder and its subfolders, or those that a text file lists, a path a line.
 
+    Args:
+        source: the folder, the list, or a single image.
+        others: receives how many files of each ending in the folder are no images.
+
     Raises:
-        DataError: there is no such folder or file.
+        DataError: there is no such folder or file, or it is no text.
     """
     if source.is_dir():
-        for folder, folders, names in os.walk(source):
-            folders.sort()
-            for name in sorted(names):
-                if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
-                    yield Path(folder, name)
+        yield from find_image_files(source, others)
         return
     try:
-        for line in source.read_text(encoding="utf-8").split("\n"):
-            if line.strip():
-                yield source.parent / line.strip()
+        if is_image_file(source):
+            yield source
+            return
+        # Names of files are bytes; those that are not UTF-8 are kept as Python keeps them.
+        listed = os.fsdecode(source.read_bytes()).removeprefix("\ufeff")
     except FileNotFoundError:
         raise DataError(f"{source}: there is no such folder of images, nor a list of them.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source}: not a list of images in UTF-8 (byte {error.start}).") from None
+    if "\0" in listed:
+        raise DataError(f"{source}: not a list of images, a path a line in UTF-8.")
+    yield from (source.parent / line.strip() for line in listed.split("\n") if line.strip())
 
 
 def label_shard(
@@ -112,7 +117,10 @@ def label_shard(
         if finished and not finished.damage:  # another process finished it meanwhile
             log.remove()
             return labelled_of([finished.summary])
-        own, listed = _own(source, shard)
+        others = Counter[str]()
+        own, listed = _own(source, shard, others)
+        if others:
+            progress.note(f"{source}: {left_out(others)}.")
         if finished:
             progress.note(f"{finished.damage}; it is made again from there.")
             _reopen(shard, folder, finished, log, _whole_batches(own, finished, batch_images))
@@ -178,11 +186,11 @@ def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog, 
     (folder / f"{shard}.json").unlink(missing_ok=True)
 
 
-def _own(source: Path, shard: Shard) -> tuple[dict[str, ImageRecord], int]:
+def _own(source: Path, shard: Shard, others: Counter[str]) -> tuple[dict[str, ImageRecord], int]:
     """The shard's images by id, and how many there are in all shards."""
     own: dict[str, ImageRecord] = {}
     listed = 0
-    for path in find_images(source):
+    for path in find_images(source, others):
         listed += 1
         name = _escaped(path.relative_to(source).as_posix() if source.is_dir() else str(path))
         image_id = image_id_of(name)

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
+from distilcap.text.tokenizers import PTB, Tokenizer, tokenizer_of
+from distilcap.text.unspaced import join_words
 
 __all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "Vocabulary"]
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+_PTB = tokenizer_of(PTB)
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,13 @@ class Vocabulary:
 
     Attributes:
         words: all words, the four of `SPECIALS` first.
+        tokenizer: its name; captions became words by it.
+        spaced: of the tokenizer, so that captions can be written where it is not registered.
     """
 
     words: tuple[str, ...]
+    tokenizer: str = PTB
+    spaced: bool = True
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -35,7 +42,7 @@ class Vocabulary:
         object.__setattr__(self, "_ids", {word: id for id, word in enumerate(self.words)})
 
     @staticmethod
-    def load(path: Path) -> Vocabulary:
+    def load(path: Path, tokenizer: Tokenizer = _PTB) -> Vocabulary:
         """Read a list of words, as a run's `words.json` holds it.
 
         Raises:
@@ -45,12 +52,14 @@ class Vocabulary:
         try:
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 raise ConfigError("it must be a list of words.")
-            return Vocabulary(tuple(words))
+            return Vocabulary(tuple(words), tokenizer.name, tokenizer.spaced)
         except ConfigError as error:
             raise DataError(f"{path}: not a vocabulary: {error}") from None
 
     @staticmethod
-    def build(captions: Iterable[Sequence[str]], min_count: int = 5) -> Vocabulary:
+    def build(
+        captions: Iterable[Sequence[str]], min_count: int = 5, tokenizer: Tokenizer = _PTB
+    ) -> Vocabulary:
         """Keep the words seen at least `min_count` times, most frequent first, ties by the alphabet.
 
         `min_count` 5 is the paper's "words that occurred less than five times" become `<unk>`.
@@ -59,10 +68,15 @@ class Vocabulary:
             raise ConfigError(f"`min_count` must be at least 1, but is {min_count}.")
         counts = Counter(word for words in captions for word in words if word not in SPECIALS)
         kept = sorted((-count, word) for word, count in counts.items() if count >= min_count)
-        return Vocabulary(SPECIALS + tuple(word for _, word in kept))
+        return Vocabulary(SPECIALS + tuple(word for _, word in kept), tokenizer.name, tokenizer.spaced)
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def words_of(self, caption: str) -> list[str]:
+        """Split a caption; a captioner's own `<unk>` is one word, though the tokenizer would split it."""
+        tokenizer = tokenizer_of(self.tokenizer)
+        return tokenizer.written_words(caption) if SPECIALS[UNK] in caption else tokenizer.words(caption)
 
     def encode(self, words: Sequence[str], max_words: int | None = None) -> list[int]:
         """Return the ids of the first `max_words` words, without begin and end tokens."""
@@ -76,4 +90,4 @@ class Vocabulary:
                 break
             if token not in (PAD, BOS):
                 words.append(self.words[token])
-        return " ".join(words)
+        return join_words(words, self.spaced)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import DataError
-from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
 
 __all__ = ["Batch", "Batches", "EncodedCaptions", "encode_captions"]
@@ -30,8 +29,7 @@ def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int
     for image_id in captions:
         encodings = []
         for text in captions.texts(image_id):
-            # A model's own `<unk>` is one word to the vocabulary, but three to the tokenizer.
-            words = text.split() if "<unk>" in text else tokenize(text)
+            words = vocabulary.words_of(text)
             if words:
                 ended = [EOS] if max_words is not None and len(words) <= max_words else []
                 encodings.append(vocabulary.encode(words, max_words) + ended)
@@ -67,7 +65,7 @@ class Batches:
         self, captions: EncodedCaptions, batch_images: int, captions_per_image: int, seed: int
     ) -> None:
         if not captions:
-            raise DataError("There is no caption to train on; `distilcap data check` shows what is wrong.")
+            raise DataError("There is no caption to train on: all are empty.")
         self.captions, self.ids = captions, tuple(captions)
         self.batch_images, self.captions_per_image, self.seed = batch_images, captions_per_image, seed
         # Fewer than asked where no image has so many: one pseudo-caption an image makes K = 1.

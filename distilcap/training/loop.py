@@ -19,7 +19,7 @@ from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import RegionSource
 from distilcap.errors import TrainingError
 from distilcap.files import write_json
-from distilcap.metrics import evaluate
+from distilcap.metrics.evaluation import evaluate, scoring_tokenizer
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import accelerate, plain, plain_asked_for
 from distilcap.models.finite import broken_images, broken_weight
@@ -318,6 +318,8 @@ class Training:
         if isinstance(self.source, nn.Module):
             self.source.train()
         torch.set_rng_state(state)
-        references = self.validation.only(ids)
-        score = evaluate(captions, references, ["cider"])["cider"].value if self.processes.first else 0.0
-        return self.processes.agree(score)
+        if not self.processes.first:
+            return self.processes.agree(0.0)
+        tokenizer = scoring_tokenizer(self.trained.vocabulary.tokenizer)
+        scores = evaluate(captions, self.validation.only(ids), ["cider"], tokenizer)
+        return self.processes.agree(scores["cider"].value)

@@ -44,10 +44,20 @@ class Captioner(context: Context) : AutoCloseable {
         }
     }
 
-    private fun sentence(tokens: LongBuffer): String =
-        generateSequence { if (tokens.hasRemaining()) tokens.get().toInt() else null }
+    /** With spaces between words; where the bundle is not `spaced`, none beside scripts without. */
+    private fun sentence(tokens: LongBuffer): String {
+        val caption = generateSequence { if (tokens.hasRemaining()) tokens.get().toInt() else null }
             .takeWhile { it != END }
-            .joinToString(" ") { words[it] }
+            .map { words[it] }
+            .toList()
+        if (manifest.optBoolean("spaced", true)) return caption.joinToString(" ")
+        val text = StringBuilder()
+        caption.forEachIndexed { place, word ->
+            val apart = place > 0 && !UNSPACED.containsMatchIn(caption[place - 1]) && !UNSPACED.containsMatchIn(word)
+            text.append(if (apart) " $word" else word)
+        }
+        return text.toString()
+    }
 
     /** Channel by channel, (byte / 255 - mean) / std. */
     private fun pixels(photo: Bitmap): FloatArray {
@@ -70,6 +80,12 @@ class Captioner(context: Context) : AutoCloseable {
 
     private companion object {
         const val END = 2
+
+        /** First characters of words of scripts without spaces, as distilcap/text/unspaced.py has them. */
+        val UNSPACED = Regex(
+            """^[\x{e00}-\x{eff}\x{1000}-\x{109f}\x{1780}-\x{17ff}\x{2e80}-\x{2fdf}\x{3005}-\x{3007}\x{3021}-\x{3035}\x{3038}-\x{30ff}\x{3105}-\x{312f}\x{31a0}-\x{31bf}""" +
+                """\x{31f0}-\x{31ff}\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{a9e0}-\x{a9ff}\x{aa60}-\x{aa7f}\x{ff66}-\x{ff9f}\x{1aff0}-\x{1b16f}\x{20000}-\x{3fffd}]"""
+        )
 
         /** The bundle as files, since `greedy.onnx` reads `decoder.bin` beside it. */
         fun unpacked(context: Context): File {

@@ -13,6 +13,21 @@ struct Manifest: Decodable {
     let version: Int
     let preprocessing: Preprocessing
     let vocabulary: [String]
+    let spaced: Bool?
+}
+
+/// First characters of words of scripts without spaces, as distilcap/text/unspaced.py has them.
+private let unspaced =
+    #"^[\x{e00}-\x{eff}\x{1000}-\x{109f}\x{1780}-\x{17ff}\x{2e80}-\x{2fdf}\x{3005}-\x{3007}\x{3021}-\x{3035}\x{3038}-\x{30ff}\x{3105}-\x{312f}\x{31a0}-\x{31bf}"#
+    + #"\x{31f0}-\x{31ff}\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{a9e0}-\x{a9ff}\x{aa60}-\x{aa7f}\x{ff66}-\x{ff9f}\x{1aff0}-\x{1b16f}\x{20000}-\x{3fffd}]"#
+
+/// Words with spaces between; where the bundle is not `spaced`, none beside scripts without.
+private func sentence(_ words: [String], spaced: Bool) -> String {
+    if spaced { return words.joined(separator: " ") }
+    let joins = words.map { $0.range(of: unspaced, options: .regularExpression) == nil }
+    return words.indices.map { place in
+        place > 0 && joins[place - 1] && joins[place] ? " " + words[place] : words[place]
+    }.joined()
 }
 
 enum BundleError: Error { case notABundle, newerVersion }
@@ -48,12 +63,12 @@ final class Captioner {
         let seen = try encoder.run(withInputs: ["pixels": input], outputNames: ["features", "mask"], runOptions: nil)
         let found = try greedy.run(withInputs: seen, outputNames: ["tokens"], runOptions: nil)
         let tokens = try found["tokens"]!.tensorData() as Data
-        return tokens.withUnsafeBytes { bytes in
+        let words = tokens.withUnsafeBytes { bytes in
             bytes.bindMemory(to: Int64.self)
                 .prefix { $0 != end }
                 .map { manifest.vocabulary[Int($0)] }
-                .joined(separator: " ")
         }
+        return sentence(words, spaced: manifest.spaced ?? true)
     }
 
     /// Channel by channel, (byte / 255 - mean) / std.

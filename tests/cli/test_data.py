@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from distilcap.cli.main import main
 
@@ -19,7 +20,9 @@ def test_scenes_are_drawn_and_clean(tmp_path: Path, capsys: pytest.CaptureFixtur
     main(["data", "check", str(tmp_path / "scenes")])
     shown = capsys.readouterr().out
     assert "6 images with five captions each" in shown
-    assert "6 images (4 train, 1 val, 1 test), 30 captions.\nNo problems." in shown
+    assert "6 images (4 train, 1 val, 1 test), 30 captions.\n" in shown
+    assert "different words occur 5 times or more (tokenizer ptb); " in shown
+    assert "\nNo problems.\n" in shown
 
 
 def test_check_names_problems_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,3 +50,43 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", command, "--help"])
     assert "Example:" in capsys.readouterr().out
+
+
+def test_what_becomes_unknown_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight captions of which four words of sixteen are rare; then the same in Chinese."""
+
+    def write(folder: Path, captions: list[str]) -> Path:
+        folder.mkdir()
+        lines = ["image,caption,split"]
+        for number, caption in enumerate(captions):
+            Image.effect_noise((16, 16), 90).save(folder / f"{number}.png")
+            lines.append(f"{number}.png,{caption},{'val' if number == len(captions) - 1 else 'train'}")
+        (folder / "captions.csv").write_text("\n".join(lines))
+        return folder
+
+    rare = ["dog", "cat", "man", "bus"]
+    english = write(
+        tmp_path / "en", [*(f"a {word}" for word in [*rare, "boy", "boy", "boy", "boy"]), "a dog"]
+    )
+    main(["data", "check", str(english), "--min-count", "2"])
+    shown = capsys.readouterr().out
+    counted = "2 of 6 different words occur 2 times or more (tokenizer ptb); 25.0% of the training words, in"
+    assert counted in shown
+    assert "Warning: 25% of the training words become <unk>" in shown
+    assert "Lower `--min-count`, or choose another `--tokenizer`." in shown
+    chinese = write(
+        tmp_path / "zh", [f"一只狗在{place}奔跑" for place in ["草地上", "街上", "公园里", "海边"]]
+    )
+    with pytest.raises(SystemExit):
+        main(["data", "check", str(chinese), "--min-count", "2"])
+    assert (
+        "or choose another `--tokenizer` than ptb. The captions do not look English: `--tokenizer char"
+        in (capsys.readouterr().out)
+    )
+    main(["data", "check", str(chinese), "--min-count", "2", "--tokenizer", "characters", "--json"])
+    words = json.loads(capsys.readouterr().out)["words"]
+    assert words["kept"] == 7  # 一只狗在上奔跑
+    assert words["tokenizer"] == "characters"
+    (warning,) = words["warnings"]
+    assert warning.startswith("23% of the training words become <unk>")  # 6 of 26
+    assert words["unknown_captions"] == 1

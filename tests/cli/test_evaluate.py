@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,130 @@ def test_document_frequencies_of_a_data_set(files: Path) -> None:
     frequencies = DocumentFrequencies.load(files / "df.json")
     assert frequencies.images == 40
     assert frequencies.counts["a dog"] == 40
+
+
+def rows(count: int = 5) -> list[dict[str, object]]:
+    return [{"image_id": n, "caption": f"a dog number {n} runs on the grass"} for n in range(count)]
+
+
+def in_form(path: Path, records: list[dict[str, object]]) -> Path:
+    """Candidates, or references, in the form that the ending says."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in records))
+    elif path.suffix in (".csv", ".tsv"):
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(
+                file, ["image_id", "caption"], delimiter="\t" if path.suffix == ".tsv" else ","
+            )
+            writer.writeheader()
+            writer.writerows(records)
+    else:
+        path.write_text(json.dumps(records))
+    return path
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    texts = {
+        str(n): [f"a dog number {n} runs on the green grass", f"the brown dog plays with ball {n}"]
+        for n in range(5)
+    }
+    (tmp_path / "refs.json").write_text(json.dumps(texts))
+    return tmp_path / "refs.json"
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl", ".csv", ".tsv"])
+def test_candidates_and_references_in_any_form_give_the_same_scores(references: Path, ending: str) -> None:
+    candidates = in_form(references.with_name(f"cand{ending}"), rows())
+    again = [
+        {"image_id": key, "caption": text}
+        for key, texts in json.loads(references.read_text()).items()
+        for text in texts
+    ]
+    others = in_form(references.with_name(f"refs2{ending}"), again)
+    scores = []
+    for known in (references, others):
+        result = run(
+            "evaluate", candidates, "--references", known, "--metrics", "cider,rouge_l", "--resamples", 0
+        )
+        assert result.exit_code == 0, (result.output, result.exception)
+        scores.append(result.output.splitlines()[1:])
+    assert scores[0] == scores[1]
+    assert "564.23" in result.output
+
+
+def test_names_of_files_fit_the_ids_of_a_data_set(references: Path) -> None:
+    named = [{**row, "image_id": f"{row['image_id']}.jpg"} for row in rows()]
+    candidates = in_form(references.with_name("cand.csv"), named)
+    result = run("evaluate", candidates, "--references", references, "--metrics", "rouge_l", "--resamples", 0)
+    assert "93.13" in result.output, result.exception
+
+
+@pytest.mark.parametrize(
+    "records, message",
+    [
+        ([], r"cand.json: there are no captions in it."),
+        ([*rows(2), {"image_id": 2, "caption": None}], r"entry 3 \(image 2\): .*must be text, but is null"),
+        ([{"image_id": 0, "caption": ["a dog"]}], r"entry 1 \(image 0\): .*must be text, but is a list"),
+        ([{"image_id": 0}], r"entry 1 \(image 0\): .*must be text, but is missing"),
+        ([*rows(1), {"caption": "x"}], r"entry 2: expected COCO results"),
+        ([*rows(5), *rows(2)], r"cand.json: image 0 must have one caption, but has 2"),
+        (
+            [{"image_id": n, "caption": "x"} for n in (0, 7, 8)],
+            r"'7' has a candidate, but no references, nor have 1",
+        ),
+    ],
+)
+def test_a_faulty_file_of_candidates_is_named_with_its_entry(
+    references: Path, records: list[dict[str, object]], message: str
+) -> None:
+    candidates = in_form(references.with_name("cand.json"), records)
+    result = run("evaluate", candidates, "--references", references, "--metrics", "rouge_l")
+    assert isinstance(result.exception, DistilCapError)
+    assert re.search(message, str(result.exception)), result.exception
+
+
+def test_cider_of_one_image_is_not_a_number_but_a_reason(references: Path) -> None:
+    one = in_form(references.with_name("one.json"), rows(1))
+    to = references.with_name("scores.json")
+    result = run("evaluate", one, "--references", references, "--metrics", "cider,rouge_l", "--json", to)
+    assert result.exit_code == 0, result.exception
+    assert "4 of the 5 images of" in result.stderr
+    scores = json.loads(to.read_text())["scores"]
+    assert scores["cider"]["value"] is None
+    assert "of one image it is always 0" in scores["cider"]["unavailable"]
+    assert scores["rouge_l"]["value"] == pytest.approx(0.9313, abs=1e-4)
+    two = in_form(references.with_name("two.json"), rows(2))
+    result = run("evaluate", two, "--references", references, "--metrics", "cider", "--resamples", 0)
+    assert "n/a" not in result.output
+
+
+CHINESE = {str(n): ["一只狗在绿色的草地上奔跑", "棕色的狗在玩球"] for n in range(3)}
+
+
+def test_other_languages_have_their_tokenizer_and_are_advised_of_it(tmp_path: Path) -> None:
+    CaptionSet.of_texts(CHINESE).save(tmp_path / "references.jsonl")
+    CaptionSet.of_texts({image: ["一只狗在草地上奔跑"] for image in CHINESE}).save(tmp_path / "c.jsonl")
+    arguments = ["evaluate", tmp_path / "c.jsonl", "--references", tmp_path / "references.jsonl"]
+    advised = run(*arguments, "--resamples", 0)
+    assert advised.exit_code == 0
+    assert "Warning: The captions do not look English: `--tokenizer characters` is for" in advised.stderr
+    assert advised.stdout.count("n/a (English only)") == 1  # METEOR, whose 43 would mean nothing
+    result = run(*arguments, "--resamples", 0, "--tokenizer", "characters", "--json", tmp_path / "s.json")
+    assert "Warning" not in result.stderr
+    assert "9.00 words a caption" in result.stdout
+    scores = json.loads((tmp_path / "s.json").read_text())["scores"]
+    # 9 of 9 characters, 7 of 8 pairs, 5 of 7 triples, 4 of 6 fours; no penalty beside a reference of 7.
+    assert scores["bleu_1"]["value"] == pytest.approx(1)
+    assert scores["bleu_2"]["value"] == pytest.approx((7 / 8) ** 0.5)
+    assert scores["cider"]["signature"] == "cider-d|refs:2|tok:characters|df:test|end:0|v:1.0"
+    assert scores["meteor"]["unavailable"] == "English only"
+
+
+def test_document_frequencies_of_characters(tmp_path: Path) -> None:
+    lines = [{"image": f"{n}.jpg", "captions": ["一只狗"], "split": "train"} for n in range(2)]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    to = tmp_path / "df.json"
+    result = run("metrics", "df", tmp_path / "captions.jsonl", "--tokenizer", "characters", "--to", to)
+    assert result.exit_code == 0, result.output
+    assert len(DocumentFrequencies.load(to).counts) == 6  # 3 characters, 2 pairs, 1 triple

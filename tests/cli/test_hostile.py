@@ -125,7 +125,7 @@ def test_a_report_of_markup_is_printed(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_line_of_many_megabytes_is_no_entry(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("distilcap.data.readers.located.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("distilcap.data.readers.text.LONGEST_LINE", 1 << 20)
     for content in (b"a," * (1 << 20), b"[" + b"[]," * (1 << 19), b"\n" + b'"' * (1 << 21)):
         (tmp_path / name).write_bytes(content)
         message = refused(capsys, "train", "--data", tmp_path / name)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from distilcap.data.caption_files import read_candidates, read_references
 from distilcap.data.check import check_dataset
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.scenes import draw_scenes
@@ -41,6 +42,20 @@ RECORDS = [
     {"file_name": "2.jpg", "caption": "a dog", "split": "val"},
     {"image": 3, "captions": [{"text": "a"}, {"raw": "b"}, {"caption": "c"}], "split": "test"},
 ]
+TEXTCAPS = {
+    "data": [
+        {"image_id": n, "image_path": f"train/{n}.jpg", "caption_str": "a sign", "set_name": "train"}
+        for n in ("1", "2")
+    ]
+}
+LLAVA = [
+    {
+        "image": f"{n}.jpg",
+        "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "a dog"}],
+    }
+    for n in (1, 2)
+]
+MAPPED = {"1.jpg": {"caption": "a dog", "tags": "x"}, "2.jpg": {"caption": "b", "tags": "y"}}
 COUNTS = [[6, 6, 6, 5, 4, 3, 5, 4, 2, 1], [7, 6, 7, 6, 5, 4, 6, 4, 3, 2]]  # BLEU's, of two captions
 SCORES = scores_to_json(
     {
@@ -69,10 +84,19 @@ def _data(path: Path) -> None:
     check_dataset(path)
 
 
+def _scored(path: Path) -> None:
+    read_candidates(path)
+    read_references(path)
+
+
 FORMS: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
     "karpathy": ("x.json", KARPATHY, _data),
     "coco": ("x.json", COCO, _data),
     "records": ("x.json", RECORDS, _data),
+    "textcaps": ("x.json", TEXTCAPS, _data),
+    "llava": ("x.json", LLAVA, _data),
+    "captions by image": ("x.json", MAPPED, _data),
+    "candidates": ("x.json", [{"image_id": n, "caption": "a"} for n in (1, 2)], _scored),
     "scores": ("x.json", SCORES, read_scores),
     "frequencies": ("x.json", FREQUENCIES, DocumentFrequencies.load),
     "words": ("x.json", WORDS, Vocabulary.load),

@@ -36,7 +36,7 @@ HOPELESS = {
     "all rare": (
         [*DOGS[:4], VALIDATION],
         "no word occurs 5 times in the captions of the training split, so that none would be learnt; lower "
-        "`--min-count`.",
+        "`--min-count`, or choose another `--tokenizer` than ptb.",
     ),
 }
 
@@ -105,9 +105,26 @@ def test_it_is_refused_exactly_where_nothing_is_to_learn(
     counts = {word: sum(word in one for one in words) for one in words for word in one}
     hopeful = len(train) >= 2 and validation and len(set(words)) >= 2 and max(counts.values()) >= min_count
     try:
-        learnt = words_to_learn(train, validation, min_count).words[4:]
+        vocabulary, coverage = words_to_learn(train, validation, min_count)
     except DataError:
         assert not hopeful
     else:
         assert hopeful
-        assert set(learnt) == {word for word, count in counts.items() if count >= min_count}
+        occurs = [word for text in words for word in text]
+        kept = {word for word in occurs if sum(text.count(word) for text in words) >= min_count}
+        assert set(vocabulary.words[4:]) == kept
+        assert (coverage.kept, coverage.different) == (len(kept), len(set(occurs)))
+        unknown = [word for word in occurs if word not in kept]
+        assert coverage.unknown_words == pytest.approx(len(unknown) / len(occurs))
+        with_unknown = [text for text in words if not kept.issuperset(text)]
+        assert coverage.unknown_captions == pytest.approx(len(with_unknown) / len(words))
+        assert (coverage.warnings == []) == (len(unknown) <= 0.1 * len(occurs))
+
+
+def test_captions_that_are_cut_are_counted() -> None:
+    train = [["a dog runs on the grass"], ["a cat"], ["a dog runs"], ["a dog sits"]]
+    coverage = words_to_learn(train, 1, 1, max_words=3)[1]
+    assert (coverage.cut_captions, coverage.different, coverage.warnings) == (0.25, 5, [])
+    coverage = words_to_learn(train, 1, 1, max_words=2)[1]
+    (warning,) = coverage.warnings
+    assert warning == "75% of the captions are longer than 2 words and are cut there; raise `--max-words`."

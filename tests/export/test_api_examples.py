@@ -22,6 +22,7 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.export.bundle import Exported
 from distilcap.pipeline.distill import distill
 
+ONE_BUNDLE = pytest.mark.parametrize("trained", ["updown"], indirect=True)
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 SMALL = {
     "image_size": 64,
@@ -74,6 +75,7 @@ def run_examples(monkeypatch: pytest.MonkeyPatch, export: bool) -> tuple[str, di
     return printed.getvalue(), names
 
 
+@ONE_BUNDLE
 def test_examples_run(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed, names = run_examples(monkeypatch, export=False)
     assert "\nphotos/b.jpg: not an image Pillow can read.\n" in printed
@@ -96,6 +98,7 @@ def test_examples_run(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@ONE_BUNDLE
 def test_examples_run_to_the_bundle(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, names = run_examples(monkeypatch, export=True)
     assert names["distilled"].bundle == Path("distilled/bundle")

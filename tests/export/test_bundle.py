@@ -24,8 +24,9 @@ from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions, read_manifest
+from distilcap.runtime.manifest import DecodeOptions, Manifest, read_manifest
 from distilcap.runtime.pixels import normalise
+from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 SIZE = 32
 
@@ -150,6 +151,23 @@ def test_the_manifest_tells_all(exported, trained, encoder):
         "manifest.json.sha256",
     }
     assert "Agreement with PyTorch" in (exported.folder / "MODEL_CARD.md").read_text()
+
+
+def test_the_manifest_says_how_words_become_text(exported):
+    """Any name of a tokenizer: to write captions nothing of it is needed but whether they are spaced."""
+    content = exported.manifest.to_json()
+    assert (content["tokenizer"], content["spaced"]) == ("ptb", True)
+    words = (*SPECIALS, *"一只狗在草地上跑", *content["vocabulary"][len(SPECIALS) + 8 :])
+    vocabulary = Vocabulary(words, "somebody's", spaced=False)
+    written = dataclasses.replace(exported.manifest, vocabulary=vocabulary)
+    read = Manifest.from_json(json.loads(json.dumps(written.to_json())))
+    assert read == written
+    assert read.vocabulary.decode([4, 5, 6, 2, 7]) == "一只狗"
+    older = {name: value for name, value in content.items() if name not in ("tokenizer", "spaced")}
+    assert Manifest.from_json(older) == exported.manifest
+    for name, wrong in (("tokenizer", 3), ("spaced", "yes"), ("spaced", None)):
+        with pytest.raises(BundleError, match=f"`{name}` must be"):
+            Manifest.from_json(content | {name: wrong})
 
 
 def test_the_decoders_graphs_share_their_weights(exported, trained):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import shutil
@@ -20,6 +21,7 @@ from distilcap.export.bundle import Exported
 from distilcap.export.pictures import sample_pictures
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeOptions
+from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 PICTURES = [picture for _, picture in sample_pictures(20, 32)]  # more than a batch
 
@@ -141,6 +143,21 @@ def test_options_of_the_search(exported: Exported, photos: list[Path]) -> None:
     ]
     short = distilcap.load(exported.folder, max_words=2).caption(photos[0])
     assert len(short.words) <= 2
+
+
+def test_words_are_those_of_the_bundles_tokenizer(
+    exported: Exported, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chinese has no spaces between them. The tokenizer itself, and its package, are not needed."""
+    manifest = exported.manifest
+    characters = (chr(0x4E00 + index) for index in range(len(manifest.vocabulary) - len(SPECIALS)))
+    vocabulary = Vocabulary((*SPECIALS, *characters), "characters", spaced=False)
+    chinese = Bundle(exported.folder, dataclasses.replace(manifest, vocabulary=vocabulary), 1)
+    monkeypatch.setattr(Bundle, "open", lambda *_, **__: chinese)
+    result = distilcap.load(exported.folder).caption(photos[0])
+    assert result.words == tuple(result.text)
+    assert len(result.words) > 1
+    assert result.confidence == pytest.approx(math.exp(result.log_prob / (len(result.text) + 1)))
 
 
 def test_what_is_no_captioner_is_refused(exported: Exported, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.runtime.pixels import Preprocessing, normalise, to_pixels
 from distilcap.runtime.search import search
+from distilcap.text.unspaced import join_words
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 
@@ -147,3 +148,35 @@ const vocabulary = ["<pad>", "<bos>", "<eos>", "<unk>", "a", "dog"];
 console.log(JSON.stringify(given.map((tokens) => decode(tokens, vocabulary))));
 """
     assert run_node(scripts, script, [[4, 5, 2], [5, 4], [2]]) == ["a dog", "dog a", ""]
+
+
+def test_captions_without_spaces_are_pythons_for_every_character(scripts):
+    """A word of each character beside a Latin word: a space or none, as Python writes it."""
+    script = """
+import { decode } from "./search.js";
+const changes = [];
+let last = null;
+for (const point of given.points) {
+  const joined = decode([0, 1], ["a", String.fromCodePoint(point)], false)[1] !== " ";
+  if (joined !== last) changes.push(point);
+  last = joined;
+}
+const specials = ["", "", "", ""];
+const written = (words) => decode(words.map((_, place) => place + 4), [...specials, ...words], false);
+const mixed = given.mixed.map(written);
+console.log(JSON.stringify({ changes, mixed }));
+"""
+    mixed = [
+        ["一", "只", "狗"],
+        ["a", "b"],
+        ["狗", "a", "b", "猫"],
+        ["<unk>", "狗", "<unk>", "a"],
+        ["น้ำ", "12"],
+    ]
+    points = [*range(0x20, 0xD800), *range(0xE000, 0x20100), *range(0x20100, 0x110000, 0xFD)]
+    answer = run_node(scripts, script, {"points": points, "mixed": mixed})
+    assert answer["mixed"] == [join_words(words, spaced=False) for words in mixed]
+    joined = [join_words(["a", chr(point)], spaced=False)[1] != " " for point in points]
+    before = [None, *joined[:-1]]
+    changes = [point for point, now, last in zip(points, joined, before, strict=True) if now != last]
+    assert answer["changes"] == changes

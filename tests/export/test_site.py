@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,12 @@ from distilcap.export.browser.bench import captions_in_browser
 from distilcap.export.browser.chromium import chromium_program, open_page
 from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
+from distilcap.export.bundle import export_bundle
 from distilcap.export.pictures import sample_pictures
+from distilcap.models.weights import load_captioner, save_captioner
+from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeOptions, write_manifest
+from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 
 @pytest.fixture
@@ -242,6 +247,24 @@ def test_the_pages_captions_are_pythons(site, bundle, photos):
             assert found["captions"][0]["text"] == expected[0].text
             assert found["captions"][0]["logProb"] == pytest.approx(expected[0].log_prob, abs=1e-3)
             assert len(found["captions"]) == beam
+
+
+@pytest.mark.slow
+def test_captions_without_spaces_are_written_as_in_python(run, encoder, browser, photos, tmp_path):
+    words = ["狗", "猫", "a", "iphone", "น้ำ", "12", *map(chr, range(0x4E00, 0x4E32))]
+    vocabulary = Vocabulary((*SPECIALS, *words), "characters", spaced=False)
+    save_captioner(tmp_path / "run", replace(load_captioner(run), vocabulary=vocabulary))
+    exported = export_bundle(tmp_path / "run", tmp_path / "bundle", encoder=encoder)
+    bundle, site = Bundle.open(exported.folder), write_web(exported.folder, tmp_path / "site").folder
+    with serving(site) as address, open_page() as page:
+        answers = captions_in_browser(page, address, photos, [3])
+        page.set_input_files("#file", photos[:1])
+        page.locator("#status", has_text="Done.").wait_for()
+        assert page.text_content("#caption") == bundle.caption(photos[0])[0]
+        assert page.evaluate("document.querySelector('#caption').lang") == ""
+    texts = [bundle.caption(photo, beam=3)[0] for photo in photos]
+    assert [answer[0]["captions"][0]["text"] for answer in answers] == texts
+    assert any(" " not in text and len(text) > 3 for text in texts)
 
 
 @pytest.mark.slow

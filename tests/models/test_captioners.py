@@ -122,6 +122,21 @@ def test_saved_captioners_come_back_equal(tmp_path: Path, architecture: str, tie
     assert again.features == {"encoder": "x"}
 
 
+def test_the_tokenizer_is_kept_and_older_captioners_have_ptb(tmp_path: Path) -> None:
+    captioner = tiny("updown")
+    vocabulary = Vocabulary((*SPECIALS, "一", "只", "狗", "猫", "a"), "characters", spaced=False)
+    save_captioner(tmp_path, TrainedCaptioner(captioner, "updown", preset("updown", "tiny"), vocabulary, {}))
+    assert load_captioner(tmp_path).vocabulary == vocabulary
+    config = read_sealed_json(tmp_path / "captioner.json", "")
+    for name, wrong in (("tokenizer", 1), ("spaced", "no")):
+        write_sealed_json(tmp_path / "captioner.json", config | {name: wrong})
+        with pytest.raises(DataError, match=r"not a captioner's configuration .*`tokenizer` must be text"):
+            load_captioner(tmp_path)
+    del config["tokenizer"], config["spaced"]
+    write_sealed_json(tmp_path / "captioner.json", config)
+    assert load_captioner(tmp_path).vocabulary == Vocabulary(vocabulary.words, "ptb")
+
+
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
     save_captioner(tmp_path, trained("updown"))
     path = tmp_path / "captioner.safetensors"

@@ -128,6 +128,34 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
         run_of(store.path(features))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("language, tokenizer", [("zh", "characters"), ("de", "unicode")])
+def test_other_languages_keep_their_tokenizer(language: str, tokenizer: str, tmp_path: Path) -> None:
+    pytest.importorskip("regex", reason="the properties of characters are not installed")
+    draw_scenes(tmp_path / "scenes", (24, 4, 4), size=64, language=language)
+    data = ImportData.of(tmp_path / "scenes")
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
+    plan = plan_distillation(data, features, STUDENT, STUDENT, beam=2, min_count=1, tokenizer=tokenizer)
+    store = Store(tmp_path / "store")
+    rows = distill(plan, store, SILENT, export=False, metrics=("meteor", "cider")).rows
+    for row in rows:
+        assert row.signature["cider"].startswith(f"cider-d|refs:5|tok:{tokenizer}|")
+        assert row.unavailable == {"meteor": "English only"}
+    run = plan.students[-1].trains[0]
+    vocabulary = run.load(store).vocabulary
+    assert vocabulary == run.vocabulary.load(store)
+    assert (vocabulary.tokenizer, vocabulary.spaced) == (tokenizer, language != "zh")
+    coverage = run.vocabulary.coverage(store)
+    assert coverage is not None
+    assert (coverage.kept, coverage.unknown_words) == (len(vocabulary) - 4, 0)
+    labels = plan.labels.load(store)
+    texts = [text for image in labels for text in labels.texts(image)]
+    written = [vocabulary.encode(vocabulary.words_of(text)) for text in texts]
+    assert [vocabulary.decode(ids) for ids in written] == texts
+    assert any(texts)
+    assert language != "zh" or not any(" " in text for text in texts)
+
+
 def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: Path, tmp_path: Path) -> None:
     data = ImportData.of(scenes)
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=64)

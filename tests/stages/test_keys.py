@@ -12,8 +12,8 @@ import pytest
 from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
-from distilcap.stages.captions import ImportCaptions
-from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
+from distilcap.stages.captions import CleanLabels, ImportCaptions
+from distilcap.stages.data import BuildVocabulary, CleanReferences, HideCaptions, ImportData
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of, stage_at
@@ -42,6 +42,7 @@ STAGES: dict[str, Stage] = {
     "import-data-8c994f8df8bf": DATA,
     "hide-captions-719b6203146d": HideCaptions("0123456789abcdef", "photos", "photos", None, 0.5),
     "build-vocabulary-b8f1ea220f72": WORDS,
+    "build-vocabulary-c3e139d6421e": BuildVocabulary(DATA, 1, 16, "characters"),
     "extract-features-67adbd17fae8": FEATURES,
     "train-4b804bd8938c": TEACHER,
     "generate-db400ae5a61e": LABELS,
@@ -58,6 +59,8 @@ STAGES: dict[str, Stage] = {
     "measure-latency-e742caa5951f": MeasureLatency(STUDENT),
     "export-464bc7f39ae9": Export(STUDENT),
     "train-a34cc6ccc24b": IMITATED,
+    "clean-labels-ffe4d0129727": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
+    "clean-references-0f4022cca1f1": CleanReferences.of_data(DATA),
 }
 
 

@@ -12,21 +12,19 @@ import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from distilcap.data.dataset import SPLITS
 
 __all__ = [
-    "CAPTION_NAMES",
     "FATAL",
     "IMAGE_ENDINGS",
-    "IMAGE_NAMES",
     "KINDS",
-    "SPLIT_NAMES",
     "Entry",
     "Problem",
     "ReadResult",
     "image_id_of",
+    "is_absolute",
     "is_text",
     "known_split",
     "split_by_hash",
@@ -34,31 +32,18 @@ __all__ = [
 ]
 
 IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-# What people call the columns of tables and the keys of objects, the likeliest first.
-IMAGE_NAMES = (
-    "image",
-    "filename",
-    "file_name",
-    "file",
-    "image_name",
-    "image_path",
-    "path",
-    "img",
-    "image_id",
-    "id",
-)
-CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment", "description")
-SPLIT_NAMES = ("split", "set")
+"""Endings that are no part of an image's id. None may be added: ids decide the keys of a store."""
 
 KINDS = {
     "malformed entry": "a line or an entry that is not of the file's form",
     "unknown split": "a split that is not train, val or test",
     "duplicate image id": "two entries of one image that contradict each other",
     "unknown image": "captions for an image that is not in the data set",
-    "empty caption": "a caption without a letter or a digit",
+    "empty caption": "a caption without a letter or a digit, or null where one should be",
     "duplicate caption": "two captions of one image with the same words",
     "no captions": "an image that nobody described",
     "nothing to learn": "too few images, captions or words for training a captioner",
+    "file name": "an image whose file's name is not UTF-8, which no captions file can hold",
     "missing image": "an image whose file is not there",
     "empty image file": "an image file of zero bytes",
     "truncated image": "an image file that ends too early",
@@ -93,14 +78,23 @@ class Problem:
 
 @dataclass
 class Entry:
-    """One image as its file names it; `path` is filled in when the images are looked for."""
+    """One image as its file names it.
+
+    Attributes:
+        id: of the data set; by the image's name, unless all images have an `own_id`.
+        own_id: what a column of ids says; None where there is none.
+        path: filled in when the images are looked for, if the reader has not.
+        hint: where it was looked for, if it is missing: names that are nearly the same.
+    """
 
     id: str
     name: str
     split: str | None
     source: Path
     line: int | None
+    own_id: str | None = None
     path: Path = Path()
+    hint: str = ""
     captions: list[str] = field(default_factory=list)
 
 
@@ -112,11 +106,17 @@ class ReadResult:
         entries: by image id, in the order of the files.
         problems: in the order met.
         where: the file being read; problems are named after it.
+        homes: folders that images' names start from, as the reader knows them; else those of the data set.
+        prefix: put before the names of images, where a file's names start from its own folder.
+        notes: remarks on how the data were read, which are no problems.
     """
 
     where: Path
     entries: dict[str, Entry] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    homes: list[Path] = field(default_factory=list)
+    prefix: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def problem(self, kind: str, message: str, line: int | None, source: Path | None = None) -> None:
         """Note a problem in `source`, by default the file being read."""
@@ -127,11 +127,25 @@ class ReadResult:
         """Note an entry that is not of the file's form."""
         self.problem("malformed entry", f"expected {expected}.", line)
 
-    def image(self, id: str, name: str, split: Any, line: int | None, repeats: bool = False) -> Entry | None:
+    def image(
+        self,
+        id: str,
+        name: str,
+        split: Any,
+        line: int | None,
+        repeats: bool = False,
+        numbered: bool = False,
+        own_id: str | None = None,
+    ) -> Entry | None:
         """Add an image; None where its split is unknown.
 
-        `repeats` is for formats with a line per caption, where an image comes back on the next line; there
-        only another split or another file is a contradiction.
+        Args:
+            id: made of the name; of two files of one name but for the ending the first has it, the other its
+                whole name.
+            numbered: the id is not made of the name.
+            repeats: for formats with a line per caption, where an image comes back on the next line; there
+                only another split is a contradiction.
+            own_id: see `Entry`.
         """
         if split is not None and (not isinstance(split, str) or known_split(split) is None):
             choice = ", ".join(SPLITS)
@@ -143,20 +157,30 @@ class ReadResult:
             return None
         known = None if split is None else known_split(split)
         before = self.entries.get(id)
+        if before is not None and not numbered and _slashed(before.name) != _slashed(name):
+            id = _slashed(name)
+            before = self.entries.get(id)
         if before is None:
-            self.entries[id] = Entry(id, name, known, self.where, line)
+            self.entries[id] = Entry(id, name, known, self.where, line, own_id)
         elif not repeats:
             self.problem("duplicate image id", f"image '{id}' was there before{_at(before)}.", line)
-        elif before.name != name:
-            message = (
-                f"'{name}' and '{before.name}'{_at(before)} would both be image '{id}'; rename one of them."
-            )
-            self.problem("duplicate image id", message, line)
         elif before.split != known:
             now, earlier = known or "none", before.split or "none"
             message = f"image '{id}' is in split {now} here, but was in {earlier}{_at(before)}."
             self.problem("duplicate image id", message, line)
+        elif before.own_id != own_id:
+            before.own_id = None  # a number of the caption, not of the image
         return self.entries[id]
+
+    def use_own_ids(self) -> None:
+        """Call images as their column of ids does, if every image has an id there that no other has."""
+        own = [entry.own_id for entry in self.entries.values()]
+        if not own or None in own or len(set(own)) < len(own):
+            return
+        for entry in self.entries.values():
+            assert entry.own_id is not None
+            entry.id = entry.own_id
+        self.entries = {entry.id: entry for entry in self.entries.values()}
 
     def caption(self, entry: Entry, text: str, line: int | None) -> None:
         """Add a caption; an empty caption is noted and left out, a repeated caption is noted and kept."""
@@ -169,11 +193,18 @@ class ReadResult:
         entry.captions.append(text)
 
     def captions(self, entry: Entry, texts: Iterable[Any], line: int | None) -> None:
-        """Add captions given as strings or as objects with the text in "text", "raw" or "caption"."""
+        """Add captions given as strings or as objects with the text in "text", "raw" or "caption".
+
+        None is a caption that is not there: noted and left out.
+        """
         for text in texts:
             if isinstance(text, dict):
-                text = next((text[key] for key in ("text", "raw", "caption") if key in text), None)
-            if isinstance(text, str) and is_text(text):
+                text = next((text[key] for key in ("text", "raw", "caption") if key in text), text)
+            if text is None:
+                self.problem(
+                    "empty caption", f"a caption of image '{entry.id}' is null, so there is none.", line
+                )
+            elif isinstance(text, str) and is_text(text):
                 self.caption(entry, text, line)
             else:
                 self.malformed(f"captions of image '{entry.id}' as strings", line)
@@ -181,11 +212,18 @@ class ReadResult:
 
 def image_id_of(name: str) -> str:
     """The id of an image known by its file alone: the path without ending, or an absolute path's stem."""
-    path = name.replace("\\", "/")
-    if path.startswith("/"):
-        path = posixpath.basename(path)
-    stem, ending = posixpath.splitext(posixpath.normpath(path))
+    path = _slashed(name)
+    stem, ending = posixpath.splitext(posixpath.basename(path) if is_absolute(name) else path)
     return stem if ending.lower() in IMAGE_ENDINGS else stem + ending
+
+
+def _slashed(name: str) -> str:
+    return posixpath.normpath(name.replace("\\", "/"))
+
+
+def is_absolute(name: str) -> bool:
+    """Whether a name starts from the root or a drive, here or on another machine."""
+    return re.match(r"[/\\]|[A-Za-z]:[/\\]", name) is not None
 
 
 def known_split(name: str) -> str | None:
@@ -210,7 +248,7 @@ def split_by_hash(image_id: str) -> str:
     return "train" if share < 0.8 else "val" if share < 0.9 else "test"
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: Any) -> TypeGuard[str]:
     """Whether a value is a string that can be written as UTF-8 (JSON may smuggle in half a character)."""
     if not isinstance(value, str):
         return False

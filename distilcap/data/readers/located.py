@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilcap.errors import DataError
-from distilcap.files import JSON_DECODER, json_errors
+from distilcap.data.readers.text import read_text
+from distilcap.files import NULLING_DECODER, json_errors
 
-__all__ = ["LONGEST_LINE", "Located", "read_located_json", "read_utf8", "read_utf8_lines"]
-
-LONGEST_LINE = 16 << 20
-"""Bytes of a line of JSON Lines or of a table: parsed it may take twenty times as much memory."""
+__all__ = ["Located", "read_located_json"]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -33,52 +30,21 @@ class Located:
     others: dict[str, Any]
 
 
-def read_utf8(path: Path) -> str:
-    """Read text, with or without a byte order mark.
+def read_located_json(
+    path: Path,
+    slim: Callable[[Any], Any] = lambda value: value,
+    note: Callable[[str], None] = lambda message: None,
+) -> Located:
+    """Read a JSON object or list; NaN is null.
 
-    Raises:
-        DataError: the file is missing, unreadable or not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8.") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-
-
-def read_utf8_lines(path: Path) -> Iterator[str]:
-    """Read text line by line, without the lines' ends; only "\\n" ends a line: captions may hold U+2028.
-
-    Raises:
-        DataError: as `read_utf8`; or a line of more than `LONGEST_LINE` bytes, which is not read into memory.
-    """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
-                if len(line) > LONGEST_LINE:
-                    size = f"{LONGEST_LINE >> 20} MB"
-                    raise DataError(f"{path}:{number}: this line is longer than {size}; no entry is.")
-                try:
-                    yield line.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError:
-                    raise DataError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8.") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-
-
-def read_located_json(path: Path, slim: Callable[[Any], Any] = lambda value: value) -> Located:
-    """Read a JSON object or list; `slim` drops what nobody needs of a list's value before the next is read.
+    Args:
+        slim: drops what nobody needs of a list's value before the next is read.
+        note: receives a remark where the file is not UTF-8.
 
     Raises:
         DataError: the file cannot be read or is not JSON; the message names the line.
     """
-    text = read_utf8(path)
+    text = read_text(path, note)
     with json_errors(path):
         return _Walk(text, slim).run()
 
@@ -86,7 +52,7 @@ def read_located_json(path: Path, slim: Callable[[Any], Any] = lambda value: val
 class _Walk:
     def __init__(self, text: str, slim: Callable[[Any], Any]) -> None:
         self.text, self.at, self.slim = text, 0, slim
-        self.decode = JSON_DECODER.raw_decode
+        self.decode = NULLING_DECODER.raw_decode
         self.line, self.counted = 1, 0
 
     def run(self) -> Located:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distilcap.data.scenes.compose import Item, Scene
 
-__all__ = ["describe"]
+__all__ = ["describe", "different_captions"]
 
 _NUMBERS = {2: ("two", "two", "a couple of", "a pair of"), 3: ("three", "three", "three", "several", "a few")}
 _MANY = {4: "four", 5: "five", 6: "six"}
@@ -41,9 +41,14 @@ _INDOORS = ("table", "room", "night", "forest")
 
 def describe(scene: Scene, rng: random.Random, count: int = 5) -> list[str]:
     """Write `count` captions, as different people would, no two the same; lower case, without punctuation."""
+    return different_captions(lambda: _caption(scene, rng), count)
+
+
+def different_captions(write: Callable[[], str], count: int) -> list[str]:
+    """Write until there are `count` captions, no two the same."""
     captions: list[str] = []
     while len(captions) < count:
-        caption = _caption(scene, rng)
+        caption = write()
         if caption not in captions:
             captions.append(caption)
     return captions

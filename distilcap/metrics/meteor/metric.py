@@ -66,6 +66,7 @@ class Meteor(Metric[PreparedMeteor]):
     keys = ("meteor",)
     seconds = 4e-3
     label = "meteor-1.5"
+    english_only = True
 
     def __init__(self, home: Path | None = None) -> None:
         self._home = home

@@ -78,7 +78,7 @@ export class Captioner {
     });
     const decoded = performance.now();
     const captions = found.map(({ tokens, logProb }) => ({
-      text: decode(tokens, manifest.vocabulary),
+      text: decode(tokens, manifest.vocabulary, manifest.spaced),
       tokens,
       logProb,
     }));

@@ -37,6 +37,8 @@ const ready = ask("load", { bundle: new URL("bundle", location.href).href, threa
       $("beam").add(new Option(facts.beam));
     }
     $("beam").value = facts.beam;
+    // A voice or a font of English is wrong for others; which language it is, nothing says.
+    if (facts.tokenizer !== "ptb") $("caption").lang = $("alternatives").lang = $("photo").lang = "";
     $("facts").textContent =
       `${facts.megabytes.toFixed(1)} MB in ${facts.precision}: ${facts.encoder} sees, ${facts.architecture} writes ` +
       `with ${facts.words.toLocaleString("en")} words. It runs on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}` +

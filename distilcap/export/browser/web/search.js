@@ -65,8 +65,20 @@ function extend({ logProb, last }, place, logits, width, forbidden) {
   return best(allowed, own).map((word) => ({ place, word, logProb: logProb + allowed[word] - normaliser }));
 }
 
-/** Words up to the end token. */
-export function decode(tokens, vocabulary) {
+// First characters of words of scripts without spaces: the ranges of text/unspaced.py.
+const UNSPACED = new RegExp(
+  "^["
+  + "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u2e80-\\u2fdf\\u3005-\\u3007\\u3021-\\u3035\\u3038-\\u30ff"
+  + "\\u3105-\\u312f\\u31a0-\\u31bf\\u31f0-\\u31ff\\u3400-\\u4dbf\\u4e00-\\u9fff\\uf900-\\ufaff\\ua9e0-\\ua9ff"
+  + "\\uaa60-\\uaa7f\\uff66-\\uff9f\\u{1aff0}-\\u{1b16f}\\u{20000}-\\u{3fffd}"
+  + "]", "u",
+);
+
+/** Words up to the end token, with spaces between; where `spaced` is false, none beside scripts without. */
+export function decode(tokens, vocabulary, spaced = true) {
   const end = tokens.indexOf(EOS);
-  return (end < 0 ? tokens : tokens.slice(0, end)).map((token) => vocabulary[token]).join(" ");
+  const words = (end < 0 ? tokens : tokens.slice(0, end)).map((token) => vocabulary[token]);
+  if (spaced) return words.join(" ");
+  const apart = (place) => place > 0 && !UNSPACED.test(words[place - 1]) && !UNSPACED.test(words[place]);
+  return words.map((word, place) => (apart(place) ? ` ${word}` : word)).join("");
 }

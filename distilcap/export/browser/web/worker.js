@@ -20,6 +20,7 @@ async function load({ bundle, threads }) {
     beam: manifest.decode.width,
     megabytes: bytes / 1e6,
     words: manifest.vocabulary.length,
+    tokenizer: manifest.tokenizer ?? "ptb",
     encoder: manifest.model.encoder.encoder,
     architecture: manifest.model.architecture,
     threads: ort.env.wasm.numThreads,

@@ -66,9 +66,8 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
         (6, "undecodable image"),
         (8, "duplicate image file"),
     ]
-    assert set(KINDS) - {kind for _, kind in found} == {
-        "unknown image"
-    }  # COCO's alone; see the readers' tests
+    # Of COCO and of folders alone; see the readers' tests.
+    assert set(KINDS) - {kind for _, kind in found} == {"unknown image", "file name"}
     assert report.counts["empty caption"] == 2
     assert sum(report.counts.values()) == len(report.problems)
     for problem in report.problems:

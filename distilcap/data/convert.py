@@ -1,0 +1,165 @@
+"""A data set written in a form that other programs read; reading it again gives the same data set."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.readers.columns import texts_of
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import write_json, write_text
+from distilcap.progress import SILENT, Progress
+from distilcap.text.tokenize import tokenize
+
+__all__ = ["FORMS", "convert"]
+
+
+def convert(dataset: Dataset, to: Path, form: str | None = None, progress: Progress = SILENT) -> str:
+    """Write a data set and return the name of the form.
+
+    Args:
+        to: the file; for "imagefolder" the folder, into which the images are copied. Else images stay where
+            they are: their names start from the file's folder if they lie in it, and from the root if not.
+        form: of `FORMS`; by default what the ending of `to` says.
+
+    Raises:
+        ConfigError: there is no such form.
+        DataError: the folder exists already.
+    """
+    form = form or {".json": "karpathy", ".jsonl": "jsonl", ".csv": "csv"}.get(to.suffix, "imagefolder")
+    if form not in FORMS:
+        raise ConfigError(f"`form` must be one of {', '.join(FORMS)}, but is {form!r}.")
+    FORMS[form](dataset, to, progress)
+    return form
+
+
+def _rows(dataset: Dataset, to: Path) -> Iterator[tuple[ImageRecord, str, list[str]]]:
+    """Each image with its name and captions."""
+    home = to.resolve().parent
+    for image in dataset.images:
+        path = image.path.resolve()
+        name = path.relative_to(home) if path.is_relative_to(home) else path
+        texts = dataset.captions.texts(image.id) if image.id in dataset.captions else []
+        yield image, name.as_posix(), texts
+
+
+def _number(image_id: str) -> int | str:
+    """COCO's ids are numbers."""
+    is_number = image_id.isascii() and image_id.isdigit() and len(image_id) < 19
+    return int(image_id) if is_number and str(int(image_id)) == image_id else image_id
+
+
+def _karpathy(dataset: Dataset, to: Path, progress: Progress) -> None:
+    images: list[dict[str, Any]] = []
+    sentence = 0
+    for number, (image, name, texts) in enumerate(_rows(dataset, to)):
+        sentences = [
+            {"tokens": tokenize(text), "raw": text, "imgid": number, "sentid": sentence + index}
+            for index, text in enumerate(texts)
+        ]
+        sentence += len(texts)
+        images.append(
+            {
+                "filename": name,
+                "imgid": number,
+                "cocoid": _number(image.id),
+                "split": image.split,
+                "sentids": [one["sentid"] for one in sentences],
+                "sentences": sentences,
+            }
+        )
+    write_json(to, {"images": images, "dataset": dataset.name})
+
+
+def _coco(dataset: Dataset, to: Path, progress: Progress) -> None:
+    rows = list(_rows(dataset, to))
+    said = [(image, text) for image, _, texts in rows for text in texts]
+    content = {
+        "info": {"description": dataset.name},
+        "images": [
+            {"id": _number(image.id), "file_name": name, "split": image.split} for image, name, _ in rows
+        ],
+        "annotations": [
+            {"id": number, "image_id": _number(image.id), "caption": text}
+            for number, (image, text) in enumerate(said)
+        ],
+    }
+    write_json(to, content)
+
+
+def _lines(dataset: Dataset, to: Path, progress: Progress) -> None:
+    write_text(
+        to,
+        "".join(
+            _line({"image_id": image.id, "image": name, "captions": texts, "split": image.split})
+            for image, name, texts in _rows(dataset, to)
+        ),
+    )
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _csv(dataset: Dataset, to: Path, progress: Progress) -> None:
+    """A row for each caption; an image without captions has one, with an empty caption."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["image_id", "image", "caption", "split"])
+    for image, name, texts in _rows(dataset, to):
+        for text in texts or [""]:
+            # What a reader would take for no caption, or for more than one, is written as a list.
+            cell = text if texts_of(text) == [text] else json.dumps([text], ensure_ascii=False)
+            writer.writerow([image.id, name, cell, image.split])
+    write_text(to, table.getvalue())
+
+
+def _imagefolder(dataset: Dataset, to: Path, progress: Progress) -> None:
+    """The Hub's: train/, validation/ and test/ with the images and metadata.jsonl."""
+    if to.exists():
+        raise DataError(f"{to}: exists already; name another folder, or remove this one.")
+    scratch = to.with_name(f".{to.name}.{os.getpid()}.partial")
+    lines: dict[str, list[str]] = {}
+    taken: set[Path] = set()
+    missing = 0
+    try:
+        scratch.mkdir(parents=True)
+        for image, _, texts in progress.track(
+            list(_rows(dataset, to)), "Copying images", len(dataset.images)
+        ):
+            if not image.path.is_file():
+                missing += 1
+                continue
+            split = "validation" if image.split == "val" else image.split
+            copy = scratch / split / image.path.name
+            while copy in taken:
+                copy = copy.with_name(f"{len(taken)}-{image.path.name}")
+            taken.add(copy)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(image.path, copy)
+            record = {"file_name": copy.name, "image_id": image.id, "captions": texts}
+            lines.setdefault(split, []).append(_line(record))
+        for split, records in lines.items():
+            write_text(scratch / split / "metadata.jsonl", "".join(records))
+        os.replace(scratch, to)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if missing:
+        progress.note(f"{missing:,} images whose file is missing are left out.")
+
+
+FORMS: Final[dict[str, Callable[[Dataset, Path, Progress], None]]] = {
+    "karpathy": _karpathy,
+    "coco": _coco,
+    "jsonl": _lines,
+    "csv": _csv,
+    "imagefolder": _imagefolder,
+}
+"""Writers by the name of their form."""

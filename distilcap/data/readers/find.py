@@ -1,0 +1,119 @@
+"""Where images are: from names in a captions file to files that may be written a little differently."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote
+
+from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, is_absolute
+from distilcap.runtime.formats import find_image_files
+
+__all__ = ["bases_of", "find_images"]
+
+_ENDINGS = (".jpg", ".png", ".jpeg")  # of names that are ids, as in our own captions files
+
+
+def bases_of(homes: Sequence[Path], images: Path | None) -> list[Path]:
+    """The folders that images' names may start from, the likeliest first."""
+    if images is not None:
+        return [images]
+    bases = []
+    for home in homes:
+        for folder in (home, home.parent) if home.name == "annotations" else (home,):
+            inside = sorted(
+                file for file in folder.iterdir() if file.is_dir() and not file.name.startswith(".")
+            )
+            bases += [*(child for child in inside if child.name.lower() == "images"), folder, *inside]
+    return list(dict.fromkeys(bases))
+
+
+def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
+    """Give every entry its path: the first that is there, or the likeliest where none is.
+
+    A name that is not there as it is written is tried with slashes for backslashes and with its percent signs
+    resolved; then any file whose name differs by case or Unicode form alone, if there is just one; then, if
+    the folder was `named` by a person, the end of a path of another machine.
+    """
+    folders = [str(base) for base in bases]
+    last = folders[0]
+    near, matched = _Near(bases), Counter[str]()
+    for entry in result.entries.values():
+        if entry.path != Path():
+            continue
+        # Neighbours in a file lie in one folder, so the folder of the last image is tried first.
+        found = _as_written(entry.name, (last, *folders))
+        if found is None:
+            found = _otherwise_written(entry, folders, near, named, matched)
+        last, path = found or (last, os.path.join(folders[0], entry.name))
+        entry.path = Path(path)
+    for how, count in matched.items():
+        result.notes.append(f"{count:,} image{'s' if count > 1 else ''} found {how}.")
+
+
+def _as_written(name: str, folders: Sequence[str]) -> tuple[str, str] | None:
+    names = [name]
+    if os.path.splitext(name)[1].lower() not in IMAGE_ENDINGS:
+        names += [name + ending for ending in _ENDINGS]
+    candidates = ((folder, os.path.join(folder, name)) for folder in folders for name in names)
+    return next((candidate for candidate in candidates if os.path.isfile(candidate[1])), None)
+
+
+def _otherwise_written(
+    entry: Entry, folders: Sequence[str], near: _Near, named: bool, matched: Counter[str]
+) -> tuple[str, str] | None:
+    names = dict.fromkeys([entry.name, entry.name.replace("\\", "/"), unquote(entry.name.replace("\\", "/"))])
+    for name in list(names)[1:]:
+        if "\0" not in name and (found := _as_written(name, folders)):
+            return found
+    for name in names:
+        files = near.of(name)
+        if len(files) == 1:
+            matched["under names that differ by case or Unicode form"] += 1
+            return os.path.dirname(files[0]), files[0]
+        if files:
+            entry.hint = f"; there are {_told_apart([entry.name, *files])}"
+            return None
+    if named and is_absolute(entry.name):
+        parts = list(names)[-1].replace("\\", "/").split("/")
+        for start in range(1, len(parts)):
+            if found := _as_written("/".join(parts[start:]), folders):
+                matched[f"by the end of their paths in {folders[0]}"] += 1
+                return found
+    return None
+
+
+class _Near:
+    """The images of folders by name, without regard to case and Unicode form; listed when first asked."""
+
+    def __init__(self, bases: Sequence[Path]) -> None:
+        self.bases = bases
+
+    def of(self, name: str) -> list[str]:
+        """Files whose path from one of the folders is nearly `name`."""
+        return self._files.get(_folded(name), [])
+
+    @cached_property
+    def _files(self) -> dict[str, list[str]]:
+        files: dict[str, list[str]] = defaultdict(list)
+        for base in self.bases:
+            for path in find_image_files(base):
+                name = _folded(path.relative_to(base).as_posix())
+                for key in {name, name.rpartition(".")[0]}:
+                    if str(path) not in files[key]:
+                        files[key].append(str(path))
+        return files
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.replace("\\", "/")).casefold())
+
+
+def _told_apart(names: Sequence[str]) -> str:
+    """Names that look alike, in ASCII where they are not; the first is left out."""
+    alike = len({unicodedata.normalize("NFC", os.path.basename(name)) for name in names}) < len(names)
+    return " and ".join(ascii(name) if alike else repr(name) for name in names[1:])

@@ -1,0 +1,86 @@
+"""A folder with a captions file in it, or one for each split."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from distilcap.data.readers.entries import ReadResult, split_in
+from distilcap.data.readers.registry import DataForm, form_of, register_form
+from distilcap.data.readers.source import Source
+from distilcap.errors import DataError
+from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
+
+__all__ = ["FORM"]
+
+_NAMED = (("dataset",), ("captions",), ("metadata", "results", "meta_cap"))  # the likeliest first
+_TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
+
+
+def _files(source: Source) -> list[Path]:
+    """The captions files of a folder; empty for a folder of images.
+
+    Raises:
+        DataError: there is more than one, and nothing says which is meant.
+    """
+    if not source.path.is_dir():
+        return []
+    for home in (source, source.within(source.path / "annotations")):
+        groups = [
+            [file for file in home.files if file.name.lower().startswith(names) and _ending(file) in _TEXTS]
+            for names in _NAMED
+        ]
+        sides = {file.name.partition(".")[0] for file in home.files if _ending(file) in IMAGE_FILE_ENDINGS}
+        loose = [file for file in home.files if file.name.partition(".")[0] not in sides]
+        groups.append([file for file in loose if _ending(file) in (".jsonl", ".csv", ".tsv", ".token")])
+        groups.append([file for file in loose if _ending(file) == ".json"])
+        for group in groups:
+            if chosen := [file for file in group if _holds_captions(source.within(file))]:
+                return _only(chosen, source.path)
+    return []
+
+
+def _ending(file: Path) -> str:
+    return file.suffix.lower()
+
+
+def _holds_captions(file: Source) -> bool:
+    """Whether a file is of a known form; JSON that is broken is, if it is called like a captions file."""
+    try:
+        return form_of(file) is not None
+    except DataError:
+        if file.path.name.lower().startswith(tuple(itertools.chain(*_NAMED[:2]))):
+            raise
+        return False
+
+
+def _only(files: list[Path], folder: Path) -> list[Path]:
+    splits = [split_in(file.name) for file in files]
+    if len(files) > 1 and (None in splits or len(set(splits)) < len(splits)):
+        names = ", ".join(file.name for file in files[:5])
+        raise DataError(
+            f"{folder}: more than one file may hold the captions ({names}); name the file you mean."
+        )
+    return files
+
+
+def _read(source: Source, result: ReadResult) -> None:
+    files = _files(source)
+    for path in files:
+        split = source.split or (split_in(path.name) if len(files) > 1 else None)
+        file = source.within(path, split)
+        form = form_of(file)
+        assert form is not None
+        result.where = path
+        form.read(file, result)
+    result.homes = [files[0].parent]
+
+
+FORM = DataForm(
+    "a folder with a captions file",
+    "captions.csv, images/1.jpg",
+    lambda source: bool(_files(source)),
+    _read,
+    general=2,
+)
+register_form(FORM)

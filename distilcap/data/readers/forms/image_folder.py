@@ -1,0 +1,85 @@
+"""A folder of images, with captions in side files (a.txt, a.caption, a.json) or without."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from distilcap.data.readers.entries import Entry, ReadResult, image_id_of, is_text, known_split
+from distilcap.data.readers.registry import DataForm, register_form
+from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
+from distilcap.data.readers.source import Source
+from distilcap.data.readers.text import read_text
+from distilcap.errors import DataError
+from distilcap.runtime.formats import find_image_files, left_out
+
+__all__ = ["FORM"]
+
+
+def _matches(source: Source) -> bool:
+    return source.path.is_dir()
+
+
+def _read(source: Source, result: ReadResult) -> None:
+    """A side file has a caption a line. Images in a first-level folder called train, val or test belong to
+    that split.
+
+    Raises:
+        DataError: there is no image.
+    """
+    folder = source.path
+    others: Counter[str] = Counter()
+    sides: dict[Path, dict[str, Path]] = defaultdict(dict)
+    for file in folder.rglob("*"):
+        if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not file.name.startswith("."):
+            sides[file.with_suffix("")][file.suffix.lower()] = file
+    used: set[Path] = set()
+    for file in sorted(file for file in find_image_files(folder, others) if file.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if not is_text(name):
+            result.problem("file name", f"{name!r} is not UTF-8; rename it.", None)
+            continue
+        top = known_split(name.partition("/")[0]) if "/" in name else None
+        image = result.image(image_id_of(name), name, top or source.split, None)
+        stems = [stem for stem in (file.with_suffix(""), file) if stem in sides]  # a.txt, a.jpg.txt
+        used |= set(stems)
+        if image is not None and stems:
+            _add_captions(
+                source, result, image, {end: side for stem in stems for end, side in sides[stem].items()}
+            )
+    kinds = {ending for stem in used for ending in sides[stem]} if result.entries else set(SIDE_ENDINGS)
+    for stem in sorted(sides.keys() - used):
+        for ending, file in sides[stem].items():
+            about = file.stem.lower().startswith(("readme", "license", "licence"))
+            if ending in kinds - {".json"} and not about:  # where no text is a caption, these are other files
+                name = file.relative_to(folder).as_posix()
+                message = f"'{name}' has captions, but there is no image of that name."
+                result.problem("unknown image", message, None)
+    if not result.entries and not result.problems:
+        raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
+    for ending in kinds:
+        others.pop(ending, None)
+    if said := left_out(others):
+        result.notes.append(f"{folder}: {said}.")
+
+
+def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[str, Path]) -> None:
+    """A bad file must not hide the problems of the others."""
+    home = result.where
+    ending = next(ending for ending in SIDE_ENDINGS if ending in files)
+    result.where = files[ending]
+    try:
+        add_side_captions(result, image, {ending: read_text(files[ending], source.notes.append)})
+    except DataError:
+        result.malformed("a caption a line as UTF-8 text", None)
+    result.where = home
+
+
+FORM = DataForm(
+    "a folder of images (kohya, img2dataset)",
+    "1.jpg, 1.txt",
+    _matches,
+    _read,
+    general=3,
+)
+register_form(FORM)

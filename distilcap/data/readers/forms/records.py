@@ -1,0 +1,67 @@
+"""JSON Lines, and lists of objects in JSON: an object with `image`, and `caption` or `captions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from distilcap.data.readers.columns import add_record, roles_of
+from distilcap.data.readers.entries import ReadResult
+from distilcap.data.readers.registry import DataForm, register_form
+from distilcap.data.readers.source import Source
+from distilcap.data.readers.text import read_text_lines
+from distilcap.errors import DataError
+from distilcap.files import NULLING_DECODER, parse_json
+
+__all__ = ["FORM", "note_unread", "records_of"]
+
+
+def records_of(source: Source) -> Iterable[tuple[Any, int]]:
+    """The values of JSON Lines or of a list in JSON, each with its line; None where a line is not JSON."""
+    if source.layout == "lines":
+        return _lines(source)
+    return source.json.lists[""]
+
+
+def _lines(source: Source) -> Iterator[tuple[Any, int]]:
+    for number, line in enumerate(read_text_lines(source.path, source.notes.append), 1):
+        if line.strip():
+            try:
+                yield parse_json(line, source.path, NULLING_DECODER), number
+            except DataError:
+                yield None, number
+
+
+def _matches(source: Source) -> bool:
+    return source.layout == "lines" or "" in source.json.lists
+
+
+def _read(source: Source, result: ReadResult) -> None:
+    unread: dict[str, None] = {}
+    for value, line in records_of(source):
+        record = value if isinstance(value, dict) else {}
+        roles = roles_of(tuple(record), source.columns)
+        unread |= dict.fromkeys(roles.unread)
+        if not all(isinstance(record.get(name, ""), str | list | None) for name in roles.captions) or not (
+            add_record(result, record, roles, source.split, line)
+        ):
+            result.malformed('{"image": …, "caption": …}', line)
+    note_unread(source, tuple(unread))
+
+
+def note_unread(source: Source, names: tuple[str, ...]) -> None:
+    """Say which columns might hold captions but were not read."""
+    if names:
+        source.notes.append(
+            f"{source.path}: not read: {', '.join(names)}; `--caption-column` names columns of captions."
+        )
+
+
+FORM = DataForm(
+    "JSON Lines, or a list of objects",
+    '{"image": "1.jpg", "captions": ["a dog", "the dog"], "split": "train"}',
+    _matches,
+    _read,
+    general=1,
+)
+register_form(FORM)

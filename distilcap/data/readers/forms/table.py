@@ -1,0 +1,119 @@
+"""Captions as a table: CSV, TSV, and the token files of Flickr8k and Flickr30k."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Literal
+
+from distilcap.data.readers.columns import Roles, add_record, roles_of
+from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult
+from distilcap.data.readers.forms.records import note_unread
+from distilcap.data.readers.registry import DataForm, register_form
+from distilcap.data.readers.source import Source
+from distilcap.data.readers.text import read_text_lines
+from distilcap.errors import DataError
+
+__all__ = ["FORM", "table_rows"]
+
+_NUMBER = re.compile(r"#\d+$")
+
+
+def table_rows(source: Source) -> Iterator[tuple[list[str], int, str]]:
+    """The rows that are not empty, each with its line and the sign between the fields.
+
+    The sign is a comma, tab, semicolon or bar, whichever the first line shows, or the sign that Excel's
+    "sep=" line names. Between commas and semicolons a field may stand in quotes and go over more than one
+    line; between tabs and bars, where stray quotes are common, every line is a row.
+
+    Raises:
+        DataError: the quotes do not match.
+    """
+    first = next((line for line in _lines(source) if line.strip()), "")
+    told = re.fullmatch(r'"?sep=(.)"?\s*', first)
+    sign = told[1] if told else "\t" if "\t" in first else max(",;|", key=first.count)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if sign in "\t|" else csv.QUOTE_MINIMAL
+    rows = csv.reader(_lines(source), delimiter=sign, quoting=quoting, strict=True)
+    line = 1
+    try:
+        for number, row in enumerate(rows):
+            if any(field.strip() for field in row) and not (told and number == 0):
+                yield row, line, sign
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{source.path}:{line}: not a table: {error}.") from None
+
+
+def _lines(source: Source) -> Iterator[str]:
+    """Lines as the `csv` module wants them, whichever sign ended them."""
+    for line in read_text_lines(source.path, source.notes.append):
+        for part in line.removesuffix("\r").split("\r"):
+            yield part + "\n"
+
+
+def _read(source: Source, result: ReadResult) -> None:
+    """Read image, captions and perhaps split, with a header or without.
+
+    "#0" behind an image's name (Flickr8k.token.txt) is the caption's number and dropped.
+
+    Raises:
+        DataError: no column holds images and captions, or the quotes do not match.
+    """
+    heads: list[str] = []
+    for row, line, sign in table_rows(source):
+        if not heads:
+            heads, is_header = _heads(row, source, line)
+            roles = roles_of(tuple(heads), source.columns, titles=True)
+            note_unread(source, roles.unread)
+            if is_header:
+                continue
+        if len(row) == len(heads):
+            record = dict(zip(heads, (_cell(field, sign) for field in row), strict=True))
+            record |= {name: _NUMBER.sub("", record[name]) for name in roles.images}
+            if add_record(result, record, roles, source.split, line):
+                continue
+        hint = f"; put a caption that holds '{sign}' into quotes" if len(row) > len(heads) else ""
+        result.malformed(f"{len(heads)} fields with an image's name, but it has {len(row)}{hint}", line)
+
+
+def _cell(field: str, sign: str) -> str:
+    field = field.strip()
+    if sign in "\t|" and len(field) > 1 and field[0] == field[-1] == '"':
+        field = field[1:-1].replace('""', '"')
+    return field
+
+
+def _heads(row: Sequence[str], source: Source, line: int) -> tuple[list[str], bool]:
+    """The names of the columns, and whether this first row is a header."""
+    heads = [field.strip().strip('"') for field in row]
+    for index, head in enumerate(heads):  # "caption,caption,caption"
+        if before := heads[:index].count(head):
+            heads[index] = f"{head} {before + 1}"
+    columns = source.columns
+    named = [name for name in (columns.image_column, *columns.caption_column, columns.split_column) if name]
+    if lacking := [name for name in named if name not in heads]:
+        raise DataError(
+            f"{source.path}:{line}: there is no column `{lacking[0]}`; there are: {' | '.join(heads)[:200]}."
+        )
+    roles: Roles = roles_of(tuple(heads), columns, titles=True)
+    if roles.images and roles.captions:
+        return heads, True
+    if len(row) >= 2 and PurePosixPath(_NUMBER.sub("", heads[0])).suffix.lower() in IMAGE_ENDINGS:
+        return [*("image", "caption", "split")[: len(row)], *map(str, range(3, len(row)))], False
+    raise DataError(
+        f"{source.path}:{line}: expected a header with the columns `image` and `caption` (and perhaps "
+        f"`split`), but it has '{' | '.join(heads)[:80]}'; name them by `--image-column` and "
+        "`--caption-column`."
+    )
+
+
+FORM = DataForm(
+    "CSV or TSV (Flickr30k, Kaggle)",
+    "image,caption,split",
+    lambda source: source.layout == "table",
+    _read,
+    general=1,
+)
+register_form(FORM)

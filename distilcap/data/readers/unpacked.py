@@ -1,0 +1,39 @@
+"""Images that lie inside other files (Parquet, `.tar`) as files of their own, in the user's cache.
+
+They are unpacked once: a folder is named by the file's path, size and time, so a file that changed gets
+another. Delete the folder at any time; it is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from distilcap.files import cache_folder, failures_named
+
+__all__ = ["Unpacked"]
+
+
+class Unpacked:
+    """Where the images of one file are unpacked to."""
+
+    def __init__(self, source: Path) -> None:
+        state = source.stat()
+        named = f"{source.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+        digest = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        self.folder = cache_folder() / "unpacked" / digest
+
+    def put(self, name: str, size: int, read: Callable[[], bytes]) -> Path:
+        """The file of an image of `size` bytes; `name` may hold anything, and becomes a bare file name."""
+        path = self.folder / (re.sub(r"[^\w.+-]", "_", name).lstrip(".")[-120:] or "image")
+        if path.is_file() and path.stat().st_size == size:
+            return path
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{os.getpid()}.{path.name}")
+        with failures_named(path):  # no `fsync`, as `atomic_path` has it: this is a cache of many files
+            scratch.write_bytes(read())
+            os.replace(scratch, path)
+        return path

@@ -1,0 +1,91 @@
+"""What a person should know at once: of captions that are learnt from, and of what was learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distilcap.data.cleaning import clean_captions
+from distilcap.data.trainable import Variety
+from distilcap.errors import DataError
+from distilcap.progress import Progress
+from distilcap.reports.results import Member, System
+from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
+from distilcap.stages.data import CleanReferences, ImportData
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
+
+__all__ = ["note_data", "note_labels", "note_training", "remarks_on_captions"]
+
+LEARNT_NOTHING = 0.01
+"""Validation CIDEr (0 to 10) below which a captioner has learnt next to nothing: 1.0 in tables."""
+_TRAIN_LONGER = "train it longer (`--epochs`) or on more images"
+_OTHER_TEACHER = (
+    f"{_TRAIN_LONGER}, or bring a teacher that can caption (`--teacher-run`, `--teacher-model`, "
+    "`--teacher-captions`)"
+)
+
+
+def note_data(data: ImportData, store: Store, progress: Progress) -> None:
+    """Say what cleaning did to the captions of a data set."""
+    if isinstance(data, CleanReferences):
+        progress.note(f"{data.path}: `--clean-labels` {data.cleaning(store)}.")
+
+
+def note_labels(
+    labels: Labels, data: ImportData, store: Store, progress: Progress, teacher: str = ""
+) -> None:
+    """Say what cleaning did to labels, or would do to those of a file, and what is wrong with them.
+
+    Args:
+        teacher: its name; labels from a file are called by that.
+
+    Raises:
+        DataError: those of the training images are all empty.
+    """
+    captions = labels.load(store)
+    given = labels.labels if isinstance(labels, CleanLabels) else labels
+    whose, step = teacher or given.key, _OTHER_TEACHER
+    if isinstance(given, ImportCaptions):
+        whose, step = given.path, "look into the file"
+    if isinstance(labels, CleanLabels):
+        progress.note(f"{whose}: `--clean-labels` {labels.cleaning(store)}.")
+    elif isinstance(labels, ImportCaptions):
+        _, cleaning = clean_captions(captions)
+        if cleaning.changed or cleaning.dropped:
+            progress.note(f"{whose}: learnt from as it is; `--clean-labels` {cleaning}.")
+    described = [image.id for image in data.load(store).split("train") if image.id in captions]
+    variety = Variety.of(text for id in described for text in captions.texts(id))
+    said = f"{whose}, training images: {{}}. Next step: {step}."
+    if variety.captions and not variety.different:
+        raise DataError(said.format(variety.hardly_any()))
+    if variety.empty:
+        progress.note(
+            said.format(f"{variety.empty:,} of {variety.captions:,} captions are empty and left out")
+        )
+    if variety.hardly_any():
+        progress.note(said.format(variety.hardly_any()))
+
+
+def note_training(name: str, run: Train, store: Store, progress: Progress, teaches: bool = False) -> None:
+    """Say so if a trained captioner has learnt next to nothing.
+
+    Args:
+        teaches: whether others are to learn from it.
+    """
+    score = run.summary(store)["best_validation_cider"]
+    if score < LEARNT_NOTHING:
+        step = _OTHER_TEACHER if teaches else _TRAIN_LONGER
+        progress.note(
+            f"{name} has learnt next to nothing (validation CIDEr {100 * score:.1f}). Next step: {step}."
+        )
+
+
+def remarks_on_captions(systems: Sequence[System], store: Store) -> list[str]:
+    """Say which trained captioners write the same of nearly every test image."""
+    remarks = []
+    for member in (system for system in systems if isinstance(system, Member)):
+        captions = member.scored("greedy")[0].load(store)
+        remark = Variety.of(text for id in captions for text in captions.texts(id)).hardly_any()
+        if remark:
+            remarks.append(f"{member.name} has learnt next to nothing: {remark} (test images, greedy).")
+    return remarks

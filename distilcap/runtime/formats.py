@@ -1,0 +1,181 @@
+"""Which files are images, judged by their content, and how Pillow opens them: by a fixed list of formats.
+
+What is an image but cannot be read here (HEIC without its package, JPEG XL, camera raw) is named with a way
+to read it; what is no image is counted by ending.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from distilcap.errors import DataError
+
+__all__ = ["FORMATS", "IMAGE_FILE_ENDINGS", "find_image_files", "is_image_file", "left_out", "open_image"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF", "PPM", "TGA")
+"""What is opened, in Pillow's names. EPS is never: it would start another program."""
+
+_READ = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+    | {
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".jpc",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".tga",
+    }
+)
+_ADVICE = {
+    "HEIC": "an HEIC photograph; `pip install 'distilcap[heic]'` reads it",
+    "AVIF": "an AVIF image; Pillow 11.3 or newer reads it",
+    "JPEG XL": "a JPEG XL image; save it as JPEG or PNG",
+    "camera raw": "a camera's raw file; export it as JPEG",
+    "PSD": "a Photoshop file; export it as JPEG or PNG",
+}
+_RAW = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"})
+IMAGE_FILE_ENDINGS = _READ | _RAW | {".jxl", ".psd"}
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_TIFF = (b"II*\0", b"MM\0*")
+_SIGNATURES = (
+    *((0, start, "") for start in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", *_TIFF)),
+    *((0, start, "") for start in (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    (8, b"WEBPVP8", ""),
+    *((4, b"ftyp" + brand, "HEIC") for brand in _HEIF),
+    *((4, b"ftyp" + brand, "AVIF") for brand in (b"avif", b"avis")),
+    *((0, start, "JPEG XL") for start in (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+    *((0, start, "camera raw") for start in (b"FUJIFILMCCD", b"IIRO", b"IIU\0")),
+    (4, b"ftypcrx", "camera raw"),
+    (0, b"8BPS", "PSD"),
+)
+_TEXT = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".md", ".html", ".xml", ".parquet"})
+_VIDEO = frozenset({".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp"})
+_DROPPED = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of a PNG: none changes a pixel that we read
+
+# Metadata of photographs are often broken, which is no remark for the terminal. A filter for all, since
+# `warnings.catch_warnings` would not do: images are decoded in threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def open_image(source: Path | bytes) -> Image.Image:
+    """Open an image, without decoding it yet; its content says what it is, not its name.
+
+    Raises:
+        DataError: of a kind that cannot be read here, with how to; the message names no file.
+        UnidentifiedImageError: no image, or of no known kind.
+        OSError: no such file, and whatever Pillow raises about damaged ones.
+    """
+    kind, head = _kind_of(source)
+    if kind == "camera raw":
+        raise DataError(f"{_ADVICE[kind]}.")
+    known = _registered() if kind != "HEIC" or not _heif_registered() else (*_registered(), "HEIF")
+    if head.startswith(b"\x89PNG"):
+        source = _without_texts(source if isinstance(source, bytes) else source.read_bytes())
+    try:
+        return Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=known)
+    except UnidentifiedImageError:
+        if kind:
+            raise DataError(f"{_ADVICE[kind]}.") from None
+        raise
+
+
+def _kind_of(source: Path | bytes) -> tuple[str, bytes]:
+    """The key of `_ADVICE` that a file's first bytes say, or "", and these bytes."""
+    if isinstance(source, bytes):
+        head = source[:32]
+    else:
+        with source.open("rb") as file:
+            head = file.read(32)
+        if head.startswith(_TIFF) and source.suffix.lower() in _RAW:  # what Pillow reads is a thumbnail
+            return "camera raw", head
+    return next((kind for at, sign, kind in _SIGNATURES if head.startswith(sign, at)), ""), head
+
+
+@functools.cache
+def _registered() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN and name != "HEIF")
+
+
+@functools.cache
+def _heif_registered() -> bool:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _without_texts(png: bytes) -> bytes:
+    """Drop a PNG's texts and colour profile, which Pillow unpacks up to a limit and else gives up."""
+    if not any(name in png for name in _DROPPED):
+        return png
+    kept, at = [png[:8]], 8
+    while at + 8 <= len(png):
+        (length,) = struct.unpack_from(">I", png, at)
+        if png[at + 4 : at + 8] not in _DROPPED:
+            kept.append(png[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image, read here or not: by its ending, or where that says nothing, by content.
+
+    A file that cannot be opened is none.
+    """
+    ending = path.suffix.lower()
+    if ending in IMAGE_FILE_ENDINGS or ending in _TEXT:
+        return ending in IMAGE_FILE_ENDINGS
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError:
+        return False
+    return any(head.startswith(sign, at) for at, sign, _ in _SIGNATURES)
+
+
+def find_image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[Path]:
+    """All images of a folder and its subfolders, hidden files left out, sorted within each folder.
+
+    Args:
+        others: receives how many files of each ending are no images.
+    """
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(where, name)
+            if name.startswith("."):
+                continue
+            if is_image_file(path):
+                yield path
+            elif others is not None:
+                others[path.suffix.lower() or "without an ending"] += 1
+
+
+def left_out(others: Counter[str]) -> str:
+    """What is no image, in words: "left out, since they are no images: 3 .mov, 1 .txt"; "" for nothing."""
+    if not others:
+        return ""
+    counted = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common())
+    hint = " (of videos, save frames as JPEG)" if _VIDEO & others.keys() else ""
+    return f"{others.total():,} files are left out, since they are no images: {counted}{hint}"

@@ -1,0 +1,208 @@
+"""What captions a photograph: a model behind a server, or a model of `transformers`."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from distilcap.errors import ConfigError, DataError, DistilCapError, MissingError
+from distilcap.files import expected, parse_json
+from distilcap.runtime.pixels import read_image
+
+__all__ = ["PROMPT", "Captioner", "Local", "NoAnswer", "Server"]
+
+PROMPT = (
+    "Describe this photograph in one plain English sentence of at most 15 words: who or what is in it, and "
+    "what happens. Write nothing but the sentence."
+)
+
+
+class Captioner(Protocol):
+    """Whatever captions photographs."""
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides the captions, as JSON: a file is not continued by another captioner."""
+
+    @property
+    def at_once(self) -> int:
+        """How many photographs it takes at the same time, each in a thread."""
+
+    def caption(self, photo: Path) -> str:
+        """Caption one photograph.
+
+        Raises:
+            NoAnswer: none for this photograph, this time.
+            DataError: the photograph cannot be read.
+            ConfigError: the model can be asked nothing.
+        """
+
+
+class NoAnswer(DataError):
+    """The model said nothing about a photograph; the next run asks again."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A model behind an OpenAI-compatible server.
+
+    Attributes:
+        url: up to the version, such as http://localhost:8000/v1.
+        side: longer side in pixels to which photographs are made smaller before they are sent.
+        key: sent as bearer token; "" sends none.
+        waits: seconds before each further try.
+    """
+
+    url: str
+    model: str
+    prompt: str = PROMPT
+    max_tokens: int = 100
+    side: int = 768
+    at_once: int = 4
+    key: str = field(default="", repr=False)
+    timeout: float = 120.0
+    waits: tuple[float, ...] = (1.0, 5.0)
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigError(f"`--server` must begin with http:// or https://, but is {self.url!r}.")
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """See `Captioner.recipe`; where the server is does not matter."""
+        return {
+            "model": self.model,
+            "prompt": self.prompt,
+            "side": self.side,
+            "max_tokens": self.max_tokens,
+        }
+
+    def caption(self, photo: Path) -> str:
+        """See `Captioner.caption`."""
+        request = self._request(read_image(photo))
+        reason = ""
+        for wait in (0.0, *self.waits):
+            time.sleep(wait)
+            try:
+                with urllib.request.urlopen(request, timeout=self.timeout) as response:
+                    return self._text_of(response.read(2**20))
+            except urllib.error.HTTPError as error:
+                reason = f"HTTP {error.code} {error.reason}: {_first_line(error)}"
+                if error.code in (401, 403, 404):
+                    raise ConfigError(
+                        f"{self.url}: {reason}; check `--server`, `--model` and the variable OPENAI_API_KEY."
+                    ) from None
+                if error.code < 500 and error.code not in (408, 429):
+                    break  # it does not want this photograph
+            except (OSError, http.client.HTTPException) as error:
+                reason = str(getattr(error, "reason", error)) or type(error).__name__
+        raise NoAnswer(f"no answer from {self.url} ({reason})")
+
+    def _request(self, image: Image.Image) -> urllib.request.Request:
+        image.thumbnail((self.side, self.side))
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=90)
+        url = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
+        content = [{"type": "text", "text": self.prompt}, {"type": "image_url", "image_url": {"url": url}}]
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": self.max_tokens,
+            "temperature": 0,
+        }
+        headers = {"Content-Type": "application/json"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        address = f"{self.url.rstrip('/')}/chat/completions"
+        return urllib.request.Request(address, json.dumps(body).encode(), headers)
+
+    def _text_of(self, answer: bytes) -> str:
+        try:
+            content = parse_json(answer, self.url)
+            with expected(self.url, "an answer of chat completions"):
+                text = content["choices"][0]["message"]["content"]
+        except DataError as error:
+            raise NoAnswer(str(error)) from None
+        if not isinstance(text, str) or not text.strip():
+            raise NoAnswer("an empty answer")
+        return text.strip()
+
+
+def _first_line(error: urllib.error.HTTPError) -> str:
+    """The beginning of what a server says about an error."""
+    try:
+        return " ".join(error.read(2000).decode(errors="replace").split())[:200]
+    except (OSError, http.client.HTTPException):
+        return ""
+
+
+class Local:
+    """A model of `transformers`, by folder or hub name, on a GPU where there is one; its code is not run.
+
+    A model with a chat template is given the prompt; others (BLIP, GIT…) caption without.
+    """
+
+    at_once = 1
+    recipe: dict[str, Any]
+
+    def __init__(self, model: str, prompt: str = PROMPT, max_tokens: int = 100) -> None:
+        try:
+            import torch
+            import transformers
+        except ModuleNotFoundError as error:
+            raise MissingError(f"{error.name} is missing: pip install 'distilcap[train,teachers]'.") from None
+        from distilcap.teachers.pretrained import PretrainedTeacher, find_model
+
+        self.prompt, self.max_tokens = prompt, max_tokens
+        self.recipe = {"model": model, "prompt": prompt, "max_tokens": max_tokens}
+        cuda = torch.cuda.is_available()
+        self._where = {"device": "cuda", "dtype": torch.bfloat16} if cuda else {"device": "cpu"}
+        self._teacher = None
+        try:
+            self._processor = transformers.AutoProcessor.from_pretrained(model, trust_remote_code=False)
+            if not getattr(self._processor, "chat_template", None):
+                self._teacher = PretrainedTeacher.load(find_model(model))
+                self.recipe = {"model": model, "max_tokens": max_tokens}
+                return
+            kind = transformers.AutoModelForImageTextToText
+            self._model = kind.from_pretrained(model, trust_remote_code=False).to(**self._where).eval()
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, DistilCapError):
+                raise
+            raise MissingError(f"{model}: not a model that can be had ({_line(error)}).") from None
+
+    def caption(self, photo: Path) -> str:
+        """See `Captioner.caption`."""
+        image = read_image(photo)
+        if self._teacher is not None:
+            ((caption,),) = self._teacher.caption([image], max_tokens=self.max_tokens)
+            text = caption.text
+        else:
+            text = self._answer(image)
+        if not text.strip():
+            raise NoAnswer("an empty answer")
+        return text.strip()
+
+    def _answer(self, image: Image.Image) -> str:
+        content = [{"type": "image"}, {"type": "text", "text": self.prompt}]
+        asked = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        inputs = self._processor(text=[asked], images=[image], return_tensors="pt").to(**self._where)
+        made = self._model.generate(**inputs, max_new_tokens=self.max_tokens, do_sample=False)
+        new = made[:, inputs["input_ids"].shape[1] :]
+        return str(self._processor.batch_decode(new, skip_special_tokens=True)[0])
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,162 @@
+"""Caption a folder of photographs with a large vision-language model, as labels for `distilcap distill`.
+
+The model runs here, by `transformers`, or answers behind an OpenAI-compatible server (vLLM, llama.cpp, Ollama
+and others). Every caption is on disk before the next is asked for: a killed command goes on where it was when
+it is run again. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioners import PROMPT, Captioner, Local, NoAnswer, Server
+
+from distilcap.data.dataset import ImageRecord
+from distilcap.data.readers.entries import is_text
+from distilcap.encoders.loader import decoded
+from distilcap.errors import DataError, DistilCapError
+from distilcap.files import expected, write_text
+from distilcap.progress import Progress
+from distilcap.record_log import RecordLog
+from distilcap.teachers.shards import find_images
+
+IN_A_ROW = 5  # photographs without an answer, after which the model is taken to be gone
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What came of a run.
+
+    Attributes:
+        captions: by photograph's path from the folder.
+        unread: photographs that are damaged, with what is wrong.
+        unanswered: photographs that the model said nothing about, with why; the next run asks again.
+    """
+
+    captions: dict[str, str]
+    unread: dict[str, str]
+    unanswered: dict[str, str]
+
+
+def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> Labelled:
+    """Caption all photographs of a folder that have no caption in `to` yet.
+
+    Raises:
+        DataError: the server is gone; what was captioned is kept. Or `to` was begun by another captioner.
+        ConfigError: the server refuses all photographs.
+    """
+    done = Labelled({}, {}, {})
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder of photographs.")
+    photos = [
+        ImageRecord(photo.relative_to(folder).as_posix(), photo, "train") for photo in find_images(folder)
+    ]
+    if not photos:
+        raise DataError(f"{folder}: there are no photographs in it.")
+    with RecordLog(to.with_name(f".{to.name}.log"), captioner.recipe, progress) as log:
+        with expected(log.path, "a log of captions; delete it"):
+            captions = {record["image"]: str(record["caption"]) for record in log.records}
+        done.captions.update((photo.id, captions[photo.id]) for photo in photos if photo.id in captions)
+        asked = [photo for photo in photos if is_text(photo.id) and photo.id not in done.captions]
+        done.unread.update((photo.id, "its name is not UTF-8") for photo in photos if not is_text(photo.id))
+        tracked = progress.track(asked, "Captioning", len(photos), len(photos) - len(asked))
+        try:
+            for name, caption in _captions(captioner, iter(tracked), done):
+                log.append({"image": name, "caption": caption})
+                done.captions[name] = caption
+        finally:
+            _write(to, [photo.id for photo in photos], done.captions)
+    return done
+
+
+def _captions(
+    captioner: Captioner, asked: Iterator[ImageRecord], done: Labelled
+) -> Iterator[tuple[str, str]]:
+    """Names and captions of those that get one; the others go to `done`."""
+    silent = 0
+    with ThreadPoolExecutor(captioner.at_once) as pool:
+        for photo, answer in decoded(pool, asked, captioner.caption, captioner.at_once):
+            if isinstance(answer, str):
+                silent = 0
+                yield photo.id, answer
+            elif not isinstance(answer, NoAnswer):
+                done.unread[photo.id] = str(answer)
+            else:
+                silent += 1
+                done.unanswered[photo.id] = str(answer)
+                if silent == IN_A_ROW:
+                    raise DataError(
+                        f"{silent} photographs in a row: {answer}; check the model, then run this again."
+                    )
+
+
+def _write(to: Path, names: list[str], captions: dict[str, str]) -> None:
+    """The captions file, as `--data` and `--teacher-captions` read it; none where there is no caption."""
+    records = [{"image": name, "captions": [captions[name]]} for name in names if name in captions]
+    if records:
+        write_text(to, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; its exit code: 0 done, 2 something to fix or to run again."""
+    from distilcap.cli.progress import PlainConsole, TerminalProgress
+    from distilcap.cli.say import say
+
+    given = _parser().parse_args(arguments)
+    try:
+        captioner: Captioner
+        if given.server:
+            key = os.environ.get("OPENAI_API_KEY", "")
+            captioner = Server(
+                given.server, given.model, given.prompt, given.max_tokens, given.side, given.at_once, key
+            )
+        else:
+            captioner = Local(given.model, given.prompt, given.max_tokens)
+        done = label(given.photos, given.to, captioner, TerminalProgress(PlainConsole(stderr=True)))
+    except DistilCapError as error:
+        say(f"Error: {error}", err=True)
+        return 2
+    except OSError as error:
+        say(f"Error: {error.filename}: {error.strerror or error}.", err=True)
+        return 2
+    except KeyboardInterrupt:
+        say("Interrupted; the same command goes on from there.", err=True)
+        return 130
+    for name, reason in itertools.chain(done.unread.items(), done.unanswered.items()):
+        say(f"skipped {name}: {reason}")
+    again = f" ({len(done.unanswered):,} without an answer: run it again)" if done.unanswered else ""
+    skipped = len(done.unread) + len(done.unanswered)
+    say(f"{given.to}: captions of {len(done.captions):,} photographs, {skipped:,} skipped{again}")
+    return 2 if done.unanswered else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    add = parser.add_argument
+    add("photos", type=Path, help="folder of photographs; those in its folders too")
+    add("--to", type=Path, default=Path("captions.jsonl"), help="captions file to write")
+    add("--model", required=True, help="name at the server; or a folder or hub name, for transformers")
+    add("--server", help="URL of an OpenAI-compatible server, such as http://localhost:8000/v1")
+    add("--prompt", default=PROMPT, help="what is asked about each photograph")
+    add("--max-tokens", type=_count, default=100, help="longest answer, in tokens")
+    add("--side", type=_count, default=768, help="longer side of what the server is sent, in pixels")
+    add("--at-once", type=_count, default=4, help="number of requests to the server at the same time")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 100_000):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 99999, but is {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""A large model's captions: each pattern by its example, what must stay, and counts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distilcap.data import cleaning_rules
+from distilcap.data.captions import Caption, CaptionSet
+from distilcap.data.cleaning import clean_caption, clean_captions
+from distilcap.data.cleaning_rules import EMPTY, RULES, Rule, length_rule
+from distilcap.data.readers import read_dataset
+from distilcap.text.tokenizers import PTB, tokenizer_of
+
+BY_PTB = tokenizer_of(PTB)
+ALL = (*RULES, length_rule(16, BY_PTB), EMPTY)
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.kind)
+def test_each_rule_does_what_its_examples_say(rule: Rule) -> None:
+    for before, after in rule.examples:
+        assert rule.apply(before) == after
+        cleaned = clean_caption(before)
+        assert rule.kind in cleaned.rules
+        assert (cleaned.text is None) == (after is None)
+
+
+def test_each_pattern_is_the_one_that_its_example_needs() -> None:
+    for table in ("_PREFIXES", "_PREAMBLES", "_REFUSALS"):
+        for example, pattern in getattr(cleaning_rules, table).items():
+            match = re.match(pattern, example.replace("|", ""), re.IGNORECASE)
+            assert match, example
+            assert "|" not in example or match.end() - example.index("|") in (0, 1)
+    for before, after, pattern, becomes in cleaning_rules._MARKUP:
+        assert re.sub(pattern, becomes, before, flags=re.MULTILINE | re.DOTALL) == after
+
+
+# What large models wrote, with what a person would learn from it.
+WRITTEN = {
+    "The image shows a man riding a wave. The water is blue.": "A man riding a wave.",
+    "**Caption:** The photo depicts **two dogs** on the *beach*.": "Two dogs on the beach.",
+    "Sure! Here's a caption for the image:\n\n\"A dog catches a frisbee.\"": "A dog catches a frisbee.",
+    "# Image Description\n\nThe image depicts a **young boy** with a ball.": "A young boy with a ball.",
+    "- A dog runs on grass\n- Trees behind it": "A dog runs on grass",
+    "Here are three captions:\n1. A dog runs.\n2. A cat sits.": "A dog runs.",
+    "In the image, we can see that a dog runs.": "A dog runs.",
+    "<think>What is it?\nA dog.</think>\n\nA dog runs.": "A dog runs.",
+    "ASSISTANT: A dog runs.</s>": "A dog runs.",
+    "The image features a brown dog running through a grassy field, with trees in the background and a clear "
+    "blue sky overhead, suggesting a sunny day in the park": "A brown dog running through a grassy field",
+    "I’m sorry, but I can’t assist with that. The image shows a man.": None,
+    "Caption: I cannot describe people.": None,
+    "a dog on a dog on a dog on a dog": None,
+    "Photo of": None,
+    "This appears to be a close-up photo of a cat. #cat #cute": "A cat.",
+    "The image you provided shows a cat.": "A cat.",
+    "In the center of the image, a cat sleeps.": "A cat sleeps.",
+    '"A dog runs on sand." This caption says what the dog does.': "A dog runs on sand.",
+    "**": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", WRITTEN)
+def test_what_large_models_write(before: str) -> None:
+    assert clean_caption(before).text == WRITTEN[before]
+
+
+PLAIN = [
+    "A dog named Dr. Pepper sits with Mr. T. in the U.S. Capitol at 5 p.m. in winter.",
+    "A black and white photo of a man riding a horse.",
+    "A man takes a picture of a dog in front of a painting.",
+    "Two men and two dogs, and a cat - all of them brown - on a bench.",
+    '"Dogs" and "cats" are written on the wall.',
+    "'Tis a dog's ball and a boys' toy.",
+    "There is a dog with the number 7 on its back.",
+    "A player in jersey #7 stands next to the picture #1",
+    "A dog by Acme Intl. and friends",
+    "“A dog reads “Go”",
+    "A very very big dog runs side by side by side with a dog.",
+    "A <unk> dog in a 3.5 m deep pool; a 2) painted on it",
+    "Ein Hund läuft bzw. rennt z. B. über die Wiese.",
+    "3. Platz für den Hund am 3. Oktober in St. Pölten.",
+    "Un chien court sur la plage avec un ballon.",
+    "«Un chien» dit l'affiche du 1er étage",
+    "¿Dónde está el perro?",
+    "El Sr. García pasea un perro.",
+    "I cani corrono sulla spiaggia.",
+    "Um cachorro corre na praia, perto do mar.",
+    "Pies biegnie np. po plaży i łapie piłkę.",
+    "Собака бежит по ул. Ленина за мячом.",
+    "Ένας σκύλος τρέχει στην παραλία.",
+    "Köpek sahilde koşuyor.",
+    "Anak-anak bermain bola di pantai.",
+    "一只棕色的狗在草地上奔跑。",
+    "犬が浜辺を走っています。",
+    "개가 해변에서 달리고 있다.",
+    "สุนัขวิ่งบนชายหาด",
+    "कुत्ता समुद्र तट पर दौड़ रहा है।",
+    "كلب يركض على الشاطئ.",
+    "כלב רץ על החוף.",
+    "Con chó đang chạy trên bãi biển.",
+]
+
+
+@pytest.mark.parametrize("caption", PLAIN)
+def test_plain_captions_of_many_languages_stay(caption: str) -> None:
+    assert clean_caption(caption, max_words=30) == clean_caption(caption, max_words=10_000)
+    assert clean_caption(caption, max_words=30).rules == ()
+    assert clean_caption(caption, max_words=30).text == caption
+
+
+PIECES = [before for rule in ALL for before, _ in rule.examples] + [*PLAIN, "\n", ". ", " - ", "**", '"', "#"]
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=12), max_size=5), st.sampled_from(["", " ", "\n"]))
+def test_cleaning_what_is_clean_changes_nothing(pieces: list[str], between: str) -> None:
+    text = between.join(pieces)
+    cleaned = clean_caption(text)
+    assert cleaned.rules or cleaned.text == " ".join(text.split())
+    if cleaned.text is None:
+        assert cleaned.rules
+    else:
+        assert clean_caption(cleaned.text).text == cleaned.text
+        assert clean_caption(cleaned.text).rules == ()
+
+
+@pytest.mark.parametrize(
+    ("kept", "cut"),
+    [
+        ("A dog and a cat sit in the sun", ", and behind them runs a boy with a ball"),
+        ("A dog and a cat sit in the sun", " while a boy with a ball runs on a beach"),
+        ("A dog with a ball and a stick sits in the old red car", " and barks at all the people"),
+        ("A dog, big and black and white, sits in the old red car", " and barks at all the people"),
+        # Too little would be left by the comma.
+        ("A dog, wearing the big red hat of the old man at the sea", " in the red light of the sun"),
+        ("The old brown dog sits at his master's feet under the big red oak tree", " in the large garden"),
+    ],
+)
+def test_a_long_caption_is_cut_where_a_phrase_ends(kept: str, cut: str) -> None:
+    assert clean_caption(kept + cut, 16).text == kept
+
+
+WORDS = ["a", "dog", "runs,", "with", "the", "and", "ball", "while;", "dog's"]
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(
+    st.lists(st.sampled_from(WORDS), min_size=1),
+    st.integers(2, 20),
+)
+def test_a_cut_caption_is_the_beginning_and_keeps_the_cap(words: list[str], cap: int) -> None:
+    before = " ".join(words)
+    after = length_rule(cap, BY_PTB).apply(before)
+    assert after is not None
+    assert before.startswith(after)
+    assert len(BY_PTB.words(after)) <= cap
+    assert after == before or len(BY_PTB.words(before)) > cap
+
+
+@pytest.mark.parametrize("unit", ["a", "a ", "[", "*", "\n", "<", ".", '"', "# ", "a. ", "狗", "_a ", "1. "])
+def test_endless_captions_take_no_time(unit: str) -> None:
+    """Patterns that take the square of a text's length would take hours here."""
+    cleaned = clean_caption("A dog " + unit * 500_000)
+    assert cleaned.text is None or len(cleaned.text) <= 5_000
+    assert cleaned.rules
+
+
+def test_words_are_counted_by_the_tokenizer_of_the_training() -> None:
+    long = "दो लोग नदी के किनारे एक बड़ी नाव के पास खड़े हैं और बातें करते हैं"
+    assert len(long.split()) == 16
+    assert clean_caption(long, 16, "unicode").rules == ()
+    assert clean_caption(f"{long} अब", 16, "unicode").rules == ("length",)
+    unspaced = "一只棕色的狗 在绿色的草地上 追着 一个 红色的球 奔跑"
+    assert clean_caption(unspaced, 4, "characters").rules == ()
+
+
+def test_counts_and_log_probabilities() -> None:
+    captions = CaptionSet(
+        {
+            "a": (Caption("a dog", -1.0), Caption("The image shows a cat. It is big.", -2.0)),
+            "b": (Caption("I'm sorry."), Caption("Photo of a cow.")),
+            "c": (Caption("I cannot see."), Caption("dai dai dai")),
+        }
+    )
+    kept, cleaning = clean_captions(captions)
+    assert dict(kept) == {
+        "a": (Caption("a dog", -1.0), Caption("A cat.")),
+        "b": (Caption("A cow."),),
+    }
+    assert (cleaning.captions, cleaning.changed, cleaning.dropped) == (6, 2, 3)
+    assert cleaning.changed_by == {"prefix": 2, "sentences": 1}
+    assert cleaning.dropped_by == {"refusal": 2, "repetition": 1}
+    assert cleaning.examples["prefix"] == ("The image shows a cat. It is big.", "A cat.")
+    assert str(cleaning) == (
+        "changes 2 of 6 captions (prefix 2, sentences 1) and drops 3 (refusal 2, repetition 1)"
+    )
+
+
+def test_of_flickr8k_only_what_is_no_plain_caption_changes(shared_data: Path) -> None:
+    """In all 40,000 people wrote "A picture of…" 25 times, two sentences five times, and "Ok Ok Ok"."""
+    captions = read_dataset(shared_data / "flickr8k").captions
+    some = captions.only(list(captions)[::10])
+    _, cleaning = clean_captions(some, max_words=100)
+    assert cleaning.captions == 4_000
+    assert cleaning.changed_by.keys() <= {"prefix", "sentences"}
+    assert cleaning.changed + cleaning.dropped <= 6

@@ -1,0 +1,119 @@
+"""A data set written in every form and read again is the same data set."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from distilcap.cli.main import main
+from distilcap.data.captions import CaptionSet
+from distilcap.data.convert import FORMS, convert
+from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
+from distilcap.data.readers import read_dataset
+from distilcap.errors import ConfigError, DataError
+
+ENDINGS = {"karpathy": ".json", "coco": ".json", "jsonl": ".jsonl", "csv": ".csv", "imagefolder": ""}
+# As readers give them: with single blanks, and a letter in each.
+CAPTIONS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(
+    lambda text: " ".join(f"a{text}".split())
+) | st.sampled_from(["nan", "None", "['a', 'b']", '["a"]', "=a,b", 'a "b"', "[a", "NULL", "a; b", "a|b"])
+NAMES = st.text("ab1 .é_-", min_size=1, max_size=6).map(lambda stem: f"x{stem.strip()}")
+ENTRIES = st.dictionaries(
+    st.integers(0, 10**12).map(str) | NAMES,
+    st.tuples(
+        NAMES,
+        st.sampled_from([".jpg", ".PNG", ".heic"]),
+        st.sampled_from(SPLITS),
+        st.lists(CAPTIONS, max_size=3),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(
+    derandomize=True,
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(ENTRIES)
+def test_it_comes_back_from_every_form(
+    tmp_path_factory: pytest.TempPathFactory, entries: dict[str, tuple[str, str, str, list[str]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("data")
+    records, texts = [], {}
+    for number, (image_id, (stem, ending, split, captions)) in enumerate(entries.items()):
+        path = folder / "in" / str(number) / f"{stem}{ending}"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(f"{number}".encode())
+        records.append(ImageRecord(image_id, path, split))
+        texts |= {image_id: captions} if captions else {}
+    original = Dataset("x", tuple(records), CaptionSet.of_texts(texts))
+    for form, ending in ENDINGS.items():
+        for to in (folder / f"{form}{ending}", folder / "in" / f"{form}{ending}"):
+            assert convert(original, to, form) == form
+            again = read_dataset(to)
+            assert again.captions == original.captions, form
+            key = {image.id: (image.split, image.path.read_bytes()) for image in original.images}
+            assert {image.id: (image.split, image.path.read_bytes()) for image in again.images} == key, form
+            if form != "imagefolder":
+                assert again.fingerprint() == original.fingerprint(), form
+                assert {i.id: i.path.resolve() for i in again.images} == {i.id: i.path for i in records}
+
+
+def a_set(folder: Path) -> Dataset:
+    records = []
+    for number, split in enumerate(SPLITS):
+        path = folder / "images" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        records.append(ImageRecord(str(number), path, split))
+    return Dataset("x", tuple(records), CaptionSet.of_texts({"0": ["A dog.", "b"], "2": ["c"]}))
+
+
+def test_others_find_in_them_what_they_expect(tmp_path: Path) -> None:
+    data = a_set(tmp_path)
+    convert(data, tmp_path / "k.json")
+    (first, *_) = json.loads((tmp_path / "k.json").read_text())["images"]
+    assert first["filename"] == "images/0.jpg"
+    assert first["cocoid"] == 0
+    assert first["sentences"][0] == {"tokens": ["a", "dog"], "raw": "A dog.", "imgid": 0, "sentid": 0}
+    convert(data, tmp_path / "c.json", "coco")
+    coco = json.loads((tmp_path / "c.json").read_text())
+    assert coco["annotations"][2] == {"id": 2, "image_id": 2, "caption": "c"}
+    convert(data, tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1] == ["0", "images/0.jpg", "A dog.", "train"]
+    convert(data, tmp_path / "folder")
+    written = (path.relative_to(tmp_path / "folder").as_posix() for path in tmp_path.glob("folder/*/*"))
+    assert sorted(written) == [
+        f"{split}/{name}" for split, number in (("test", 2), ("train", 0), ("validation", 1))
+        for name in (f"{number}.jpg", "metadata.jsonl")
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    data = a_set(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="`form` must be one of karpathy, coco, jsonl, csv, imagefolder"):
+        convert(data, tmp_path / "x", "xml")
+    with pytest.raises(DataError, match="images: exists already"):
+        convert(data, tmp_path / "images")
+    assert set(tmp_path.rglob("*")) == before
+    assert set(FORMS) == set(ENDINGS)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    convert(a_set(tmp_path), tmp_path / "k.json")
+    (tmp_path / "images" / "1.jpg").unlink()
+    main(["data", "convert", str(tmp_path / "k.json"), "--to", str(tmp_path / "out.csv")])
+    assert "out.csv: 3 images with 3 captions (csv)." in capsys.readouterr().out
+    main(["data", "convert", str(tmp_path / "out.csv"), "--to", str(tmp_path / "folder")])
+    assert "1 images whose file is missing are left out" in capsys.readouterr().err
+    assert len(read_dataset(tmp_path / "folder").images) == 2

@@ -1,0 +1,208 @@
+"""Images that lie in other files: Parquet, the Hub's saved data sets, and archives of samples."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from distilcap.data.check import check_dataset
+from distilcap.data.readers import find_entries, read_dataset
+from distilcap.errors import DataError, MissingError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def photo(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(file, "PNG")
+    return file.getvalue()
+
+
+def shade_of(path: Path) -> int:
+    with Image.open(path) as image:
+        shade = image.getpixel((0, 0))
+    assert isinstance(shade, int)
+    return shade
+
+
+def tar(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+SAMPLES = {
+    "0001.png": photo(1), "0001.txt": b"a dog\n", "0001.json": b'{"caption": "other", "url": "x"}',
+    "./sub/0002.png": photo(2), "./sub/0002.json": b'{"caption": "a cat"}',
+    "0003.json": b'{"status": "failed"}',
+    "0004.seg.png": photo(4), "0004.cls": b"7",
+}  # fmt: skip
+
+
+def shades(path: Path) -> dict[str, tuple[int, str, list[str]]]:
+    data = read_dataset(path)
+    return {
+        image.id: (
+            shade_of(image.path),
+            image.split,
+            data.captions.texts(image.id) if image.id in data.captions else [],
+        )
+        for image in data.images
+    }
+
+
+@pytest.mark.parametrize("name", ["train-00000.tar", "train-00000.tar.gz"])
+def test_an_archive_of_samples(tmp_path: Path, name: str, cache: Path) -> None:
+    path = tar(tmp_path / "data" / name, SAMPLES)
+    expected = {
+        "train-00000/0001": (1, "train", ["a dog"]),
+        "train-00000/sub/0002": (2, "train", ["a cat"]),
+        "train-00000/0004": (4, "train", []),
+    }
+    assert shades(path) == shades(path.parent) == expected
+    before = read_dataset(path)
+    assert all(image.path.is_relative_to(cache) for image in before.images)
+    # Unpacked once; and where the cache was emptied, again, to the same data set.
+    times = [image.path.stat().st_mtime_ns for image in read_dataset(path).images]
+    assert times == [image.path.stat().st_mtime_ns for image in before.images]
+    for image in before.images:
+        image.path.unlink()
+    assert read_dataset(path).fingerprint() == before.fingerprint()
+
+
+def test_a_folder_of_archives_by_split(tmp_path: Path) -> None:
+    for split, shade in (("train", 10), ("val", 20)):
+        for number in range(2):
+            members = {"a.png": photo(shade + number), "a.txt": f"{split} {number}".encode()}
+            tar(tmp_path / split / f"0000{number}.tar", members)
+        (tmp_path / split / "00000_stats.json").write_text('{"count": 1}')
+    found = shades(tmp_path)
+    assert found.keys() == {f"{split}/0000{number}/a" for split in ("train", "val") for number in range(2)}
+    assert sorted(found.values()) == [
+        *((10, "train", ["train 0"]), (11, "train", ["train 1"])),
+        *((20, "val", ["val 0"]), (21, "val", ["val 1"])),
+    ]
+
+
+def test_names_in_an_archive_lead_nowhere(tmp_path: Path, cache: Path) -> None:
+    names = ["../../up", "/root", "a/../../b", "..", "C:\\x"]
+    path = tar(tmp_path / "x.tar", {f"{name}.png": photo(n) for n, name in enumerate(names)})
+    read = read_dataset(path)
+    assert len(read.images) == len({image.path for image in read.images}) >= 4
+    assert all(image.path.resolve().is_relative_to(cache.resolve()) for image in read.images)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.tar", "cache"}
+
+
+def test_a_broken_archive_is_named_and_the_rest_read(tmp_path: Path) -> None:
+    path = tar(tmp_path / "x.tar", {f"{n:02}.png": photo(n) + b"x" * 2000 for n in range(30)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    found = find_entries(path)
+    assert 15 <= len(found.entries) < 30
+    assert [problem.kind for problem in found.problems] == ["malformed entry"]
+    path.write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"x\.tar"):
+        read_dataset(path)
+
+
+def table(rows: Sequence[dict[str, Any]], path: Path) -> Path:
+    pyarrow = pytest.importorskip("pyarrow", reason="the package of Parquet is not installed")
+    pytest.importorskip("pyarrow.parquet")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = pyarrow.Table.from_pylist(rows)
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(content, path)
+    else:
+        write = pyarrow.ipc.new_stream if path.stem.startswith("data") else pyarrow.ipc.new_file
+        with write(str(path), content.schema) as writer:
+            writer.write_table(content)
+    return path
+
+
+def hub_rows(first: int, count: int, names: bool = True) -> list[dict[str, Any]]:
+    return [
+        {
+            "image": {"bytes": photo(n), "path": f"{n}.png" if names else None},
+            "caption": [f"a caption of {n}", "another"],
+        }
+        for n in range(first, first + count)
+    ]
+
+
+@pytest.mark.parametrize("layout", ["parquet in data/", "parquet in splits", "save_to_disk", "one file"])
+def test_data_sets_of_the_hub(tmp_path: Path, layout: str) -> None:
+    for split, name, first in (("train", "train", 0), ("val", "validation", 100)):
+        path = {
+            "parquet in data/": f"data/{name}-00000-of-00001.parquet",
+            "parquet in splits": f"default/{name}/0000.parquet",
+            "save_to_disk": f"{name}/data-00000-of-00001.arrow",
+            "one file": f"{name}.parquet",
+        }[layout]
+        written = table(hub_rows(first, 70), tmp_path / "set" / path)
+        if layout == "save_to_disk":
+            (written.parent / "state.json").write_text('{"_data_files": []}')
+            (written.parent / "dataset_info.json").write_text('{"features": {}}')
+            (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "validation"]}')
+        if layout == "one file":
+            assert shades(written)[f"{first}"] == (first, split, [f"a caption of {first}", "another"])
+    found = shades(tmp_path / "set")
+    assert found == {
+        f"{n}": (n, "train" if n < 100 else "val", [f"a caption of {n}", "another"])
+        for n in (*range(70), *range(100, 170))
+    }
+    assert not [p for p in check_dataset(tmp_path / "set", min_count=1).problems if "image" in p.kind]
+
+
+def test_images_without_names_and_columns_of_several_kinds(tmp_path: Path) -> None:
+    rows = [
+        {"image": photo(n), "caption_0": f"a {n}", "caption_1": "b", "split": "test", "sha": "x"}
+        for n in range(3)
+    ]
+    assert shades(table(rows, tmp_path / "x.parquet")) == {
+        f"x-00000{n + 1}": (n, "test", [f"a {n}", "b"]) for n in range(3)
+    }
+    assert shades(table(hub_rows(0, 2, names=False), tmp_path / "y.arrow")).keys() == {"y-000001", "y-000002"}
+
+
+def test_a_table_of_names_finds_the_files_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(photo(9))
+    rows = [{"file_name": "images/a.png", "text": "a dog"}]
+    for name in ("x.parquet", "metadata.parquet"):
+        path = table(rows, tmp_path / name)
+        assert [shade for shade, _, _ in shades(path).values()] == [9]
+    path.with_name("x.parquet").unlink()
+    assert list(shades(tmp_path)) == ["images/a"]
+
+
+def test_the_package_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    for path in (tmp_path, tmp_path / "x.parquet"):
+        with pytest.raises(MissingError, match=r"x\.parquet: .*`pip install 'distilcap\[parquet\]'`"):
+            read_dataset(path)
+
+
+def test_broken_tables_are_named(tmp_path: Path) -> None:
+    path = table(hub_rows(0, 3), tmp_path / "x.parquet")
+    whole = path.read_bytes()
+    for content in (b"", whole[:-20], b"PAR1" + bytes(50)):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"x\.parquet: not a whole table of Parquet or Arrow"):
+            read_dataset(path)

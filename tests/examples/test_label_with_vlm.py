@@ -1,0 +1,304 @@
+"""The example that captions photographs with a large model: behind a server on localhost, by transformers."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from distilcap.data.caption_files import read_references
+from distilcap.data.readers import read_dataset
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "label_with_vlm"
+
+
+@pytest.fixture(scope="module")
+def example() -> Iterator[Any]:
+    """The modules `label` and `captioners` of the example."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield importlib.import_module("label"), importlib.import_module("captioners")
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in ("label", "captioners"):
+            del sys.modules[name]
+
+
+class Stub(ThreadingHTTPServer):
+    """Answers with the grey level of the photograph that it was sent, or as `replies` say, once each."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[dict[str, Any]] = []
+        self.replies: list[tuple[int, bytes] | str] = []
+        self.lock = threading.Lock()
+        self.release = threading.Event()
+        self.hold_after = sys.maxsize  # requests, after which none is answered
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def levels(self) -> list[int]:
+        """The grey levels of the photographs that were asked about."""
+        return [level_of(asked["body"]) for asked in self.asked]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Stub
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append({"path": self.path, "headers": dict(self.headers), "body": body})
+            held = len(self.server.asked) > self.server.hold_after
+            reply = self.server.replies.pop(0) if self.server.replies else answer(f"level {level_of(body)}")
+        if held:
+            self.server.release.wait(60)
+            return
+        if reply == "hang up":
+            self.connection.close()
+            return
+        assert isinstance(reply, tuple)
+        status, content = reply
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def answer(text: Any) -> tuple[int, bytes]:
+    return 200, json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+
+
+def level_of(body: dict[str, Any]) -> int:
+    """Grey level of the photograph in a request, to the next ten."""
+    text, image = body["messages"][0]["content"]
+    assert text["type"] == "text"
+    head, data = image["image_url"]["url"].split(",")
+    assert head == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as photo:
+        assert max(photo.size) <= 32
+        return round(photo.convert("L").getpixel((1, 1)), -1)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    monkeypatch.setenv("no_proxy", "*")
+    server = Stub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Six photographs of grey levels 10 to 60, some in a folder, and a damaged file."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for number, name in enumerate(("a.jpg", "b.png", "c.webp", "more/d.jpg", "more/e.jpg", "more/f.jpg"), 1):
+        Image.new("RGB", (80, 48), (10 * number,) * 3).save(folder / name)
+    (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
+    return folder
+
+
+def ask(example: Any, stub: Stub, photos: Path, *more: str) -> int:
+    options = [
+        "--server",
+        stub.url,
+        "--model",
+        "tiny",
+        "--side",
+        "32",
+        "--to",
+        str(photos.parent / "to.jsonl"),
+    ]
+    return int(example[0].main([str(photos), *options, *more]))
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(example[1], "time", SimpleNamespace(sleep=lambda seconds: None))
+
+
+ALL = {
+    f"{name}": f"level {10 * n}" for n, name in enumerate(("a", "b", "c", "more/d", "more/e", "more/f"), 1)
+}
+
+
+def test_every_photograph_is_captioned_once_and_the_file_serves_twice(
+    example: Any,
+    stub: Stub,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    assert ask(example, stub, photos, "--prompt", "What?") == 0
+    out = capsys.readouterr().out
+    assert "skipped broken.jpg: " in out
+    assert out.endswith("to.jsonl: captions of 6 photographs, 1 skipped\n")
+    assert sorted(stub.levels()) == [10, 20, 30, 40, 50, 60]
+    first = stub.asked[0]
+    assert first["path"] == "/v1/chat/completions"
+    assert first["headers"]["Authorization"] == "Bearer secret"
+    assert first["body"]["model"] == "tiny"
+    assert first["body"]["messages"][0]["content"][0]["text"] == "What?"
+
+    file = photos.parent / "to.jsonl"
+    captions = read_references(file)  # as --teacher-captions
+    assert {id: captions.texts(id)[0] for id in captions} == ALL
+    dataset = read_dataset(file, photos)  # as --data
+    assert all(image.path.is_file() for image in dataset.images)
+    # By the ids that the folder itself has.
+    assert {image.id for image in read_dataset(photos).images} == {*ALL, "broken"}
+
+    Image.new("RGB", (8, 8), (70,) * 3).save(photos / "g.jpg")
+    assert ask(example, stub, photos, "--prompt", "What?") == 0
+    assert stub.levels()[6:] == [70]
+    assert len(read_references(file)) == 7
+    assert ask(example, stub, photos, "--prompt", "Who?") == 2
+    assert "begun with other options (prompt: 'What?', now 'Who?')" in capsys.readouterr().err
+
+
+def test_errors_pass_are_named_or_end_it(
+    example: Any, stub: Stub, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.replies += [(500, b"busy"), "hang up", (429, b"slow down")]  # three tries: a.jpg goes without
+    stub.replies += [(400, b'{"error": "no\x1bimages"}'), (200, b"{"), answer(""), answer("a cat\n")]
+    assert ask(example, stub, photos, "--at-once", "1") == 2
+    out = capsys.readouterr().out
+    assert f"skipped a.jpg: no answer from {stub.url} (HTTP 429 Too Many Requests: slow down)" in out
+    assert '(HTTP 400 Bad Request: {"error": "no\\x1bimages"})' in out
+    assert "skipped c.webp: " in out
+    assert "not valid JSON" in out
+    assert "skipped more/d.jpg: an empty answer" in out
+    assert out.endswith("captions of 2 photographs, 5 skipped (4 without an answer: run it again)\n")
+    assert ask(example, stub, photos) == 0
+    captions = read_references(photos.parent / "to.jsonl")
+    assert {id: captions.texts(id)[0] for id in captions} == ALL | {"more/e": "a cat"}
+
+
+def test_a_server_that_is_gone_or_refuses_ends_it_at_once(
+    example: Any, stub: Stub, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.replies += [(404, b"no such model")]
+    assert ask(example, stub, photos, "--at-once", "1") == 2
+    assert "404 Not Found: no such model; check `--server`, `--model`" in capsys.readouterr().err
+    assert len(stub.asked) <= 3
+    gone = ["--server", "http://127.0.0.1:9/v1", "--model", "tiny", "--to", str(photos.parent / "gone.jsonl")]
+    assert example[0].main([str(photos), *gone]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
+    assert line.startswith("Error: 5 photographs in a row: no answer from http://127.0.0.1:9/v1 (")
+    assert not (photos.parent / "gone.jsonl").exists()
+    for arguments in ([str(photos / "none"), *gone], [str(photos), *gone, "--server", "file:///etc/passwd"]):
+        assert example[0].main(arguments) == 2
+    with pytest.raises(SystemExit):
+        example[0].main([str(photos), *gone, "--at-once", "0"])
+
+
+def test_a_killed_run_goes_on(
+    example: Any, stub: Stub, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.hold_after = 4
+    options = ["--server", stub.url, "--model", "tiny", "--side", "32", "--at-once", "1"]
+    to = photos.parent / "to.jsonl"
+    command = [sys.executable, str(FOLDER / "label.py"), str(photos), "--to", str(to), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        log = photos.parent / ".to.jsonl.log"
+        while not log.is_file() or log.read_bytes().count(b"\n") < 4:  # the header and three captions
+            assert process.poll() is None
+            threading.Event().wait(0.02)
+        process.send_signal(signal.SIGKILL)
+    stub.release.set()
+    before = log.read_bytes().count(b"\n") - 1
+    stub.hold_after = sys.maxsize
+    monkeypatch.setenv("OPENAI_API_KEY", "second")
+    assert ask(example, stub, photos, "--at-once", "1") == 0
+    assert sum("Authorization" in asked["headers"] for asked in stub.asked) == 6 - before <= 3
+    captions = read_references(to)
+    assert {id: captions.texts(id)[0] for id in captions} == ALL
+
+
+def save_chat_model(folder: Path) -> None:
+    """A tiny random model with a chat template, as `save_pretrained` leaves it."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    words = ["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", "what", "a", "dog", "cat"]
+    plain = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+    )
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=["<image>"],
+    )
+    seen = {"height": 32, "width": 32}
+    template = (
+        "{% for m in messages %}USER: {% for c in m.content %}{% if c.type == 'image' %}<image> "
+        "{% else %}{{ c.text }} {% endif %}{% endfor %}{% endfor %}ASSISTANT:"
+    )
+    processor = transformers.LlavaProcessor(
+        transformers.CLIPImageProcessor(size=seen, crop_size=seen),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=template,
+        image_token="<image>",
+        num_additional_image_tokens=1,
+    )
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**small, image_size=32, patch_size=16),
+        text_config=transformers.LlamaConfig(
+            **small, vocab_size=len(words), pad_token_id=0, eos_token_id=1, bos_token_id=None
+        ),
+        image_token_index=3,
+    )
+    import torch
+
+    torch.manual_seed(3)
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+@pytest.mark.filterwarnings("default")  # the warnings of transformers are not ours
+@pytest.mark.parametrize("kind", ["chat", "blip"])
+def test_models_of_transformers_caption(
+    example: Any, photos: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    if kind == "chat":
+        save_chat_model(tmp_path / "model")
+    else:
+        monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
+        importlib.import_module("tiny_models").save_model(kind, tmp_path / "model")
+    arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
+    arguments += ["--max-tokens", "5", "--prompt", "what"]
+    assert example[0].main(arguments) == 0
+    captions = read_references(tmp_path / "to.jsonl")
+    assert captions.keys() == ALL.keys()
+    texts = [captions.texts(id)[0] for id in captions]
+    assert all(len(text.split()) <= 5 for text in texts)
+    assert not any(text.startswith("USER: what") for text in texts)  # the question is no part of the answer
