@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.readers.columns import Columns
 from distilcap.data.scenes import draw_scenes
 from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
@@ -188,6 +189,9 @@ def test_captions_of_a_data_set_are_cleaned_in_all_splits(scenes: Path, store: S
     assert isinstance(plan.data, CleanReferences)
     assert plan.students[-1].trains[0].data == plan.data
     assert plan.features.data == data.stage()  # features do not depend on captions
+    whole = dataclasses.replace(data.stage(), columns=Columns(caption_column=("x",)))
+    for field in dataclasses.fields(ImportData):
+        assert getattr(CleanReferences.of_data(whole), field.name) == getattr(whole, field.name)
     store.build(plan.data)
     cleaned = plan.data.load(store)
     assert {image.split for image in cleaned.images} == {"train", "val", "test"}
