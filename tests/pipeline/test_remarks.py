@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from distilcap.cli.main import cli
 from distilcap.data.captions import CaptionSet
 from distilcap.data.readers.columns import Columns
 from distilcap.data.scenes import draw_scenes
@@ -230,6 +232,12 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     assert "updown-tiny, distilled has learnt next to nothing: all 8 captions " in distilled.verdict
     results = collect_results("title", plan.systems, distilled.rows, distilled.verdict, store, notes)
     assert len(results.samples) == 7
+    run = store.path(plan.students[-1].trains[0])
+    file = str(tmp_path / "captions.jsonl")
+    generated = CliRunner().invoke(
+        cli, ["generate", str(run), "--beam-size", "1", "--split", "val", "--to", file]
+    )
+    assert f"{run.name} has learnt next to nothing: all 6 captions" in " ".join(generated.stderr.split())
     assert Path(bare["filename"]).stem not in {sample.image for sample in results.samples}
 
 
