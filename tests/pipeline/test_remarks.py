@@ -234,10 +234,9 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     assert len(results.samples) == 7
     run = store.path(plan.students[-1].trains[0])
     file = str(tmp_path / "captions.jsonl")
-    generated = CliRunner().invoke(
-        cli, ["generate", str(run), "--beam-size", "1", "--split", "val", "--to", file]
-    )
-    assert f"{run.name} has learnt next to nothing: all 6 captions" in " ".join(generated.stderr.split())
+    command = ["generate", str(run), "--beam-size", "1", "--split", "val", "--to", file]
+    said_of_run = " ".join(CliRunner().invoke(cli, command).stderr.split())
+    assert "has learnt next to nothing: all 6 captions" in said_of_run
     assert Path(bare["filename"]).stem not in {sample.image for sample in results.samples}
 
 
