@@ -108,9 +108,29 @@ assert create_metric("coverage").seconds and is_registered("colours") and not is
 
 
 def test_the_page_s_modules_register_what_they_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(MODULES) == ["my_captioner.py", "my_encoder.py", "my_metric.py", "my_teacher.py"]
+    assert list(MODULES) == [
+        "my_captioner.py",
+        "my_encoder.py",
+        "my_metric.py",
+        "my_form.py",
+        "my_teacher.py",
+    ]
     monkeypatch.setenv("DISTILCAP_PLUGINS", ",".join(MODULES))
     subprocess.run([sys.executable, "-c", REGISTERED], check=True)
+
+
+def test_the_page_s_form_of_data_is_read(folder: Path) -> None:
+    (folder / "x.captions").write_text("test_00000.jpg\n  a dog\n  the dog\ntest_00001.jpg\n  two cats\n")
+    code = "from distilcap.cli.main import main; main()"
+    arguments = ["--plugin", "my_form.py", "data", "convert", "x.captions", "--images", "photos/images"]
+    arguments += ["--split", "test", "--to", "x.jsonl"]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    read = read_dataset(folder / "x.jsonl")
+    assert [(image.id, image.path.is_file()) for image in read.images] == [
+        ("test_00000", True),
+        ("test_00001", True),
+    ]
+    assert read.captions.texts("test_00000") == ["a dog", "the dog"]
 
 
 def test_installed_plugins_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,15 @@ import pytest
 
 from distilcap.data.check import check_dataset
 from distilcap.data.dataset import Dataset
-from distilcap.data.readers import Columns, DataForm, Source, find_entries, read_dataset, register, registry
+from distilcap.data.readers import (
+    Columns,
+    DataForm,
+    Source,
+    find_entries,
+    read_dataset,
+    register_form,
+    registry,
+)
 from distilcap.data.readers.columns import texts_of
 from distilcap.data.readers.entries import ReadResult
 from distilcap.errors import ConfigError, DataError
@@ -334,11 +342,11 @@ def test_a_form_from_outside_is_asked_first(tmp_path: Path, monkeypatch: pytest.
                 result.caption(image, line, number)
 
     form = DataForm("indented", "a", lambda source: source.path.suffix == ".pascal", read)
-    register(form)
+    register_form(form)
     files(tmp_path, {"x.pascal": "a\n a dog\n the dog\n", **images("a.jpg")})
     assert texts(read_dataset(tmp_path / "x.pascal")) == {"a.jpg": ["a dog", "the dog"]}
     with pytest.raises(ConfigError, match="'indented' cannot be registered: another has that name"):
-        register(form)
+        register_form(form)
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,20 @@ data.captions, runtime.formats.
 """
 
 from distilcap.data.readers.columns import BY_NAME, Columns
+from distilcap.data.readers.entries import ReadResult
 from distilcap.data.readers.read import find_entries, read_dataset
-from distilcap.data.readers.registry import DataForm, form_of, forms, register
+from distilcap.data.readers.registry import DataForm, form_of, forms, register_form
 from distilcap.data.readers.source import Source
 
 __all__ = [
     "BY_NAME",
     "Columns",
     "DataForm",
+    "ReadResult",
     "Source",
     "find_entries",
     "form_of",
     "forms",
     "read_dataset",
-    "register",
+    "register_form",
 ]

@@ -1,7 +1,7 @@
-"""Which forms of data sets there are. A form is one module with one call of `register`.
+"""Which forms of data sets there are. A form is one module with one call of `register_form`.
 
-The modules of `readers.forms` register themselves when forms are first asked for, those of a plugin when it
-is imported. Forms of plugins are asked before ours.
+The modules of `readers.forms` register themselves when forms are first asked for; those of a plugin
+(`distilcap --plugin MODULE`, see `distilcap.plugins`) when it is imported, and they are asked before ours.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from distilcap.data.readers import forms as own_forms
 from distilcap.data.readers.entries import ReadResult
 from distilcap.data.readers.source import Source
 from distilcap.errors import ConfigError
+from distilcap.plugins import load_plugins
 
-__all__ = ["DataForm", "form_of", "forms", "register"]
+__all__ = ["DataForm", "form_of", "forms", "register_form"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class DataForm:
 _forms: dict[str, DataForm] = {}
 
 
-def register(form: DataForm) -> None:
+def register_form(form: DataForm) -> None:
     """Make a form known.
 
     Raises:
@@ -57,6 +58,7 @@ def forms() -> list[DataForm]:
     """All forms in the order in which they are asked."""
     for module in pkgutil.iter_modules(own_forms.__path__, f"{own_forms.__name__}."):
         importlib.import_module(module.name)
+    load_plugins()
     return sorted(_forms.values(), key=lambda form: (_is_own(form), form.general))
 
 

@@ -6,10 +6,12 @@ import itertools
 from pathlib import Path
 
 from distilcap.data.readers.entries import ReadResult, split_in
-from distilcap.data.readers.registry import DataForm, form_of, register
+from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
+
+__all__ = ["FORM"]
 
 _NAMED = (("dataset",), ("captions",), ("metadata", "results", "meta_cap"))  # the likeliest first
 _TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
@@ -74,12 +76,11 @@ def _read(source: Source, result: ReadResult) -> None:
     result.homes = [files[0].parent]
 
 
-register(
-    DataForm(
-        "a folder with a captions file",
-        "captions.csv, images/1.jpg",
-        lambda source: bool(_files(source)),
-        _read,
-        general=2,
-    )
+FORM = DataForm(
+    "a folder with a captions file",
+    "captions.csv, images/1.jpg",
+    lambda source: bool(_files(source)),
+    _read,
+    general=2,
 )
+register_form(FORM)

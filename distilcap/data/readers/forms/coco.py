@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from distilcap.data.readers.columns import id_text
 from distilcap.data.readers.entries import ReadResult, is_text, split_in
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
+
+__all__ = ["FORM"]
 
 
 def _matches(source: Source) -> bool:
@@ -46,11 +48,10 @@ def _read(source: Source, result: ReadResult) -> None:
         )
 
 
-register(
-    DataForm(
-        "COCO captions (VizWiz, nocaps)",
-        '{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
-        _matches,
-        _read,
-    )
+FORM = DataForm(
+    "COCO captions (VizWiz, nocaps)",
+    '{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
+    _matches,
+    _read,
 )
+register_form(FORM)

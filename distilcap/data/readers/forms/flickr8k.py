@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from distilcap.data.readers.entries import ReadResult, image_id_of
-from distilcap.data.readers.registry import DataForm, form_of, register
+from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
 from distilcap.errors import DataError
+
+__all__ = ["FORM"]
 
 _LISTS = {"train": "trainImages.txt", "val": "devImages.txt", "test": "testImages.txt"}
 
@@ -56,11 +58,10 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more images" if len(names) > 3 else "")
 
 
-register(
-    DataForm(
-        "Flickr8k with its lists of splits",
-        "Flickr8k.token.txt, Flickr_8k.trainImages.txt",
-        lambda source: _token_file(source) is not None and bool(_lists(source)),
-        _read,
-    )
+FORM = DataForm(
+    "Flickr8k with its lists of splits",
+    "Flickr8k.token.txt, Flickr_8k.trainImages.txt",
+    lambda source: _token_file(source) is not None and bool(_lists(source)),
+    _read,
 )
+register_form(FORM)

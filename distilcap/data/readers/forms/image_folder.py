@@ -6,12 +6,14 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from distilcap.data.readers.entries import Entry, ReadResult, image_id_of, is_text, known_split
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.errors import DataError
 from distilcap.runtime.formats import find_image_files, left_out
+
+__all__ = ["FORM"]
 
 
 def _matches(source: Source) -> bool:
@@ -45,7 +47,7 @@ def _read(source: Source, result: ReadResult) -> None:
             _add_captions(
                 source, result, image, {end: side for stem in stems for end, side in sides[stem].items()}
             )
-    kinds = {ending for stem in used for ending in sides[stem]}
+    kinds = {ending for stem in used for ending in sides[stem]} if result.entries else set(SIDE_ENDINGS)
     for stem in sorted(sides.keys() - used):
         for ending, file in sides[stem].items():
             about = file.stem.lower().startswith(("readme", "license", "licence"))
@@ -73,12 +75,11 @@ def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[
     result.where = home
 
 
-register(
-    DataForm(
-        "a folder of images (kohya, img2dataset)",
-        "1.jpg, 1.txt",
-        _matches,
-        _read,
-        general=3,
-    )
+FORM = DataForm(
+    "a folder of images (kohya, img2dataset)",
+    "1.jpg, 1.txt",
+    _matches,
+    _read,
+    general=3,
 )
+register_form(FORM)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from distilcap.data.readers.entries import ReadResult, known_split
-from distilcap.data.readers.registry import DataForm, form_of, register
+from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
+
+__all__ = ["FORM"]
 
 _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -42,11 +44,10 @@ def _read(source: Source, result: ReadResult) -> None:
             entry.split = next((split for folder in folders if (split := known_split(folder))), None)
 
 
-register(
-    DataForm(
-        "the Hub's imagefolder",
-        'train/metadata.jsonl: {"file_name": "1.jpg", "text": "a dog"}',
-        lambda source: bool(_metadata(source)),
-        _read,
-    )
+FORM = DataForm(
+    "the Hub's imagefolder",
+    'train/metadata.jsonl: {"file_name": "1.jpg", "text": "a dog"}',
+    lambda source: bool(_metadata(source)),
+    _read,
 )
+register_form(FORM)

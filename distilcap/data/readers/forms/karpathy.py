@@ -7,8 +7,10 @@ from typing import Any
 
 from distilcap.data.readers.columns import id_text
 from distilcap.data.readers.entries import ReadResult, image_id_of, is_text
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
+
+__all__ = ["FORM"]
 
 
 def _matches(source: Source) -> bool:
@@ -45,11 +47,10 @@ def _has_only_tokens(sentence: Any) -> bool:
     return isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
 
 
-register(
-    DataForm(
-        "Karpathy's JSON",
-        '{"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"raw": "a dog"}]}]}',
-        _matches,
-        _read,
-    )
+FORM = DataForm(
+    "Karpathy's JSON",
+    '{"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"raw": "a dog"}]}]}',
+    _matches,
+    _read,
 )
+register_form(FORM)

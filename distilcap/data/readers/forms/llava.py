@@ -7,9 +7,11 @@ from typing import Any
 from distilcap.data.readers.columns import id_text
 from distilcap.data.readers.entries import ReadResult, image_id_of
 from distilcap.data.readers.forms.records import records_of
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_start
+
+__all__ = ["FORM"]
 
 
 def _matches(source: Source) -> bool:
@@ -44,11 +46,10 @@ def _answer(conversation: Any) -> str | None:
     return None
 
 
-register(
-    DataForm(
-        "LLaVA's conversations",
-        '[{"id": "1", "image": "1.jpg", "conversations": [{"from": "gpt", "value": "a dog"}]}]',
-        _matches,
-        _read,
-    )
+FORM = DataForm(
+    "LLaVA's conversations",
+    '[{"id": "1", "image": "1.jpg", "conversations": [{"from": "gpt", "value": "a dog"}]}]',
+    _matches,
+    _read,
 )
+register_form(FORM)

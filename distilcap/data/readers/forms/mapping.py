@@ -7,9 +7,11 @@ from typing import Any
 
 from distilcap.data.readers.columns import texts_of
 from distilcap.data.readers.entries import ReadResult, image_id_of, is_text
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
+
+__all__ = ["FORM"]
 
 _KEYS = frozenset({"caption", "tags", "train_resolution"})  # of kohya's objects
 
@@ -40,12 +42,11 @@ def _read(source: Source, result: ReadResult) -> None:
             result.captions(image, captions, None)
 
 
-register(
-    DataForm(
-        "captions by image (kohya's meta_cap.json)",
-        '{"1.jpg": {"caption": "a dog"}}',
-        _matches,
-        _read,
-        general=1,
-    )
+FORM = DataForm(
+    "captions by image (kohya's meta_cap.json)",
+    '{"1.jpg": {"caption": "a dog"}}',
+    _matches,
+    _read,
+    general=1,
 )
+register_form(FORM)

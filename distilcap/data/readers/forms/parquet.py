@@ -10,10 +10,12 @@ from typing import Any
 
 from distilcap.data.readers.columns import Roles, add_record, id_text, roles_of
 from distilcap.data.readers.entries import ReadResult, known_split, split_in
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.unpacked import Unpacked
 from distilcap.errors import DataError, MissingError
+
+__all__ = ["FORM"]
 
 _ROWS = 64  # at once in memory, images included
 _ENDINGS = (".parquet", ".arrow")
@@ -137,11 +139,10 @@ def _errors_named(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: not a whole table of Parquet or Arrow: {reason}.") from None
 
 
-register(
-    DataForm(
-        "Parquet and Arrow (the Hub's datasets)",
-        "data/train-00000-of-00001.parquet with image and caption",
-        _matches,
-        _read,
-    )
+FORM = DataForm(
+    "Parquet and Arrow (the Hub's datasets)",
+    "data/train-00000-of-00001.parquet with image and caption",
+    _matches,
+    _read,
 )
+register_form(FORM)

@@ -7,11 +7,13 @@ from typing import Any
 
 from distilcap.data.readers.columns import add_record, roles_of
 from distilcap.data.readers.entries import ReadResult
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
 from distilcap.errors import DataError
 from distilcap.files import NULLING_DECODER, parse_json
+
+__all__ = ["FORM", "note_unread", "records_of"]
 
 
 def records_of(source: Source) -> Iterable[tuple[Any, int]]:
@@ -55,12 +57,11 @@ def note_unread(source: Source, names: tuple[str, ...]) -> None:
         )
 
 
-register(
-    DataForm(
-        "JSON Lines, or a list of objects",
-        '{"image": "1.jpg", "captions": ["a dog", "the dog"], "split": "train"}',
-        _matches,
-        _read,
-        general=1,
-    )
+FORM = DataForm(
+    "JSON Lines, or a list of objects",
+    '{"image": "1.jpg", "captions": ["a dog", "the dog"], "split": "train"}',
+    _matches,
+    _read,
+    general=1,
 )
+register_form(FORM)

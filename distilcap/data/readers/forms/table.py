@@ -11,10 +11,12 @@ from typing import Literal
 from distilcap.data.readers.columns import Roles, add_record, roles_of
 from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult
 from distilcap.data.readers.forms.records import note_unread
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
 from distilcap.errors import DataError
+
+__all__ = ["FORM", "table_rows"]
 
 _NUMBER = re.compile(r"#\d+$")
 
@@ -107,12 +109,11 @@ def _heads(row: Sequence[str], source: Source, line: int) -> tuple[list[str], bo
     )
 
 
-register(
-    DataForm(
-        "CSV or TSV (Flickr30k, Kaggle)",
-        "image,caption,split",
-        lambda source: source.layout == "table",
-        _read,
-        general=1,
-    )
+FORM = DataForm(
+    "CSV or TSV (Flickr30k, Kaggle)",
+    "image,caption,split",
+    lambda source: source.layout == "table",
+    _read,
+    general=1,
 )
+register_form(FORM)

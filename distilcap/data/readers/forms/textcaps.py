@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from distilcap.data.readers.columns import texts_of
 from distilcap.data.readers.entries import ReadResult, is_text, known_split, split_in
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
+
+__all__ = ["FORM"]
 
 
 def _matches(source: Source) -> bool:
@@ -36,11 +38,10 @@ def _read(source: Source, result: ReadResult) -> None:
             result.captions(image, texts_of(entry["caption_str"]), line)
 
 
-register(
-    DataForm(
-        "TextCaps",
-        '{"data": [{"image_id": "1", "image_path": "train/1.jpg", "caption_str": "a sign"}]}',
-        _matches,
-        _read,
-    )
+FORM = DataForm(
+    "TextCaps",
+    '{"data": [{"image_id": "1", "image_path": "train/1.jpg", "caption_str": "a sign"}]}',
+    _matches,
+    _read,
 )
+register_form(FORM)

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from distilcap.data.readers.entries import ReadResult, is_text, known_split, split_in
-from distilcap.data.readers.registry import DataForm, register
+from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.unpacked import Unpacked
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
+
+__all__ = ["FORM"]
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz")
 _LARGEST_TEXT = 16 << 20
@@ -100,11 +102,10 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return content
 
 
-register(
-    DataForm(
-        "WebDataset and img2dataset archives",
-        "00000.tar: 0001.jpg, 0001.txt",
-        lambda source: bool(_tars(source)),
-        _read,
-    )
+FORM = DataForm(
+    "WebDataset and img2dataset archives",
+    "00000.tar: 0001.jpg, 0001.txt",
+    lambda source: bool(_tars(source)),
+    _read,
 )
+register_form(FORM)
