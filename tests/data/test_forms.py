@@ -235,6 +235,12 @@ def test_other_columns_of_captions_are_named(tmp_path: Path) -> None:
     assert texts(read_dataset(tmp_path, columns=columns)) == {"a.jpg": ["The dog.", "a dog"]}
 
 
+def test_where_no_captions_are_read_the_keys_are_named(tmp_path: Path) -> None:
+    files(tmp_path, {"metadata.jsonl": [{"file_name": "a.jpg", "prompt": "a dog"}], **images("a.jpg")})
+    report = check_dataset(tmp_path)
+    assert [note for note in report.notes if "not read: prompt; `--caption-column`" in note]
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_columns_may_be_named(tmp_path: Path, ending: str) -> None:
     row = {"photo": "a.jpg", "said": "a dog", "part": "validation", "text": "other"}

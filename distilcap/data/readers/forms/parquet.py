@@ -10,6 +10,7 @@ from typing import Any
 
 from distilcap.data.readers.columns import Roles, add_record, id_text, roles_of
 from distilcap.data.readers.entries import ReadResult, known_split, split_in
+from distilcap.data.readers.forms.records import note_unread
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.unpacked import Unpacked
@@ -51,6 +52,7 @@ def _read(source: Source, result: ReadResult) -> None:
 
 def _read_table(path: Path, source: Source, result: ReadResult, split: str | None) -> None:
     roles, unpacked = _roles(path, source), Unpacked(path)
+    note_unread(source, {tuple(_schema(path)): roles})
     row = 0
     for records in _records(path, roles):
         for record in records:

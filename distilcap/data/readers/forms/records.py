@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from distilcap.data.readers.columns import add_record, roles_of
+from distilcap.data.readers.columns import Roles, add_record, roles_of
 from distilcap.data.readers.entries import ReadResult
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
@@ -37,23 +37,31 @@ def _matches(source: Source) -> bool:
 
 
 def _read(source: Source, result: ReadResult) -> None:
-    unread: dict[str, None] = {}
+    kinds: dict[tuple[str, ...], Roles] = {}
     for value, line in records_of(source):
         record = value if isinstance(value, dict) else {}
-        roles = roles_of(tuple(record), source.columns)
-        unread |= dict.fromkeys(roles.unread)
-        if not all(isinstance(record.get(name, ""), str | list | None) for name in roles.captions) or not (
-            add_record(result, record, roles, source.split, line)
-        ):
+        names = tuple(record)
+        roles = kinds[names] if names in kinds else kinds.setdefault(names, roles_of(names, source.columns))
+        right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
+        if not right or not add_record(result, record, roles, source.split, line):
             result.malformed('{"image": …, "caption": …}', line)
-    note_unread(source, tuple(unread))
+    note_unread(source, kinds)
 
 
-def note_unread(source: Source, names: tuple[str, ...]) -> None:
-    """Say which columns might hold captions but were not read."""
-    if names:
+def note_unread(source: Source, kinds: Mapping[tuple[str, ...], Roles]) -> None:
+    """Say which columns might hold captions but were not read; all others, where none was read."""
+    unread = dict.fromkeys(name for roles in kinds.values() for name in roles.unread)
+    if not any(roles.captions for roles in kinds.values()):
+        unread = dict.fromkeys(
+            name
+            for names, roles in kinds.items()
+            for name in names
+            if name not in (*roles.images, roles.split)
+        )
+    if unread:
+        names = ", ".join(list(unread)[:10])
         source.notes.append(
-            f"{source.path}: not read: {', '.join(names)}; `--caption-column` names columns of captions."
+            f"{source.path}: not read: {names}; `--caption-column` names columns of captions."
         )
 
 
