@@ -80,7 +80,7 @@ def _otherwise_written(
         if files:
             entry.hint = f"; there are {_told_apart([entry.name, *files])}"
             return None
-    if named and is_absolute(entry.name):
+    if named and (is_absolute(entry.name) or "://" in entry.name):
         parts = list(names)[-1].replace("\\", "/").split("/")
         for start in range(1, len(parts)):
             if found := _as_written("/".join(parts[start:]), folders):

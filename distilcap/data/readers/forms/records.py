@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from distilcap.data.readers.columns import Roles, add_record, roles_of
-from distilcap.data.readers.entries import ReadResult
+from distilcap.data.readers.entries import ReadResult, known_split
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
@@ -32,19 +32,32 @@ def _lines(source: Source) -> Iterator[tuple[Any, int]]:
                 yield None, number
 
 
-def _matches(source: Source) -> bool:
-    return source.layout == "lines" or "" in source.json.lists
+def _lists(source: Source) -> dict[str, Iterable[tuple[Any, int]]]:
+    """The lists of objects by key: the file itself (""), or such as {"train": […], "val": […]}."""
+    if source.layout == "lines" or "" in source.json.lists:
+        return {"": records_of(source)}
+    return {
+        key: items for key, items in source.json.lists.items() if items and _is_record(items[0][0], source)
+    }
+
+
+def _is_record(value: Any, source: Source) -> bool:
+    roles = roles_of(tuple(value), source.columns) if isinstance(value, dict) else None
+    return roles is not None and bool(roles.images and roles.captions)
 
 
 def _read(source: Source, result: ReadResult) -> None:
     kinds: dict[tuple[str, ...], Roles] = {}
-    for value, line in records_of(source):
-        record = value if isinstance(value, dict) else {}
-        names = tuple(record)
-        roles = kinds[names] if names in kinds else kinds.setdefault(names, roles_of(names, source.columns))
-        right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
-        if not right or not add_record(result, record, roles, source.split, line):
-            result.malformed('{"image": …, "caption": …}', line)
+    for key, records in _lists(source).items():
+        for value, line in records:
+            record = value if isinstance(value, dict) else {}
+            names = tuple(record)
+            roles = (
+                kinds[names] if names in kinds else kinds.setdefault(names, roles_of(names, source.columns))
+            )
+            right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
+            if not right or not add_record(result, record, roles, known_split(key) or source.split, line):
+                result.malformed('{"image": …, "caption": …}', line)
     note_unread(source, kinds)
 
 
@@ -68,7 +81,7 @@ def note_unread(source: Source, kinds: Mapping[tuple[str, ...], Roles]) -> None:
 FORM = DataForm(
     "JSON Lines, or a list of objects",
     '{"image": "1.jpg", "captions": ["a dog", "the dog"], "split": "train"}',
-    _matches,
+    lambda source: bool(_lists(source)),
     _read,
     general=1,
 )
