@@ -77,6 +77,7 @@ def generate(
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
         )
+    from distilcap.data.trainable import Variety
     from distilcap.files import write_checksum
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
@@ -90,6 +91,9 @@ def generate(
         captions.save(to)
         write_checksum(to)
     CONSOLE.print(f"{to}: captions of {len(captions)} images")
+    alike = Variety.of(text for id in captions for text in captions.texts(id)).hardly_any()
+    if alike:
+        PROGRESS.note(f"{run} has learnt next to nothing: {alike}. Train it longer before a student does.")
 
 
 def _label(run: Path | None, model: str | None, images: Path, to: Path, options: LabelOptions) -> None:

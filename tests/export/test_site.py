@@ -20,9 +20,7 @@ from distilcap.export.browser.bench import captions_in_browser
 from distilcap.export.browser.chromium import chromium_program, open_page
 from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
-from distilcap.export.bundle import export_bundle
 from distilcap.export.pictures import sample_pictures
-from distilcap.models.weights import load_captioner, save_captioner
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeOptions, write_manifest
 from distilcap.runtime.pixels import read_image
@@ -295,12 +293,12 @@ def test_a_large_jpeg_is_decoded_to_pythons_bytes(site, tmp_path):
 
 
 @pytest.mark.slow
-def test_captions_without_spaces_are_written_as_in_python(run, encoder, browser, photos, tmp_path):
+def test_captions_without_spaces_are_written_as_in_python(exported, browser, photos, tmp_path):
     words = ["狗", "猫", "a", "iphone", "น้ำ", "12", *map(chr, range(0x4E00, 0x4E32))]
     vocabulary = Vocabulary((*SPECIALS, *words), "characters", spaced=False)
-    save_captioner(tmp_path / "run", replace(load_captioner(run), vocabulary=vocabulary))
-    exported = export_bundle(tmp_path / "run", tmp_path / "bundle", encoder=encoder)
-    bundle, site = Bundle.open(exported.folder), write_web(exported.folder, tmp_path / "site").folder
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    write_manifest(folder, replace(exported.manifest, vocabulary=vocabulary))
+    bundle, site = Bundle.open(folder), write_web(folder, tmp_path / "site").folder
     with serving(site) as address, open_page() as page:
         answers = captions_in_browser(page, address, photos, [3])
         page.set_input_files("#file", photos[:1])
