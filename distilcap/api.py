@@ -10,11 +10,13 @@ PyTorch is imported by `train`, `distill`, `label`, and by `load` for a run; nev
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.dataset import Dataset
+from distilcap.data.readers import Columns
 from distilcap.data.readers import read_dataset as read_dataset_at
 from distilcap.errors import DistilCapError
 from distilcap.keywords import AnyPath, DistillKeywords, TrainKeywords
@@ -81,22 +83,38 @@ def load(
 
 
 def read_dataset(
-    path: AnyPath, images: AnyPath | None = None, split: str | None = None, *, need_images: bool = True
+    path: AnyPath,
+    images: AnyPath | None = None,
+    split: str | None = None,
+    *,
+    image_column: str | None = None,
+    caption_column: Sequence[str] = (),
+    split_column: str | None = None,
+    need_images: bool = True,
 ) -> Dataset:
-    """Read images, splits and captions; the form is seen from the file (docs/data.md).
+    """Read images, splits and captions; the form is seen from the content (docs/data.md).
 
     Args:
-        path: a captions file (Karpathy's JSON, COCO's, JSON lines, CSV, TSV), a folder that holds one, or a
+        path: a captions file (JSON, JSON Lines, CSV, TSV, Parquet, tar), a folder that holds one, or a
             folder of images.
         images: the folder that the images' names start from; looked for beside the captions by default.
         split: "train", "val" or "test", for entries that name none.
+        image_column, caption_column, split_column: columns of a table, or keys of objects, whose names do not
+            say what they hold.
         need_images: refuse a data set of which no image file is there.
 
     Raises:
         DataError: it cannot be read as it is; the message names file and line.
         ConfigError: there is no such split.
     """
-    return read_dataset_at(Path(path), Path(images) if images else None, split, need_images=need_images)
+    return read_dataset_at(
+        Path(path),
+        Path(images) if images else None,
+        split,
+        columns=Columns(image_column, tuple(caption_column), split_column),
+        need_images=need_images,
+        progress=LOGGED,
+    )
 
 
 def train(
@@ -128,14 +146,16 @@ def train(
     from distilcap.stages.features import EncoderOptions
     from distilcap.training.options import TrainingOptions
 
-    check_names(options, (EncoderOptions, RunOptions, TrainingOptions))
+    check_names(options, (Columns, EncoderOptions, RunOptions, TrainingOptions))
     stage = run_to_train(
-        _data_options(data, images),
+        _data_options(data, images, filled(Columns, options)),
         filled(EncoderOptions, options),
         filled(RunOptions, options),
         filled(TrainingOptions, options),
+        Path(store),
+        (kept := _store_at(store)).processes.device,
     )
-    return train_run(stage, _store_at(store), LOGGED)
+    return train_run(stage, kept, LOGGED)
 
 
 def distill(
@@ -174,16 +194,18 @@ def distill(
 
     # Each family has its own label smoothing, and each student its own seed.
     check_names(
-        options, (EncoderOptions, DistillOptions, TrainingOptions), without=("label_smoothing", "seed")
+        options,
+        (Columns, EncoderOptions, DistillOptions, TrainingOptions),
+        without=("label_smoothing", "seed"),
     )
     title, plan = plan_own_images(
-        _data_options(data, images),
+        _data_options(data, images, filled(Columns, options)),
         filled(EncoderOptions, options),
         filled(DistillOptions, options),
         filled(TrainingOptions, options),
         Path(store),
+        (kept := _store_at(store)).processes.device,
     )
-    kept = _store_at(store)
     judge_data(plan.stages(export), kept)
     distilled = run_plan(plan, kept, LOGGED, export=export)
     if to is not None and kept.processes.first:
@@ -224,10 +246,10 @@ def label(run: AnyPath, *, split: str = "train", beam_size: int = 5, n_best: int
     return stage.load(kept)
 
 
-def _data_options(data: AnyPath, images: AnyPath | None) -> DataOptions:
+def _data_options(data: AnyPath, images: AnyPath | None, columns: Columns) -> DataOptions:
     from distilcap.stages.data import DataOptions
 
-    return DataOptions(Path(data), Path(images) if images else None)
+    return DataOptions(Path(data), Path(images) if images else None, columns)
 
 
 def _store_at(root: AnyPath) -> Store:

@@ -16,8 +16,11 @@ AnyPath: TypeAlias = str | os.PathLike[str]
 
 
 class _Keywords(TypedDict, total=False):
-    """Of both: the encoder and the training."""
+    """Of both: the data's columns, the encoder and the training."""
 
+    image_column: str | None
+    caption_column: Sequence[str]
+    split_column: str | None
     encoder: str
     image_size: int | None
     encoder_form: str

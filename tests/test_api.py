@@ -16,6 +16,7 @@ import distilcap
 from distilcap import api, keywords
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import ImageRecord
+from distilcap.data.readers import Columns
 from distilcap.errors import ConfigError, DataError
 from distilcap.metrics.options import ScoreOptions
 from distilcap.options import Options, bounds_of, filled, named_fields
@@ -89,10 +90,10 @@ def test_importing_it_imports_nothing_and_a_bundle_needs_no_pytorch() -> None:
 
 
 KEYWORDS = [
-    (keywords.TrainKeywords, (EncoderOptions, RunOptions, TrainingOptions), ()),
+    (keywords.TrainKeywords, (Columns, EncoderOptions, RunOptions, TrainingOptions), ()),
     (
         keywords.DistillKeywords,
-        (EncoderOptions, DistillOptions, TrainingOptions),
+        (Columns, EncoderOptions, DistillOptions, TrainingOptions),
         ("label_smoothing", "seed"),
     ),
 ]

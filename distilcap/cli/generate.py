@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
+from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError
 from distilcap.runtime.manifest import DecodeChoice
 from distilcap.teachers.options import LabelOptions
@@ -81,8 +82,9 @@ def generate(
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
-    stage = Generate.as_chosen(run_of(run), split, options.beam_size, options.n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
+    precision = options.precision and precision_here(options.precision, kept.processes.device)
+    stage = Generate.as_chosen(run_of(run), split, options.beam_size, options.n_best, precision=precision)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)
     if FIRST:
@@ -106,7 +108,15 @@ def _label(run: Path | None, model: str | None, images: Path, to: Path, options:
         )
     captioner: PhotoCaptioner
     if run is not None:
-        captioner = RunCaptioner.load(run, DecodeChoice(options.beam_size), launched().device)
+        device = launched().device
+        captioner = RunCaptioner.load(
+            run,
+            DecodeChoice(options.beam_size),
+            device,
+            options.encoder_engine or default_engine(device),
+            precision_here(options.precision or "float32", device),
+            PROGRESS,
+        )
     else:
         assert model is not None
         captioner = load_teacher(model)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from distilcap.data.caption_files import read_candidates, read_references
+from distilcap.data.caption_files import fit_ids, read_candidates, read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset
 from distilcap.keywords import AnyPath
@@ -36,7 +36,7 @@ def evaluate(
     """Score the first caption of each image, as the official COCO toolkit does (docs/scores.md).
 
     Args:
-        candidates: captions, or a file of them: ours, or COCO's results.
+        candidates: captions, or a file of them: ours, COCO's results, CSV or JSON Lines (docs/scores.md).
         references: of these images and perhaps of others: captions, a data set, or a file of either.
         metrics: "bleu", "meteor", "rouge_l", "cider", "spice": a sequence, or text with commas between.
         df: file of CIDEr-D's document frequencies, from `distilcap metrics df`; None is the references'.
@@ -58,7 +58,7 @@ def evaluate(
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
     known = _references(references, options)
-    scores = options.score(_candidates(candidates), known)
+    scores = options.score(fit_ids(_candidates(candidates), known), known)
     return intervals(scores, resamples) if resamples else scores
 
 
@@ -96,7 +96,9 @@ def compare(
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
     known = _references(references, options)
-    ours, theirs = (options.score(_candidates(captions), known) for captions in (candidates, baseline))
+    ours, theirs = (
+        options.score(fit_ids(_candidates(captions), known), known) for captions in (candidates, baseline)
+    )
     columns = [
         (metric_of(key), (System("baseline", (theirs[key],)), System("candidates", (ours[key],))))
         for key in ours
