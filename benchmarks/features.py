@@ -1,7 +1,8 @@
 """Feature extraction and the feature store.
 
-`python -m benchmarks features --images FOLDER` measures images per second of the extraction against the
-model alone on the same batches; the two take turns, so that a passing load meets both alike. Without
+`python -m benchmarks features --images FOLDER` measures the extraction, its encoder run by PyTorch and by
+ONNX Runtime, against the encoder alone on the same batches. All take turns, so that a passing load meets them
+alike; CPU time (of all threads) says more than the clock where other work keeps the machine busy. Without
 `--images` it draws JPEGs of COCO's usual size (640 x 480).
 `python -m benchmarks features --coco-size` writes a store of 123,287 images x 49 x 320 (3.9 GB, random
 numbers, deleted afterwards) and measures opening it and reading random batches.
@@ -10,13 +11,14 @@ numbers, deleted afterwards) and measures opening it and reading random batches.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ from PIL import Image
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.feature_writer import FeatureWriter
 from distilcap.data.features import FeatureStore, check_space, store_bytes
+from distilcap.encoders.engines import run_by
 from distilcap.encoders.extract import extract_features
+from distilcap.encoders.recipes import TORCH
 from distilcap.encoders.registry import create_encoder
 from distilcap.progress import SILENT
 from distilcap.runtime.pixels import load_pixels, normalise
@@ -48,8 +52,8 @@ def draw_images(folder: Path, count: int) -> list[ImageRecord]:
     return records
 
 
-def model_alone(encoder: Any, batches: Sequence[torch.Tensor], threads: int) -> float:
-    """Seconds for the model on all batches, in as many threads as the extraction gives it."""
+def model_alone(encoder: Any, batches: Sequence[torch.Tensor], threads: int) -> None:
+    """Run the encoder on all batches, in as many threads as the extraction gives it."""
 
     def see(pixels: torch.Tensor) -> None:
         with torch.inference_mode():
@@ -57,47 +61,88 @@ def model_alone(encoder: Any, batches: Sequence[torch.Tensor], threads: int) -> 
 
     before = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        started = time.perf_counter()
         list(pool.map(see, batches))
-        seconds = time.perf_counter() - started
     torch.set_num_threads(before)
-    return seconds
+
+
+def timed(work: Callable[[], object], images: int) -> tuple[float, float]:
+    """Milliseconds of the clock and of CPU time, an image."""
+    started, cpu = time.perf_counter(), time.process_time()
+    work()
+    return tuple(
+        1e3 * passed / images for passed in (time.perf_counter() - started, time.process_time() - cpu)
+    )  # type: ignore[return-value]
 
 
 def throughput(
-    name: str, images: Sequence[ImageRecord], threads: int, batch_size: int, rounds: int, folder: Path
+    name: str,
+    images: Sequence[ImageRecord],
+    engines: Sequence[str],
+    threads: int,
+    batch_size: int,
+    rounds: int,
+    folder: Path,
 ) -> dict[str, Any]:
-    encoder: Any = create_encoder(name)
-    encoder.to(memory_format=torch.channels_last)
-    decoding = time.perf_counter()
-    pixels = np.stack([load_pixels(image.path, encoder.preprocessing) for image in images])
-    decoding = time.perf_counter() - decoding
-    batches = [
-        torch.from_numpy(normalise(pixels[start : start + batch_size], encoder.preprocessing)).contiguous(
-            memory_format=torch.channels_last
-        )
-        for start in range(0, len(pixels), batch_size)
-    ]
-    model_alone(encoder, batches[:4], threads)
-    alone, whole = [], []
+    encoders: dict[str, Any] = {engine: run_by(engine, create_encoder(name)) for engine in engines}
+    preprocessing = encoders[engines[0]].preprocessing
+    read = timed(lambda: [load_pixels(image.path, preprocessing) for image in images], len(images))
+    pixels = np.stack([load_pixels(image.path, preprocessing) for image in images])
+    parts = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
+    batches = {}
+    for engine, encoder in encoders.items():
+        layout = torch.channels_last if engine == TORCH else torch.contiguous_format
+        if engine == TORCH:
+            encoder.to(memory_format=layout)
+        batches[engine] = [
+            torch.from_numpy(normalise(part, preprocessing)).contiguous(memory_format=layout)
+            for part in parts
+        ]
+        model_alone(encoder, batches[engine][:4], threads)
+    times: dict[str, dict[str, list[tuple[float, float]]]] = {
+        engine: {"encoder alone": [], "extraction": []} for engine in engines
+    }
     for number in range(rounds):
-        alone.append(model_alone(encoder, batches, threads))
-        store = folder / f"store{number}"
-        started = time.perf_counter()
-        extract_features(encoder, images, store, SILENT, batch_size=batch_size, threads=threads)
-        whole.append(time.perf_counter() - started)
-        shutil.rmtree(store)
-    ratios = [first / second for first, second in zip(alone, whole, strict=True)]
+        for engine, encoder in encoders.items():
+            alone, store = functools.partial(model_alone, encoder, batches[engine], threads), folder / engine
+            whole = functools.partial(
+                extract_features, encoder, images, store, SILENT, batch_size=batch_size, threads=threads
+            )
+            # In turns: what runs first has the caches of another.
+            for what, work in [("encoder alone", alone), ("extraction", whole)][:: 1 - 2 * (number % 2)]:
+                times[engine][what].append(timed(work, len(images)))
+            shutil.rmtree(store)
+    summary: dict[str, Any] = {
+        engine: {
+            what: {
+                unit: round(statistics.median(one[place] for one in measured), 2)
+                for place, unit in enumerate(("ms", "cpu_ms"))
+            }
+            for what, measured in by_what.items()
+        }
+        for engine, by_what in times.items()
+    }
+    first, *others = engines
+    ratios = {
+        other: {
+            unit: round(
+                statistics.median(
+                    one[place] / two[place]
+                    for one, two in zip(times[first]["extraction"], times[other]["extraction"], strict=True)
+                ),
+                2,
+            )
+            for place, unit in enumerate(("ms", "cpu_ms"))
+        }
+        for other in others
+    }
     return {
         "encoder": name,
         "images": len(images),
         "threads": threads,
         "batch_size": batch_size,
-        "model_alone_images_per_second": round(len(images) / statistics.median(alone), 1),
-        "extraction_images_per_second": round(len(images) / statistics.median(whole), 1),
-        "extraction_to_model": round(statistics.median(ratios), 3),
-        "extraction_to_model_by_round": [round(ratio, 3) for ratio in ratios],
-        "decoding_alone_one_thread_images_per_second": round(len(images) / decoding, 1),
+        "an_image": summary,
+        "reading_one_thread_cpu_ms": round(read[1], 2),
+        f"extraction_of_{first}_to_that_of": ratios,
         "load": [round(value, 1) for value in os.getloadavg()],
     }
 
@@ -136,6 +181,7 @@ def main() -> None:
     )
     parser.add_argument("--coco-size", action="store_true")
     parser.add_argument("--encoder", default="efficientnet-lite0")
+    parser.add_argument("--engines", nargs="+", default=["torch", "onnxruntime"])
     parser.add_argument("--images", type=Path, help="folder of images")
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
@@ -156,6 +202,12 @@ def main() -> None:
             else:
                 images = draw_images(folder, options.count)
             result = throughput(
-                options.encoder, images, options.threads, options.batch_size, options.rounds, folder
+                options.encoder,
+                images,
+                options.engines,
+                options.threads,
+                options.batch_size,
+                options.rounds,
+                folder,
             )
     print(json.dumps(result, indent=1))

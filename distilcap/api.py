@@ -152,8 +152,10 @@ def train(
         filled(EncoderOptions, options),
         filled(RunOptions, options),
         filled(TrainingOptions, options),
+        Path(store),
+        (kept := _store_at(store)).processes.device,
     )
-    return train_run(stage, _store_at(store), LOGGED)
+    return train_run(stage, kept, LOGGED)
 
 
 def distill(
@@ -202,8 +204,8 @@ def distill(
         filled(DistillOptions, options),
         filled(TrainingOptions, options),
         Path(store),
+        (kept := _store_at(store)).processes.device,
     )
-    kept = _store_at(store)
     judge_data(plan.stages(export), kept)
     distilled = run_plan(plan, kept, LOGGED, export=export)
     if to is not None and kept.processes.first:

@@ -20,6 +20,7 @@ __all__ = [
     "FIRST",
     "PROGRESS",
     "open_store",
+    "precision_here",
     "store_option",
 ]
 
@@ -50,3 +51,13 @@ def store_option(function: Function) -> Function:
         envvar="DISTILCAP_STORE",
         help="Folder of all artifacts; a complete artifact in it is not made again.",
     )(function)
+
+
+def precision_here(precision: str, device: str) -> str:
+    """Resolve the precision "auto" on a device, and say what it is."""
+    from distilcap.training.precision import resolved_precision
+
+    resolved = resolved_precision(precision, device)
+    if resolved != precision:
+        PROGRESS.note(f"`precision` {precision} is {resolved} here ({device})")
+    return resolved

@@ -33,7 +33,8 @@ def demo(to: Path) -> None:
 
     draw_scenes(to / "scenes", tuple(IMAGES.values()), size=IMAGE_SIZE, progress=PROGRESS)
     title = "DistilCap demo: drawn scenes, teacher to student"
-    run_distillation(title, demo_plan(to / "scenes"), to / "store", EngineOptions(), OutputOptions(to))
+    plan = demo_plan(to / "scenes", to / "store")
+    run_distillation(title, plan, to / "store", EngineOptions(), OutputOptions(to))
     site = write_web(to / "bundle", to / "web")
     CONSOLE.print(f"Browser page: {to / 'web'}")
     if site.missing:

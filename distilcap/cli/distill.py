@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from distilcap.cli.common import store_option
+from distilcap.cli.common import precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, run_distillation
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
@@ -53,5 +54,9 @@ def distill(
     cost and gained. Writes results.json, report.html and bundle/; the trained runs stay in the store.
     Options of training hold for teacher and students; each family has the label smoothing of its paper.
     """
-    title, stages = plan_own_images(data, encoder, options, training, store)
+    from distilcap.training.processes import launched
+
+    device = launched().device
+    training = replace(training, precision=precision_here(training.precision, device))
+    title, stages = plan_own_images(data, encoder, options, training, store, device)
     run_distillation(title, stages, store, engine, output, export=not no_export)

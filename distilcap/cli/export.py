@@ -252,6 +252,7 @@ def _bench_table(measurements: list[Measured]) -> Table:
         "threads",
         "MB",
         "pixels",
+        "12 MP",
         "encoder",
         "greedy",
         "beam",
@@ -270,5 +271,8 @@ def _bench_table(measurements: list[Measured]) -> Table:
             *parts,
             peak,
         )
-    table.caption = "all: encoder and greedy decoding; pixels: decoding and resizing the file"
+    table.caption = (
+        "all: encoder and greedy decoding; pixels: decoding and resizing the file; "
+        "12 MP: the same of a JPEG of 4000 x 3000"
+    )
     return table

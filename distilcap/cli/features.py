@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -57,8 +58,11 @@ def features(
 
     Sizes are printed before the work starts. Images that cannot be read are listed and skipped.
     """
+    from distilcap.data.feature_writer import begun_recipe
     from distilcap.data.readers import read_dataset
+    from distilcap.encoders.engines import run_by
     from distilcap.encoders.extract import extract_features
+    from distilcap.encoders.recipes import recipe_by
     from distilcap.encoders.registry import create_encoder
 
     _check_device(device)
@@ -70,10 +74,18 @@ def features(
         form=encoder.encoder_form,
         regions=regions,
     )
-    recipe = sees.recipe()
-    CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}")
+    recipe, ways, here = sees.recipe(), encoder.ways(device), begun_recipe(out)
+    engine, decoding = next((way for way in ways if recipe_by(recipe, *way) == here), ways[0])
+    CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}, run by {engine}")
+    sees.preprocessing = replace(sees.preprocessing, decoding=decoding)
     skipped = extract_features(
-        sees, records, out, PROGRESS, batch_size=batch_size, threads=threads, device=device
+        run_by(engine, sees, PROGRESS),
+        records,
+        out,
+        PROGRESS,
+        batch_size=batch_size,
+        threads=threads,
+        device=device,
     )
     say(f"{len(records) - len(skipped):,} images in {out}; {len(skipped):,} skipped.")
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
+from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError
 from distilcap.runtime.manifest import DecodeChoice
 from distilcap.teachers.options import LabelOptions
@@ -76,18 +77,23 @@ def generate(
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
         )
+    from distilcap.data.trainable import Variety
     from distilcap.files import write_checksum
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
 
-    stage = Generate.as_chosen(run_of(run), split, options.beam_size, options.n_best)
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
+    precision = options.precision and precision_here(options.precision, kept.processes.device)
+    stage = Generate.as_chosen(run_of(run), split, options.beam_size, options.n_best, precision=precision)
     kept.build(stage, PROGRESS)
     captions = stage.load(kept)
     if FIRST:
         captions.save(to)
         write_checksum(to)
     CONSOLE.print(f"{to}: captions of {len(captions)} images")
+    alike = Variety.of(text for id in captions for text in captions.texts(id)).hardly_any()
+    if alike:
+        PROGRESS.note(f"{run} has learnt next to nothing: {alike}. Train it longer before a student does.")
 
 
 def _label(run: Path | None, model: str | None, images: Path, to: Path, options: LabelOptions) -> None:
@@ -102,7 +108,15 @@ def _label(run: Path | None, model: str | None, images: Path, to: Path, options:
         )
     captioner: PhotoCaptioner
     if run is not None:
-        captioner = RunCaptioner.load(run, DecodeChoice(options.beam_size), launched().device)
+        device = launched().device
+        captioner = RunCaptioner.load(
+            run,
+            DecodeChoice(options.beam_size),
+            device,
+            options.encoder_engine or default_engine(device),
+            precision_here(options.precision or "float32", device),
+            PROGRESS,
+        )
     else:
         assert model is not None
         captioner = load_teacher(model)

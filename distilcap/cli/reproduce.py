@@ -31,13 +31,14 @@ Example:
   distilcap reproduce table1 table2 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
+OTHERS = ("extra", "families")
 EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
 SHOWN = 20  # differences of a report that is checked
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("what", type=click.Choice([*TABLES, "all", "extra", *EXPERIMENTS]), nargs=-1)
+@click.argument("what", type=click.Choice([*TABLES, "all", *OTHERS, *EXPERIMENTS]), nargs=-1)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -69,9 +70,9 @@ def reproduce(
     """Measure again what the paper or the README reports.
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
-    distilling. flickr8k is the experiment of the README, encoders the table of docs/encoders.md. A killed
-    command goes on where it stopped; two may share a store. With --check, WHAT and the options may be left
-    out: they are then those of the report.
+    distilling; or families: captioners of equal width beside one another. flickr8k is the experiment of the
+    README, encoders the table of docs/encoders.md. A killed command goes on where it stopped; two may share
+    a store. With --check, WHAT and the options may be left out: they are then those of the report.
     """
     if check is not None and not what:
         _as_the_report_was_made(check, data)
@@ -93,7 +94,7 @@ def reproduce(
         run_distillation("Flickr8k: teacher to student", plan, store, engine, output, export=False)
     else:
         students = options.students(_drawn_or_there(data, images, options, output))
-        tables = _tables(together, students)
+        tables = _tables(together or what, students)
         title = f"{' and '.join(what)} on {students.data.name}, preset {students.preset.name}"
         if output.plan:
             _print_plan(tables, students, Store(store), options.metric_names)
@@ -161,9 +162,11 @@ def _drawn_or_there(
 
 def _tables(names: tuple[str, ...], students: Students) -> tuple[Table, ...]:
     from distilcap.study.extra import extra_table
+    from distilcap.study.families import families_table
     from distilcap.study.rows import paper_tables
 
-    return paper_tables(students, names) if names else (extra_table(students),)
+    others = {"extra": extra_table, "families": families_table}
+    return (others[names[0]](students),) if names[0] in others else paper_tables(students, names)
 
 
 def _run(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from distilcap.cli.common import CONSOLE, PROGRESS, open_store, store_option
+from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.stages.data import DataOptions
@@ -31,7 +32,11 @@ def train(
     data: DataOptions, encoder: EncoderOptions, run: RunOptions, training: TrainingOptions, store: Path
 ) -> None:
     """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
-    trained = train_run(run_to_train(data, encoder, run, training), open_store(store), PROGRESS)
+    kept = open_store(store)
+    device = kept.processes.device
+    training = replace(training, precision=precision_here(training.precision, device))
+    stage = run_to_train(data, encoder, run, training, store, device)
+    trained = train_run(stage, kept, PROGRESS)
     CONSOLE.print(
         f"{trained.folder}: {run.captioner}, {trained.parameters / 1e6:.2f} M parameters, validation CIDEr "
         f"{100 * trained.best_validation_cider:.1f}, trained {trained.train_seconds:.0f} s",

@@ -76,6 +76,8 @@ def _cut_off(kind: Kind, patterns: Mapping[str, str]) -> Rule:
 _NOUN = "(?:image|picture|photo|photograph|pic|snapshot)"
 _SCENE = "(?:image|picture|photo|photograph|pic|snapshot|scene|illustration|visual|frame)"
 _THE = "(?:(?:the|this|that) )?(?:(?:given|provided|uploaded|attached) )?"
+_YOURS = "(?: (?:that )?you(?:'ve| have)? (?:provided|shared|uploaded|sent))?"
+_SEEMS = "(?: is|'s| appears to be| seems to be| looks like)"
 _SHOWS = (
     "(?:shows?|depicts?|features?|displays?|captures?|portrays?|presents?|illustrates?|contains?|includes?|"
     "showcases?|represents?|is of|is showing|is about)"
@@ -88,22 +90,24 @@ _REFUSED = "(?:cannot|can't|can not|could not|couldn't|do not|don't|won't|will n
 
 _PREFIXES = {
     "The image clearly shows us that| A dog runs.": (
-        rf"{_THE}{_SCENE} (?:(?:clearly|prominently|simply|appears to|seems to) )?"
+        rf"{_THE}{_SCENE}{_YOURS} (?:(?:clearly|prominently|simply|appears to|seems to) )?"
         rf"{_SHOWS}(?: us)?(?: that)?\b[: ]"
     ),
     # The comma, or a word that begins a sentence, must follow: not "in the picture of her family".
     "In this picture,| There is a dog.": (
-        rf"(?:in|on|from) {_THE}{_SCENE}"
+        rf"(?:in|on|at|from) (?:the (?:center|centre|middle|foreground) of )?{_THE}{_SCENE}{_YOURS}"
         r"(?:,|(?= (?:we|you|one can|there|an?|the|two|three|some|several|people) ))"
     ),
     "we can see that| a dog runs.": (
         r"(?:we|you|one|i) (?:can |could |may )?(?:clearly |also )?(?:see|observe|notice)(?: that)? "
     ),
     "This is a close-up photo of| A dog.": (
-        rf"(?:(?:this|it|here|that|{_THE}{_SCENE})(?: is|'s) )?(?:(?:an?|the|one) )?{_EMPTY_WORDS}{_NOUN} "
+        rf"(?:(?:this|it|here|that|{_THE}{_SCENE}){_SEEMS} )?(?:(?:an?|the|one) )?{_EMPTY_WORDS}{_NOUN} "
         r"(?:of|showing|depicting|featuring|capturing) "
     ),
-    "The main subject of the image is| A dog.": rf"(?:the )?(?:main )?subject of {_THE}{_SCENE} is ",
+    "The picture is| A close-up of a dog.": rf"{_THE}{_SCENE}{_YOURS}{_SEEMS} (?=an? )",
+    "The main focus of the image is| A dog.": rf"(?:the )?(?:main )?(?:subject|focus) of {_THE}{_SCENE} is ",
+    "Pictured here are| Two dogs.": rf"(?:pictured|shown|seen)(?: here| in {_THE}{_SCENE})? (?:is|are) ",
 }
 _PREAMBLES = {
     "Sure!| A dog runs.": r"(?:sure|certainly|of course|absolutely|okay|ok)(?: thing)?[!,.:] ?",
@@ -113,8 +117,8 @@ _PREAMBLES = {
     ),
     "Image description:| A dog runs.": (
         r"(?:(?:image|photo|picture|short|brief|concise|possible|one[- ]sentence|alt) )*"
-        r"(?:captions?|descriptions?|alt[- ]text|answer|response|output|assistant|summary|image|photo|"
-        rf"picture)(?: #?\d+)?(?: (?:of|for) {_THE}{_NOUN})?(?: ?:| [-–—] )"
+        r"(?:captions?|title|option|descriptions?|alt[- ]text|answer|response|output|assistant|summary|image|"
+        rf"photo|picture)(?: #?\d+)?(?: (?:of|for) {_THE}{_NOUN})?(?: ?:| [-–—] )"
     ),
 }
 _REFUSALS = {
@@ -156,6 +160,7 @@ _MARKUP = (  # what it is for, what becomes of that, pattern, replacement
     ("A *big dog*.", "A big dog.", r"(?<![\w*])\*(?=[^\s*])([^*\n]+)\*(?![\w*])", r"\1"),
     ("A _big dog_.", "A big dog.", r"(?<!\w)_(?=[^\s_])([^_\n]+)_(?!\w)", r"\1"),
     ("## A dog.", "A dog.", r"^[ \t]*#{1,6}[ \t]+", ""),
+    ("A dog. #dog #ball", "A dog.", r"(?:\s+#[^\W\d]\w*)+\s*\Z", ""),
     ("> A dog.", "A dog.", r"^[ \t]*>[ \t]+", ""),
     # A list whose lines were joined: its first item.
     ("- A dog - A cat", "A dog", r"\A[-*+•] ([^\n]+?) [-*+•] .*", r"\1"),
@@ -218,13 +223,12 @@ def _goes_on(word: str, end: str, rest: str, text: str) -> bool:
 _UNSPACED = "[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]"
 _LOOPS = re.compile(rf"((?:{_UNSPACED}){{1,8}}?)\1{{4,}}")
 _MARKS = string.punctuation + "“”„«»‘’…–—。，、！？।"
-_SEEN = 100  # words in which repetitions are looked for; the length cap is far below
 _LONG_PHRASE = 4  # words; so long a phrase says nothing new the second time
 
 
 def _drop_loops(text: str) -> str | None:
     """Drop "dai dai dai", a phrase three times in a row, or a long phrase twice."""
-    words = [word for word in (each.strip(_MARKS) for each in text.casefold().split()[:_SEEN]) if word]
+    words = [word for word in (each.strip(_MARKS) for each in text.casefold().split()) if word]
     repeated = len(words) - len(set(words))
     for length in range(1, len(words) // 2 + 1 if repeated > 1 else 1):
         times = 2 if length >= _LONG_PHRASE else 3
@@ -237,11 +241,12 @@ def _drop_loops(text: str) -> str | None:
 
 
 EMPTY: Final = Rule("empty", lambda text: text if any(map(str.isalnum, text)) else None, (("...", None),))
-_JOINTS = (  # the better first
-    re.compile(r"\s*[,;:–—](?=\s)|\s(?=(?:while|whilst|which|who|where|but|as)\s)", re.IGNORECASE),
+_CLAUSE = "while|whilst|which|who|where|but|as"
+_JOINTS = (  # the better first: a comma alone may stand in a list, or around an insertion
+    re.compile(rf"(?i)\s*[;:–—](?=\s)|\s*,(?=\s(?:{_CLAUSE}|with|and|\w+ing)\s)|\s(?=(?:{_CLAUSE})\s)"),
     re.compile(
-        r"\s(?=(?:with|that|and (?:an?|the|his|her|their|one|two|three|some|is|are|has|have|\w+ing|\w+s))\s)",
-        re.IGNORECASE,
+        r"(?i)\s*,(?=\s)|\s(?=(?:with|that|and (?:an?|the|his|her|their|one|two|three|some|is|are|has|have|"
+        r"\w+ing|\w+s))\s)"
     ),
 )
 _OPEN_WORDS = (
@@ -251,24 +256,15 @@ _OPEN_WORDS = (
 _DANGLING = frozenset(_OPEN_WORDS.split())
 
 
-_LONG = (
-    (
-        "A man in a red shirt stands on a tall ladder in the garden and paints the wall of an old house",
-        "A man in a red shirt stands on a tall ladder in the garden",
-    ),
-    (
-        "A man in a red shirt stands on a tall ladder, smiling at the old dogs that play around his house",
-        "A man in a red shirt stands on a tall ladder",
-    ),
-)
+_LONG = "A man in a red shirt stands on a tall ladder{} the wall of an old house with a brush made of straw"
+_CUT = _LONG.split("{")[0]
 
 
 def length_rule(max_words: int, tokenizer: Tokenizer) -> Rule:
     """Cut a caption of more words, as training counts them, where a phrase ends.
 
-    That is its last comma, "while", "who"…, else its last "with" or "and a", if that keeps two fifths of the
-    allowed words; where there is none, the last allowed word that may end a phrase. Captions without spaces
-    between words stay whole.
+    Before its last "while", "who", ", with"…, else its last comma, "with" or "and a", if that keeps 40 % of
+    the allowed words; else behind the last that may end a phrase. Captions without spaces stay whole.
     """
 
     def cut(text: str) -> str:
@@ -289,7 +285,8 @@ def length_rule(max_words: int, tokenizer: Tokenizer) -> Rule:
             kept.pop()
         return " ".join(kept).rstrip(" ,;:–—-")
 
-    return Rule("length", cut, _LONG)
+    examples = ((_LONG.format(", painting"), _CUT), (_LONG.format(" and paints"), _CUT))
+    return Rule("length", cut, examples)
 
 
 RULES: Final = (
@@ -311,7 +308,7 @@ RULES: Final = (
         "repetition",
         _drop_loops,
         (
-            ("a man in a dai dai dai", None),
+            ("a man in a Dai dai dai", None),
             ("a dog on a mat on a mat on a mat", None),
             ("two men on a bench and two men on a bench and", None),
             ("一只狗狗狗狗狗狗", None),

@@ -26,12 +26,12 @@ from distilcap.data.features import (
     safetensors_header,
 )
 from distilcap.errors import DataError
-from distilcap.files import expected, failures_named
+from distilcap.files import expected, failures_named, parse_json
 from distilcap.integrity import write_sealed_json
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
 
-__all__ = ["FeatureWriter", "begun_bytes"]
+__all__ = ["FeatureWriter", "begun_bytes", "begun_recipe"]
 
 PARTIAL = "features.partial"
 
@@ -188,6 +188,18 @@ class FeatureWriter:
         write_sealed_json(self.folder / STORE, content)
         self._log.remove()
         return FeatureStore.open(self.folder)
+
+
+def begun_recipe(folder: Path) -> Any:
+    """The recipe of the features that lie in a folder, whole or begun; None if there are none."""
+    if (folder / STORE).is_file():
+        return FeatureStore.open(folder).recipe
+    try:
+        with (folder / LOG).open("rb") as log:
+            _, _, header = log.readline().partition(b" ")
+        return parse_json(header, folder / LOG)["recipe"]
+    except (OSError, DataError, LookupError, TypeError):  # the log is begun anew then
+        return None
 
 
 def begun_bytes(folder: Path) -> int:

@@ -37,6 +37,11 @@ class BeamSearch(DecodeOptions):
         0.0, "See `DecodeOptions`.", least=-MAX_LENGTH_PENALTY, most=MAX_LENGTH_PENALTY
     )
     keep: int = option(0, "Number of hypotheses returned of each image; 0 is all.", least=0)
+    precision: str = option(
+        "float32",
+        "Number format of products; bfloat16 is PyTorch's autocast.",
+        choices=("float32", "bfloat16"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,7 +68,9 @@ def beam_search(
     Raises:
         DataError: features, weights or log-probabilities are NaN or infinite; it names images by `ids`.
     """
-    hypotheses = search_memory(captioner, captioner.encode(regions), options)
+    bfloat16 = options.precision == "bfloat16"
+    with torch.autocast(regions.features.device.type, torch.bfloat16, enabled=bfloat16):
+        hypotheses = search_memory(captioner, captioner.encode(regions), options)
     return hypotheses.or_error(captioner, regions, ids)
 
 

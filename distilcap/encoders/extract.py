@@ -46,7 +46,8 @@ def extract_features(
     """Write the regions of all images that can be read into a store at `folder`; list the others.
 
     Decoding and resizing run in `threads` threads beside the model. On the CPU the model too runs in
-    `threads` threads, each with a batch of its own: faster than sharing one batch's operations.
+    `threads` threads, each with a batch of its own: faster than sharing one batch's operations. What an
+    engine runs (`engines.run_by`) stays on the CPU.
     A complete store of the same recipe is left as it is; an unfinished store goes on. An image for which
     the encoder gives NaN or infinity is skipped too.
 
@@ -111,8 +112,11 @@ def _write_all(
 ) -> None:
     """Decode, see, write: three rows of workers, each a little ahead of the next."""
     if isinstance(encoder, nn.Module):
+        layout = torch.channels_last
         encoder.to(device).eval()
-        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        encoder.to(memory_format=layout)  # type: ignore[call-overload]
+    else:
+        device, layout = "cpu", torch.contiguous_format
 
     def skip(image: ImageRecord, why: str) -> None:
         progress.note(f"Skipped: {why}")
@@ -137,7 +141,7 @@ def _write_all(
         bytes_ = np.stack([pixels for _, pixels in batch])
         pixels = torch.from_numpy(normalise(bytes_, encoder.preprocessing))
         with torch.inference_mode():
-            regions = encoder(pixels.to(device, memory_format=torch.channels_last))
+            regions = encoder(pixels.to(device, memory_format=layout))
             features = regions.features.to("cpu", torch.float16).numpy()
         return [image for image, _ in batch], features, regions.mask.sum(1).tolist()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def create_encoder(
     weights: Path | str | None = None,
     form: str | None = None,
     regions: int | None = None,
+    decoding: str | None = None,
 ) -> Encoder:
     """Make an encoder, in eval mode, on the CPU.
 
@@ -43,18 +45,23 @@ def create_encoder(
         form: of EfficientNet-Lite "grid" (the 1280 channels before pooling; the default) or "stage" (the
             last stage's, 320 in Lite0); of timm's "grid"; of detectors one of `DETECTOR_FORMS` ("regions").
         regions: most regions of an image; of a grid its cells, a square number. None takes the encoder's own.
+        decoding: of the pictures, see `Preprocessing`. None takes "whole", or a saved encoder's own.
 
     Raises:
         ConfigError: an unknown name or form, an impossible size or number of regions.
         MissingError: the weights or a package are not there; the message says where to get them.
         DataError: the file does not hold weights of this network.
     """
-    if name.endswith(".safetensors"):
-        return _saved(Path(name))
     # Fresh weights are drawn before a file's are read: always the same, and no other draw changes.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return _named(name, size, weights, form, regions)
+        if name.endswith(".safetensors"):
+            encoder = _saved(Path(name))
+        else:
+            encoder = _named(name, size, weights, form, regions)
+    if decoding is not None:
+        encoder.preprocessing = dataclasses.replace(encoder.preprocessing, decoding=decoding)
+    return encoder
 
 
 def _named(

@@ -20,6 +20,8 @@ from distilcap.runtime.manifest import DecodeOptions, Manifest, read_manifest
 
 __all__ = ["Measured", "Spread", "bench", "megabytes_by_part"]
 
+WARM_UP, LARGE = 5, 5  # images that are not counted; and 12-megapixel ones, whose first is not
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -45,8 +47,8 @@ class Measured:
         precision: of the weights.
         threads: of each operation.
         megabytes: of files, by part, in 10^6 bytes.
-        ms_per_image: "pixels" (decode, resize), "encoder", "greedy", "beam" and "all" (encoder and greedy
-            decoding), for one image at a time.
+        ms_per_image: "pixels" (decode, resize), "12 MP" (the same of a phone's photograph), "encoder",
+            "greedy", "beam" and "all" (encoder and greedy decoding), for one image at a time.
         peak_megabytes: most memory the process held; None where that cannot be measured.
     """
 
@@ -82,7 +84,7 @@ def bench(
     Args:
         bundle: the folder.
         photos: to be captioned; none takes drawn gradients of the encoder's size.
-        images: how many captions are timed, one image at a time, after five to warm up; photos are repeated.
+        images: how many captions are timed, one image at a time, after some to warm up; photos are repeated.
         threads: to measure with.
         browser: whether Chromium is measured.
         browser_runtime: folder of ONNX Runtime Web; see `site.write_web`.
@@ -95,7 +97,8 @@ def bench(
     manifest = read_manifest(bundle)
     measurements: list[Measured] = []
     with _photos(photos, manifest.preprocessing.size) as files:
-        given = [files[index % len(files)] for index in range(images + 5)]
+        *files, large = files
+        given = [files[index % len(files)] for index in range(images + WARM_UP)] + [large] * LARGE
         for count in threads:
             measured = _in_new_process(_time_onnxruntime, bundle, given, count)
             measurements.append(
@@ -129,35 +132,36 @@ def bench(
 
 
 Times = dict[str, list[float]]
-"""Milliseconds of each part, image by image, the warm-up left out."""
+"""Milliseconds of each part, image by image."""
 
 
 def _measured(
     runtime: str, manifest: Manifest, threads: int, sizes: dict[str, float], timed: tuple[Times, float | None]
 ) -> Measured:
     times, peak = timed
+    large = times["pixels"][1 - LARGE :]
+    times = {part: values[WARM_UP:-LARGE] for part, values in times.items()}
     together = [sum(pair) for pair in zip(times["encoder"], times["greedy"], strict=True)]
-    spreads = {part: Spread.of(values) for part, values in (times | {"all": together}).items()}
+    parts = {"pixels": times["pixels"], "12 MP": large} | times | {"all": together}
+    spreads = {part: Spread.of(values) for part, values in parts.items()}
     rounded = {part: round(size, 3) for part, size in sizes.items()}
     return Measured(runtime, manifest.precision, threads, rounded, spreads, peak and round(peak, 1))
 
 
 @contextmanager
 def _photos(photos: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
-    if photos:
-        yield photos
-        return
+    """The given photos, or drawn pictures of that size; and last a photograph of 12 megapixels."""
     from PIL import Image
 
     from distilcap.export.folders import scratch_folder
-    from distilcap.export.pictures import sample_pictures
+    from distilcap.export.pictures import draw_photograph, sample_pictures
 
     with scratch_folder() as folder:
-        files = []
-        for number, (_, picture) in enumerate(sample_pictures(16, size)):
+        files = list(photos)
+        for number, (_, picture) in enumerate(sample_pictures(0 if files else 16, size)):
             files.append(folder / f"{number}.png")
             Image.fromarray(picture).save(files[-1])
-        yield files
+        yield [*files, draw_photograph(folder / "photograph.jpg")]
 
 
 def _in_new_process(
@@ -221,4 +225,4 @@ def _time(bundle: Any, photos: list[Path]) -> Times:
         ends = (began, loaded, encoded, written, time.perf_counter())
         for part, start, end in zip(times, ends, ends[1:], strict=False):
             times[part].append(1e3 * (end - start))
-    return {part: values[5:] for part, values in times.items()}
+    return times

@@ -12,6 +12,7 @@ from typing import Any
 from distilcap import __version__
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.encoders.base import Encoder
+from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
@@ -138,7 +139,7 @@ def export_bundle(
 def _load(run: Path, encoder: Encoder | None) -> tuple[TrainedCaptioner, Encoder]:
     trained = load_captioner(run)
     encoder = encoder or load_encoder(run, trained.features)
-    if encoder.recipe() != trained.features:
+    if encoder.recipe() != without_engine(trained.features):
         raise DataError(
             f"{run}: was trained on features of another encoder or other weights than {encoder.name}."
         )

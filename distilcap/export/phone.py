@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from distilcap.encoders.base import Encoder
+from distilcap.encoders.graph import foldable_encoder
 from distilcap.errors import BundleError, MissingError
-from distilcap.export.onnx.graphs import EncodeGraph, StepGraph, foldable_encoder
+from distilcap.export.onnx.graphs import EncodeGraph, StepGraph
 from distilcap.files import write_bytes
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import plain

@@ -13,9 +13,10 @@ from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teach
 from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.captions import CLEAN_LABELS
 from distilcap.stages.data import CleanReferences, DataOptions, ImportData
-from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.stages.features import EncoderOptions
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
+from distilcap.training.precision import resolved_precision
 
 __all__ = ["DistillOptions", "plan_own_images"]
 
@@ -110,8 +111,9 @@ def plan_own_images(
     options: DistillOptions,
     training: TrainingOptions,
     store: Path,
+    device: str = "cpu",
 ) -> tuple[str, Distillation]:
-    """A title and the stages of a distillation on a person's own images."""
+    """A title and the stages of a distillation on a person's own images, in a store and on a device."""
     from distilcap.models.families import family_of
     from distilcap.models.presets import captioner_name, preset
 
@@ -129,8 +131,13 @@ def plan_own_images(
     teacher = role(options.teacher or "updown-medium")
     student = role(options.student)
     intermediate = role(options.intermediate) if options.intermediate else None
+    training = dataclasses.replace(training, precision=resolved_precision(training.precision, device))
     source = data.stage()
-    larger = options.teacher_encoder
+    larger = None
+    if options.teacher_encoder:
+        larger = EncoderOptions(
+            options.teacher_encoder, encoder_form=None, encoder_engine=encoder.encoder_engine
+        )
     given = options.given_teacher(source, store)
     learnt = source
     if options.clean_labels and given is not None:
@@ -139,7 +146,7 @@ def plan_own_images(
         learnt = CleanReferences.of_data(source, training.max_words, options.tokenizer)
     plan = plan_distillation(
         learnt,
-        encoder.stage(source),
+        encoder.stage(source, store, device),
         given or teacher,
         student,
         beam=options.beam_size,
@@ -150,6 +157,6 @@ def plan_own_images(
         seeds=tuple(range(options.seeds)),
         min_count=options.min_count,
         tokenizer=options.tokenizer,
-        teacher_features=ExtractFeatures.of(source, larger, form=None) if larger else None,
+        teacher_features=larger.stage(source, store, device) if larger else None,
     )
     return f"{source.name}: {given.name if given else teacher.name} to {student.name}", plan

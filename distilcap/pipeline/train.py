@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distilcap.options import Options, option
@@ -16,6 +16,7 @@ from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
+from distilcap.training.precision import resolved_precision
 
 __all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
 
@@ -49,9 +50,14 @@ class RunOptions(Options):
 
 
 def run_to_train(
-    data: DataOptions, encoder: EncoderOptions, run: RunOptions, training: TrainingOptions
+    data: DataOptions,
+    encoder: EncoderOptions,
+    run: RunOptions,
+    training: TrainingOptions,
+    store: Path | None = None,
+    device: str = "cpu",
 ) -> Train:
-    """The run that the options describe, to be built in a store.
+    """The run that the options describe, to be built in a store on a device; see `EncoderOptions.stage`.
 
     Raises:
         ConfigError: a name or a number that cannot be.
@@ -60,6 +66,7 @@ def run_to_train(
     from distilcap.models.presets import captioner_name, preset
 
     family, size = captioner_name(run.captioner)
+    training = replace(training, precision=resolved_precision(training.precision, device))
     source = data.stage()
     learnt = source
     labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
@@ -70,7 +77,7 @@ def run_to_train(
     return Train(
         learnt,
         BuildVocabulary(learnt, run.min_count, training.max_words, run.tokenizer),
-        encoder.stage(source),
+        encoder.stage(source, store, device),
         family,
         preset(family, size),
         training,

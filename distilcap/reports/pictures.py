@@ -30,7 +30,7 @@ def picture_jpeg(path: Path) -> bytes:
     """
     if not os.path.isfile(path):  # a pipe would be waited for; no error at a name too long
         raise DataError(f"{path}: there is no such image.")
-    image = read_image(path)
+    image = read_image(path, 2 * SIDE)
     image.thumbnail((SIDE, SIDE))
     image.info.clear()
     buffer = io.BytesIO()

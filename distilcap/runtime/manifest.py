@@ -35,7 +35,7 @@ from distilcap.runtime.limits import (
     MAX_VOCABULARY,
     MAX_WORDS,
 )
-from distilcap.runtime.pixels import Preprocessing
+from distilcap.runtime.pixels import DECODINGS, Preprocessing
 from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
 
@@ -267,7 +267,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
 
 
 def _preprocessing(content: Fields) -> Preprocessing:
-    content.only("size", "mean", "std", "resize", "filter")
+    content.only("size", "mean", "std", "resize", "filter", "decoding")
     content.choice("resize", "squash")
     mean, std = content.numbers("mean", 3, -1e3, 1e3), content.numbers("std", 3, 1e-6, 1e6)
     return Preprocessing(
@@ -275,6 +275,7 @@ def _preprocessing(content: Fields) -> Preprocessing:
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
         filter=content.choice("filter", "bicubic", "bilinear"),
+        decoding=content.choice("decoding", *DECODINGS) if "decoding" in content.content else "whole",
     )
 
 

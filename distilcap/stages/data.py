@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field
@@ -164,7 +165,8 @@ class CleanReferences(ImportData):
     @staticmethod
     def of_data(whole: ImportData, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> CleanReferences:
         """Clean the captions of a data set."""
-        return CleanReferences(whole.fingerprint, whole.name, whole.path, whole.images, max_words, tokenizer)
+        same = {field.name: getattr(whole, field.name) for field in dataclasses.fields(ImportData)}
+        return CleanReferences(**same, max_words=max_words, tokenizer=tokenizer)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""

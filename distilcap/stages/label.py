@@ -43,6 +43,7 @@ class Generate(CaptionsOfSplit):
         length_penalty: see `decode.beam.BeamSearch`.
         data: whose images, if not those that it was trained on.
         decoding: chooses the length penalty on validation; None takes `length_penalty`.
+        precision: number format of products, "float32" or "bfloat16".
     """
 
     together: ClassVar[bool] = True
@@ -53,14 +54,25 @@ class Generate(CaptionsOfSplit):
     length_penalty: float = 0.0
     data: ImportData | None = added_later(None)  # noqa: RUF009
     decoding: ChooseDecoding | None = added_later(None)  # noqa: RUF009
+    precision: str = added_later("float32")
 
     @staticmethod
     def as_chosen(
-        captioner: Train, split: str, beam: int = 5, n_best: int = 1, data: ImportData | None = None
+        captioner: Train,
+        split: str,
+        beam: int = 5,
+        n_best: int = 1,
+        data: ImportData | None = None,
+        precision: str | None = None,
     ) -> Generate:
-        """Captions by the length penalty that is best on validation; greedy captions need none."""
-        decoding = decoding_of(captioner, beam) if beam > 1 else None
-        return Generate(captioner, split, beam, n_best, data=data, decoding=decoding)
+        """Captions by the length penalty that is best on validation; greedy captions need none.
+
+        Args:
+            precision: None is the run's own.
+        """
+        precision = precision or captioner.training.precision
+        decoding = decoding_of(captioner, beam, precision) if beam > 1 else None
+        return Generate(captioner, split, beam, n_best, data=data, decoding=decoding, precision=precision)
 
     @property
     def source(self) -> ImportData:
@@ -91,7 +103,7 @@ class Generate(CaptionsOfSplit):
             trained.vocabulary,
             features,
             ids,
-            BeamSearch(self.beam, self.captioner.max_words, penalty),
+            BeamSearch(self.beam, self.captioner.max_words, penalty, precision=self.precision),
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split}, beam {self.beam}",
@@ -109,9 +121,10 @@ class Generate(CaptionsOfSplit):
         return f"{self.split}, beam {self.beam}, by {self.captioner.key}"
 
 
-def decoding_of(captioner: Train, beam: int) -> ChooseDecoding:
-    """Chooses how a captioner decodes with so wide a beam."""
-    whole, greedy = Generate(captioner, "val", beam, beam), Generate(captioner, "val", 1)
+def decoding_of(captioner: Train, beam: int, precision: str | None = None) -> ChooseDecoding:
+    """Chooses how a captioner decodes with so wide a beam, in a precision; None is the run's own."""
+    precision = precision or captioner.training.precision
+    whole, greedy = (Generate(captioner, "val", width, width, precision=precision) for width in (beam, 1))
     return ChooseDecoding(whole, greedy, beam, captioner.max_words)
 
 

@@ -222,6 +222,10 @@ class Store:
             return False
         return not (has_checksums(folder) and whole and left_out(folder))
 
+    def begun(self, stage: Stage) -> bool:
+        """Whether the artifact is there, or a part of it that a build goes on from."""
+        return any(folder.is_dir() for folder in (self.path(stage), self.root / ".partial" / stage.key))
+
     def seconds(self, stage: Stage) -> float:
         """How long building took, over all runs."""
         with expected(self.path(stage) / RECORD, "the record of a stage"):

@@ -22,6 +22,7 @@ from distilcap.errors import ConfigError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.families import CaptionerOptions
 from distilcap.models.presets import preset
+from distilcap.models.transformer import TransformerOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role
 from distilcap.study.flickr8k import SELF_CRITICAL, TEACHER
@@ -98,6 +99,9 @@ FLICKR8K_EPOCHS = {
     ("aoanet", "big"): (7, 2),
     ("aoanet", "medium"): (10, 3),
     ("aoanet", "small"): (12, 3),
+    ("transformer", "big"): (7, 2),
+    ("transformer", "medium"): (10, 3),
+    ("transformer", "small"): (12, 3),
 }
 """Of cross-entropy and of self-critical training: one count for each family and size, whatever it learns
 from, so that both sides see as many images. Meant to be the flat end of both an undistilled and a distilled
@@ -107,9 +111,10 @@ student, where the last quarter of the epochs gains less than 0.5 CIDEr on valid
 FLICKR8K_RATES = {
     "updown": {"big": 1e-3, "medium": 1.5e-3, "small": 2e-3},
     "aoanet": {"big": 7e-4, "medium": 1e-3, "small": 1.5e-3},
+    "transformer": {"big": 7e-4, "medium": 1e-3, "small": 1.5e-3},
 }
 """Of cross-entropy: narrower captioners take larger steps, AoANet smaller ones (it is published with less
-than half of Up-Down's)."""
+than half of Up-Down's), and the Transformer those of AoANet."""
 
 
 FLICKR8K_OPTIONS: dict[str, Callable[[int, float], CaptionerOptions]] = {
@@ -119,8 +124,11 @@ FLICKR8K_OPTIONS: dict[str, Callable[[int, float], CaptionerOptions]] = {
     "aoanet": lambda width, dropout: AoANetOptions(
         width, width, refiner_layers=2 if width == FLICKR8K_WIDTHS["big"] else 1, dropout=dropout
     ),
+    "transformer": lambda width, dropout: TransformerOptions(
+        width, heads=width // 48, layers=2, encoder_layers=0, dropout=dropout
+    ),
 }
-"""By width and dropout."""
+"""By width and dropout. The Transformer has as many parameters as Up-Down: 7.2, 2.4 and 0.9 million."""
 
 
 def _flickr8k() -> TablePreset:
@@ -203,6 +211,7 @@ def _smoke() -> TablePreset:
         minute: tuple[tuple[str, CaptionerOptions], ...] = (
             ("updown", UpDownOptions(width, width, 4, dropout=0.1)),
             ("aoanet", AoANetOptions(width, width, heads=2, refiner_layers=1, dropout=0.1)),
+            ("transformer", TransformerOptions(width, heads=2, layers=1, dropout=0.1)),
         )
         for architecture, options in minute:
             roles[architecture, size] = Role(architecture, size, options, training)

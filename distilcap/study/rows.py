@@ -95,7 +95,7 @@ class Students:
         """A captioner that learns from the references."""
         runs = tuple(self.train(architecture, size, seed) for seed in self.seeds)
         member = self.member(f"{architecture}-{size}", "student", size, runs)
-        return TableRow(member, printed=_scores(BEAM_TABLES[architecture].get((size, None))))
+        return TableRow(member, printed=_scores(BEAM_TABLES.get(architecture, {}).get((size, None))))
 
     def taught(
         self, architecture: str, size: str, teacher: Member, beam: int, printed: Printed | None = None
@@ -114,7 +114,7 @@ class Students:
             f"{_short(teacher)}, beam {beam}, top 1",
         )
         if teacher.name == f"{architecture}-big":
-            printed = BEAM_TABLES[architecture].get((size, beam))
+            printed = BEAM_TABLES.get(architecture, {}).get((size, beam))
         return TableRow(member, beam, f"{architecture}-{size}", _scores(printed))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distilcap.encoders.recipes import ENGINES
 from distilcap.errors import ConfigError
 from distilcap.options import Options, option
 from distilcap.runtime.limits import MAX_BEAM
@@ -29,7 +30,23 @@ class LabelOptions(Options):
     )
     shard: int = option(0, "With --images: number of the part to make, from 0.", least=0)
     batch_images: int = option(32, "With --images: number of images captioned at once.", least=1, most=65_536)
-    threads: int = option(2, "With --images: number of threads that decode images.", least=1, most=256)
+    threads: int = option(
+        2,
+        "With --images: number of threads that decode images, and of those that encode them.",
+        least=1,
+        most=256,
+    )
+    encoder_engine: str | None = option(
+        None,
+        "With --images: what runs a run's encoder.  [default: onnxruntime on a CPU, torch on a GPU]",
+        choices=ENGINES,
+    )
+    precision: str | None = option(
+        None,
+        "Number format of a run's products; auto is bfloat16 where the processor or GPU has units for it.  "
+        "[default: the run's own; with --images float32]",
+        choices=("float32", "bfloat16", "auto"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

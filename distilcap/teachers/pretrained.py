@@ -105,17 +105,20 @@ class PretrainedTeacher:
         return PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
 
     def read(self, photo: Path) -> Any:
-        """See `teachers.shards.PhotoCaptioner`: an image of Pillow."""
+        """See `teachers.shards.PhotoCaptioner`: pixels (3, S, S), less memory than the photograph."""
         from distilcap.runtime.pixels import read_image
 
-        return read_image(photo)
+        return self._pixels(read_image(photo))
 
-    def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
-        """See `teachers.shards.PhotoCaptioner`."""
-        return self.caption(photos, beam, n_best)
+    def _pixels(self, photo: Any) -> Any:
+        return self.processor(images=[photo], return_tensors="pt")["pixel_values"][0]
 
     def caption(self, photos: Sequence[Any], beam: int = 3, n_best: int = 1) -> list[tuple[Caption, ...]]:
-        """Caption PIL images; each gets `n_best` captions, best first.
+        """Caption PIL images; see `label`."""
+        return self.label([self._pixels(photo) for photo in photos], beam, n_best)
+
+    def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """Caption what `read` gave; each gets `n_best` captions, best first.
 
         The log-probability is the model's own, over its own tokens with the end token.
 
@@ -126,8 +129,7 @@ class PretrainedTeacher:
 
         if not 1 <= n_best <= beam:
             raise ConfigError(f"`n_best` must be in 1 to `beam` ({beam}), but is {n_best}.")
-        device = self.model.device
-        pixels = self.processor(images=list(photos), return_tensors="pt")["pixel_values"].to(device)
+        pixels = torch.stack(list(photos)).to(self.model.device)
         with torch.inference_mode():
             made = self.model.generate(
                 pixel_values=pixels,

@@ -7,6 +7,7 @@ has its final name once it is finished; until then each batch is on disk before 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -14,14 +15,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import image_id_of
-from distilcap.encoders.loader import decoded
+from distilcap.encoders.loader import decoded, in_order
 from distilcap.errors import DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
@@ -37,7 +39,7 @@ from distilcap.teachers.shard_files import (
     write_shard,
 )
 
-__all__ = ["PhotoCaptioner", "find_images", "label_shard"]
+__all__ = ["PhotoCaptioner", "SeeingCaptioner", "find_images", "label_shard"]
 
 
 class PhotoCaptioner(Protocol):
@@ -52,6 +54,17 @@ class PhotoCaptioner(Protocol):
 
     def label(self, photos: Sequence[Any], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
         """Caption what `read` gave; each photograph gets `n_best` captions, best first."""
+
+
+@runtime_checkable
+class SeeingCaptioner(PhotoCaptioner, Protocol):
+    """A captioner that sees and describes apart, so that threads can see beside the search."""
+
+    def see(self, photos: Sequence[Any]) -> Any:
+        """Encode what `read` gave, of one photograph at least."""
+
+    def describe(self, seen: Any, beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+        """Caption what `see` gave, as `label` would."""
 
 
 def find_images(source: Path, others: Counter[str] | None = None) -> Iterator[Path]:
@@ -131,7 +144,7 @@ def label_shard(
         todo = [image for image in own.values() if image.id not in captioned and image.id not in skipped]
         tracked = progress.track(todo, f"Captioning {shard}", len(own), len(own) - len(todo))
         for batch in _batches(captioner, tracked, batch_images, options.threads):
-            record = _label(captioner, batch, options.beam_size, options.n_best)
+            record = batch.label(captioner, options.beam_size, options.n_best)
             log.append(record | {"seconds": round(before + time.perf_counter() - started, 3)})
             captioned |= {line["image"]: line for line in record["captions"]}
             skipped |= {image["id"]: image for image in record["skipped"]}
@@ -142,22 +155,34 @@ def label_shard(
         return labelled
 
 
-def _label(
-    captioner: PhotoCaptioner, batch: Sequence[tuple[ImageRecord, Any]], beam: int, n_best: int
-) -> dict[str, Any]:
-    """Caption what of a batch could be read: the log's record of it."""
-    readable = [(image.id, photo) for image, photo in batch if not isinstance(photo, DataError)]
-    made = captioner.label([photo for _, photo in readable], beam, n_best) if readable else []
-    return {
-        "captions": [
-            record_of(image_id, captions) for (image_id, _), captions in zip(readable, made, strict=True)
-        ],
-        "skipped": [
+@dataclass(frozen=True)
+class _Batch:
+    """Images that are captioned together: those that could be read, what was seen in them (or what was read),
+    and the others."""
+
+    ids: Sequence[str]
+    seen: Any
+    skipped: Sequence[Mapping[str, str]]
+
+    @staticmethod
+    def see(captioner: PhotoCaptioner, images: Sequence[tuple[ImageRecord, Any]]) -> _Batch:
+        readable = [(image.id, photo) for image, photo in images if not isinstance(photo, DataError)]
+        skipped = [
             {"id": image.id, "reason": _escaped(str(problem))}
-            for image, problem in batch
+            for image, problem in images
             if isinstance(problem, DataError)
-        ],
-    }
+        ]
+        seen: Any = [photo for _, photo in readable]
+        if readable and isinstance(captioner, SeeingCaptioner):
+            seen = captioner.see(seen)
+        return _Batch([image_id for image_id, _ in readable], seen, skipped)
+
+    def label(self, captioner: PhotoCaptioner, beam: int, n_best: int) -> dict[str, Any]:
+        """Caption them: the log's record of it."""
+        describe = captioner.describe if isinstance(captioner, SeeingCaptioner) else captioner.label
+        made = describe(self.seen, beam, n_best) if self.ids else []
+        captions = [record_of(image_id, best) for image_id, best in zip(self.ids, made, strict=True)]
+        return {"captions": captions, "skipped": self.skipped}
 
 
 def _escaped(text: str) -> str:
@@ -203,8 +228,9 @@ def _own(source: Path, shard: Shard, others: Counter[str]) -> tuple[dict[str, Im
 
 def _batches(
     captioner: PhotoCaptioner, images: Iterable[ImageRecord], batch_images: int, threads: int
-) -> Iterator[list[tuple[ImageRecord, Any]]]:
-    with ThreadPoolExecutor(threads) as pool:
-        seen = decoded(pool, images, captioner.read, ahead=2 * batch_images)
-        while batch := list(itertools.islice(seen, batch_images)):
-            yield batch
+) -> Iterator[_Batch]:
+    """Decode and see, each a little ahead of the search."""
+    with ThreadPoolExecutor(threads) as decoders, ThreadPoolExecutor(threads) as viewers:
+        read = decoded(decoders, images, captioner.read, ahead=2 * batch_images)
+        batches = iter(lambda: list(itertools.islice(read, batch_images)), [])
+        yield from in_order(viewers, functools.partial(_Batch.see, captioner), batches, ahead=threads)

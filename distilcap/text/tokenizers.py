@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from distilcap.errors import ConfigError
+from distilcap.plugins import load_plugins
 from distilcap.text.tokenize import tokenize
 from distilcap.text.unspaced import join_words, starts_unspaced
 from distilcap.text.word_breaks import split_at_boundaries, split_characters
@@ -85,7 +86,8 @@ TOKENIZER_HELP: Final = (
 
 
 def tokenizer_names() -> tuple[str, ...]:
-    """All tokenizers, PTB's first."""
+    """All tokenizers, PTB's first, those of plugins last."""
+    load_plugins()
     return tuple(_tokenizers)
 
 
@@ -95,7 +97,7 @@ def tokenizer_of(name: str) -> Tokenizer:
     Raises:
         ConfigError: there is none of this name.
     """
-    if name not in tokenizer_names():
+    if name not in _tokenizers and name not in tokenizer_names():  # plugins only where they are needed
         raise ConfigError(f"`tokenizer` must be one of {', '.join(tokenizer_names())}, but is {name!r}.")
     return _tokenizers[name]
 

@@ -309,7 +309,9 @@ class Training:
         ids = tuple(self.validation)[: self.options.validation_images or None]
         # Validation must not move the random state: a run validated less often stays the same run.
         state = torch.get_rng_state()
-        options = BeamSearch(self.options.validation_beam, self.options.max_words + 4)
+        options = BeamSearch(
+            self.options.validation_beam, self.options.max_words + 4, precision=self.options.precision
+        )
         if isinstance(self.source, nn.Module):
             self.source.eval()
         captions = caption_together(

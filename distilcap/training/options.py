@@ -119,6 +119,7 @@ class TrainingOptions(Options):
     seed: int = option(0, "Seed of weights, order, dropout and samples.", least=0, most=SEED_LIMIT)
     precision: str = option(
         "float32",
-        "Number format of training; bfloat16 is PyTorch's autocast.",
-        choices=("float32", "bfloat16"),
+        "Number format of products, in training and wherever the run captions: bfloat16 is PyTorch's "
+        "autocast; auto is bfloat16 where the processor or GPU has units for it.",
+        choices=("float32", "bfloat16", "auto"),
     )

@@ -95,6 +95,7 @@ def test_a_plugin_that_cannot_be_loaded_is_one_line(
 
 
 REGISTERED = """
+from distilcap.text.tokenizers import tokenizer_of
 import torch
 from distilcap.encoders.registry import create_encoder
 from distilcap.metrics import create_metric
@@ -103,6 +104,7 @@ from distilcap.teachers.registry import is_registered
 encoder = create_encoder("convolutions")
 captioner = build_captioner("mean", preset("mean", "tiny"), 20, encoder.dim)
 assert captioner(encoder(torch.zeros(2, 3, 64, 64)), torch.ones(2, 3, 5, dtype=int)).shape == (2, 3, 5, 20)
+assert tokenizer_of("words").words("一只狗在奔跑") == ["一只", "狗", "在", "奔跑"]
 assert create_metric("coverage").seconds and is_registered("colours") and not is_registered("blip")
 """
 
@@ -112,11 +114,26 @@ def test_the_page_s_modules_register_what_they_say(folder: Path, monkeypatch: py
         "my_captioner.py",
         "my_encoder.py",
         "my_metric.py",
+        "my_tokenizer.py",
         "my_form.py",
         "my_teacher.py",
     ]
     monkeypatch.setenv("DISTILCAP_PLUGINS", ",".join(MODULES))
     subprocess.run([sys.executable, "-c", REGISTERED], check=True)
+
+
+def test_the_page_s_tokenizer_scores(folder: Path) -> None:
+    for name, caption in (("c", "一只狗在草地上奔跑"), ("r", "一只猫在草地上奔跑。")):
+        CaptionSet({"a": (Caption(caption),)}).save(folder / f"{name}.jsonl")
+    code = "from distilcap.cli.main import main; main()"
+    arguments = ["--plugin", "my_tokenizer.py", "evaluate", "c.jsonl", "--references", "r.jsonl"]
+    arguments += ["--metrics", "bleu", "--tokenizer", "words", "--resamples", "0", "--json", "s.json"]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    score = read_json(folder / "s.json")["scores"]["bleu_1"]
+    assert (score["value"], score["signature"]) == (
+        pytest.approx(4 / 5),  # 一只 狗 在 草地上 奔跑
+        "bleu|refs:1|tok:words|len:closest|v:1.0",
+    )
 
 
 def test_the_page_s_form_of_data_is_read(folder: Path) -> None:

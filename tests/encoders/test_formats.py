@@ -144,10 +144,12 @@ def test_texts_of_any_size_keep_no_png_back(texts: list[bytes], at_the_end: bool
     with_texts = png[:at] + b"".join(texts) + png[at:]
     assert np.array_equal(np.asarray(read_image(with_texts)), np.asarray(photo()))
     for cut in (40, len(with_texts) - 20):
+        message = "image: "  # a picture cut behind its last row may be read
         try:
             read_image(with_texts[:cut])
         except DataError as error:
-            assert str(error).startswith("image: ")
+            message = str(error)
+        assert message.startswith("image: ")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # as outside pytest
@@ -201,6 +203,6 @@ def test_a_folder_is_what_is_read_and_what_is_counted(tmp_path: Path) -> None:
 def test_what_is_open_is_of_the_list(tmp_path: Path) -> None:
     with open_image(encoded("JPEG")) as image:
         assert image.format in formats.FORMATS
+    (tmp_path / "IMG").write_bytes(b"IIRO" + bytes(40))
     with pytest.raises(DataError, match=r"IMG: a camera"):
-        (tmp_path / "IMG").write_bytes(b"IIRO" + bytes(40))
         read_image(tmp_path / "IMG")

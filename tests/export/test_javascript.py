@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import io
+import itertools
 import json
 import shutil
 import subprocess
@@ -11,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
+from distilcap.errors import DataError
+from distilcap.runtime.large import MAX_JPEG_PIXELS, reduce
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.runtime.pixels import Preprocessing, normalise, to_pixels
 from distilcap.runtime.search import search
@@ -81,6 +88,42 @@ def test_very_tall_pictures_differ_by_rounding_alone(scripts):
     case = (64, 300, 48, "bicubic")
     expected = to_pixels(Image.fromarray(picture), Preprocessing(48)).astype(int)
     assert np.abs(resized(scripts, [picture], [case])[0] - expected).max() <= 1
+
+
+REDUCE = """
+import { jpegSize, reduction } from "./pixels.js";
+const sizes = given.files.map((file) => jpegSize(Uint8Array.from(atob(file), (one) => one.charCodeAt(0))));
+const parts = given.cases.map(([width, height, size, decoding]) =>
+  reduction({ width, height }, { size, decoding }));
+console.log(JSON.stringify([sizes.map((size) => size ?? null), parts]));
+"""
+
+
+def test_jpegs_are_reduced_as_python_reduces_them(scripts):
+    random, files, sizes = np.random.default_rng(4), [], []
+    for options in ({}, {"progressive": True}, {"exif": b"Exif\0\0" + bytes(60_000)}, {"comment": "x" * 999}):
+        sizes.append({"width": int(random.integers(1, 400)), "height": int(random.integers(1, 400))})
+        buffer = io.BytesIO()
+        Image.new("RGB", tuple(sizes[-1].values())).save(buffer, "JPEG", **options)
+        files.append(buffer.getvalue())
+    files += [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", files[0][:20], b"\x89PNG", b"\xff\xd8" + bytes(99)]
+    sides = [int(side) for side in np.geomspace(1, 65_000, 40).round()]
+    cases = [
+        (width, height, size, decoding)
+        for width, height in [*itertools.product(sides, sides[::5]), (16_320, 12_240), (12_000, 9_000)]
+        for size, decoding in ((224, "reduced"), (2048, "reduced"), (224, "whole"))
+        if width * height <= MAX_JPEG_PIXELS
+    ]
+    given = {"files": [base64.b64encode(file).decode() for file in files], "cases": cases}
+    found, parts = run_node(scripts, REDUCE, given)
+    assert found == sizes + [None] * (len(files) - len(sizes))
+    assert {1, 2, 4, 8} == set(parts)
+    for (width, height, size, decoding), part in zip(cases, parts, strict=True):
+        image = JpegImageFile(io.BytesIO(files[0]))
+        image._size, image.tile = (width, height), [image.tile[0]._replace(extents=(0, 0, width, height))]
+        with contextlib.suppress(DataError):  # too large even so
+            reduce(image, 2 * size if decoding == "reduced" else None)
+        assert image.size == (-(-width // part), -(-height // part)), (width, height, size, decoding)
 
 
 def test_normalisation_is_the_same_float32(scripts):

@@ -20,11 +20,10 @@ from distilcap.export.browser.bench import captions_in_browser
 from distilcap.export.browser.chromium import chromium_program, open_page
 from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
-from distilcap.export.bundle import export_bundle
 from distilcap.export.pictures import sample_pictures
-from distilcap.models.weights import load_captioner, save_captioner
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeOptions, write_manifest
+from distilcap.runtime.pixels import read_image
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 
@@ -163,7 +162,7 @@ def test_the_demo_ends_in_a_page_that_a_second_run_replaces(exported, tmp_path, 
     monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
     monkeypatch.setattr("distilcap.cli.report.run_distillation", distil)
     monkeypatch.setattr("distilcap.data.scenes.draw_scenes", lambda *_, **__: None)
-    monkeypatch.setattr("distilcap.pipeline.demo.demo_plan", lambda data: None)
+    monkeypatch.setattr("distilcap.pipeline.demo.demo_plan", lambda data, store: None)
     for _ in range(2):
         result = CliRunner().invoke(demo, ["--to", str(tmp_path / "demo")])
         assert result.exit_code == 0, result.output
@@ -250,12 +249,56 @@ def test_the_pages_captions_are_pythons(site, bundle, photos):
 
 
 @pytest.mark.slow
-def test_captions_without_spaces_are_written_as_in_python(run, encoder, browser, photos, tmp_path):
+def test_a_large_jpeg_is_decoded_to_pythons_bytes(site, tmp_path):
+    """At a part of its size, upright, in every form that cameras write."""
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 256, (37, 50, 3), np.uint8)).resize((2001, 1303))
+    forms = [
+        (noise, 1, {}),
+        (noise, 6, {"progressive": True}),
+        (noise.crop((0, 0, 1999, 903)), 8, {"subsampling": 0}),
+        (noise.convert("L"), 3, {}),
+    ]
+    paths = []
+    for number, (image, orientation, options) in enumerate(forms):
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        paths.append(tmp_path / f"{number}.jpg")
+        image.save(paths[-1], quality=92, exif=exif, **options)
+    script = """async (size) => {
+      const decoded = [];
+      for (const file of document.getElementById("pictures").files) {
+        const bitmap = await captioner.decodePicture(file, { size, decoding: "reduced" });
+        const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+        context.drawImage(bitmap, 0, 0);
+        const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+        decoded.push([bitmap.height, bitmap.width, Array.from(new Uint32Array(data.buffer))]);
+      }
+      return decoded;
+    }"""
+    with serving(site) as address, open_page() as page:
+        page.goto(address)
+        page.evaluate(
+            "Object.assign(document.body.appendChild(document.createElement('input')),"
+            "{ type: 'file', id: 'pictures', multiple: true })"
+        )
+        page.set_input_files("#pictures", paths)
+        decoded = page.evaluate(script, 112)
+    for path, (height, width, values) in zip(paths, decoded, strict=True):
+        expected = np.asarray(read_image(path, 224))
+        assert expected.shape == (height, width, 3)
+        assert max(expected.shape) < 1100, "reduced"
+        given = np.array(values, "<u4").view(np.uint8).reshape(height, width, 4)[..., :3]
+        np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.slow
+def test_captions_without_spaces_are_written_as_in_python(exported, browser, photos, tmp_path):
     words = ["狗", "猫", "a", "iphone", "น้ำ", "12", *map(chr, range(0x4E00, 0x4E32))]
     vocabulary = Vocabulary((*SPECIALS, *words), "characters", spaced=False)
-    save_captioner(tmp_path / "run", replace(load_captioner(run), vocabulary=vocabulary))
-    exported = export_bundle(tmp_path / "run", tmp_path / "bundle", encoder=encoder)
-    bundle, site = Bundle.open(exported.folder), write_web(exported.folder, tmp_path / "site").folder
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    write_manifest(folder, replace(exported.manifest, vocabulary=vocabulary))
+    bundle, site = Bundle.open(folder), write_web(folder, tmp_path / "site").folder
     with serving(site) as address, open_page() as page:
         answers = captions_in_browser(page, address, photos, [3])
         page.set_input_files("#file", photos[:1])

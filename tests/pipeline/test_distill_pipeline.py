@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_captioners import small_options
 
 from distilcap.data.scenes import draw_scenes
 from distilcap.decode.captions import rank_captions
 from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
+from distilcap.models.families import families
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role, distill, plan_distillation
 from distilcap.pipeline.photographs import RunCaptioner
@@ -21,6 +23,7 @@ from distilcap.reports.grids import grids_of
 from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
 from distilcap.reports.results import decoding_sentences, stages_of
+from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import DecodeChoice
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
@@ -37,6 +40,12 @@ TRAINING = TrainingOptions(
 )
 TEACHER = Role("aoanet", "tiny", AoANetOptions(hidden=16, embedding=8, heads=2, refiner_layers=1), TRAINING)
 STUDENT = Role("updown", "tiny", UpDownOptions(hidden=8, embedding=8, attention=4), TRAINING)
+LEARNING = dataclasses.replace(
+    TRAINING,
+    cross_entropy=CrossEntropyPhase(epochs=30, learning_rate=1e-2),
+    batch_images=4,
+    validation_every=10,
+)
 METRICS = ("bleu", "rouge_l", "cider")
 BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 
@@ -154,6 +163,30 @@ def test_other_languages_keep_their_tokenizer(language: str, tokenizer: str, tmp
     assert [vocabulary.decode(ids) for ids in written] == texts
     assert any(texts)
     assert language != "zh" or not any(" " in text for text in texts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", families())
+def test_every_family_is_teacher_student_and_bundle(family: str, scenes: Path, tmp_path: Path) -> None:
+    data = ImportData.of(scenes)
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
+    names = list(families())
+    taught_by = names[names.index(family) - 1]
+    teacher, student = (
+        Role(name, "tiny", small_options(name, hidden=24, dropout=0.0), LEARNING)
+        for name in (taught_by, family)
+    )
+    plan = plan_distillation(data, features, teacher, student, beam=3, min_count=1)
+    store = Store(tmp_path / "store")
+    outcome = distill(plan, store, SILENT, metrics=METRICS)
+    assert {row.architecture for row in outcome.rows} == {family, taught_by}
+    assert outcome.bundle is not None
+    bundle = Bundle.open(outcome.bundle)
+    assert bundle.manifest.model["architecture"] == family
+    run = RunCaptioner.load(store.path(plan.exported.captioner), DecodeChoice(3))
+    for image in data.load(store).split("test")[:4]:
+        (captions,) = run.label([run.read(image.path)], 3, 1)
+        assert bundle.caption(image.path, beam=3)[0] == captions[0].text
 
 
 def test_an_encoder_tuned_with_its_captioner_is_what_captions_then_see(scenes: Path, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from distilcap.cli.main import cli
 from distilcap.data.captions import CaptionSet
+from distilcap.data.readers.columns import Columns
 from distilcap.data.scenes import draw_scenes
 from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
@@ -188,6 +191,9 @@ def test_captions_of_a_data_set_are_cleaned_in_all_splits(scenes: Path, store: S
     assert isinstance(plan.data, CleanReferences)
     assert plan.students[-1].trains[0].data == plan.data
     assert plan.features.data == data.stage()  # features do not depend on captions
+    whole = dataclasses.replace(data.stage(), columns=Columns(caption_column=("x",)))
+    for field in dataclasses.fields(ImportData):
+        assert getattr(CleanReferences.of_data(whole), field.name) == getattr(whole, field.name)
     store.build(plan.data)
     cleaned = plan.data.load(store)
     assert {image.split for image in cleaned.images} == {"train", "val", "test"}
@@ -226,6 +232,11 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     assert "updown-tiny, distilled has learnt next to nothing: all 8 captions " in distilled.verdict
     results = collect_results("title", plan.systems, distilled.rows, distilled.verdict, store, notes)
     assert len(results.samples) == 7
+    run = store.path(plan.students[-1].trains[0])
+    file = str(tmp_path / "captions.jsonl")
+    command = ["generate", str(run), "--beam-size", "1", "--split", "val", "--to", file]
+    said_of_run = " ".join(CliRunner().invoke(cli, command).stderr.split())
+    assert "has learnt next to nothing: all 6 captions" in said_of_run
     assert Path(bare["filename"]).stem not in {sample.image for sample in results.samples}
 
 

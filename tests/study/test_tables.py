@@ -238,7 +238,7 @@ def test_a_plan_on_the_command_line_runs_nothing(smoke: Students, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["table1 table3", "all", "extra"])
+@pytest.mark.parametrize("what", ["table1 table3", "all", "extra", "families"])
 def test_every_recipe_on_the_command_line(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILCAP_DATA", str(tmp_path / "data"))
     arguments = ["reproduce", *what.split(), "--data", "scenes", "--preset", "smoke", "--seeds", "2"]
@@ -246,7 +246,7 @@ def test_every_recipe_on_the_command_line(what: str, tmp_path: Path, monkeypatch
     result = CliRunner().invoke(cli, [*arguments, *places, "--metrics", "bleu,cider"])
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "out/results.json").read_text())
-    assert len(results["tables"]) == {"table1 table3": 2, "all": 4, "extra": 1}[what]
+    assert len(results["tables"]) == {"table1 table3": 2, "all": 4, "extra": 1, "families": 1}[what]
     assert results["verdict"]
 
 

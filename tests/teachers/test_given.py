@@ -95,7 +95,7 @@ def test_a_run_and_an_ensemble_of_runs_teach(home: Path, tmp_path: Path) -> None
     assert [row["role"] for row in rows] == ["teacher", "student", "distilled"]
     assert rows[0]["name"] == rows[2]["teacher"] == f"teacher updown-tiny ({first.name})"
     assert rows[0]["runs"] == [first.name]
-    assert student(home, rows[2]).labels == Generate(run_of(first), "train", 2, 1)
+    assert student(home, rows[2]).labels == Generate.as_chosen(run_of(first), "train", 2, 1)
 
     rows = distill(home, tmp_path / "two", "--teacher-run", str(first), "--teacher-run", str(second))
     assert [row["role"] for row in rows] == ["teacher", "teacher", "teacher", "student", "distilled"]
@@ -132,7 +132,7 @@ def test_a_model_of_transformers_teaches(home: Path, tmp_path: Path) -> None:
     labels = student(home, rows[2]).labels
     assert isinstance(labels, LabelWithPretrained)
     assert {len(captions) for captions in labels.load(Store(home / "store")).values()} == {2}
-    assert student(home, rows[3]).labels == Generate(student(home, rows[2]), "train", 2, 2)
+    assert student(home, rows[3]).labels == Generate.as_chosen(student(home, rows[2]), "train", 2, 2)
     plan = call(
         home,
         "distill",
@@ -169,7 +169,7 @@ def test_what_brings_no_teacher_is_refused(home: Path, tmp_path: Path) -> None:
     cases: list[tuple[type[DistilCapError], str, tuple[str, ...]]] = [
         (
             ConfigError,
-            "`--teacher-captions` and `--teacher-run` each bring a teacher; leave one out.",
+            "`--teacher-captions` and `--teacher-run` each bring a teacher; leave out one of them.",
             ("--teacher-run", first, "--teacher-captions", file),
         ),
         (

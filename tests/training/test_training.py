@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_captioners import small_captioner, small_options
 from torch import nn
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError, TrainingError
 from distilcap.metrics.reward import CiderReward
 from distilcap.models.captioner import Captioner
+from distilcap.models.families import families
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import Silent
@@ -25,9 +27,15 @@ from distilcap.tensors import load_tensors
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
 from distilcap.training.batches import Batch, Batches, encode_captions
+from distilcap.training.imitation import TokenTeacher
 from distilcap.training.loop import CHECKPOINT, Training
 from distilcap.training.objectives import CrossEntropy, SelfCritical, scheduled_sampling_logits
-from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+from distilcap.training.options import (
+    CrossEntropyPhase,
+    SelfCriticalPhase,
+    TokenDistillation,
+    TrainingOptions,
+)
 
 CAPTIONS = CaptionSet.of_texts(
     {
@@ -94,13 +102,17 @@ def options(**changes: object) -> TrainingOptions:
 
 
 def training(
-    folder: Path, source: object, run_options: TrainingOptions, width: int = 8, **changes: object
+    folder: Path,
+    source: object,
+    run_options: TrainingOptions,
+    width: int = 8,
+    family: str = "updown",
+    **changes: object,
 ) -> Training:
-    small = {"hidden": width, "embedding": width, "attention": 4, "dropout": 0.3 if width == 8 else 0.0}
-    updown = options_of("updown", small)
-    captioner = build_captioner("updown", updown, len(VOCABULARY), 6, run_options.seed)
+    small = small_options(family, hidden=width, embedding=width, dropout=0.3 if width == 8 else 0.0)
+    captioner = build_captioner(family, small, len(VOCABULARY), 6, run_options.seed)
     return Training(
-        TrainedCaptioner(captioner, "updown", updown, VOCABULARY, {}),
+        TrainedCaptioner(captioner, family, small, VOCABULARY, {}),
         source,  # type: ignore[arg-type]
         CAPTIONS,
         CAPTIONS,
@@ -136,6 +148,35 @@ def test_a_run_killed_at_any_step_and_resumed_gives_the_same_weights(tmp_path: P
             record["loss"] for record in whole.position.history
         ]
         assert not (folder / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("path", ["plain", "accelerated"])
+@pytest.mark.parametrize("family", families())
+def test_every_family_learns_in_all_ways_from_another_and_resumes(
+    family: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cross-entropy with scheduled sampling and imitation of a teacher's words, then self-critical."""
+    monkeypatch.setenv("DISTILCAP_PLAIN", str(int(path == "plain")))
+    names = list(families())
+    teacher = small_captioner(names[names.index(family) - 1], len(VOCABULARY), 6)
+    crossed = CrossEntropyPhase(epochs=4, learning_rate=2e-2, scheduled_sampling=0.5, label_smoothing=0.1)
+    learning = options(cross_entropy=crossed, self_critical=SelfCriticalPhase(epochs=2, samples=3))
+
+    def begun(folder: str, source: Pictures) -> Training:
+        run = training(tmp_path / folder, source, learning, family=family, checkpoint_seconds=0.0)
+        run.token_teacher = TokenTeacher(teacher, Pictures(), TokenDistillation(0.5))
+        return run
+
+    whole = begun("whole", Pictures())
+    losses = [record["loss"] for record in whole.run().history if "divergence" in record]
+    assert losses[-1] < losses[0]
+    assert isinstance(whole.source, Pictures)
+    with pytest.raises(Killed):
+        begun("killed", Pictures(whole.source.calls - 1)).run()
+    resumed = begun("killed", Pictures())
+    resumed.run()
+    for key, tensor in weights(whole._captioner).items():
+        assert torch.equal(tensor, weights(resumed._captioner)[key]), key
 
 
 @pytest.mark.parametrize("began", ["plain", "accelerated"])
@@ -204,12 +245,13 @@ def test_a_checkpoint_of_another_shape_is_refused_whole_in_one_line(tmp_path: Pa
     assert (tmp_path / CHECKPOINT).exists(), "it is the person's to delete"
 
 
-def test_training_learns_to_tell_the_images_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", families())
+def test_training_learns_to_tell_the_images_apart(tmp_path: Path, family: str) -> None:
     phases = {
         "cross_entropy": CrossEntropyPhase(epochs=60, learning_rate=2e-2, schedule="cosine"),
         "self_critical": SelfCriticalPhase(epochs=10, learning_rate=2e-3),
     }
-    run = training(tmp_path, Pictures(), options(**phases), width=24)
+    run = training(tmp_path, Pictures(), options(**phases), width=24, family=family)
     position = run.run()
     scores = [record["validation_cider"] for record in position.history]
     assert scores[0] < 0.8

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from distilcap.export.onnx.graphs import OPSET
 from distilcap.runtime.manifest import DecodeOptions
 from distilcap.runtime.search import forbidden_words
 from distilcap.text.vocabulary import BOS, EOS, PAD
+from distilcap.tracing import OPSET
 
 __all__ = ["greedy_graph"]
 

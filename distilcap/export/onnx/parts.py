@@ -10,9 +10,10 @@ from typing import Any
 import onnx
 
 from distilcap.encoders.base import Encoder
+from distilcap.encoders.graph import export_encoder
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import DataError
-from distilcap.export.onnx.graphs import export_encode, export_encoder, export_step
+from distilcap.export.onnx.graphs import export_encode, export_step
 from distilcap.export.onnx.greedy import greedy_graph
 from distilcap.export.onnx.quantize import quantize_encoder
 from distilcap.export.onnx.weights import SharedWeights, store_weights
@@ -47,16 +48,17 @@ def load_encoder(run: Path, features: Mapping[str, Any]) -> Encoder:
     if (run / TUNED).is_file():
         return create_encoder(str(run / TUNED))
     try:
-        name, form, size = features["encoder"], features["form"], features["preprocessing"]["size"]
+        name, form, pictures = features["encoder"], features["form"], features["preprocessing"]
+        size, decoding = pictures["size"], pictures.get("decoding", "whole")
         regions = int(features["regions"])
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError(
             f"{run}: the recipe of its features names no encoder; it cannot be exported."
         ) from None
-    encoder = create_encoder(name, size=size, form=form)
-    return (
-        encoder if encoder.regions == regions else create_encoder(name, size=size, form=form, regions=regions)
-    )
+    encoder = create_encoder(name, size=size, form=form, decoding=decoding)
+    if encoder.regions == regions:
+        return encoder
+    return create_encoder(name, size=size, form=form, regions=regions, decoding=decoding)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 // What a person sees and touches. Pictures go to the worker; nothing goes anywhere else.
 
+import { jpegSize, reduction } from "./pixels.js";
+
 const $ = (id) => document.getElementById(id);
 const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
@@ -53,17 +55,40 @@ const ready = ask("load", { bundle: new URL("bundle", location.href).href, threa
 );
 ready.catch(() => {});
 
-/** Upright, and with its colours as they are in the file. */
-const decodePicture = (blob) => createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" });
+const AS_IT_IS = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
+const HEAD = 1 << 20; // bytes: a JPEG names its size behind its metadata
 
-/** Caption a picture without showing it. */
-async function describe(blob, beam) {
-  await ready;
-  const bitmap = await decodePicture(blob);
-  return ask("caption", { bitmap, beam }, [bitmap]);
+/** Upright, and with its colours as they are in the file; of a large JPEG only as many pixels as are needed. */
+async function decodePicture(blob, preprocessing) {
+  const size = jpegSize(new Uint8Array(await blob.slice(0, HEAD).arrayBuffer()));
+  const part = size ? reduction(size, preprocessing) : 1;
+  if (part === 1) return createImageBitmap(blob, AS_IT_IS);
+  const [desiredWidth, desiredHeight] = [size.width, size.height].map((side) => Math.ceil(side / part));
+  if (!globalThis.ImageDecoder) return createImageBitmap(blob, { ...AS_IT_IS, resizeWidth: desiredWidth, resizeQuality: "medium" });
+  const data = await blob.arrayBuffer();
+  const decoder = new ImageDecoder({ data, type: "image/jpeg", desiredWidth, desiredHeight, colorSpaceConversion: "none" });
+  try {
+    const { image } = await decoder.decode();
+    const bitmap = await createImageBitmap(image, AS_IT_IS);
+    image.close();
+    return bitmap;
+  } finally {
+    decoder.close();
+  }
 }
 
-globalThis.captioner = { ready, describe }; // the page's door for tests, timings and the curious
+/** Caption a picture without showing it; it is prepared from the file to the encoder's input. */
+async function describe(blob, beam) {
+  const { preprocessing } = await ready;
+  const began = performance.now();
+  const bitmap = await decodePicture(blob, preprocessing);
+  const result = await ask("caption", { bitmap, beam }, [bitmap]);
+  const { encoder, decoder } = result.milliseconds;
+  result.milliseconds.pixels = performance.now() - began - encoder - decoder;
+  return result;
+}
+
+globalThis.captioner = { ready, describe, decodePicture }; // the page's door for tests, timings and the curious
 
 let shown; // the last picture, to be captioned again when the beam changes
 let latest = 0;

@@ -1,6 +1,8 @@
 // A picture as the encoder wants it: the resizing of Pillow, step for step, and the normalisation.
 // Canvas scaling differs from browser to browser, and captions with it; this does not.
 
+const MAX_PIXELS = 89478485; // that are decoded whole
+
 const BITS = 22; // of a coefficient's fraction, as in Pillow's resampling of bytes
 
 const FILTERS = {
@@ -84,6 +86,27 @@ export function resize(rgba, width, height, { size, filter: name }) {
     }
   }
   return rgb;
+}
+
+/** Width and height that a JPEG's first bytes name, before it is turned upright; undefined for other files. */
+export function jpegSize(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.byteLength < 2 || view.getUint16(0) !== 0xffd8) return undefined;
+  for (let at = 2; at + 9 <= view.byteLength && view.getUint8(at) === 0xff;) {
+    const marker = view.getUint8(at + 1);
+    const frame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (frame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+    at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2); // 0xff may be repeated before a marker
+  }
+  return undefined;
+}
+
+/** To which part of its size a JPEG is decoded, 1, 2, 4 or 8, as `reduce` of Python's runtime decides. */
+export function reduction({ width, height }, { size, decoding }) {
+  const parts = width * height > MAX_PIXELS ? 2 : 1;
+  const least = decoding === "reduced" ? 2 * size : Infinity;
+  const [across, down] = [width, height].map((side) => Math.floor(side / Math.min(least, Math.floor(side / parts))));
+  return [8, 4, 2].find((part) => Math.min(across, down) >= part) ?? 1;
 }
 
 /** RGB bytes to the model's input, channel by channel: `pixels * scale + offset` in float32. */

@@ -24,6 +24,7 @@ async function load({ bundle, threads }) {
     encoder: manifest.model.encoder.encoder,
     architecture: manifest.model.architecture,
     threads: ort.env.wasm.numThreads,
+    preprocessing: manifest.preprocessing,
   };
 }
 

@@ -1,0 +1,79 @@
+"""Large photographs: JPEGs decoded at a half, a quarter or an eighth of their size, and what is too large.
+
+One rule for every command that reads images: a JPEG may have `MAX_JPEG_PIXELS`, any other image `MAX_PIXELS`.
+Beyond `MAX_PIXELS` a JPEG is decoded at half its size at most, so that memory stays below that of the largest
+image of another format.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from distilcap.errors import DataError
+from distilcap.runtime.formats import open_image
+
+__all__ = ["MAX_JPEG_PIXELS", "MAX_PIXELS", "opened", "reduce"]
+
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
+MAX_JPEG_PIXELS = 4 * MAX_PIXELS  # those of phones have up to 200 million
+MAX_COEFFICIENTS = 360_000_000  # bytes: of a progressive JPEG all of them are held while it is decoded
+
+# As Pillow's manual advises: an image over its limit is an error, caught in `opened`, and not a remark on the
+# standard error. `warnings.catch_warnings` would not do: images are decoded in threads.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def opened(source: Path | bytes) -> Image.Image:
+    """Open an image without decoding it; a JPEG may be larger than Pillow opens.
+
+    Raises:
+        DataError: more pixels than are read, or as `formats.open_image`; the message names no file.
+        UnidentifiedImageError, OSError: as `formats.open_image`.
+    """
+    try:
+        return open_image(source)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        pass
+    try:
+        return JpegImageFile(str(source) if isinstance(source, Path) else io.BytesIO(source))
+    except SyntaxError:  # Pillow's for another format
+        raise _too_large() from None
+
+
+def reduce(image: Image.Image, least: int | None = None) -> None:
+    """Have an opened JPEG decoded at a fraction of its size; other images are left as they are.
+
+    Args:
+        least: pixels that must remain of each side, where it has as many; None reduces only what would not
+            be read otherwise.
+
+    Raises:
+        DataError: more pixels than are read; the message names no file.
+    """
+    width, height = image.size
+    pixels = width * height
+    if isinstance(image, JpegImageFile) and pixels <= MAX_JPEG_PIXELS:
+        parts = 2 if pixels > MAX_PIXELS else 1
+        image.draft(None, (min(least or width, width // parts), min(least or height, height // parts)))
+        if parts == 2 and image.info.get("progressive") and _coefficients(image, pixels) > MAX_COEFFICIENTS:
+            raise DataError(f"a progressive JPEG of {pixels:,} pixels; save it as baseline JPEG.")
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large()
+
+
+def _coefficients(image: JpegImageFile, pixels: int) -> float:
+    """Bytes of a JPEG's coefficients, two each; colours mostly have a quarter of the brightness's."""
+    samples = [across * down for _, across, down, _ in image.layer]
+    return 2 * pixels * sum(samples) / max(samples)
+
+
+def _too_large() -> DataError:
+    return DataError(
+        f"a picture of more than {MAX_PIXELS:,} pixels ({MAX_JPEG_PIXELS:,} as JPEG); make it smaller, "
+        "or save it as JPEG."
+    )
