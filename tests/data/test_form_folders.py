@@ -25,7 +25,7 @@ VIZWIZ = {
     "annotations": [
         {"image_id": 0, "caption": "a box", "is_precanned": False, "is_rejected": False},
         {"image_id": 0, "caption": "bad", "is_precanned": False, "is_rejected": True},
-        {"image_id": 1, "caption": "Quality issues.", "is_precanned": True, "is_rejected": True},
+        {"image_id": 1, "caption": "Quality issues.", "is_precanned": True, "is_rejected": False},
     ],
 }
 TOKENS = "".join(f"{n}.jpg#{k}\tA child {n} {k} .\n" for n in (1, 2, 3) for k in range(2))
