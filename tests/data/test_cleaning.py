@@ -79,6 +79,8 @@ PLAIN = [
     "There is a dog with the number 7 on its back.",
     "A player in jersey #7 stands next to the picture #1",
     "A dog by Acme Intl. and friends",
+    "The dog says ... Woof",
+    "The picture is upside down.",
     "“A dog reads “Go”",
     "A very very big dog runs side by side by side with a dog.",
     "A <unk> dog in a 3.5 m deep pool; a 2) painted on it",

@@ -182,11 +182,11 @@ def test_every_photograph_is_captioned_once_and_the_file_serves_twice(
 def test_errors_pass_are_named_or_end_it(
     example: Any, stub: Stub, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stub.replies += [(500, b"busy"), "hang up", (429, b"slow down")]  # three tries: a.jpg goes without
+    stub.replies += [(429, b"slow down"), "hang up", (500, b"busy")]  # three tries: a.jpg goes without
     stub.replies += [(400, b'{"error": "no\x1bimages"}'), (200, b"{"), answer(""), answer("a cat\n")]
     assert ask(example, stub, photos, "--at-once", "1") == 2
     out = capsys.readouterr().out
-    assert f"skipped a.jpg: no answer from {stub.url} (HTTP 429 Too Many Requests: slow down)" in out
+    assert f"skipped a.jpg: no answer from {stub.url} (HTTP 500 Internal Server Error: busy)" in out
     assert '(HTTP 400 Bad Request: {"error": "no\\x1bimages"})' in out
     assert "skipped c.webp: " in out
     assert "not valid JSON" in out
