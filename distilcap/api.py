@@ -215,7 +215,14 @@ def distill(
     return distilled
 
 
-def label(run: AnyPath, *, split: str = "train", beam_size: int = 5, n_best: int = 1) -> CaptionSet:
+def label(
+    run: AnyPath,
+    *,
+    split: str = "train",
+    beam_size: int = 5,
+    n_best: int = 1,
+    precision: str | None = None,
+) -> CaptionSet:
     """Caption a split of the data set that a run was trained on: labels for a student, or captions to score.
 
     The captions are kept in the run's store, and not made again. For images of no data set see
@@ -226,6 +233,7 @@ def label(run: AnyPath, *, split: str = "train", beam_size: int = 5, n_best: int
         split: "train", "val" or "test".
         beam_size: number of hypotheses kept while searching; 1 is greedy.
         n_best: number of captions of each image.
+        precision: number format of products, "float32", "bfloat16" or "auto"; None is the run's own.
 
     Returns:
         Captions by image id, best first, with log-probabilities in nats; without the images that could not
@@ -238,10 +246,13 @@ def label(run: AnyPath, *, split: str = "train", beam_size: int = 5, n_best: int
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import Generate
     from distilcap.teachers.options import LabelOptions
+    from distilcap.training.precision import resolved_precision
 
-    options = LabelOptions(beam_size, n_best)
-    stage = Generate.as_chosen(run_of(Path(run)), split, options.beam_size, options.n_best)
+    LabelOptions(beam_size, n_best, precision=precision)  # refuses what cannot be
     kept = _store_at(Path(run).resolve().parent)
+    if precision is not None:
+        precision = resolved_precision(precision, kept.processes.device)
+    stage = Generate.as_chosen(run_of(Path(run)), split, beam_size, n_best, precision=precision)
     kept.build(stage)
     return stage.load(kept)
 

@@ -23,8 +23,9 @@ class _Keywords(TypedDict, total=False):
     split_column: str | None
     encoder: str
     image_size: int | None
-    encoder_form: str
+    encoder_form: str | None
     encoder_weights: AnyPath | None
+    encoder_engine: str | None
     epochs: int
     learning_rate: float
     schedule: str

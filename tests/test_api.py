@@ -131,7 +131,7 @@ def test_keywords_for_type_checkers_are_the_options(
         (distilcap.load, DecodeChoice, ()),
         (distilcap.evaluate, ScoreOptions, ()),
         (distilcap.compare, ScoreOptions, ()),
-        (distilcap.label, LabelOptions, ("shards", "shard", "batch_images", "threads")),
+        (distilcap.label, LabelOptions, ("shards", "shard", "batch_images", "threads", "encoder_engine")),
     ],
 )
 def test_parameters_are_the_options_with_their_defaults(

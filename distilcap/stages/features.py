@@ -40,7 +40,7 @@ class EncoderOptions(Options):
     encoder_weights: Path | None = option(None, "File of the encoder's weights.  [default: its own]")
     encoder_engine: str | None = option(
         None,
-        "What runs the encoder: onnxruntime or openvino on a CPU, about three times as fast as torch, with "
+        "What runs the encoder: onnxruntime or openvino on a CPU, two to three times as fast as torch, with "
         "the same features to four digits.  [default: what made the features that are there already; else "
         "onnxruntime on a CPU, torch on a GPU]",
         choices=ENGINES,

@@ -411,3 +411,22 @@ def test_names_that_are_not_utf_8_are_captioned_with_an_escaped_id(tmp_path: Pat
 class Escaping(Draws):
     def label(self, photos: Sequence[str], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
         return [(Caption("a cup", -1.0),) for _ in photos]
+
+
+@pytest.mark.slow
+def test_onnx_runtime_sees_the_same_and_is_another_captioner(
+    run: Path, captioner: RunCaptioner, photos: Path, tmp_path: Path
+) -> None:
+    quick = RunCaptioner.load(run, engine="onnxruntime")
+    assert quick.name == f"{captioner.name}, onnxruntime"
+    shard = Shard(0, 1)
+    label(captioner, photos, shard, tmp_path / "torch")
+    label(quick, photos, shard, tmp_path / "quick", threads=3)
+    for folder in ("torch", "quick"):
+        merge_shards(tmp_path / folder, tmp_path / f"{folder}.jsonl")
+    ours, theirs = (CaptionSet.load(tmp_path / f"{folder}.jsonl") for folder in ("torch", "quick"))
+    assert list(ours) == list(theirs)
+    for image_id in ours:
+        assert theirs[image_id][0].log_prob == pytest.approx(ours[image_id][0].log_prob, abs=1e-3)
+    with pytest.raises(DataError, match=r"begun with other options.*onnxruntime"):
+        label(quick, photos, shard, tmp_path / "torch")
