@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_files import contents, files, images, texts
 
 from distilcap.data.check import check_dataset
-from distilcap.data.dataset import Dataset
 from distilcap.data.readers import (
     Columns,
-    DataForm,
-    Source,
     find_entries,
     read_dataset,
-    register_form,
     registry,
 )
 from distilcap.data.readers.columns import texts_of
-from distilcap.data.readers.entries import ReadResult
-from distilcap.errors import ConfigError, DataError
-from distilcap.progress import Silent
+from distilcap.errors import DataError
 
-Expected = dict[str, tuple[str | None, list[str]]]  # file name: split, captions
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
-def files(folder: Path, contents: dict[str, Any]) -> Path:
-    """Write files: text as it is, bytes, lists as JSON Lines (.jsonl), and else JSON."""
-    for name, content in contents.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        elif isinstance(content, str):
-            path.write_text(content, encoding="utf-8")
-        elif name.endswith(".jsonl"):
-            path.write_text("".join(json.dumps(line) + "\n" for line in content))
-        else:
-            path.write_text(json.dumps(content))
-    return folder
-
-
-def images(*names: str) -> dict[str, bytes]:
-    return {name: b"not looked into" + name.encode() for name in names}
-
-
-def contents(data: Dataset) -> Expected:
-    assert all(image.path.is_file() for image in data.images), [image.path for image in data.images]
-    return {
-        image.path.name: (image.split, data.captions.texts(image.id) if image.id in data.captions else [])
-        for image in data.images
-    }
-
-
-def texts(data: Dataset) -> dict[str, list[str]]:
-    return {name: said for name, (_, said) in contents(data).items()}
-
-
-VIZWIZ = {
-    "images": [{"file_name": "v_0.jpg", "id": 0}, {"file_name": "v_1.jpg", "id": 1}],
-    "annotations": [
-        {"image_id": 0, "caption": "a box", "is_precanned": False, "is_rejected": False},
-        {"image_id": 0, "caption": "bad", "is_precanned": False, "is_rejected": True},
-        {"image_id": 1, "caption": "Quality issues.", "is_precanned": True, "is_rejected": True},
-    ],
-}
-TOKENS = "".join(f"{n}.jpg#{k}\tA child {n} {k} .\n" for n in (1, 2, 3) for k in range(2))
 FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "captions in several columns": (
         {"captions.csv": "image,caption,caption2,caption3\na.jpg,one,two,three\nb.jpg,one,,\n"},
@@ -199,6 +140,14 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"a.jpg": ["a dog"]},
     ),
+    "captions of images in one list": (
+        {"captions.json": {"images": [{"id": 1, "file_name": "a.jpg", "captions": ["x", "y"]}]}},
+        {"a.jpg": ["x", "y"]},
+    ),
+    "lists under a key": (
+        {"captions.json": {"version": 1, "samples": [{"image": "a.jpg", "caption": "x"}]}},
+        {"a.jpg": ["x"]},
+    ),
     "ids that are whole floats": (
         {
             "captions.json": {
@@ -218,6 +167,24 @@ def test_a_form_gives_its_captions(tmp_path: Path, form: str) -> None:
     assert texts(read_dataset(tmp_path)) == expected
 
 
+def test_a_list_for_each_split(tmp_path: Path) -> None:
+    lists = {
+        split: [{"image": f"{n}.jpg", "caption": "x"}] for n, split in enumerate(("train", "valid", "test"))
+    }
+    files(tmp_path, {"captions.json": lists, **images("0.jpg", "1.jpg", "2.jpg")})
+    splits = {name: split for name, (split, _) in contents(read_dataset(tmp_path)).items()}
+    assert splits == {"0.jpg": "train", "1.jpg": "val", "2.jpg": "test"}
+
+
+@pytest.mark.parametrize(
+    "name, message", [("x.xlsx", "a workbook; save its sheet as CSV"), ("x.zip", "an archive; unpack it")]
+)
+def test_other_files_are_named_with_what_to_do(tmp_path: Path, name: str, message: str) -> None:
+    files(tmp_path, {name: b"PK"})
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        read_dataset(tmp_path / name)
+
+
 def test_nulls_are_named(tmp_path: Path) -> None:
     rows = "image,caption\na.jpg,a dog\nb.jpg,\nc.jpg,nan\n"
     files(tmp_path, {"captions.csv": rows, **images("a.jpg", "b.jpg", "c.jpg")})
@@ -235,6 +202,12 @@ def test_other_columns_of_captions_are_named(tmp_path: Path) -> None:
     assert texts(read_dataset(tmp_path, columns=columns)) == {"a.jpg": ["The dog.", "a dog"]}
 
 
+def test_where_no_captions_are_read_the_keys_are_named(tmp_path: Path) -> None:
+    files(tmp_path, {"metadata.jsonl": [{"file_name": "a.jpg", "prompt": "a dog"}], **images("a.jpg")})
+    report = check_dataset(tmp_path)
+    assert [note for note in report.notes if "not read: prompt; `--caption-column`" in note]
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_columns_may_be_named(tmp_path: Path, ending: str) -> None:
     row = {"photo": "a.jpg", "said": "a dog", "part": "validation", "text": "other"}
@@ -249,104 +222,6 @@ def test_columns_may_be_named(tmp_path: Path, ending: str) -> None:
     if ending == "csv":
         with pytest.raises(DataError, match=r"there is no column `foto`; there are: photo \| said \| part"):
             read_dataset(path, columns=Columns("foto"))
-
-
-def test_vizwiz_without_rejected_captions_and_with_its_test_list(tmp_path: Path) -> None:
-    lists = {"images": [{"file_name": "t_0.jpg", "id": 9}]}
-    files(tmp_path, {"annotations/train.json": VIZWIZ, "annotations/test.json": lists})
-    files(tmp_path, images("train/v_0.jpg", "train/v_1.jpg", "test/t_0.jpg"))
-    notes = Notes()
-    read = read_dataset(tmp_path, progress=notes)
-    assert contents(read) == {
-        "v_0.jpg": ("train", ["a box"]),
-        "v_1.jpg": ("train", []),
-        "t_0.jpg": ("test", []),
-    }
-    assert "2 captions marked as rejected or precanned are left out" in notes.notes[0]
-
-
-def test_flickr8k_as_its_authors_give_it(tmp_path: Path) -> None:
-    files(
-        tmp_path,
-        {
-            "Flickr8k.token.txt": TOKENS + "4.jpg.1#0\tpeople waiting\n",
-            "Flickr8k.lemma.token.txt": TOKENS.lower(),
-            "Flickr_8k.trainImages.txt": "2.jpg\n",
-            "Flickr_8k.devImages.txt": "1.jpg\n",
-            "Flickr_8k.testImages.txt": "3.jpg\r\n",
-            "readme.txt": "about",
-            **images(*(f"Flicker8k_Dataset/{n}.jpg" for n in (1, 2, 3))),
-        },
-    )
-    notes = Notes()
-    assert contents(read_dataset(tmp_path, progress=notes)) == {
-        f"{n}.jpg": (split, [f"A child {n} 0 .", f"A child {n} 1 ."])
-        for n, split in ((1, "val"), (2, "train"), (3, "test"))
-    }
-    assert "left out, since no list has them: 4.jpg.1" in notes.notes[0]
-
-
-def test_a_flawed_row_is_named_and_the_rest_read(tmp_path: Path) -> None:
-    """As row 19,999 of Flickr30k's results.csv; many flawed rows are another form, and refused."""
-    rows = [f"{n}.jpg| {k}| A dog {k} ." for n in range(3) for k in range(5)]
-    rows[7] = "1.jpg| 2   A dog runs across the grass ."
-    path = tmp_path / "results.csv"
-    path.write_text("\n".join(["image_name| comment_number| comment", *rows]))
-    files(tmp_path, images(*(f"flickr30k_images/{n}.jpg" for n in range(3))))
-    notes = Notes()
-    read = read_dataset(path, progress=notes)
-    assert [len(said) for said in texts(read).values()] == [5, 4, 5]
-    assert f"{path}:9: expected 3 fields" in notes.notes[0]
-    (problem,) = [one for one in check_dataset(path).problems if one.kind == "malformed entry"]
-    assert problem.line == 9
-    path.write_text("\n".join(["image_name| comment_number| comment", *rows[5:8]]))
-    with pytest.raises(DataError, match=r"results\.csv:4: expected 3 fields"):
-        read_dataset(path)
-
-
-@pytest.mark.parametrize("layout", ["root", "splits", "data"])
-@pytest.mark.parametrize("ending", ["jsonl", "csv"])
-def test_imagefolders_of_the_hub(tmp_path: Path, layout: str, ending: str) -> None:
-    names = {"train": "a.jpg", "validation": "b.jpg", "test": "c.jpg"}
-    home = tmp_path / "data" if layout == "data" else tmp_path
-    for split, name in names.items():
-        files(home / split, images(name))
-        row = {"file_name": name, "text": f"a caption, of {name}"}
-        if layout == "root":
-            row["file_name"] = f"{split}/{name}"
-        to = home if layout == "root" else home / split
-        with (to / f"metadata.{ending}").open("a", newline="") as file:
-            if ending == "jsonl":
-                file.write(json.dumps(row) + "\n")
-            else:
-                if not file.tell():
-                    csv.writer(file).writerow(row)
-                csv.writer(file).writerow(row.values())
-    assert contents(read_dataset(tmp_path)) == {
-        "a.jpg": ("train", ["a caption, of a.jpg"]),
-        "b.jpg": ("val", ["a caption, of b.jpg"]),
-        "c.jpg": ("test", ["a caption, of c.jpg"]),
-    }
-
-
-def test_a_form_from_outside_is_asked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pascal's own format: a line with the image, then indented captions."""
-    monkeypatch.setattr(registry, "_forms", dict(registry._forms))
-
-    def read(source: Source, result: ReadResult) -> None:
-        image = None
-        for number, line in enumerate(source.path.read_text().splitlines(), 1):
-            if not line.startswith(" "):
-                image = result.image(line, f"{line}.jpg", source.split, number, numbered=True)
-            elif image is not None:
-                result.caption(image, line, number)
-
-    form = DataForm("indented", "a", lambda source: source.path.suffix == ".pascal", read)
-    register_form(form)
-    files(tmp_path, {"x.pascal": "a\n a dog\n the dog\n", **images("a.jpg")})
-    assert texts(read_dataset(tmp_path / "x.pascal")) == {"a.jpg": ["a dog", "the dog"]}
-    with pytest.raises(ConfigError, match="'indented' cannot be registered: another has that name"):
-        register_form(form)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import tarfile
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -333,6 +335,49 @@ def test_a_photo_is_chosen_and_described(site, bundle, photos):
         page.select_option("#beam", "1")
         page.locator("#alternatives-title").wait_for(state="hidden")
         assert page.screenshot().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_module_describes_pictures_of_other_pages(site, bundle, photos, tmp_path):
+    examples = tmp_path / "web"
+    shutil.copytree(Path(__file__).parents[2] / "examples" / "web", examples)
+    shutil.copytree(site, examples / "site")
+    Image.open(photos[1]).save(examples / "photo.jpg", quality=95)
+    with serving(examples) as address, open_page() as page:
+        page.goto(f"{address}index.html")
+        page.locator("body[data-ready]").wait_for(state="attached")
+        page.set_input_files("input", photos[:1])
+        page.locator("#caption:not(:empty)").wait_for()
+        assert page.text_content("#caption") == bundle.alternatives(photos[0])[0].text
+        page.goto(f"{address}alt.html")
+        page.locator("body[data-ready]").wait_for(state="attached")
+        described, left = page.locator("img").all()
+        assert described.get_attribute("alt") == bundle.alternatives(examples / "photo.jpg")[0].text
+        assert left.get_attribute("alt") == "Described by a person, and left as it is."
+
+
+def test_the_module_makes_a_package(written, tmp_path):
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not here")
+    command = [npm, "pack", "--silent", "--offline", f"--pack-destination={tmp_path}"]
+    subprocess.run(command, cwd=written, check=True, timeout=120, capture_output=True)
+    (package,) = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        names = {name.removeprefix("package/") for name in archive.getnames()}
+    assert {
+        "distilcap.js",
+        "distilcap.d.ts",
+        "worker.js",
+        "bundle/manifest.json",
+        "bundle/step.onnx",
+    } <= names
+    assert {f"ort/{name}" for name in RUNTIME_FILES} <= names
+    assert not {"index.html", "service-worker.js"} & names
+    for script in (name for name in names if name.endswith(".js") and "/" not in name):
+        for line in (written / script).read_text().splitlines():
+            if line.startswith("import "):
+                assert line.split('"')[1].removeprefix("./") in names, line
 
 
 @pytest.mark.slow

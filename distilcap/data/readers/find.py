@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
 from collections import Counter, defaultdict
@@ -11,10 +12,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, is_absolute
-from distilcap.runtime.formats import find_image_files
 
-__all__ = ["bases_of", "find_images"]
+__all__ = ["MOST_FILES", "bases_of", "find_images"]
 
+MOST_FILES = 500_000
+"""Of a folder, among which a name is looked for that is written otherwise."""
 _ENDINGS = (".jpg", ".png", ".jpeg")  # of names that are ids, as in our own captions files
 
 
@@ -78,7 +80,7 @@ def _otherwise_written(
         if files:
             entry.hint = f"; there are {_told_apart([entry.name, *files])}"
             return None
-    if named and is_absolute(entry.name):
+    if named and (is_absolute(entry.name) or "://" in entry.name):
         parts = list(names)[-1].replace("\\", "/").split("/")
         for start in range(1, len(parts)):
             if found := _as_written("/".join(parts[start:]), folders):
@@ -88,7 +90,7 @@ def _otherwise_written(
 
 
 class _Near:
-    """The images of folders by name, without regard to case and Unicode form; listed when first asked."""
+    """The files of folders by name, without regard to case and Unicode form; listed when first asked."""
 
     def __init__(self, bases: Sequence[Path]) -> None:
         self.bases = bases
@@ -101,11 +103,12 @@ class _Near:
     def _files(self) -> dict[str, list[str]]:
         files: dict[str, list[str]] = defaultdict(list)
         for base in self.bases:
-            for path in find_image_files(base):
-                name = _folded(path.relative_to(base).as_posix())
+            walk = (os.path.join(home, name) for home, _, names in os.walk(base) for name in names)
+            for path in itertools.islice(walk, MOST_FILES):
+                name = _folded(os.path.relpath(path, base))
                 for key in {name, name.rpartition(".")[0]}:
-                    if str(path) not in files[key]:
-                        files[key].append(str(path))
+                    if path not in files[key]:
+                        files[key].append(path)
         return files
 
 

@@ -87,13 +87,7 @@ def find_entries(
     source = Source(path, split, columns)
     form = form_of(source)
     if form is None:
-        raise DataError(
-            f"{path}: expected a captions file (.json, .jsonl, .csv, .tsv, .parquet, .tar) or a folder."
-            if source.layout != "json"
-            else f"{path}: not a captions file. Expected Karpathy's form (a list `images` with `filename`, "
-            "`split` and `sentences`), COCO's (`images` and `annotations`), or a list of objects with "
-            "`image` and `caption`; docs/data.md shows all forms."
-        )
+        raise DataError(f"{path}: {_unknown(source)}.")
     result = ReadResult(path, notes=source.notes)
     form.read(source, result)
     result.where = path
@@ -102,6 +96,19 @@ def find_entries(
     homes = result.homes or [path if path.is_dir() else path.parent]
     find_images(result, bases_of(homes, images), named=images is not None)
     return result
+
+
+def _unknown(source: Source) -> str:
+    """What to say of a file that has no known form."""
+    if source.layout == "json":
+        return (
+            "not a captions file. Expected Karpathy's form (a list `images` with `filename`, `split` and "
+            "`sentences`), COCO's (`images` and `annotations`), or a list of objects with `image` and "
+            "`caption`; docs/data.md shows all forms"
+        )
+    fixes = {".xlsx": "a workbook; save its sheet as CSV", ".zip": "an archive; unpack it"}
+    expected = "expected a captions file (.json, .jsonl, .csv, .tsv, .parquet, .tar) or a folder"
+    return fixes.get(source.path.suffix.lower(), expected)
 
 
 def _judge(result: ReadResult, progress: Progress) -> None:

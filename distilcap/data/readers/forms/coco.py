@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distilcap.data.readers.columns import id_text
+from distilcap.data.readers.columns import id_text, texts_of
 from distilcap.data.readers.entries import ReadResult, is_text, split_in
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
@@ -27,7 +27,10 @@ def _read(source: Source, result: ReadResult) -> None:
         if not is_text(name) or not name or number is None:
             result.malformed('{"id": …, "file_name": …}', line)
             continue
-        result.image(number, name, entry.get("split", split), line, numbered=True)
+        image = result.image(number, name, entry.get("split", split), line, numbered=True)
+        texts = entry.get("captions", entry.get("caption", []))
+        if image is not None and texts:  # of people's own making; COCO has them under "annotations"
+            result.captions(image, texts_of(texts), line)
     marked = 0
     for value, line in source.json.lists.get("annotations", []):
         entry = value if isinstance(value, dict) else {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from distilcap.data.readers.columns import Roles, add_record, id_text, roles_of
 from distilcap.data.readers.entries import ReadResult, known_split, split_in
+from distilcap.data.readers.forms.records import note_unread
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.unpacked import Unpacked
@@ -38,7 +39,7 @@ def _files(source: Source) -> list[Path]:
 
 def _matches(source: Source) -> bool:
     files = _files(source)
-    return bool(files) and bool(_roles(files[0], source).images)
+    return bool(files) and (not source.path.is_dir() or bool(_roles(files[0], source).images))
 
 
 def _read(source: Source, result: ReadResult) -> None:
@@ -51,6 +52,10 @@ def _read(source: Source, result: ReadResult) -> None:
 
 def _read_table(path: Path, source: Source, result: ReadResult, split: str | None) -> None:
     roles, unpacked = _roles(path, source), Unpacked(path)
+    if not roles.images:
+        names = ", ".join(_schema(path))
+        raise DataError(f"{path}: no column of images; name it by `--image-column`. There are: {names}.")
+    note_unread(source, {tuple(_schema(path)): roles})
     row = 0
     for records in _records(path, roles):
         for record in records:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from distilcap.data.readers.columns import add_record, roles_of
-from distilcap.data.readers.entries import ReadResult
+from distilcap.data.readers.columns import Roles, add_record, roles_of
+from distilcap.data.readers.entries import ReadResult, known_split
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
@@ -32,35 +32,56 @@ def _lines(source: Source) -> Iterator[tuple[Any, int]]:
                 yield None, number
 
 
-def _matches(source: Source) -> bool:
-    return source.layout == "lines" or "" in source.json.lists
+def _lists(source: Source) -> dict[str, Iterable[tuple[Any, int]]]:
+    """The lists of objects by key: the file itself (""), or such as {"train": […], "val": […]}."""
+    if source.layout == "lines" or "" in source.json.lists:
+        return {"": records_of(source)}
+    return {
+        key: items for key, items in source.json.lists.items() if items and _is_record(items[0][0], source)
+    }
+
+
+def _is_record(value: Any, source: Source) -> bool:
+    roles = roles_of(tuple(value), source.columns) if isinstance(value, dict) else None
+    return roles is not None and bool(roles.images and roles.captions)
 
 
 def _read(source: Source, result: ReadResult) -> None:
-    unread: dict[str, None] = {}
-    for value, line in records_of(source):
-        record = value if isinstance(value, dict) else {}
-        roles = roles_of(tuple(record), source.columns)
-        unread |= dict.fromkeys(roles.unread)
-        if not all(isinstance(record.get(name, ""), str | list | None) for name in roles.captions) or not (
-            add_record(result, record, roles, source.split, line)
-        ):
-            result.malformed('{"image": …, "caption": …}', line)
-    note_unread(source, tuple(unread))
+    kinds: dict[tuple[str, ...], Roles] = {}
+    for key, records in _lists(source).items():
+        for value, line in records:
+            record = value if isinstance(value, dict) else {}
+            names = tuple(record)
+            roles = (
+                kinds[names] if names in kinds else kinds.setdefault(names, roles_of(names, source.columns))
+            )
+            right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
+            if not right or not add_record(result, record, roles, known_split(key) or source.split, line):
+                result.malformed('{"image": …, "caption": …}', line)
+    note_unread(source, kinds)
 
 
-def note_unread(source: Source, names: tuple[str, ...]) -> None:
-    """Say which columns might hold captions but were not read."""
-    if names:
+def note_unread(source: Source, kinds: Mapping[tuple[str, ...], Roles]) -> None:
+    """Say which columns might hold captions but were not read; all others, where none was read."""
+    unread = dict.fromkeys(name for roles in kinds.values() for name in roles.unread)
+    if not any(roles.captions for roles in kinds.values()):
+        unread = dict.fromkeys(
+            name
+            for names, roles in kinds.items()
+            for name in names
+            if name not in (*roles.images, roles.split)
+        )
+    if unread:
+        names = ", ".join(list(unread)[:10])
         source.notes.append(
-            f"{source.path}: not read: {', '.join(names)}; `--caption-column` names columns of captions."
+            f"{source.path}: not read: {names}; `--caption-column` names columns of captions."
         )
 
 
 FORM = DataForm(
     "JSON Lines, or a list of objects",
     '{"image": "1.jpg", "captions": ["a dog", "the dog"], "split": "train"}',
-    _matches,
+    lambda source: bool(_lists(source)),
     _read,
     general=1,
 )

@@ -1,38 +1,18 @@
 // What a person sees and touches. Pictures go to the worker; nothing goes anywhere else.
 
-import { jpegSize, reduction } from "./pixels.js";
+import { decodePicture, load } from "./distilcap.js";
 
 const $ = (id) => document.getElementById(id);
-const worker = new Worker("worker.js", { type: "module" });
-const waiting = new Map();
-
-worker.onmessage = ({ data }) => {
-  if (data.type === "progress") {
-    $("progress").value = data.share;
-    return;
-  }
-  const { resolve, reject } = waiting.get(data.id);
-  waiting.delete(data.id);
-  if (data.type === "done") resolve(data.result);
-  else reject(new Error(data.message));
-};
-
-let calls = 0;
-function ask(call, given, transfer = []) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++calls, { resolve, reject });
-    worker.postMessage({ id: calls, call, ...given }, transfer);
-  });
-}
 
 function say(text, wrong = false) {
   $("status").textContent = text;
   $("status").classList.toggle("wrong", wrong);
 }
 
-const threads = Number(new URLSearchParams(location.search).get("threads")) || Math.min(4, navigator.hardwareConcurrency || 1);
-const ready = ask("load", { bundle: new URL("bundle", location.href).href, threads }).then(
-  (facts) => {
+const threads = Number(new URLSearchParams(location.search).get("threads")) || undefined;
+const ready = load({ threads, progress: (share) => ($("progress").value = share) }).then(
+  (captioner) => {
+    const { facts } = captioner;
     $("progress").hidden = true;
     say("Ready.");
     if (![...$("beam").options].some((option) => Number(option.value) === facts.beam)) {
@@ -45,7 +25,7 @@ const ready = ask("load", { bundle: new URL("bundle", location.href).href, threa
       `${facts.megabytes.toFixed(1)} MB in ${facts.precision}: ${facts.encoder} sees, ${facts.architecture} writes ` +
       `with ${facts.words.toLocaleString("en")} words. It runs on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}` +
       `${"serviceWorker" in navigator ? " and works offline from now on" : ""}.`;
-    return facts;
+    return captioner;
   },
   (error) => {
     $("progress").hidden = true;
@@ -55,40 +35,12 @@ const ready = ask("load", { bundle: new URL("bundle", location.href).href, threa
 );
 ready.catch(() => {});
 
-const AS_IT_IS = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
-const HEAD = 1 << 20; // bytes: a JPEG names its size behind its metadata
+/** Caption a picture without showing it. */
+const describe = async (blob, beam) => (await ready).describe(blob, { beam });
 
-/** Upright, and with its colours as they are in the file; of a large JPEG only as many pixels as are needed. */
-async function decodePicture(blob, preprocessing) {
-  const size = jpegSize(new Uint8Array(await blob.slice(0, HEAD).arrayBuffer()));
-  const part = size ? reduction(size, preprocessing) : 1;
-  if (part === 1) return createImageBitmap(blob, AS_IT_IS);
-  const [desiredWidth, desiredHeight] = [size.width, size.height].map((side) => Math.ceil(side / part));
-  if (!globalThis.ImageDecoder) return createImageBitmap(blob, { ...AS_IT_IS, resizeWidth: desiredWidth, resizeQuality: "medium" });
-  const data = await blob.arrayBuffer();
-  const decoder = new ImageDecoder({ data, type: "image/jpeg", desiredWidth, desiredHeight, colorSpaceConversion: "none" });
-  try {
-    const { image } = await decoder.decode();
-    const bitmap = await createImageBitmap(image, AS_IT_IS);
-    image.close();
-    return bitmap;
-  } finally {
-    decoder.close();
-  }
-}
-
-/** Caption a picture without showing it; it is prepared from the file to the encoder's input. */
-async function describe(blob, beam) {
-  const { preprocessing } = await ready;
-  const began = performance.now();
-  const bitmap = await decodePicture(blob, preprocessing);
-  const result = await ask("caption", { bitmap, beam }, [bitmap]);
-  const { encoder, decoder } = result.milliseconds;
-  result.milliseconds.pixels = performance.now() - began - encoder - decoder;
-  return result;
-}
-
-globalThis.captioner = { ready, describe, decodePicture }; // the page's door for tests, timings and the curious
+const facts = ready.then((captioner) => captioner.facts);
+facts.catch(() => {});
+globalThis.captioner = { ready: facts, describe, decodePicture }; // the page's door for tests, timings and the curious
 
 let shown; // the last picture, to be captioned again when the beam changes
 let latest = 0;

@@ -1,0 +1,48 @@
+/** A caption with its words' ids and its log-probability in nats. */
+export interface Caption {
+  text: string;
+  tokens: number[];
+  logProb: number;
+}
+
+/** Captions, best first, and the milliseconds of each part. */
+export interface Description {
+  captions: Caption[];
+  milliseconds: { pixels: number; encoder: number; decoder: number };
+}
+
+/** What is known of a bundle that is loaded. */
+export interface Facts {
+  precision: string;
+  beam: number;
+  megabytes: number;
+  words: number;
+  tokenizer: string;
+  encoder: string;
+  architecture: string;
+  threads: number;
+  preprocessing: object;
+}
+
+export interface Captioner {
+  facts: Facts;
+  /** Caption a file, or a picture that is shown; rejects what the browser cannot read. `beam` 1 is greedy. */
+  describe(picture: Blob | ImageBitmapSource, options?: { beam?: number }): Promise<Description>;
+  /** End the worker. */
+  close(): void;
+}
+
+export interface LoadOptions {
+  /** Address of the bundle's folder; by default `bundle` beside this module. */
+  bundle?: string;
+  /** Threads of WebAssembly; one where the page is not isolated (COOP and COEP headers). */
+  threads?: number;
+  /** Hears the share of the bundle that is there, 0 to 1. */
+  progress?: (share: number) => void;
+}
+
+/** Load a bundle, on a worker of its own. */
+export function load(options?: LoadOptions): Promise<Captioner>;
+
+/** A picture upright, with its colours as they are in the file. */
+export function decodePicture(picture: Blob | ImageBitmapSource, preprocessing: object): Promise<ImageBitmap>;

@@ -1,0 +1,72 @@
+// The captioner as a module: load a bundle, describe pictures. The page uses it, and any other page can:
+//   import { load } from "./site/distilcap.js";
+//   const captioner = await load();
+//   const { captions } = await captioner.describe(document.querySelector("img"));
+
+import { jpegSize, reduction } from "./pixels.js";
+
+const AS_IT_IS = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
+const HEAD = 1 << 20; // bytes: a JPEG names its size behind its metadata
+
+/** Load the bundle at `bundle`, on a worker of its own; `progress` hears the share that is there, 0 to 1. */
+export async function load({
+  bundle = new URL("bundle", import.meta.url).href,
+  threads = Math.min(4, navigator.hardwareConcurrency || 1),
+  progress = () => {},
+} = {}) {
+  const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+  const waiting = new Map();
+  let calls = 0;
+  worker.onmessage = ({ data }) => {
+    if (data.type === "progress") {
+      progress(data.share);
+      return;
+    }
+    const { resolve, reject } = waiting.get(data.id);
+    waiting.delete(data.id);
+    if (data.type === "done") resolve(data.result);
+    else reject(new Error(data.message));
+  };
+  const ask = (call, given, transfer = []) =>
+    new Promise((resolve, reject) => {
+      waiting.set(++calls, { resolve, reject });
+      worker.postMessage({ id: calls, call, ...given }, transfer);
+    });
+  try {
+    const facts = await ask("load", { bundle, threads });
+
+    /** Caption a picture; it is prepared from the file to the encoder's input. */
+    const describe = async (picture, { beam } = {}) => {
+      const began = performance.now();
+      const bitmap = await decodePicture(picture, facts.preprocessing);
+      const result = await ask("caption", { bitmap, beam }, [bitmap]);
+      const { encoder, decoder } = result.milliseconds;
+      result.milliseconds.pixels = performance.now() - began - encoder - decoder;
+      return result;
+    };
+    return { facts, describe, close: () => worker.terminate() };
+  } catch (error) {
+    worker.terminate();
+    throw error;
+  }
+}
+
+/** Upright, and with its colours as they are in the file; of a large JPEG only as many pixels as are needed. */
+export async function decodePicture(picture, preprocessing) {
+  if (!(picture instanceof Blob)) return createImageBitmap(picture, AS_IT_IS);
+  const size = jpegSize(new Uint8Array(await picture.slice(0, HEAD).arrayBuffer()));
+  const part = size ? reduction(size, preprocessing) : 1;
+  if (part === 1) return createImageBitmap(picture, AS_IT_IS);
+  const [desiredWidth, desiredHeight] = [size.width, size.height].map((side) => Math.ceil(side / part));
+  if (!globalThis.ImageDecoder) return createImageBitmap(picture, { ...AS_IT_IS, resizeWidth: desiredWidth, resizeQuality: "medium" });
+  const data = await picture.arrayBuffer();
+  const decoder = new ImageDecoder({ data, type: "image/jpeg", desiredWidth, desiredHeight, colorSpaceConversion: "none" });
+  try {
+    const { image } = await decoder.decode();
+    const bitmap = await createImageBitmap(image, AS_IT_IS);
+    image.close();
+    return bitmap;
+  } finally {
+    decoder.close();
+  }
+}
