@@ -13,37 +13,43 @@ from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, State
 from distilcap.models.families import Family, register
 from distilcap.models.layers import WordPredictor, split_heads
+from distilcap.options import Options, option
+from distilcap.runtime.limits import MAX_WORDS
 from distilcap.shapes import Regions
 
 __all__ = ["Transformer", "TransformerOptions"]
 
 
 @dataclass(frozen=True)
-class TransformerOptions:
+class TransformerOptions(Options):
     """Widths and habits of a Transformer captioner.
 
-    Attributes:
-        hidden: width of words and regions (H); even.
-        heads: attention heads; divides `hidden`.
-        layers: of the decoder.
-        encoder_layers: self-attention layers over the regions.
-        window: words back to which a word reads, itself among them; few captions are longer, and the state
-            has keys and values of so many.
-        dropout: on embedded words, encoded regions, the output and all that is added to the residual stream.
-        tie_words: predict words with the embedding's own matrix.
+    Raises:
+        ConfigError: a value is out of its bounds, or `hidden` is odd or no multiple of `heads`.
     """
 
-    hidden: int = 512
-    heads: int = 8
-    layers: int = 3
-    encoder_layers: int = 1
-    window: int = 24
-    dropout: float = 0.1
-    tie_words: bool = False
+    hidden: int = option(512, "Width of words and regions (H); even.", least=2, most=65_536)
+    heads: int = option(8, "Number of attention heads; divides `hidden`.", least=1, most=4_096)
+    layers: int = option(3, "Number of layers of the decoder.", least=1, most=256)
+    encoder_layers: int = option(1, "Number of self-attention layers over the regions.", least=0, most=256)
+    window: int = option(
+        24,
+        "Number of words back to which a word reads, itself among them: few captions are longer, and the "
+        "state has keys and values of so many.",
+        least=1,
+        most=MAX_WORDS,
+    )
+    dropout: float = option(
+        0.1, "On embedded words, encoded regions, the output and what layers add.", least=0, below=1
+    )
+    tie_words: bool = False  # whether words are predicted with the embedding's own matrix
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.hidden % 2 or self.hidden % self.heads:
-            raise ConfigError(f"`hidden` must be even and a multiple of `heads`, but is {self.hidden}.")
+            raise ConfigError(
+                f"`hidden` must be even and a multiple of `heads` ({self.heads}), but is {self.hidden}."
+            )
 
 
 class Attention(nn.Module):

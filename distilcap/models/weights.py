@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.captioner import Captioner
 from distilcap.models.families import CaptionerOptions
@@ -77,7 +77,7 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
         sizes = len(vocabulary), config["region_dim"]
         with torch.device("meta"):  # whatever the sizes are, nothing is allocated yet
             expected = dict(build_captioner(architecture, options, *sizes).named_parameters())
-    except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AssertionError, ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{folder / CONFIG}: not a captioner's configuration ({reason}).") from None
     tensors, _ = load_tensors(folder / WEIGHTS, fix)

@@ -173,9 +173,10 @@ def find_image_files(folder: Path, others: Counter[str] | None = None) -> Iterat
 
 
 def left_out(others: Counter[str]) -> str:
-    """What is no image, in words: "left out, since they are no images: 3 .mov, 1 .txt"; "" for nothing."""
+    """What is no image, in words: "4 other files left out, of no image format: 3 .mov …"; "" for none."""
     if not others:
         return ""
     counted = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common())
     hint = " (of videos, save frames as JPEG)" if _VIDEO & others.keys() else ""
-    return f"{others.total():,} files are left out, since they are no images: {counted}{hint}"
+    plural = "s" * (others.total() > 1)
+    return f"{others.total():,} other file{plural} left out, of no image format: {counted}{hint}"

@@ -160,7 +160,10 @@ def stage_of(folder: Path) -> Stage:
             raise TypeError("no stage")
         return stage
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: made by another version of distilcap ({error}); build it again.") from None
+        raise DataError(
+            f"{path}: made by another version of distilcap, or with a plugin that is not "
+            f"loaded ({error}); build it again."
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 SEEN, SKIPPED = 7, 2
-COUNTED = "3 files are left out, since they are no images: 2 .mov, 1 .txt"
+COUNTED = "3 other files left out, of no image format: 2 .mov, 1 .txt"
 
 
 def call(*arguments: object) -> Result:

@@ -25,7 +25,7 @@ VIZWIZ = {
     "annotations": [
         {"image_id": 0, "caption": "a box", "is_precanned": False, "is_rejected": False},
         {"image_id": 0, "caption": "bad", "is_precanned": False, "is_rejected": True},
-        {"image_id": 1, "caption": "Quality issues.", "is_precanned": True, "is_rejected": True},
+        {"image_id": 1, "caption": "Quality issues.", "is_precanned": True, "is_rejected": False},
     ],
 }
 TOKENS = "".join(f"{n}.jpg#{k}\tA child {n} {k} .\n" for n in (1, 2, 3) for k in range(2))
@@ -42,20 +42,22 @@ def test_vizwiz_without_rejected_captions_and_with_its_test_list(tmp_path: Path)
         "v_1.jpg": ("train", []),
         "t_0.jpg": ("test", []),
     }
-    assert "2 captions marked as rejected or precanned are left out" in notes.notes[0]
+    assert "2 captions marked as rejected or precanned left out" in notes.notes[0]
 
 
-def test_flickr8k_as_its_authors_give_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text, photos", [("", ""), ("Flickr8k_text/", "Flickr8k_Dataset/")])
+def test_flickr8k_as_its_authors_give_it(tmp_path: Path, text: str, photos: str) -> None:
+    """In one folder, or in the folders of its two archives."""
     files(
         tmp_path,
         {
-            "Flickr8k.token.txt": TOKENS + "4.jpg.1#0\tpeople waiting\n",
-            "Flickr8k.lemma.token.txt": TOKENS.lower(),
-            "Flickr_8k.trainImages.txt": "2.jpg\n",
-            "Flickr_8k.devImages.txt": "1.jpg\n",
-            "Flickr_8k.testImages.txt": "3.jpg\r\n",
-            "readme.txt": "about",
-            **images(*(f"Flicker8k_Dataset/{n}.jpg" for n in (1, 2, 3))),
+            f"{text}Flickr8k.token.txt": TOKENS + "4.jpg.1#0\tpeople waiting\n",
+            f"{text}Flickr8k.lemma.token.txt": TOKENS.lower(),
+            f"{text}Flickr_8k.trainImages.txt": "2.jpg\n",
+            f"{text}Flickr_8k.devImages.txt": "1.jpg\n",
+            f"{text}Flickr_8k.testImages.txt": "3.jpg\r\n",
+            f"{text}readme.txt": "about",
+            **images(*(f"{photos}Flicker8k_Dataset/{n}.jpg" for n in (1, 2, 3))),
         },
     )
     notes = Notes()

@@ -37,6 +37,7 @@ def table(folder: Path, *names: str, head: str = "image") -> Path:
         (".\\images\\a.jpg", "images/a.jpg"),
         ("a%20photo%C3%A9.jpg", "a photoé.jpg"),
         ("100%.jpg", "100%.jpg"),
+        ("my photo.jpg", "My%20photo.jpg"),
         ("IMG_0.JPG", "img_0.jpg"),
         ("Images/IMG_0.jpeg", "images/img_0.jpeg"),
         ("img_0", "IMG_0.JPG"),

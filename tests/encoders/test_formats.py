@@ -195,7 +195,7 @@ def test_a_folder_is_what_is_read_and_what_is_counted(tmp_path: Path) -> None:
     assert images == ["a.jpg", "b.HEIC", "e.nef", "sub/c.jfif", "sub/d"]
     assert others == {".mov": 2, ".txt": 1, ".json": 1, "without an ending": 1}
     assert len(images) + others.total() == len(names) - 1
-    assert left_out(others).startswith("5 files are left out, since they are no images: 2 .mov, ")
+    assert left_out(others).startswith("5 other files left out, of no image format: 2 .mov, ")
     assert "(of videos, save frames as JPEG)" in left_out(others)
     assert left_out(Counter()) == ""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -172,6 +173,25 @@ def test_sizes_that_cannot_be_are_refused_before_they_are_allocated(
     write_sealed_json(tmp_path / "captioner.json", config | fields)
     with pytest.raises(DataError, match=r"not a captioner's configuration|is not of the shape that"):
         load_captioner(tmp_path)
+
+
+@pytest.mark.parametrize("family", families())
+@pytest.mark.parametrize("value", [10**9, 0, -1, 7, 2.5, "x", None, []])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_no_option_of_a_family_makes_loading_hang_or_crash(
+    tmp_path: Path, family: str, value: object
+) -> None:
+    """Odd values of its numbers are refused, or harmless."""
+    save_captioner(tmp_path, trained(family))
+    config = read_sealed_json(tmp_path / "captioner.json", "")
+    slow = ("refiner_layers",) if value == 10**9 else ()
+    numbers = [name for name, own in config["options"].items() if type(own) in (int, float)]
+    for name in (name for name in numbers if name not in slow):
+        write_sealed_json(
+            tmp_path / "captioner.json", config | {"options": config["options"] | {name: value}}
+        )
+        with contextlib.suppress(DataError):
+            load_captioner(tmp_path)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_the_command_goes_on_with_what_is_there(tmp_path: Path, monkeypatch: pyt
         raise ConfigError("enough")
 
     monkeypatch.setattr("distilcap.encoders.engines.run_by", run_by)
-    monkeypatch.setattr("distilcap.data.readers.read_dataset", lambda *_: DATA_OF_NOBODY)
+    monkeypatch.setattr("distilcap.data.readers.read_dataset", lambda *_, **__: DATA_OF_NOBODY)
     encoder = create_encoder("efficientnet-lite0", size=32)
     FeatureWriter(tmp_path / "begun", encoder.recipe(), encoder.regions, encoder.dim).close()
     assert begun_recipe(tmp_path / "begun") == encoder.recipe()

@@ -38,8 +38,8 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
     """Give every entry its path: the first that is there, or the likeliest where none is.
 
     A name that is not there as it is written is tried with slashes for backslashes and with its percent signs
-    resolved; then any file whose name differs by case or Unicode form alone, if there is just one; then, if
-    the folder was `named` by a person, the end of a path of another machine.
+    resolved; then any file whose name differs in these, in case or in Unicode form, if there is just one; and
+    if the folder was `named` by a person, the end of a path of another machine.
     """
     folders = [str(base) for base in bases]
     last = folders[0]
@@ -90,7 +90,7 @@ def _otherwise_written(
 
 
 class _Near:
-    """The files of folders by name, without regard to case and Unicode form; listed when first asked."""
+    """Files by name, without regard to case, Unicode form and percent signs; listed when first asked."""
 
     def __init__(self, bases: Sequence[Path]) -> None:
         self.bases = bases
@@ -113,7 +113,8 @@ class _Near:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.replace("\\", "/")).casefold())
+    plain = unicodedata.normalize("NFC", unquote(name.replace("\\", "/")))
+    return unicodedata.normalize("NFC", plain.casefold())
 
 
 def _told_apart(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,20 +70,22 @@ class Source:
         return read_located_json(self.path, without_tokens, self.notes.append)
 
     @cached_property
-    def files(self) -> list[Path]:
-        """The files of a folder, sorted, without hidden ones; empty for a file."""
+    def _entries(self) -> list[os.DirEntry[str]]:
+        """What a folder holds, sorted, without what is hidden: a scan, since `Path` asks for every file."""
         if not self.path.is_dir():
             return []
-        return sorted(
-            file for file in self.path.iterdir() if file.is_file() and not file.name.startswith(".")
-        )
+        with os.scandir(self.path) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The files of a folder, sorted, without hidden ones; empty for a file."""
+        return [self.path / entry.name for entry in self._entries if entry.is_file()]
 
     @cached_property
     def folders(self) -> list[Path]:
         """The folders of a folder, sorted, without hidden ones; empty for a file."""
-        if not self.path.is_dir():
-            return []
-        return sorted(file for file in self.path.iterdir() if file.is_dir() and not file.name.startswith("."))
+        return [self.path / entry.name for entry in self._entries if entry.is_dir()]
 
 
 def without_tokens(value: Any) -> Any:

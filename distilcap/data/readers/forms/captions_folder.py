@@ -45,13 +45,21 @@ def _ending(file: Path) -> str:
 
 
 def _holds_captions(file: Source) -> bool:
-    """Whether a file is of a known form; JSON that is broken is, if it is called like a captions file."""
+    """Whether a file is of a known form.
+
+    Raises:
+        DataError: it is called like a captions file, but is of no known form, or broken.
+    """
+    called_so = file.path.name.lower().startswith(tuple(itertools.chain(*_NAMED[:2])))
     try:
-        return form_of(file) is not None
+        known = form_of(file) is not None
     except DataError:
-        if file.path.name.lower().startswith(tuple(itertools.chain(*_NAMED[:2]))):
+        if called_so:
             raise
         return False
+    if called_so and not known and not file.path.stem.startswith(("dataset_info", "dataset_dict")):
+        raise DataError(f"{file.path}: not a captions file of any known form (docs/data.md shows them).")
+    return known
 
 
 def _only(files: list[Path], folder: Path) -> list[Path]:

@@ -46,8 +46,9 @@ def _read(source: Source, result: ReadResult) -> None:
         else:
             result.captions(result.entries[number], [text], line)
     if marked:
+        plural = "s" * (marked > 1)
         result.notes.append(
-            f"{source.path}: {marked:,} captions marked as rejected or precanned are left out."
+            f"{source.path}: {marked:,} caption{plural} marked as rejected or precanned left out."
         )
 
 

@@ -12,19 +12,24 @@ from distilcap.errors import DataError
 
 __all__ = ["FORM"]
 
+_TOKENS = ("flickr8k.token.txt", "flickr8k.token", "flickr30k.token", "results_20130124.token")
 _LISTS = {"train": "trainImages.txt", "val": "devImages.txt", "test": "testImages.txt"}
 
 
+def _files(source: Source) -> list[Path]:
+    """Of the folder and the folders in it: the texts are an archive of their own."""
+    return [file for home in (source, *map(source.within, source.folders)) for file in home.files]
+
+
 def _token_file(source: Source) -> Path | None:
-    names = ("flickr8k.token.txt", "flickr8k.token", "flickr30k.token", "results_20130124.token")
-    return next((file for file in source.files if file.name.lower() in names), None)
+    return next((file for file in _files(source) if file.name.lower() in _TOKENS), None)
 
 
 def _lists(source: Source) -> dict[str, Path]:
     return {
         split: file
         for split, ending in _LISTS.items()
-        for file in source.files
+        for file in _files(source)
         if file.name.lower().endswith("_" + ending.lower())
         or file.name.lower().endswith("." + ending.lower())
     }
@@ -40,6 +45,7 @@ def _read(source: Source, result: ReadResult) -> None:
         raise DataError(f"{token}: expected an image's name, a tab and a caption in every line.")
     result.where = token
     form.read(captions, result)
+    result.homes = [source.path, *source.folders]
     splits = {
         image_id_of(line.strip()): split
         for split, file in _lists(source).items()
