@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,11 +14,15 @@ from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
 from distilcap.runtime.manifest import DecodeChoice
 
+if TYPE_CHECKING:
+    from distilcap.pipeline.captioning import ImageCaptioner
+
 __all__ = ["caption"]
 
 EXAMPLE = """\b
 Example:
   distilcap caption --run runs/train-0f3a… photo.jpg holiday/
+  distilcap caption --bundle demo/bundle holiday/ --to captions.csv
   distilcap caption --bundle demo/bundle --beam-size 5 --n-best 3 *.jpg
 """
 
@@ -31,10 +36,26 @@ Example:
     help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).",
 )
 @flags(DecodeChoice, "decode", without=("max_words",))
-def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, decode: DecodeChoice) -> None:
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="Write all captions to this file: .csv, .jsonl or .txt."
+)
+@click.option(
+    "--side-files",
+    type=click.Choice(["txt", "xmp"]),
+    help="Write the caption beside each photo: a text, or metadata that photo programs read.",
+)
+def caption(
+    photos: tuple[Path, ...],
+    run: Path | None,
+    bundle: Path | None,
+    decode: DecodeChoice,
+    to: Path | None,
+    side_files: str | None,
+) -> None:
     """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
 
-    A photo that cannot be read is named at the end; the others go on.
+    A photo that cannot be read is named at the end; the others go on. With --to or --side-files, captions go
+    into files, and a killed command goes on where it was.
     """
     if (run is None) == (bundle is None):
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
@@ -45,8 +66,11 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, dec
     else:
         assert bundle is not None
         captioner = ImageCaptioner.of_bundle(bundle, decode)
-    failed = []
     photos = tuple(_each(photos))
+    if to is not None or side_files is not None:
+        _into_files(captioner, photos, to, side_files, decode)
+        return
+    failed = []
     for photo in photos:
         try:
             captions = captioner.caption(photo).captions
@@ -57,6 +81,32 @@ def caption(photos: tuple[Path, ...], run: Path | None, bundle: Path | None, dec
             say(str(photo), made.text)
     if failed:
         raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
+
+
+def _into_files(
+    captioner: ImageCaptioner,
+    photos: Sequence[Path],
+    to: Path | None,
+    side_files: str | None,
+    decode: DecodeChoice,
+) -> None:
+    from distilcap.cli.common import PROGRESS
+    from distilcap.pipeline.caption_files import write_captions, write_side_files
+
+    if to is not None and side_files is not None:
+        raise ConfigError("Give either `--to` (one file) or `--side-files` (a file beside each photo).")
+    if to is not None:
+        recipe = {"captioner": str(captioner.path.resolve()), "search": repr(decode)}
+        written = write_captions(captioner, photos, to, recipe, PROGRESS)
+    else:
+        assert side_files is not None
+        written = write_side_files(captioner, photos, side_files, PROGRESS)
+    there = f", {written.there:,} had a side file already" if written.there else ""
+    say(f"{to or 'Side files'}: captions of {written.captioned:,} photos{there}.")
+    if written.failed:
+        raise DataError(
+            f"{len(written.failed)} of {len(photos)} photos were not captioned: {'; '.join(written.failed)}"
+        )
 
 
 def _each(photos: Sequence[Path]) -> Iterator[Path]:

@@ -1,0 +1,162 @@
+"""Captions of photographs as files that other programs read: one file of all, or a file beside each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import write_text
+from distilcap.pipeline.captioning import BATCH_IMAGES, Captioned, ImageCaptioner
+from distilcap.progress import Progress
+from distilcap.record_log import RecordLog
+from distilcap.reports.formats import csv_text
+from distilcap.shown import shown
+
+__all__ = ["FORMATS", "SIDE_FILES", "Written", "write_captions", "write_side_files"]
+
+_Line = Mapping[str, str | float | None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of some photographs.
+
+    Attributes:
+        captioned: how many have captions now.
+        there: how many had a side file before, which was left as it is.
+        failed: what is wrong with each of the others.
+    """
+
+    captioned: int
+    failed: tuple[str, ...]
+    there: int = 0
+
+
+def write_captions(
+    captioner: ImageCaptioner, photos: Sequence[Path], to: Path, recipe: Mapping[str, str], progress: Progress
+) -> Written:
+    """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
+
+    Args:
+        to: `.csv` or `.jsonl` with photo, caption, log_prob and confidence; `.txt` with photo, tab, caption.
+        recipe: what decides the captions; a begun file of another is refused.
+
+    Raises:
+        ConfigError: another ending.
+        DataError: another process writes this file, or began it with other options.
+    """
+    if to.suffix.lower() not in FORMATS:
+        raise ConfigError(f"`to` must end in one of {', '.join(FORMATS)}, but is {to.name}.")
+    with RecordLog(to.with_name(f".{to.name}.partial.jsonl"), dict(recipe), progress) as log:
+        lines: list[_Line] = [line for record in log.records for line in record["lines"]]
+        known = {line["photo"] for line in lines}
+        todo = [photo for photo in photos if _name(photo) not in known]
+        tracked = iter(progress.track(todo, "Captioning", len(photos), len(photos) - len(todo)))
+        while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
+            results = zip(batch, captioner.caption(batch), strict=True)
+            new = [line for photo, result in results for line in _lines(photo, result)]
+            log.append({"lines": new})
+            lines += new
+        order = {_name(photo): at for at, photo in enumerate(photos)}
+        lines = [line for line in lines if line["photo"] in order]
+        lines.sort(key=lambda line: order[str(line["photo"])])
+        written = [line for line in lines if line["error"] is None]
+        write_text(to, FORMATS[to.suffix.lower()]([_without_error(line) for line in written]))
+        log.remove()
+    failed = tuple(str(line["error"]) for line in lines if line["error"] is not None)
+    return Written(len({line["photo"] for line in written}), failed)
+
+
+def _name(photo: Path) -> str:
+    """A path that a file of text can hold."""
+    return str(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _lines(photo: Path, result: Captioned) -> list[_Line]:
+    if result.error is not None:
+        nothing = dict.fromkeys(("caption", "log_prob", "confidence"))
+        return [{"photo": _name(photo), **nothing, "error": shown(str(result.error))}]
+    return [
+        {
+            "photo": _name(photo),
+            "caption": made.text,
+            "log_prob": round(made.log_prob, 4),
+            "confidence": round(made.confidence, 4),
+            "error": None,
+        }
+        for made in result.captions
+    ]
+
+
+def _without_error(line: _Line) -> _Line:
+    return {name: value for name, value in line.items() if name != "error"}
+
+
+def _as_json(lines: Sequence[_Line]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _as_text(lines: Sequence[_Line]) -> str:
+    return "".join(f"{shown(str(line['photo']))}\t{shown(str(line['caption']))}\n" for line in lines)
+
+
+FORMATS: dict[str, Callable[[Sequence[_Line]], str]] = {
+    ".csv": csv_text,
+    ".jsonl": _as_json,
+    ".txt": _as_text,
+}
+
+
+def write_side_files(
+    captioner: ImageCaptioner, photos: Sequence[Path], form: str, progress: Progress
+) -> Written:
+    """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
+
+    A file that is there already is left as it is; so a killed run goes on where it was. Of photographs that
+    differ by their ending alone, those after the first have the whole name: `a.png.txt`.
+
+    Args:
+        form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
+            the caption as description (`dc:description`) and as alternative text.
+    """
+    beside: dict[Path, Path] = {}
+    for photo in photos:
+        short = photo.with_suffix(f".{form}")
+        beside[photo] = photo.with_name(f"{photo.name}.{form}") if short in beside.values() else short
+    todo = [photo for photo in photos if not beside[photo].exists()]
+    failed: list[str] = []
+    tracked = iter(progress.track(todo, "Captioning", len(photos), len(photos) - len(todo)))
+    while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
+        for photo, result in zip(batch, captioner.caption(batch), strict=True):
+            if result.error is not None:
+                failed.append(str(result.error))
+                continue
+            try:
+                write_text(beside[photo], SIDE_FILES[form](result.text))
+            except (DataError, OSError) as error:
+                failed.append(f"{beside[photo]}: {error}")
+    return Written(len(todo) - len(failed), tuple(failed), len(photos) - len(todo))
+
+
+def _as_xmp(caption: str) -> str:
+    text = escape(shown(caption))
+    alternative = f'<rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt>'
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"\n'
+        ' xmlns:Iptc4xmpCore="http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/">\n'
+        f"<dc:description>{alternative}</dc:description>\n"
+        f"<Iptc4xmpCore:AltTextAccessibility>{alternative}</Iptc4xmpCore:AltTextAccessibility>\n"
+        "</rdf:Description>\n</rdf:RDF>\n</x:xmpmeta>\n"
+        '<?xpacket end="w"?>\n'
+    )
+
+
+SIDE_FILES: dict[str, Callable[[str], str]] = {"txt": lambda caption: f"{caption}\n", "xmp": _as_xmp}

@@ -1,0 +1,122 @@
+"""Captions as files: every photograph once, in order, resumed after a kill; bad ones named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.pipeline.caption_files import write_captions, write_side_files
+from distilcap.pipeline.captioning import ImageCaptioner, WrittenCaption
+from distilcap.progress import SILENT, Silent
+from distilcap.runtime.pixels import Preprocessing
+
+T = TypeVar("T")
+RECIPE = {"captioner": "of grey", "search": "1"}
+
+
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
+class Dies(Silent):
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        for number, item in enumerate(items):
+            if number == 35:
+                raise Killed
+            yield item
+
+
+class OfGrey(ImageCaptioner):
+    """Names the grey of a picture, and counts the pictures that it was shown."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        super().__init__(Path("bundle"), Preprocessing(8), self.describe)
+
+    def describe(self, names: Sequence[str], pixels: Sequence[Any]) -> list[tuple[WrittenCaption, ...]]:
+        self.seen += len(pixels)
+        greys = [round(float(np.mean(picture))) for picture in pixels]
+        return [(WrittenCaption(f"grey, <{grey}> & co", -1.0, ("grey", str(grey))),) for grey in greys]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    paths = []
+    for number in range(50):
+        paths.append(folder / f"{number}.png")
+        Image.new("RGB", (8, 8), (number,) * 3).save(paths[-1])
+    paths[20].write_bytes(b"no picture")
+    return paths
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".txt"])
+def test_all_captions_in_one_file_after_a_kill(photos: list[Path], tmp_path: Path, ending: str) -> None:
+    to = tmp_path / f"captions{ending}"
+    captioner = OfGrey()
+    with pytest.raises(Killed):
+        write_captions(captioner, photos, to, RECIPE, Dies())
+    assert not to.exists()
+    with pytest.raises(DataError, match=r"other options"):
+        write_captions(captioner, photos, to, RECIPE | {"search": "5"}, SILENT)
+    before = captioner.seen
+    written = write_captions(captioner, photos, to, RECIPE, SILENT)
+    assert captioner.seen - before == 50 - 32, "two whole batches were kept"
+    assert written.captioned == 49
+    assert len(written.failed) == 1
+    assert "20.png" in written.failed[0]
+    if ending == ".csv":
+        with to.open(newline="") as file:
+            rows = [(row["photo"], row["caption"]) for row in csv.DictReader(file)]
+    elif ending == ".jsonl":
+        lines = [json.loads(line) for line in to.read_text().splitlines()]
+        rows = [(line["photo"], line["caption"]) for line in lines]
+        assert lines[0]["confidence"] == pytest.approx(np.exp(-1 / 3), abs=1e-4)
+    else:
+        rows = [tuple(line.split("\t")) for line in to.read_text().splitlines()]  # type: ignore[misc]
+    expected = [(str(path), f"grey, <{n}> & co") for n, path in enumerate(photos) if n != 20]
+    assert rows == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == [to.name, "photos"]
+
+
+def test_side_files_are_written_once(photos: list[Path]) -> None:
+    double = photos[3].with_suffix(".jpg")
+    Image.new("RGB", (8, 8), (99,) * 3).save(double)
+    own = photos[5].with_suffix(".txt")
+    own.write_text("of a person\n")
+    captioner = OfGrey()
+    with pytest.raises(Killed):
+        write_side_files(captioner, [*photos, double], "txt", Dies())
+    written = write_side_files(captioner, [*photos, double], "txt", SILENT)
+    assert captioner.seen == 49  # one is no picture, one has a file already
+    assert (written.captioned, written.there) == (49 - 31, 1 + 31)
+    assert own.read_text() == "of a person\n"
+    assert photos[3].with_suffix(".txt").read_text() == "grey, <3> & co\n"
+    assert double.with_name("3.jpg.txt").read_text().startswith("grey, <9")
+    assert not photos[20].with_suffix(".txt").exists()
+
+
+def test_xmp_is_xml_that_says_the_caption(photos: list[Path]) -> None:
+    write_side_files(OfGrey(), photos[:2], "xmp", SILENT)
+    root = ElementTree.fromstring(photos[1].with_suffix(".xmp").read_bytes())
+    texts = [item.text for item in root.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li")]
+    assert texts == ["grey, <1> & co"] * 2
+    names = {element.tag.partition("}")[2] for element in root.iter()}
+    assert {"description", "AltTextAccessibility"} <= names
+
+
+def test_another_ending_is_refused(photos: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`to` must end in one of .csv, .jsonl, .txt, but is captions.xls"):
+        write_captions(OfGrey(), photos, tmp_path / "captions.xls", RECIPE, SILENT)
