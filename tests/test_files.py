@@ -146,7 +146,9 @@ def test_every_module_lists_what_it_offers(path: Path) -> None:
         (
             ast.literal_eval(node.value)
             for node in tree.body
-            if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "__all__" for t in node.targets)
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if getattr(target, "id", "") == "__all__"
         ),
         None,
     )

@@ -152,6 +152,6 @@ def _students(
 
     if data is None:
         source = ImportData("the sizes of COCO", "COCO's sizes", "", None)
-        return options.students(source, ExtractFeatures(source, "{}", None, "")), COCO
+        return options.students(source, ExtractFeatures(source, "{}", None, "", None, None, None)), COCO
     students = options.students(ImportData.of(data, images))
     return students, facts_of(students.data, students.features, store, students.preset.min_count)

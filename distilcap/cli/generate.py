@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,12 @@ import click
 
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
-from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError
-from distilcap.runtime.manifest import DecodeChoice
+from distilcap.store.cluster import EngineOptions
 from distilcap.teachers.options import LabelOptions
 
 if TYPE_CHECKING:
+    from distilcap.pipeline.labelling import Labelling
     from distilcap.teachers.shard_files import Labelled
 
 __all__ = ["generate", "merge"]
@@ -26,6 +27,7 @@ Example:
   distilcap generate runs/train-0f3a… --split train --beam-size 5 --to labels.jsonl
   distilcap train --data photos/ --captioner updown-tiny --labels labels.jsonl
   distilcap generate runs/train-0f3a… --images photos/ --shards 100 --shard 7 --to labels/
+  distilcap generate runs/train-0f3a… --images photos/ --shards 100 --engine ray --to labels/
   distilcap generate --model blip-large/ --images photos/ --to labels/
 """
 MERGE_EXAMPLE = """\b
@@ -48,6 +50,7 @@ Example:
     type=click.Path(path_type=Path),
     help="Images to caption instead of a split: a folder, or a text file with a path a line.",
 )
+@flags(EngineOptions, "engine")
 def generate(
     run: Path | None,
     model: str | None,
@@ -56,6 +59,7 @@ def generate(
     options: LabelOptions,
     to: Path,
     images: Path | None,
+    engine: EngineOptions,
 ) -> None:
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
     to be scored.
@@ -66,13 +70,20 @@ def generate(
     With --images, any images are captioned, in parts that independent processes make: start a process for
     each part, on any machine that sees the images and the folder. A part has its final name once it is
     complete; a killed process goes on where it was. `distilcap merge` joins the parts and says which are
-    missing.
+    missing. With --engine ray all parts are tasks of a Ray cluster, and are merged into labels.jsonl.
     """
     if (run is None) == (model is None):
         raise ConfigError("Give either a RUN of the store or a `--model` of transformers, to caption with.")
     if images is not None:
-        _label(run, model, images, to, options)
+        from distilcap.pipeline.labelling import Labelling
+        from distilcap.training.processes import launched
+
+        if options.precision:
+            options = replace(options, precision=precision_here(options.precision, launched().device))
+        _label(Labelling(images, to, options, run, model), engine)
         return
+    if engine.engine != "serial":
+        raise ConfigError("`engine` ray is for `--images`; a split is captioned by one process or a launch.")
     if run is None:
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
@@ -96,32 +107,13 @@ def generate(
         PROGRESS.note(f"{run} has learnt next to nothing: {alike}. Train it longer before a student does.")
 
 
-def _label(run: Path | None, model: str | None, images: Path, to: Path, options: LabelOptions) -> None:
-    from distilcap.pipeline.photographs import RunCaptioner
-    from distilcap.teachers.registry import load_teacher
-    from distilcap.teachers.shards import PhotoCaptioner, label_shard
-    from distilcap.training.processes import launched, processes_asked_for
+def _label(labelling: Labelling, engine: EngineOptions) -> None:
+    from distilcap.pipeline.labelling import MERGED, label_on_ray
 
-    if processes_asked_for()[1] > 1:
-        raise ConfigError(
-            "With `images`, start one process for each shard, without a launcher (see docs/scale.md)."
-        )
-    captioner: PhotoCaptioner
-    if run is not None:
-        device = launched().device
-        captioner = RunCaptioner.load(
-            run,
-            DecodeChoice(options.beam_size),
-            device,
-            options.encoder_engine or default_engine(device),
-            precision_here(options.precision or "float32", device),
-            PROGRESS,
-        )
+    if engine.engine == "ray":
+        _show(label_on_ray(labelling, engine, PROGRESS), labelling.to / MERGED)
     else:
-        assert model is not None
-        captioner = load_teacher(model)
-    labelled = label_shard(captioner, images, to, options, PROGRESS)
-    _show(labelled, to / f"{options.part}.jsonl")
+        _show(labelling.label(PROGRESS), labelling.to / f"{labelling.options.part}.jsonl")
 
 
 def _show(labelled: Labelled, path: Path) -> None:

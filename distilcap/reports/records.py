@@ -219,6 +219,9 @@ class Results:
         if not self.tables:
             for key in ("command", "schedules", "decoding", "tables", "conclusions", "missing"):
                 del content[key]
+        for key in ("decoding", "missing"):  # reports of older versions have neither
+            if not content.get(key):
+                content.pop(key, None)
         return content
 
     def row(self, name: str) -> Row:

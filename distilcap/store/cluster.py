@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from distilcap.errors import ConfigError, DistilCapError, MissingError
 from distilcap.options import Options, option
@@ -21,8 +21,9 @@ from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store
 from distilcap.training.processes import ALONE, launched, processes_asked_for
 
-__all__ = ["EngineOptions", "build_ahead", "build_on_ray"]
+__all__ = ["EngineOptions", "build_ahead", "build_on_ray", "call_on_ray"]
 
+T = TypeVar("T")
 RETRIES = 3  # of a stage whose worker died
 
 
@@ -85,25 +86,17 @@ def _built(
 ) -> Iterator[Stage]:
     """Yield stages as they are done, having begun all whose inputs are."""
     gpus = _gpus(ray, engine)
-    # Workers on other machines have their own environment; DISTILCAP_PLAIN must hold there, too.
-    own_variables = {name: value for name, value in os.environ.items() if name.startswith("DISTILCAP_")}
     waiting = {key: {needed.key for needed in stage.inputs()} & todo.keys() for key, stage in todo.items()}
     running: dict[Any, Stage] = {}
     while waiting or running:
         for key in [key for key, inputs in waiting.items() if not inputs]:
             del waiting[key]
             stage = todo[key]
-            options = {
-                "num_cpus": engine.cpus_per_stage,
-                "num_gpus": gpus if stage.on_gpu else 0,
-                "name": key,
-                "runtime_env": {"env_vars": own_variables},
-            }
-            task = build.options(max_retries=RETRIES, **options)
+            task = build.options(**_options(key, engine, gpus if stage.on_gpu else 0))
             running[task.remote(stage, store.root.resolve(), Path.cwd(), engine.cpus_per_stage)] = stage
         done, _ = ray.wait(list(running), num_returns=1)
         stage = running.pop(done[0])
-        _raise_as_it_was(ray, done[0], stage)
+        _result(ray, done[0], stage.key)
         for inputs in waiting.values():
             inputs.discard(stage.key)
         yield stage
@@ -118,9 +111,75 @@ def _build(stage: Stage, root: Path, home: Path, threads: int) -> None:
     Store(root, launched() if stage.on_gpu else ALONE).build(stage)
 
 
-def _raise_as_it_was(ray: Any, done: Any, stage: Stage) -> None:
+def _options(name: str, engine: EngineOptions, gpus: float) -> dict[str, Any]:
+    """Of a task."""
+    # Workers on other machines have their own environment; DISTILCAP_PLAIN must hold there, too.
+    own_variables = {name: value for name, value in os.environ.items() if name.startswith("DISTILCAP_")}
+    return {
+        "name": name,
+        "num_cpus": engine.cpus_per_stage,
+        "num_gpus": gpus,
+        "max_retries": RETRIES,
+        "runtime_env": {"env_vars": own_variables},
+    }
+
+
+def call_on_ray(
+    function: Callable[..., T],
+    calls: Mapping[str, tuple[Any, ...]],
+    engine: EngineOptions,
+    progress: Progress,
+    description: str,
+) -> dict[str, T]:
+    """Call a module's function with each of the arguments, as many calls at a time as there is room for.
+
+    Workers have this process's folder as theirs. A call whose worker dies is made again.
+
+    Args:
+        calls: arguments by a name for people.
+
+    Returns:
+        what each call gave.
+
+    Raises:
+        as `build_on_ray`.
+    """
+    with _connected() as ray:
+        gpus = _gpus(ray, engine)
+        task = ray.remote(_call)
+        running = {
+            task.options(**_options(name, engine, gpus)).remote(
+                function, arguments, Path.cwd(), engine.cpus_per_stage
+            ): name
+            for name, arguments in calls.items()
+        }
+
+        def finished() -> Iterator[str]:
+            while running:
+                done, _ = ray.wait(list(running), num_returns=1)
+                name = running.pop(done[0])
+                results[name] = _result(ray, done[0], name)
+                yield name
+
+        results: dict[str, T] = {}
+        for _ in progress.track(finished(), description, len(calls)):
+            pass
+        return results
+
+
+def _call(function: Callable[..., T], arguments: tuple[Any, ...], home: Path, threads: int) -> T:
+    """Call a function on a worker."""
+    import torch
+
+    os.chdir(home)
+    torch.set_num_threads(threads)
+    return function(*arguments)
+
+
+def _result(ray: Any, done: Any, name: str) -> Any:
+    """What a task gave; or its error as it raised it."""
     try:
-        ray.get(done)
+        return ray.get(done)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, DistilCapError):
             raise error.cause from None
@@ -128,7 +187,7 @@ def _raise_as_it_was(ray: Any, done: Any, stage: Stage) -> None:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"{stage.key}: its worker died {RETRIES + 1} times ({reason}); if memory was short, "
+            f"{name}: its worker died {RETRIES + 1} times ({reason}); if memory was short, "
             "`--cpus-per-stage` lets fewer stages share a machine."
         ) from None
 

@@ -122,7 +122,7 @@ def test_every_read_of_a_damaged_artifact_stops(small: Small) -> None:
                 flipped += 1
             path.write_bytes(whole)
         read()
-    assert flipped == FLIPS * (4 + 3 + 3 + 6 + 3 + 3 + 3 + 3)
+    assert flipped == FLIPS * (4 + 3 + 4 + 6 + 3 + 3 + 3 + 3)
 
 
 def test_nobody_learns_from_damaged_labels(small: Small) -> None:

@@ -91,5 +91,5 @@ def test_rows_that_are_not_trained_are_left_out_and_named(
     shutil.copytree(published / "report", tmp_path / "whole")
     shutil.copy(tmp_path / PACK, tmp_path / "whole" / PACK)
     result = run("reproduce", "--check", tmp_path / "whole")
-    assert "missing[0]" in result.output
+    assert "missing: None in the report" in result.output
     assert result.exit_code != 0

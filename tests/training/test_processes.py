@@ -48,10 +48,11 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where `ranks.py` has left what two processes did in each of its scenes."""
     folder = tmp_path_factory.mktemp("scenes")
     stores = {name: key_store() for name in SCENES}
+    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])  # of helpers of tests
     arguments = [text for name, store in stores.items() for text in (name, str(store.port))]
     subprocess.run(
         [sys.executable, str(HERE / "ranks.py"), str(folder), *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": path},
         check=True,
     )
     return folder

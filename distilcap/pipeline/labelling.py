@@ -1,0 +1,95 @@
+"""Photographs captioned by a run or a model: one part in this process, or all parts on a Ray cluster."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distilcap.encoders.recipes import default_engine
+from distilcap.errors import ConfigError
+from distilcap.progress import SILENT, Progress
+from distilcap.runtime.manifest import DecodeChoice
+from distilcap.store.cluster import EngineOptions, call_on_ray
+from distilcap.teachers.options import LabelOptions
+from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
+from distilcap.teachers.shards import PhotoCaptioner, label_shard
+from distilcap.training.precision import resolved_precision
+from distilcap.training.processes import launched, processes_asked_for
+
+__all__ = ["MERGED", "Labelling", "label_on_ray"]
+
+MERGED = "labels.jsonl"
+"""The file of all parts."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Which photographs are captioned, and by whom.
+
+    Attributes:
+        images: a folder, or a list; see `teachers.shards.find_images`.
+        to: folder of the parts.
+        run: a trained run's folder.
+        model: instead of it, a model of `transformers` or a registered teacher.
+    """
+
+    images: Path
+    to: Path
+    options: LabelOptions
+    run: Path | None = None
+    model: str | None = None
+
+    def label(self, progress: Progress) -> Labelled:
+        """Caption the part that the options name; see `label_shard`."""
+        if processes_asked_for()[1] > 1:
+            raise ConfigError(
+                "With `images`, start one process for each shard, without a launcher (see docs/scale.md)."
+            )
+        return label_shard(self.captioner(progress), self.images, self.to, self.options, progress)
+
+    def captioner(self, progress: Progress) -> PhotoCaptioner:
+        """Load the run or the model."""
+        if self.model is not None:
+            from distilcap.teachers.registry import load_teacher
+
+            return load_teacher(self.model)
+        from distilcap.pipeline.photographs import RunCaptioner
+
+        assert self.run is not None
+        device, options = launched().device, self.options
+        return RunCaptioner.load(
+            self.run,
+            DecodeChoice(options.beam_size),
+            device,
+            options.encoder_engine or default_engine(device),
+            resolved_precision(options.precision or "float32", device),
+            progress,
+        )
+
+
+def label_on_ray(labelling: Labelling, engine: EngineOptions, progress: Progress) -> Labelled:
+    """Caption all parts, each a task of a Ray cluster, and merge them into `labels.jsonl` in their folder.
+
+    All machines must see run, images and folder under the same paths. A part whose worker dies goes on
+    where it was, on another worker; so does the whole command where this process died.
+
+    Raises:
+        as `label_shard` and `store.cluster.build_on_ray`.
+    """
+    options = labelling.options
+    parts = [replace(labelling, options=replace(options, shard=number)) for number in range(options.shards)]
+    calls = {str(Shard(part.options.shard, options.shards)): (part,) for part in parts}
+    call_on_ray(_label, calls, engine, progress, "Parts on Ray")
+    return merge_shards(labelling.to, labelling.to / MERGED)
+
+
+def _label(part: Labelling) -> None:
+    """Caption a part on a worker, which keeps its captioner for the next."""
+    whole = replace(part, options=replace(part.options, shard=0))
+    label_shard(_captioner(whole), part.images, part.to, part.options, SILENT)
+
+
+@functools.lru_cache(maxsize=1)
+def _captioner(labelling: Labelling) -> PhotoCaptioner:
+    return labelling.captioner(SILENT)
