@@ -40,6 +40,8 @@ def write_programs(encoder: Encoder, captioner: Captioner, folder: Path) -> None
 
     Raises:
         MissingError: ExecuTorch is not installed.
+        BundleError: it cannot lower a program; 1.5.1 cannot lower the Transformer's step, whose state it
+            views with a number of hypotheses that is free.
     """
     _require()
     size, captioner = encoder.preprocessing.size, plain(captioner)
@@ -65,7 +67,14 @@ def _lowered(programs: dict[str, Any]) -> bytes:
     from executorch.exir import to_edge_transform_and_lower
 
     partitioners = {name: [XnnpackPartitioner()] for name in programs}
-    lowered = to_edge_transform_and_lower(programs, partitioner=partitioners).to_executorch()
+    try:
+        lowered = to_edge_transform_and_lower(programs, partitioner=partitioners).to_executorch()
+    except Exception as error:  # ExecuTorch raises classes of its own, and Exception itself
+        reason = str(error).partition("\n")[0]
+        raise BundleError(
+            f"ExecuTorch cannot lower {' and '.join(programs)} of this captioner ({reason}); "
+            "leave out `--executorch`, or take another family."
+        ) from None
     return bytes(lowered.buffer)
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from distilcap.errors import MissingError
+from distilcap.errors import BundleError, MissingError
 from distilcap.export.bundle import export_bundle
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
@@ -24,7 +24,9 @@ installed = pytest.mark.skipif(
 @pytest.mark.slow
 @installed
 @pytest.mark.filterwarnings("ignore")
-def test_programs_say_what_pytorch_says(run, encoder, tmp_path):
+def test_programs_say_what_pytorch_says(run, encoder, tmp_path, request, trained):
+    if trained.architecture == "transformer":
+        request.applymarker(pytest.mark.xfail(raises=BundleError, reason="1.5.1 cannot lower its step"))
     from distilcap.export.phone import PhoneBundle
 
     notes: list[str] = []
