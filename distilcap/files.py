@@ -115,7 +115,7 @@ JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_fl
 """Knows no NaN and no infinity, not even as 1e999; to be used within `json_errors`."""
 
 NULLING_DECODER: Final = json.JSONDecoder(parse_constant=lambda name: None, parse_float=_finite)
-"""Reads NaN, which programs write where a table had no value, as null; for captions of people's data sets."""
+"""Reads NaN and infinity, which programs write where a table had no value, as null; for people's captions."""
 
 
 def parse_json(text: str | bytes, where: str | Path, decoder: json.JSONDecoder = JSON_DECODER) -> Any:

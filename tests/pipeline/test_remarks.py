@@ -47,7 +47,7 @@ class Notes(Silent):
 
 
 @dataclass(frozen=True)
-class Written(Labels):
+class WrittenLabels(Labels):
     """Labels that a test writes."""
 
     texts: tuple[str, ...]
@@ -112,7 +112,7 @@ def test_a_teacher_that_writes_nothing_is_named_with_the_next_step(
             "8 of 24 captions are empty and left out",
         ),
     ):
-        labels = Written(texts, ids)
+        labels = WrittenLabels(texts, ids)
         store.build(labels)
         note_labels(labels, data, store, notes, "teacher tiny")
         (note,) = notes.said
@@ -121,7 +121,7 @@ def test_a_teacher_that_writes_nothing_is_named_with_the_next_step(
         )
         assert "`--teacher-captions`" in note
         notes.said.clear()
-    empty = Written(("...",), ids)
+    empty = WrittenLabels(("...",), ids)
     store.build(empty)
     with pytest.raises(
         DataError,
@@ -217,7 +217,9 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     bare["sentences"] = []  # as cleaning may leave it
     (tmp_path / "scenes.json").write_text(json.dumps(content))
     data = ImportData.of(tmp_path / "scenes.json", scenes / "images")
-    teacher = GivenTeacher("theirs", Written(("In this picture, a dog runs.",), ids), "theirs").cleaned(16)
+    teacher = GivenTeacher("theirs", WrittenLabels(("In this picture, a dog runs.",), ids), "theirs").cleaned(
+        16
+    )
     assert teacher.labels_in_words == "theirs, cleaned"
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=32, weights="random")
     plan = plan_distillation(data, features, teacher, STUDENT, beam=2, min_count=1)
@@ -235,7 +237,9 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     run = store.path(plan.students[-1].trains[0])
     file = str(tmp_path / "captions.jsonl")
     command = ["generate", str(run), "--beam-size", "1", "--split", "val", "--to", file]
-    said_of_run = " ".join(CliRunner().invoke(cli, command).stderr.split())
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, (result.output, result.exception)
+    said_of_run = " ".join(result.stderr.split())
     assert "has learnt next to nothing: all 6 captions" in said_of_run
     assert Path(bare["filename"]).stem not in {sample.image for sample in results.samples}
 
