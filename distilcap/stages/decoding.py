@@ -63,6 +63,7 @@ class ChooseDecoding(Stage):
         length_penalties: tried; of equally good penalties the first is taken.
     """
 
+    measures: ClassVar[bool] = True
     rate: ClassVar[float] = 1.0  # seconds in a second, as CIDEr-D has them
     candidates: CaptionsOfSplit
     greedy: CaptionsOfSplit

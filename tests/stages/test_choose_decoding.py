@@ -19,7 +19,9 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding, Decoding
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decode_options, decoding_of
+from distilcap.stages.measure import Evaluate
 from distilcap.stages.train import Train
+from distilcap.store.contents import Entry, needed_by
 from distilcap.store.record import complete, to_json
 from distilcap.store.stage import Store
 from distilcap.study.presets import table_preset
@@ -117,6 +119,15 @@ def test_greedy_captions_need_no_choice_and_old_captions_keep_their_names() -> N
     chosen = Generate.as_chosen(run, "test", 5)
     assert chosen.key != Generate(run, "test", 5).key
     assert decoding_of(run, 5) in chosen.inputs()
+
+
+def test_what_a_report_needs_of_a_run_includes_how_it_decodes(tmp_path: Path) -> None:
+    """A pack of results, and what `store gc` keeps, hold the captions of the chosen search."""
+    run = students().train("updown", "small", 0)
+    captions = Evaluate.of(Generate.as_chosen(run, "test", 5), ("cider",))
+    stages = {planned.stage.key: planned.stage for planned in Store(tmp_path).plan([captions])}
+    entries = [Entry(tmp_path / key, stage, None, 0, 0.0, False, False) for key, stage in stages.items()]
+    assert needed_by({run.key}, entries) == stages.keys()
 
 
 def test_a_run_decodes_as_was_chosen_for_the_nearest_beam(tmp_path: Path) -> None:
