@@ -45,9 +45,11 @@ __all__ = [
     "GRAPHS",
     "MANIFEST",
     "VERSION",
+    "BeamChoice",
     "DecodeChoice",
     "DecodeOptions",
     "Manifest",
+    "beam_option",
     "read_manifest",
     "write_manifest",
 ]
@@ -94,18 +96,36 @@ class DecodeOptions(Options):
         )
 
 
-@dataclass(frozen=True)
-class DecodeChoice(Options):
-    """What a person chooses of a search; what is None stays as the run or the bundle has it."""
-
-    beam_size: int = option(
-        3,
+def beam_option(default: int) -> Any:
+    """The field `beam_size` of an option class."""
+    return option(
+        default,
         "Number of hypotheses kept while searching; 1 is greedy.",
         least=1,
         most=MAX_BEAM,
         aliases=("--beam",),
     )
+
+
+@dataclass(frozen=True)
+class BeamChoice(Options):
+    """How wide a beam is, and how many of its captions are wanted."""
+
+    beam_size: int = beam_option(3)
     n_best: int = option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_best > self.beam_size:
+            raise ConfigError(
+                f"`n_best` must be at most `beam_size` ({self.beam_size}), but is {self.n_best}."
+            )
+
+
+@dataclass(frozen=True)
+class DecodeChoice(BeamChoice):
+    """What a person chooses of a search; what is None stays as the run or the bundle has it."""
+
     max_words: int | None = option(
         None, "Number of words at which a caption stops.  [default: as in training]", least=1, most=MAX_WORDS
     )
@@ -116,13 +136,6 @@ class DecodeChoice(Options):
         least=-MAX_LENGTH_PENALTY,
         most=MAX_LENGTH_PENALTY,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n_best > self.beam_size:
-            raise ConfigError(
-                f"`n_best` must be at most `beam_size` ({self.beam_size}), but is {self.n_best}."
-            )
 
     def over(self, options: DecodeOptions) -> DecodeOptions:
         """The given options with what was chosen in their stead."""

@@ -5,26 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distilcap.encoders.recipes import ENGINES
-from distilcap.errors import ConfigError
-from distilcap.options import Options, option
-from distilcap.runtime.limits import MAX_BEAM
+from distilcap.options import option
+from distilcap.runtime.manifest import BeamChoice, beam_option
 from distilcap.teachers.shard_files import Shard
 
 __all__ = ["LabelOptions"]
 
 
 @dataclass(frozen=True)
-class LabelOptions(Options):
+class LabelOptions(BeamChoice):
     """How a teacher captions images, and in how many parts."""
 
-    beam_size: int = option(
-        5,
-        "Number of hypotheses kept while searching; 1 is greedy.",
-        least=1,
-        most=MAX_BEAM,
-        aliases=("--beam",),
-    )
-    n_best: int = option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
+    beam_size: int = beam_option(5)
     shards: int = option(
         1, "With --images: number of parts that the images are divided into.", least=1, most=1_000_000
     )
@@ -50,10 +42,6 @@ class LabelOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_best > self.beam_size:
-            raise ConfigError(
-                f"`n_best` must be at most `beam_size` ({self.beam_size}), but is {self.n_best}."
-            )
         self.part  # noqa: B018 - refuses a part outside the shards
 
     @property
