@@ -42,7 +42,7 @@ TEACHER = Role("aoanet", "tiny", AoANetOptions(hidden=16, embedding=8, heads=2, 
 STUDENT = Role("updown", "tiny", UpDownOptions(hidden=8, embedding=8, attention=4), TRAINING)
 LEARNING = dataclasses.replace(
     TRAINING,
-    cross_entropy=CrossEntropyPhase(epochs=30, learning_rate=1e-2),
+    cross_entropy=CrossEntropyPhase(epochs=45, learning_rate=1e-2),
     batch_images=4,
     validation_every=10,
 )

@@ -299,4 +299,4 @@ def test_a_line_on_ray_gives_what_the_serial_engine_gives(
             if one.exists():
                 assert one.read_bytes() == other.read_bytes(), (planned.stage.key, name)
                 compared += 1
-    assert compared == 3 + 7 + 6  # trainings; labels and captions; scores
+    assert compared == 3 + 13 + 6  # trainings; labels and captions; scores
