@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from test_cluster import die_once
 
-# ruff: isort: off
-from test_cluster import cluster_variables, die_once, within_limit, workers  # noqa: F401
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.pipeline import labelling as labelling_module
@@ -114,7 +113,7 @@ def test_the_command_takes_a_split_nowhere_else(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_workers_part_goes_on(workers: None, plan: ByName, photos: Path) -> None:  # noqa: F811
+def test_a_killed_workers_part_goes_on(workers: None, plan: ByName, photos: Path) -> None:
     (photos.parent / "fatal").touch()
     expect_all(plan, label_on_ray(plan, EngineOptions("ray"), SILENT))
     assert not (photos.parent / "fatal").exists()
