@@ -117,6 +117,8 @@ def plan_own_images(
     from distilcap.models.families import family_of
     from distilcap.models.presets import captioner_name, preset
 
+    training = dataclasses.replace(training, precision=resolved_precision(training.precision, device))
+
     def role(name: str) -> Role:
         architecture, size = captioner_name(name)
         smoothing = family_of(architecture).label_smoothing
@@ -131,7 +133,6 @@ def plan_own_images(
     teacher = role(options.teacher or "updown-medium")
     student = role(options.student)
     intermediate = role(options.intermediate) if options.intermediate else None
-    training = dataclasses.replace(training, precision=resolved_precision(training.precision, device))
     source = data.stage()
     larger = None
     if options.teacher_encoder:
