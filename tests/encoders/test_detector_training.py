@@ -75,7 +75,7 @@ def test_a_detector_trained_here_finds_its_objects(tmp_path: Path) -> None:
     print(
         f"found {found.float().mean():.2f}, right class {right.float().mean():.2f}, {scores[:, 0].mean():.2f}"
     )
-    assert found.float().mean() > 0.7  # a box at random: below 0.05
+    assert found.float().mean() > 0.8
     assert right.float().mean() > 0.8
     assert torch.equal(features.features[:, 0, -5:-1], boxes[:, 0])
     assert mask[:, 0].all()
