@@ -24,7 +24,7 @@ from distilcap.options import check_names, filled
 from distilcap.pipeline.captioning import Captioned, ImageCaptioner
 from distilcap.pipeline.scoring import compare, evaluate
 from distilcap.progress import LOGGED
-from distilcap.runtime.manifest import DecodeChoice
+from distilcap.runtime.decode_options import DecodeChoice
 
 if TYPE_CHECKING:
     from distilcap.pipeline.distill import Distilled

@@ -23,7 +23,7 @@ from distilcap.options import Options, bounds_of, filled, named_fields
 from distilcap.pipeline.own_images import DistillOptions
 from distilcap.pipeline.train import RunOptions
 from distilcap.progress import LOGGED
-from distilcap.runtime.manifest import DecodeChoice
+from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.stages.features import EncoderOptions
 from distilcap.teachers.options import LabelOptions
 from distilcap.training.options import TrainingOptions

@@ -12,7 +12,7 @@ import click
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
-from distilcap.runtime.manifest import DecodeChoice
+from distilcap.runtime.decode_options import DecodeChoice
 
 if TYPE_CHECKING:
     from distilcap.pipeline.captioning import ImageCaptioner

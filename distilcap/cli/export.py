@@ -14,7 +14,7 @@ from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
 from distilcap.errors import DataError
 from distilcap.export.options import ExportOptions
-from distilcap.runtime.manifest import DecodeChoice, DecodeOptions
+from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder

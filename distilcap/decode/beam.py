@@ -14,8 +14,8 @@ from distilcap.models.captioner import Captioner, Memory, take_captions, take_im
 from distilcap.models.fast.products import steps_share_weights
 from distilcap.models.fast.search import extend as fast_extend
 from distilcap.options import option
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY
-from distilcap.runtime.manifest import DecodeOptions
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from distilcap.errors import BundleError, MissingError
 from distilcap.progress import SILENT, Progress
-from distilcap.runtime.manifest import DecodeOptions, Manifest, read_manifest
+from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.manifest import Manifest, read_manifest
 
 __all__ = ["Measured", "Spread", "bench", "megabytes_by_part"]
 

@@ -28,7 +28,8 @@ from distilcap.metrics.significance import System, compare_systems
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import MANIFEST, DecodeOptions, Manifest, write_manifest
+from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.manifest import MANIFEST, Manifest, write_manifest
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels
 
 __all__ = ["CARD", "Exported", "export_bundle"]

@@ -20,8 +20,9 @@ from PIL import Image, ImageOps
 from distilcap.data.captions import Caption
 from distilcap.errors import DataError, DistilCapError
 from distilcap.runtime.bundle import Bundle, BundleCaption
+from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.runtime.hub import find_bundle
-from distilcap.runtime.manifest import MANIFEST, DecodeChoice
+from distilcap.runtime.manifest import MANIFEST
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels, to_pixels, to_rgb
 from distilcap.store.record import RECORD
 from distilcap.text.tokenizers import tokenizer_of

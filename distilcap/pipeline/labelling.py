@@ -9,7 +9,7 @@ from pathlib import Path
 from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError
 from distilcap.progress import SILENT, Progress
-from distilcap.runtime.manifest import DecodeChoice
+from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.store.cluster import EngineOptions, call_on_ray
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards

@@ -18,7 +18,7 @@ from distilcap.encoders.recipes import TORCH, without_engine
 from distilcap.errors import ConfigError
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
-from distilcap.runtime.manifest import DecodeChoice, DecodeOptions
+from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.shapes import Regions
 from distilcap.stages.folders import run_of

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilcap.errors import BundleError
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.graphs import Shape, check_names, load_session, run_graph
-from distilcap.runtime.manifest import GRAPHS, DecodeOptions, Manifest, read_manifest
+from distilcap.runtime.manifest import GRAPHS, Manifest, read_manifest
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult, search
 

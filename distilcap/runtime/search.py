@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
 
 __all__ = ["Arrays", "Ids", "SearchResult", "Step", "forbidden_words", "search"]

@@ -9,7 +9,7 @@ from typing import ClassVar
 from distilcap.data.captions import CaptionSet
 from distilcap.files import expected, read_json, write_json
 from distilcap.progress import Progress
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store
@@ -28,7 +28,7 @@ class Decoding:
 
     Attributes:
         beam: width of the search.
-        length_penalty: the best (see `runtime.manifest.DecodeOptions`).
+        length_penalty: the best (see `runtime.decode_options.DecodeOptions`).
         cider: of the best hypothesis of the beam, by this length penalty.
         greedy_cider: of greedy captions of the same images.
     """

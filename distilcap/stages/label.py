@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.progress import Progress
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, Labels, labelling_work
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from distilcap.encoders.recipes import ENGINES
 from distilcap.options import option
-from distilcap.runtime.manifest import BeamChoice, beam_option
+from distilcap.runtime.decode_options import BeamChoice, beam_option
 from distilcap.teachers.shard_files import Shard
 
 __all__ = ["LabelOptions"]

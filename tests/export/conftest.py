@@ -22,7 +22,7 @@ from distilcap.models.families import families
 from distilcap.models.presets import build_captioner
 from distilcap.models.weights import TrainedCaptioner, save_captioner
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.pixels import Preprocessing, normalise
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
 

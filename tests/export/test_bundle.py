@@ -24,7 +24,8 @@ from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions, Manifest, read_manifest
+from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.manifest import Manifest, read_manifest
 from distilcap.runtime.pixels import normalise
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 

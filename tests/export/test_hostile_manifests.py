@@ -17,8 +17,9 @@ from distilcap.errors import BundleError, ConfigError
 from distilcap.export.browser.site import RUNTIME_FILES, write_web
 from distilcap.files import sha256_of
 from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.limits import MAX_MANIFEST_BYTES
-from distilcap.runtime.manifest import GRAPHS, DecodeOptions, Manifest, read_manifest, write_manifest
+from distilcap.runtime.manifest import GRAPHS, Manifest, read_manifest, write_manifest
 from distilcap.runtime.pixels import Preprocessing
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 

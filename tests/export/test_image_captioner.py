@@ -20,7 +20,7 @@ from distilcap.errors import BundleError, DataError
 from distilcap.export.bundle import Exported
 from distilcap.export.pictures import sample_pictures
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 PICTURES = [picture for _, picture in sample_pictures(20, 32)]  # more than a batch

@@ -18,8 +18,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from distilcap.errors import DataError
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.large import MAX_JPEG_PIXELS, reduce
-from distilcap.runtime.manifest import DecodeOptions
 from distilcap.runtime.pixels import Preprocessing, normalise, to_pixels
 from distilcap.runtime.search import search
 from distilcap.text.unspaced import join_words

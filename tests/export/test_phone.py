@@ -13,7 +13,8 @@ from distilcap.export.bundle import export_bundle
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions, read_manifest
+from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.manifest import read_manifest
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("executorch") is None,

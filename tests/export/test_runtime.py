@@ -17,7 +17,8 @@ from distilcap.errors import BundleError, DataError, MissingError
 from distilcap.export.pictures import sample_pictures
 from distilcap.files import sha256_of
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions, read_manifest
+from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 

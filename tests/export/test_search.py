@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distilcap.decode.beam import BeamSearch, search_memory
 from distilcap.models.captioner import Captioner
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.search import Arrays, Ids, search
 
 

@@ -24,7 +24,8 @@ from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
 from distilcap.export.pictures import sample_pictures
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeOptions, write_manifest
+from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.manifest import write_manifest
 from distilcap.runtime.pixels import read_image
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 

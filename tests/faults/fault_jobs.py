@@ -35,7 +35,7 @@ from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeChoice, DecodeOptions
+from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
 from distilcap.stages.decoding import ChooseDecoding

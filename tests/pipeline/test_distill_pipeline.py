@@ -24,7 +24,7 @@ from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
 from distilcap.reports.results import decoding_sentences, stages_of
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.manifest import DecodeChoice
+from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of

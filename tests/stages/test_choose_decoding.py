@@ -13,7 +13,7 @@ from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import DataError
 from distilcap.progress import Progress
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding, Decoding

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from distilcap.runtime.manifest import DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.search import forbidden_words
 from distilcap.text.vocabulary import BOS, EOS, PAD
 from distilcap.tracing import OPSET

@@ -19,7 +19,8 @@ from distilcap.export.onnx.quantize import quantize_encoder
 from distilcap.export.onnx.weights import SharedWeights, store_weights
 from distilcap.files import write_bytes
 from distilcap.models.weights import TrainedCaptioner
-from distilcap.runtime.manifest import GRAPHS, DecodeOptions
+from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.manifest import GRAPHS
 from distilcap.runtime.pixels import Bytes, Preprocessing, normalise
 
 __all__ = ["PRECISIONS", "WEIGHTS", "Parts", "load_encoder"]

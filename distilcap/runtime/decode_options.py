@@ -1,0 +1,98 @@
+"""How captions are searched for: options that a run and its bundle share, and what a person chooses."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from distilcap.errors import ConfigError
+from distilcap.options import Options, option
+from distilcap.runtime.fields import Fields
+from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_WORDS
+
+__all__ = ["BeamChoice", "DecodeChoice", "DecodeOptions", "beam_option"]
+
+
+@dataclass(frozen=True)
+class DecodeOptions(Options):
+    """How captions are searched for, from training (`decode.beam.BeamSearch`) to the bundle."""
+
+    beam_size: int = option(
+        3, "Number of hypotheses kept while searching (K); 1 is greedy.", least=1, most=MAX_BEAM
+    )
+    max_words: int = option(
+        20, "Number of words at which a caption stops, with or without an end token.", least=1, most=MAX_WORDS
+    )
+    length_penalty: float = option(
+        0.7,
+        "Exponent p: captions are ranked by log-probability / length^p, the end token counted (Wu et al. "
+        "2016 use a similar form); 0 ranks by log-probability alone.",
+        least=-MAX_LENGTH_PENALTY,
+        most=MAX_LENGTH_PENALTY,
+    )
+    allow_unk: bool = option(False, "Whether `<unk>` may be written.")
+
+    def to_json(self) -> dict[str, Any]:
+        """As bundles name the fields: a page of an older bundle reads them."""
+        plain = dataclasses.asdict(self)
+        return {"width": plain.pop("beam_size"), **plain}
+
+    @staticmethod
+    def from_json(content: Fields) -> DecodeOptions:
+        """Read the fields of a JSON object; BundleError where one is missing, unknown or out of range."""
+        content.only("width", "max_words", "length_penalty", "allow_unk")
+        return DecodeOptions(
+            beam_size=content.integer("width", 1, MAX_BEAM),  # its name in bundles
+            max_words=content.integer("max_words", 1, MAX_WORDS),
+            length_penalty=content.number("length_penalty", -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
+            allow_unk=content.boolean("allow_unk"),
+        )
+
+
+def beam_option(default: int) -> Any:
+    """The field `beam_size` of an option class."""
+    return option(
+        default,
+        "Number of hypotheses kept while searching; 1 is greedy.",
+        least=1,
+        most=MAX_BEAM,
+        aliases=("--beam",),
+    )
+
+
+@dataclass(frozen=True)
+class BeamChoice(Options):
+    """How wide a beam is, and how many of its captions are wanted."""
+
+    beam_size: int = beam_option(3)
+    n_best: int = option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_best > self.beam_size:
+            raise ConfigError(
+                f"`n_best` must be at most `beam_size` ({self.beam_size}), but is {self.n_best}."
+            )
+
+
+@dataclass(frozen=True)
+class DecodeChoice(BeamChoice):
+    """What a person chooses of a search; what is None stays as the run or the bundle has it."""
+
+    max_words: int | None = option(
+        None, "Number of words at which a caption stops.  [default: as in training]", least=1, most=MAX_WORDS
+    )
+    length_penalty: float | None = option(
+        None,
+        "Exponent p: captions are ranked by log-probability / length^p.  [default: chosen on validation, or "
+        "the bundle's]",
+        least=-MAX_LENGTH_PENALTY,
+        most=MAX_LENGTH_PENALTY,
+    )
+
+    def over(self, options: DecodeOptions) -> DecodeOptions:
+        """The given options with what was chosen in their stead."""
+        chosen = {"max_words": self.max_words, "length_penalty": self.length_penalty}
+        known = {name: value for name, value in chosen.items() if value is not None}
+        return dataclasses.replace(options, beam_size=self.beam_size, **known)  # type: ignore[arg-type]
