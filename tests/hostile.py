@@ -8,6 +8,25 @@ from typing import Any
 
 from distilcap.errors import DistilCapError
 
+# Whole data sets of three forms, to be broken value by value.
+KARPATHY = {
+    "images": [
+        {"filename": f"{n}.jpg", "filepath": "images", "cocoid": n, "split": split, "imgid": n,
+         "sentences": [{"raw": f"a dog {n}", "tokens": ["a"]}, {"tokens": ["a", "cat"]}]}
+        for n, split in enumerate(("restval", "test"))
+    ],
+    "dataset": "x",
+}  # fmt: skip
+COCO = {
+    "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
+    "annotations": [{"image_id": 1, "id": 7, "caption": "a dog"}, {"image_id": 2, "id": 8, "caption": "b"}],
+}
+RECORDS = [
+    {"image": "1.jpg", "captions": ["a dog", "a cat"], "split": "train"},
+    {"file_name": "2.jpg", "caption": "a dog", "split": "val"},
+    {"image": 3, "captions": [{"text": "a"}, {"raw": "b"}, {"caption": "c"}], "split": "test"},
+]
+
 DEEP, LONG = 100_000, 5_000
 UNUSABLE: dict[str, bytes] = {
     "empty": b"",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import ODD, UNUSABLE, changed, error_of, places
+from hostile import COCO, KARPATHY, ODD, RECORDS, UNUSABLE, changed, error_of, places
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -25,23 +25,6 @@ from distilcap.metrics.files import read_scores, scores_to_json
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
-KARPATHY = {
-    "images": [
-        {"filename": f"{n}.jpg", "filepath": "images", "cocoid": n, "split": split, "imgid": n,
-         "sentences": [{"raw": f"a dog {n}", "tokens": ["a"]}, {"tokens": ["a", "cat"]}]}
-        for n, split in enumerate(("restval", "test"))
-    ],
-    "dataset": "x",
-}  # fmt: skip
-COCO = {
-    "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
-    "annotations": [{"image_id": 1, "id": 7, "caption": "a dog"}, {"image_id": 2, "id": 8, "caption": "b"}],
-}
-RECORDS = [
-    {"image": "1.jpg", "captions": ["a dog", "a cat"], "split": "train"},
-    {"file_name": "2.jpg", "caption": "a dog", "split": "val"},
-    {"image": 3, "captions": [{"text": "a"}, {"raw": "b"}, {"caption": "c"}], "split": "test"},
-]
 TEXTCAPS = {
     "data": [
         {"image_id": n, "image_path": f"train/{n}.jpg", "caption_str": "a sign", "set_name": "train"}

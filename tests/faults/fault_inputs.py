@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-from hostile import ODD, UNUSABLE, changed, places
+from hostile import COCO, KARPATHY, ODD, RECORDS, UNUSABLE, changed, places
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
@@ -488,23 +488,6 @@ def _photo(scenes: Path, store: Path, folder: Path) -> Form:
     return Form(path, lambda: load_pixels(path, Preprocessing(32)))
 
 
-KARPATHY = {
-    "images": [
-        {"filename": f"{n}.jpg", "filepath": "images", "cocoid": n, "split": split, "imgid": n,
-         "sentences": [{"raw": f"a dog {n}", "tokens": ["a"]}, {"tokens": ["a", "cat"]}]}
-        for n, split in enumerate(("restval", "test"))
-    ],
-    "dataset": "x",
-}  # fmt: skip
-COCO = {
-    "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
-    "annotations": [{"image_id": 1, "id": 7, "caption": "a dog"}, {"image_id": 2, "id": 8, "caption": "b"}],
-}
-RECORDS = [
-    {"image": "1.jpg", "captions": ["a dog", "a cat"], "split": "train"},
-    {"file_name": "2.jpg", "caption": "a dog", "split": "val"},
-    {"image": 3, "captions": [{"text": "a"}, {"raw": "b"}, {"caption": "c"}], "split": "test"},
-]
 TABLE = b'image,caption,split\n1.jpg,a dog,train\n2.jpg,"a, cat",val\n3.jpg,a bird,test\n'
 LINES = b"".join(json.dumps(record).encode() + b"\n" for record in RECORDS)
 CAPTIONS = (
