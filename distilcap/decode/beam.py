@@ -80,7 +80,7 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     """`beam_search`, from images that are encoded already."""
     images, device = len(memory[0]), memory[0].device
     best_continuations = fast_extend if captioner.accelerated else extend
-    forbidden = forbidden_tokens(options.allow_unk, device)
+    forbidden = forbidden_tokens(options.allow_unk, device, options.blocked)
     tokens = torch.full((images, options.beam_size, options.max_words), PAD, device=device)
     log_probs = torch.full((images, options.beam_size), -torch.inf, device=device)
     # The beam is one empty hypothesis at first, and grows to its width by its best continuations.
@@ -110,9 +110,9 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     return _ranked(tokens, log_probs, options)
 
 
-def forbidden_tokens(allow_unk: bool, device: torch.device) -> Tensor:
-    """Ids that no caption may contain: pad, begin and, unless allowed, `<unk>`."""
-    return torch.tensor([PAD, BOS] if allow_unk else [PAD, BOS, UNK], device=device)
+def forbidden_tokens(allow_unk: bool, device: torch.device, blocked: tuple[int, ...] = ()) -> Tensor:
+    """Ids that no caption may contain: pad, begin, unless allowed `<unk>`, and those that are blocked."""
+    return torch.tensor([PAD, BOS, *([] if allow_unk else [UNK]), *blocked], device=device)
 
 
 def extend(

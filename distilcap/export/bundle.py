@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distilcap import __version__
 from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
+from distilcap.export.calibration import LEAST_IMAGES, People, calibrate
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
@@ -27,7 +30,8 @@ from distilcap.metrics.evaluation import scoring_tokenizer
 from distilcap.metrics.significance import System, compare_systems
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
-from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.bundle import Bundle, BundleCaption
+from distilcap.runtime.calibration import Calibration
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import MANIFEST, Manifest, write_manifest
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels
@@ -73,13 +77,14 @@ def export_bundle(
     """Write a trained captioner with its encoder as a bundle at `to`, whole or not at all.
 
     In float32 the graphs must give PyTorch's captions on up to 50 images, token by token, or nothing is
-    written. A smaller precision may differ here and there; with `data` it is scored on the same images.
+    written. A smaller precision may differ here and there; with `data` it is scored on the same images, and
+    the confidence of its captions is calibrated on validation images.
 
     Args:
         run: folder of a trained captioner.
         to: folder of the bundle; an older bundle there is replaced, anything else is refused.
         encoder: whose features the captioner reads; None makes it by the recipe kept with the captioner.
-        data: images for parity, calibration and scores; None takes a few drawn gradients, and no scores.
+        data: images for parity, ranges of activations, scores and confidence; None takes a few drawn gradients, and no scores.
         decode: how the bundle searches; None takes `DecodeOptions()`.
         licence: of the weights, by part; None says what is known of them.
         progress: reports each step.
@@ -117,14 +122,15 @@ def export_bundle(
         parts.save(exact, "float32")
         write_manifest(exact, manifest)
         parity = agreement = _agreeing(to, compared(Bundle.open(exact), PARITY_IMAGES))
-        parts.save(final, precision, _calibration(data, preprocessing))
+        parts.save(final, precision, _training_pictures(data, preprocessing))
         manifest = write_manifest(final, replace(manifest, precision=precision))
         if data or precision != "float32":
             agreement = compared(Bundle.open(final), None)
         if data:
             tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
             scores = _scores(agreement, data, options, tokenizer, progress)
-            manifest = replace(manifest, scores=scores)
+            calibration = _calibration(Bundle.open(final), agreement, data, options, progress)
+            manifest = replace(manifest, scores=scores, calibration=calibration)
         if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
 
@@ -248,7 +254,40 @@ def _agreeing(to: Path, comparison: Comparison) -> Comparison:
     )
 
 
-def _calibration(data: Dataset | None, preprocessing: Preprocessing) -> Callable[[], Iterator[Bytes]]:
+def _calibration(
+    bundle: Bundle, agreement: Comparison, data: Dataset, options: ExportOptions, progress: Progress
+) -> Calibration | None:
+    """Of confidence: fitted on validation images, and measured on the compared split or on held-out halves.
+
+    None, with a remark, where too few validation images are described by two people.
+    """
+    people = People(data.references("val"), bundle.manifest.vocabulary.tokenizer)
+    compared = people.right(agreement.theirs, data.captions)
+    if options.split == "val":
+        calibration = calibrate(people, compared)
+    else:
+        records = data.split("val")[: options.limit]
+        pictures = _pictures(records, bundle.manifest.preprocessing, progress)
+        written = _captions_of(bundle, pictures)
+        measured_on = f"{len(compared[0]):,} images of {options.split}"
+        calibration = calibrate(people, people.right(written, data.captions), compared, measured_on)
+    if calibration is None:
+        progress.note(
+            f"Confidence is not calibrated: that needs {LEAST_IMAGES} validation images with two captions each."
+        )
+    return calibration
+
+
+def _captions_of(bundle: Bundle, pictures: Iterator[tuple[str, Bytes]]) -> dict[str, BundleCaption]:
+    captions: dict[str, BundleCaption] = {}
+    while batch := list(itertools.islice(pictures, 8)):
+        names, pixels = zip(*batch, strict=True)
+        written = bundle.captions_of(bundle.search(bundle.see(np.stack(pixels), names)))
+        captions |= {name: beam[0] for name, beam in zip(names, written, strict=True)}
+    return captions
+
+
+def _training_pictures(data: Dataset | None, preprocessing: Preprocessing) -> Callable[[], Iterator[Bytes]]:
     """Pictures to measure ranges of activations on: of training, never of the split that is scored."""
 
     def pictures() -> Iterator[Bytes]:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from distilcap.runtime.calibration import BINS
 from distilcap.runtime.manifest import Manifest
 
 __all__ = ["model_card"]
@@ -35,6 +36,7 @@ Writes one sentence for a photograph. Made by {_plain(manifest.made_by)}.
 - Captioner: {architecture} {options}; {len(manifest.vocabulary):,} words
 - Decoding: beam of {manifest.decode.beam_size}, at most {manifest.decode.max_words} words, length penalty \
 {manifest.decode.length_penalty:g}
+- Never written: {_never_written(manifest)}
 - Agreement with PyTorch in float32: {agreement}
 
 ## Size
@@ -47,6 +49,10 @@ Writes one sentence for a photograph. Made by {_plain(manifest.made_by)}.
 ## Scores
 
 {_scores(manifest)}
+
+## Confidence
+
+{_confidence(manifest)}
 
 ## Use and limits
 
@@ -64,6 +70,36 @@ def _plain(text: Any) -> str:
     """Text of a data set or a run on one line, with nothing that Markdown would take for markup."""
     one_line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     return _MARKUP.sub(r"\\\g<0>", one_line)
+
+
+def _never_written(manifest: Manifest) -> str:
+    words = (_plain(manifest.vocabulary.words[word]) for word in manifest.decode.blocked)
+    return ", ".join(words) or "nothing is left out"
+
+
+def _confidence(manifest: Manifest) -> str:
+    calibration = manifest.calibration
+    if calibration is None:
+        return "Not calibrated: the captions have no confidence."
+    measured = calibration.reliability
+    bins = zip(range(BINS), measured.captions, measured.confidence, measured.right, strict=True)
+    rows = "\n".join(
+        f"| {100 * number // BINS} to {100 * (number + 1) // BINS} % | {count} | {confidence:.0%} | {right:.0%} "
+        f"| {'█' * round(20 * right)} |"
+        for number, count, confidence, right in bins
+        if count
+    )
+    return f"""Of captions with confidence 70 %, about 70 % are as close to people's captions as people's are to
+each other: at least CIDEr-D {calibration.threshold:.2f} (of 10), which half of people's captions reach. It is of \
+the best caption
+by the decoding above, fitted on {calibration.images:,} validation images; it tells nothing about other kinds of \
+photographs.
+
+Measured on {_plain(calibration.measured_on)}: expected calibration error {100 * measured.error:.1f} points.
+
+| confidence | captions | mean confidence | right | |
+|---|---|---|---|---|
+{rows}"""
 
 
 def _scores(manifest: Manifest) -> str:

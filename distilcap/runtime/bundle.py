@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilcap.errors import BundleError
+from distilcap.runtime.calibration import mean_log_prob
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.graphs import Shape, check_names, load_session, run_graph
 from distilcap.runtime.manifest import GRAPHS, Manifest, read_manifest
@@ -39,11 +40,19 @@ class BundleCaption:
         text: its words.
         log_prob: its log-probability with the end token, in nats.
         tokens: its ids, the end token included where it ended by itself.
+        confidence: how often such captions are right (see `runtime.calibration`), 0 to 1; None where the
+            bundle has no calibration. It was fitted on best captions.
     """
 
     text: str
     log_prob: float
     tokens: tuple[int, ...]
+    confidence: float | None = None
+
+    @property
+    def mean_log_prob(self) -> float:
+        """See `runtime.calibration.mean_log_prob`."""
+        return mean_log_prob(self.log_prob, len(self.tokens))
 
 
 class Bundle:
@@ -165,8 +174,10 @@ class Bundle:
     def greedy(self, seen: Seen, names: Sequence[str] = ()) -> SearchResult:
         """Greedy captions (B, 1, T) in a single run of one graph; T is the longest of them.
 
+        The graph holds the words that the bundle never writes; `search` can leave out more.
+
         Raises:
-            BundleError: a log-probability is not finite, or a word is none of the vocabulary.
+            BundleError: a log-probability is not finite, or a word is none of the vocabulary or blocked.
         """
         inputs, images = {"features": seen[0], "mask": seen[1]}, len(seen[0])
         expected = (np.int64, (images, None)), (np.float32, (images,))
@@ -174,6 +185,10 @@ class Bundle:
         self._refuse_nan("greedy", log_probs, names)
         if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self.manifest.vocabulary):
             raise BundleError(f"{self.folder / GRAPHS['greedy']}: it writes words that the manifest lacks.")
+        if np.isin(tokens, self.manifest.decode.blocked).any():
+            raise BundleError(
+                f"{self.folder / GRAPHS['greedy']}: it writes words that the manifest says are never written."
+            )
         return SearchResult(tokens[:, None], log_probs[:, None])
 
     def caption(
@@ -217,16 +232,17 @@ class Bundle:
 
     def captions_of(self, result: SearchResult) -> list[list[BundleCaption]]:
         """The captions of a search, as text."""
-        words = self.manifest.vocabulary
         return [
-            [
-                BundleCaption(
-                    words.decode(tokens), float(log_prob), tuple(token for token in tokens if token)
-                )
-                for tokens, log_prob in zip(beam.tolist(), log_probs, strict=True)
-            ]
+            [self._caption(*both) for both in zip(beam.tolist(), log_probs.tolist(), strict=True)]
             for beam, log_probs in zip(result.tokens, result.log_probs, strict=True)
         ]
+
+    def _caption(self, ids: Sequence[int], log_prob: float) -> BundleCaption:
+        text, calibration = self.manifest.vocabulary.decode(ids), self.manifest.calibration
+        caption = BundleCaption(text, log_prob, tuple(token for token in ids if token))
+        if calibration is None:
+            return caption
+        return dataclasses.replace(caption, confidence=calibration.confidence(caption.mean_log_prob))
 
 
 def _name(photo: Path | bytes) -> str:

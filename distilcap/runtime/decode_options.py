@@ -8,8 +8,12 @@ from typing import Any
 
 from distilcap.errors import ConfigError
 from distilcap.options import Options, option
+from distilcap.progress import SILENT, Progress
 from distilcap.runtime.fields import Fields
 from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_WORDS
+from distilcap.runtime.never_write import NEVER_WRITE, blocked_words, ids_of_words
+from distilcap.text.people import NEUTRAL_PEOPLE
+from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 __all__ = ["BeamChoice", "DecodeChoice", "DecodeOptions", "beam_option"]
 
@@ -32,21 +36,39 @@ class DecodeOptions(Options):
         most=MAX_LENGTH_PENALTY,
     )
     allow_unk: bool = option(False, "Whether `<unk>` may be written.")
+    blocked: tuple[int, ...] = ()
+    """Ids of words that are never written; their probability goes to no other word."""
 
-    def to_json(self) -> dict[str, Any]:
-        """As bundles name the fields: a page of an older bundle reads them."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(word < len(SPECIALS) for word in self.blocked):
+            raise ConfigError(f"`blocked` must be ids of words, from {len(SPECIALS)}.")
+
+    def to_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        """As bundles name the fields, with words instead of ids."""
         plain = dataclasses.asdict(self)
-        return {"width": plain.pop("beam_size"), **plain}
+        never = [vocabulary.words[word] for word in plain.pop("blocked")]
+        return {"width": plain.pop("beam_size"), **plain, "never_write": never}
 
     @staticmethod
-    def from_json(content: Fields) -> DecodeOptions:
-        """Read the fields of a JSON object; BundleError where one is missing, unknown or out of range."""
-        content.only("width", "max_words", "length_penalty", "allow_unk")
+    def from_json(content: Fields, vocabulary: Vocabulary, version: int) -> DecodeOptions:
+        """Read the fields of a JSON object; BundleError where one is missing, unknown or out of range.
+
+        Args:
+            version: of the manifest; 1 names no words that are never written.
+        """
+        never = ("never_write",) if version > 1 else ()
+        content.only("width", "max_words", "length_penalty", "allow_unk", *never)
+        words = content.texts("never_write", len(vocabulary)) if never else ()
+        blocked, unknown = ids_of_words(words, vocabulary)
+        if unknown:
+            content.refuse("decode.never_write", "a list of words of the vocabulary", unknown[0])
         return DecodeOptions(
             beam_size=content.integer("width", 1, MAX_BEAM),  # its name in bundles
             max_words=content.integer("max_words", 1, MAX_WORDS),
             length_penalty=content.number("length_penalty", -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
             allow_unk=content.boolean("allow_unk"),
+            blocked=blocked,
         )
 
 
@@ -90,9 +112,24 @@ class DecodeChoice(BeamChoice):
         least=-MAX_LENGTH_PENALTY,
         most=MAX_LENGTH_PENALTY,
     )
+    never_write: tuple[str, ...] = option((), NEVER_WRITE)
+    neutral_people: bool = option(False, f"Write {NEUTRAL_PEOPLE}.")
 
-    def over(self, options: DecodeOptions) -> DecodeOptions:
-        """The given options with what was chosen in their stead."""
+    def over(
+        self, options: DecodeOptions, vocabulary: Vocabulary, progress: Progress = SILENT
+    ) -> DecodeOptions:
+        """The given options with what was chosen in their stead; words that these block stay blocked.
+
+        Args:
+            vocabulary: of the captioner.
+            progress: hears of words that are not in it.
+
+        Raises:
+            ConfigError: neutral words for people, but the captioner's language has no list of them.
+            DataError: a file of words cannot be read.
+        """
         chosen = {"max_words": self.max_words, "length_penalty": self.length_penalty}
         known = {name: value for name, value in chosen.items() if value is not None}
-        return dataclasses.replace(options, beam_size=self.beam_size, **known)  # type: ignore[arg-type]
+        more = blocked_words(self.never_write, self.neutral_people, vocabulary, progress)
+        blocked = tuple(sorted({*options.blocked, *more}))
+        return dataclasses.replace(options, beam_size=self.beam_size, blocked=blocked, **known)  # type: ignore[arg-type]

@@ -55,6 +55,10 @@ class Fields:
         if unknown := sorted(self.content.keys() - set(fields)):
             raise BundleError(f"{self.where}: `{self.name}` has an unknown field {described(unknown[0])}.")
 
+    def has(self, field: str) -> bool:
+        """Whether a field is more than null; it must be there."""
+        return self._take(field)[1] is not None
+
     def object(self, field: str) -> Fields:
         """A field that is an object."""
         full, value = self._take(field)
@@ -73,7 +77,8 @@ class Fields:
 
     def integers(self, field: str, most: int, low: int, high: int) -> tuple[int, ...]:
         """A field that is a list of at most `most` whole numbers from `low` to `high`."""
-        return tuple(self._integer(f"{field}[{at}]", item, low, high) for at, item in self._list(field, most))
+        full, _ = self._take(field)
+        return tuple(self._integer(f"{full}[{at}]", item, low, high) for at, item in self._list(field, most))
 
     def number(self, field: str, low: float, high: float) -> float:
         """A field that is a number from `low` to `high`."""
@@ -110,7 +115,8 @@ class Fields:
 
     def texts(self, field: str, most: int) -> tuple[str, ...]:
         """A field that is a list of at most `most` printable texts."""
-        return tuple(self._text(f"{field}[{at}]", item) for at, item in self._list(field, most))
+        full, _ = self._take(field)
+        return tuple(self._text(f"{full}[{at}]", item) for at, item in self._list(field, most))
 
     def choice(self, field: str, *choices: str) -> str:
         """A field that is one of `choices`."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 __all__ = [
     "MAX_BEAM",
     "MAX_BYTES",
+    "MAX_CIDER",
     "MAX_DIM",
     "MAX_LENGTH_PENALTY",
+    "MAX_LOGIT",
     "MAX_MANIFEST_BYTES",
     "MAX_MEMORY",
     "MAX_REGIONS",
@@ -48,6 +50,10 @@ MAX_STATES = MAX_MEMORY = 256
 
 MAX_REGIONS, MAX_DIM = 65_536, 65_536
 """Regions of an image, and features of a region: 36 to 1,024, and some thousand, in use."""
+
+MAX_CIDER, MAX_LOGIT = 10, 500
+"""CIDEr-D of a caption, as the metric has it; and a confidence's logit: below 10 in use, and at 500 the
+exponential is still a finite number."""
 
 MAX_BYTES = 4 << 30
 """Of a file: a graph can have 2 GiB."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.files import bare_name, parse_json, sha256_of, write_checksum, write_json
+from distilcap.runtime.calibration import Calibration
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.fields import Fields, described
 from distilcap.runtime.limits import (
@@ -47,7 +48,9 @@ __all__ = [
     "write_manifest",
 ]
 
-FORMAT, VERSION = "distilcap bundle", 1
+FORMAT, VERSION = "distilcap bundle", 2
+"""Version 1 had neither words that are never written nor a calibration; it is still read."""
+
 MANIFEST, CHECKSUM = "manifest.json", "manifest.json.sha256"
 GRAPHS = {"encoder": "encoder.onnx", "encode": "encode.onnx", "step": "step.onnx", "greedy": "greedy.onnx"}
 """Pixels to regions, regions to memory, one step of the captioner, and regions to a greedy caption."""
@@ -65,7 +68,8 @@ class Manifest:
         regions: most regions of an image (R). dim: features of a region (D).
         state: width of each tensor of the captioner's state (B, K, width), zeros at first.
         memory: the number of tensors that `encode` gives.
-        decode: how to search by default.
+        decode: how to search by default, and which words are never written.
+        calibration: of the captions' confidence; None where it was not fitted.
         model: architecture, options, encoder and its recipe.
         scores: of this bundle, with signatures and what they were measured on; empty where nothing was.
         licence: of the weights, by part.
@@ -82,6 +86,7 @@ class Manifest:
     memory: int
     decode: DecodeOptions
     model: Mapping[str, Any]
+    calibration: Calibration | None = None
     scores: Mapping[str, Any] = field(default_factory=dict)
     licence: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -90,24 +95,32 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `from_json` reads it back equal."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        plain |= {"preprocessing": self.preprocessing.to_json(), "decode": self.decode.to_json()}
+        plain |= {"preprocessing": self.preprocessing.to_json()}
+        plain |= {"decode": self.decode.to_json(self.vocabulary)}
+        plain |= {"calibration": self.calibration and self.calibration.to_json()}
         plain |= {"vocabulary": list(self.vocabulary.words), "state": list(self.state)}
         plain |= {"tokenizer": self.vocabulary.tokenizer, "spaced": self.vocabulary.spaced}
         return {"format": FORMAT, "version": VERSION} | plain
 
     @staticmethod
     def from_json(content: Any, where: str | Path = MANIFEST) -> Manifest:
-        """Read what `to_json` gave.
+        """Read what `to_json` gave, in this version or an older one.
 
         Raises:
             BundleError: a field is missing, of another type or out of its range; one line that names it.
         """
         fields = Fields(content, where)
         state = fields.integers("state", MAX_STATES, 1, MAX_STATE)
+        version = fields.integer("version", 1, VERSION)
         words = fields.texts("vocabulary", MAX_VOCABULARY)
-        tokenizer = fields.text("tokenizer") if "tokenizer" in fields.content else PTB
-        spaced = fields.boolean("spaced") if "spaced" in fields.content else True
-        decode = DecodeOptions.from_json(fields.object("decode"))
+        tokenizer = fields.text("tokenizer") if version > 1 or "tokenizer" in fields.content else PTB
+        spaced = fields.boolean("spaced") if version > 1 or "spaced" in fields.content else True
+        calibrated = version > 1 and fields.has("calibration")
+        try:
+            vocabulary = Vocabulary(words, tokenizer, spaced)
+        except ConfigError as error:
+            raise BundleError(f"{where}: {error}") from None
+        decode = DecodeOptions.from_json(fields.object("decode"), vocabulary, version)
         if sum(state) > MAX_STATE or decode.beam_size * (len(words) + sum(state)) > MAX_SEARCHED:
             raise BundleError(
                 f"{where}: a state of {sum(state):,} numbers and {len(words):,} words, `decode.width` "
@@ -121,12 +134,13 @@ class Manifest:
             return Manifest(
                 precision=fields.text("precision"),
                 preprocessing=_preprocessing(fields.object("preprocessing")),
-                vocabulary=Vocabulary(words, tokenizer, spaced),
+                vocabulary=vocabulary,
                 regions=fields.integer("regions", 1, MAX_REGIONS),
                 dim=fields.integer("dim", 1, MAX_DIM),
                 state=state,
                 memory=fields.integer("memory", 1, MAX_MEMORY),
                 decode=decode,
+                calibration=Calibration.from_json(fields.object("calibration")) if calibrated else None,
                 model=model.content,
                 scores=fields.object("scores").content,
                 licence={part: licence.text(part) for part in licence.content},

@@ -34,10 +34,11 @@ class SearchResult:
     log_probs: Floats
 
 
-def forbidden_words(size: int, allow_unk: bool) -> Floats:
-    """(V,) zeros, with -inf at words no caption may contain: pad, begin and, unless allowed, `<unk>`."""
+def forbidden_words(size: int, options: DecodeOptions) -> Floats:
+    """(V,) zeros, with -inf at words no caption may contain: pad, begin, unless allowed `<unk>`, and those
+    that are blocked."""
     penalty = np.zeros(size, np.float32)
-    penalty[[PAD, BOS] if allow_unk else [PAD, BOS, UNK]] = -np.inf
+    penalty[[PAD, BOS, *options.blocked] if options.allow_unk else [PAD, BOS, UNK, *options.blocked]] = -np.inf
     return penalty
 
 
@@ -56,7 +57,8 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
     last = np.full((images, width), BOS)
     for length in range(options.max_words):
         logits, state = step(last, state, memory)
-        scores, parents, words = _extend(logits, options.allow_unk, log_probs[active], last)
+        forbidden = forbidden_words(logits.shape[-1], options)
+        scores, parents, words = _extend(logits, forbidden, log_probs[active], last)
         state = tuple(np.take_along_axis(tensor, parents[..., None], axis=1) for tensor in state)
         history = np.take_along_axis(tokens[active], parents[..., None], axis=1)
         history[:, :, length] = words
@@ -73,15 +75,15 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
     return _ranked(tokens, log_probs, options.length_penalty)
 
 
-def _extend(logits: Floats, allow_unk: bool, log_probs: Floats, last: Ids) -> tuple[Floats, Ids, Ids]:
+def _extend(logits: Floats, forbidden: Floats, log_probs: Floats, last: Ids) -> tuple[Floats, Ids, Ids]:
     """Choose the K best continuations: scores, indices in the old beam and words, each (B, K)."""
     images, width, size = logits.shape
     # The K best of K x V continuations are among each hypothesis's own K best (all V, where V < K).
     own = min(width, size)
-    words = _best(logits + forbidden_words(size, allow_unk), own)
+    words = _best(logits + forbidden, own)
     highest = logits.max(axis=-1, keepdims=True)
     normaliser = highest + np.log(np.exp(logits - highest).sum(axis=-1, keepdims=True))
-    allowed = np.take_along_axis(logits, words, axis=-1) + forbidden_words(size, allow_unk)[words]
+    allowed = np.take_along_axis(logits, words, axis=-1) + forbidden[words]
     scores = log_probs[..., None] + allowed - normaliser
     # A finished hypothesis continues with one pad, at no cost.
     finished = ((last == EOS) | (last == PAD))[..., None]

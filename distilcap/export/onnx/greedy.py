@@ -28,7 +28,7 @@ def greedy_graph(
         encode: of `graphs.export_encode`; `step`: of `graphs.export_step`.
         state: width of each tensor of the state.
         words: size of the vocabulary (V).
-        options: `max_words` and `allow_unk` count.
+        options: all but the beam size and the length penalty count.
     """
     widths = list(state)
     first, inner = _prefixed(encode, "encode/"), _prefixed(step, "step/")
@@ -41,7 +41,7 @@ def greedy_graph(
         "pad": np.array(PAD),
         "second": np.array([1]),
         "first": np.array([0]),
-        "forbidden": forbidden_words(words, options.allow_unk),
+        "forbidden": forbidden_words(words, options),
     } | {f"width_{index}": np.array([1, width]) for index, width in enumerate(widths)}
     body = _body(inner, len(widths))
     carried = ["last", "finished", "total", *(f"state_{index}" for index in range(len(widths)))]

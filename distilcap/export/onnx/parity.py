@@ -13,7 +13,7 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.base import Encoder
 from distilcap.models.weights import TrainedCaptioner
-from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.bundle import Bundle, BundleCaption
 from distilcap.runtime.pixels import Bytes, normalise
 
 __all__ = ["Comparison", "compare"]
@@ -42,7 +42,7 @@ class Comparison:
     largest: float = 0.0
     differing: tuple[str, str, str] | None = None
     ours: dict[str, Caption] = field(default_factory=dict)
-    theirs: dict[str, Caption] = field(default_factory=dict)
+    theirs: dict[str, BundleCaption] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -52,7 +52,8 @@ class Comparison:
     def captions(self) -> tuple[CaptionSet, CaptionSet]:
         """PyTorch's and the bundle's, to be scored."""
         ours = CaptionSet({name: (caption,) for name, caption in self.ours.items()})
-        return ours, CaptionSet({name: (caption,) for name, caption in self.theirs.items()})
+        theirs = {name: (Caption(caption.text, caption.log_prob),) for name, caption in self.theirs.items()}
+        return ours, CaptionSet(theirs)
 
     def __str__(self) -> str:
         return (
@@ -77,7 +78,7 @@ def compare(
     options = bundle.manifest.decode
     searches = {
         "beam": BeamSearch(**asdict(options)),
-        "greedy": BeamSearch(1, options.max_words, allow_unk=options.allow_unk),
+        "greedy": BeamSearch(**asdict(options) | {"beam_size": 1, "length_penalty": 0.0}),
     }
     comparison = Comparison()
     pictures = iter(pictures)
@@ -119,4 +120,5 @@ def _count(
     comparison.beam += agrees
     comparison.images += 1
     comparison.ours[name] = Caption(decode(mine[0]), mine[1])
-    comparison.theirs[name] = Caption(decode(other[0]), other[1])
+    tokens = tuple(token for token in other[0] if token)
+    comparison.theirs[name] = BundleCaption(decode(other[0]), other[1], tokens)

@@ -1,0 +1,72 @@
+"""Neutral words for people: "person" and "child" instead of a gender that a picture cannot tell.
+
+`people.json` has the English words and what is written instead; its left side is also what a search must not
+write. Other languages have no list: in many of them every noun has a gender.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from importlib import resources
+
+from distilcap.errors import ConfigError
+from distilcap.text.tokenizers import PTB
+
+__all__ = ["NEUTRAL_PEOPLE", "check_english", "gendered_words", "neutral"]
+
+NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman, boy, girl … (English only)"
+"""What the options `neutral_people` write; for their help."""
+
+_PAIRS = (  # "a man and a woman" has become "a person and a person"
+    (re.compile(r"\b(?:a|one) person and (?:(?:a|one|another) )?person\b", re.IGNORECASE), "two people"),
+    (re.compile(r"\b(?:a|one) child and (?:(?:a|one|another) )?child\b", re.IGNORECASE), "two children"),
+    (re.compile(r"\b(people|children) and \1\b", re.IGNORECASE), r"\1"),
+)
+
+
+def check_english(tokenizer: str) -> None:
+    """Make sure that captions of a tokenizer are English.
+
+    Raises:
+        ConfigError: they are not, or need not be; there is no list of words.
+    """
+    if tokenizer != PTB:
+        raise ConfigError(
+            f"`neutral_people` has a list of words for English (tokenizer {PTB}) alone, not for tokenizer "
+            f"{tokenizer}; name the words yourself by `never_write`."
+        )
+
+
+@functools.cache
+def _replacements() -> dict[str, str]:
+    text = resources.files("distilcap.text").joinpath("people.json").read_text("utf-8")
+    return {str(word): str(instead) for word, instead in json.loads(text).items()}
+
+
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(_replacements())})(?![\w-])", re.IGNORECASE)
+
+
+def gendered_words() -> tuple[str, ...]:
+    """English words that say a person's gender."""
+    return tuple(_replacements())
+
+
+def neutral(text: str) -> str:
+    """An English caption with neutral words for people; one that has them already stays as it is."""
+
+    written = _pattern().sub(lambda match: _as_begun(match, _replacements()[match[0].lower()]), text)
+    if written == text:
+        return text
+    for pair, together in _PAIRS:
+        written = pair.sub(functools.partial(_as_begun, text=together), written)
+    return written
+
+
+def _as_begun(match: re.Match[str], text: str) -> str:
+    """The text in a match's stead, with a capital where that began with one."""
+    text = match.expand(text)
+    return text[0].upper() + text[1:] if match[0][0].isupper() else text
