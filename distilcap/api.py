@@ -56,6 +56,8 @@ def load(
     n_best: int = 1,
     max_words: int | None = None,
     length_penalty: float | None = None,
+    never_write: Sequence[str] = (),
+    neutral_people: bool = False,
     threads: int = 1,
 ) -> ImageCaptioner:
     """Open a bundle or a trained run, to caption images with `ImageCaptioner.caption`.
@@ -68,6 +70,9 @@ def load(
         max_words: at which a caption stops; None is the bundle's or the run's own number.
         length_penalty: exponent p: captions are ranked by log-probability / length^p; None is the exponent
             that was chosen on validation, or the bundle's.
+        never_write: words that captions never have, beside those of the bundle; or .txt files with a word a
+            line. A word that the captioner does not know is told to the log.
+        neutral_people: write "person" and "child" instead of words of gender (English only).
         threads: of each operation of a bundle; PyTorch has a setting of its own.
 
     Raises:
@@ -78,7 +83,10 @@ def load(
         ModuleNotFoundError: a run, but PyTorch is not installed.
     """
     return ImageCaptioner.open(
-        Path(path), DecodeChoice(beam_size, n_best, max_words, length_penalty), threads
+        Path(path),
+        DecodeChoice(beam_size, n_best, max_words, length_penalty, tuple(never_write), neutral_people),
+        threads,
+        LOGGED,
     )
 
 
@@ -222,6 +230,8 @@ def label(
     beam_size: int = 5,
     n_best: int = 1,
     precision: str | None = None,
+    never_write: Sequence[str] = (),
+    neutral_people: bool = False,
 ) -> CaptionSet:
     """Caption a split of the data set that a run was trained on: labels for a student, or captions to score.
 
@@ -234,6 +244,9 @@ def label(
         beam_size: number of hypotheses kept while searching; 1 is greedy.
         n_best: number of captions of each image.
         precision: number format of products, "float32", "bfloat16" or "auto"; None is the run's own.
+        never_write: see `load`; the captions are those of a search without these words.
+        neutral_people: rewrite captions with neutral words for people, "person" and "child" (English only);
+            the captions that change lose their log-probability.
 
     Returns:
         Captions by image id, best first, with log-probabilities in nats; without the images that could not
@@ -243,18 +256,17 @@ def label(
         DataError: no trained run is there.
         ConfigError: there is no such split, or a number is out of its range.
     """
-    from distilcap.stages.folders import run_of
-    from distilcap.stages.label import Generate
+    from distilcap.pipeline.labelling import label_split
     from distilcap.teachers.options import LabelOptions
-    from distilcap.training.precision import resolved_precision
 
-    LabelOptions(beam_size, n_best, precision=precision)  # refuses what cannot be
-    kept = _store_at(Path(run).resolve().parent)
-    if precision is not None:
-        precision = resolved_precision(precision, kept.processes.device)
-    stage = Generate.as_chosen(run_of(Path(run)), split, beam_size, n_best, precision=precision)
-    kept.build(stage)
-    return stage.load(kept)
+    options = LabelOptions(
+        beam_size,
+        n_best,
+        precision=precision,
+        never_write=tuple(never_write),
+        neutral_people=neutral_people,
+    )
+    return label_split(Path(run), split, options, _store_at(Path(run).resolve().parent), LOGGED)
 
 
 def _data_options(data: AnyPath, images: AnyPath | None, columns: Columns) -> DataOptions:

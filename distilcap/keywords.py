@@ -80,5 +80,6 @@ class DistillKeywords(_Keywords, total=False):
     intermediate: str | None
     beam_size: int
     n_best: int | None
+    neutral_people: bool
     control_epochs: int
     seeds: int

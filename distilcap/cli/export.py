@@ -50,7 +50,7 @@ Example:
 @click.command(epilog=EXPORT)
 @click.argument("run", type=PATH)
 @click.option("--to", type=PATH, required=True, help="Folder of the bundle; an older bundle is replaced.")
-@click.option("--data", type=PATH, help="Data set for parity, calibration and scores.")
+@click.option("--data", type=PATH, help="Data set for parity, scores, confidence and ranges of activations.")
 @click.option("--images", type=PATH, help="Folder of its images, if not beside the captions.")
 @flags(ExportOptions, "options")
 @flags(DecodeChoice, "decode", without=("n_best",))
@@ -62,6 +62,7 @@ def export(
     Its captions are compared with PyTorch's, and nothing is written where they disagree.
     """
     from distilcap.export.bundle import export_bundle
+    from distilcap.models.weights import load_captioner
 
     dataset = None
     if data is not None:
@@ -74,7 +75,7 @@ def export(
         options,
         encoder=_encoder_of(run),
         data=dataset,
-        decode=decode.over(_decode_options(run, decode)),
+        decode=decode.over(_decode_options(run, decode), load_captioner(run).vocabulary, PROGRESS),
         progress=PROGRESS,
     )
     _show_export(exported)
@@ -131,6 +132,11 @@ def _show_export(exported: Exported) -> None:
             row = (f"{100 * score['pytorch']:.2f}", f"{100 * score['value']:.2f}", f"{change:+.2%}")
             table.add_row(name, *row)
         CONSOLE.print(table)
+    if calibration := manifest.calibration:
+        CONSOLE.print(
+            f"Confidence: fitted on {calibration.images:,} validation images; expected calibration error "
+            f"{100 * calibration.reliability.error:.1f} points on {calibration.measured_on}"
+        )
     table = Table(title=str(exported.folder))
     table.add_column("file")
     table.add_column("MB", justify="right")

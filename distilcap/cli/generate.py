@@ -90,14 +90,12 @@ def generate(
         )
     from distilcap.data.trainable import Variety
     from distilcap.files import write_checksum
-    from distilcap.stages.folders import run_of
-    from distilcap.stages.label import Generate
+    from distilcap.pipeline.labelling import label_split
 
     kept = open_store(store if store != Path("runs") else run.resolve().parent)
-    precision = options.precision and precision_here(options.precision, kept.processes.device)
-    stage = Generate.as_chosen(run_of(run), split, options.beam_size, options.n_best, precision=precision)
-    kept.build(stage, PROGRESS)
-    captions = stage.load(kept)
+    if options.precision:
+        options = replace(options, precision=precision_here(options.precision, kept.processes.device))
+    captions = label_split(run, split, options, kept, PROGRESS)
     if FIRST:
         captions.save(to)
         write_checksum(to)

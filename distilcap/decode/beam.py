@@ -17,7 +17,7 @@ from distilcap.options import option
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY
 from distilcap.shapes import Regions
-from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
+from distilcap.text.vocabulary import BOS, EOS, PAD
 
 __all__ = ["BeamSearch", "beam_search", "forbidden_tokens", "search_memory"]
 
@@ -80,7 +80,7 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     """`beam_search`, from images that are encoded already."""
     images, device = len(memory[0]), memory[0].device
     best_continuations = fast_extend if captioner.accelerated else extend
-    forbidden = forbidden_tokens(options.allow_unk, device, options.blocked)
+    forbidden = torch.tensor(options.forbidden(), device=device)
     tokens = torch.full((images, options.beam_size, options.max_words), PAD, device=device)
     log_probs = torch.full((images, options.beam_size), -torch.inf, device=device)
     # The beam is one empty hypothesis at first, and grows to its width by its best continuations.
@@ -92,6 +92,7 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     for length in range(options.max_words):
         logits, state = captioner.step(last, state, memory)
         finished = (last == EOS) | (last == PAD)
+        logits = _move_words(logits, options)
         scores, parents, last = best_continuations(logits, forbidden, scores, finished, options.beam_size)
         state = take_captions(state, parents)
         history = history.gather(1, parents[..., None].expand(-1, -1, options.max_words))
@@ -110,9 +111,20 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     return _ranked(tokens, log_probs, options)
 
 
-def forbidden_tokens(allow_unk: bool, device: torch.device, blocked: tuple[int, ...] = ()) -> Tensor:
-    """Ids that no caption may contain: pad, begin, unless allowed `<unk>`, and those that are blocked."""
-    return torch.tensor([PAD, BOS, *([] if allow_unk else [UNK]), *blocked], device=device)
+def forbidden_tokens(allow_unk: bool, device: torch.device) -> Tensor:
+    """Ids that no caption may contain: pad, begin and, unless allowed, `<unk>`."""
+    return torch.tensor(DecodeOptions(allow_unk=allow_unk).forbidden(), device=device)
+
+
+def _move_words(logits: Tensor, options: DecodeOptions) -> Tensor:
+    """See `runtime.search.move_words`: (…, V)."""
+    if not options.moved:
+        return logits
+    logits = logits.clone()
+    for word, instead in options.moved:
+        logits[..., instead] = torch.logaddexp(logits[..., instead], logits[..., word])
+        logits[..., word] = -torch.inf
+    return logits
 
 
 def extend(

@@ -84,7 +84,8 @@ def export_bundle(
         run: folder of a trained captioner.
         to: folder of the bundle; an older bundle there is replaced, anything else is refused.
         encoder: whose features the captioner reads; None makes it by the recipe kept with the captioner.
-        data: images for parity, ranges of activations, scores and confidence; None takes a few drawn gradients, and no scores.
+        data: images for parity, ranges of activations, scores and confidence; None takes a few drawn
+            gradients, and no scores.
         decode: how the bundle searches; None takes `DecodeOptions()`.
         licence: of the weights, by part; None says what is known of them.
         progress: reports each step.
@@ -273,7 +274,7 @@ def _calibration(
         calibration = calibrate(people, people.right(written, data.captions), compared, measured_on)
     if calibration is None:
         progress.note(
-            f"Confidence is not calibrated: that needs {LEAST_IMAGES} validation images with two captions each."
+            f"Confidence is not calibrated: it takes {LEAST_IMAGES} validation images with two captions each."
         )
     return calibration
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from distilcap.runtime.calibration import BINS
 from distilcap.runtime.manifest import Manifest
+from distilcap.runtime.never_write import never_written
 
 __all__ = ["model_card"]
 
@@ -73,8 +74,9 @@ def _plain(text: Any) -> str:
 
 
 def _never_written(manifest: Manifest) -> str:
-    words = (_plain(manifest.vocabulary.words[word]) for word in manifest.decode.blocked)
-    return ", ".join(words) or "nothing is left out"
+    words = never_written(manifest.decode.blocked, manifest.vocabulary).items()
+    listed = (f"{word} (but {instead})" if instead else word for word, instead in words)
+    return _plain(", ".join(listed)) or "no word is left out"
 
 
 def _confidence(manifest: Manifest) -> str:
@@ -84,16 +86,15 @@ def _confidence(manifest: Manifest) -> str:
     measured = calibration.reliability
     bins = zip(range(BINS), measured.captions, measured.confidence, measured.right, strict=True)
     rows = "\n".join(
-        f"| {100 * number // BINS} to {100 * (number + 1) // BINS} % | {count} | {confidence:.0%} | {right:.0%} "
-        f"| {'█' * round(20 * right)} |"
+        f"| {100 * number // BINS} to {100 * (number + 1) // BINS} % "
+        f"| {count} | {confidence:.0%} | {right:.0%} | {'█' * round(20 * right)} |"
         for number, count, confidence, right in bins
         if count
     )
-    return f"""Of captions with confidence 70 %, about 70 % are as close to people's captions as people's are to
-each other: at least CIDEr-D {calibration.threshold:.2f} (of 10), which half of people's captions reach. It is of \
-the best caption
-by the decoding above, fitted on {calibration.images:,} validation images; it tells nothing about other kinds of \
-photographs.
+    return f"""Of captions with confidence 70 %, about 70 % are as close to people's captions as people's are
+to each other: they reach the CIDEr-D of {calibration.threshold:.2f} (0 to 10) against people's captions that three
+of four people's captions reach against the other people's. This holds for the best caption by the decoding
+above, and for photographs like the {calibration.images:,} of the validation split on which it was fitted.
 
 Measured on {_plain(calibration.measured_on)}: expected calibration error {100 * measured.error:.1f} points.
 

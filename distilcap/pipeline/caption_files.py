@@ -30,11 +30,13 @@ class Written:
         captioned: how many have captions now.
         there: how many had a side file before, which was left as it is.
         failed: what is wrong with each of the others.
+        empty: captions that are empty, since the captioner doubts them.
     """
 
     captioned: int
     failed: tuple[str, ...]
     there: int = 0
+    empty: int = 0
 
 
 def write_captions(
@@ -43,7 +45,8 @@ def write_captions(
     """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
 
     Args:
-        to: `.csv` or `.jsonl` with photo, caption, log_prob and confidence; `.txt` with photo, tab, caption.
+        to: `.csv` or `.jsonl` with photo, caption, log_prob and confidence (nothing where it is not
+            calibrated); `.txt` with photo, tab, caption.
         recipe: what decides the captions; a begun file of another is refused.
 
     Raises:
@@ -69,7 +72,8 @@ def write_captions(
         write_text(to, FORMATS[to.suffix.lower()]([_without_error(line) for line in written]))
         log.remove()
     failed = tuple(str(line["error"]) for line in lines if line["error"] is not None)
-    return Written(len({line["photo"] for line in written}), failed)
+    empty = sum(not line["caption"] for line in written)
+    return Written(len({line["photo"] for line in written}), failed, empty=empty)
 
 
 def _name(photo: Path) -> str:
@@ -86,7 +90,7 @@ def _lines(photo: Path, result: Captioned) -> list[_Line]:
             "photo": _name(photo),
             "caption": made.text,
             "log_prob": round(made.log_prob, 4),
-            "confidence": round(made.confidence, 4),
+            "confidence": None if made.confidence is None else round(made.confidence, 4),
             "error": None,
         }
         for made in result.captions
@@ -118,7 +122,8 @@ def write_side_files(
     """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
 
     A file that is there already is left as it is; so a killed run goes on where it was. Of photographs that
-    differ by their ending alone, those after the first have the whole name: `a.png.txt`.
+    differ by their ending alone, those after the first have the whole name: `a.png.txt`. An empty caption
+    gets no file.
 
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
@@ -130,17 +135,21 @@ def write_side_files(
         beside[photo] = photo.with_name(f"{photo.name}.{form}") if short in beside.values() else short
     todo = [photo for photo in photos if not beside[photo].exists()]
     failed: list[str] = []
+    empty = 0
     tracked = iter(progress.track(todo, "Captioning", len(photos), len(photos) - len(todo)))
     while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
         for photo, result in zip(batch, captioner.caption(batch), strict=True):
             if result.error is not None:
                 failed.append(str(result.error))
                 continue
+            if not result.text:
+                empty += 1
+                continue
             try:
                 write_text(beside[photo], SIDE_FILES[form](result.text))
             except (DataError, OSError) as error:
                 failed.append(f"{beside[photo]}: {error}")
-    return Written(len(todo) - len(failed), tuple(failed), len(photos) - len(todo))
+    return Written(len(todo) - len(failed) - empty, tuple(failed), len(photos) - len(todo), empty)
 
 
 def _as_xmp(caption: str) -> str:

@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast, overload
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from distilcap.data.captions import Caption
-from distilcap.errors import DataError, DistilCapError
+from distilcap.errors import ConfigError, DataError, DistilCapError
+from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle, BundleCaption
 from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.runtime.hub import find_bundle
@@ -44,13 +45,16 @@ class WrittenCaption(Caption):
     Attributes:
         words: as the captioner's tokenizer has them.
         log_prob: log-probability of the words and the end token, in nats.
+        confidence: how often such captions are as close to people's captions as people's are to each other
+            (see docs/bundle.md), 0 to 1; None of a run, or of a bundle without calibration.
     """
 
     log_prob: float = 0.0
     words: tuple[str, ...] = ()
+    confidence: float | None = None
 
     @property
-    def confidence(self) -> float:
+    def word_probability(self) -> float:
         """Geometric mean of the words' and the end token's probabilities, 0 to 1.
 
         Unlike `log_prob` it can be compared between captions of different lengths.
@@ -103,7 +107,7 @@ class Captioned:
         return self.best.log_prob
 
     @property
-    def confidence(self) -> float:
+    def confidence(self) -> float | None:
         """See `WrittenCaption.confidence`: the best caption's; raises `error` where there is none."""
         return self.best.confidence
 
@@ -113,17 +117,23 @@ class ImageCaptioner:
 
     Attributes:
         path: of the bundle or the run.
+        calibrated: whether its captions have a confidence.
     """
 
-    def __init__(self, path: Path, preprocessing: Preprocessing, describe: Describe) -> None:
-        self.path, self._preprocessing, self._describe = path, preprocessing, describe
+    def __init__(
+        self, path: Path, preprocessing: Preprocessing, describe: Describe, calibrated: bool = False
+    ) -> None:
+        self.path, self.calibrated = path, calibrated
+        self._preprocessing, self._describe = preprocessing, describe
 
     @staticmethod
-    def open(path: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
+    def open(
+        path: Path, decode: DecodeChoice, threads: int = 1, progress: Progress = SILENT
+    ) -> ImageCaptioner:
         """Open a bundle or a run, whichever lies at the path; see `distilcap.load`."""
         folder = path.parent if path.name == MANIFEST else find_bundle(path)
         if (folder / MANIFEST).exists():
-            return ImageCaptioner.of_bundle(folder, decode, threads)
+            return ImageCaptioner.of_bundle(folder, decode, threads, progress)
         if not folder.is_dir():
             raise DataError(f"{path}: there is no such bundle or trained run.")
         if (folder / "bundle" / MANIFEST).exists():
@@ -132,31 +142,35 @@ class ImageCaptioner:
             raise DataError(
                 f"{path}: neither a bundle (there is no {MANIFEST}) nor a trained run (there is no {RECORD})."
             )
-        return ImageCaptioner.of_run(folder, decode)
+        return ImageCaptioner.of_run(folder, decode, progress)
 
     @staticmethod
-    def of_bundle(folder: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
+    def of_bundle(
+        folder: Path, decode: DecodeChoice, threads: int = 1, progress: Progress = SILENT
+    ) -> ImageCaptioner:
         """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
         bundle = Bundle.open(find_bundle(folder), threads=threads)
-        options, words = decode.over(bundle.manifest.decode), bundle.manifest.vocabulary.words
+        manifest = bundle.manifest
+        words = manifest.vocabulary.words
+        options = decode.over(manifest.decode, manifest.vocabulary, progress)
 
         def written(caption: BundleCaption) -> WrittenCaption:
             own = tuple(words[token] for token in caption.tokens if token != EOS)
-            return WrittenCaption(caption.text, caption.log_prob, own)
+            return WrittenCaption(caption.text, caption.log_prob, own, caption.confidence)
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             result = bundle.search(bundle.see(np.stack(pixels), names), options)
             return [tuple(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
 
-        return ImageCaptioner(folder, bundle.manifest.preprocessing, describe)
+        return ImageCaptioner(folder, manifest.preprocessing, describe, manifest.calibration is not None)
 
     @staticmethod
-    def of_run(folder: Path, decode: DecodeChoice) -> ImageCaptioner:
+    def of_run(folder: Path, decode: DecodeChoice, progress: Progress = SILENT) -> ImageCaptioner:
         """Load a trained run, onto a GPU where there is one; see `RunCaptioner.load`."""
         from distilcap.pipeline.photographs import RunCaptioner
         from distilcap.training.processes import launched
 
-        run = RunCaptioner.load(folder, decode, launched().device)
+        run = RunCaptioner.load(folder, decode, launched().device, progress=progress)
         tokenizer = tokenizer_of(run.trained.vocabulary.tokenizer)
 
         def written(caption: Caption) -> WrittenCaption:
@@ -170,6 +184,27 @@ class ImageCaptioner:
             return [tuple(map(written, of_image)) for of_image in captions]
 
         return ImageCaptioner(folder, run.encoder.preprocessing, describe)
+
+    def without_doubtful(self, least: float) -> ImageCaptioner:
+        """The same captioner, whose captions of a confidence below `least` are empty.
+
+        Raises:
+            ConfigError: its captions have no confidence.
+        """
+        if not self.calibrated:
+            raise ConfigError(
+                f"{self.path}: its captions have no confidence, so `min_confidence` has nothing to go by; "
+                "`distilcap export` with `--data` makes a bundle that has."
+            )
+
+        def kept(caption: WrittenCaption) -> WrittenCaption:
+            assert caption.confidence is not None
+            return caption if caption.confidence >= least else replace(caption, text="", words=())
+
+        def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
+            return [tuple(map(kept, captions)) for captions in self._describe(names, pixels)]
+
+        return ImageCaptioner(self.path, self._preprocessing, describe, calibrated=True)
 
     @overload
     def caption(self, images: ImageInput) -> Captioned: ...  # type: ignore[overload-overlap]

@@ -15,7 +15,7 @@ from distilcap.data.caption_files import read_references
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
-from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
+from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate, GenerateTogether
@@ -47,6 +47,11 @@ class GivenTeacher:
         labels = CleanLabels(self.labels, max_words, tokenizer)
         words = f"{self.labels_in_words}, cleaned"
         return dataclasses.replace(self, labels=labels, labels_in_words=words)
+
+    def neutral(self) -> GivenTeacher:
+        """The same teacher with neutral words for people; its rows score what it wrote."""
+        words = f"{self.labels_in_words}, neutral words for people"
+        return dataclasses.replace(self, labels=NeutralLabels(self.labels), labels_in_words=words)
 
 
 def labels_in_words(beam: int, n_best: int) -> str:

@@ -6,18 +6,25 @@ import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from distilcap.data.captions import CaptionSet
+from distilcap.data.neutral import neutral_captions
 from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.decode_options import DecodeChoice
+from distilcap.runtime.never_write import blocked_words, never_written
+from distilcap.stages.folders import run_of
+from distilcap.stages.label import Generate
 from distilcap.store.cluster import EngineOptions, call_on_ray
+from distilcap.store.stage import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
 from distilcap.teachers.shards import PhotoCaptioner, label_shard
+from distilcap.text.people import check_english
 from distilcap.training.precision import resolved_precision
 from distilcap.training.processes import launched, processes_asked_for
 
-__all__ = ["MERGED", "Labelling", "label_on_ray"]
+__all__ = ["MERGED", "Labelling", "label_on_ray", "label_split"]
 
 MERGED = "labels.jsonl"
 """The file of all parts."""
@@ -51,6 +58,8 @@ class Labelling:
     def captioner(self, progress: Progress) -> PhotoCaptioner:
         """Load the run or the model."""
         if self.model is not None:
+            if self.options.never_write:
+                raise ConfigError("`never_write` is for a run; a `model` has a vocabulary of its own.")
             from distilcap.teachers.registry import load_teacher
 
             return load_teacher(self.model)
@@ -58,14 +67,42 @@ class Labelling:
 
         assert self.run is not None
         device, options = launched().device, self.options
-        return RunCaptioner.load(
+        captioner = RunCaptioner.load(
             self.run,
-            DecodeChoice(options.beam_size),
+            DecodeChoice(options.beam_size, never_write=options.never_write),
             device,
             options.encoder_engine or default_engine(device),
             resolved_precision(options.precision or "float32", device),
             progress,
         )
+        if options.neutral_people:
+            check_english(captioner.trained.vocabulary.tokenizer)
+        return captioner
+
+
+def label_split(run: Path, split: str, options: LabelOptions, store: Store, progress: Progress) -> CaptionSet:
+    """Captions of a split of the data set that a run was trained on; they are kept in the store.
+
+    Raises:
+        as `label_shard`.
+    """
+    trained = run_of(run)
+    vocabulary = trained.vocabulary.load(store)
+    if options.neutral_people:
+        check_english(vocabulary.tokenizer)
+    words = never_written(blocked_words(options.never_write, False, vocabulary, progress), vocabulary)
+    precision = options.precision and resolved_precision(options.precision, store.processes.device)
+    stage = Generate.as_chosen(
+        trained,
+        split,
+        options.beam_size,
+        options.n_best,
+        precision=precision,
+        never_write=tuple(f"{word}={instead}" if instead else word for word, instead in words.items()),
+    )
+    store.build(stage, progress)
+    captions = stage.load(store)
+    return neutral_captions(captions) if options.neutral_people else captions
 
 
 def label_on_ray(labelling: Labelling, engine: EngineOptions, progress: Progress) -> Labelled:

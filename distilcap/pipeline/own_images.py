@@ -14,6 +14,7 @@ from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.captions import CLEAN_LABELS
 from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions
+from distilcap.text.people import NEUTRAL_PEOPLE, RULES_VERSION, check_english
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 from distilcap.training.precision import resolved_precision
@@ -53,6 +54,7 @@ class DistillOptions(Options):
         None, "Number of the teacher's hypotheses that become labels.  [default: 1]", least=1
     )
     clean_labels: bool = option(False, CLEAN_LABELS)
+    neutral_people: bool = option(False, f"Teach {NEUTRAL_PEOPLE}.")
     keep_originals: bool = option(False, "Students learn from the captions of the data set too.")
     control_epochs: int = option(
         0, "Number of epochs of another undistilled student, as a control; 0 leaves it out.", least=0
@@ -65,6 +67,8 @@ class DistillOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.neutral_people:
+            check_english(self.tokenizer)
         given = {
             "--teacher-model": self.teacher_model,
             "--teacher-captions": self.teacher_captions,
@@ -140,11 +144,13 @@ def plan_own_images(
             options.teacher_encoder, encoder_form=None, encoder_engine=encoder.encoder_engine
         )
     given = options.given_teacher(source, store)
-    learnt = source
+    learnt = dataclasses.replace(source, neutral_people=RULES_VERSION) if options.neutral_people else source
     if options.clean_labels and given is not None:
         given = given.cleaned(training.max_words, options.tokenizer)
     elif options.clean_labels:
-        learnt = CleanReferences.of_data(source, training.max_words, options.tokenizer)
+        learnt = CleanReferences.of_data(learnt, training.max_words, options.tokenizer)
+    if options.neutral_people and given is not None:
+        given = given.neutral()
     plan = plan_distillation(
         learnt,
         encoder.stage(source, store, device),

@@ -63,7 +63,7 @@ class RunCaptioner:
             decode: what is not chosen is as for the run, see `stages.label.decode_options`.
             engine: what runs the encoder, see `encoders.engines`.
             precision: of the captioner's products.
-            progress: hears where PyTorch runs the encoder instead of the engine.
+            progress: hears where PyTorch runs the encoder instead of the engine, and of unknown words.
 
         Raises:
             DataError: no trained run is there.
@@ -80,8 +80,9 @@ class RunCaptioner:
         if isinstance(encoder, nn.Module):
             encoder.to(device).eval()
         trained.captioner.to(device)
-        options = decode.over(decode_options(run, store, decode.beam_size))
+        options = decode.over(decode_options(run, store, decode.beam_size), trained.vocabulary, progress)
         name = f"{run.key}, length penalty {options.length_penalty:g}"
+        name += f", never {options.blocked}" if options.blocked else ""
         others = [getattr(encoder, "engine", TORCH), precision]  # than what runs were captioned by once
         name += "".join(f", {other}" for other in others if other not in (TORCH, "float32"))
         return RunCaptioner(encoder, trained, options, name, device, precision)

@@ -9,7 +9,7 @@ from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.reports.results import Member, System
-from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
+from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.data import CleanReferences, ImportData
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
@@ -43,6 +43,8 @@ def note_labels(
         DataError: those of the training images are all empty.
     """
     captions = labels.load(store)
+    if isinstance(labels, NeutralLabels):
+        labels = labels.labels
     given = labels.labels if isinstance(labels, CleanLabels) else labels
     whose, step = teacher or given.key, _OTHER_TEACHER
     if isinstance(given, ImportCaptions):

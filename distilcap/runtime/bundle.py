@@ -185,7 +185,7 @@ class Bundle:
         self._refuse_nan("greedy", log_probs, names)
         if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self.manifest.vocabulary):
             raise BundleError(f"{self.folder / GRAPHS['greedy']}: it writes words that the manifest lacks.")
-        if np.isin(tokens, self.manifest.decode.blocked).any():
+        if np.isin(tokens, [word for word, _ in self.manifest.decode.blocked]).any():
             raise BundleError(
                 f"{self.folder / GRAPHS['greedy']}: it writes words that the manifest says are never written."
             )

@@ -1,7 +1,7 @@
 """Confidence that means something: from a caption's log-probability to how often such captions are right.
 
-Right is a caption that is at least as close to people's captions of the image as half of people's own captions
-are to the other people's, by CIDEr-D. `export.calibration` fits it on validation images.
+Right is a caption that is at least as close to people's captions of the image as three of four people's
+captions are to the other people's, by CIDEr-D. `export.calibration` fits it on validation images.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Calibration:
 
     Attributes:
         slope, intercept: slope is not negative, so likelier captions never have less confidence.
-        threshold: CIDEr-D from which a caption is right, 0 to 10: the median of people's.
+        threshold: CIDEr-D from which a caption is right, 0 to 10.
         images: how many it was fitted on.
         reliability: on other images, in words `measured_on`.
     """

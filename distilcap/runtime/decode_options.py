@@ -11,9 +11,9 @@ from distilcap.options import Options, option
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.fields import Fields
 from distilcap.runtime.limits import MAX_BEAM, MAX_LENGTH_PENALTY, MAX_WORDS
-from distilcap.runtime.never_write import NEVER_WRITE, blocked_words, ids_of_words
+from distilcap.runtime.never_write import NEVER_WRITE, Blocked, blocked_ids, blocked_words, never_written
 from distilcap.text.people import NEUTRAL_PEOPLE
-from distilcap.text.vocabulary import SPECIALS, Vocabulary
+from distilcap.text.vocabulary import BOS, PAD, SPECIALS, UNK, Vocabulary
 
 __all__ = ["BeamChoice", "DecodeChoice", "DecodeOptions", "beam_option"]
 
@@ -36,19 +36,28 @@ class DecodeOptions(Options):
         most=MAX_LENGTH_PENALTY,
     )
     allow_unk: bool = option(False, "Whether `<unk>` may be written.")
-    blocked: tuple[int, ...] = ()
-    """Ids of words that are never written; their probability goes to no other word."""
+    blocked: Blocked = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if any(word < len(SPECIALS) for word in self.blocked):
-            raise ConfigError(f"`blocked` must be ids of words, from {len(SPECIALS)}.")
+        words = {word for word, _ in self.blocked}
+        if any(word < len(SPECIALS) for word in words) or words & {instead for _, instead in self.blocked}:
+            raise ConfigError(f"`blocked` must be ids from {len(SPECIALS)}, and ids that are not blocked.")
+
+    @property
+    def moved(self) -> Blocked:
+        """Those of the blocked words whose probability goes to another."""
+        return tuple(pair for pair in self.blocked if pair[1] != PAD)
+
+    def forbidden(self) -> list[int]:
+        """Ids that no caption may contain: pad, begin, unless allowed `<unk>`, and those that are blocked."""
+        return [PAD, BOS, *([] if self.allow_unk else [UNK]), *(word for word, _ in self.blocked)]
 
     def to_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
         """As bundles name the fields, with words instead of ids."""
         plain = dataclasses.asdict(self)
-        never = [vocabulary.words[word] for word in plain.pop("blocked")]
-        return {"width": plain.pop("beam_size"), **plain, "never_write": never}
+        plain["never_write"] = never_written(plain.pop("blocked"), vocabulary)
+        return {"width": plain.pop("beam_size"), **plain}
 
     @staticmethod
     def from_json(content: Fields, vocabulary: Vocabulary, version: int) -> DecodeOptions:
@@ -59,10 +68,10 @@ class DecodeOptions(Options):
         """
         never = ("never_write",) if version > 1 else ()
         content.only("width", "max_words", "length_penalty", "allow_unk", *never)
-        words = content.texts("never_write", len(vocabulary)) if never else ()
-        blocked, unknown = ids_of_words(words, vocabulary)
-        if unknown:
-            content.refuse("decode.never_write", "a list of words of the vocabulary", unknown[0])
+        words = _never_write(content.object("never_write", len(vocabulary))) if never else {}
+        blocked = blocked_ids(words, vocabulary)
+        if never_written(blocked, vocabulary) != words:
+            content.refuse("decode.never_write", "words of the vocabulary, with others or null", words)
         return DecodeOptions(
             beam_size=content.integer("width", 1, MAX_BEAM),  # its name in bundles
             max_words=content.integer("max_words", 1, MAX_WORDS),
@@ -70,6 +79,10 @@ class DecodeOptions(Options):
             allow_unk=content.boolean("allow_unk"),
             blocked=blocked,
         )
+
+
+def _never_write(content: Fields) -> dict[str, str | None]:
+    return {word: content.text(word) if content.has(word) else None for word in content.content}
 
 
 def beam_option(default: int) -> Any:
@@ -128,8 +141,9 @@ class DecodeChoice(BeamChoice):
             ConfigError: neutral words for people, but the captioner's language has no list of them.
             DataError: a file of words cannot be read.
         """
-        chosen = {"max_words": self.max_words, "length_penalty": self.length_penalty}
+        chosen: dict[str, Any] = {"max_words": self.max_words, "length_penalty": self.length_penalty}
         known = {name: value for name, value in chosen.items() if value is not None}
-        more = blocked_words(self.never_write, self.neutral_people, vocabulary, progress)
-        blocked = tuple(sorted({*options.blocked, *more}))
-        return dataclasses.replace(options, beam_size=self.beam_size, blocked=blocked, **known)  # type: ignore[arg-type]
+        blocked = blocked_words(self.never_write, self.neutral_people, vocabulary, progress)
+        words = never_written(options.blocked, vocabulary) | never_written(blocked, vocabulary)
+        known["blocked"] = blocked_ids(words, vocabulary)
+        return dataclasses.replace(options, beam_size=self.beam_size, **known)

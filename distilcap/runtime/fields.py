@@ -59,10 +59,10 @@ class Fields:
         """Whether a field is more than null; it must be there."""
         return self._take(field)[1] is not None
 
-    def object(self, field: str) -> Fields:
-        """A field that is an object."""
+    def object(self, field: str, most: int = 1_000) -> Fields:
+        """A field that is an object of at most `most` fields."""
         full, value = self._take(field)
-        return Fields(value, self.where, full)
+        return Fields(value, self.where, full, most)
 
     def integer(self, field: str, low: int, high: int) -> int:
         """A field that is a whole number from `low` to `high`."""

@@ -2,70 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
-from distilcap.text.people import check_english, gendered_words
-from distilcap.text.vocabulary import SPECIALS, Vocabulary
+from distilcap.text.people import check_english, neutral_words
+from distilcap.text.vocabulary import PAD, SPECIALS, Vocabulary
 
-__all__ = ["NEVER_WRITE", "blocked_words", "ids_of_words"]
+__all__ = ["NEVER_WRITE", "Blocked", "blocked_ids", "blocked_words", "named_words", "never_written"]
 
 NEVER_WRITE = (
     "Words that are never written, with commas between, or a .txt file with a word a line; the search takes "
-    "the next best words instead."
+    "the next best. WORD=OTHER gives the probability of WORD to OTHER."
 )
 """Help of the options `never_write`."""
+
+Blocked: TypeAlias = tuple[tuple[int, int], ...]
+"""Ids of words that are never written, sorted, each with the word that gets its probability; `PAD` is
+none."""
 
 _SHOWN = 5  # unknown words in a remark
 
 
 def blocked_words(
     named: Sequence[str], neutral_people: bool, vocabulary: Vocabulary, progress: Progress = SILENT
-) -> tuple[int, ...]:
-    """Ids of the words that a person blocks, sorted.
+) -> Blocked:
+    """What a person blocks.
 
     Args:
-        named: words with commas between, or files, whose names end in ".txt".
-        neutral_people: block the words that say a person's gender, too.
-        vocabulary: of the captioner; a word that is not in it is never written anyway, which `progress` hears.
+        named: words with commas between, or files, whose names end in ".txt"; "word=other" gives the word's
+            probability to the other.
+        neutral_people: write neutral words for people instead of those that say a gender.
+        vocabulary: of the captioner.
+        progress: hears of words that are not in it, and so never written anyway.
 
     Raises:
         ConfigError: neutral words for people, but the vocabulary is not English.
         DataError: a file cannot be read.
     """
-    words = [word for item in named for word in _words_of(item)]
-    ids, unknown = ids_of_words(words, vocabulary)
-    if unknown:
+    words = named_words(named)
+    if unknown := [word for word in words if _id(word, vocabulary) == PAD]:
         more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
-        progress.note(
-            f"Never written anyway, since the captioner does not know them: {', '.join(unknown[:_SHOWN])}{more}."
-        )
+        said = f"{', '.join(unknown[:_SHOWN])}{more}"
+        progress.note(f"Never written anyway, since the captioner does not know them: {said}.")
     if neutral_people:
         check_english(vocabulary.tokenizer)
-        ids += ids_of_words(gendered_words(), vocabulary)[0]
-    return tuple(sorted(set(ids)))
+        words = {**neutral_words(), **words}
+    return blocked_ids(words, vocabulary)
 
 
-def ids_of_words(words: Iterable[str], vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Ids of the words that a vocabulary has, sorted and each once, and the words that it lacks."""
-    ids, unknown = set(), []
-    for word in words:
-        known = [id for id in vocabulary.encode([word, word.lower()]) if id >= len(SPECIALS)]
-        ids |= set(known)
-        if not known:
-            unknown.append(word)
-    return tuple(sorted(ids)), tuple(unknown)
+def named_words(named: Iterable[str]) -> dict[str, str | None]:
+    """Words that a person names, each with what is written instead, if anything.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    pairs = (word.partition("=") for item in named for word in _words_of(item))
+    return {word.strip(): instead.strip() or None for word, _, instead in pairs if word.strip()}
+
+
+def blocked_ids(words: Mapping[str, str | None], vocabulary: Vocabulary) -> Blocked:
+    """The ids of those of the words that a vocabulary has.
+
+    What is to be written instead gets nothing where it is blocked itself, or not in the vocabulary.
+    """
+    ids = {_id(word, vocabulary): _id(instead or "", vocabulary) for word, instead in words.items()}
+    ids.pop(PAD, None)
+    return tuple(sorted((word, PAD if instead in ids else instead) for word, instead in ids.items()))
+
+
+def never_written(blocked: Blocked, vocabulary: Vocabulary) -> dict[str, str | None]:
+    """The words of ids, each with what is written instead; `blocked_ids` gives the ids again."""
+    words = vocabulary.words
+    return {words[word]: None if instead == PAD else words[instead] for word, instead in blocked}
+
+
+def _id(word: str, vocabulary: Vocabulary) -> int:
+    """A word's id, in whatever case it is given; `PAD` if it is none of the vocabulary's."""
+    known = (id for id in vocabulary.encode([word, word.lower()]) if id >= len(SPECIALS))
+    return next(known, PAD)
 
 
 def _words_of(item: str) -> list[str]:
     if not item.endswith(".txt"):
-        return [word for word in map(str.strip, item.split(",")) if word]
+        return item.split(",")
     try:
-        lines = Path(item).read_text("utf-8-sig").splitlines()
+        return Path(item).read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(f"{item}: there is no such file of words.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{item}: cannot be read as text ({error}).") from None
-    return [word for word in map(str.strip, lines) if word]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.text.vocabulary import BOS, EOS, PAD, UNK
+from distilcap.text.vocabulary import BOS, EOS, PAD
 
-__all__ = ["Arrays", "Ids", "SearchResult", "Step", "forbidden_words", "search"]
+__all__ = ["Arrays", "Ids", "SearchResult", "Step", "forbidden_words", "move_words", "search"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int64]
@@ -34,11 +34,21 @@ class SearchResult:
     log_probs: Floats
 
 
+def move_words(logits: Floats, options: DecodeOptions) -> Floats:
+    """Logits (…, V) in which blocked words have given their probability to the words written instead."""
+    if not options.moved:
+        return logits
+    logits = logits.copy()
+    for word, instead in options.moved:
+        logits[..., instead] = np.logaddexp(logits[..., instead], logits[..., word])
+        logits[..., word] = -np.inf
+    return logits
+
+
 def forbidden_words(size: int, options: DecodeOptions) -> Floats:
-    """(V,) zeros, with -inf at words no caption may contain: pad, begin, unless allowed `<unk>`, and those
-    that are blocked."""
+    """(V,) zeros, with -inf at words no caption may contain."""
     penalty = np.zeros(size, np.float32)
-    penalty[[PAD, BOS, *options.blocked] if options.allow_unk else [PAD, BOS, UNK, *options.blocked]] = -np.inf
+    penalty[options.forbidden()] = -np.inf
     return penalty
 
 
@@ -57,7 +67,7 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
     last = np.full((images, width), BOS)
     for length in range(options.max_words):
         logits, state = step(last, state, memory)
-        forbidden = forbidden_words(logits.shape[-1], options)
+        logits, forbidden = move_words(logits, options), forbidden_words(logits.shape[-1], options)
         scores, parents, words = _extend(logits, forbidden, log_probs[active], last)
         state = tuple(np.take_along_axis(tensor, parents[..., None], axis=1) for tensor in state)
         history = np.take_along_axis(tokens[active], parents[..., None], axis=1)

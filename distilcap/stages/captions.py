@@ -10,6 +10,7 @@ from typing import ClassVar
 from distilcap.data.caption_files import read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
+from distilcap.data.neutral import neutral_captions
 from distilcap.data.trainable import MAX_WORDS
 from distilcap.errors import DataError
 from distilcap.files import sha256_of
@@ -17,6 +18,7 @@ from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.text import people
 from distilcap.text.tokenizers import PTB
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "CleanLabels",
     "ImportCaptions",
     "Labels",
+    "NeutralLabels",
     "labelling_work",
 ]
 
@@ -136,3 +139,21 @@ class CleanLabels(Labels):
     def cleaning(self, store: Store) -> Cleaning:
         """What was done."""
         return Cleaning.load(store.open(self, "cleaning.json") / "cleaning.json")
+
+
+@dataclass(frozen=True)
+class NeutralLabels(Labels):
+    """English labels of any teacher, with neutral words for people (see `text.people`)."""
+
+    version: ClassVar[int] = people.RULES_VERSION
+    on_gpu: ClassVar[bool] = False
+    labels: Labels
+
+    @property
+    def n_best(self) -> int:
+        """Captions of an image, for a plan."""
+        return int(getattr(self.labels, "n_best", 1))
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Write `captions.jsonl`."""
+        neutral_captions(self.labels.load(store)).save(folder / CAPTIONS)

@@ -12,6 +12,7 @@ from typing import ClassVar
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
 from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.neutral import neutral_captions
 from distilcap.data.readers import BY_NAME, Columns, read_dataset
 from distilcap.data.readers.entries import is_text
 from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, Coverage, words_to_learn
@@ -52,6 +53,8 @@ class ImportData(Stage):
         images: where the images lie, if not beside it.
         columns: which hold what.
         fingerprint: of the content (`Dataset.fingerprint`).
+        neutral_people: version of the rules by which training captions get neutral words for people
+            (`text.people`); 0 leaves them as they are.
     """
 
     packable: ClassVar[bool] = False
@@ -61,6 +64,7 @@ class ImportData(Stage):
     path: str = not_in_key()
     images: str | None = not_in_key()
     columns: Columns = field(default=BY_NAME, compare=False, kw_only=True, metadata={"in_key": False})
+    neutral_people: int = field(default=0, kw_only=True, metadata={"omitted": 0})
 
     @staticmethod
     def of(path: Path, images: Path | None = None, columns: Columns = BY_NAME) -> ImportData:
@@ -93,7 +97,10 @@ class ImportData(Stage):
         dataset = self.read(progress)
         if dataset.fingerprint() != self.fingerprint:
             raise DataError(f"{self.path}: changed while it was being read; start again.")
-        dataset.captions.save(folder / "references.jsonl")
+        captions = dataset.captions
+        if self.neutral_people:
+            captions = neutral_captions(captions, (image.id for image in dataset.split("train")))
+        captions.save(folder / "references.jsonl")
         images = [[image.id, str(image.path.resolve()), image.split] for image in dataset.images]
         write_json(folder / "images.json", {"name": self.name, "images": images})
 

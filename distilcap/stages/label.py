@@ -12,6 +12,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.progress import Progress
 from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.never_write import blocked_ids, named_words
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, Labels, labelling_work
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding
@@ -44,6 +45,7 @@ class Generate(CaptionsOfSplit):
         data: whose images, if not those that it was trained on.
         decoding: chooses the length penalty on validation; None takes `length_penalty`.
         precision: number format of products, "float32" or "bfloat16".
+        never_write: words of the vocabulary that the search leaves out; see `runtime.never_write`.
     """
 
     together: ClassVar[bool] = True
@@ -55,6 +57,7 @@ class Generate(CaptionsOfSplit):
     data: ImportData | None = added_later(None)  # noqa: RUF009
     decoding: ChooseDecoding | None = added_later(None)  # noqa: RUF009
     precision: str = added_later("float32")
+    never_write: tuple[str, ...] = added_later(())
 
     @staticmethod
     def as_chosen(
@@ -64,6 +67,7 @@ class Generate(CaptionsOfSplit):
         n_best: int = 1,
         data: ImportData | None = None,
         precision: str | None = None,
+        never_write: tuple[str, ...] = (),
     ) -> Generate:
         """Captions by the length penalty that is best on validation; greedy captions need none.
 
@@ -72,7 +76,16 @@ class Generate(CaptionsOfSplit):
         """
         precision = precision or captioner.training.precision
         decoding = decoding_of(captioner, beam, precision) if beam > 1 else None
-        return Generate(captioner, split, beam, n_best, data=data, decoding=decoding, precision=precision)
+        return Generate(
+            captioner,
+            split,
+            beam,
+            n_best,
+            data=data,
+            decoding=decoding,
+            precision=precision,
+            never_write=never_write,
+        )
 
     @property
     def source(self) -> ImportData:
@@ -103,7 +116,13 @@ class Generate(CaptionsOfSplit):
             trained.vocabulary,
             features,
             ids,
-            BeamSearch(self.beam, self.captioner.max_words, penalty, precision=self.precision),
+            BeamSearch(
+                self.beam,
+                self.captioner.max_words,
+                penalty,
+                blocked=blocked_ids(named_words(self.never_write), trained.vocabulary),
+                precision=self.precision,
+            ),
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split}, beam {self.beam}",

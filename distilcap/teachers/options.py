@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from distilcap.encoders.recipes import ENGINES
 from distilcap.options import option
 from distilcap.runtime.decode_options import BeamChoice, beam_option
+from distilcap.runtime.never_write import NEVER_WRITE
 from distilcap.teachers.shard_files import Shard
+from distilcap.text.people import NEUTRAL_PEOPLE
 
 __all__ = ["LabelOptions"]
 
@@ -39,6 +41,9 @@ class LabelOptions(BeamChoice):
         "[default: the run's own; with --images float32]",
         choices=("float32", "bfloat16", "auto"),
     )
+
+    never_write: tuple[str, ...] = option((), f"Of a run: {NEVER_WRITE[0].lower()}{NEVER_WRITE[1:]}")
+    neutral_people: bool = option(False, f"Rewrite captions: {NEUTRAL_PEOPLE}.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
+from distilcap.data.neutral import neutral_caption
 from distilcap.data.readers.entries import image_id_of
 from distilcap.encoders.loader import decoded, in_order
 from distilcap.errors import DataError
@@ -38,6 +39,7 @@ from distilcap.teachers.shard_files import (
     read_shard,
     write_shard,
 )
+from distilcap.text.people import RULES_VERSION
 
 __all__ = ["PhotoCaptioner", "SeeingCaptioner", "find_images", "label_shard"]
 
@@ -118,7 +120,7 @@ def label_shard(
         "beam": options.beam_size,
         "n_best": options.n_best,
         "shards": shard.count,
-    }
+    } | ({"neutral_people": RULES_VERSION} if options.neutral_people else {})
     finished = read_shard(shard, folder)
     if finished and finished.summary:
         check_options(folder / f"{shard}.json", finished.summary["recipe"], recipe)
@@ -144,7 +146,7 @@ def label_shard(
         todo = [image for image in own.values() if image.id not in captioned and image.id not in skipped]
         tracked = progress.track(todo, f"Captioning {shard}", len(own), len(own) - len(todo))
         for batch in _batches(captioner, tracked, batch_images, options.threads):
-            record = batch.label(captioner, options.beam_size, options.n_best)
+            record = batch.label(captioner, options)
             log.append(record | {"seconds": round(before + time.perf_counter() - started, 3)})
             captioned |= {line["image"]: line for line in record["captions"]}
             skipped |= {image["id"]: image for image in record["skipped"]}
@@ -177,10 +179,12 @@ class _Batch:
             seen = captioner.see(seen)
         return _Batch([image_id for image_id, _ in readable], seen, skipped)
 
-    def label(self, captioner: PhotoCaptioner, beam: int, n_best: int) -> dict[str, Any]:
+    def label(self, captioner: PhotoCaptioner, options: LabelOptions) -> dict[str, Any]:
         """Caption them: the log's record of it."""
         describe = captioner.describe if isinstance(captioner, SeeingCaptioner) else captioner.label
-        made = describe(self.seen, beam, n_best) if self.ids else []
+        made = describe(self.seen, options.beam_size, options.n_best) if self.ids else []
+        if options.neutral_people:
+            made = [tuple(map(neutral_caption, best)) for best in made]
         captions = [record_of(image_id, best) for image_id, best in zip(self.ids, made, strict=True)]
         return {"captions": captions, "skipped": self.skipped}
 

@@ -10,11 +10,15 @@ import functools
 import json
 import re
 from importlib import resources
+from typing import Final
 
 from distilcap.errors import ConfigError
 from distilcap.text.tokenizers import PTB
 
-__all__ = ["NEUTRAL_PEOPLE", "check_english", "gendered_words", "neutral"]
+__all__ = ["NEUTRAL_PEOPLE", "RULES_VERSION", "check_english", "neutral", "neutral_words"]
+
+RULES_VERSION: Final = 1
+"""Raise it when `neutral` makes something else of a caption: it is in the keys of rewritten artifacts."""
 
 NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman, boy, girl … (English only)"
 """What the options `neutral_people` write; for their help."""
@@ -50,9 +54,9 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-])(?:{'|'.join(_replacements())})(?![\w-])", re.IGNORECASE)
 
 
-def gendered_words() -> tuple[str, ...]:
-    """English words that say a person's gender."""
-    return tuple(_replacements())
+def neutral_words() -> dict[str, str | None]:
+    """English words that say a person's gender, each with the word instead, if it is a single word."""
+    return {word: None if " " in instead else instead for word, instead in _replacements().items()}
 
 
 def neutral(text: str) -> str:

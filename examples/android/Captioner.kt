@@ -10,7 +10,10 @@ import java.io.File
 import java.nio.FloatBuffer
 import java.nio.LongBuffer
 
-/** Captions photographs from a bundle in the app's assets; greedy, by the single greedy graph. */
+/**
+ * Captions photographs from a bundle in the app's assets; greedy, by the single greedy graph, which holds the
+ * words that are never written (`decode.never_write` of the manifest).
+ */
 class Captioner(context: Context) : AutoCloseable {
     private val environment = OrtEnvironment.getEnvironment()
     private val folder = unpacked(context)
@@ -24,7 +27,7 @@ class Captioner(context: Context) : AutoCloseable {
 
     init {
         require(manifest.getString("format") == "distilcap bundle") { "The assets hold no bundle." }
-        require(manifest.getInt("version") == 1) { "The bundle is newer than this app." }
+        require(manifest.getInt("version") in 1..2) { "The bundle is newer than this app." }
     }
 
     /** Call off the main thread; takes tens of milliseconds. */

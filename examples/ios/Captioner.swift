@@ -32,7 +32,8 @@ private func sentence(_ words: [String], spaced: Bool) -> String {
 
 enum BundleError: Error { case notABundle, newerVersion }
 
-/// Captions photographs from a bundle; greedy, by the single greedy graph.
+/// Captions photographs from a bundle; greedy, by the single greedy graph, which holds the words that are never
+/// written (`decode.never_write` of the manifest).
 final class Captioner {
     private let manifest: Manifest
     private let environment: ORTEnv
@@ -44,7 +45,7 @@ final class Captioner {
         let content = try Data(contentsOf: folder.appendingPathComponent("manifest.json"))
         manifest = try JSONDecoder().decode(Manifest.self, from: content)
         guard manifest.format == "distilcap bundle" else { throw BundleError.notABundle }
-        guard manifest.version == 1 else { throw BundleError.newerVersion }
+        guard (1...2).contains(manifest.version) else { throw BundleError.newerVersion }
         environment = try ORTEnv(loggingLevel: .warning)
         let options = try ORTSessionOptions()
         try options.setIntraOpNumThreads(2)

@@ -320,7 +320,7 @@ def test_errors_of_export(run, encoder, data, tmp_path):
 def test_the_manifest_is_strict_json(exported):
     content = json.loads(Path(exported.folder / "manifest.json").read_text(), parse_constant=pytest.fail)
     assert content["format"] == "distilcap bundle"
-    assert content["version"] == 1
+    assert content["version"] == 2
 
 
 def test_the_licence_of_the_encoder_is_told_or_said_to_be_unknown(exported):

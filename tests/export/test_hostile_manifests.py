@@ -17,6 +17,7 @@ from distilcap.errors import BundleError, ConfigError
 from distilcap.export.browser.site import RUNTIME_FILES, write_web
 from distilcap.files import sha256_of
 from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.calibration import BINS, Calibration, Reliability
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.limits import MAX_MANIFEST_BYTES
 from distilcap.runtime.manifest import GRAPHS, Manifest, read_manifest, write_manifest
@@ -31,7 +32,10 @@ VALID = Manifest(
     dim=24,
     state=(48, 48),
     memory=2,
-    decode=DecodeOptions(),
+    decode=DecodeOptions(blocked=((4, 0), (5, 6))),
+    calibration=Calibration(
+        2.5, -1.0, 0.6, 100, Reliability((3,) * BINS, (0.5,) * BINS, (0.25,) * BINS), "other images"
+    ),
     model={"architecture": "updown", "options": {}, "encoder": {"encoder": "small", "weights": "random"}},
     licence={"program": "Apache-2.0"},
     made_by="distilcap",
@@ -90,13 +94,24 @@ NOT_WRONG = {
     "licence": ({},),
     "decode.allow_unk": (True,),
     "decode.length_penalty": (-1,),
+    "decode.never_write": ({},),
+    "decode.never_write.dog": (None,),
+    "spaced": (True,),
+    "tokenizer": ("\x1b",),
+    "calibration": (None,),
+    "calibration.slope": (),
+    "calibration.intercept": (-1,),
     "preprocessing.mean.0": (-1,),
 }
 FIELDS = [
     *("format", "version", "precision", "preprocessing", "vocabulary", "regions", "dim", "state", "memory"),
-    *("decode", "model", "scores", "licence", "files", "made_by"),
+    *("decode", "model", "scores", "licence", "files", "made_by", "tokenizer", "spaced", "calibration"),
     *(f"preprocessing.{name}" for name in ("size", "mean", "std", "resize", "filter")),
-    *(f"decode.{name}" for name in ("width", "max_words", "length_penalty", "allow_unk")),
+    *(f"decode.{name}" for name in ("width", "max_words", "length_penalty", "allow_unk", "never_write")),
+    "decode.never_write.dog",
+    *(f"calibration.{name}" for name in ("slope", "intercept", "threshold", "images", "measured_on")),
+    *(f"calibration.reliability.{name}" for name in ("captions", "confidence", "right")),
+    *("calibration.reliability", "calibration.reliability.captions.9", "calibration.reliability.right.0"),
     *("model.architecture", "model.encoder", "model.encoder.encoder", "model.encoder.weights"),
     *("licence.program", "files.step%onnx", "files.step%onnx.sha256", "files.step%onnx.bytes"),
     *("vocabulary.0", "vocabulary.4", "state.0", "preprocessing.mean.0", "preprocessing.std.2"),
@@ -127,7 +142,7 @@ def test_no_field_may_be_of_another_type(folder: Path, content: dict[str, Any], 
 @pytest.mark.parametrize("field", [name for name in FIELDS if not name.rpartition(".")[2].isdigit()])
 def test_no_field_may_be_missing(folder: Path, content: dict[str, Any], field: str) -> None:
     text = changed(content, field, None, remove=True)
-    if field in ("licence.program", "files.step%onnx"):
+    if field in ("licence.program", "files.step%onnx", "decode.never_write.dog"):
         if field == "files.step%onnx":
             assert "the manifest lists no step.onnx" in refused(folder, text)
         return
@@ -138,7 +153,16 @@ def test_no_field_may_be_missing(folder: Path, content: dict[str, Any], field: s
     "field, value, message",
     [
         ("version", 0, "`version` must be a whole number from 1"),
-        ("version", 2, "of version 2, but this program reads 1; update distilcap"),
+        ("version", 3, "of version 3, but this program reads 2; update distilcap"),
+        ("decode.never_write.cat", None, "`decode.never_write` must be words of the vocabulary"),
+        ("decode.never_write.<eos>", None, "`decode.never_write` must be words of the vocabulary"),
+        ("decode.never_write.naïve", "dog", "`decode.never_write` must be words of the vocabulary"),
+        ("decode.never_write", ["dog"], "`decode.never_write` must be an object, but is a list of 1"),
+        ("calibration.slope", -0.1, "`calibration.slope` must be a number from 0 to 500, but is -0.1"),
+        ("calibration.threshold", 11, "`calibration.threshold` must be a number from 0 to 10, but is 11"),
+        ("calibration.extra", 1, "`calibration` has an unknown field 'extra'"),
+        ("calibration.reliability.captions", [1] * 9, "must be a list of 10, but is a list of 9"),
+        ("calibration.reliability.right", [2] * 10, "`calibration.reliability.right[0]` must be a number"),
         ("preprocessing.size", 0, "`preprocessing.size` must be a whole number from 1 to 4,096, but is 0"),
         ("preprocessing.size", 4_097, "from 1 to 4,096, but is 4097"),
         ("preprocessing.std", [0.2, 0, 0.2], "`preprocessing.std[1]` must be a number from 1e-06"),

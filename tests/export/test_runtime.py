@@ -119,8 +119,8 @@ def test_the_command_names_a_broken_bundle_in_one_line(bare_python, copied, phot
     (copied / "decoder.bin").unlink()
     assert refused().endswith("decoder.bin: missing; copy the bundle anew.")
     manifest = json.loads((copied / "manifest.json").read_text())
-    (copied / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
-    assert refused().endswith("of version 2, but this program reads 1; update distilcap.")
+    (copied / "manifest.json").write_text(json.dumps(manifest | {"version": 3}))
+    assert refused().endswith("of version 3, but this program reads 2; update distilcap.")
 
 
 def test_captions_of_a_file(bundle, photos):
@@ -191,8 +191,8 @@ def test_what_is_no_bundle_is_told(tmp_path, copied):
     for content, message in [
         ({"format": "something else", "version": 1}, "its format is 'something else'"),
         (
-            {"format": "distilcap bundle", "version": 2},
-            "of version 2, but this program reads 1; update distilcap",
+            {"format": "distilcap bundle", "version": 3},
+            "of version 3, but this program reads 2; update distilcap",
         ),
         ([1, 2], "damaged or not a bundle's manifest"),
     ]:

@@ -33,6 +33,7 @@ def greedy_graph(
     widths = list(state)
     first, inner = _prefixed(encode, "encode/"), _prefixed(step, "step/")
     memory = [value.name for value in encode.graph.output]
+    groups = _groups(options)
     constants = {
         "max_words": np.array(options.max_words),
         "true": np.array(True),
@@ -42,8 +43,10 @@ def greedy_graph(
         "second": np.array([1]),
         "first": np.array([0]),
         "forbidden": forbidden_words(words, options),
+        "instead": np.array([list(groups)], np.int64),
     } | {f"width_{index}": np.array([1, width]) for index, width in enumerate(widths)}
-    body = _body(inner, len(widths))
+    constants |= {f"group_{instead}": np.array(words) for instead, words in groups.items()}
+    body = _body(inner, len(widths), list(groups))
     carried = ["last", "finished", "total", *(f"state_{index}" for index in range(len(widths)))]
     node = helper.make_node
     nodes = [
@@ -92,13 +95,40 @@ def greedy_graph(
     return model
 
 
-def _body(step: onnx.ModelProto, states: int) -> onnx.GraphProto:
+def _groups(options: DecodeOptions) -> dict[int, list[int]]:
+    """Words that are written instead of others, each with itself and these others."""
+    groups: dict[int, list[int]] = {}
+    for word, instead in options.moved:
+        groups.setdefault(instead, [instead]).append(word)
+    return groups
+
+
+def _moved(groups: list[int]) -> list[onnx.NodeProto]:
+    """Logits `scores` (B, V) to `moved`, in which words have the probability of their whole group."""
+    node = helper.make_node
+    if not groups:
+        return [node("Identity", ["scores"], ["moved"])]
+    nodes = []
+    for group in groups:
+        nodes.append(node("Gather", ["scores", f"group_{group}"], [f"scores_{group}"], axis=1))
+        nodes.append(node("ReduceLogSumExp", [f"scores_{group}", "second"], [f"score_{group}"], keepdims=1))
+    return [
+        *nodes,
+        node("Concat", [f"score_{group}" for group in groups], ["together"], axis=1),
+        node("Shape", ["together"], ["together_shape"]),
+        node("Expand", ["instead", "together_shape"], ["instead_each"]),
+        node("ScatterElements", ["scores", "instead_each", "together"], ["moved"], axis=1),
+    ]
+
+
+def _body(step: onnx.ModelProto, states: int, groups: list[int]) -> onnx.GraphProto:
     """One word: read the last, take the likeliest next; a finished caption goes on with pads at no cost."""
     node = helper.make_node
     nodes = [
         *step.graph.node,
         node("Squeeze", ["logits", "second"], ["scores"]),
-        node("Add", ["scores", "forbidden"], ["allowed"]),
+        *_moved(groups),
+        node("Add", ["moved", "forbidden"], ["allowed"]),
         node("ArgMax", ["allowed"], ["best"], axis=1, keepdims=0),
         node("ReduceMax", ["allowed", "second"], ["best_score"], keepdims=0),
         node("ReduceLogSumExp", ["scores", "second"], ["normaliser"], keepdims=0),

@@ -3,7 +3,7 @@
 import { normalise, resize } from "./pixels.js";
 import { decode, search } from "./search.js";
 
-const FORMAT = "distilcap bundle", VERSION = 1;
+const FORMAT = "distilcap bundle", VERSION = 2;
 const GRAPHS = ["encoder", "encode", "step", "greedy"];
 
 /** Fetch a file, telling `progress` its bytes as they come. */
@@ -24,6 +24,12 @@ async function sha256(bytes) {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** How often captions with such a mean log-probability are right, 0 to 1; none without a calibration. */
+function confidence(calibration, meanLogProb) {
+  if (!calibration) return undefined;
+  return 1 / (1 + Math.exp(-(calibration.slope * meanLogProb + calibration.intercept)));
+}
+
 export class Captioner {
   /** Load the bundle at `url`; `progress` hears the share that is there, 0 to 1. */
   static async load(ort, url, progress = () => {}) {
@@ -42,8 +48,10 @@ export class Captioner {
         throw new Error(`${name} is damaged: reload the page.`);
       }
     }
+    const id = (word) => (word === null ? 0 : manifest.vocabulary.indexOf(word));
+    const blocked = Object.entries(manifest.decode.never_write ?? {}).map(([word, instead]) => [id(word), id(instead)]);
     const captioner = new Captioner();
-    Object.assign(captioner, { ort, manifest, files, bytes: total, sessions: {} });
+    Object.assign(captioner, { ort, manifest, files, bytes: total, blocked, sessions: {} });
     for (const graph of ["encoder", "encode", "step"]) await captioner.session(graph);
     return captioner;
   }
@@ -75,12 +83,14 @@ export class Captioner {
       maxWords: options.max_words,
       lengthPenalty: options.length_penalty,
       allowUnk: options.allow_unk,
+      blocked: this.blocked,
     });
     const decoded = performance.now();
     const captions = found.map(({ tokens, logProb }) => ({
       text: decode(tokens, manifest.vocabulary, manifest.spaced),
       tokens,
       logProb,
+      confidence: confidence(manifest.calibration, logProb / Math.max(1, tokens.length)),
     }));
     if (!Number.isFinite(captions[0].logProb)) throw new Error("The model gave NaN for this picture: its weights are damaged.");
     return { captions, milliseconds: { pixels: prepared - began, encoder: encoded - prepared, decoder: decoded - encoded } };

@@ -1,8 +1,12 @@
-/** A caption with its words' ids and its log-probability in nats. */
+/**
+ * A caption with its words' ids, its log-probability in nats, and how often such captions are as close to
+ * people's captions as people's are to each other, 0 to 1; without the last where the bundle is not calibrated.
+ */
 export interface Caption {
   text: string;
   tokens: number[];
   logProb: number;
+  confidence?: number;
 }
 
 /** Captions, best first, and the milliseconds of each part. */

@@ -69,8 +69,13 @@ async function show(blob) {
   }
 }
 
-/** The geometric mean of the words' probabilities: what captions of different lengths are compared by. */
-const sureness = ({ tokens, logProb }) => `${(100 * Math.exp(logProb / Math.max(1, tokens.length))).toFixed(0)} %`;
+/** In words, how often captions of this confidence are as close to people's as people's are to each other. */
+function sureness(confidence) {
+  if (confidence === undefined) return "";
+  const words = SURENESS.find(([least]) => confidence >= least)[1];
+  return `${words}: of 10 such captions, about ${Math.round(10 * confidence)} are as close to people's as people's are to each other.`;
+}
+const SURENESS = [[0.6, "Likely right"], [0.4, "May be wrong"], [0, "Likely wrong"]];
 
 function tell({ captions, milliseconds }) {
   const [first, ...others] = captions.filter((one) => Number.isFinite(one.logProb));
@@ -78,12 +83,10 @@ function tell({ captions, milliseconds }) {
   const total = pixels + encoder + decoder;
   $("caption").textContent = first.text;
   $("photo").alt = first.text;
-  $("sureness").textContent = `${sureness(first)} sure of each word`;
+  $("sureness").textContent = sureness(first.confidence);
   $("alternatives").replaceChildren(...others.map((one) => {
     const item = document.createElement("li");
-    const sure = document.createElement("span");
-    sure.textContent = ` ${sureness(one)}`;
-    item.append(one.text, sure);
+    item.textContent = one.text;
     return item;
   }));
   $("alternatives-title").hidden = !others.length;

@@ -29,10 +29,11 @@ function logSumExp(values) {
 /**
  * Find the likeliest captions.
  * `step(tokens, state)` reads the last word of each of K hypotheses and gives `{ logits, state }`: K rows of
- * V floats, and a state that `reorder(state, places)` can rearrange.
+ * V floats, and a state that `reorder(state, places)` can rearrange. `blocked` has the ids of words that are
+ * never written, each with that of the word which gets its probability, or PAD.
  */
-export async function search(step, reorder, state, { width, maxWords, lengthPenalty, allowUnk }) {
-  const forbidden = new Set(allowUnk ? [PAD, BOS] : [PAD, BOS, UNK]);
+export async function search(step, reorder, state, { width, maxWords, lengthPenalty, allowUnk, blocked = [] }) {
+  const forbidden = new Set([PAD, BOS, ...(allowUnk ? [] : [UNK]), ...blocked.map(([word]) => word)]);
   let hypotheses = Array.from({ length: width }, (_, place) => ({
     tokens: [],
     logProb: place ? -Infinity : 0, // one empty hypothesis; its K best first words fill the beam
@@ -40,7 +41,7 @@ export async function search(step, reorder, state, { width, maxWords, lengthPena
   }));
   for (let length = 0; length < maxWords; length++) {
     const after = await step(hypotheses.map((one) => one.last), state);
-    const continuations = hypotheses.flatMap((one, place) => extend(one, place, after.logits[place], width, forbidden));
+    const continuations = hypotheses.flatMap((one, place) => extend(one, place, moved(after.logits[place], blocked), width, forbidden));
     const chosen = best(continuations.map((one) => one.logProb), width).map((place) => continuations[place]);
     state = reorder(after.state, chosen.map((one) => one.place));
     hypotheses = chosen.map(({ place, word, logProb }) => ({
@@ -52,6 +53,18 @@ export async function search(step, reorder, state, { width, maxWords, lengthPena
   }
   const rank = ({ tokens, logProb }) => logProb / Math.max(1, tokens.length) ** lengthPenalty;
   return hypotheses.sort((one, other) => rank(other) - rank(one));
+}
+
+/** Logits in which blocked words have given their probability to the words written instead. */
+function moved(logits, blocked) {
+  const pairs = blocked.filter(([, instead]) => instead !== PAD);
+  if (!pairs.length) return logits;
+  const after = Float32Array.from(logits);
+  for (const [word, instead] of pairs) {
+    after[instead] = logSumExp([after[instead], after[word]]);
+    after[word] = -Infinity;
+  }
+  return after;
 }
 
 /** The best continuations of one hypothesis; a finished one goes on with a pad, at no cost. */
