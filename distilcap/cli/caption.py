@@ -40,8 +40,8 @@ Example:
 @click.option(
     "--min-confidence",
     type=Real(0.0, 1.0),
-    help="Leave captions empty whose confidence is lower, 0 to 1: of captions with confidence 0.7, about "
-    "70 % are as close to people's captions as people's are to each other. Needs a bundle that was calibrated.",
+    help="Leave captions empty whose confidence is lower, 0 to 1. Of captions with confidence 0.7, about "
+    "70 % are as close to people's captions as people's are to each other; a bundle must be calibrated.",
 )
 @click.option(
     "--to", type=click.Path(path_type=Path), help="Write all captions to this file: .csv, .jsonl or .txt."
