@@ -9,6 +9,10 @@ import org.json.JSONObject
 import java.io.File
 import java.nio.FloatBuffer
 import java.nio.LongBuffer
+import kotlin.math.exp
+
+/** A caption, and how often such captions are as close to people's as people's are to each other (0 to 1), if known. */
+data class Caption(val text: String, val confidence: Double?)
 
 /**
  * Captions photographs from a bundle in the app's assets; greedy, by the single greedy graph, which holds the
@@ -31,7 +35,7 @@ class Captioner(context: Context) : AutoCloseable {
     }
 
     /** Call off the main thread; takes tens of milliseconds. */
-    fun caption(photo: Bitmap): String {
+    fun caption(photo: Bitmap): Caption {
         val shape = longArrayOf(1, 3, size.toLong(), size.toLong())
         OnnxTensor.createTensor(environment, FloatBuffer.wrap(pixels(photo)), shape).use { pixels ->
             encoder.run(mapOf("pixels" to pixels)).use { seen ->
@@ -39,12 +43,19 @@ class Captioner(context: Context) : AutoCloseable {
                     "features" to seen.get("features").get() as OnnxTensor,
                     "mask" to seen.get("mask").get() as OnnxTensor,
                 )
-                greedy.run(inputs, setOf("tokens")).use { found ->
+                greedy.run(inputs, setOf("tokens", "log_probs")).use { found ->
                     val tokens = (found.get("tokens").get() as OnnxTensor).longBuffer
-                    return sentence(tokens)
+                    val logProb = (found.get("log_probs").get() as OnnxTensor).floatBuffer.get()
+                    val meanLogProb = logProb.toDouble() / maxOf(1, tokens.remaining())
+                    return Caption(sentence(tokens), confidence(meanLogProb))
                 }
             }
         }
+    }
+
+    private fun confidence(meanLogProb: Double): Double? {
+        val calibration = manifest.optJSONObject("calibration") ?: return null
+        return 1 / (1 + exp(-(calibration.getDouble("slope") * meanLogProb + calibration.getDouble("intercept"))))
     }
 
     /** With spaces between words; where the bundle is not `spaced`, none beside scripts without. */
