@@ -162,7 +162,7 @@ def stage_of(folder: Path) -> Stage:
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{path}: made by another version of distilcap, or with a plugin that is not "
-            f"loaded ({error}); build it again."
+            f"loaded ({error}); load it (`distilcap --plugin MODULE`), or build it again."
         ) from None
 
 
