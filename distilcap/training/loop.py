@@ -138,6 +138,9 @@ class Training:
             self.position = load_checkpoint(self.folder / CHECKPOINT, modules, optimizer, self.processes)
         else:
             self._begin_phase(number, modules)
+            if self.options.validate_start and self.position.best_phase < 0:
+                score = self._keep_if_best(number, self._captioner)
+                self.progress.note(f"before training: validation CIDEr {100 * score:.1f}")
             self._save(modules, optimizer)
         at = self.position
         critical = self._self_critical(phase) if isinstance(phase, SelfCriticalPhase) else None
@@ -283,17 +286,22 @@ class Training:
             **{name: round(value, 6) for name, value in figures.items()},
         }
         if at.epoch % self.options.validation_every == 0 or at.epoch == phase.epochs:
-            score = self._validate(captioner)
+            score = self._keep_if_best(number, captioner)
             record["validation_cider"] = round(score, 6)
-            if score > at.best_score:
-                at.best_score, at.best_phase = score, number
-                if self.processes.first:
-                    self._keep(captioner)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             self.progress.note(f"epoch {at.epoch}: {figures_text}, validation CIDEr {100 * score:.1f}")
         at.history.append(record)
         if self.processes.first:
             write_json(self.folder / LOG, at.history)
+
+    def _keep_if_best(self, number: int, captioner: Captioner) -> float:
+        """Validate, in phase `number`; the score."""
+        score = self._validate(captioner)
+        if score > self.position.best_score:
+            self.position.best_score, self.position.best_phase = score, number
+            if self.processes.first:
+                self._keep(captioner)
+        return score
 
     def _keep(self, captioner: Captioner) -> None:
         save_captioner(self.folder, dataclasses.replace(self.trained, captioner=captioner))
