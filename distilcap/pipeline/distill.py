@@ -264,12 +264,14 @@ def plan_distillation(
 
     teachers: list[System] = []
     if isinstance(teacher, Role):
-        taught_by = tuple(
-            run(teacher, seeds[0] + number, seen=teacher_features or features)
-            for number in range(teachers_together)
+        first = seeds[0]
+        members = tuple(
+            run(teacher, seed, seen=teacher_features or features)
+            for seed in range(first, first + teachers_together)
         )
-        labeller, name = taught_by[0], f"teacher {teacher.name}"
-        teachers.append(member(name, "teacher", teacher, taught_by))
+        labeller, name = members[0], f"teacher {teacher.name}"
+        if teachers_together == 1:
+            teachers.append(member(name, "teacher", teacher, members))
         if tuning is not None:
             labeller = dataclasses.replace(
                 labeller, training=tuning, start=labeller, tune_encoder=True, tune_stages=2
@@ -278,12 +280,10 @@ def plan_distillation(
             teachers.append(member(name, "teacher", teacher, (labeller,)))
         teacher = (
             labelled_by(name, labeller)
-            if len(taught_by) == 1
-            else ensemble(name, taught_by, data, beam, n_best)
+            if teachers_together == 1
+            else ensemble(name, members, None, beam, n_best)
         )
-        teachers += teacher.rows
-    else:
-        teachers += teacher.rows
+    teachers += teacher.rows
     students = [member(student.name, "student", student, tuple(run(student, seed) for seed in seeds))]
     if control_epochs:
         longer = dataclasses.replace(student.training.cross_entropy, epochs=control_epochs)

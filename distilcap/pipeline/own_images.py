@@ -79,7 +79,10 @@ class DistillOptions(Options):
         aliases=("--beam",),
     )
     n_best: int | None = option(
-        None, "Number of the teacher's hypotheses that become labels.  [default: 1]", least=1
+        None,
+        "Number of the teacher's hypotheses that become labels.  [default: all, of a teacher that is "
+        "trained here; else, and with --recipe paper, 1]",
+        least=1,
     )
     clean_labels: bool = option(False, CLEAN_LABELS)
     keep_originals: bool = option(False, "Students learn from the captions of the data set too.")
@@ -156,6 +159,7 @@ def plan_own_images(
     dataset = source.read()
     amount, start = Amount.of(dataset), _start(options, encoder)
     min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
+    by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions)
     max_words = chosen_training(training, options.recipe, amount, False).max_words
     larger = None
     if options.teacher_encoder:
@@ -178,7 +182,7 @@ def plan_own_images(
         begun = beginning(start, name, vocabulary, encoder, seen, store, device)
         chosen = chosen_training(training, options.recipe, amount, begun.start is not None)
         crossed = chosen.cross_entropy
-        if options.recipe == PAPER or isinstance(training, TrainingOptions):
+        if by_paper:
             smoothing = family_of(begun.family).label_smoothing
             crossed = dataclasses.replace(crossed, label_smoothing=smoothing)
         precision = resolved_precision(chosen.precision, device)
@@ -195,7 +199,7 @@ def plan_own_images(
         given or teacher,
         student,
         beam=options.beam_size,
-        n_best=options.n_best or 1,
+        n_best=options.n_best or (1 if by_paper else options.beam_size),
         keep_originals=options.keep_originals,
         intermediate=intermediate,
         control_epochs=options.control_epochs,
