@@ -97,18 +97,31 @@ _MIN_COUNTS = ((300, 1), (2_000, 2), (8_000, 3), (20_000, 4))
 
 
 def _auto(amount: Amount, started: bool) -> dict[str, Any]:
-    updates = 400 if started else 3_000
-    epochs = max(4, min(60, round(updates * 16 / amount.images)))
-    steps = epochs * -(-amount.images // 16)
-    values: dict[str, Any] = {
+    """The recipe by the amount of data; docs/own-photos.md has what each line rests on."""
+    if amount.images >= _MANY:  # nothing was measured there: the paper's
+        return {"validate_start": started}
+    updates, fewest, most = (60, 3, 24) if started else (3_400, 9, 40)
+    epochs = min(most, max(fewest, round(updates * _BATCH / amount.images)))
+    steps = epochs * -(-amount.images // _BATCH)
+    rewarded = amount.images >= _REWARDED
+    return {
         "epochs": epochs,
-        "learning_rate": 5e-4 if started else 1e-3,
+        "learning_rate": 1e-3,
         "schedule": "cosine",
         "warmup_steps": min(300, steps // 10),
         "label_smoothing": 0.1,
-        "weight_averaging": 0.9,
-        "batch_images": 16,
-        "scst_epochs": 0,
+        "weight_averaging": min(0.998, max(0.9, 1 - 10 / steps)),
+        "batch_images": _BATCH,
         "validate_start": started,
+        "scst_epochs": (3 if started else 5) if rewarded else 0,
+        "scst_learning_rate": 1e-4 if started else 2e-4,
+        "scst_warmup_steps": 100 if rewarded else 0,
+        "scst_weight_averaging": 0.99,
     }
-    return values
+
+
+_BATCH = 16  # images
+_MANY = 30_000
+_REWARDED = 3_000
+"""Training images below which the reward is learnt by heart: of 160 images, self-critical training raised
+CIDEr on 40 validation images by 4 and lowered it on test images by 7 to 8."""

@@ -118,7 +118,8 @@ class TrainingOptions(Options):
     )
     validate_start: bool = option(
         False,
-        "Validate the weights that training begins from, too: they stay where no epoch is better.",
+        "Validate the weights that training begins from, too: they stay unless an epoch is better by more "
+        "than chance.",
         omitted=False,
     )
     seed: int = option(0, "Seed of weights, order, dropout and samples.", least=0, most=SEED_LIMIT)
