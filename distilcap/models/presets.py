@@ -17,6 +17,7 @@ import torch
 
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner
+from distilcap.models.contract import check_captioner
 from distilcap.models.families import CaptionerOptions, families, family_of
 from distilcap.shapes import Regions
 
@@ -33,7 +34,9 @@ def captioner_name(text: str) -> tuple[str, str]:
     known = families()
     if architecture not in known or size not in known[architecture].sizes:
         names = ", ".join(f"{name}-{size}" for name, family in known.items() for size in family.sizes)
-        raise ConfigError(f"A captioner is one of {names}, but is {text!r}.")
+        raise ConfigError(
+            f"A captioner is one of {names}, but is {text!r}; `distilcap --plugin MODULE` brings others."
+        )
     return architecture, size
 
 
@@ -73,12 +76,22 @@ def options_of(architecture: str, values: dict[str, Any]) -> CaptionerOptions:
 def build_captioner(
     architecture: str, options: CaptionerOptions, vocabulary_size: int, region_dim: int, seed: int = 0
 ) -> Captioner:
-    """Build a captioner with random weights that depend on `seed` alone."""
+    """Build a captioner with random weights that depend on `seed` alone.
+
+    Raises:
+        ConfigError: it is a plugin's, and does not give what a captioner must (`models.contract`).
+    """
     family = family_of(architecture)
     assert isinstance(options, family.options), options
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return family.build(vocabulary_size, region_dim, options)
+        try:
+            captioner = family.build(vocabulary_size, region_dim, options)
+        except TypeError as error:  # `__init__` takes other arguments
+            raise ConfigError(f"The captioner family {architecture} cannot be built: {error}.") from error
+    if not family.options.__module__.startswith("distilcap.") and torch.get_default_device().type != "meta":
+        check_captioner(architecture, captioner)
+    return captioner
 
 
 @functools.cache
