@@ -145,6 +145,7 @@ def train(
     """
     from distilcap.pipeline.train import RunOptions, run_to_train, train_run
     from distilcap.stages.features import EncoderOptions
+    from distilcap.study.announce import announce
     from distilcap.training.options import TrainingOptions
 
     check_names(options, (Columns, EncoderOptions, RunOptions, TrainingOptions))
@@ -152,10 +153,11 @@ def train(
         _data_options(data, images, filled(Columns, options)),
         filled(EncoderOptions, options),
         filled(RunOptions, options),
-        filled(TrainingOptions, options),
+        options,
         Path(store),
         (kept := _store_at(store)).processes.device,
     )
+    announce([stage], kept, LOGGED)
     return train_run(stage, kept, LOGGED)
 
 
@@ -191,6 +193,7 @@ def distill(
     from distilcap.pipeline.own_images import DistillOptions, plan_own_images
     from distilcap.stages.data import judge_data
     from distilcap.stages.features import EncoderOptions
+    from distilcap.study.announce import announce
     from distilcap.training.options import TrainingOptions
 
     # Each family has its own label smoothing, and each student its own seed.
@@ -203,11 +206,12 @@ def distill(
         _data_options(data, images, filled(Columns, options)),
         filled(EncoderOptions, options),
         filled(DistillOptions, options),
-        filled(TrainingOptions, options),
+        options,
         Path(store),
         (kept := _store_at(store)).processes.device,
     )
     judge_data(plan.stages(export), kept)
+    announce(plan.stages(export), kept, LOGGED)
     distilled = run_plan(plan, kept, LOGGED, export=export)
     if to is not None and kept.processes.first:
         write_distilled(title, plan, distilled, kept.alone(), Path(to), LOGGED)
