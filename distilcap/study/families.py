@@ -1,8 +1,8 @@
 """Families of captioners at equal width and schedule, without and with a teacher.
 
 Command: `distilcap reproduce families --data flickr8k/ --preset flickr8k --seeds 3`
-Every family that the preset has roles for is compared with Up-Down of the same size; then each learns from the
-big Up-Down's captions, and is compared with itself without them.
+Every family that the preset has roles for is compared with Up-Down of the same size; then each learns from
+the big Up-Down's captions, and is compared with itself without them.
 """
 
 from __future__ import annotations
