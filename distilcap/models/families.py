@@ -60,6 +60,17 @@ class Family:
     fast: str = ""
     label_smoothing: float = 0.0
 
+    def parameters_of_words(self, options: CaptionerOptions) -> frozenset[str]:
+        """Names of the parameters that have a row for each word: those that grow with the vocabulary.
+
+        A matrix that is tied to the embedding has one name.
+        """
+        import torch
+
+        with torch.device("meta"):  # shapes alone: nothing is allocated
+            fewer, more = (dict(self.build(words, 8, options).named_parameters()) for words in (8, 9))
+        return frozenset(name for name in more if more[name].shape != fewer[name].shape)
+
 
 _families: dict[str, Family] = {}
 

@@ -10,6 +10,7 @@ does not.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner
 from distilcap.models.contract import check_captioner
 from distilcap.models.families import CaptionerOptions, families, family_of
+from distilcap.shapes import Regions
 
-__all__ = ["build_captioner", "captioner_name", "options_of", "preset", "size_of"]
+__all__ = ["build_captioner", "captioner_name", "multiply_adds", "options_of", "preset", "size_of"]
 
 
 def captioner_name(text: str) -> tuple[str, str]:
@@ -90,3 +92,20 @@ def build_captioner(
     if not family.options.__module__.startswith("distilcap.") and torch.get_default_device().type != "meta":
         check_captioner(architecture, captioner)
     return captioner
+
+
+@functools.cache
+def multiply_adds(
+    architecture: str, options: CaptionerOptions, words: int, dim: int, regions: int
+) -> tuple[int, int, int]:
+    """Multiply-adds of encoding an image and of reading a word; and the number of parameters."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.no_grad():  # shapes alone: nothing is allocated or computed
+        captioner = build_captioner(architecture, options, words, dim).eval()
+        with FlopCounterMode(display=False) as encoding:
+            memory = captioner.encode(Regions.full(torch.empty(1, regions, dim)))
+        state = captioner.initial_state(memory, 1)
+        with FlopCounterMode(display=False) as reading:
+            captioner.step(torch.zeros(1, 1, dtype=torch.int64), state, memory)
+    return encoding.get_total_flops() // 2, reading.get_total_flops() // 2, captioner.parameter_count()
