@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from distilcap.box import NAME
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.dataset import Dataset
 from distilcap.data.readers import Columns
@@ -50,7 +51,7 @@ __all__ = [
 
 
 def load(
-    path: AnyPath,
+    path: AnyPath = NAME,
     *,
     beam_size: int = 3,
     n_best: int = 1,
@@ -62,7 +63,7 @@ def load(
 
     Args:
         path: of a bundle's folder or its manifest.json, hf:user/name of the Hugging Face Hub, or a run's
-            folder in a store.
+            folder in a store; by default the captioner in the box.
         beam_size: number of hypotheses kept while searching; 1 is greedy.
         n_best: number of captions of each image.
         max_words: at which a caption stops; None is the bundle's or the run's own number.
