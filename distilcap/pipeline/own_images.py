@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from distilcap.box import NAME as BOX
 from distilcap.errors import ConfigError
 from distilcap.options import Options, option
 from distilcap.pipeline.distill import Distillation, Role, plan_distillation
@@ -23,7 +24,7 @@ from distilcap.pipeline.recipe import (
 )
 from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
 from distilcap.runtime.limits import MAX_BEAM
-from distilcap.stages.captioner import BOX, box_folder
+from distilcap.stages.captioner import box_folder
 from distilcap.stages.captions import CLEAN_LABELS
 from distilcap.stages.changed_data import AddUnlabelled, HoldOut
 from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData

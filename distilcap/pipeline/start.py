@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distilcap.box import NAME as BOX
 from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError, MissingError
 from distilcap.files import parse_json
-from distilcap.stages.captioner import BOX, CaptionerStage, ImportCaptioner, box_folder
+from distilcap.stages.captioner import CaptionerStage, ImportCaptioner, box_folder
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.folders import run_of

@@ -275,16 +275,11 @@ def which_to_take(starts: Sequence[System], student: Member, store: Store, colum
         differences = [100 * (own[image_id] - other[image_id]) for image_id in own]
         low, high = _bootstrap_interval(differences)
         mean = statistics.fmean(differences)
-        advice = (
-            f"take {student.name}"
-            if low > 0
-            else f"take {start.name}"
-            if high < 0
-            else f"neither is clearly better; take {student.name if mean > 0 else start.name}"
-        )
+        better = student.name if mean > 0 else start.name
+        clear = "" if low > 0 or high < 0 else "neither is clearly better; "
         sentences.append(
-            f"On your {len(differences):,} test images {student.name} has {mean:+.1f} CIDEr ({column}) "
-            f"against {start.name}, 95 % interval {low:+.1f} to {high:+.1f}: {advice}."
+            f"On your {len(differences):,} test images, '{student.name}' has {mean:+.1f} CIDEr ({column}) "
+            f"against '{start.name}', 95 % interval {low:+.1f} to {high:+.1f}: {clear}take '{better}'."
         )
     return " ".join(sentences)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
 
-from distilcap.errors import ConfigError, DataError
+from distilcap.box import box_training
+from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected, parse_json, sha256_of, write_bytes, write_json
 from distilcap.integrity import read_sealed_json
 from distilcap.progress import Progress
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from distilcap.models.families import CaptionerOptions
     from distilcap.models.weights import TrainedCaptioner
 
-__all__ = ["BOX", "DRAWN_WORDS", "EXTRA_WORDS", "CaptionerStage", "ImportCaptioner", "box_folder"]
+__all__ = ["DRAWN_WORDS", "EXTRA_WORDS", "CaptionerStage", "ImportCaptioner", "box_folder"]
 
-BOX = "box"
-"""The name of the captioner that comes with the package."""
 DRAWN_WORDS = 17  # of a caption that an unfinished model draws
 EXTRA_WORDS = 4  # that a captioner may write beyond those it learnt, so that captions may end
 _CONFIG, _WEIGHTS = "captioner.json", "captioner.safetensors"
@@ -42,8 +41,10 @@ def box_folder() -> Path | None:
     Returns:
         None where this installation has none.
     """
-    beside = Path(__file__).resolve().parents[1] / "box" / "training"
-    folder = Path(os.environ.get("DISTILCAP_BOX") or beside)
+    try:
+        folder = Path(os.environ.get("DISTILCAP_BOX") or box_training())
+    except MissingError:
+        return None
     return folder if (folder / _CONFIG).is_file() else None
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.pipeline.distill import Distillation, distill
@@ -104,7 +107,7 @@ def test_the_box_is_student_and_teacher_by_default(
     store = Store(tmp_path)
     distilled = distill(with_box, store, SILENT, export=False, metrics=("cider",))
     assert [row.role for row in distilled.rows] == ["start", "teacher", "student", "distilled"]
-    assert "On your 4 test images from box, distilled has" in distilled.verdict
+    assert "On your 4 test images, 'from box, distilled' has" in distilled.verdict
     assert all(planned.complete for planned in store.plan(runs))
 
 
@@ -136,3 +139,14 @@ def test_what_cannot_be_begun_from_is_said(home: Path, tmp_path: Path) -> None:
         run_to_train(data, TORCH, RunOptions("updown-small", start=start), GIVEN)
     with pytest.raises(ConfigError, match="give `--tokenizer ptb` or `--start none`"):
         run_to_train(data, TORCH, RunOptions(start=start, tokenizer="characters"), GIVEN)
+
+
+def test_the_command_says_how_it_trains_and_for_how_long(home: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--data", str(home / "others"), "--store", str(tmp_path), "--epochs", "0"]
+    arguments += ["--start", str(home / "run"), "--encoder-engine", "torch"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert "updown-tiny" in result.output
+    said = " ".join(result.output.split())
+    assert "12 training images, 5.0 captions each; words that occur 1 times or more." in said
+    assert "Training: 0 epochs of cross-entropy in batches of 16 images (learning rate 0.001, cosine" in said
+    assert re.search(r"takes about \d+ (seconds|minutes)\.", said)
