@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distilcap.cli.bounds import Real
+from distilcap.cli.box import named_bundle
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
@@ -22,8 +23,9 @@ __all__ = ["caption"]
 
 EXAMPLE = """\b
 Example:
-  distilcap caption --run runs/train-0f3a… photo.jpg holiday/
-  distilcap caption --bundle demo/bundle holiday/ --to captions.csv
+  distilcap caption photo.jpg
+  distilcap caption holiday/ --to captions.csv
+  distilcap caption --run runs/train-0f3a… photo.jpg
   distilcap caption --bundle demo/bundle --beam-size 5 --n-best 3 *.jpg
 """
 
@@ -34,14 +36,15 @@ Example:
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).",
+    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).  "
+    "[default: box, the captioner that comes with the package]",
 )
 @flags(DecodeChoice, "decode", without=("max_words",))
 @click.option(
     "--min-confidence",
     type=Real(0.0, 1.0),
-    help="Leave captions empty whose confidence is lower, 0 to 1: of captions with confidence 0.7, about "
-    "70 % are as close to people's captions as people's are to each other. Needs a bundle that was calibrated.",
+    help="Leave captions empty whose confidence is lower, 0 to 1. Of captions with confidence 0.7, about "
+    "70 % are as close to people's captions as people's are to each other; a bundle must be calibrated.",
 )
 @click.option(
     "--to", type=click.Path(path_type=Path), help="Write all captions to this file: .csv, .jsonl or .txt."
@@ -65,7 +68,7 @@ def caption(
     A photo that cannot be read is named at the end; the others go on. With --to or --side-files, captions go
     into files, and a killed command goes on where it was.
     """
-    if (run is None) == (bundle is None):
+    if run is not None and bundle is not None:
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
     from distilcap.cli.common import PROGRESS
     from distilcap.pipeline.captioning import ImageCaptioner
@@ -73,8 +76,7 @@ def caption(
     if run is not None:
         captioner = ImageCaptioner.of_run(run, decode, PROGRESS)
     else:
-        assert bundle is not None
-        captioner = ImageCaptioner.of_bundle(bundle, decode, progress=PROGRESS)
+        captioner = ImageCaptioner.of_bundle(named_bundle(bundle), decode, progress=PROGRESS)
     if min_confidence is not None:
         captioner = captioner.without_doubtful(min_confidence)
     photos = tuple(_each(photos))

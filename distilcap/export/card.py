@@ -92,9 +92,10 @@ def _confidence(manifest: Manifest) -> str:
         if count
     )
     return f"""Of captions with confidence 70 %, about 70 % are as close to people's captions as people's are
-to each other: they reach the CIDEr-D of {calibration.threshold:.2f} (0 to 10) against people's captions that three
-of four people's captions reach against the other people's. This holds for the best caption by the decoding
-above, and for photographs like the {calibration.images:,} of the validation split on which it was fitted.
+to each other: they reach the CIDEr-D of {calibration.threshold:.2f} (0 to 10) against people's captions
+that three of four people's captions reach against the other people's. This holds for the best caption by
+the decoding above, and for photographs like the {calibration.images:,} of the validation split that it was
+fitted on.
 
 Measured on {_plain(calibration.measured_on)}: expected calibration error {100 * measured.error:.1f} points.
 

@@ -149,7 +149,7 @@ class ImageCaptioner:
         folder: Path, decode: DecodeChoice, threads: int = 1, progress: Progress = SILENT
     ) -> ImageCaptioner:
         """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
-        bundle = Bundle.open(find_bundle(folder), threads=threads)
+        bundle = Bundle.open(folder := find_bundle(folder), threads=threads)
         manifest = bundle.manifest
         words = manifest.vocabulary.words
         options = decode.over(manifest.decode, manifest.vocabulary, progress)

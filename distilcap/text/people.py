@@ -51,7 +51,7 @@ def _replacements() -> dict[str, str]:
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(_replacements())})(?![\w-])", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?<!\w-)(?:{'|'.join(_replacements())})(?!\w|-\w)", re.IGNORECASE)
 
 
 def neutral_words() -> dict[str, str | None]:

@@ -9,11 +9,24 @@ struct Manifest: Decodable {
         let mean: [Float]
         let std: [Float]
     }
+    /// From a caption's log-probability by its tokens to its confidence.
+    struct Calibration: Decodable {
+        let slope: Double
+        let intercept: Double
+        func confidence(_ meanLogProb: Double) -> Double { 1 / (1 + exp(-(slope * meanLogProb + intercept))) }
+    }
     let format: String
     let version: Int
     let preprocessing: Preprocessing
     let vocabulary: [String]
     let spaced: Bool?
+    let calibration: Calibration?
+}
+
+/// A caption, and how often such captions are as close to people's as people's are to each other (0 to 1), if known.
+struct Caption {
+    let text: String
+    let confidence: Double?
 }
 
 /// First characters of words of scripts without spaces, as distilcap/text/unspaced.py has them.
@@ -55,21 +68,25 @@ final class Captioner {
     }
 
     /// Call off the main thread; takes tens of milliseconds.
-    func caption(_ photo: CGImage) throws -> String {
+    func caption(_ photo: CGImage) throws -> Caption {
         let size = manifest.preprocessing.size
         var values = pixels(of: photo)
         let data = NSMutableData(bytes: &values, length: values.count * MemoryLayout<Float>.stride)
         let shape: [NSNumber] = [1, 3, NSNumber(value: size), NSNumber(value: size)]
         let input = try ORTValue(tensorData: data, elementType: .float, shape: shape)
         let seen = try encoder.run(withInputs: ["pixels": input], outputNames: ["features", "mask"], runOptions: nil)
-        let found = try greedy.run(withInputs: seen, outputNames: ["tokens"], runOptions: nil)
+        let found = try greedy.run(withInputs: seen, outputNames: ["tokens", "log_probs"], runOptions: nil)
+        let logProb = try (found["log_probs"]!.tensorData() as Data).withUnsafeBytes { $0.load(as: Float.self) }
         let tokens = try found["tokens"]!.tensorData() as Data
         let words = tokens.withUnsafeBytes { bytes in
             bytes.bindMemory(to: Int64.self)
                 .prefix { $0 != end }
                 .map { manifest.vocabulary[Int($0)] }
         }
-        return sentence(words, spaced: manifest.spaced ?? true)
+        let count = max(1, tokens.count / MemoryLayout<Int64>.stride)
+        return Caption(
+            text: sentence(words, spaced: manifest.spaced ?? true),
+            confidence: manifest.calibration?.confidence(Double(logProb) / Double(count)))
     }
 
     /// Channel by channel, (byte / 255 - mean) / std.

@@ -61,9 +61,11 @@ def numbered(images: int) -> Regions:
     return Regions.full(torch.arange(images, dtype=torch.float32).view(-1, 1, 1))
 
 
-def every_caption(table: Tensor, steps: int, words: list[int]) -> list[tuple[float, tuple[int, ...]]]:
+def every_caption(
+    table: Tensor, steps: int, words: list[int], normalise: bool = True
+) -> list[tuple[float, tuple[int, ...]]]:
     """All captions of at most `steps` words and their log-probabilities, best first, by brute force."""
-    log_p = table.double().log_softmax(-1)
+    log_p = table.double().log_softmax(-1) if normalise else table
     found = []
     for length in range(steps + 1):
         for inner in itertools.product(words, repeat=length):
@@ -95,6 +97,33 @@ def test_a_wide_beam_is_exhaustive_search(seed: int, images: int, steps: int, al
             if rank and expected[rank - 1][0] - log_prob > 1e-4 and rank + 1 < width:
                 close = expected[rank + 1][0] > log_prob - 1e-4
                 assert close or caption_of(found.tokens[image, rank]) == caption
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 3))
+def test_without_blocked_words_a_wide_beam_is_exhaustive_search_too(
+    seed: int, images: int, steps: int
+) -> None:
+    """Of 4 to 8, 4 is never written, and 5 and 6 neither: their probability is that of 7."""
+    captioner = Table(images, steps, 9, seed)
+    table = captioner.table.detach().double().softmax(-1)
+    table[..., 7] += table[..., 5] + table[..., 6]
+    width = sum(2**length for length in range(steps + 1))
+    options = BeamSearch(width, steps, blocked=((4, PAD), (5, 7), (6, 7)))
+    found = beam_search(captioner, numbered(images), options)
+    for image in range(images):
+        expected = every_caption(table[image].log(), steps, [7, 8], normalise=False)
+        for rank, (log_prob, caption) in enumerate(expected):
+            assert found.log_probs[image, rank].item() == pytest.approx(log_prob, abs=1e-4)
+            if rank and expected[rank - 1][0] - log_prob > 1e-4 and rank + 1 < width:
+                close = expected[rank + 1][0] > log_prob - 1e-4
+                assert close or caption_of(found.tokens[image, rank]) == caption
+
+
+def test_blocked_words_may_be_all_of_them() -> None:
+    captioner = Table(1, 4, 6, seed=1)
+    found = beam_search(captioner, numbered(1), BeamSearch(2, 4, blocked=((4, PAD), (5, PAD))))
+    assert caption_of(found.tokens[0, 0]) == (EOS,)
 
 
 @settings(max_examples=25, deadline=None)

@@ -164,8 +164,6 @@ def test_the_manifest_says_how_words_become_text(exported):
     read = Manifest.from_json(json.loads(json.dumps(written.to_json())))
     assert read == written
     assert read.vocabulary.decode([4, 5, 6, 2, 7]) == "一只狗"
-    older = {name: value for name, value in content.items() if name not in ("tokenizer", "spaced")}
-    assert Manifest.from_json(older) == exported.manifest
     for name, wrong in (("tokenizer", 3), ("spaced", "yes"), ("spaced", None)):
         with pytest.raises(BundleError, match=f"`{name}` must be"):
             Manifest.from_json(content | {name: wrong})

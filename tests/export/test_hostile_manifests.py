@@ -213,6 +213,7 @@ def test_values_out_of_range_are_named(
 
 def test_a_search_that_fits_no_memory_is_refused(folder: Path, content: dict[str, Any]) -> None:
     words = [*SPECIALS, *(f"w{n}" for n in range(60_000))]
+    content["decode"]["never_write"] = {}
     text = changed(content | {"vocabulary": words}, "decode.width", 1_000)
     assert "60,004 words, `decode.width` 1000 times, are more than a search can hold" in refused(folder, text)
     write_text(folder, changed(content | {"vocabulary": words}, "decode.width", 100))

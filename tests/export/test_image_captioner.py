@@ -50,8 +50,10 @@ def test_many_are_captioned_as_each_alone(captioner: distilcap.ImageCaptioner, p
         assert result.words == tuple(expected.text.split())
         assert result.log_prob == pytest.approx(expected.log_prob, abs=1e-4)
         assert alone.log_prob == expected.log_prob
-        assert math.log(alone.confidence) * (len(alone.words) + 1) == pytest.approx(alone.log_prob)
-        assert 0 < alone.confidence <= 1
+        sure = alone.best.word_probability
+        assert math.log(sure) * (len(alone.words) + 1) == pytest.approx(alone.log_prob)
+        assert 0 < sure <= 1
+        assert alone.confidence is None, "it was exported without data"
         assert alone.error is None
     assert captioner.caption([]) == []
 
@@ -157,7 +159,7 @@ def test_words_are_those_of_the_bundles_tokenizer(
     result = distilcap.load(exported.folder).caption(photos[0])
     assert result.words == tuple(result.text)
     assert len(result.words) > 1
-    assert result.confidence == pytest.approx(math.exp(result.log_prob / (len(result.text) + 1)))
+    assert result.best.word_probability == pytest.approx(math.exp(result.log_prob / (len(result.text) + 1)))
 
 
 def test_what_is_no_captioner_is_refused(exported: Exported, tmp_path: Path) -> None:

@@ -138,19 +138,21 @@ console.log(JSON.stringify(Array.from(normalise(Uint8Array.from(given.rgb), give
     np.testing.assert_array_equal(np.array(found, np.float32), expected.ravel())
 
 
+@pytest.mark.parametrize("blocked", [(), ((4, 0), (5, 7), (6, 7))])
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7])
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_beam_search_is_pythons(scripts, width, length_penalty):
+def test_beam_search_is_pythons(scripts, width, length_penalty, blocked):
     generator = np.random.default_rng(width)
     size, max_words, count = 9, 6, 12
     tables = (2.5 * generator.standard_normal((count, size, size))).astype(np.float32)
-    options = DecodeOptions(width, max_words, length_penalty)
+    options = DecodeOptions(width, max_words, length_penalty, blocked=blocked)
     script = """
 import { search } from "./search.js";
 const answers = [];
 for (const table of given.tables) {
   const step = async (tokens, state) => ({
-    logits: tokens.map((token, place) => Float32Array.from(table[token], (logit) => logit + state[place])),
+    logits: tokens.map((token, place) =>
+      Float32Array.from(table[token], (logit, word) => logit + state[place] * (word % 3))),
     state: tokens.map((token, place) => Math.fround(state[place] * 0.5 + token * 0.125)),
   });
   const reorder = (state, places) => places.map((place) => state[place]);
@@ -166,13 +168,14 @@ console.log(JSON.stringify(answers.map((beam) => beam.map(({ tokens, logProb }) 
             "maxWords": max_words,
             "lengthPenalty": length_penalty,
             "allowUnk": False,
+            "blocked": blocked,
         },
     }
     answers = run_node(scripts, script, given)
     for table, answer in zip(tables, answers, strict=True):
 
         def step(tokens, state, memory, table=table):
-            return table[tokens] + state[0], (
+            return table[tokens] + state[0] * (np.arange(size) % 3).astype(np.float32), (
                 (state[0] * 0.5 + tokens[..., None] * 0.125).astype(np.float32),
             )
 

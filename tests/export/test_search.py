@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -43,18 +45,22 @@ class Chain(Captioner):
 @settings(max_examples=60, deadline=None)
 @given(
     images=st.integers(1, 4),
-    size=st.integers(5, 12),
+    size=st.integers(8, 12),
     width=st.integers(1, 6),
     max_words=st.integers(1, 7),
     length_penalty=st.sampled_from([0.0, 0.7, 1.0]),
     allow_unk=st.booleans(),
+    blocked=st.sampled_from([(), ((4, 0),), ((5, 6),), ((4, 6), (5, 6), (7, 0))]),
     seed=st.integers(0, 10_000),
 )
-def test_equals_the_search_of_training(images, size, width, max_words, length_penalty, allow_unk, seed):
+def test_equals_the_search_of_training(
+    images, size, width, max_words, length_penalty, allow_unk, blocked, seed
+):
     generator = torch.Generator().manual_seed(seed)
     chain = Chain(3 * torch.randn(images, size, size, generator=generator))
     memory = (torch.arange(images)[:, None].float(),)
-    expected = search_memory(chain, memory, BeamSearch(width, max_words, length_penalty, allow_unk))
+    options = DecodeOptions(width, max_words, length_penalty, allow_unk, blocked)
+    expected = search_memory(chain, memory, BeamSearch(**asdict(options)))
 
     def step(tokens: Ids, state: Arrays, memory: Arrays):
         logits, after = chain.step(
@@ -63,7 +69,6 @@ def test_equals_the_search_of_training(images, size, width, max_words, length_pe
         return logits.numpy(), tuple(one.numpy() for one in after)
 
     state = (np.zeros((images, width, 1), np.float32),)
-    options = DecodeOptions(width, max_words, length_penalty, allow_unk)
     found = search(step, state, (memory[0].numpy(),), options)
     np.testing.assert_allclose(found.log_probs, expected.log_probs.numpy(), rtol=1e-4, atol=1e-4)
     lengths = (expected.tokens != 0).sum(-1).clamp(min=1)
@@ -71,6 +76,7 @@ def test_equals_the_search_of_training(images, size, width, max_words, length_pe
     assume(not (ranks.diff(dim=-1).abs() < 1e-4).any())  # the order of tied captions is anyone's
     possible = np.isfinite(found.log_probs)  # of impossible hypotheses the words mean nothing
     assert possible[:, 0].all()
+    assert not set(found.tokens[possible].ravel()) & {word for word, _ in blocked}
     np.testing.assert_array_equal(found.tokens[possible], expected.tokens.numpy()[possible])
 
 

@@ -22,9 +22,11 @@ from distilcap.export.browser.bench import captions_in_browser
 from distilcap.export.browser.chromium import chromium_program, open_page
 from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
+from distilcap.export.bundle import export_bundle
 from distilcap.export.pictures import sample_pictures
 from distilcap.runtime.bundle import Bundle
-from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.calibration import BINS, Calibration, Reliability
+from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.runtime.manifest import write_manifest
 from distilcap.runtime.pixels import read_image
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
@@ -311,6 +313,35 @@ def test_captions_without_spaces_are_written_as_in_python(exported, browser, pho
     texts = [bundle.caption(photo, beam=3)[0] for photo in photos]
     assert [answer[0]["captions"][0]["text"] for answer in answers] == texts
     assert any(" " not in text and len(text) > 3 for text in texts)
+
+
+@pytest.mark.slow
+def test_the_page_leaves_out_the_bundles_words_and_says_how_sure_it_is(
+    run, encoder, bundle, browser, photos, tmp_path
+):
+    first, second, third = (bundle.caption(photo)[0].split()[0] for photo in photos[:3])
+    choice = DecodeChoice(4, never_write=(f"{first},{second}={third}",))
+    decode = choice.over(DecodeOptions(), bundle.manifest.vocabulary)
+    manifest = export_bundle(run, tmp_path / "bundle", encoder=encoder, decode=decode).manifest
+    flat = Reliability((0,) * BINS, (0.0,) * BINS, (0.0,) * BINS)
+    calibration = Calibration(3.0, 0.5, 0.5, 100, flat, "nothing")
+    write_manifest(tmp_path / "bundle", replace(manifest, calibration=calibration))
+    made, site = Bundle.open(tmp_path / "bundle"), write_web(tmp_path / "bundle", tmp_path / "site").folder
+    with serving(site) as address, open_page() as page:
+        answers = captions_in_browser(page, address, photos, [1, 4])
+        page.set_input_files("#file", photos[:1])
+        page.locator("#status", has_text="Done.").wait_for()
+        told = page.text_content("#sureness")
+    for photo, answer in zip(photos, answers, strict=True):
+        for beam, found in zip((1, 4), answer, strict=True):
+            expected = made.alternatives(photo, replace(decode, beam_size=beam))[0]
+            best = found["captions"][0]
+            assert tuple(best["tokens"]) == expected.tokens
+            assert not {first, second} & set(best["text"].split())
+            assert best["confidence"] == pytest.approx(expected.confidence, abs=1e-3)
+    expected = made.alternatives(photos[0])[0].confidence
+    words = "Likely right" if expected >= 0.6 else "May be wrong" if expected >= 0.4 else "Likely wrong"
+    assert told.startswith(f"{words}: of 10 such captions, about {round(10 * expected)} are")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -26,6 +27,7 @@ from distilcap.store.record import complete, to_json
 from distilcap.store.stage import Store
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
+from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 REFERENCES = CaptionSet.of_texts(
     {
@@ -157,6 +159,10 @@ def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
         taken.append(decode)
 
     monkeypatch.setattr("distilcap.export.bundle.export_bundle", export_bundle)
+    monkeypatch.setattr(
+        "distilcap.models.weights.load_captioner",
+        lambda run: SimpleNamespace(vocabulary=Vocabulary(SPECIALS)),
+    )
     monkeypatch.setattr("distilcap.cli.export._encoder_of", lambda run: None)
     monkeypatch.setattr("distilcap.cli.export._show_export", lambda exported: None)
     arguments = ["export", str(store.path(run)), "--to", str(tmp_path / "bundle"), "--max-words", "12"]

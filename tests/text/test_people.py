@@ -1,0 +1,69 @@
+"""Neutral words for people: the rule, and that it leaves no word of gender."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distilcap.data.captions import Caption, CaptionSet
+from distilcap.data.neutral import neutral_captions
+from distilcap.errors import ConfigError
+from distilcap.text.people import check_english, neutral, neutral_words
+from distilcap.text.tokenize import tokenize
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("A man in a red shirt .", "A person in a red shirt ."),
+        ("a man and a woman on a bench", "two people on a bench"),
+        ("A boy and girl play", "Two children play"),
+        ("Men and women dance", "People dance"),
+        ("The woman's dog", "The person's dog"),
+        ("a little boy hugs his mother", "a little child hugs their parent"),
+        ("as he jumps", "as the person jumps"),
+        ("a dog in a man-made lake with Batman", "a dog in a man-made lake with Batman"),
+        ("two dogs run", "two dogs run"),
+    ],
+)
+def test_captions_are_rewritten(text: str, expected: str) -> None:
+    assert neutral(text) == expected
+
+
+WORDS = [*neutral_words(), "a", "and", "dog", "person", "people", "child", "one", "The", "MAN", "Her"]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from([" ", ", ", "'s ", ". ", "-"])), max_size=9)
+)
+def test_no_word_of_gender_is_left_and_twice_is_once(parts: list[tuple[str, str]]) -> None:
+    written = neutral("".join(word + after for word, after in parts))
+    assert not set(tokenize(written)) & set(neutral_words())
+    assert neutral(written) == written
+
+
+def test_what_is_written_instead_is_neutral_itself() -> None:
+    assert not {instead for instead in neutral_words().values() if instead} & set(neutral_words())
+    assert {"man", "woman", "boy", "girl", "lady", "guy", "men", "women", "boys", "girls"} <= set(
+        neutral_words()
+    )
+
+
+def test_of_a_set_those_named_are_rewritten_and_lose_their_log_probability() -> None:
+    captions = CaptionSet(
+        {"a": (Caption("a man", -1.0), Caption("a dog", -2.0)), "b": (Caption("a boy", -3.0),)}
+    )
+    assert neutral_captions(captions, ["a"]) == CaptionSet(
+        {"a": (Caption("a person"), Caption("a dog", -2.0)), "b": (Caption("a boy", -3.0),)}
+    )
+    assert neutral_captions(captions)["b"] == (Caption("a child"),)
+
+
+def test_other_languages_have_no_list() -> None:
+    check_english("ptb")
+    with pytest.raises(
+        ConfigError, match=r"^`neutral_people` has a list of words for English .* not for .*unicode;"
+    ):
+        check_english("unicode")
