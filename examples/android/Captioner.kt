@@ -2,114 +2,99 @@ package org.distilcap.example
 
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
+import ai.onnxruntime.OrtLoggingLevel
 import ai.onnxruntime.OrtSession
-import android.content.Context
-import android.graphics.Bitmap
-import org.json.JSONObject
 import java.io.File
 import java.nio.FloatBuffer
 import java.nio.LongBuffer
-import kotlin.math.exp
-
-/** A caption, and how often such captions are as close to people's as people's are to each other (0 to 1), if known. */
-data class Caption(val text: String, val confidence: Double?)
 
 /**
- * Captions photographs from a bundle in the app's assets; greedy, by the single greedy graph, which holds the
- * words that are never written (`decode.never_write` of the manifest).
+ * A caption: its text, its ids, the end token included where it ended by itself, its log-probability in nats,
+ * and how often such captions are right, 0 to 1, where the bundle was calibrated.
  */
-class Captioner(context: Context) : AutoCloseable {
-    private val environment = OrtEnvironment.getEnvironment()
-    private val folder = unpacked(context)
-    private val manifest = JSONObject(File(folder, "manifest.json").readText())
-    private val words = manifest.getJSONArray("vocabulary").let { list -> List(list.length()) { list.getString(it) } }
-    private val preprocessing = manifest.getJSONObject("preprocessing")
-    private val size = preprocessing.getInt("size")
-    private val options = OrtSession.SessionOptions().apply { setIntraOpNumThreads(2) }
-    private val encoder = environment.createSession(File(folder, "encoder.onnx").path, options)
-    private val greedy = environment.createSession(File(folder, "greedy.onnx").path, options)
+class Caption(val text: String, val tokens: List<Int>, val logProb: Double, val confidence: Double?)
 
-    init {
-        require(manifest.getString("format") == "distilcap bundle") { "The assets hold no bundle." }
-        require(manifest.getInt("version") in 1..2) { "The bundle is newer than this app." }
+/**
+ * Captions photographs from the bundle in `folder`. Plain Kotlin and ONNX Runtime, on a phone or not; a graph is
+ * loaded when first used. Call it off the main thread, from one thread at a time.
+ */
+class Captioner(private val folder: File, threads: Int = 2) : AutoCloseable {
+    val manifest = Manifest.read(folder)
+    private val environment = OrtEnvironment.getEnvironment()
+    private val sessions = mutableMapOf<String, OrtSession>()
+    private val options = OrtSession.SessionOptions().apply {
+        setIntraOpNumThreads(threads)
+        setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL) // what fails is thrown, and need not be logged
+        // Each graph has threads of its own: those that spin after their work would hold up the next graph's.
+        addConfigEntry("session.intra_op.allow_spinning", "0")
     }
 
-    /** Call off the main thread; takes tens of milliseconds. */
-    fun caption(photo: Bitmap): Caption {
-        val shape = longArrayOf(1, 3, size.toLong(), size.toLong())
-        OnnxTensor.createTensor(environment, FloatBuffer.wrap(pixels(photo)), shape).use { pixels ->
-            encoder.run(mapOf("pixels" to pixels)).use { seen ->
-                val inputs = mapOf(
-                    "features" to seen.get("features").get() as OnnxTensor,
-                    "mask" to seen.get("mask").get() as OnnxTensor,
-                )
-                greedy.run(inputs, setOf("tokens", "log_probs")).use { found ->
-                    val tokens = (found.get("tokens").get() as OnnxTensor).longBuffer
-                    val logProb = (found.get("log_probs").get() as OnnxTensor).floatBuffer.get()
-                    val meanLogProb = logProb.toDouble() / maxOf(1, tokens.remaining())
-                    return Caption(sentence(tokens), confidence(meanLogProb))
+    /** Captions of a picture, best first: the greedy one, or the beam that the search ended with. */
+    fun caption(picture: Picture, beam: Int = manifest.decode.width) =
+        caption(pixels(picture, manifest.preprocessing), beam)
+
+    /** The same, from what `pixels` gives. */
+    fun caption(pixels: FloatArray, beam: Int = manifest.decode.width): List<Caption> {
+        val size = manifest.preprocessing.size.toLong()
+        return tensor(pixels, 1, 3, size, size).use { input ->
+            session("encoder").run(mapOf("pixels" to input)).use { output ->
+                val seen = listOf("features", "mask").associateWith { output.tensor(it) }
+                val captions = if (beam == 1) listOf(greedy(seen)) else search(seen, beam)
+                check(captions[0].logProb.isFinite()) { "the bundle gives NaN for this picture; it is damaged" }
+                captions.map {
+                    val text = sentence(it.tokens, manifest.vocabulary, manifest.spaced)
+                    Caption(text, it.tokens, it.logProb, manifest.confidence(it))
                 }
             }
         }
     }
 
-    private fun confidence(meanLogProb: Double): Double? {
-        val calibration = manifest.optJSONObject("calibration") ?: return null
-        return 1 / (1 + exp(-(calibration.getDouble("slope") * meanLogProb + calibration.getDouble("intercept"))))
+    /** By the single greedy graph, which holds the words that are never written. */
+    private fun greedy(seen: Map<String, OnnxTensor>): Hypothesis =
+        session("greedy").run(seen).use { output ->
+            val tokens = output.tensor("tokens").longBuffer
+            Hypothesis(List(tokens.remaining()) { tokens.get().toInt() }, output.floats("log_probs")[0].toDouble())
+        }
+
+    private fun search(seen: Map<String, OnnxTensor>, beam: Int): List<Hypothesis> =
+        session("encode").run(seen).use { output ->
+            val memory = List(manifest.memory) { "memory_$it" }.associateWith { output.tensor(it) }
+            val zeros = manifest.state.map { FloatArray(beam * it) }
+            search(manifest.decode.copy(width = beam), zeros) { tokens, state -> step(tokens, state, memory) }
+        }
+
+    private fun step(tokens: LongArray, state: List<FloatArray>, memory: Map<String, OnnxTensor>): Step {
+        val captions = tokens.size.toLong()
+        val own = buildMap {
+            put("tokens", OnnxTensor.createTensor(environment, LongBuffer.wrap(tokens), longArrayOf(1, captions)))
+            manifest.state.forEachIndexed { index, width ->
+                put("state_$index", tensor(state[index], 1, captions, width.toLong()))
+            }
+        }
+        try {
+            return session("step").run(memory + own).use { output ->
+                Step(output.floats("logits"), state.indices.map { output.floats("next_$it") })
+            }
+        } finally {
+            own.values.forEach(OnnxTensor::close)
+        }
     }
 
-    /** With spaces between words; where the bundle is not `spaced`, none beside scripts without. */
-    private fun sentence(tokens: LongBuffer): String {
-        val caption = generateSequence { if (tokens.hasRemaining()) tokens.get().toInt() else null }
-            .takeWhile { it != END }
-            .map { words[it] }
-            .toList()
-        if (manifest.optBoolean("spaced", true)) return caption.joinToString(" ")
-        val text = StringBuilder()
-        caption.forEachIndexed { place, word ->
-            val apart = place > 0 && !UNSPACED.containsMatchIn(caption[place - 1]) && !UNSPACED.containsMatchIn(word)
-            text.append(if (apart) " $word" else word)
-        }
-        return text.toString()
-    }
+    private fun session(graph: String) =
+        sessions.getOrPut(graph) { environment.createSession(File(folder, "$graph.onnx").path, options) }
 
-    /** Channel by channel, (byte / 255 - mean) / std. */
-    private fun pixels(photo: Bitmap): FloatArray {
-        val square = Bitmap.createScaledBitmap(photo, size, size, true)
-        val colours = IntArray(size * size)
-        square.getPixels(colours, 0, size, 0, 0, size, size)
-        val mean = preprocessing.getJSONArray("mean")
-        val std = preprocessing.getJSONArray("std")
-        return FloatArray(3 * size * size) { place ->
-            val channel = place / (size * size)
-            val byte = (colours[place % (size * size)] shr (16 - 8 * channel)) and 0xFF
-            ((byte / 255.0 - mean.getDouble(channel)) / std.getDouble(channel)).toFloat()
-        }
+    private fun tensor(values: FloatArray, vararg shape: Long) =
+        OnnxTensor.createTensor(environment, FloatBuffer.wrap(values), shape)
+
+    private fun OrtSession.Result.tensor(name: String) = get(name).get() as OnnxTensor
+
+    private fun OrtSession.Result.floats(name: String): FloatArray {
+        val values = tensor(name).floatBuffer
+        return FloatArray(values.remaining()).also { values.get(it) }
     }
 
     override fun close() {
-        encoder.close()
-        greedy.close()
-    }
-
-    private companion object {
-        const val END = 2
-
-        /** First characters of words of scripts without spaces, as distilcap/text/unspaced.py has them. */
-        val UNSPACED = Regex(
-            """^[\x{e00}-\x{eff}\x{1000}-\x{109f}\x{1780}-\x{17ff}\x{2e80}-\x{2fdf}\x{3005}-\x{3007}\x{3021}-\x{3035}\x{3038}-\x{30ff}\x{3105}-\x{312f}\x{31a0}-\x{31bf}""" +
-                """\x{31f0}-\x{31ff}\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{a9e0}-\x{a9ff}\x{aa60}-\x{aa7f}\x{ff66}-\x{ff9f}\x{1aff0}-\x{1b16f}\x{20000}-\x{3fffd}]"""
-        )
-
-        /** The bundle as files, since `greedy.onnx` reads `decoder.bin` beside it. */
-        fun unpacked(context: Context): File {
-            val folder = File(context.filesDir, "bundle").apply { mkdirs() }
-            for (name in listOf("manifest.json", "encoder.onnx", "greedy.onnx", "decoder.bin")) {
-                context.assets.open("bundle/$name").use { source ->
-                    File(folder, name).outputStream().use { source.copyTo(it) }
-                }
-            }
-            return folder
-        }
+        sessions.values.forEach(OrtSession::close)
+        options.close()
     }
 }
