@@ -75,5 +75,5 @@ def build_captioner(
     family = family_of(architecture)
     assert isinstance(options, family.options), options
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed GPUs, too
         return family.build(vocabulary_size, region_dim, options)

@@ -29,7 +29,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 import distilcap
 
-__all__ = ["DEVICE", "Generator", "PretendTensor", "waiting"]
+__all__ = ["DEVICE", "Generator", "PretendTensor", "Waits", "waiting"]
 
 NAME = "pretend"
 aten = torch.ops.aten

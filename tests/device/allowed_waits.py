@@ -1,0 +1,50 @@
+"""Where the package may wait for a device, how often, and why; all else is a stop that nobody meant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pretend_device import Waits
+
+__all__ = ["check"]
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """At most so many waits for each `per`."""
+
+    most: float
+    per: str
+    why: str
+
+
+ALLOWED = {
+    "training/shares.py share_of_batch": Allowed(1, "step", "the loss: is it a number? and it is logged"),
+    "training/objectives.py SelfCritical.__call__": Allowed(1, "step", "CIDEr is computed on the CPU"),
+    "models/fast/sampling.py draw": Allowed(1, "word", "which captions go on"),
+    "decode/sample.py sample_memory": Allowed(1, "word", "does any caption go on?"),
+    "decode/beam.py search_memory": Allowed(2, "word", "which images' searches have ended; 1 where none has"),
+    "decode/hypotheses.py Hypotheses.or_error": Allowed(1, "batch", "are the results numbers?"),
+    "decode/hypotheses.py Hypotheses.texts": Allowed(1, "batch", "captions are text"),
+    "decode/captions.py caption_images": Allowed(1, "batch", "log-probabilities go into files"),
+    "teachers/sampling.py draw_captions": Allowed(1, "batch", "log-probabilities go into files"),
+    "pipeline/photographs.py RunCaptioner.describe": Allowed(1, "batch", "log-probabilities go into files"),
+    "encoders/extract.py _write_all": Allowed(2, "batch", "features and their counts go into files"),
+    "encoders/tuned.py LastStages.regions_of": Allowed(1, "step", "maps of new images are kept on the CPU"),
+    "models/finite.py broken_weight": Allowed(1, "validation", "weights that are no numbers are not kept"),
+    "tensors.py save_tensors": Allowed(math.inf, "save", "weights and checkpoints go into files"),
+}
+
+
+def check(waits: Waits, **units: float) -> None:
+    """Compare what was counted with what is allowed.
+
+    Args:
+        units: of each `per`, how many there were.
+    """
+    for where, times in waits.items():
+        assert where in ALLOWED, f"{where} waits for the device {times} times"
+        allowed = ALLOWED[where]
+        most = allowed.most * units.get(allowed.per, 0)
+        assert times <= most, f"{where} waits for the device {times} times, {most:.0f} are allowed"
