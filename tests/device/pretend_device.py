@@ -13,23 +13,19 @@ from run to run.
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from device_waits import note_wait
 from torch import Tensor
 from torch.utils._mode_utils import no_dispatch
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-import distilcap
-
-__all__ = ["DEVICE", "Generator", "PretendTensor", "Waits", "waiting"]
+__all__ = ["DEVICE", "Generator", "PretendTensor"]
 
 NAME = "pretend"
 aten = torch.ops.aten
@@ -58,39 +54,6 @@ _WAITS = {
 
 _LOWER = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv2d")
 """Operators that compute in bfloat16 within `torch.autocast`."""
-
-
-class Waits(Counter[str]):
-    """How often the program waited for the device, by file and function of the package."""
-
-    def note(self) -> None:
-        frame = sys._getframe()
-        while frame and not _file_of(frame.f_code.co_filename):
-            frame = frame.f_back  # type: ignore[assignment]
-        if frame:
-            name = frame.f_code.co_qualname.partition(".<locals>")[0]
-            self[f"{_file_of(frame.f_code.co_filename)} {name}"] += 1
-
-
-@cache
-def _file_of(path: str) -> str:
-    """Of a file of the package, where in it; of others, nothing."""
-    root = Path(distilcap.__file__).parent
-    return Path(path).relative_to(root).as_posix() if root in Path(path).parents else ""
-
-
-_waits = Waits()
-
-
-@contextmanager
-def waiting() -> Iterator[Waits]:
-    """Count the waits within."""
-    global _waits
-    before, _waits = _waits, Waits()
-    try:
-        yield _waits
-    finally:
-        _waits = before
 
 
 class PretendTensor(Tensor):
@@ -175,7 +138,7 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     _check(func, traits, args, given)
     to_cpu = traits.copies and not _stays(args, kwargs)
     if to_cpu or traits.waits or (traits.indexes and _has_mask(args[1])):
-        _waits.note()
+        note_wait()
     own_args, own_kwargs = _held(args), {name: _held(value) for name, value in kwargs.items()}
     if traits.draws:
         with _random_numbers(given):
@@ -245,8 +208,8 @@ def _check(func: Any, traits: _Traits, args: tuple[Any, ...], given: list[Any]) 
         on_cpu = [tensor for tensor in on_cpu if tensor.ndim or tensor is written]
     if on_cpu:
         raise RuntimeError(
-            f"Expected all tensors to be on the same device, but {func} got some on {DEVICE} and one of shape "
-            f"{tuple(on_cpu[0].shape)} on {on_cpu[0].device}."
+            f"Expected all tensors to be on the same device, but {func} got some on {DEVICE} and one of "
+            f"shape {tuple(on_cpu[0].shape)} on {on_cpu[0].device}."
         )
 
 

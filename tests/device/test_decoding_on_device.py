@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from allowed_waits import check
-from pretend_device import waiting
+from device_waits import check, waiting
 from small_captioners import sure_captioner
 from test_training_on_device import CAPTIONS, DIM, VOCABULARY, Pictures
 

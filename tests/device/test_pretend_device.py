@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from pretend_device import DEVICE, PretendTensor, waiting
+from device_waits import waiting
+from pretend_device import DEVICE, PretendTensor
 from torch import Tensor, nn
 
 from distilcap.models.finite import named

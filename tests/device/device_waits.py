@@ -1,13 +1,55 @@
-"""Where the package may wait for a device, how often, and why; all else is a stop that nobody meant."""
+"""Where the package waits for a device: counted, and compared with the waits that are allowed, with reasons.
+
+All others are stops that nobody meant.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from pretend_device import Waits
+import distilcap
 
-__all__ = ["check"]
+__all__ = ["Waits", "check", "note_wait", "waiting"]
+
+Waits = Counter[str]
+"""How often the program waited for the device, by file and function of the package."""
+
+_waits = Waits()
+
+
+def note_wait() -> None:
+    """Count a wait for the innermost function of the package; if there is none, nobody's."""
+    frame = sys._getframe()
+    while frame and not _file_of(frame.f_code.co_filename):
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame:
+        name = frame.f_code.co_qualname.partition(".<locals>")[0]
+        _waits[f"{_file_of(frame.f_code.co_filename)} {name}"] += 1
+
+
+@cache
+def _file_of(path: str) -> str:
+    """Of a file of the package, where in it; of others, nothing."""
+    root = Path(distilcap.__file__).parent
+    return Path(path).relative_to(root).as_posix() if root in Path(path).parents else ""
+
+
+@contextmanager
+def waiting() -> Iterator[Waits]:
+    """Count the waits within."""
+    global _waits
+    before, _waits = _waits, Waits()
+    try:
+        yield _waits
+    finally:
+        _waits = before
 
 
 @dataclass(frozen=True)
