@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from distilcap.box import NAME
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.dataset import Dataset
 from distilcap.data.readers import Columns
@@ -50,7 +51,7 @@ __all__ = [
 
 
 def load(
-    path: AnyPath,
+    path: AnyPath = NAME,
     *,
     beam_size: int = 3,
     n_best: int = 1,
@@ -62,7 +63,7 @@ def load(
 
     Args:
         path: of a bundle's folder or its manifest.json, hf:user/name of the Hugging Face Hub, or a run's
-            folder in a store.
+            folder in a store; by default the captioner in the box.
         beam_size: number of hypotheses kept while searching; 1 is greedy.
         n_best: number of captions of each image.
         max_words: at which a caption stops; None is the bundle's or the run's own number.
@@ -144,6 +145,7 @@ def train(
     """
     from distilcap.pipeline.train import RunOptions, run_to_train, train_run
     from distilcap.stages.features import EncoderOptions
+    from distilcap.study.announce import announce
     from distilcap.training.options import TrainingOptions
 
     check_names(options, (Columns, EncoderOptions, RunOptions, TrainingOptions))
@@ -151,10 +153,11 @@ def train(
         _data_options(data, images, filled(Columns, options)),
         filled(EncoderOptions, options),
         filled(RunOptions, options),
-        filled(TrainingOptions, options),
+        options,
         Path(store),
         (kept := _store_at(store)).processes.device,
     )
+    announce([stage], kept, LOGGED)
     return train_run(stage, kept, LOGGED)
 
 
@@ -190,6 +193,7 @@ def distill(
     from distilcap.pipeline.own_images import DistillOptions, plan_own_images
     from distilcap.stages.data import judge_data
     from distilcap.stages.features import EncoderOptions
+    from distilcap.study.announce import announce
     from distilcap.training.options import TrainingOptions
 
     # Each family has its own label smoothing, and each student its own seed.
@@ -202,11 +206,12 @@ def distill(
         _data_options(data, images, filled(Columns, options)),
         filled(EncoderOptions, options),
         filled(DistillOptions, options),
-        filled(TrainingOptions, options),
+        options,
         Path(store),
         (kept := _store_at(store)).processes.device,
     )
     judge_data(plan.stages(export), kept)
+    announce(plan.stages(export), kept, LOGGED)
     distilled = run_plan(plan, kept, LOGGED, export=export)
     if to is not None and kept.processes.first:
         write_distilled(title, plan, distilled, kept.alone(), Path(to), LOGGED)

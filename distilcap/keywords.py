@@ -48,8 +48,11 @@ class _Keywords(TypedDict, total=False):
     validation_beam: int
     validation_every: int
     validation_images: int
+    validate_start: bool
     precision: str
-    min_count: int
+    recipe: str
+    start: AnyPath | None
+    min_count: int | None
     tokenizer: str
     clean_labels: bool
     keep_originals: bool
@@ -58,12 +61,11 @@ class _Keywords(TypedDict, total=False):
 class TrainKeywords(_Keywords, total=False):
     """See `distilcap train --help`."""
 
-    captioner: str
+    captioner: str | None
     labels: AnyPath | None
     scst_references: str
     tune_encoder: bool
     tune_stages: int
-    start: AnyPath | None
     label_smoothing: float
     seed: int
 
@@ -76,9 +78,10 @@ class DistillKeywords(_Keywords, total=False):
     teacher_captions: AnyPath | None
     teacher_run: Sequence[AnyPath]
     teacher_encoder: str | None
-    student: str
+    student: str | None
     intermediate: str | None
     beam_size: int
     n_best: int | None
     control_epochs: int
+    unlabelled: AnyPath | None
     seeds: int

@@ -12,12 +12,13 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from distilcap.errors import ConfigError, DistilCapError
 
-__all__ = ["GROUP", "PLUGINS", "add_plugin", "load_plugins"]
+__all__ = ["GROUP", "PLUGINS", "add_plugin", "load_plugins", "plugin_line"]
 
 PLUGINS = "DISTILCAP_PLUGINS"
 """The environment variable that names plugins; child processes inherit it."""
@@ -56,9 +57,20 @@ def load_plugins() -> None:
         try:
             _import(plugin)
         except Exception as error:
-            _loaded.remove(plugin)
             reason = str(error) if isinstance(error, DistilCapError) else _reason(error)
+            _loaded.remove(plugin)
             raise ConfigError(f"Plugin {plugin} cannot be imported: {reason}") from error
+
+
+def plugin_line(error: BaseException) -> str | None:
+    """Where an exception came through a plugin, as "toy.py:53": the innermost line; None if it did not."""
+    names = [Path(name).stem if name.endswith(".py") else name for name in _loaded]
+    where = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            where = f"{Path(frame.f_code.co_filename).name}:{line}"
+    return where
 
 
 def _named() -> list[str]:
@@ -90,4 +102,5 @@ def _import(plugin: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}, {str(error).partition(chr(10))[0]}."
+    where = plugin_line(error)
+    return f"{type(error).__name__}{f' at {where}' if where else ''}, {str(error).partition(chr(10))[0]}."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distilcap.cli.box import named_bundle
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
 from distilcap.errors import ConfigError, DataError
@@ -21,8 +22,9 @@ __all__ = ["caption"]
 
 EXAMPLE = """\b
 Example:
-  distilcap caption --run runs/train-0f3a… photo.jpg holiday/
-  distilcap caption --bundle demo/bundle holiday/ --to captions.csv
+  distilcap caption photo.jpg
+  distilcap caption holiday/ --to captions.csv
+  distilcap caption --run runs/train-0f3a… photo.jpg
   distilcap caption --bundle demo/bundle --beam-size 5 --n-best 3 *.jpg
 """
 
@@ -33,7 +35,8 @@ Example:
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).",
+    help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).  "
+    "[default: box, the captioner that comes with the package]",
 )
 @flags(DecodeChoice, "decode", without=("max_words",))
 @click.option(
@@ -57,15 +60,14 @@ def caption(
     A photo that cannot be read is named at the end; the others go on. With --to or --side-files, captions go
     into files, and a killed command goes on where it was.
     """
-    if (run is None) == (bundle is None):
+    if run is not None and bundle is not None:
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
     from distilcap.pipeline.captioning import ImageCaptioner
 
     if run is not None:
         captioner = ImageCaptioner.of_run(run, decode)
     else:
-        assert bundle is not None
-        captioner = ImageCaptioner.of_bundle(bundle, decode)
+        captioner = ImageCaptioner.of_bundle(named_bundle(bundle), decode)
     photos = tuple(_each(photos))
     if to is not None or side_files is not None:
         _into_files(captioner, photos, to, side_files, decode)

@@ -22,9 +22,11 @@ Example:
 def demo(to: Path) -> None:
     """Draw pictures, train a teacher, let it teach a small student, score all, and write the page.
 
-    Takes minutes the first time and seconds after that. Writes results.json, report.html, bundle/ and web/.
+    Takes minutes the first time and seconds after that. Writes results.json, report.html, bundle/, web/ (a
+    page with the student, for drawn pictures) and web-photos/ (one with the captioner in the box).
     """
     started = time.perf_counter()
+    from distilcap.box import box_bundle
     from distilcap.cli.report import OutputOptions, run_distillation
     from distilcap.data.scenes import draw_scenes
     from distilcap.export.browser.site import write_web
@@ -36,7 +38,8 @@ def demo(to: Path) -> None:
     plan = demo_plan(to / "scenes", to / "store")
     run_distillation(title, plan, to / "store", EngineOptions(), OutputOptions(to))
     site = write_web(to / "bundle", to / "web")
-    CONSOLE.print(f"Browser page: {to / 'web'}")
+    write_web(box_bundle(), to / "web-photos")
+    CONSOLE.print(f"Browser pages: {to / 'web'}; for photographs of your own {to / 'web-photos'}")
     if site.missing:
         CONSOLE.print(site.missing, soft_wrap=True)
     CONSOLE.print(f"{time.perf_counter() - started:.0f} s in all")

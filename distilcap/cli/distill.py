@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from distilcap.cli.common import precision_here, store_option
+from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, run_distillation
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
@@ -31,7 +31,7 @@ Example:
 @flags(DataOptions, "data")
 @flags(EncoderOptions, "encoder")
 @flags(DistillOptions, "options")
-@flags(TrainingOptions, "training", without=("label_smoothing", "seed"))
+@flags(TrainingOptions, "training", without=("label_smoothing", "seed"), given=True)
 @store_option
 @flags(EngineOptions, "engine")
 @flags(OutputOptions, "output", without=("no_photos",), defaults={"to": Path("distilled")})
@@ -40,7 +40,7 @@ def distill(
     data: DataOptions,
     encoder: EncoderOptions,
     options: DistillOptions,
-    training: TrainingOptions,
+    training: dict[str, Any],
     store: Path,
     engine: EngineOptions,
     output: OutputOptions,
@@ -54,9 +54,17 @@ def distill(
     cost and gained. Writes results.json, report.html and bundle/; the trained runs stay in the store.
     Options of training hold for teacher and students; each family has the label smoothing of its paper.
     """
+    from distilcap.study.announce import announce
     from distilcap.training.processes import launched
 
     device = launched().device
-    training = replace(training, precision=precision_here(training.precision, device))
-    title, stages = plan_own_images(data, encoder, options, training, store, device)
-    run_distillation(title, stages, store, engine, output, export=not no_export)
+    if "precision" in training:
+        training["precision"] = precision_here(training["precision"], device)
+    title, plan = plan_own_images(data, encoder, options, training, store, device)
+    if not output.plan:
+        announce(plan.stages(not no_export), open_store(store), PROGRESS)
+    run_distillation(title, plan, store, engine, output, export=not no_export)
+    bundle = output.to / "bundle"
+    if not output.plan and not no_export and bundle.is_dir():
+        site = output.to / "web"
+        CONSOLE.print(f"In the browser: distilcap web {bundle} --to {site} && distilcap serve {site}")

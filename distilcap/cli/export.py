@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from distilcap.cli.bounds import THREADS
+from distilcap.cli.box import named_bundle
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
 from distilcap.errors import DataError
@@ -32,6 +33,7 @@ Example:
 """
 WEB = """\b
 Example:
+  distilcap web --to site
   distilcap web bundle-int8 --to site
   distilcap serve site
 """
@@ -141,17 +143,20 @@ def _show_export(exported: Exported) -> None:
 
 
 @click.command(epilog=WEB)
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=PATH, required=False)
 @click.option("--to", type=PATH, required=True, help="Folder of the page; an older page is replaced.")
 @click.option(
     "--runtime", type=PATH, help="Folder `dist` of onnxruntime-web.  [default: fetched by npm once]"
 )
-def web(bundle: Path, to: Path, runtime: Path | None) -> None:
-    """Write a static page that captions in the browser from BUNDLE; photographs stay on the device."""
+def web(bundle: Path | None, to: Path, runtime: Path | None) -> None:
+    """Write a static page that captions in the browser; photographs stay on the device.
+
+    Without BUNDLE it has the captioner in the box.
+    """
     from distilcap.export.browser.site import write_web
     from distilcap.runtime.hub import find_bundle
 
-    site = write_web(find_bundle(bundle), to, runtime=runtime)
+    site = write_web(find_bundle(named_bundle(bundle)), to, runtime=runtime)
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
     CONSOLE.print(f"{site.folder}: {size:.1f} MB; `distilcap serve {site.folder}` shows it.")
     if site.missing:
@@ -186,7 +191,7 @@ def serve(site: Path, host: str, port: int) -> None:
 
 
 @click.command(epilog=BENCH)
-@click.argument("bundles", nargs=-1, required=True, type=PATH)
+@click.argument("bundles", nargs=-1, type=PATH)
 @click.option(
     "--photos", type=PATH, help="Folder of photos.  [default: drawn gradients of the encoder's size]"
 )
@@ -217,7 +222,10 @@ def bench(
     runtime: Path | None,
     to: Path | None,
 ) -> None:
-    """Measure size, milliseconds and memory of BUNDLES, in every runtime that is installed."""
+    """Measure size, milliseconds and memory of BUNDLES, in every runtime that is installed.
+
+    Without BUNDLES it is the captioner in the box that is measured.
+    """
     from distilcap.export.bench import bench as measure
     from distilcap.files import write_json
     from distilcap.runtime.hub import find_bundle
@@ -228,7 +236,7 @@ def bench(
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")
     measurements = []
-    for bundle in map(find_bundle, bundles):
+    for bundle in map(find_bundle, bundles or [named_bundle(None)]):
         PROGRESS.note(f"Measuring {bundle}")
         measurements += measure(
             bundle,

@@ -38,7 +38,11 @@ Example:
 
 @click.command(epilog=EXAMPLE)
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--model", help="With --images, instead of RUN: folder or hub name of a model of transformers.")
+@click.option(
+    "--model",
+    help="With --images, instead of RUN: folder or hub name of a model of transformers, or a "
+    "plugin's teacher.",
+)
 @store_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
 @flags(LabelOptions, "options")

@@ -19,7 +19,7 @@ import click
 from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
-from distilcap.plugins import add_plugin
+from distilcap.plugins import add_plugin, plugin_line
 from distilcap.training.processes import first_to_fail, launched, processes_asked_for
 
 __all__ = ["main"]
@@ -113,7 +113,8 @@ def _load_plugins(_context: click.Context, _option: click.Parameter, names: tupl
     is_eager=True,
     expose_value=False,
     callback=_load_plugins,
-    help="Module, or .py file, that adds captioners, encoders, metrics or teachers; or DISTILCAP_PLUGINS.",
+    help="Module, or .py file, that adds captioners, encoders, metrics, tokenizers, data forms or "
+    "teachers; or DISTILCAP_PLUGINS.",
 )
 def cli(plain: bool) -> None:
     """Make image captioners small enough for a phone, by sequence-level knowledge distillation."""
@@ -152,6 +153,9 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         _fail("There is not enough memory for this; smaller options or files need less.", 2)
     except Exception as error:
+        if (where := plugin_line(error)) and not os.environ.get("DISTILCAP_TRACEBACK"):
+            reason = f"{type(error).__name__}, {str(error).partition(chr(10))[0]}"
+            _fail(f"The plugin fails at {where}: {reason}. DISTILCAP_TRACEBACK=1 shows the traceback.", 2)
         if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("distilcap"):
             _fail(
                 f"The package {error.name} is needed for this: pip install 'distilcap[train]' brings it.", 2

@@ -42,6 +42,7 @@ def flags(
     only: tuple[str, ...] | None = None,
     without: tuple[str, ...] = (),
     defaults: dict[str, Any] | None = None,
+    given: bool = False,
 ) -> Callable[[Function], Function]:
     """Give a command a flag for every field of an option class, and the class itself, filled, as argument.
 
@@ -53,6 +54,7 @@ def flags(
         prefix: before all names, such as "scst_".
         only, without: names of fields that get flags; the others keep their defaults.
         defaults: other defaults than the class's, by field.
+        given: the command gets the values that were given, by name, for it decides the others itself.
     """
 
     def decorate(function: Function) -> Function:
@@ -67,20 +69,20 @@ def flags(
             source = click.get_current_context().get_parameter_source
             values = {flag: kwargs.pop(flag) for flag, _, _ in chosen}
             for flag, _, field in chosen:
-                if field.metadata.get("follows") and source(flag) == _UNGIVEN:
+                if (given or field.metadata.get("follows")) and source(flag) == _UNGIVEN:
                     del values[flag]
-            kwargs[name] = filled(kind, values, prefix)
+            kwargs[name] = values if given else filled(kind, values, prefix)
             return function(*args, **kwargs)
 
         for flag, owner, field in reversed(chosen):
-            command = _click_option(flag, owner, field, defaults or {})(command)
+            command = _click_option(flag, owner, field, defaults or {}, given)(command)
         return typing.cast(Function, command)
 
     return decorate
 
 
 def _click_option(
-    name: str, owner: type[Options], field: dataclasses.Field[Any], defaults: dict[str, Any]
+    name: str, owner: type[Options], field: dataclasses.Field[Any], defaults: dict[str, Any], given: bool
 ) -> Callable[[Any], Any]:
     hint = typing.get_type_hints(owner)[field.name]
     value = value_type(hint)
@@ -94,8 +96,11 @@ def _click_option(
     if value is bool:
         return click.option(*names, is_flag=True, **settings)
     follows = field.metadata.get("follows")
+    shown = default not in (None, (), dataclasses.MISSING)
     if follows:
         settings["help"] += f"  [default: as --{follows.replace('_', '-')}]"
-    settings["show_default"] = not follows and default not in (None, (), dataclasses.MISSING)
+    elif given and shown:
+        settings["help"] += f"  [default: by --recipe; paper: {default}]"
+    settings["show_default"] = shown and not follows and not given
     repeated = typing.get_origin(hint) is tuple
     return click.option(*names, type=_type_of(field, value), multiple=repeated, **settings)

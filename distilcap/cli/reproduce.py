@@ -32,7 +32,7 @@ Example:
 """
 TABLES = ("table1", "table2", "table3", "table4")
 OTHERS = ("extra", "families")
-EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders")
+EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders", "box")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
 SHOWN = 20  # differences of a report that is checked
 
@@ -71,7 +71,7 @@ def reproduce(
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
     distilling; or families: captioners of equal width beside one another. flickr8k is the experiment of the
-    README, encoders the table of docs/encoders.md. A killed command goes on where it stopped; two may share
+    README, encoders the table of docs/encoders.md, box the captioner that comes with the package. A killed command goes on where it stopped; two may share
     a store. With --check, WHAT and the options may be left out: they are then those of the report.
     """
     if check is not None and not what:
@@ -87,6 +87,12 @@ def reproduce(
 
         title = "Encoders under the same small captioner"
         run_members(title, encoder_members(_folder(data), images), store, engine, output)
+    elif what[0] == "box":
+        from distilcap.study.box import box_members
+
+        seeds = tuple(range(options.seeds or 1))
+        members = box_members(_folder(data), images, seeds)
+        run_members("The captioner in the box, step by step", members, store, engine, output)
     elif what[0] in EXPERIMENTS:
         from distilcap.study.flickr8k import flickr8k_plan
 

@@ -50,7 +50,8 @@ def list_stages(store: Path) -> None:
     for entry in entries:
         users = [item.key for item in entries if entry.key in item.inputs()]
         shown = ", ".join(users[:2]) + (f" and {len(users) - 2} more" if len(users) > 2 else "")
-        remark = "results only" if entry.results_only else "damaged" if entry.fault else ""
+        fault = "of a plugin or another version" if entry.unknown else "damaged" if entry.fault else ""
+        remark = "results only" if entry.results_only else fault
         seconds = "" if entry.seconds is None else f"{entry.seconds:.1f}"
         table.add_row(entry.key, readable_size(entry.bytes), seconds, shown, remark)
     for build in unfinished(store):
@@ -76,6 +77,11 @@ def verify(keys: tuple[str, ...], store: Path) -> None:
         raise DataError(f"{store}: {len(faults)} of {len(entries)} stages are damaged.")
     old = sum(entry.unchecked for entry in entries)
     remark = f"; {old} of them are of an older version and have no checksums" if old else ""
+    if unknown := sum(entry.unknown for entry in entries):
+        remark += (
+            f"; {unknown} of them are of a plugin that is not loaded (`distilcap --plugin MODULE`) or of "
+            "another version: their files are undamaged"
+        )
     CONSOLE.print(f"{store}: {len(entries)} stages, none damaged{remark}")
 
 

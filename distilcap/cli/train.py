@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,19 +26,28 @@ Example:
 @flags(DataOptions, "data")
 @flags(EncoderOptions, "encoder")
 @flags(RunOptions, "run")
-@flags(TrainingOptions, "training")
+@flags(TrainingOptions, "training", given=True)
 @store_option
 def train(
-    data: DataOptions, encoder: EncoderOptions, run: RunOptions, training: TrainingOptions, store: Path
+    data: DataOptions, encoder: EncoderOptions, run: RunOptions, training: dict[str, Any], store: Path
 ) -> None:
-    """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped."""
+    """Train a captioner: cross-entropy, then self-critical. A killed run goes on where it stopped.
+
+    Options of training that are not given are decided by --recipe.
+    """
+    from distilcap.models.presets import size_of
+    from distilcap.study.announce import announce
+
     kept = open_store(store)
     device = kept.processes.device
-    training = replace(training, precision=precision_here(training.precision, device))
+    if "precision" in training:
+        training["precision"] = precision_here(training["precision"], device)
     stage = run_to_train(data, encoder, run, training, store, device)
+    announce([stage], kept, PROGRESS)
     trained = train_run(stage, kept, PROGRESS)
+    name = f"{stage.architecture}-{size_of(stage.options)}"
     CONSOLE.print(
-        f"{trained.folder}: {run.captioner}, {trained.parameters / 1e6:.2f} M parameters, validation CIDEr "
+        f"{trained.folder}: {name}, {trained.parameters / 1e6:.2f} M parameters, validation CIDEr "
         f"{100 * trained.best_validation_cider:.1f}, trained {trained.train_seconds:.0f} s",
         soft_wrap=True,
     )

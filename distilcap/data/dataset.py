@@ -13,7 +13,7 @@ from pathlib import Path
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
 
-__all__ = ["SPLITS", "Dataset", "ImageRecord"]
+__all__ = ["SPLITS", "Dataset", "ImageRecord", "probe"]
 
 SPLITS = ("train", "val", "test")
 _PROBE = 4096  # bytes read at each end of an image file for its fingerprint
@@ -93,7 +93,7 @@ class Dataset:
         digest = hashlib.sha256()
         for image in self.images:
             texts = [caption.text for caption in self.captions.get(image.id, ())]
-            fields = [image.id, image.split, image.path.name, *_probe(image.path), *texts]
+            fields = [image.id, image.split, image.path.name, *probe(image.path), *texts]
             digest.update(b"%d\n" % len(fields))
             for field in fields:
                 content = str(field).encode("utf-8", "surrogatepass")
@@ -101,7 +101,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _probe(path: Path) -> tuple[int, int]:
+def probe(path: Path) -> tuple[int, int]:
     """Size of a file and CRC-32 of its two ends; (-1, 0) for a file that cannot be read."""
     try:
         with path.open("rb", buffering=0) as file:

@@ -77,6 +77,11 @@ class GridEncoder(nn.Module):
         with torch.no_grad():
             pixels = torch.zeros(1, 3, preprocessing.size, preprocessing.size)
             features: Tensor = backbone(pixels)
+        if features.ndim != 4 or not features.numel():
+            raise ConfigError(
+                f"The encoder {name}: its backbone must turn pixels {tuple(pixels.shape)} into a feature map "
+                f"(B, D, h, w), but gives {tuple(features.shape)}."
+            )
         self.regions = regions or features.shape[2] * features.shape[3]
         self.dim = features.shape[1]
 

@@ -77,7 +77,8 @@ def _named(
         near = difflib.get_close_matches(name, named, 1)
         raise ConfigError(
             f"`encoder` must be one of {', '.join([*named, *more])} or a .safetensors file, "
-            f'but is "{name}".' + (f" Did you mean {near[0]}?" if near else "")
+            f'but is "{name}"; `distilcap --plugin MODULE` brings others.'
+            + (f" Did you mean {near[0]}?" if near else "")
         )
     if form is not None and form not in family.forms:
         known = " or ".join(f'"{choice}"' for choice in family.forms)

@@ -29,7 +29,7 @@ from distilcap.runtime.pixels import Bytes, normalise
 from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult
 from distilcap.shapes import Regions
 
-__all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "write_programs"]
+__all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "step_program", "write_programs"]
 
 PROGRAMS = {"encoder": "encoder.pte", "decoder": "decoder.pte"}
 MOST_CAPTIONS = 8
@@ -40,8 +40,7 @@ def write_programs(encoder: Encoder, captioner: Captioner, folder: Path) -> None
 
     Raises:
         MissingError: ExecuTorch is not installed.
-        BundleError: it cannot lower a program; 1.5.1 cannot lower the Transformer's step, whose state it
-            views with a number of hypotheses that is free.
+        BundleError: it cannot lower a program.
     """
     _require()
     size, captioner = encoder.preprocessing.size, plain(captioner)
@@ -50,16 +49,25 @@ def write_programs(encoder: Encoder, captioner: Captioner, folder: Path) -> None
         seen = foldable_encoder(encoder)
         write_bytes(folder / PROGRAMS["encoder"], _lowered({"forward": torch.export.export(seen, (pixels,))}))
         regions = Regions.full(torch.randn(1, encoder.regions, captioner.region_dim))
-        memory = tuple(tensor.clone() for tensor in captioner.encode(regions))
-        state = tuple(torch.randn_like(tensor) for tensor in captioner.initial_state(memory, 3))
-        captions = torch.export.Dim("captions", min=1, max=MOST_CAPTIONS)
-        shapes: Any = ({1: captions}, tuple({1: captions} for _ in state), tuple({} for _ in memory))
-        tokens = torch.ones(1, 3, dtype=torch.int64)
         programs = {
             "encode": torch.export.export(EncodeGraph(captioner), (regions.features, regions.mask)),
-            "step": torch.export.export(StepGraph(captioner), (tokens, state, memory), dynamic_shapes=shapes),
+            "step": step_program(captioner, regions),
         }
         write_bytes(folder / PROGRAMS["decoder"], _lowered(programs))
+
+
+def step_program(captioner: Captioner, regions: Regions) -> torch.export.ExportedProgram:
+    """The step of a plain captioner for one image (1, R, D), the number of hypotheses free.
+
+    ExecuTorch 1.5.1 fixes that number again where an operation gives a list of tensors (`chunk`, `split`,
+    `unbind`) whose first size it is: its verifier takes such a tensor's length. Slices do not.
+    """
+    memory = tuple(tensor.clone() for tensor in captioner.encode(regions))
+    state = tuple(torch.randn_like(tensor) for tensor in captioner.initial_state(memory, 3))
+    captions = torch.export.Dim("captions", min=1, max=MOST_CAPTIONS)
+    shapes: Any = ({1: captions}, tuple({1: captions} for _ in state), tuple({} for _ in memory))
+    tokens = torch.ones(1, 3, dtype=torch.int64)
+    return torch.export.export(StepGraph(captioner), (tokens, state, memory), dynamic_shapes=shapes)
 
 
 def _lowered(programs: dict[str, Any]) -> bytes:

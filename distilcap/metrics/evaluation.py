@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
+import numpy as np
+
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.metrics.base import Metric, Score, signature_of
@@ -71,6 +73,7 @@ class Evaluator:
 
         Raises:
             DataError: the images are not the references'.
+            ConfigError: a metric gives no row of finite statistics for each image.
         """
         self._check(candidates)
         words = self._tokenize([candidates[image_id][0].text for image_id in self.ids])
@@ -84,7 +87,7 @@ class Evaluator:
             if index not in self._prepared:
                 self._prepared[index] = metric.prepare(self._references)
             statistics = metric.statistics(words, self._prepared[index])
-            assert len(statistics) == len(self.ids), (metric.name, statistics.shape)
+            self._check_statistics(metric.name, statistics)
             values = metric.pool(statistics.sum(axis=0), len(self.ids))
             per_image = metric.pool(statistics, 1)
             for column, key in enumerate(metric.keys):
@@ -112,6 +115,22 @@ class Evaluator:
         if self.tokenizer == OFFICIAL:
             return tokenize_stream(lines)
         return list(map(tokenizer_of(self.tokenizer).words, lines))
+
+    def _check_statistics(self, name: str, statistics: Any) -> None:
+        """A metric of a plugin may give anything.
+
+        Raises:
+            ConfigError: they are not a row of finite numbers for each image.
+        """
+        shape = np.shape(statistics)
+        if len(shape) != 2 or len(statistics) != len(self.ids):
+            raise ConfigError(
+                f"The metric {name}: `statistics` must return an array (N, S), a row for each of the "
+                f"{len(self.ids)} images, but returns {shape}."
+            )
+        if not np.isfinite(statistics).all():
+            image = self.ids[int(np.argmin(np.isfinite(statistics).all(axis=1)))]
+            raise ConfigError(f"The metric {name}: `statistics` of image {image!r} are not finite numbers.")
 
     def _check(self, candidates: CaptionSet) -> None:
         for image_id in self.ids:

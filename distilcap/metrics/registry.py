@@ -40,12 +40,19 @@ def register_metric(metric: type[Metric[Any]]) -> None:
     """Make a metric known, as a plugin does (see `distilcap.plugins`).
 
     Raises:
-        ConfigError: its name is taken, or its scores' names do not begin with it.
+        ConfigError: its name is taken, or its scores' names do not begin with it; or it is no class.
     """
+    if not isinstance(metric, type):
+        raise ConfigError(
+            f"The metric {metric.name} cannot be registered: register its class, not an object."
+        )
     if metric.name in _metrics:
         raise ConfigError(f"The metric {metric.name} cannot be registered: there is one of that name.")
     if not metric.keys or not all(key.startswith(metric.name) for key in metric.keys):
-        raise ConfigError(f"The metric {metric.name} needs scores whose names begin with its own.")
+        raise ConfigError(
+            f"The metric {metric.name} cannot be registered: its `keys` must begin with its name, "
+            f"but are {', '.join(metric.keys) or 'none'}."
+        )
     _metrics[metric.name] = metric
 
 

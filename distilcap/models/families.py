@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from distilcap import models
@@ -60,6 +60,17 @@ class Family:
     fast: str = ""
     label_smoothing: float = 0.0
 
+    def parameters_of_words(self, options: CaptionerOptions) -> frozenset[str]:
+        """Names of the parameters that have a row for each word: those that grow with the vocabulary.
+
+        A matrix that is tied to the embedding has one name.
+        """
+        import torch
+
+        with torch.device("meta"):  # shapes alone: nothing is allocated
+            fewer, more = (dict(self.build(words, 8, options).named_parameters()) for words in (8, 9))
+        return frozenset(name for name in more if more[name].shape != fewer[name].shape)
+
 
 _families: dict[str, Family] = {}
 
@@ -68,8 +79,10 @@ def register(family: Family) -> None:
     """Make a family known.
 
     Raises:
-        ConfigError: its name, or the name of its options, is another family's.
+        ConfigError: its name, or the name of its options, is another family's; or its options are not of the
+            kind that `CaptionerOptions` says.
     """
+    _check_options(family)
     for known in _families.values():
         if family.name == known.name or family.options.__name__ == known.options.__name__:
             raise ConfigError(
@@ -81,6 +94,19 @@ def register(family: Family) -> None:
             f"The captioner family {family.name!r} needs a name of letters and digits, and one size at least."
         )
     _families[family.name] = family
+
+
+def _check_options(family: Family) -> None:
+    kind, start = family.options, f"The captioner family {family.name} cannot be registered: "
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen:
+        raise ConfigError(f"{start}its options must be a frozen dataclass, `@dataclass(frozen=True)`.")
+    if bare := [field.name for field in fields(kind) if MISSING is field.default is field.default_factory]:
+        raise ConfigError(f"{start}its options must all have defaults, but `{bare[0]}` has none.")
+    if not hasattr(kind(), "hidden"):
+        raise ConfigError(f"{start}its options must have a field `hidden`, the width that tables show.")
+    if wrong := [size for size, options in family.sizes.items() if not isinstance(options, kind)]:
+        raise ConfigError(f"{start}the size {wrong[0]} must be a {kind.__name__}.")
 
 
 def families() -> dict[str, Family]:

@@ -10,15 +10,18 @@ does not.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import torch
 
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner
+from distilcap.models.contract import check_captioner
 from distilcap.models.families import CaptionerOptions, families, family_of
+from distilcap.shapes import Regions
 
-__all__ = ["build_captioner", "captioner_name", "options_of", "preset", "size_of"]
+__all__ = ["build_captioner", "captioner_name", "multiply_adds", "options_of", "preset", "size_of"]
 
 
 def captioner_name(text: str) -> tuple[str, str]:
@@ -31,7 +34,9 @@ def captioner_name(text: str) -> tuple[str, str]:
     known = families()
     if architecture not in known or size not in known[architecture].sizes:
         names = ", ".join(f"{name}-{size}" for name, family in known.items() for size in family.sizes)
-        raise ConfigError(f"A captioner is one of {names}, but is {text!r}.")
+        raise ConfigError(
+            f"A captioner is one of {names}, but is {text!r}; `distilcap --plugin MODULE` brings others."
+        )
     return architecture, size
 
 
@@ -71,9 +76,36 @@ def options_of(architecture: str, values: dict[str, Any]) -> CaptionerOptions:
 def build_captioner(
     architecture: str, options: CaptionerOptions, vocabulary_size: int, region_dim: int, seed: int = 0
 ) -> Captioner:
-    """Build a captioner with random weights that depend on `seed` alone."""
+    """Build a captioner with random weights that depend on `seed` alone.
+
+    Raises:
+        ConfigError: it is a plugin's, and does not give what a captioner must (`models.contract`).
+    """
     family = family_of(architecture)
     assert isinstance(options, family.options), options
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed GPUs, too
-        return family.build(vocabulary_size, region_dim, options)
+        try:
+            captioner = family.build(vocabulary_size, region_dim, options)
+        except TypeError as error:  # `__init__` takes other arguments
+            raise ConfigError(f"The captioner family {architecture} cannot be built: {error}.") from error
+    if not family.options.__module__.startswith("distilcap.") and torch.get_default_device().type != "meta":
+        check_captioner(architecture, captioner)
+    return captioner
+
+
+@functools.cache
+def multiply_adds(
+    architecture: str, options: CaptionerOptions, words: int, dim: int, regions: int
+) -> tuple[int, int, int]:
+    """Multiply-adds of encoding an image and of reading a word; and the number of parameters."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.no_grad():  # shapes alone: nothing is allocated or computed
+        captioner = build_captioner(architecture, options, words, dim).eval()
+        with FlopCounterMode(display=False) as encoding:
+            memory = captioner.encode(Regions.full(torch.empty(1, regions, dim)))
+        state = captioner.initial_state(memory, 1)
+        with FlopCounterMode(display=False) as reading:
+            captioner.step(torch.zeros(1, 1, dtype=torch.int64), state, memory)
+    return encoding.get_total_flops() // 2, reading.get_total_flops() // 2, captioner.parameter_count()

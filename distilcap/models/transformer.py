@@ -65,7 +65,9 @@ class Attention(nn.Module):
     def forward(self, asking: Tensor, keys_values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Let (N, L, H) read (N, M, 2H) where the mask (…, L, M) is True; gives (N, L, H)."""
         query = split_heads(self.query(asking), self.heads)
-        keys, values = (split_heads(half, self.heads) for half in keys_values.chunk(2, dim=-1))
+        width = asking.shape[-1]
+        halves = keys_values[..., :width], keys_values[..., width:]  # not `chunk`: see `export.phone`
+        keys, values = (split_heads(half, self.heads) for half in halves)
         attended = scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         output: Tensor = self.output(attended.transpose(1, 2).flatten(-2))
         return output

@@ -137,7 +137,7 @@ class ImageCaptioner:
     @staticmethod
     def of_bundle(folder: Path, decode: DecodeChoice, threads: int = 1) -> ImageCaptioner:
         """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
-        bundle = Bundle.open(find_bundle(folder), threads=threads)
+        bundle = Bundle.open(folder := find_bundle(folder), threads=threads)
         options, words = decode.over(bundle.manifest.decode), bundle.manifest.vocabulary.words
 
         def written(caption: BundleCaption) -> WrittenCaption:

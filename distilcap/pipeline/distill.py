@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilcap.errors import MissingError
-from distilcap.pipeline.given import GivenTeacher, labels_in_words
+from distilcap.pipeline.given import GivenTeacher, ensemble, labels_in_words, start_as_it_is
 from distilcap.pipeline.remarks import note_data, note_labels, note_training, remarks_on_captions
 from distilcap.progress import Progress
 from distilcap.reports.records import Results, Row
@@ -25,7 +25,9 @@ from distilcap.reports.results import (
     decoding_sentences,
     gain_sentence,
     stages_of,
+    which_to_take,
 )
+from distilcap.stages.captioner import CaptionerStage, ImportCaptioner
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.export import Export
@@ -54,17 +56,21 @@ class Role:
         size: its preset's name, for tables.
         options: its widths.
         training: phases and rates.
+        start: what it begins from, if not from random weights.
+        start_name: of that, for people.
     """
 
     architecture: str
     size: str
     options: CaptionerOptions
     training: TrainingOptions
+    start: CaptionerStage | None = None
+    start_name: str = ""
 
     @property
     def name(self) -> str:
-        """Such as "updown-small"."""
-        return f"{self.architecture}-{self.size}"
+        """Such as "updown-small", or "from box"."""
+        return f"from {self.start_name}" if self.start_name else f"{self.architecture}-{self.size}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Distillation:
 
     Attributes:
         data, features: what students learn from and see.
+        starts: rows of what students begin from, as it is.
         teachers: rows of the teacher: those trained here, in that order, or of a given teacher.
         labels: the captions that the distilled students learn.
         students: undistilled students, then the control, then an intermediate, then the distilled students.
@@ -84,11 +91,12 @@ class Distillation:
     teachers: tuple[System, ...]
     labels: Labels
     students: tuple[Member, ...]
+    starts: tuple[System, ...] = ()
 
     @property
     def systems(self) -> tuple[System, ...]:
         """All rows of the table, in its order."""
-        return (*self.teachers, *self.students)
+        return (*self.starts, *self.teachers, *self.students)
 
     @property
     def taught(self) -> dict[Labels, str]:
@@ -150,8 +158,13 @@ def distill(
             store.build(run, progress)
             note_training(student.name, run, store, progress)
     rows = build_rows(plan.systems, store, progress, metrics)
-    sentences = [gain_sentence(plan.systems, store), *decoding_sentences(rows)]
-    verdict = " ".join([*sentences, *remarks_on_captions(plan.systems, store)]).strip()
+    sentences = [
+        which_to_take(plan.starts, plan.students[-1], store),
+        gain_sentence(plan.systems, store),
+        *decoding_sentences(rows),
+    ]
+    remarks = remarks_on_captions(plan.systems, store)
+    verdict = " ".join(sentence for sentence in (*sentences, *remarks) if sentence)
     bundle = None
     if export:
         try:
@@ -205,6 +218,7 @@ def plan_distillation(
     min_count: int = 5,
     tokenizer: str = PTB,
     teacher_features: ExtractFeatures | None = None,
+    teachers_together: int = 1,
 ) -> Distillation:
     """Decide all stages: teacher, student, distilled student and, where asked for, a control.
 
@@ -220,13 +234,25 @@ def plan_distillation(
             distillation took; 0 leaves it out.
         seeds: of the students; the teacher is trained once.
         teacher_features: of a larger encoder that the teacher sees through; None is `features`.
+        teachers_together: so many teachers, of different seeds, label as an ensemble.
     """
-    vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer)
+    begun = student.start if isinstance(student.start, ImportCaptioner) else None
+    vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer, begun)
 
     def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
         training = dataclasses.replace(role.training, seed=seed)
         together = keep_originals and labels is not None
-        return Train(data, vocabulary, seen, role.architecture, role.options, training, labels, together)
+        return Train(
+            data,
+            vocabulary,
+            seen,
+            role.architecture,
+            role.options,
+            training,
+            labels,
+            together,
+            start=role.start,
+        )
 
     def labelled_by(name: str, labeller: Train) -> GivenTeacher:
         return GivenTeacher(
@@ -238,18 +264,26 @@ def plan_distillation(
 
     teachers: list[System] = []
     if isinstance(teacher, Role):
-        labeller = run(teacher, seeds[0], seen=teacher_features or features)
-        name = f"teacher {teacher.name}"
-        teachers.append(member(name, "teacher", teacher, (labeller,)))
+        first = seeds[0]
+        members = tuple(
+            run(teacher, seed, seen=teacher_features or features)
+            for seed in range(first, first + teachers_together)
+        )
+        labeller, name = members[0], f"teacher {teacher.name}"
+        if teachers_together == 1:
+            teachers.append(member(name, "teacher", teacher, members))
         if tuning is not None:
             labeller = dataclasses.replace(
                 labeller, training=tuning, start=labeller, tune_encoder=True, tune_stages=2
             )
             name += ", tuned encoder"
             teachers.append(member(name, "teacher", teacher, (labeller,)))
-        teacher = labelled_by(name, labeller)
-    else:
-        teachers += teacher.rows
+        teacher = (
+            labelled_by(name, labeller)
+            if teachers_together == 1
+            else ensemble(name, members, None, beam, n_best)
+        )
+    teachers += teacher.rows
     students = [member(student.name, "student", student, tuple(run(student, seed) for seed in seeds))]
     if control_epochs:
         longer = dataclasses.replace(student.training.cross_entropy, epochs=control_epochs)
@@ -268,4 +302,5 @@ def plan_distillation(
     taught["labels"] += " and references" if keep_originals else ""
     runs = tuple(run(student, seed, teacher.labels) for seed in seeds)
     students.append(member(f"{student.name}, distilled", "distilled", student, runs, **taught))
-    return Distillation(data, features, tuple(teachers), teacher.labels, tuple(students))
+    starts = (start_as_it_is(begun, data, beam),) if begun is not None else ()
+    return Distillation(data, features, tuple(teachers), teacher.labels, tuple(students), starts)

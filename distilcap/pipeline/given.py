@@ -15,6 +15,7 @@ from distilcap.data.caption_files import read_references
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
+from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import run_of
@@ -24,7 +25,15 @@ from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 from distilcap.text.tokenizers import PTB
 
-__all__ = ["GivenTeacher", "captions_teacher", "labels_in_words", "model_teacher", "runs_teacher"]
+__all__ = [
+    "GivenTeacher",
+    "captions_teacher",
+    "ensemble",
+    "labels_in_words",
+    "model_teacher",
+    "runs_teacher",
+    "start_as_it_is",
+]
 
 
 @dataclass(frozen=True)
@@ -120,13 +129,34 @@ def runs_teacher(
     if len(runs) == 1:
         labels = Generate.as_chosen(runs[0], "train", beam, n_best, other)
         return GivenTeacher(rows[0].name, labels, labels_in_words(beam, n_best), tuple(rows))
-    together = GenerateTogether.as_chosen(runs, "train", beam, n_best, other)
+    together = ensemble("teacher", runs, other, beam, n_best)
+    return dataclasses.replace(together, rows=(*rows, *together.rows))
+
+
+def ensemble(
+    name: str, runs: tuple[Train, ...], data: ImportData | None, beam: int, n_best: int
+) -> GivenTeacher:
+    """Runs that caption together.
+
+    Args:
+        data: whose images, if not those that they were trained on.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
+    together = GenerateTogether.as_chosen(runs, "train", beam, n_best, data)
     together.inputs()  # says so here if they do not fit together
     searched = dataclasses.replace(together, split="test", n_best=1)
-    name = f"teacher, ensemble of {len(runs)}"
-    greedy = GenerateTogether(runs, "test", GREEDY, data=other)
-    rows.append(GivenSystem(name, greedy, searched, beam))
-    return GivenTeacher(name, together, labels_in_words(beam, n_best), tuple(rows))
+    name = f"{name}, ensemble of {len(runs)}"
+    greedy = GenerateTogether(runs, "test", GREEDY, data=data)
+    row = GivenSystem(name, greedy, searched, beam)
+    return GivenTeacher(name, together, labels_in_words(beam, n_best), (row,))
+
+
+def start_as_it_is(start: ImportCaptioner, data: ImportData, beam: int) -> GivenSystem:
+    """A row of what students begin from, as it is; its captions are searched for as theirs."""
+    greedy, searched = (Generate.as_chosen(start, "test", width, data=data) for width in (GREEDY, beam))
+    return GivenSystem(f"{start.name} as it is", greedy, searched, beam, "start")
 
 
 def _run_at(folder: Path, store: Path) -> Train:

@@ -10,15 +10,32 @@ from distilcap.errors import ConfigError
 from distilcap.options import Options, option
 from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teacher, runs_teacher
+from distilcap.pipeline.recipe import (
+    AUTO,
+    MIN_COUNT_HELP,
+    PAPER,
+    RECIPE_HELP,
+    Amount,
+    Given,
+    chosen_min_count,
+    chosen_training,
+    refuse_early,
+)
+from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
 from distilcap.runtime.limits import MAX_BEAM
+from distilcap.stages.captioner import BOX, box_folder
 from distilcap.stages.captions import CLEAN_LABELS
-from distilcap.stages.data import CleanReferences, DataOptions, ImportData
-from distilcap.stages.features import EncoderOptions
+from distilcap.stages.changed_data import AddUnlabelled, HoldOut
+from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData
+from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 from distilcap.training.precision import resolved_precision
 
 __all__ = ["DistillOptions", "plan_own_images"]
+
+TEACHERS = 3
+"""So many, of different seeds, label together where training begins from a captioner that is there."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +43,9 @@ class DistillOptions(Options):
     """Who teaches whom, and how."""
 
     teacher: str | None = option(
-        None, "Captioner that is trained as teacher; see `distilcap models`.  [default: updown-medium]"
+        None,
+        "Captioner that is trained as teacher, from random weights; see `distilcap models`.  [default: what "
+        "the student begins from, trained further; else updown-medium]",
     )
     teacher_model: str | None = option(
         None,
@@ -40,7 +59,17 @@ class DistillOptions(Options):
         (), "Trained run of the store that labels instead; more than one form an ensemble."
     )
     teacher_encoder: str | None = option(None, "Name of a larger encoder, through which the teacher sees.")
-    student: str = option("updown-small", "Captioner that learns from the teacher; see `distilcap models`.")
+    student: str | None = option(
+        None,
+        "Captioner that learns from the teacher; see `distilcap models`.  [default: that of --start; else "
+        "updown-small]",
+    )
+    start: Path | None = option(
+        None,
+        f"{START_HELP} Of the student, and of a teacher of no other name.  [default: box, where there is one "
+        "and no other --student, --encoder or --tokenizer is asked for; else none]",
+    )
+    recipe: str = option(AUTO, RECIPE_HELP, choices=(AUTO, PAPER))
     intermediate: str | None = option(None, "Captioner between teacher and student, distilled first.")
     beam_size: int = option(
         5,
@@ -50,17 +79,22 @@ class DistillOptions(Options):
         aliases=("--beam",),
     )
     n_best: int | None = option(
-        None, "Number of the teacher's hypotheses that become labels.  [default: 1]", least=1
+        None,
+        "Number of the teacher's hypotheses that become labels.  [default: all, of a teacher that is "
+        "trained here; else, and with --recipe paper, 1]",
+        least=1,
     )
     clean_labels: bool = option(False, CLEAN_LABELS)
     keep_originals: bool = option(False, "Students learn from the captions of the data set too.")
+    unlabelled: Path | None = option(
+        None,
+        "Folder of images without captions, which the teacher labels for its students beside the others.",
+    )
     control_epochs: int = option(
         0, "Number of epochs of another undistilled student, as a control; 0 leaves it out.", least=0
     )
     seeds: int = option(1, "Number of times that students are trained.", least=1, most=1000)
-    min_count: int = option(
-        5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
-    )
+    min_count: int | None = option(None, MIN_COUNT_HELP, least=1)
     tokenizer: str = option(PTB, TOKENIZER_HELP)
 
     def __post_init__(self) -> None:
@@ -109,55 +143,81 @@ def plan_own_images(
     data: DataOptions,
     encoder: EncoderOptions,
     options: DistillOptions,
-    training: TrainingOptions,
+    training: Given,
     store: Path,
     device: str = "cpu",
 ) -> tuple[str, Distillation]:
-    """A title and the stages of a distillation on a person's own images, in a store and on a device."""
+    """A title and the stages of a distillation on a person's own images, in a store and on a device.
+
+    Args:
+        training: what is not among values given is decided by the recipe.
+    """
     from distilcap.models.families import family_of
-    from distilcap.models.presets import captioner_name, preset
 
-    training = dataclasses.replace(training, precision=resolved_precision(training.precision, device))
-
-    def role(name: str) -> Role:
-        architecture, size = captioner_name(name)
-        smoothing = family_of(architecture).label_smoothing
-        smoothed = dataclasses.replace(training.cross_entropy, label_smoothing=smoothing)
-        return Role(
-            architecture,
-            size,
-            preset(architecture, size),
-            dataclasses.replace(training, cross_entropy=smoothed),
-        )
-
-    teacher = role(options.teacher or "updown-medium")
-    student = role(options.student)
-    intermediate = role(options.intermediate) if options.intermediate else None
+    refuse_early(training, options.teacher, options.student, options.intermediate)
     source = data.stage()
+    dataset = source.read()
+    amount, start = Amount.of(dataset), _start(options, encoder)
+    min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
+    by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions)
+    max_words = chosen_training(training, options.recipe, amount, False).max_words
     larger = None
     if options.teacher_encoder:
         larger = EncoderOptions(
             options.teacher_encoder, encoder_form=None, encoder_engine=encoder.encoder_engine
         )
-    given = options.given_teacher(source, store)
-    learnt = source
+    seen: ImportData = AddUnlabelled.beside(source, options.unlabelled) if options.unlabelled else source
+    given = options.given_teacher(seen, store)
+    learnt: ImportData = source
     if options.clean_labels and given is not None:
-        given = given.cleaned(training.max_words, options.tokenizer)
+        given = given.cleaned(max_words, options.tokenizer)
     elif options.clean_labels:
-        learnt = CleanReferences.of_data(source, training.max_words, options.tokenizer)
+        learnt = CleanReferences.of_data(source, max_words, options.tokenizer)
+    learnt = HoldOut.where_needed(learnt, dataset, ("val", "test"))
+    if options.unlabelled:
+        learnt = AddUnlabelled.beside(learnt, options.unlabelled)
+    vocabulary = BuildVocabulary(learnt, min_count, max_words, options.tokenizer)
+
+    def role(name: str, start: Path | None = None) -> tuple[Role, ExtractFeatures]:
+        begun = beginning(start, name, vocabulary, encoder, seen, store, device)
+        chosen = chosen_training(training, options.recipe, amount, begun.start is not None)
+        crossed = chosen.cross_entropy
+        if by_paper:
+            smoothing = family_of(begun.family).label_smoothing
+            crossed = dataclasses.replace(crossed, label_smoothing=smoothing)
+        precision = resolved_precision(chosen.precision, device)
+        chosen = dataclasses.replace(chosen, cross_entropy=crossed, precision=precision)
+        return Role(begun.family, begun.size, begun.options, chosen, begun.start, begun.name), begun.features
+
+    student, features = role(options.student or ("" if start else USUAL_CAPTIONER), start)
+    trained_further = student.start is not None and options.teacher is None and larger is None
+    teacher = student if trained_further else role(options.teacher or "updown-medium")[0]
+    intermediate = role(options.intermediate)[0] if options.intermediate else None
     plan = plan_distillation(
         learnt,
-        encoder.stage(source, store, device),
+        features,
         given or teacher,
         student,
         beam=options.beam_size,
-        n_best=options.n_best or 1,
+        n_best=options.n_best or (1 if by_paper else options.beam_size),
         keep_originals=options.keep_originals,
         intermediate=intermediate,
         control_epochs=options.control_epochs,
         seeds=tuple(range(options.seeds)),
-        min_count=options.min_count,
+        min_count=min_count,
         tokenizer=options.tokenizer,
-        teacher_features=larger.stage(source, store, device) if larger else None,
+        teacher_features=larger.stage(seen, store, device) if larger else None,
+        teachers_together=TEACHERS if trained_further and given is None else 1,
     )
     return f"{source.name}: {given.name if given else teacher.name} to {student.name}", plan
+
+
+def _start(options: DistillOptions, encoder: EncoderOptions) -> Path | None:
+    """What the student begins from: by default the captioner in the box, unless another is asked for."""
+    if options.start is not None:
+        return None if str(options.start) == NOTHING else options.start
+    others = options.student, options.teacher_encoder
+    usual = dataclasses.replace(encoder, encoder_engine=None) == EncoderOptions()
+    if any(others) or not usual or options.tokenizer != PTB or box_folder() is None:
+        return None
+    return Path(BOX)

@@ -10,6 +10,7 @@ from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.reports.results import Member, System
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
+from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import CleanReferences, ImportData
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
@@ -26,7 +27,10 @@ _OTHER_TEACHER = (
 
 
 def note_data(data: ImportData, store: Store, progress: Progress) -> None:
-    """Say what cleaning did to the captions of a data set."""
+    """Say what was made of a data set: of its captions by cleaning, and of its images."""
+    if isinstance(data, ChangedData):
+        note_data(data.whole, store, progress)
+        progress.note(data.note())
     if isinstance(data, CleanReferences):
         progress.note(f"{data.path}: `--clean-labels` {data.cleaning(store)}.")
 

@@ -6,16 +6,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distilcap.options import Options, option
+from distilcap.pipeline.recipe import (
+    AUTO,
+    MIN_COUNT_HELP,
+    PAPER,
+    RECIPE_HELP,
+    Amount,
+    Given,
+    chosen_min_count,
+    chosen_training,
+    refuse_early,
+)
 from distilcap.pipeline.remarks import note_data, note_labels, note_training
+from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
 from distilcap.progress import Progress
 from distilcap.stages.captions import CLEAN_LABELS, CleanLabels, ImportCaptions, Labels
-from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, judge_data
+from distilcap.stages.changed_data import HoldOut
+from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData, judge_data
 from distilcap.stages.features import EncoderOptions
-from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
-from distilcap.training.options import TrainingOptions
 from distilcap.training.precision import resolved_precision
 
 __all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
@@ -25,7 +36,11 @@ __all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
 class RunOptions(Options):
     """A captioner and what it learns from."""
 
-    captioner: str = option("updown-small", "Family and size of the captioner; see `distilcap models`.")
+    captioner: str | None = option(
+        None,
+        "Family and size of the captioner; see `distilcap models`.  [default: that of --start; else "
+        "updown-small]",
+    )
     labels: Path | None = option(
         None, "Captions file to learn from.  [default: the captions of the data set itself]"
     )
@@ -42,10 +57,9 @@ class RunOptions(Options):
         "Number of the encoder's last stages that are trained along; 0 is all with --tune-encoder.",
         least=0,
     )
-    start: Path | None = option(None, "Run of the same captioner to begin from.  [default: random weights]")
-    min_count: int = option(
-        5, "Number of times that a training word must occur; rarer words become <unk>.", least=1
-    )
+    start: Path | None = option(None, f"{START_HELP}  [default: none]")
+    recipe: str = option(AUTO, RECIPE_HELP, choices=(AUTO, PAPER))
+    min_count: int | None = option(None, MIN_COUNT_HELP, least=1)
     tokenizer: str = option(PTB, TOKENIZER_HELP)
 
 
@@ -53,40 +67,49 @@ def run_to_train(
     data: DataOptions,
     encoder: EncoderOptions,
     run: RunOptions,
-    training: TrainingOptions,
+    training: Given,
     store: Path | None = None,
     device: str = "cpu",
 ) -> Train:
     """The run that the options describe, to be built in a store on a device; see `EncoderOptions.stage`.
 
+    Args:
+        training: what is not among values given is decided by the recipe.
+
     Raises:
         ConfigError: a name or a number that cannot be.
         DataError: a file is missing or malformed.
     """
-    from distilcap.models.presets import captioner_name, preset
-
-    family, size = captioner_name(run.captioner)
-    training = replace(training, precision=resolved_precision(training.precision, device))
+    refuse_early(training, run.captioner)
     source = data.stage()
-    learnt = source
+    dataset = source.read()
+    amount, started = Amount.of(dataset), run.start is not None and str(run.start) != NOTHING
+    chosen = chosen_training(training, run.recipe, amount, started)
+    chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
+    learnt: ImportData = source
     labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
     if run.clean_labels and labels is not None:
-        labels = CleanLabels(labels, training.max_words, run.tokenizer)
+        labels = CleanLabels(labels, chosen.max_words, run.tokenizer)
     elif run.clean_labels:
-        learnt = CleanReferences.of_data(source, training.max_words, run.tokenizer)
+        learnt = CleanReferences.of_data(source, chosen.max_words, run.tokenizer)
+    learnt = HoldOut.where_needed(learnt, dataset, ("val",))
+    min_count = chosen_min_count(run.min_count, training, run.recipe, amount)
+    vocabulary = BuildVocabulary(learnt, min_count, chosen.max_words, run.tokenizer)
+    captioner = run.captioner or ("" if started else USUAL_CAPTIONER)
+    begun = beginning(run.start, captioner, vocabulary, encoder, source, store, device)
     return Train(
         learnt,
-        BuildVocabulary(learnt, run.min_count, training.max_words, run.tokenizer),
-        encoder.stage(source, store, device),
-        family,
-        preset(family, size),
-        training,
+        begun.vocabulary,
+        begun.features,
+        begun.family,
+        begun.options,
+        chosen,
         labels=labels,
         keep_originals=run.keep_originals,
         scst_references=run.scst_references,
         tune_encoder=run.tune_encoder or run.tune_stages > 0,
         tune_stages=run.tune_stages,
-        start=run_of(run.start) if run.start else None,
+        start=begun.start,
     )
 
 

@@ -48,7 +48,8 @@ class Row:
 
     Attributes:
         name: for people; it is unique.
-        role: "teacher", "student" (learns from the references), "distilled" or "control".
+        role: "teacher", "student" (learns from the references), "distilled", "control", or "start" (what
+            students begin from, as it is).
         architecture: the family, such as "updown".
         size: of the captioner, such as "small".
         teacher: name of the row whose captions it learnt from.

@@ -30,6 +30,7 @@ __all__ = [
     "gain_sentence",
     "stages_of",
     "trained_members",
+    "which_to_take",
 ]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
@@ -78,7 +79,7 @@ class Member:
 
 @dataclass(frozen=True)
 class GivenSystem:
-    """A teacher that is no single run of ours: an ensemble, or somebody else's model.
+    """A system that is no single run of ours: an ensemble, somebody else's model, or what was begun from.
 
     Its captions are scored like anybody's; what it cost is not known.
 
@@ -266,7 +267,29 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
     return " ".join(sentences)
 
 
-def _per_image_cider(member: Member, store: Store, column: str) -> dict[str, float]:
+def which_to_take(starts: Sequence[System], student: Member, store: Store, column: str = "beam") -> str:
+    """Say whether to take the student, or what it began from as it is: by test images, paired."""
+    sentences = []
+    for start in starts:
+        own, other = (_per_image_cider(each, store, column) for each in (student, start))
+        differences = [100 * (own[image_id] - other[image_id]) for image_id in own]
+        low, high = _bootstrap_interval(differences)
+        mean = statistics.fmean(differences)
+        advice = (
+            f"take {student.name}"
+            if low > 0
+            else f"take {start.name}"
+            if high < 0
+            else f"neither is clearly better; take {student.name if mean > 0 else start.name}"
+        )
+        sentences.append(
+            f"On your {len(differences):,} test images {student.name} has {mean:+.1f} CIDEr ({column}) "
+            f"against {start.name}, 95 % interval {low:+.1f} to {high:+.1f}: {advice}."
+        )
+    return " ".join(sentences)
+
+
+def _per_image_cider(member: System, store: Store, column: str) -> dict[str, float]:
     seeds = [scores["cider"].per_image for scores in column_scores(member, column, store, METRICS)]
     return {image_id: statistics.fmean(seed[image_id] for seed in seeds) for image_id in seeds[0]}
 

@@ -1,4 +1,5 @@
-"""Bundles on the Hugging Face Hub, by the name `hf:user/name` or `hf:user/name@revision`.
+"""Bundles by name: `box` (the one in the package), and `hf:user/name` or `hf:user/name@revision` of the
+Hugging Face Hub.
 
 What comes from there is a stranger's: only the files that its manifest lists are fetched, each is checked
 against its checksum, and nothing gets its final name before. `huggingface_hub` does the talking; where its
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from distilcap.box import NAME, box_bundle
 from distilcap.errors import BundleError, ConfigError, MissingError
 from distilcap.files import cache_folder, parse_json
 from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, read_manifest
@@ -32,13 +34,15 @@ _FRONT = (
 
 
 def find_bundle(bundle: Path) -> Path:
-    """The folder of a bundle: the path itself, or where `hf:user/name` is kept once it is fetched.
+    """The folder of a bundle: the path itself, the captioner in the box, or where `hf:user/name` is kept.
 
     Raises:
         ConfigError: the name is not of the form `hf:user/name`.
-        MissingError: `huggingface_hub` is not installed.
+        MissingError: `huggingface_hub` is not installed, or the package came without the box.
         BundleError: there is no such bundle, it cannot be reached, or it is damaged.
     """
+    if str(bundle) == NAME:
+        return box_bundle()
     if not str(bundle).startswith(PREFIX):
         return bundle
     hub = _hub()

@@ -24,7 +24,17 @@ from distilcap.store.stage import Stage, Store, added_later, not_in_key
 from distilcap.text.tokenizers import PTB, tokenizer_of
 from distilcap.text.vocabulary import Vocabulary
 
-__all__ = ["BuildVocabulary", "CleanReferences", "DataOptions", "HideCaptions", "ImportData", "judge_data"]
+__all__ = [
+    "WORDS",
+    "BuildVocabulary",
+    "CleanReferences",
+    "DataOptions",
+    "HideCaptions",
+    "ImportData",
+    "judge_data",
+]
+
+WORDS = "words.json"
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,10 @@ class ImportData(Stage):
         dataset = self.read(progress)
         if dataset.fingerprint() != self.fingerprint:
             raise DataError(f"{self.path}: changed while it was being read; start again.")
+        self.write(dataset, folder)
+
+    def write(self, dataset: Dataset, folder: Path) -> None:
+        """Write `images.json` and `references.jsonl`."""
         dataset.captions.save(folder / "references.jsonl")
         images = [[image.id, str(image.path.resolve()), image.split] for image in dataset.images]
         write_json(folder / "images.json", {"name": self.name, "images": images})
@@ -183,13 +197,19 @@ class CleanReferences(ImportData):
 
 @dataclass(frozen=True)
 class BuildVocabulary(Stage):
-    """The words of the training references; students share it with their teacher."""
+    """The words of the training references; students share it with their teacher.
+
+    Attributes:
+        min_count, max_words, tokenizer: see `data.trainable.words_to_learn`.
+        start: the captioner that is begun from (an `ImportCaptioner`), whose words come first and all stay.
+    """
 
     rate: ClassVar[float] = 4e3  # images a second
     data: ImportData
     min_count: int = MIN_COUNT
     max_words: int = MAX_WORDS
     tokenizer: str = added_later(PTB)
+    start: Stage | None = added_later(None)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         tokenizer_of(self.tokenizer)  # or an error
@@ -208,8 +228,11 @@ class BuildVocabulary(Stage):
             )
         except DataError as error:
             raise DataError(f"{self.data.path}: {error}") from None
+        words = vocabulary.words
+        if self.start is not None:
+            words = Vocabulary.load(store.open(self.start, WORDS) / WORDS).words + words
         write_json(folder / "coverage.json", asdict(coverage))
-        write_json(folder / "words.json", vocabulary.words)
+        write_json(folder / WORDS, list(dict.fromkeys(words)))
 
     def work(self, facts: Facts) -> Work:
         """Images."""
@@ -217,7 +240,7 @@ class BuildVocabulary(Stage):
 
     def load(self, store: Store) -> Vocabulary:
         """Read the artifact."""
-        return Vocabulary.load(store.open(self) / "words.json", tokenizer_of(self.tokenizer))
+        return Vocabulary.load(store.open(self) / WORDS, tokenizer_of(self.tokenizer))
 
     def coverage(self, store: Store) -> Coverage | None:
         """What the words leave out of the captions; None of artifacts that were made before it was kept."""

@@ -12,6 +12,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.progress import Progress
 from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.stages.captioner import CaptionerStage
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, Labels, labelling_work
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding
@@ -47,7 +48,7 @@ class Generate(CaptionsOfSplit):
     """
 
     together: ClassVar[bool] = True
-    captioner: Train
+    captioner: CaptionerStage
     split: str
     beam: int = 5
     n_best: int = 1
@@ -58,7 +59,7 @@ class Generate(CaptionsOfSplit):
 
     @staticmethod
     def as_chosen(
-        captioner: Train,
+        captioner: CaptionerStage,
         split: str,
         beam: int = 5,
         n_best: int = 1,
@@ -70,19 +71,21 @@ class Generate(CaptionsOfSplit):
         Args:
             precision: None is the run's own.
         """
-        precision = precision or captioner.training.precision
-        decoding = decoding_of(captioner, beam, precision) if beam > 1 else None
+        precision = precision or captioner.precision
+        decoding = decoding_of(captioner, beam, precision, data) if beam > 1 else None
         return Generate(captioner, split, beam, n_best, data=data, decoding=decoding, precision=precision)
 
     @property
     def source(self) -> ImportData:
         """See `CaptionsOfSplit.source`."""
-        return self.data or self.captioner.data
+        source = self.data or getattr(self.captioner, "data", None)
+        assert isinstance(source, ImportData), self.captioner
+        return source
 
     @property
     def tokenizer(self) -> str:
         """See `CaptionsOfSplit.tokenizer`."""
-        return self.captioner.vocabulary.tokenizer
+        return self.captioner.tokenizer
 
     def inputs(self) -> tuple[Stage, ...]:
         """The run, the features that it reads, and how it decodes."""
@@ -121,10 +124,18 @@ class Generate(CaptionsOfSplit):
         return f"{self.split}, beam {self.beam}, by {self.captioner.key}"
 
 
-def decoding_of(captioner: Train, beam: int, precision: str | None = None) -> ChooseDecoding:
-    """Chooses how a captioner decodes with so wide a beam, in a precision; None is the run's own."""
-    precision = precision or captioner.training.precision
-    whole, greedy = (Generate(captioner, "val", width, width, precision=precision) for width in (beam, 1))
+def decoding_of(
+    captioner: CaptionerStage, beam: int, precision: str | None = None, data: ImportData | None = None
+) -> ChooseDecoding:
+    """Chooses how a captioner decodes with so wide a beam, in a precision; None is the run's own.
+
+    Args:
+        data: on whose validation split, where the captioner has none of its own.
+    """
+    precision, data = precision or captioner.precision, None if isinstance(captioner, Train) else data
+    whole, greedy = (
+        Generate(captioner, "val", width, width, data=data, precision=precision) for width in (beam, 1)
+    )
     return ChooseDecoding(whole, greedy, beam, captioner.max_words)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.trainable import Variety
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_bytes, write_json
 from distilcap.progress import Progress
+from distilcap.stages.captioner import DRAWN_WORDS, EXTRA_WORDS, CaptionerStage
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures, seen_ids
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Train"]
 
 WORDS = 12  # of a caption with its end token
-DRAWN = 17  # of a caption that an unfinished model draws
 
 
 @dataclass(frozen=True)
-class Train(Stage):
+class Train(CaptionerStage):
     """A captioner, trained. As a student it has `labels`; without them it learns from the references.
 
     Attributes:
@@ -47,7 +46,8 @@ class Train(Stage):
         tune_encoder: train the encoder along, from images instead of features.
         tune_stages: only its last so many stages; 0 is all.
         views: of each image, of which the last stages see a random one each time; see `LastStages`.
-        start: a run of the same captioner to begin from, instead of random weights.
+        start: a captioner of the same widths to begin from, instead of random weights: a run, or any from
+            outside the store. Words that it knows begin as they are there; see `models.transfer`.
         token_teacher: a run whose distribution of every next word is imitated in the cross-entropy phase
             (token-level distillation), on whatever captions are learnt from.
         token_distillation: how much of the loss that is.
@@ -66,19 +66,11 @@ class Train(Stage):
     keep_originals: bool = False
     scst_references: str = "original"
     tune_encoder: bool = False
-    start: Train | None = None
+    start: CaptionerStage | None = None
     tune_stages: int = added_later(0)
     views: int = added_later(1)
     token_teacher: Train | None = added_later(None)  # noqa: RUF009
     token_distillation: TokenDistillation = added_later(TokenDistillation())  # noqa: RUF009
-
-    @classmethod
-    def field_types(cls) -> dict[str, Any]:
-        """See `Stage.field_types`: a captioner's options are those of any family, and need PyTorch."""
-        from distilcap.models.families import families
-
-        known = tuple(family.options for family in families().values())
-        return get_type_hints(cls, localns={"CaptionerOptions": Union.__getitem__(known)})
 
     def inputs(self) -> tuple[Stage, ...]:
         """All stages among the fields, and the features that a teacher of tokens reads."""
@@ -87,26 +79,22 @@ class Train(Stage):
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of both phases; a backward pass costs as much as two forward ones."""
-        regions, word, parameters = self._sizes(facts)
+        from distilcap.models.presets import multiply_adds
+
+        regions, word, parameters = multiply_adds(
+            self.architecture, self.options, facts.words, facts.dim, facts.regions
+        )
         options = self.training
         of_labels = facts.captions if self.labels is None or self.keep_originals else 0.0
         of_labels += getattr(self.labels, "n_best", 1) if self.labels is not None else 0
         captions = min(options.captions_per_image, of_labels)
         crossed = 3 * regions + 3 * captions * WORDS * word
         # Drawing is one pass more, word by word.
-        drawn = 4 * regions + 4 * options.self_critical.samples * DRAWN * word
+        drawn = 4 * regions + 4 * options.self_critical.samples * DRAWN_WORDS * word
         epochs = options.cross_entropy.epochs * crossed + options.self_critical.epochs * drawn
         # The encoder's work is not counted where that learns too.
         comparable = not self.tune_encoder
         return Work(facts.images["train"] * epochs, 4e-6 * parameters + 0.1, comparable)
-
-    def decoding_work(self, facts: Facts, width: int) -> float:
-        """Multiply-adds of captioning an image with so many hypotheses."""
-        regions, word, _ = self._sizes(facts)
-        return regions + width * DRAWN * word
-
-    def _sizes(self, facts: Facts) -> tuple[int, int, int]:
-        return _sizes_of(self.architecture, self.options, facts.words, facts.dim, facts.regions)
 
     def describe(self) -> str:
         """The captioner, its seed and what it learns from."""
@@ -123,7 +111,17 @@ class Train(Stage):
     @property
     def max_words(self) -> int:
         """Most words that it writes: a few more than it learnt, so that captions may end."""
-        return self.training.max_words + 4
+        return self.training.max_words + EXTRA_WORDS
+
+    @property
+    def tokenizer(self) -> str:
+        """See `CaptionerStage.tokenizer`."""
+        return self.vocabulary.tokenizer
+
+    @property
+    def precision(self) -> str:
+        """That of its training."""
+        return self.training.precision
 
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
         """What it reads of other data than those it was trained on; None is its own."""
@@ -134,6 +132,7 @@ class Train(Stage):
         from distilcap.encoders.tuned import ImageRegions, LastStages
         from distilcap.metrics.reward import CiderReward
         from distilcap.models.presets import build_captioner
+        from distilcap.models.transfer import begin_from
         from distilcap.models.weights import TrainedCaptioner
         from distilcap.training.batches import encode_captions
         from distilcap.training.loop import Training
@@ -158,13 +157,13 @@ class Train(Stage):
         captioner = build_captioner(
             self.architecture, self.options, len(vocabulary), features.dim, self.training.seed
         )
-        if self.start is not None:
-            captioner.load_state_dict(self.start.load(store).captioner.state_dict())
-        captioner.to(store.processes.device)
         trained = TrainedCaptioner(captioner, self.architecture, self.options, vocabulary, features.recipe)
+        if self.start is not None:
+            begin_from(trained, self.start.load(store))
+        captioner.to(store.processes.device)
         source: RegionSource = features
         if self.tune_encoder:
-            begin = self.features if self.start is None else self.start.seen
+            begin = self.features if self.start is None else self.start.seen_in(self.data)
             encoder = begin.create(store)
             source = (
                 LastStages(encoder, dataset.images, self.tune_stages, self.views)
@@ -245,27 +244,6 @@ class Train(Stage):
         with expected(path, "the summary of a training"):
             sum(content.values())
             return dict(content)
-
-
-@functools.cache
-def _sizes_of(
-    architecture: str, options: CaptionerOptions, words: int, dim: int, regions: int
-) -> tuple[int, int, int]:
-    """Multiply-adds of encoding an image and of reading a word, and the number of parameters."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from distilcap.models.presets import build_captioner
-    from distilcap.shapes import Regions
-
-    with torch.device("meta"), torch.no_grad():  # shapes alone: nothing is allocated or computed
-        captioner = build_captioner(architecture, options, words, dim).eval()
-        with FlopCounterMode(display=False) as encoding:
-            memory = captioner.encode(Regions.full(torch.empty(1, regions, dim)))
-        state = captioner.initial_state(memory, 1)
-        with FlopCounterMode(display=False) as reading:
-            captioner.step(torch.zeros(1, 1, dtype=torch.int64), state, memory)
-    return encoding.get_total_flops() // 2, reading.get_total_flops() // 2, captioner.parameter_count()
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:

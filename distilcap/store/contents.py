@@ -16,7 +16,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
 from distilcap.integrity import left_out
 from distilcap.store.record import check_artifact, has_checksums, read_record
-from distilcap.store.stage import Stage, stage_of
+from distilcap.store.stage import Stage, UnknownStageError, stage_of
 
 __all__ = ["Entry", "Unfinished", "contents", "keys_in", "needed_by", "remove", "unfinished"]
 
@@ -29,6 +29,7 @@ class Entry:
         folder: where it lies; its name is the stage's key.
         stage: what it is; None where the record is damaged or of another version.
         fault: why `stage` is None, in a sentence.
+        unknown: whether that is because its plugin is not loaded, or another version made it.
         bytes: on disk.
         seconds: that it took to build; None where that is not known.
         results_only: some of its files were left out by intention.
@@ -38,6 +39,7 @@ class Entry:
     folder: Path
     stage: Stage | None
     fault: str | None
+    unknown: bool
     bytes: int
     seconds: float | None
     results_only: bool
@@ -54,11 +56,12 @@ class Entry:
 
     def damage(self) -> str | None:
         """What is wrong with it, in a sentence; every file is read."""
-        if self.fault is not None:
+        if self.fault is not None and not self.unknown:
             return self.fault
         try:
             check_artifact(self.folder)
-            assert self.stage is not None
+            if self.stage is None:
+                return None
             if self.stage.key != self.key:
                 return f"{self.folder}: holds {self.stage.key}; rename the folder back."
             if self.stage.checked_by_row and not self.results_only:
@@ -105,8 +108,9 @@ def _entry(folder: Path) -> Entry:
         partial = checked and bool(left_out(folder))
     except (DataError, KeyError, TypeError, ValueError) as error:
         fault = str(error) if isinstance(error, DataError) else f"{folder}: its record is damaged ({error})."
-        return Entry(folder, None, fault, size, None, False, False)
-    return Entry(folder, stage, None, size, seconds, partial, not checked)
+        unknown = isinstance(error, UnknownStageError)
+        return Entry(folder, None, fault, unknown, size, None, False, False)
+    return Entry(folder, stage, None, False, size, seconds, partial, not checked)
 
 
 def _bytes(folder: Path) -> int:

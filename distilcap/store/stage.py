@@ -40,7 +40,7 @@ from distilcap.store.record import (
 )
 from distilcap.training.processes import ALONE, Processes
 
-__all__ = ["Planned", "Stage", "Store", "added_later", "not_in_key", "stage_of"]
+__all__ = ["Planned", "Stage", "Store", "UnknownStageError", "added_later", "not_in_key", "stage_of"]
 
 _kinds: dict[str, type[Stage]] = {}
 """All stages whose modules have been imported, by name."""
@@ -145,11 +145,16 @@ def _canonical(value: Any) -> Any:
     return value
 
 
+class UnknownStageError(DataError):
+    """A stage's folder is not damaged, but what it is is not known here."""
+
+
 def stage_of(folder: Path) -> Stage:
     """Rebuild the stage that a store's folder was made by; its module must have been imported.
 
     Raises:
-        DataError: the folder is not a store's, its record is damaged, or its stage is not known.
+        DataError: the folder is not a store's, or its record is damaged.
+        UnknownStageError: its stage is of a plugin that is not loaded, or of another version.
     """
     path = folder / RECORD
     if not path.is_file():
@@ -160,9 +165,9 @@ def stage_of(folder: Path) -> Stage:
             raise TypeError("no stage")
         return stage
     except (KeyError, TypeError) as error:
-        raise DataError(
+        raise UnknownStageError(
             f"{path}: made by another version of distilcap, or with a plugin that is not "
-            f"loaded ({error}); build it again."
+            f"loaded ({error}); load it (`distilcap --plugin MODULE`), or build it again."
         ) from None
 
 

@@ -15,7 +15,7 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
-from distilcap.teachers.shards import PhotoCaptioner
+from distilcap.teachers.shards import PhotoCaptioner, check_labels
 
 __all__ = ["PretrainedTeacher", "find_model", "fingerprint_of", "label_images"]
 
@@ -206,6 +206,7 @@ def label_images(
             if not readable:
                 continue
             hypotheses = teacher.label([photo for _, photo in readable], beam, n_best)
+            check_labels(teacher.name, hypotheses, len(readable))
             made = {id: captions for (id, _), captions in zip(readable, hypotheses, strict=True)}
             records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
             done |= made

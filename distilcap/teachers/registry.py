@@ -26,8 +26,10 @@ def register_teacher(name: str, load: Callable[[], PhotoCaptioner]) -> None:
             weights, since labels in a store are known by it.
 
     Raises:
-        ConfigError: its name is taken.
+        ConfigError: its name is taken, or `load` cannot be called.
     """
+    if not callable(load):
+        raise ConfigError(f"The teacher {name} cannot be registered: register its class, not an object.")
     if name in _teachers:
         raise ConfigError(f"The teacher {name} cannot be registered: there is one of that name.")
     _teachers[name] = load
@@ -47,10 +49,18 @@ def load_teacher(name: str, max_tokens: int = MAX_TOKENS) -> PhotoCaptioner:
         DataError: the folder holds no model.
     """
     if is_registered(name):
-        return _teachers[name]()
+        return _made(name)
     from distilcap.teachers.pretrained import PretrainedTeacher, find_model
 
     return replace(PretrainedTeacher.load(find_model(name)), max_tokens=max_tokens)
+
+
+def _made(name: str) -> PhotoCaptioner:
+    teacher = _teachers[name]()
+    for attribute in ("name", "read", "label"):
+        if not hasattr(teacher, attribute):
+            raise ConfigError(f"The teacher {name} has no `{attribute}`.")
+    return teacher
 
 
 def fingerprint_of(name: str) -> str:
@@ -60,7 +70,7 @@ def fingerprint_of(name: str) -> str:
         MissingError, DataError: see `load_teacher`.
     """
     if is_registered(name):
-        return hashlib.sha256(f"{name}: {_teachers[name]().name}".encode()).hexdigest()
+        return hashlib.sha256(f"{name}: {_made(name).name}".encode()).hexdigest()
     from distilcap.teachers import pretrained
 
     return pretrained.fingerprint_of(pretrained.find_model(name))

@@ -24,7 +24,7 @@ from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.readers.entries import image_id_of
 from distilcap.encoders.loader import decoded, in_order
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog, check_options
@@ -39,7 +39,7 @@ from distilcap.teachers.shard_files import (
     write_shard,
 )
 
-__all__ = ["PhotoCaptioner", "SeeingCaptioner", "find_images", "label_shard"]
+__all__ = ["PhotoCaptioner", "SeeingCaptioner", "check_labels", "find_images", "label_shard"]
 
 
 class PhotoCaptioner(Protocol):
@@ -65,6 +65,21 @@ class SeeingCaptioner(PhotoCaptioner, Protocol):
 
     def describe(self, seen: Any, beam: int, n_best: int) -> list[tuple[Caption, ...]]:
         """Caption what `see` gave, as `label` would."""
+
+
+def check_labels(name: str, made: Any, photos: int) -> None:
+    """A teacher of a plugin may give anything.
+
+    Raises:
+        ConfigError: it is not a sequence of captions for each photograph.
+    """
+    rule = f"The teacher {name}: `label` must return a tuple of `Caption`s for each photograph"
+    if not isinstance(made, Sequence) or len(made) != photos:
+        what = f"{len(made)}" if isinstance(made, Sequence) else f"a {type(made).__name__}"
+        raise ConfigError(f"{rule}, here {photos}, but returns {what}.")
+    for best in made:
+        if not isinstance(best, tuple | list) or not all(isinstance(item, Caption) for item in best):
+            raise ConfigError(f"{rule}, but returns {best!r:.60}.")
 
 
 def find_images(source: Path, others: Counter[str] | None = None) -> Iterator[Path]:
@@ -181,6 +196,7 @@ class _Batch:
         """Caption them: the log's record of it."""
         describe = captioner.describe if isinstance(captioner, SeeingCaptioner) else captioner.label
         made = describe(self.seen, beam, n_best) if self.ids else []
+        check_labels(captioner.name, made, len(self.ids))
         captions = [record_of(image_id, best) for image_id, best in zip(self.ids, made, strict=True)]
         return {"captions": captions, "skipped": self.skipped}
 

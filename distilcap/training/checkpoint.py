@@ -30,6 +30,7 @@ class Position:
         seconds: of training so far, over all runs.
         images: seen so far.
         history: what the log holds, an entry for each record.
+        start_scores: of each validation image, by the weights that training began from, while these are kept.
         plain: whether the run computes by plain code alone; `models.fast` rounds differently.
     """
 
@@ -43,6 +44,7 @@ class Position:
     images: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     plain: bool = False
+    start_scores: list[float] = field(default_factory=list)
 
 
 def save_checkpoint(

@@ -34,7 +34,7 @@ from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 from distilcap.training.processes import ALONE, Processes
-from distilcap.training.schedule import move_average, rate_factor
+from distilcap.training.schedule import clearly_better, move_average, rate_factor
 from distilcap.training.shares import caption_together, share_of_batch
 
 __all__ = ["CHECKPOINT", "ENCODER", "LOG", "Training"]
@@ -100,6 +100,10 @@ class Training:
         for number in range(self.position.phase, len(phases)):
             if phases[number].epochs:
                 self._run_phase(number, phases[number], batches)
+        if self.position.start_scores:
+            self.progress.note(
+                "No epoch is clearly better on validation than what training began from: that stays."
+            )
         if self.processes.first:
             if self.position.best_phase < 0:  # no epoch at all: the weights as they are
                 save_captioner(self.folder, self.trained)
@@ -138,6 +142,9 @@ class Training:
             self.position = load_checkpoint(self.folder / CHECKPOINT, modules, optimizer, self.processes)
         else:
             self._begin_phase(number, modules)
+            if self.options.validate_start and self.position.best_phase < 0:
+                score = self._keep_if_best(number, self._captioner)
+                self.progress.note(f"before training: validation CIDEr {100 * score:.1f}")
             self._save(modules, optimizer)
         at = self.position
         critical = self._self_critical(phase) if isinstance(phase, SelfCriticalPhase) else None
@@ -181,6 +188,7 @@ class Training:
             images=at.images,
             history=at.history,
             plain=at.plain,
+            start_scores=at.start_scores,
         )
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
@@ -283,24 +291,31 @@ class Training:
             **{name: round(value, 6) for name, value in figures.items()},
         }
         if at.epoch % self.options.validation_every == 0 or at.epoch == phase.epochs:
-            score = self._validate(captioner)
+            score = self._keep_if_best(number, captioner)
             record["validation_cider"] = round(score, 6)
-            if score > at.best_score:
-                at.best_score, at.best_phase = score, number
-                if self.processes.first:
-                    self._keep(captioner)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             self.progress.note(f"epoch {at.epoch}: {figures_text}, validation CIDEr {100 * score:.1f}")
         at.history.append(record)
         if self.processes.first:
             write_json(self.folder / LOG, at.history)
 
+    def _keep_if_best(self, number: int, captioner: Captioner) -> float:
+        """Validate, in phase `number`; the score. What training began from stays until clearly beaten."""
+        at, (score, scores) = self.position, self._validate(captioner)
+        begins = self.options.validate_start and at.best_phase < 0
+        if begins or (clearly_better(scores, at.start_scores) if at.start_scores else score > at.best_score):
+            at.best_score, at.best_phase, at.start_scores = score, number, scores if begins else []
+            if self.processes.first:
+                self._keep(captioner)
+        return score
+
     def _keep(self, captioner: Captioner) -> None:
         save_captioner(self.folder, dataclasses.replace(self.trained, captioner=captioner))
         if isinstance(self.source, nn.Module):
             save_tensors(self.folder / ENCODER, self.source.state_dict())
 
-    def _validate(self, captioner: Captioner) -> float:
+    def _validate(self, captioner: Captioner) -> tuple[float, list[float]]:
+        """CIDEr of the validation images, and of each."""
         if weight := broken_weight(captioner):
             raise TrainingError(
                 f"Training diverged in epoch {self.position.epoch}: the weight `{weight}` holds NaN or "
@@ -321,7 +336,7 @@ class Training:
             self.source.train()
         torch.set_rng_state(state)
         if not self.processes.first:
-            return self.processes.agree(0.0)
+            return self.processes.agree((0.0, []))
         tokenizer = scoring_tokenizer(self.trained.vocabulary.tokenizer)
-        scores = evaluate(captions, self.validation.only(ids), ["cider"], tokenizer)
-        return self.processes.agree(scores["cider"].value)
+        cider = evaluate(captions, self.validation.only(ids), ["cider"], tokenizer)["cider"]
+        return self.processes.agree((cider.value, list(cider.per_image.values())))

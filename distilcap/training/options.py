@@ -116,6 +116,12 @@ class TrainingOptions(Options):
     validation_images: int = option(
         0, "Number of validation images that are used, the first of the split; 0 is all.", least=0
     )
+    validate_start: bool = option(
+        False,
+        "Validate the weights that training begins from, too: they stay unless an epoch is better by more "
+        "than chance.",
+        omitted=False,
+    )
     seed: int = option(0, "Seed of weights, order, dropout and samples.", least=0, most=SEED_LIMIT)
     precision: str = option(
         "float32",

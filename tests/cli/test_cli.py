@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from distilcap.cli.main import COMMANDS, cli, main
 from distilcap.errors import DistilCapError
+from distilcap.models.families import families
 from distilcap.models.fast import plain_asked_for
 
 
@@ -104,6 +105,9 @@ def test_models_prints_parameters_and_megabytes() -> None:
     assert result.exit_code == 0
     for expected in ("48.08", "17.37", "6.79", "2.92", "83.53", "25.78", "8.90", "3.45", "4.36", "4.10"):
         assert expected in result.output
+    for family in families().values():
+        for size in family.sizes:
+            assert f"{family.name}-{size} " in result.output
 
 
 def test_report_prints_the_table_of_results(tmp_path: Path) -> None:

@@ -8,12 +8,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from distilcap.cli.main import main
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.readers import read_dataset
 from distilcap.data.scenes import draw_scenes
+from distilcap.encoders import families as encoder_families
+from distilcap.encoders.registry import create_encoder
+from distilcap.errors import ConfigError
 from distilcap.files import read_json
+from distilcap.metrics import evaluate
+from distilcap.metrics import registry as metric_registry
+from distilcap.models import families
+from distilcap.models.presets import build_captioner, preset
+from distilcap.progress import SILENT
+from distilcap.teachers import registry as teacher_registry
+from distilcap.teachers.options import LabelOptions
+from distilcap.teachers.registry import load_teacher
+from distilcap.teachers.shards import label_shard
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 MODULES = dict(re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
@@ -67,7 +80,11 @@ def test_the_page_s_modules_and_commands_work(folder: Path, monkeypatch: pytest.
         ("absent_module", None, r"Plugin absent_module cannot be imported: ModuleNotFoundError, No module"),
         ("absent.py", None, r"Plugin .*absent.py cannot be imported: FileNotFoundError"),
         ("json.py", "x = 1", r"there is a module json already; rename the file"),
-        ("broken.py", "1 / 0", r"Plugin .*broken.py cannot be imported: ZeroDivisionError, division by zero"),
+        (
+            "broken.py",
+            "1 / 0",
+            r"Plugin .*broken.py cannot be imported: ZeroDivisionError at broken.py:1, division",
+        ),
         (
             "twice.py",
             "from distilcap import metrics; from distilcap.metrics.bleu import Bleu\n"
@@ -161,3 +178,147 @@ def test_installed_plugins_are_loaded(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+FAULTS = {  # module, what stands there, what a newcomer writes instead, what the line must say
+    "logits": (
+        "my_captioner.py",
+        "return self.output(hidden), (hidden,)",
+        "return self.output(hidden).flatten(0, 1), (hidden,)",
+        r"family mean: `step` must return logits \(B, K, V\), here \(2, 3, 20\), but returns \(6, 20\)",
+    ),
+    "no state": (
+        "my_captioner.py",
+        "return self.output(hidden), (hidden,)",
+        "return self.output(hidden)",
+        r"family mean: `step` must return the logits and the next state, but returns \(2, 3, 20\)",
+    ),
+    "memory": (
+        "my_captioner.py",
+        ".relu(),)",
+        ".relu())",
+        r"family mean: `encode` must return a tuple of tensors .* but returns \(2, 32\)",
+    ),
+    "state": (
+        "my_captioner.py",
+        "new_zeros(",
+        "new_ones(",
+        "family mean: `initial_state` must return zeros",
+    ),
+    "no region_dim": (
+        "my_captioner.py",
+        "self.region_dim, self.options = vocabulary_size, region_dim, options",
+        "self.options = vocabulary_size, options",
+        "family mean: `__init__` must set `self.region_dim`",
+    ),
+    "arguments": (
+        "my_captioner.py",
+        "def __init__(self, vocabulary_size, region_dim, options):",
+        "def __init__(self, options):",
+        "family mean cannot be built: .* takes 2 positional arguments but 4 were given",
+    ),
+    "no hidden": ("my_captioner.py", "hidden", "width", "options must have a field `hidden`"),
+    "not frozen": ("my_captioner.py", "(frozen=True)", "", "options must be a frozen dataclass"),
+    "no default": ("my_captioner.py", "hidden: int = 128", "hidden: int", "but `hidden` has none"),
+    "backbone": (
+        "my_encoder.py",
+        "nn.Conv2d(24, 48, 2, 2), nn.ReLU()",
+        "nn.Flatten()",
+        r"encoder convolutions: its backbone must .* \(B, D, h, w\), but gives \(1, 1536\)",
+    ),
+    "metric's object": (
+        "my_metric.py",
+        "register_metric(Coverage)",
+        "register_metric(Coverage())",
+        "The metric coverage cannot be registered: register its class",
+    ),
+    "metric's rows": (
+        "my_metric.py",
+        "return np.array(",
+        "return np.ravel(",
+        r"metric coverage: `statistics` must return an array \(N, S\).* 2 images, but returns \(2,\)",
+    ),
+    "metric's NaN": (
+        "my_metric.py",
+        "len(common & {*words}) / len(common) if common else 1.0",
+        "float('nan') if 'a' in words else 1.0",
+        "metric coverage: `statistics` of image 'y' are not finite numbers",
+    ),
+    "teacher's object": (
+        "my_teacher.py",
+        '"colours", Colours)',
+        '"colours", Colours())',
+        "The teacher colours cannot be registered: register its class",
+    ),
+    "teacher's name": ("my_teacher.py", 'name = "colours 1"', "", "The teacher colours has no `name`"),
+    "teacher's count": (
+        "my_teacher.py",
+        "for mean in photos]",
+        "for mean in photos[:1]]",
+        "teacher colours 1: `label` must return .* for each photograph, here 2, but returns 1",
+    ),
+    "teacher's captions": (
+        "my_teacher.py",
+        "return [\n            tuple(",
+        "return [\n            str(",
+        "teacher colours 1: `label` must return a tuple of `Caption`s .*, but returns '<gen",
+    ),
+}
+
+
+def use(module: str, folder: Path) -> None:
+    if module == "my_captioner.py":
+        build_captioner("mean", preset("mean", "tiny"), 20, 5)
+    elif module == "my_encoder.py":
+        create_encoder("convolutions")
+    elif module == "my_metric.py":
+        captions = CaptionSet.of_texts({"x": ["the dog"], "y": ["a cat"]})
+        evaluate(captions, captions, ["coverage"])
+    else:
+        for name in ("a.png", "b.png"):
+            Image.new("RGB", (8, 8), "red").save(folder / name)
+        label_shard(load_teacher("colours"), folder, folder / "labels", LabelOptions(), SILENT)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_newcomer_s_mistake_is_one_line(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, right, wrong, message = FAULTS[fault]
+    assert right in MODULES[module]
+    for module_of, registry in (
+        (families, "_families"),
+        (encoder_families, "_families"),
+        (metric_registry, "_metrics"),
+        (teacher_registry, "_teachers"),
+    ):
+        monkeypatch.setattr(module_of, registry, dict(getattr(module_of, registry)))
+
+    def try_it() -> None:
+        code = MODULES[module].replace(right, wrong)
+        exec(compile(code, module, "exec", dont_inherit=True), {"__name__": "a_plugin"})
+        use(module, tmp_path)
+
+    with pytest.raises(ConfigError, match=message) as raised:
+        try_it()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_plugin_s_exception_names_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = MODULES["my_form.py"].replace("image = result.image", "image = result.picture")
+    (folder / "my_form.py").write_text(broken)
+    (folder / "x.captions").write_text("test_00000.jpg\n  a dog\n")
+    monkeypatch.setenv("DISTILCAP_PLUGINS", "my_form.py")
+    code = "from distilcap.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "data", "check", "x.captions"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = (
+        broken.splitlines().index(next(line for line in broken.splitlines() if "result.picture" in line)) + 1
+    )
+    assert done.returncode == 2
+    assert f"The plugin fails at my_form.py:{line}: AttributeError" in done.stderr
+    assert "bug in distilcap" not in done.stderr

@@ -7,14 +7,20 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from small_captioners import small_captioner
 
-from distilcap.errors import BundleError, MissingError
+from distilcap.errors import MissingError
 from distilcap.export.bundle import export_bundle
+from distilcap.export.onnx.parity import compare
 from distilcap.export.options import ExportOptions
+from distilcap.export.phone import PhoneBundle, step_program
 from distilcap.export.pictures import sample_pictures
+from distilcap.models.families import families
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import read_manifest
+from distilcap.shapes import Regions
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("executorch") is None,
@@ -25,11 +31,7 @@ installed = pytest.mark.skipif(
 @pytest.mark.slow
 @installed
 @pytest.mark.filterwarnings("ignore")
-def test_programs_say_what_pytorch_says(run, encoder, tmp_path, request, trained):
-    if trained.architecture == "transformer":
-        request.applymarker(pytest.mark.xfail(raises=BundleError, reason="1.5.1 cannot lower its step"))
-    from distilcap.export.phone import PhoneBundle
-
+def test_programs_say_what_pytorch_says(run, encoder, tmp_path, trained):
     notes: list[str] = []
 
     class Notes:
@@ -52,13 +54,26 @@ def test_programs_say_what_pytorch_says(run, encoder, tmp_path, request, trained
     assert any(
         one.startswith("PhoneBundle in float32: 16 of 16 beam captions and 16 of 16 greedy") for one in notes
     )
-    pixels = np.stack([one for _, one in sample_pictures(1, 32)])
     phone, bundle = PhoneBundle.open(exported.folder), Bundle.open(exported.folder)
+    more = compare(encoder, trained, phone, sample_pictures(50, 32), batch_images=1)
+    assert (more.images, more.beam, more.greedy) == (50, 50, 50), more.differing
+    pixels = np.stack([one for _, one in sample_pictures(1, 32)])
     np.testing.assert_allclose(phone.see(pixels)[0], bundle.see(pixels)[0], atol=1e-4)
     for width in (1, 2, 8):
         found = phone.search(phone.see(pixels), DecodeOptions(width))
         expected = bundle.search(bundle.see(pixels), DecodeOptions(width))
         np.testing.assert_array_equal(found.tokens[:, 0], expected.tokens[:, 0])
+
+
+@pytest.mark.parametrize("family", families())
+@pytest.mark.filterwarnings("ignore")
+def test_no_list_of_tensors_fixes_the_number_of_hypotheses(family):
+    """What ExecuTorch 1.5.1 does to it (see `step_program`), told without ExecuTorch."""
+    captioner = small_captioner(family, words=20, dim=6)
+    program = step_program(captioner, Regions.full(torch.randn(1, 3, 6)))
+    lists = [value for node in program.graph.nodes if isinstance(value := node.meta.get("val"), list | tuple)]
+    firsts = [tensor.shape[0] for tensors in lists for tensor in tensors]
+    assert all(isinstance(first, int) for first in firsts), firsts
 
 
 def test_without_executorch(run, encoder, tmp_path, monkeypatch):

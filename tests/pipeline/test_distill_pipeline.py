@@ -15,7 +15,7 @@ from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.families import families
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, distill, plan_distillation
+from distilcap.pipeline.distill import Role, distill, plan_distillation, write_distilled
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
 from distilcap.reports.collect import collect_results
@@ -180,8 +180,11 @@ def test_every_family_is_teacher_student_and_bundle(family: str, scenes: Path, t
     store = Store(tmp_path / "store")
     outcome = distill(plan, store, SILENT, metrics=METRICS)
     assert {row.architecture for row in outcome.rows} == {family, taught_by}
-    assert outcome.bundle is not None
-    bundle = Bundle.open(outcome.bundle)
+    write_distilled("Families", plan, outcome, store, tmp_path / "out", SILENT)
+    assert read_results(tmp_path / "out/results.json").rows == outcome.rows
+    page = (tmp_path / "out/report.html").read_text()
+    assert all(row.name in page for row in outcome.rows)
+    bundle = Bundle.open(tmp_path / "out/bundle")
     assert bundle.manifest.model["architecture"] == family
     run = RunCaptioner.load(store.path(plan.exported.captioner), DecodeChoice(3))
     for image in data.load(store).split("test")[:4]:

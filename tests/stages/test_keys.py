@@ -12,7 +12,9 @@ import pytest
 from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
+from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.captions import CleanLabels, ImportCaptions
+from distilcap.stages.changed_data import AddUnlabelled, HoldOut
 from distilcap.stages.data import BuildVocabulary, CleanReferences, HideCaptions, ImportData
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
@@ -38,6 +40,11 @@ STUDENT = Train(DATA, WORDS, FEATURES, "updown", UpDownOptions(hidden=8), SHORT,
 TUNED = dataclasses.replace(STUDENT, tune_encoder=True, tune_stages=2, start=STUDENT)
 IMITATED = dataclasses.replace(STUDENT, token_teacher=TEACHER, token_distillation=TokenDistillation(0.7))
 CAPTIONS = Generate(STUDENT, "test")
+RECIPE = (
+    '{"encoder": "efficientnet-lite0", "form": "grid", "preprocessing": {"size": 224, "mean": [0, 0, 0], '
+)
+RECIPE += '"std": [1, 1, 1], "resize": "squash", "filter": "bicubic"}}'
+BOX = ImportCaptioner("ff00", "updown", UpDownOptions(hidden=8), RECIPE, 20, "ptb", True, "box", "box", None)
 STAGES: dict[str, Stage] = {
     "import-data-8c994f8df8bf": DATA,
     "hide-captions-719b6203146d": HideCaptions("0123456789abcdef", "photos", "photos", None, 0.5),
@@ -59,6 +66,15 @@ STAGES: dict[str, Stage] = {
     "measure-latency-e742caa5951f": MeasureLatency(STUDENT),
     "export-464bc7f39ae9": Export(STUDENT),
     "train-a34cc6ccc24b": IMITATED,
+    "import-captioner-b1bc024a3425": BOX,
+    "build-vocabulary-7793fbe644b4": dataclasses.replace(WORDS, start=BOX),
+    "train-3dab9a6736ad": dataclasses.replace(STUDENT, start=BOX, features=BOX.seen_in(DATA)),
+    "hold-out-8b871861c606": HoldOut(
+        "0123456789abcdef", "photos", "photos", None, whole=DATA, splits=("val",)
+    ),
+    "add-unlabelled-d3757eee2796": AddUnlabelled(
+        "0123456789abcdef", "photos", "photos", None, whole=DATA, content="ff00", folder="more"
+    ),
     "clean-labels-ffe4d0129727": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
     "clean-references-0f4022cca1f1": CleanReferences.of_data(DATA),
 }

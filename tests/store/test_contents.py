@@ -25,6 +25,7 @@ from distilcap.stages.folders import import_stages
 from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate, read_scores
 from distilcap.stages.train import Train
+from distilcap.store import stage as stage_module
 from distilcap.store.contents import contents, needed_by
 from distilcap.store.pack import export_results, import_results
 from distilcap.store.stage import Store
@@ -111,6 +112,22 @@ def test_verify_names_a_flipped_bit_in_any_file(original: Built, root: Path, sta
         path.write_bytes(kept)
     (folder / "checksums.json").unlink()
     assert "checksums.json: missing" in " ".join(call("verify", folder.name, "--store", root).output.split())
+
+
+def test_what_a_missing_plugin_made_is_unknown_but_checked(
+    original: Built, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(stage_module._kinds, "Generate")  # as if a plugin had brought it
+    monkeypatch.setattr("distilcap.stages.folders.import_stages", lambda: None)
+    shown = words(call("verify", "--store", root))
+    assert "none damaged" in shown
+    assert "of a plugin that is not loaded" in shown
+    assert "of a plugin or another version" in words(call("ls", "--store", root))
+    captions = root / original.labels.key / "captions.jsonl"
+    flip(captions, captions.stat().st_size // 2)
+    result = call("verify", "--store", root)
+    assert "1 of" in str(result.exception)
+    assert original.labels.key in result.output
 
 
 def test_gc_keeps_what_a_report_needs(original: Built, root: Path, tmp_path: Path) -> None:

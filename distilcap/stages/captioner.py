@@ -1,0 +1,223 @@
+"""Captioners as stages: what captions need of them, and those that were trained outside the store."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import expected, parse_json, sha256_of, write_bytes, write_json
+from distilcap.integrity import read_sealed_json
+from distilcap.progress import Progress
+from distilcap.stages.data import WORDS, ImportData
+from distilcap.stages.features import TUNED, ExtractFeatures
+from distilcap.store.planning import Facts
+from distilcap.store.record import RECORD, check_artifact
+from distilcap.store.stage import Stage, Store, added_later, not_in_key
+
+if TYPE_CHECKING:
+    from distilcap.models.families import CaptionerOptions
+    from distilcap.models.weights import TrainedCaptioner
+
+__all__ = ["BOX", "DRAWN_WORDS", "EXTRA_WORDS", "CaptionerStage", "ImportCaptioner", "box_folder"]
+
+BOX = "box"
+"""The name of the captioner that comes with the package."""
+DRAWN_WORDS = 17  # of a caption that an unfinished model draws
+EXTRA_WORDS = 4  # that a captioner may write beyond those it learnt, so that captions may end
+_CONFIG, _WEIGHTS = "captioner.json", "captioner.safetensors"
+
+
+def box_folder() -> Path | None:
+    """The folder of the weights from which the captioner in the box is trained further.
+
+    It holds the files of a run: `captioner.json`, `captioner.safetensors` (of any number format) and, where
+    its encoder was tuned, `encoder-tuned.safetensors`. The environment variable DISTILCAP_BOX names another.
+
+    Returns:
+        None where this installation has none.
+    """
+    beside = Path(__file__).resolve().parents[1] / "box" / "training"
+    folder = Path(os.environ.get("DISTILCAP_BOX") or beside)
+    return folder if (folder / _CONFIG).is_file() else None
+
+
+class CaptionerStage(Stage, abc.ABC):
+    """A trained captioner: what can caption, and what a training can begin from.
+
+    Attributes:
+        architecture: its family.
+        options: its widths.
+    """
+
+    architecture: str
+    options: CaptionerOptions
+
+    @classmethod
+    def field_types(cls) -> dict[str, Any]:
+        """See `Stage.field_types`: a captioner's options are those of any family, and need PyTorch."""
+        from distilcap.models.families import families
+
+        known = tuple(family.options for family in families().values())
+        return get_type_hints(cls, localns={"CaptionerOptions": Union.__getitem__(known)})
+
+    @property
+    @abc.abstractmethod
+    def max_words(self) -> int:
+        """Most words that it writes."""
+
+    @property
+    @abc.abstractmethod
+    def tokenizer(self) -> str:
+        """By which its captions become words."""
+
+    @property
+    @abc.abstractmethod
+    def precision(self) -> str:
+        """Number format of products in which it captions, unless another is asked for."""
+
+    @abc.abstractmethod
+    def seen_in(self, data: ImportData | None) -> ExtractFeatures:
+        """What it reads of data; None is what it was trained on, where that is known."""
+
+    @abc.abstractmethod
+    def load(self, store: Store) -> TrainedCaptioner:
+        """Read the weights."""
+
+    def decoding_work(self, facts: Facts, width: int) -> float:
+        """Multiply-adds of captioning an image with so many hypotheses."""
+        from distilcap.models.presets import multiply_adds
+
+        regions, word, _ = multiply_adds(
+            self.architecture, self.options, facts.words, facts.dim, facts.regions
+        )
+        return regions + width * DRAWN_WORDS * word
+
+
+@dataclass(frozen=True)
+class ImportCaptioner(CaptionerStage):
+    """A captioner that was trained elsewhere, such as the one in the box: its weights are its identity.
+
+    Attributes:
+        sha256: of its configuration, its weights and its encoder's, where that was tuned.
+        recipe_json: of the features that it reads, as JSON.
+        words_written: see `CaptionerStage.max_words`.
+        split_by: its tokenizer.
+        tuned: whether it brings an encoder of its own.
+        name: for people.
+        path: of its folder.
+        weights: file of the weights of an encoder that was not tuned, if not the published ones.
+        engine: what runs the encoder, see `encoders.engines`.
+    """
+
+    packable: ClassVar[bool] = False
+    sha256: str
+    architecture: str
+    options: CaptionerOptions
+    recipe_json: str
+    words_written: int
+    split_by: str
+    tuned: bool
+    name: str = not_in_key()
+    path: str = not_in_key()
+    weights: str | None = not_in_key()
+    engine: str = added_later("torch")
+
+    @staticmethod
+    def of(folder: Path, name: str, engine: str = "torch") -> ImportCaptioner:
+        """Look at a run's folder, wherever it lies.
+
+        Raises:
+            DataError: there is no captioner, or it is damaged.
+        """
+        from distilcap.models.presets import options_of
+        from distilcap.stages.folders import run_of
+        from distilcap.text.tokenizers import PTB
+
+        if not (folder / _CONFIG).is_file():
+            raise DataError(f"{folder}: there is no trained captioner (no {_CONFIG} in it).")
+        fix, weights, max_words = "copy it anew", None, 16 + EXTRA_WORDS
+        if (folder / RECORD).is_file():
+            check_artifact(folder)
+            run = run_of(folder)
+            weights, max_words = run.features.weights, run.max_words
+        config = read_sealed_json(folder / _CONFIG, fix)
+        with expected(folder / _CONFIG, "a captioner's configuration"):
+            try:
+                options = options_of(config["architecture"], config["options"])
+            except ConfigError as error:
+                raise DataError(f"{folder / _CONFIG}: {error}") from None
+            recipe = dict(config["features"])
+            if str(recipe.get("weights", "")).startswith("random"):
+                weights = "random"
+            digest = hashlib.sha256()
+            for file in (_CONFIG, _WEIGHTS, TUNED):
+                if (folder / file).is_file():
+                    digest.update(f"{file} {sha256_of(folder / file)}\n".encode())
+            return ImportCaptioner(
+                digest.hexdigest(),
+                str(config["architecture"]),
+                options,
+                json.dumps(recipe, sort_keys=True),
+                max_words,
+                str(config.get("tokenizer", PTB)),
+                (folder / TUNED).is_file(),
+                name,
+                str(folder),
+                weights,
+                engine,
+            )
+
+    @property
+    def max_words(self) -> int:
+        """See `CaptionerStage.max_words`."""
+        return self.words_written
+
+    @property
+    def tokenizer(self) -> str:
+        """See `CaptionerStage.tokenizer`."""
+        return self.split_by
+
+    @property
+    def precision(self) -> str:
+        """See `CaptionerStage.precision`."""
+        return "float32"
+
+    def seen_in(self, data: ImportData | None) -> ExtractFeatures:
+        """See `CaptionerStage.seen_in`; the data are always needed."""
+        assert data is not None, self.name
+        recipe = parse_json(self.recipe_json, self.path)
+        with expected(Path(self.path), "the recipe of a captioner's features"):
+            size = int(recipe["preprocessing"]["size"])
+            encoder, form = str(recipe["encoder"]), str(recipe["form"])
+            own_decoding = str(recipe["preprocessing"].get("decoding", "whole"))
+        tuned_by = self if self.tuned else None
+        seen = ExtractFeatures(data, self.recipe_json, tuned_by, encoder, size, self.weights, form)
+        # A tuned encoder is kept with the decoding that it was tuned on.
+        return seen.by(self.engine, own_decoding if self.tuned else "reduced")
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        """Copy what is needed, and write `words.json`."""
+        from distilcap.models.weights import load_captioner
+
+        source = Path(self.path)
+        if ImportCaptioner.of(source, self.name, self.engine) != self:
+            raise DataError(f"{source}: changed since the plan was made; start again.")
+        write_json(folder / WORDS, list(load_captioner(source).vocabulary.words))
+        for file in (_CONFIG, _WEIGHTS, *([TUNED] if self.tuned else [])):
+            write_bytes(folder / file, (source / file).read_bytes())
+
+    def load(self, store: Store) -> TrainedCaptioner:
+        """See `CaptionerStage.load`."""
+        from distilcap.models.weights import load_captioner
+
+        return load_captioner(store.open(self))
+
+    def describe(self) -> str:
+        """Its name."""
+        return self.name

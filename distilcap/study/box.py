@@ -1,0 +1,102 @@
+"""The captioner in the box, step by step, each step a row; and the same steps without a teacher.
+
+Command: `distilcap reproduce box --data flickr8k/ --to docs/results/box`
+A teacher of preset `flickr8k` labels the training images, five hypotheses each, and the student learns these.
+Then the last two stages of its encoder learn along, on views of the images (`encoders.tuned.view_of`). What
+that encoder sees is what self-critical training reads, which comes last, in two parts. The control does all
+of this on people's captions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from distilcap.reports.results import Member
+from distilcap.stages.captions import Labels
+from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.label import Generate
+from distilcap.stages.train import Train
+from distilcap.study.flickr8k import CROSS_ENTROPY, SELF_CRITICAL, STUDENT
+from distilcap.study.presets import table_preset
+from distilcap.study.rows import Students
+from distilcap.training.options import SelfCriticalPhase, TrainingOptions
+
+__all__ = ["box_members"]
+
+BEAM = 5
+VIEWS, STAGES = 4, 2
+TUNING = TrainingOptions(
+    cross_entropy=dataclasses.replace(
+        CROSS_ENTROPY, epochs=3, learning_rate=5e-4, warmup_steps=50, weight_averaging=0.99
+    ),
+    self_critical=SelfCriticalPhase(epochs=0),
+    batch_images=16,
+    encoder_learning_rate=2e-4,
+)
+REWARDED = (5, 6)
+"""Epochs of self-critical training: each part with a cosine of its own."""
+
+
+def box_members(data: Path, images: Path | None = None, seeds: tuple[int, ...] = (0,)) -> tuple[Member, ...]:
+    """The teacher, the steps without one, and the steps of the captioner in the box, which is the last."""
+    source = ImportData.of(data, images)
+    students = Students(
+        source, ExtractFeatures.of(source, "efficientnet-lite0"), table_preset("flickr8k"), seeds
+    )
+    teacher = students.teacher("updown").member
+    labels = [Generate.as_chosen(run, "train", BEAM, BEAM) for run in students.teacher_runs(teacher)]
+    without = _steps([_student(students, seed) for seed in seeds])
+    taught = _steps([_student(students, *both) for both in zip(seeds, labels, strict=True)])
+
+    def member(name: str, role: str, runs: tuple[Train, ...]) -> Member:
+        learnt = (teacher.name, f"{BEAM} best") if role == "distilled" else (None, "references")
+        return Member(name, role, STUDENT.size, runs, *learnt)
+
+    return (
+        teacher,
+        *(member(name, "student", runs) for name, runs in without.items()),
+        *(member(f"{name}, distilled", "distilled", runs) for name, runs in taught.items()),
+    )
+
+
+def _student(students: Students, seed: int, labels: Labels | None = None) -> Train:
+    preset = students.preset
+    words = table_preset(preset.name).roles["updown", "big"].training.max_words
+    vocabulary = BuildVocabulary(students.data, preset.min_count, words)
+    training = dataclasses.replace(STUDENT.training, seed=seed)
+    return Train(students.data, vocabulary, students.features, "updown", STUDENT.options, training, labels)
+
+
+def _steps(begun: list[Train]) -> dict[str, tuple[Train, ...]]:
+    """The runs of each step, by what it is."""
+    steps = {f"{STUDENT.name}": tuple(begun)}
+    runs = [_tuned(run) for run in begun]
+    steps[f"{STUDENT.name}, tuned encoder"] = tuple(runs)
+    epochs = 0
+    for more in REWARDED:
+        runs = [_rewarded(run, more) for run in runs]
+        epochs += more
+        steps[f"{STUDENT.name}, tuned encoder, {epochs} epochs self-critical"] = tuple(runs)
+    return steps
+
+
+def _tuned(run: Train) -> Train:
+    training = dataclasses.replace(TUNING, seed=run.training.seed)
+    return dataclasses.replace(
+        run, training=training, tune_encoder=True, tune_stages=STAGES, views=VIEWS, start=run
+    )
+
+
+def _rewarded(run: Train, epochs: int) -> Train:
+    """The run, learning on by reward alone, on what its encoder sees."""
+    training = TrainingOptions(
+        cross_entropy=dataclasses.replace(CROSS_ENTROPY, epochs=0, learning_rate=5e-4, warmup_steps=100),
+        self_critical=dataclasses.replace(SELF_CRITICAL, epochs=epochs),
+        batch_images=16,
+        seed=run.training.seed,
+    )
+    return dataclasses.replace(
+        run, features=run.seen, training=training, tune_encoder=False, tune_stages=0, views=1, start=run
+    )

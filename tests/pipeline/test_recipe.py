@@ -1,0 +1,42 @@
+"""What is not given is decided by how much there is to learn from; what is given stays."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distilcap.pipeline.recipe import AUTO, PAPER, Amount, chosen_min_count, chosen_training
+from distilcap.training.options import TrainingOptions
+
+AMOUNTS = st.builds(Amount, st.integers(1, 200_000), st.integers(1, 1_000_000))
+
+
+@given(AMOUNTS, st.booleans())
+def test_the_papers_recipe_is_that_of_the_classes(amount: Amount, started: bool) -> None:
+    assert chosen_training({}, PAPER, amount, started) == TrainingOptions()
+    assert chosen_min_count(None, {}, PAPER, amount) == 5
+
+
+@given(AMOUNTS, st.booleans(), st.sampled_from([AUTO, PAPER]), st.integers(1, 90))
+def test_what_is_given_wins(amount: Amount, started: bool, recipe: str, number: int) -> None:
+    values = {"epochs": number, "scst_epochs": number, "batch_images": number, "learning_rate": 1 / number}
+    chosen = chosen_training(values, recipe, amount, started)
+    assert (chosen.cross_entropy.epochs, chosen.self_critical.epochs, chosen.batch_images) == (number,) * 3
+    assert chosen.cross_entropy.learning_rate == 1 / number
+    whole = TrainingOptions(seed=number)
+    assert chosen_training(whole, recipe, amount, started) is whole
+    assert chosen_min_count(number, {}, recipe, amount) == number
+
+
+@given(AMOUNTS, AMOUNTS)
+def test_of_more_captions_a_word_must_occur_more_often(one: Amount, other: Amount) -> None:
+    counts = {amount.captions: chosen_min_count(None, {}, AUTO, amount) for amount in (one, other)}
+    assert sorted(counts.values()) == [counts[captions] for captions in sorted(counts)]
+    assert all(1 <= count <= 5 for count in counts.values())
+
+
+@given(AMOUNTS, st.booleans())
+def test_warming_up_ends_before_training_does(amount: Amount, started: bool) -> None:
+    chosen = chosen_training({}, AUTO, amount, started)
+    steps = chosen.cross_entropy.epochs * -(-amount.images // chosen.batch_images)
+    assert chosen.cross_entropy.warmup_steps <= steps / 2

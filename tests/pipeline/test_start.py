@@ -1,0 +1,138 @@
+"""Training begins from a captioner that is there: a run, or the captioner in the box."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.pipeline.distill import Distillation, distill
+from distilcap.pipeline.own_images import TEACHERS, DistillOptions, plan_own_images
+from distilcap.pipeline.recipe import PAPER
+from distilcap.pipeline.train import RunOptions, run_to_train
+from distilcap.progress import SILENT
+from distilcap.stages.captioner import ImportCaptioner, box_folder
+from distilcap.stages.data import DataOptions
+from distilcap.stages.features import EncoderOptions
+from distilcap.stages.label import Generate, GenerateTogether
+from distilcap.stages.train import Train
+from distilcap.store.stage import Store
+
+SMALL = EncoderOptions(image_size=64, encoder_weights=Path("random"), encoder_engine="torch")
+TORCH = EncoderOptions(encoder_engine="torch")
+GIVEN = {"epochs": 1, "scst_epochs": 0, "batch_images": 4}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes, other scenes, and a run on the first: in a store of its own, and beside it as `run`."""
+    folder = tmp_path_factory.mktemp("start")
+    draw_scenes(folder / "scenes", (16, 4, 4), size=64)
+    draw_scenes(folder / "others", (12, 4, 4), size=64, seed=5)
+    run = run_to_train(DataOptions(folder / "scenes"), SMALL, RunOptions("updown-tiny", min_count=1), GIVEN)
+    store = Store(folder / "first")
+    store.build(run)
+    (folder / "run").symlink_to(store.path(run))
+    return folder
+
+
+def begun(home: Path, start: Path | str = "run", data: str = "others", **training: object) -> Train:
+    path = home / start if start == "run" else Path(start)
+    run = RunOptions(start=path, min_count=1)
+    return run_to_train(DataOptions(home / data), TORCH, run, GIVEN | training)
+
+
+def plan(home: Path, **options: object) -> Distillation:
+    asked = DistillOptions(beam_size=2, min_count=1, **options)  # type: ignore[arg-type]
+    return plan_own_images(DataOptions(home / "others"), TORCH, asked, GIVEN, home / "store")[1]
+
+
+def test_untrained_it_says_what_its_start_says(home: Path, tmp_path: Path) -> None:
+    run, store = begun(home, epochs=0), Store(tmp_path)
+    assert isinstance(run.start, ImportCaptioner)
+    new, old = run.load(store), run.start.load(store)
+    assert new.vocabulary.words[: len(old.vocabulary)] == old.vocabulary.words
+    assert len(new.vocabulary) > len(old.vocabulary)
+    captions = [Generate(captioner, "test", 1, data=run.data) for captioner in (run, run.start)]
+    for stage in captions:
+        store.build(stage)
+    texts = [[stage.load(store).texts(id) for id in stage.load(store)] for stage in captions]
+    assert texts[0] == texts[1]
+
+
+def test_its_weights_are_its_identity(home: Path, tmp_path: Path) -> None:
+    first = begun(home)
+    shutil.copytree(home / "run", tmp_path / "copy")
+    assert begun(home, str(tmp_path / "copy")).key == first.key
+    assert begun(home, "run", validate_start=False).key != first.key
+    path = tmp_path / "copy/captioner.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"captioner\.safetensors"):
+        begun(home, str(tmp_path / "copy"))
+
+
+def test_a_run_of_the_store_with_the_same_words_is_begun_from_as_ever(home: Path) -> None:
+    """So that such runs keep their keys."""
+    asked = RunOptions(start=(home / "run").resolve(), min_count=1)
+    run = run_to_train(DataOptions(home / "scenes"), SMALL, asked, GIVEN, home / "first")
+    assert isinstance(run.start, Train)
+    assert run.vocabulary == run.start.vocabulary
+    assert run.start.key == (home / "run").resolve().name
+
+
+def test_the_box_is_student_and_teacher_by_default(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distilcap.reports.results.METRICS", ("cider",))
+    assert box_folder() is None
+    assert plan(home, recipe=PAPER).starts == ()
+    monkeypatch.setenv("DISTILCAP_BOX", str(home / "run"))
+    assert plan(home, start=Path("none")).starts == ()
+    assert plan(home, student="updown-tiny").starts == ()
+    with_box = plan(home)
+    runs = [run for row in with_box.students for run in row.trains]
+    assert isinstance(with_box.labels, GenerateTogether)
+    assert [run.training.seed for run in with_box.labels.captioners] == list(range(TEACHERS))
+    assert with_box.labels.captioners[0] == runs[0]  # the undistilled student is trained once
+    assert {run.start for run in runs} == {ImportCaptioner.of(home / "run", "box")}
+    store = Store(tmp_path)
+    distilled = distill(with_box, store, SILENT, export=False, metrics=("cider",))
+    assert [row.role for row in distilled.rows] == ["start", "teacher", "student", "distilled"]
+    assert "On your 4 test images from box, distilled has" in distilled.verdict
+    assert all(planned.complete for planned in store.plan(runs))
+
+
+def test_a_tuned_encoder_comes_along(home: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    run = RunOptions("updown-tiny", min_count=1, tune_stages=1)
+    tuned = run_to_train(DataOptions(home / "scenes"), SMALL, run, GIVEN)
+    store.build(tuned.seen)
+    further = begun(home, str(store.path(tuned)), "scenes")
+    assert further.features.tuned_by == further.start != tuned
+    seen, before = further.features.load(store), tuned.seen.load(store)
+    np.testing.assert_array_equal(seen.rows(seen.ids)[0], before.rows(before.ids)[0])
+    store.build(further)
+    again = further.encoder_in(store.path(further)).recipe()
+    assert again == further.load(store).features
+
+
+def test_what_cannot_be_begun_from_is_said(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no captioner in the box to begin from; give a run's folder"):
+        begun(home, "box")
+    with pytest.raises(DataError, match="there is no trained captioner"):
+        begun(home, str(tmp_path))
+    data, start = DataOptions(home / "others"), home / "run"
+    with pytest.raises(
+        ConfigError, match="brings its own encoder, with image_size 64, but `image_size` is 96"
+    ):
+        run_to_train(data, EncoderOptions(image_size=96), RunOptions(start=start), GIVEN)
+    with pytest.raises(ConfigError, match="and not updown-small; leave the captioner's name out"):
+        run_to_train(data, TORCH, RunOptions("updown-small", start=start), GIVEN)
+    with pytest.raises(ConfigError, match="give `--tokenizer ptb` or `--start none`"):
+        run_to_train(data, TORCH, RunOptions(start=start, tokenizer="characters"), GIVEN)
