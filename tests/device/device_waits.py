@@ -54,7 +54,7 @@ def waiting() -> Iterator[Waits]:
 
 @dataclass(frozen=True)
 class Allowed:
-    """At most so many waits for each `per`."""
+    """At most so many waits for each `per`, words of `check`."""
 
     most: float
     per: str
@@ -66,7 +66,7 @@ ALLOWED = {
     "training/objectives.py SelfCritical.__call__": Allowed(1, "step", "CIDEr is computed on the CPU"),
     "models/fast/sampling.py draw": Allowed(1, "word", "which captions go on"),
     "decode/sample.py sample_memory": Allowed(1, "word", "does any caption go on?"),
-    "decode/beam.py search_memory": Allowed(2, "word", "which images' searches have ended; 1 where none has"),
+    "decode/beam.py search_memory": Allowed(1, "word image", "which images' searches have ended"),
     "decode/hypotheses.py Hypotheses.or_error": Allowed(1, "batch", "are the results numbers?"),
     "decode/hypotheses.py Hypotheses.texts": Allowed(1, "batch", "captions are text"),
     "decode/captions.py caption_images": Allowed(1, "batch", "log-probabilities go into files"),
@@ -88,5 +88,5 @@ def check(waits: Waits, **units: float) -> None:
     for where, times in waits.items():
         assert where in ALLOWED, f"{where} waits for the device {times} times"
         allowed = ALLOWED[where]
-        most = allowed.most * units.get(allowed.per, 0)
+        most = sum(allowed.most * units.get(per, 0) for per in allowed.per.split())
         assert times <= most, f"{where} waits for the device {times} times, {most:.0f} are allowed"

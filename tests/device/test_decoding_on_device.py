@@ -50,7 +50,7 @@ def test_captions_are_those_of_the_cpu(decoder: str, family: str, path: str, dev
     expected = DECODERS[decoder](copy.deepcopy(captioner))
     with waiting() as waits:
         captions = DECODERS[decoder](captioner.to(device))
-    check(waits, word=MOST, batch=1)
+    check(waits, word=MOST, image=len(IDS), batch=1)
     for image in IDS:
         for caption, wanted in zip(captions[image], expected[image], strict=True):
             rounded = 0.2 if decoder == "bfloat16" else 1e-3

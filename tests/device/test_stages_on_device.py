@@ -71,7 +71,7 @@ def test_a_distillation_is_that_of_the_cpu(
         with waiting() as waits:
             store.build(stage, SILENT)
         assert waits, f"{stage.name} was not computed on the device"
-        check(waits, step=100, word=1000, batch=100, validation=10, save=1)
+        check(waits, step=100, word=1000, image=100, batch=100, validation=10, save=1)
         own.build(stage, SILENT)
         captions: CaptionSet = stage.load(store)
         expected: CaptionSet = stage.load(own)
@@ -88,7 +88,7 @@ def test_photographs_are_captioned_as_on_the_cpu(tmp_path: Path, device: torch.d
         captioner = RunCaptioner.load(folder, device=str(where))
         with waiting() as waits:
             label_shard(captioner, tmp_path / "scenes", tmp_path / str(where), LabelOptions(2), SILENT)
-        check(waits, word=20, batch=1)
+        check(waits, word=20, image=7, batch=1)
         (labels,) = (tmp_path / str(where)).glob("*.jsonl")
         lines = [json.loads(line) for line in labels.read_text().splitlines()]
         captions.append({line["image"]: line["captions"] for line in lines})

@@ -173,6 +173,7 @@ def test_runs_are_those_of_the_cpu(
         waits,
         step=steps,
         word=steps / 2 * (WORDS + 1) + validations * (WORDS + 4),
+        image=validations * len(CAPTIONS),
         batch=validations,
         validation=validations,
         save=1,
