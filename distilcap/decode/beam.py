@@ -98,15 +98,16 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
         history = history.gather(1, parents[..., None].expand(-1, -1, options.max_words))
         history[:, :, length] = last
         # Scores fall as captions grow, so nothing can overtake the best once they have ended.
-        ended = ((last == EOS) | (last == PAD))[:, : options.decisive].all(dim=1)
-        if length + 1 == options.max_words or ended.any():
-            ended |= length + 1 == options.max_words
+        over = ((last == EOS) | (last == PAD))[:, : options.decisive].all(dim=1)
+        over |= length + 1 == options.max_words
+        ended = over.nonzero()[:, 0]
+        if len(ended):
             tokens[active[ended], : history.shape[1]] = history[ended]
             log_probs[active[ended], : scores.shape[1]] = scores[ended].float()
-            going = ~ended
-            active, last, scores, history = active[going], last[going], scores[going], history[going]
-            if not len(active):
+            if len(ended) == len(active):
                 break
+            going = (~over).nonzero()[:, 0]
+            active, last, scores, history = active[going], last[going], scores[going], history[going]
             state, memory = take_images(state, going), take_images(memory, going)
     return _ranked(tokens, log_probs, options)
 

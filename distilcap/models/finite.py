@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from distilcap.shapes import Regions
@@ -22,11 +23,13 @@ def broken_images(regions: Regions, ids: Sequence[str] = ()) -> list[str]:
 
 def broken_weight(network: nn.Module) -> str | None:
     """The first parameter or buffer of a network that holds NaN or infinity."""
-    for tensors in (network.named_parameters(), network.named_buffers()):
-        for name, tensor in tensors:
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                return name
-    return None
+    floats = [
+        (name, tensor)
+        for name, tensor in (*network.named_parameters(), *network.named_buffers())
+        if tensor.is_floating_point()
+    ]
+    finite = torch.stack([tensor.isfinite().all() for _, tensor in floats]).tolist()
+    return next((name for (name, _), whole in zip(floats, finite, strict=True) if not whole), None)
 
 
 def named(chosen: Tensor, ids: Sequence[str] = ()) -> list[str]:

@@ -84,7 +84,7 @@ def build_captioner(
     family = family_of(architecture)
     assert isinstance(options, family.options), options
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed GPUs, too
         try:
             captioner = family.build(vocabulary_size, region_dim, options)
         except TypeError as error:  # `__init__` takes other arguments

@@ -244,7 +244,7 @@ class GenerateTogether(CaptionsOfSplit):
         features = self._features().load(store)
         penalty = self.decoding.load(store).length_penalty if self.decoding else self.length_penalty
         captions: CaptionSet = caption_images(
-            Ensemble([member.captioner for member in trained]),
+            Ensemble([member.captioner for member in trained]).to(store.processes.device),
             trained[0].vocabulary,
             features,
             seen_ids(self.source, self.split, features, store),
@@ -282,7 +282,7 @@ class DrawCaptions(Labels):
         trained = self.captioner.load(store)
         features = self.captioner.seen.load(store)
         drawn = draw_captions(
-            trained.captioner,
+            trained.captioner.to(store.processes.device),
             trained.vocabulary,
             features,
             seen_ids(self.captioner.data, self.split, features, store),

@@ -74,8 +74,8 @@ def save_checkpoint(
 
 def _random_states(processes: Processes) -> dict[str, Tensor]:
     states = {f"random{_suffix(processes)}": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states[f"random.cuda{_suffix(processes)}"] = torch.cuda.get_rng_state()
+    if (device := torch.device(processes.device)).type != "cpu":
+        states[f"random.{device.type}{_suffix(processes)}"] = torch.get_device_module(device).get_rng_state()
     return states
 
 
@@ -117,8 +117,9 @@ def load_checkpoint(
         optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
     if (own := f"random{_suffix(processes)}") in tensors:
         torch.set_rng_state(tensors[own])
-    if (own := f"random.cuda{_suffix(processes)}") in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors[own])
+    device = torch.device(processes.device)
+    if (own := f"random.{device.type}{_suffix(processes)}") in tensors:
+        torch.get_device_module(device).set_rng_state(tensors[own])
     return position
 
 

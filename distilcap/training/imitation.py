@@ -50,22 +50,23 @@ class Imitation:
 
     def __call__(
         self, captioner: Captioner, regions: Regions, batch: Batch
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`."""
         options = self.teacher.options
         divergence = options.temperature**2 * self._divergence(captioner, regions, batch)
         if options.weight == 1:
-            return divergence, {"divergence": divergence.item()}
+            return divergence, {"divergence": divergence.detach()}
         loss, figures = self.objective(captioner, regions, batch)
         loss = (1 - options.weight) * loss + options.weight * divergence
-        return loss, figures | {"divergence": divergence.item()}
+        return loss, figures | {"divergence": divergence.detach()}
 
     def _divergence(self, captioner: Captioner, regions: Regions, batch: Batch) -> Tensor:
         device, temperature = regions.features.device, self.teacher.options.temperature
-        inputs, counted = batch.inputs.to(device), batch.targets.to(device) != PAD
+        inputs, words = batch.inputs.to(device), (batch.targets != PAD).flatten().nonzero()[:, 0]
+        counted = words.to(device)
         with torch.no_grad():
             teacher = self.teacher.captioner.to(device).eval()
             seen = self.teacher.source.regions_of(batch.ids).to(device)
-            wanted = (teacher(seen, inputs)[counted] / temperature).float().log_softmax(dim=-1)
-        given = (captioner(regions, inputs)[counted] / temperature).float().log_softmax(dim=-1)
-        return kl_div(given, wanted, reduction="sum", log_target=True) / counted.sum()
+            wanted = (teacher(seen, inputs).flatten(0, 2)[counted] / temperature).float().log_softmax(dim=-1)
+        given = (captioner(regions, inputs).flatten(0, 2)[counted] / temperature).float().log_softmax(dim=-1)
+        return kl_div(given, wanted, reduction="sum", log_target=True) / len(counted)

@@ -234,7 +234,7 @@ class Training:
             regions = self.source.regions_of(own.ids).to(device)
             objective = critical or self._cross_entropy(phase)
             loss, figures = objective(self._captioner, regions, own)
-        words = figures.pop("words", float((own.targets != PAD).sum()))
+        words = float(figures.pop("words", (own.targets != PAD).sum()))
         # A process without an image computed another in vain, so that all do the same.
         part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))
         self._check(part.whole, phase, regions, own.ids)

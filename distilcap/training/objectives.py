@@ -34,10 +34,10 @@ class Objective(Protocol):
 
     def __call__(
         self, captioner: Captioner, regions: Regions, batch: Batch
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Give the loss (a scalar to differentiate) and named figures.
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the loss (a scalar to differentiate) and named figures (scalars, which nobody waits for).
 
-        "words" is how many words the loss is the mean over; where it is missing, all of the batch's.
+        "words" is how many words the loss is the mean over, on the CPU; without it, all of the batch's.
         """
 
 
@@ -54,7 +54,7 @@ class CrossEntropy:
 
     def __call__(
         self, captioner: Captioner, regions: Regions, batch: Batch
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`."""
         targets = batch.targets.to(regions.features.device)
         if self.sampling:
@@ -72,7 +72,7 @@ class CrossEntropy:
                 memory, batch.inputs, batch.targets, self.label_smoothing
             )
             loss = losses.sum() / (batch.targets != PAD).sum()
-        return loss, {"loss": loss.item()}
+        return loss, {"loss": loss.detach()}
 
 
 def scheduled_sampling_logits(
@@ -86,7 +86,9 @@ def scheduled_sampling_logits(
     for step, given in enumerate(inputs.unbind(dim=2)):
         words = given
         if step:
-            drawn = torch.multinomial(steps[-1].detach().softmax(-1).flatten(0, 1), 1).view_as(given)
+            # As `torch.multinomial` draws, which waits for a GPU to say whether these are probabilities.
+            odds = steps[-1].detach().softmax(-1).flatten(0, 1)
+            drawn = (odds / torch.empty_like(odds).exponential_()).argmax(-1).view_as(given)
             own = (torch.rand(given.shape, device=given.device) < probability) & (given != PAD)
             words = torch.where(own, drawn, given)
         logits, state = captioner.step(words, state, memory)
@@ -116,7 +118,7 @@ class SelfCritical:
 
     def __call__(
         self, captioner: Captioner, regions: Regions, batch: Batch
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`; the batch's captions are not read, only its images."""
         ids = list(batch.ids)
         captioner.train(self.dropout)
@@ -125,7 +127,8 @@ class SelfCritical:
         with torch.no_grad():
             seen = captioner.encode(regions) if self.dropout else tuple(tensor.detach() for tensor in memory)
         drawn, odds = self._draw(captioner, seen)
-        scores = torch.from_numpy(self.reward(ids, drawn.cpu().numpy())).to(drawn.device, torch.float32)
+        drawn = drawn.cpu()  # where they are rewarded; nothing else of this step waits for a GPU
+        scores = torch.from_numpy(self.reward(ids, drawn.numpy())).to(memory[0].device, torch.float32)
         tokens, rewards = drawn[:, : self.samples], scores[:, : self.samples]
         if self.baseline == "greedy":
             baseline = scores[:, self.samples :]
@@ -140,8 +143,7 @@ class SelfCritical:
             negative_log_probs = captioner.drawn_negative_log_likelihood(memory, inputs, tokens, odds)
         advantage = (rewards - baseline)[..., None]
         loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
-        figures = {"loss": loss.item(), "reward": rewards.mean().item()}
-        return loss, figures | {"words": float((tokens != PAD).sum())}
+        return loss, {"loss": loss.detach(), "reward": rewards.mean(), "words": (tokens != PAD).sum()}
 
     def _draw(self, captioner: Captioner, memory: Memory) -> tuple[Tensor, Odds | None]:
         """Samples (B, K, T), the greedy caption after them where that is the baseline, and their odds, if

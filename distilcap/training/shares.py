@@ -35,7 +35,7 @@ class BatchShare:
 
 
 def share_of_batch(
-    processes: Processes, loss: Tensor, figures: Mapping[str, float], words: float, images: int
+    processes: Processes, loss: Tensor, figures: Mapping[str, Tensor], words: float, images: int
 ) -> BatchShare:
     """Weigh a process's own loss by its share of the whole batch.
 
@@ -47,11 +47,12 @@ def share_of_batch(
         words: of this process that the mean is over; 0 leaves it out.
         images: of this process.
     """
+    whole, *values = torch.stack([loss.detach(), *figures.values()]).tolist()  # a step waits for a GPU here
     if processes.count == 1:
-        return BatchShare(loss, loss.item(), dict(figures))
+        return BatchShare(loss, whole, dict(zip(figures, values, strict=True)))
     weights = [float(images) if name == "reward" else words for name in figures]
-    own = [weight * value for weight, value in zip(weights, figures.values(), strict=True)]
-    message = torch.tensor([words, images, words * loss.item(), *own], dtype=torch.float64)
+    own = [weight * value for weight, value in zip(weights, values, strict=True)]
+    message = torch.tensor([words, images, words * whole, *own], dtype=torch.float64)
     all_words, all_images, whole, *sums = processes.total(message.to(processes.device)).tolist()
     totals = [all_images if name == "reward" else all_words for name in figures]
     means = {name: value / total for name, value, total in zip(figures, sums, totals, strict=True)}

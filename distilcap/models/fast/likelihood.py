@@ -135,7 +135,7 @@ class _LinearLikelihood(Function):
         smoothing: float,
         odds: Odds | None,
     ) -> Tensor:
-        rows = _rows_of_block(len(matrix))
+        rows, on_cpu = _rows_of_block(len(matrix)), hidden.device.type == "cpu"
         kept, sums, losses = [], [], []
         if odds:
             kept = odds.blocks
@@ -153,9 +153,10 @@ class _LinearLikelihood(Function):
                 loss = logits.gather(1, wanted).add_(bias[wanted]).mul_(smoothing - 1)
                 if smoothing:
                     loss = loss.sub_(logits.mean(dim=1, keepdim=True).add_(bias.mean()), alpha=smoothing)
-                summed = _exponentials(logits, bias)
+                # To ask how large the sums are would make the processor wait for a GPU.
+                summed = _exponentials(logits, bias) if on_cpu else None
                 if summed is None:
-                    logits = _products(some, matrix)
+                    logits = _products(some, matrix) if on_cpu else logits
                     summed, highest = _shifted_exponentials(logits, bias)
                     loss = loss.add_(highest)
                 losses.append(loss.add_(summed.log()))
@@ -210,8 +211,6 @@ def _exponentials(logits: Tensor, bias: Tensor) -> Tensor | None:
     None where a sum is not well within the range of float32, which logits of trained captioners are: then
     the highest of a row has to be subtracted first, for which two more passes over all words are needed.
     """
-    if logits.device.type != "cpu":
-        return None  # to ask how large the sums are would make the processor wait for the device
     total = logits.new_empty(len(logits), 1)
     for some, summed in _blocks(_pieces(logits), logits, total):
         torch.sum(some.add_(bias).exp_(), 1, keepdim=True, out=summed)

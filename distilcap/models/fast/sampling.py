@@ -118,13 +118,14 @@ def draw(
     tokens = torch.full((images * captions, max_words), PAD, device=device)
     log_probs = torch.zeros(images * captions, device=device)
     state = captioner.initial_state(memory, captions)
-    rows = torch.arange(images * captions, device=device)  # captions still written, (B, K) at first
+    rows = torch.arange(images * captions, device=device)  # captions computed, (B, K) at first
+    going = rows  # of these, the numbers of those still written
+    best = rows[captions - 1 :: captions] if with_best else None
     last = torch.full((images, captions), BOS, device=device)
     for length in range(max_words):
         logits, state = captioner.step(last, state, memory)
         logits = logits.flatten(0, 1)
         logits = logits.to(exact_type(logits.dtype))
-        best = (rows % captions == captions - 1).nonzero()[:, 0] if with_best else None
         if temperature != 1:
             logits.div_(temperature)
         words, chosen = draw_words(logits, uniform(rows), best, forbidden)
@@ -133,17 +134,17 @@ def draw(
         tokens[rows, length] = last.flatten()
         log_probs[rows] += chosen.masked_fill(finished, 0.0)
         if odds is not None:
-            kept = (~finished & (rows % captions < drawn)).nonzero()[:, 0]
+            kept = going[rows[going] % captions < drawn] if with_best else going
             own = rows[kept]
             odds.keep(logits, kept, (own // captions * drawn + own % captions) * max_words + length)
-        going = ((last != EOS) & (last != PAD)).flatten()
-        left = int(going.sum())
-        if not left:
+        going = ((last != EOS) & (last != PAD)).flatten().nonzero()[:, 0]
+        if not len(going):
             break
         # To regroup costs a copy of the memory, so it waits until enough captions have ended.
-        if left < _REGROUP * len(rows):
-            image = going.nonzero()[:, 0] // last.shape[1]
+        if len(going) < _REGROUP * len(rows):
+            memory = take_images(memory, going // last.shape[1])
             rows, last = rows[going], last.flatten()[going][:, None]
             state = tuple(tensor.flatten(0, 1)[going][:, None] for tensor in state)
-            memory = take_images(memory, image)
+            going = torch.arange(len(rows), device=device)
+            best = (rows % captions == captions - 1).nonzero()[:, 0] if with_best else None
     return tokens.view(images, captions, -1), log_probs.view(images, captions)
