@@ -89,11 +89,13 @@ def reproduce(
         title = "Encoders under the same small captioner"
         run_members(title, encoder_members(_folder(data), images), store, engine, output)
     elif what[0] == "box":
-        from distilcap.study.box import box_members
+        from distilcap.study.box import box_members, write_box
 
         seeds = tuple(range(options.seeds or 1))
         members = box_members(_folder(data), images, seeds)
         run_members("The captioner in the box, step by step", members, store, engine, output)
+        if FIRST and not output.plan:
+            write_box(members[-1].trains[0], open_store(store).alone(), output.to, PROGRESS)
     elif what[0] in EXPERIMENTS:
         from distilcap.study.flickr8k import flickr8k_plan
 

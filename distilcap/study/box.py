@@ -10,20 +10,27 @@ of this on people's captions.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
+from distilcap.export.folders import whole_folder
+from distilcap.pipeline.distill import BUNDLE_BEAM
+from distilcap.progress import Progress
 from distilcap.reports.results import Member
+from distilcap.runtime.manifest import MANIFEST
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
-from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import Generate
+from distilcap.stages.export import Export
+from distilcap.stages.features import TUNED, ExtractFeatures
+from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
+from distilcap.store.stage import Store
 from distilcap.study.flickr8k import CROSS_ENTROPY, SELF_CRITICAL, STUDENT
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
 from distilcap.training.options import SelfCriticalPhase, TrainingOptions
 
-__all__ = ["box_members"]
+__all__ = ["box_members", "write_box"]
 
 BEAM = 5
 VIEWS, STAGES = 4, 2
@@ -59,6 +66,23 @@ def box_members(data: Path, images: Path | None = None, seeds: tuple[int, ...] =
         *(member(name, "student", runs) for name, runs in without.items()),
         *(member(f"{name}, distilled", "distilled", runs) for name, runs in taught.items()),
     )
+
+
+def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
+    """Write what `distilcap/box` holds: `bundle/` in int8, and `training/`, the run's weights in float16."""
+    from distilcap.models.weights import CONFIG, WEIGHTS
+    from distilcap.tensors import load_tensors, save_tensors
+
+    exported = Export(run, ("int8",), images=1000, decoding=decoding_of(run, BUNDLE_BEAM))
+    store.build(exported, progress)
+    with whole_folder(to / "bundle", MANIFEST) as new:
+        shutil.copytree(store.open(exported) / "bundle", new, dirs_exist_ok=True)
+    trained = store.open(run)
+    with whole_folder(to / "training", CONFIG) as new:
+        shutil.copyfile(trained / CONFIG, new / CONFIG)
+        for name in (WEIGHTS, TUNED):
+            tensors, content = load_tensors(trained / name, "train again")
+            save_tensors(new / name, {key: tensor.half() for key, tensor in tensors.items()}, content)
 
 
 def _student(students: Students, seed: int, labels: Labels | None = None) -> Train:
