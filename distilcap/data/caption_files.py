@@ -67,9 +67,19 @@ def read_candidates(path: Path) -> CaptionSet:
 
 
 def fit_ids(candidates: CaptionSet, references: CaptionSet) -> CaptionSet:
-    """Call images as the references do, where one has names of files and the other their ids."""
+    """Call images as the references do, where one has names of files and the other their ids.
+
+    Where captions name paths from another folder (`photos/1`, and `1` in the references), folders at the
+    start are left out, if each image is then known and no two are the same.
+    """
     known = {image_id_of(image_id): image_id for image_id in references}
     fitted = {id: id if id in references else known.get(image_id_of(id), id) for id in candidates}
+    for folders in range(1, 1 + max((id.count("/") for id in candidates), default=0)):
+        if all(id in references for id in fitted.values()):
+            break
+        shorter = {id: image_id_of(id.split("/", folders)[-1]) for id in candidates}
+        if all(id in known for id in shorter.values()) and len(set(shorter.values())) == len(shorter):
+            fitted = {id: known[name] for id, name in shorter.items()}
     if len(set(fitted.values())) < len(fitted):
         return candidates
     return CaptionSet({fitted[image_id]: captions for image_id, captions in candidates.items()})

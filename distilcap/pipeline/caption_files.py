@@ -45,8 +45,8 @@ def write_captions(
     """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
 
     Args:
-        to: `.csv` or `.jsonl` with photo, caption, log_prob and confidence (nothing where it is not
-            calibrated); `.txt` with photo, tab, caption.
+        to: `.csv` or `.jsonl` with image, caption, log_prob and confidence (nothing where it is not
+            calibrated); `.txt` with image, tab, caption.
         recipe: what decides the captions; a begun file of another is refused.
 
     Raises:
@@ -57,7 +57,7 @@ def write_captions(
         raise ConfigError(f"`to` must end in one of {', '.join(FORMATS)}, but is {to.name}.")
     with RecordLog(to.with_name(f".{to.name}.partial.jsonl"), dict(recipe), progress) as log:
         lines: list[_Line] = [line for record in log.records for line in record["lines"]]
-        known = {line["photo"] for line in lines}
+        known = {line["image"] for line in lines}
         todo = [photo for photo in photos if _name(photo) not in known]
         tracked = iter(progress.track(todo, "Captioning", len(photos), len(photos) - len(todo)))
         while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
@@ -66,14 +66,14 @@ def write_captions(
             log.append({"lines": new})
             lines += new
         order = {_name(photo): at for at, photo in enumerate(photos)}
-        lines = [line for line in lines if line["photo"] in order]
-        lines.sort(key=lambda line: order[str(line["photo"])])
+        lines = [line for line in lines if line["image"] in order]
+        lines.sort(key=lambda line: order[str(line["image"])])
         written = [line for line in lines if line["error"] is None]
         write_text(to, FORMATS[to.suffix.lower()]([_without_error(line) for line in written]))
         log.remove()
     failed = tuple(str(line["error"]) for line in lines if line["error"] is not None)
     empty = sum(not line["caption"] for line in written)
-    return Written(len({line["photo"] for line in written}), failed, empty=empty)
+    return Written(len({line["image"] for line in written}), failed, empty=empty)
 
 
 def _name(photo: Path) -> str:
@@ -84,10 +84,10 @@ def _name(photo: Path) -> str:
 def _lines(photo: Path, result: Captioned) -> list[_Line]:
     if result.error is not None:
         nothing = dict.fromkeys(("caption", "log_prob", "confidence"))
-        return [{"photo": _name(photo), **nothing, "error": shown(str(result.error))}]
+        return [{"image": _name(photo), **nothing, "error": shown(str(result.error))}]
     return [
         {
-            "photo": _name(photo),
+            "image": _name(photo),
             "caption": made.text,
             "log_prob": round(made.log_prob, 4),
             "confidence": None if made.confidence is None else round(made.confidence, 4),
@@ -106,7 +106,7 @@ def _as_json(lines: Sequence[_Line]) -> str:
 
 
 def _as_text(lines: Sequence[_Line]) -> str:
-    return "".join(f"{shown(str(line['photo']))}\t{shown(str(line['caption']))}\n" for line in lines)
+    return "".join(f"{shown(str(line['image']))}\t{shown(str(line['caption']))}\n" for line in lines)
 
 
 FORMATS: dict[str, Callable[[Sequence[_Line]], str]] = {

@@ -242,11 +242,24 @@ def test_candidates_and_references_in_any_form_give_the_same_scores(references: 
     assert "564.23" in result.output
 
 
-def test_names_of_files_fit_the_ids_of_a_data_set(references: Path) -> None:
-    named = [{**row, "image_id": f"{row['image_id']}.jpg"} for row in rows()]
+@pytest.mark.parametrize(
+    "name", ["{}.jpg", "photos/{}.jpg", "../of a trip/day {}/{}.png", "/home/ada/{}.jpg"]
+)
+def test_names_of_files_fit_the_ids_of_a_data_set(references: Path, name: str) -> None:
+    named = [{**row, "image_id": name.format(row["image_id"], row["image_id"])} for row in rows()]
     candidates = in_form(references.with_name("cand.csv"), named)
     result = run("evaluate", candidates, "--references", references, "--metrics", "rouge_l", "--resamples", 0)
     assert "93.13" in result.output, result.exception
+    assert not result.stderr
+
+
+@pytest.mark.parametrize("names", [("a/0.jpg", "b/0.jpg"), ("a/0.jpg", "a/stranger.jpg")])
+def test_names_of_files_that_fit_no_ids_are_refused(references: Path, names: tuple[str, str]) -> None:
+    named = [{"image_id": name, "caption": "a dog"} for name in names]
+    candidates = in_form(references.with_name("cand.csv"), named)
+    result = run("evaluate", candidates, "--references", references, "--metrics", "rouge_l")
+    assert isinstance(result.exception, DistilCapError)
+    assert "'a/0.jpg' has a candidate, but no references, nor have 1 more" in str(result.exception)
 
 
 @pytest.mark.parametrize(

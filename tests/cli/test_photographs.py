@@ -117,3 +117,27 @@ def test_the_check_and_the_features_agree_with_them(photos: Path, tmp_path: Path
     assert done.exit_code == 0, (done.output, done.exception)
     assert f"{SEEN - 1 - SKIPPED:,} images in" in done.output
     assert f"{SKIPPED} skipped" in done.output
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".txt"])
+def test_captions_written_are_read_by_evaluate_and_the_check(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """By references that name the images by their paths, by their files, or from the folder captioned."""
+    monkeypatch.chdir(tmp_path)
+    names = ["0/a.png", "0/b.png", "1/c.png"]
+    for number, name in enumerate(names):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (80 * number, 9, 200)).save(Path("photos", name))
+    written = call("caption", "--run", run, "photos", "--beam-size", 1, "--to", f"captions{ending}")
+    assert written.exit_code == 0, (written.output, written.exception)
+    checked = json.loads(call("data", "check", f"captions{ending}", "--json").stdout)
+    assert sum(checked["images"].values()) == len(names)
+    assert {problem["kind"] for problem in checked["problems"]} <= {"nothing to learn"}
+    for known in ([f"photos/{name}" for name in names], names, [Path(name).stem for name in names]):
+        Path("references.json").write_text(json.dumps({name: ["a red circle"] for name in known}))
+        arguments = [f"captions{ending}", "--references", "references.json", "--metrics", "rouge_l"]
+        scored = call("evaluate", *arguments, "--resamples", 0)
+        assert scored.exit_code == 0, (scored.output, scored.exception)
+        assert f"captions{ending} (3 images)" in scored.output
+        assert not scored.stderr

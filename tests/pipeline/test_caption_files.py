@@ -81,10 +81,10 @@ def test_all_captions_in_one_file_after_a_kill(photos: list[Path], tmp_path: Pat
     assert "20.png" in written.failed[0]
     if ending == ".csv":
         with to.open(newline="") as file:
-            rows = [(row["photo"], row["caption"]) for row in csv.DictReader(file)]
+            rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)]
     elif ending == ".jsonl":
         lines = [json.loads(line) for line in to.read_text().splitlines()]
-        rows = [(line["photo"], line["caption"]) for line in lines]
+        rows = [(line["image"], line["caption"]) for line in lines]
         assert [line["confidence"] for line in lines[:3]] == [0.0, 0.02, 0.04]
     else:
         rows = [tuple(line.split("\t")) for line in to.read_text().splitlines()]  # type: ignore[misc]
