@@ -33,7 +33,6 @@ Example:
 """
 WEB = """\b
 Example:
-  distilcap web --to site
   distilcap web bundle-int8 --to site
   distilcap serve site
 """

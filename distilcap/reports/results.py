@@ -36,6 +36,7 @@ __all__ = [
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 GREEDY = 1
 COLUMNS = ("greedy", "beam")
+ALONE = "CIDEr needs two test images"
 
 
 @dataclass(frozen=True)
@@ -255,8 +256,10 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
         baseline = undistilled.get(member.size)
         if member.role != "distilled" or baseline is None:
             continue
-        own, other = (_per_image_cider(each, store, column) for each in (member, baseline))
-        differences = [100 * (own[image_id] - other[image_id]) for image_id in own]
+        differences = _cider_differences(member, baseline, store, column)
+        if not differences:
+            sentences.append(f"{member.name} cannot be compared with {baseline.name}: {ALONE}.")
+            continue
         low, high = _bootstrap_interval(differences)
         mean = statistics.fmean(differences)
         verdict = "gained" if low > 0 else "lost" if high < 0 else "neither clearly gained nor lost"
@@ -271,8 +274,9 @@ def which_to_take(starts: Sequence[System], student: Member, store: Store, colum
     """Say whether to take the student, or what it began from as it is: by test images, paired."""
     sentences = []
     for start in starts:
-        own, other = (_per_image_cider(each, store, column) for each in (student, start))
-        differences = [100 * (own[image_id] - other[image_id]) for image_id in own]
+        differences = _cider_differences(student, start, store, column)
+        if not differences:
+            return ""  # `gain_sentence` says why
         low, high = _bootstrap_interval(differences)
         mean = statistics.fmean(differences)
         better = student.name if mean > 0 else start.name
@@ -282,6 +286,12 @@ def which_to_take(starts: Sequence[System], student: Member, store: Store, colum
             f"against '{start.name}', 95 % interval {low:+.1f} to {high:+.1f}: {clear}take '{better}'."
         )
     return " ".join(sentences)
+
+
+def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:
+    """First less second of each test image, times 100; empty for a single image, which has no CIDEr."""
+    own, other = (_per_image_cider(each, store, column) for each in (first, second))
+    return [100 * (own[image_id] - other[image_id]) for image_id in own]
 
 
 def _per_image_cider(member: System, store: Store, column: str) -> dict[str, float]:

@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import distilcap
-from distilcap.box import box_bundle
+from distilcap.box import box_bundle, box_training
 from distilcap.cli.main import cli
 from distilcap.errors import MissingError
+from distilcap.models.weights import load_captioner
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import read_manifest
 
@@ -81,6 +82,16 @@ def test_its_page_is_written_without_a_name(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "site" / "bundle" / "decoder.bin").read_bytes() == (
         box_bundle() / "decoder.bin"
     ).read_bytes()
+
+
+def test_what_training_begins_from_has_the_words_of_the_bundle() -> None:
+    start = load_captioner(box_training())
+    assert start.vocabulary == read_manifest(box_bundle()).vocabulary
+    assert {path.name for path in box_training().iterdir()} == {
+        "captioner.json",
+        "captioner.safetensors",
+        "encoder-tuned.safetensors",
+    }
 
 
 def test_it_knows_photographs() -> None:

@@ -78,7 +78,7 @@ def test_commands_say_it_in_one_line(
     data = write(tmp_path, HOPELESS["all rare"][0])
     arguments = ["--data", str(data), "--store", str(tmp_path / "store"), "--encoder-weights", "random"]
     with pytest.raises(SystemExit) as left:
-        main([command, *arguments, "--image-size", "32"])
+        main([command, *arguments, "--image-size", "32", "--min-count", "5"])
     assert left.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"Error: {data}: no word occurs 5 times")

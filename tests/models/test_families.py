@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -125,12 +126,17 @@ def test_a_family_s_sizes_are_of_its_options(name: str) -> None:
     assert size_of(small_options(name, hidden=38)) == "38 wide"
 
 
+@dataclass(frozen=True)
+class OtherOptions:
+    hidden: int = 8
+
+
 def test_names_are_taken_once() -> None:
     sizes = {"small": UpDownOptions()}
     for name, message in {"updown": "updown .UpDownOptions. has that name", "other": "UpDownOptions"}.items():
         with pytest.raises(ConfigError, match=message):
             register(Family(name, "Other", UpDownOptions, sizes, UpDown))
     with pytest.raises(ConfigError, match="needs a name of letters and digits, and one size at least"):
-        register(Family("a-b", "Other", Family, sizes, UpDown))
+        register(Family("a-b", "Other", OtherOptions, {}, UpDown))
     assert "other" not in families()
     assert title_of("nobody") == "nobody"

@@ -128,7 +128,9 @@ def test_what_a_report_needs_of_a_run_includes_how_it_decodes(tmp_path: Path) ->
     run = students().train("updown", "small", 0)
     captions = Evaluate.of(Generate.as_chosen(run, "test", 5), ("cider",))
     stages = {planned.stage.key: planned.stage for planned in Store(tmp_path).plan([captions])}
-    entries = [Entry(tmp_path / key, stage, None, 0, 0.0, False, False) for key, stage in stages.items()]
+    entries = [
+        Entry(tmp_path / key, stage, None, False, 0, 0.0, False, False) for key, stage in stages.items()
+    ]
     assert needed_by({run.key}, entries) == stages.keys()
 
 
