@@ -43,8 +43,9 @@ def greedy_graph(
         "second": np.array([1]),
         "first": np.array([0]),
         "forbidden": forbidden_words(words, options),
-        "instead": np.array([list(groups)], np.int64),
     } | {f"width_{index}": np.array([1, width]) for index, width in enumerate(widths)}
+    if groups:
+        constants["instead"] = np.array([list(groups)])
     constants |= {f"group_{instead}": np.array(words) for instead, words in groups.items()}
     body = _body(inner, len(widths), list(groups))
     carried = ["last", "finished", "total", *(f"state_{index}" for index in range(len(widths)))]

@@ -48,44 +48,57 @@ const toByte = (sum) => {
   return value < 0 ? 0 : value > 255 ? 255 : value;
 };
 
-/** Bytes RGBA of an opaque picture to RGB bytes of size x size; rows first across, then down. */
-export function resize(rgba, width, height, { size, filter: name }) {
-  const filter = FILTERS[name];
-  const across = coefficients(filter, width, 0, width, size);
-  const down = coefficients(filter, height, 0, height, size);
-  const firstRow = down[0].first;
-  const lastRow = down[size - 1].first + down[size - 1].weights.length;
-  const narrow = new Uint8Array((lastRow - firstRow) * size * 3);
-  const half = 1 << (BITS - 1);
-  for (let row = firstRow, target = 0; row < lastRow; row++) {
-    const start = row * width * 4;
-    for (const { first, weights } of across) {
-      let red = half, green = half, blue = half;
-      for (let tap = 0, source = start + first * 4; tap < weights.length; tap++, source += 4) {
+const HALF = 1 << (BITS - 1);
+
+/** Every row of a picture, whose pixels are `step` bytes, to `size` pixels RGB. */
+function across({ bytes, width, height, step }, size, filter) {
+  const columns = coefficients(filter, width, 0, width, size);
+  const narrow = new Uint8Array(height * size * 3);
+  for (let row = 0, target = 0; row < height; row++) {
+    const start = row * width * step;
+    for (const { first, weights } of columns) {
+      let red = HALF, green = HALF, blue = HALF;
+      for (let tap = 0, source = start + first * step; tap < weights.length; tap++, source += step) {
         const weight = weights[tap];
-        red += rgba[source] * weight;
-        green += rgba[source + 1] * weight;
-        blue += rgba[source + 2] * weight;
+        red += bytes[source] * weight;
+        green += bytes[source + 1] * weight;
+        blue += bytes[source + 2] * weight;
       }
       narrow[target++] = toByte(red);
       narrow[target++] = toByte(green);
       narrow[target++] = toByte(blue);
     }
   }
-  const rgb = new Uint8Array(size * size * 3);
-  const stride = size * 3;
+  return { bytes: narrow, width: size, height, step: 3 };
+}
+
+/** Every column of a picture to `size` pixels. */
+function down({ bytes, width, height, step }, size, filter) {
+  const stride = width * step;
+  const low = new Uint8Array(size * stride);
   let target = 0;
-  for (const { first, weights } of down) {
-    const start = (first - firstRow) * stride;
+  for (const { first, weights } of coefficients(filter, height, 0, height, size)) {
     for (let column = 0; column < stride; column++) {
-      let sum = half;
-      for (let tap = 0, source = start + column; tap < weights.length; tap++, source += stride) {
-        sum += narrow[source] * weights[tap];
+      let sum = HALF;
+      for (let tap = 0, source = first * stride + column; tap < weights.length; tap++, source += stride) {
+        sum += bytes[source] * weights[tap];
       }
-      rgb[target++] = toByte(sum);
+      low[target++] = toByte(sum);
     }
   }
-  return rgb;
+  return { bytes: low, width, height: size, step };
+}
+
+/** Bytes RGBA of an opaque picture to RGB bytes of size x size. */
+export function resize(rgba, width, height, { size, filter: name }) {
+  const filter = FILTERS[name];
+  const picture = { bytes: rgba, width, height, step: 4 };
+  // As Pillow chooses; between the two passes bytes are rounded, so that their order counts.
+  const downFirst = height - size > Math.max(0, 2 * (width - size));
+  const resized = downFirst
+    ? across(down(picture, size, filter), size, filter)
+    : down(across(picture, size, filter), size, filter);
+  return resized.bytes;
 }
 
 /** Width and height that a JPEG's first bytes name, before it is turned upright; undefined for other files. */
