@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import urllib.request
+from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,7 +278,8 @@ def test_a_large_jpeg_is_decoded_to_pythons_bytes(site, tmp_path):
         const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
         context.drawImage(bitmap, 0, 0);
         const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-        decoded.push([bitmap.height, bitmap.width, Array.from(new Uint32Array(data.buffer))]);
+        const letters = Array.from(data, (byte) => String.fromCharCode(byte));
+        decoded.push([bitmap.height, bitmap.width, btoa(letters.join(""))]);
       }
       return decoded;
     }"""
@@ -293,7 +295,7 @@ def test_a_large_jpeg_is_decoded_to_pythons_bytes(site, tmp_path):
         expected = np.asarray(read_image(path, 224))
         assert expected.shape == (height, width, 3)
         assert max(expected.shape) < 1100, "reduced"
-        given = np.array(values, "<u4").view(np.uint8).reshape(height, width, 4)[..., :3]
+        given = np.frombuffer(b64decode(values), np.uint8).reshape(height, width, 4)[..., :3]
         np.testing.assert_array_equal(given, expected)
 
 
@@ -328,11 +330,11 @@ def test_the_page_leaves_out_the_bundles_words_and_says_how_sure_it_is(
     write_manifest(tmp_path / "bundle", replace(manifest, calibration=calibration))
     made, site = Bundle.open(tmp_path / "bundle"), write_web(tmp_path / "bundle", tmp_path / "site").folder
     with serving(site) as address, open_page() as page:
-        answers = captions_in_browser(page, address, photos, [1, 4])
+        answers = captions_in_browser(page, address, photos[:4], [1, 4])
         page.set_input_files("#file", photos[:1])
         page.locator("#status", has_text="Done.").wait_for()
         told = page.text_content("#sureness")
-    for photo, answer in zip(photos, answers, strict=True):
+    for photo, answer in zip(photos[:4], answers, strict=True):
         for beam, found in zip((1, 4), answer, strict=True):
             expected = made.alternatives(photo, replace(decode, beam_size=beam))[0]
             best = found["captions"][0]
