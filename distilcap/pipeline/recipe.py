@@ -100,7 +100,7 @@ def _auto(amount: Amount, started: bool) -> dict[str, Any]:
     """The recipe by the amount of data; docs/own-photos.md has what each line rests on."""
     if amount.images >= _MANY:  # nothing was measured there: the paper's
         return {"validate_start": started}
-    updates, fewest, most = (60, 3, 24) if started else (3_400, 9, 40)
+    updates, fewest, most = (240, 3, 24) if started else (3_400, 9, 40)
     epochs = min(most, max(fewest, round(updates * _BATCH / amount.images)))
     steps = epochs * -(-amount.images // _BATCH)
     rewarded = amount.images >= _REWARDED
