@@ -25,7 +25,7 @@ def named_bundle(bundle: Path | None) -> Path:
     from distilcap.runtime.manifest import read_manifest
 
     folder = find_bundle(Path(NAME))
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, verify=False)  # whoever opens the bundle checks its files
     terms = (
         f"The captioner in the box: {manifest.megabytes():.1f} MB, one English sentence for a photograph. "
         f"For research, not for commercial use, and not to judge people by: {folder / 'MODEL_CARD.md'}"
@@ -33,10 +33,10 @@ def named_bundle(bundle: Path | None) -> Path:
     said = cache_folder() / _SAID
     try:
         if said.is_file() and said.read_text("utf-8") == terms:
-            return Path(NAME)
+            return folder
         said.parent.mkdir(parents=True, exist_ok=True)
         write_text(said, terms)
     except (OSError, DistilCapError):
         pass  # a cache that cannot be written only means that it is said again
     say(terms, err=True)
-    return Path(NAME)
+    return folder

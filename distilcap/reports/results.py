@@ -36,7 +36,6 @@ __all__ = [
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 GREEDY = 1
 COLUMNS = ("greedy", "beam")
-ALONE = "CIDEr needs two test images"
 
 
 @dataclass(frozen=True)
@@ -258,7 +257,9 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
             continue
         differences = _cider_differences(member, baseline, store, column)
         if not differences:
-            sentences.append(f"{member.name} cannot be compared with {baseline.name}: {ALONE}.")
+            sentences.append(
+                f"{member.name} cannot be compared with {baseline.name}: CIDEr needs two test images."
+            )
             continue
         low, high = _bootstrap_interval(differences)
         mean = statistics.fmean(differences)

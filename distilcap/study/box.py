@@ -20,7 +20,7 @@ from distilcap.pipeline.distill import BUNDLE_BEAM
 from distilcap.progress import Progress
 from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
@@ -113,11 +113,10 @@ def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
 
 
 def _student(students: Students, seed: int, labels: Labels | None = None) -> Train:
-    preset = students.preset
-    words = table_preset(preset.name).roles["updown", "big"].training.max_words
-    vocabulary = BuildVocabulary(students.data, preset.min_count, words)
+    """The student of README's experiment, with the words of its teacher."""
     training = dataclasses.replace(STUDENT.training, seed=seed)
-    return Train(students.data, vocabulary, students.features, "updown", STUDENT.options, training, labels)
+    like_teacher = students.train("updown", "big", seed, labels)
+    return dataclasses.replace(like_teacher, options=STUDENT.options, training=training)
 
 
 def _steps(begun: list[Train]) -> dict[str, tuple[Train, ...]]:
