@@ -1,9 +1,10 @@
-"""`distilcap data`: check or convert a data set, draw one, set up COCO."""
+"""`distilcap data`: check, convert or crop a data set, draw one, set up COCO."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -17,6 +18,7 @@ from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
 from distilcap.data.readers.columns import Columns
+from distilcap.errors import DataError
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ IMAGES = click.IntRange(0, 10_000_000)
 
 @click.group()
 def data() -> None:
-    """Check, convert or draw a data set, or set up COCO."""
+    """Check, convert, crop or draw a data set, or set up COCO."""
 
 
 @data.command(
@@ -178,6 +180,35 @@ def scenes(folder: Path, train: int, val: int, test: int, seed: int, size: int, 
 
     drawn = draw_scenes(folder, (train, val, test), seed, size, language, PROGRESS)
     say(f"{len(drawn.images):,} images with five captions each are in {folder}.")
+
+
+@data.command(
+    epilog="""\b
+Example:
+  distilcap data crops photos/ --to crops/
+  distilcap distill --data photos/ --unlabelled crops/
+"""
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
+)
+@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
+@click.option("--each", type=COUNT, default=3, help="Number of crops of an image.")
+@click.option("--size", type=click.IntRange(32, 2048), default=224, help="Side of a crop in pixels.")
+@flags(Columns, "columns")
+def crops(path: Path, images: Path | None, folder: Path, each: int, size: int, columns: Columns) -> None:
+    """Write crops of the training images at PATH, for a teacher to label: more to learn from.
+
+    An image that cannot be read is named at the end; the others are cropped.
+    """
+    from distilcap.data.crops import write_crops
+    from distilcap.data.readers import read_dataset
+
+    failed = write_crops(read_dataset(path, images, columns=columns).images, folder, each, size, PROGRESS)
+    say(f"{folder}: {each} crops of each training image, for `--unlabelled {shlex.quote(str(folder))}`.")
+    if failed:
+        raise DataError(f"{len(failed)} images could not be read: {'; '.join(failed)}")
 
 
 @data.command(

@@ -50,6 +50,11 @@ SHOWN = 20  # differences of a report that is checked
 @store_option
 @flags(EngineOptions, "engine")
 @flags(OutputOptions, "output")
+@click.option(
+    "--crops",
+    type=click.Path(path_type=Path),
+    help="Of box: folder of crops of the training images, as `distilcap data crops` writes them.",
+)
 @click.option("--finished", is_flag=True, help="Of tables: train nothing; report the rows that are trained.")
 @click.option(
     "--check",
@@ -64,6 +69,7 @@ def reproduce(
     store: Path,
     engine: EngineOptions,
     output: OutputOptions,
+    crops: Path | None,
     finished: bool,
     check: Path | None,
 ) -> None:
@@ -92,7 +98,11 @@ def reproduce(
         from distilcap.study.box import box_members, write_box
 
         seeds = tuple(range(options.seeds or 1))
-        members = box_members(_folder(data), images, seeds)
+        if crops is None:
+            raise ConfigError(
+                "`reproduce box` learns from crops too; `distilcap data crops` writes them. Give `--crops`."
+            )
+        members = box_members(_folder(data), crops, images, seeds)
         run_members("The captioner in the box, step by step", members, store, engine, output)
         if FIRST and not output.plan:
             write_box(members[-1].trains[0], open_store(store).alone(), output.to, PROGRESS)

@@ -1,31 +1,35 @@
 """The captioner in the box, step by step, each step a row; and the same steps without a teacher.
 
-Command: `distilcap reproduce box --data flickr8k/ --to docs/results/box`
-A teacher of preset `flickr8k` labels the training images, five hypotheses each, and the student learns these.
-Then the last two stages of its encoder learn along, on views of the images (`encoders.tuned.view_of`). What
-that encoder sees is what self-critical training reads, which comes last. The control does all of this on
-people's captions.
+Command: `distilcap reproduce box --data flickr8k/ --crops crops/ --to docs/results/box`
+An Up-Down of preset `flickr8k` labels the training images, five hypotheses each, and the student, an AoANet,
+learns these. Then the last two stages of its encoder learn along, on views of the images
+(`encoders.tuned.view_of`) and on crops (`data.crops`), labelled by the preset's AoANet, a better teacher.
+What that encoder sees is what self-critical training reads, which comes last. The control does all of this
+on people's captions; crops have none.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import cast
 
 from distilcap.export.folders import whole_folder
 from distilcap.export.options import ExportOptions
 from distilcap.files import sha256_of
 from distilcap.integrity import read_sealed_json, write_sealed_json
-from distilcap.pipeline.distill import BUNDLE_BEAM
+from distilcap.models.aoanet import AoANetOptions
+from distilcap.pipeline.distill import BUNDLE_BEAM, Role
 from distilcap.progress import Progress
 from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
+from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
-from distilcap.study.flickr8k import CROSS_ENTROPY, SELF_CRITICAL, STUDENT
+from distilcap.study.flickr8k import CROSS_ENTROPY, SELF_CRITICAL
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
 from distilcap.training.options import SelfCriticalPhase, TrainingOptions
@@ -33,7 +37,18 @@ from distilcap.training.options import SelfCriticalPhase, TrainingOptions
 __all__ = ["box_members", "write_box"]
 
 BEAM = 5
+CROPS_BEAM = 3
 VIEWS, STAGES = 4, 2
+STUDENT = Role(
+    "aoanet",
+    "256 wide",
+    AoANetOptions(256, 256, refiner_layers=2, dropout=0.25),
+    TrainingOptions(
+        cross_entropy=dataclasses.replace(CROSS_ENTROPY, epochs=6, learning_rate=8e-4),
+        self_critical=SelfCriticalPhase(epochs=0),
+        batch_images=16,
+    ),
+)
 TUNING = TrainingOptions(
     cross_entropy=dataclasses.replace(
         CROSS_ENTROPY, epochs=3, learning_rate=5e-4, warmup_steps=50, weight_averaging=0.99
@@ -55,23 +70,40 @@ LICENCE = {
 }
 
 
-def box_members(data: Path, images: Path | None = None, seeds: tuple[int, ...] = (0,)) -> tuple[Member, ...]:
-    """The teacher, the steps without one, and the steps of the captioner in the box, which is the last."""
+def box_members(
+    data: Path, crops: Path, images: Path | None = None, seeds: tuple[int, ...] = (0,)
+) -> tuple[Member, ...]:
+    """The teachers, the steps without one, and the steps of the captioner in the box, which is the last.
+
+    Args:
+        crops: of the training images, three each, as `data.crops.write_crops` makes them.
+    """
     source = ImportData.of(data, images)
     students = Students(
         source, ExtractFeatures.of(source, "efficientnet-lite0"), table_preset("flickr8k"), seeds
     )
-    teacher = students.teacher("updown").member
-    labels = [Generate.as_chosen(run, "train", BEAM, BEAM) for run in students.teacher_runs(teacher)]
-    without = _steps([_student(students, seed) for seed in seeds])
-    taught = _steps([_student(students, *both) for both in zip(seeds, labels, strict=True)])
+    more = AddUnlabelled.beside(source, crops)
+    first, second = (students.teacher(family).member for family in ("updown", "aoanet"))
+    labels = [Generate.as_chosen(run, "train", BEAM, BEAM) for run in students.teacher_runs(first)]
+    of_crops = [
+        Generate.as_chosen(run, "train", CROPS_BEAM, CROPS_BEAM, data=more)
+        for run in students.teacher_runs(second)
+    ]
+    without = _steps([_tuned(_student(students, seed)) for seed in seeds])
+    taught = _steps(
+        [
+            _tuned(_student(students, seed, own), more, also)
+            for seed, own, also in zip(seeds, labels, of_crops, strict=True)
+        ]
+    )
 
     def member(name: str, role: str, runs: tuple[Train, ...]) -> Member:
-        learnt = (teacher.name, f"{BEAM} best") if role == "distilled" else (None, "references")
+        learnt = (second.name, f"{CROPS_BEAM} best") if role == "distilled" else (None, "references")
         return Member(name, role, STUDENT.size, runs, *learnt)
 
     return (
-        teacher,
+        first,
+        second,
         *(member(name, "student", runs) for name, runs in without.items()),
         *(member(f"{name}, distilled", "distilled", runs) for name, runs in taught.items()),
     )
@@ -113,36 +145,54 @@ def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
 
 
 def _student(students: Students, seed: int, labels: Labels | None = None) -> Train:
-    """The student of README's experiment, with the words of its teacher."""
+    """The student, with the words of its teachers."""
     training = dataclasses.replace(STUDENT.training, seed=seed)
-    like_teacher = students.train("updown", "big", seed, labels)
+    like_teacher = students.train(STUDENT.architecture, "big", seed, labels)
     return dataclasses.replace(like_teacher, options=STUDENT.options, training=training)
 
 
-def _steps(begun: list[Train]) -> dict[str, tuple[Train, ...]]:
+def _steps(tuned: list[Train]) -> dict[str, tuple[Train, ...]]:
     """The runs of each step, by what it is."""
-    steps = {STUDENT.name: tuple(begun)}
-    runs = [_tuned(run) for run in begun]
-    steps[f"{STUDENT.name}, tuned encoder"] = tuple(runs)
-    steps[f"{STUDENT.name}, tuned encoder, self-critical"] = tuple(map(_rewarded, runs))
-    return steps
+    begun = tuple(run.start for run in tuned)
+    assert all(isinstance(run, Train) for run in begun)
+    return {
+        STUDENT.name: cast(tuple[Train, ...], begun),
+        f"{STUDENT.name}, tuned encoder": tuple(tuned),
+        f"{STUDENT.name}, tuned encoder, self-critical": tuple(map(_rewarded, tuned)),
+    }
 
 
-def _tuned(run: Train) -> Train:
+def _tuned(run: Train, more: ImportData | None = None, labels: Labels | None = None) -> Train:
+    """The run, learning on together with its encoder's last stages; of more images, where there are."""
     training = dataclasses.replace(TUNING, seed=run.training.seed)
+    if more is not None:
+        features = dataclasses.replace(run.features, data=more).by("onnxruntime", "whole")
+        run_on = dataclasses.replace(run, data=more, features=features, labels=labels)
+    else:
+        run_on = run
     return dataclasses.replace(
-        run, training=training, tune_encoder=True, tune_stages=STAGES, views=VIEWS, start=run
+        run_on, training=training, tune_encoder=True, tune_stages=STAGES, views=VIEWS, start=run
     )
 
 
 def _rewarded(run: Train) -> Train:
-    """The run, learning on by reward alone, on what its encoder sees."""
+    """The run, learning on by reward alone, on what its encoder sees of the captioned images."""
     training = TrainingOptions(
         cross_entropy=dataclasses.replace(CROSS_ENTROPY, epochs=0, learning_rate=5e-4, warmup_steps=100),
         self_critical=dataclasses.replace(SELF_CRITICAL, epochs=REWARDED),
         batch_images=16,
         seed=run.training.seed,
     )
+    begun = run.start
+    assert isinstance(begun, Train), begun
     return dataclasses.replace(
-        run, features=run.seen, training=training, tune_encoder=False, tune_stages=0, views=1, start=run
+        run,
+        data=begun.data,
+        features=run.seen_in(begun.data),
+        training=training,
+        labels=None,
+        tune_encoder=False,
+        tune_stages=0,
+        views=1,
+        start=run,
     )

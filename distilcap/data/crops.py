@@ -1,0 +1,91 @@
+"""Crops of training images as images without captions, which a teacher labels (`--unlabelled`).
+
+Where photographs are few, a student knows its teacher's captions of them by heart. A crop shows something
+else, and the teacher says what; so there is more to learn from than there are photographs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from distilcap.data.dataset import ImageRecord
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import atomic_path, read_json, write_json
+from distilcap.progress import SILENT, Progress
+from distilcap.runtime.pixels import read_image
+
+__all__ = ["crop_of", "write_crops"]
+
+SIDES = 0.45, 0.85
+"""Of the picture's sides: less often shows nothing, more shows the same again."""
+STRETCH = 0.8, 1.25
+LIGHT = 0.85, 1.15
+"""Of brightness, contrast and colour."""
+RECIPE = "crops.json"
+
+
+def crop_of(picture: Image.Image, name: str, number: int, size: int) -> Image.Image:
+    """A crop of a picture, stretched to a square and changed a little in light; half of them are flipped.
+
+    Args:
+        name: of the picture; the same name and number give the same crop.
+        size: its side in pixels.
+    """
+    random = np.random.default_rng([zlib.crc32(name.encode()), 100 + number])
+    side, stretch = random.uniform(*SIDES), np.sqrt(random.uniform(*STRETCH))
+    width, height = min(1, side * stretch) * picture.width, min(1, side / stretch) * picture.height
+    left, top = random.uniform(0, picture.width - width), random.uniform(0, picture.height - height)
+    box = (left, top, left + width, top + height)
+    crop = picture.resize((size, size), Image.Resampling.BICUBIC, box)
+    if random.random() < 0.5:
+        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        crop = change(crop).enhance(random.uniform(*LIGHT))
+    return crop
+
+
+def write_crops(
+    images: Iterable[ImageRecord], folder: Path, each: int = 3, size: int = 224, progress: Progress = SILENT
+) -> list[str]:
+    """Write crops of the images of split train as JPEG files; a killed run goes on where it was.
+
+    Args:
+        each: crops of an image.
+        size: side of a crop in pixels.
+
+    Returns:
+        What is wrong with images that cannot be read; the others are cropped.
+
+    Raises:
+        ConfigError: the folder holds other crops.
+        DataError: the folder holds other files.
+    """
+    recipe = {"each": each, "size": size}
+    mark = folder / RECIPE
+    if mark.exists():
+        if read_json(mark) != recipe:
+            raise ConfigError(f"{folder}: holds crops of other options ({RECIPE}); name another folder.")
+    elif folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder}: holds other files; name a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(mark, recipe)
+    failed = []
+    for image in progress.track([image for image in images if image.split == "train"], "Cropping"):
+        files = [folder / f"{quote(image.id, safe=' ')}_{number}.jpg" for number in range(each)]
+        if all(file.exists() for file in files):
+            continue
+        try:
+            picture = read_image(image.path)
+        except DataError as error:
+            failed.append(str(error))
+            continue
+        for number, file in enumerate(files):
+            with atomic_path(file) as new:
+                crop_of(picture, image.path.name, number, size).save(new, "JPEG", quality=92)
+    return failed

@@ -1,0 +1,70 @@
+"""Crops of training images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilcap.data.crops import RECIPE, SIDES, STRETCH, crop_of, write_crops
+from distilcap.data.dataset import ImageRecord
+from distilcap.errors import ConfigError, DataError
+
+
+def _ramp(width: int, height: int) -> Image.Image:
+    """A picture whose red says the column and whose green says the row."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.stack([255 * columns / width, 255 * rows / height, 0 * rows], axis=-1)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _records(folder: Path, number: int = 3) -> list[ImageRecord]:
+    folder.mkdir()
+    for index in range(number):
+        _ramp(60 + index, 40).save(folder / f"{index}.png")
+    splits = ["train", "train", "val"]
+    return [ImageRecord(f"a/{index}", folder / f"{index}.png", splits[index % 3]) for index in range(number)]
+
+
+def test_crops_are_parts_of_the_picture_and_half_are_flipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distilcap.data.crops.LIGHT", (1.0, 1.0))
+    flipped = 0
+    for number in range(40):
+        crop = np.asarray(crop_of(_ramp(300, 200), "p.jpg", number, 64), dtype=float)
+        red, green = crop[..., 0], crop[..., 1]
+        backwards = red[:, 0].mean() > red[:, -1].mean()
+        flipped += backwards
+        width, height = abs(red[:, -1] - red[:, 0]).mean() / 255, (green[-1] - green[0]).mean() / 255
+        for side in (width, height):
+            assert SIDES[0] * STRETCH[0] ** 0.5 - 0.05 < side < min(1, SIDES[1] * STRETCH[1] ** 0.5) + 0.02
+    assert 10 <= flipped <= 30
+
+
+def test_only_training_images_are_cropped_and_a_second_run_writes_the_same(tmp_path: Path) -> None:
+    images = _records(tmp_path / "images")
+    assert write_crops(images, tmp_path / "crops", 2, 32) == []
+    written = {file.name: file.read_bytes() for file in (tmp_path / "crops").glob("*.jpg")}
+    assert sorted(written) == ["a%2F0_0.jpg", "a%2F0_1.jpg", "a%2F1_0.jpg", "a%2F1_1.jpg"]
+    assert len(set(written.values())) == 4
+    (tmp_path / "crops" / "a%2F1_1.jpg").unlink()
+    write_crops(images, tmp_path / "crops", 2, 32)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "crops").glob("*.jpg")} == written
+
+
+def test_a_folder_of_other_crops_or_files_is_left_alone(tmp_path: Path) -> None:
+    images = _records(tmp_path / "images")
+    write_crops(images, tmp_path / "crops", 1, 32)
+    with pytest.raises(ConfigError, match=RECIPE):
+        write_crops(images, tmp_path / "crops", 2, 32)
+    with pytest.raises(DataError, match="other files"):
+        write_crops(images, tmp_path / "images", 2, 32)
+
+
+def test_a_broken_image_is_named_and_the_others_are_cropped(tmp_path: Path) -> None:
+    images = _records(tmp_path / "images")
+    images[0].path.write_bytes(b"no image")
+    (failed,) = write_crops(images, tmp_path / "crops", 1, 32)
+    assert str(images[0].path) in failed
+    assert [file.name for file in (tmp_path / "crops").glob("*.jpg")] == ["a%2F1_0.jpg"]
