@@ -151,13 +151,13 @@ class LastStages(ImageRegions):
         assert self._graph is not None
         pixels = normalise(self._view(key)[None], self.encoder.preprocessing)
         cells = self._graph(torch.from_numpy(pixels)).features.half().transpose(1, 2)
-        return cells.unflatten(2, (math.isqrt(self._graph.regions), -1)).contiguous()
+        return cells.reshape(1, self._graph.dim, math.isqrt(self._graph.regions), -1).contiguous()
 
 
 def _first_stages(encoder: GridEncoder, stages: int, engine: str, progress: Progress) -> GraphEncoder | None:
     """The stem and the first stages of an EfficientNet, whose map is their regions; None is PyTorch."""
     backbone = cast(EfficientNet, encoder.backbone)
-    layers = nn.Sequential(backbone.conv_stem, backbone.bn1, backbone.act1, *backbone.blocks[:stages])
+    layers = nn.Sequential(backbone.conv_stem, backbone.bn1, backbone.act1, *list(backbone.blocks)[:stages])
     first = GridEncoder(
         layers,
         name=encoder.name,
