@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 from distilcap.data.dataset import ImageRecord
 from distilcap.encoders.base import Encoder, GridEncoder, freeze_batch_norm
 from distilcap.encoders.efficientnet import EfficientNet
-from distilcap.errors import ConfigError, DataError
+from distilcap.encoders.engines import GraphEncoder, run_by
+from distilcap.encoders.recipes import TORCH
+from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.progress import SILENT, Progress
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.shapes import Regions
 
@@ -88,13 +92,23 @@ class LastStages(ImageRegions):
         stages: how many of the seven are tuned.
         views: how many views of an image there are, of which training sees a random one each time: the image,
             the image flipped, then random crops (`view_of`). In evaluation mode the image itself is seen.
+        engine: what runs the frozen stages, on the CPU, see `engines.run_by`; PyTorch where it is absent.
+        progress: hears where PyTorch runs them instead of the engine.
 
     Raises:
         ConfigError: the encoder is no EfficientNet, or has not so many stages.
     """
 
-    def __init__(self, encoder: Encoder, images: Iterable[ImageRecord], stages: int, views: int = 1) -> None:
-        super().__init__(encoder, images, cache_bytes=0)
+    def __init__(
+        self,
+        encoder: Encoder,
+        images: Iterable[ImageRecord],
+        stages: int,
+        views: int = 1,
+        engine: str = TORCH,
+        progress: Progress = SILENT,
+    ) -> None:
+        super().__init__(encoder, images, max(2, torch.get_num_threads()), cache_bytes=0)
         self.views = views
         backbone = getattr(encoder, "backbone", None)
         if not isinstance(encoder, GridEncoder) or not isinstance(backbone, EfficientNet):
@@ -105,6 +119,7 @@ class LastStages(ImageRegions):
         self._maps: dict[tuple[str, int], Tensor] = {}
         for part in (backbone.conv_stem, backbone.blocks[: self.first]):
             part.requires_grad_(False)
+        self._graph = None if engine == TORCH else _first_stages(encoder, self.first, engine, progress)
 
     def regions_of(self, ids: Sequence[str]) -> Regions:
         """See `ImageRegions.regions_of`."""
@@ -116,10 +131,13 @@ class LastStages(ImageRegions):
             chosen = torch.randint(self.views, (len(ids),)).tolist()
         seen_as = list(zip(ids, chosen, strict=True))
         if missing := [key for key in dict.fromkeys(seen_as) if key not in self._maps]:
-            pixels = np.stack(list(self._pool.map(self._view, missing)))
-            batch = torch.from_numpy(normalise(pixels, encoder.preprocessing)).to(device)
-            with torch.no_grad():
-                maps = backbone.until(batch, self.first).to("cpu", torch.float16)
+            if self._graph is None:
+                pixels = np.stack(list(self._pool.map(self._view, missing)))
+                batch = torch.from_numpy(normalise(pixels, encoder.preprocessing)).to(device)
+                with torch.no_grad():
+                    maps = backbone.until(batch, self.first).to("cpu", torch.float16)
+            else:
+                maps = torch.cat(list(self._pool.map(self._map, missing)))
             self._maps.update(zip(missing, maps, strict=True))
         seen = torch.stack([self._maps[key] for key in seen_as]).to(device, torch.float32)
         return encoder.regions_from(backbone.onwards(seen, self.first))
@@ -127,6 +145,32 @@ class LastStages(ImageRegions):
     def _view(self, key: tuple[str, int]) -> Bytes:
         image_id, view = key
         return view_of(self._pixels(image_id), view, image_id)
+
+    def _map(self, key: tuple[str, int]) -> Tensor:
+        """The map (1, C, h, w) of a view, by the engine."""
+        assert self._graph is not None
+        pixels = normalise(self._view(key)[None], self.encoder.preprocessing)
+        cells = self._graph(torch.from_numpy(pixels)).features.half().transpose(1, 2)
+        return cells.reshape(1, self._graph.dim, math.isqrt(self._graph.regions), -1).contiguous()
+
+
+def _first_stages(encoder: GridEncoder, stages: int, engine: str, progress: Progress) -> GraphEncoder | None:
+    """The stem and the first stages of an EfficientNet, whose map is their regions; None is PyTorch."""
+    backbone = cast(EfficientNet, encoder.backbone)
+    layers = nn.Sequential(backbone.conv_stem, backbone.bn1, backbone.act1, *list(backbone.blocks)[:stages])
+    first = GridEncoder(
+        layers,
+        name=encoder.name,
+        weights=encoder.weights,
+        preprocessing=encoder.preprocessing,
+        form=f"first {stages} stages",
+    )
+    try:
+        graph = run_by(engine, first, progress)
+    except MissingError as error:
+        progress.note(f"PyTorch runs the first stages of {encoder.name}: {error}")
+        return None
+    return graph if isinstance(graph, GraphEncoder) else None
 
 
 SMALLEST_CROP = 0.7

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.trainable import Variety
+from distilcap.encoders.recipes import TORCH
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_bytes, write_json
 from distilcap.progress import Progress
@@ -165,8 +166,10 @@ class Train(CaptionerStage):
         if self.tune_encoder:
             begin = self.features if self.start is None else self.start.seen_in(self.data)
             encoder = begin.create(store)
+            # What made the features runs the frozen stages: it is part of their key, and so of this one.
+            engine = begin.engine if store.processes.device == "cpu" else TORCH
             source = (
-                LastStages(encoder, dataset.images, self.tune_stages, self.views)
+                LastStages(encoder, dataset.images, self.tune_stages, self.views, engine, progress)
                 if self.tune_stages
                 else ImageRegions(encoder, dataset.images)
             ).to(store.processes.device)

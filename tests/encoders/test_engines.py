@@ -84,6 +84,15 @@ def test_gives_pytorchs_features_and_says_who_ran_it() -> None:
     assert run_by("torch", encoder) is encoder
 
 
+def test_an_images_features_do_not_depend_on_the_others() -> None:
+    quick = run_by("onnxruntime", tiny())
+    pixels = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    together = quick(pixels).features
+    alone = torch.cat([quick(pixels[row : row + 1]).features for row in range(5)])
+    assert together.shape == (5, 4, 8)
+    assert torch.equal(together, alone)
+
+
 def test_traced_once_unless_the_graph_is_damaged(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_by("onnxruntime", tiny())
     with monkeypatch.context() as patch:
