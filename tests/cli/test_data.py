@@ -46,7 +46,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err == f"Error: {tmp_path / 'gone'}: there is no such file or folder.\n"
 
 
-@pytest.mark.parametrize("command", ["check", "scenes", "coco"])
+@pytest.mark.parametrize("command", ["check", "scenes", "crops", "coco"])
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data", command, "--help"])
     assert "Example:" in capsys.readouterr().out
@@ -90,3 +90,22 @@ def test_what_becomes_unknown_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     (warning,) = words["warnings"]
     assert warning.startswith("23% of the training words become <unk>")  # 6 of 26
     assert words["unknown_captions"] == 1
+
+
+def test_crops_are_written_and_a_broken_image_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, crops = tmp_path / "photos", tmp_path / "crops"
+    photos.mkdir()
+    Image.new("RGB", (50, 40), "red").save(photos / "a.jpg")
+    (photos / "b.jpg").write_bytes(b"no image")
+    (photos / "captions.csv").write_text("image,caption,split\na.jpg,a red wall,train\nb.jpg,a b,train\n")
+    assert run("crops", str(photos), "--to", str(crops), "--each", "2", "--size", "32") == 2
+    shown = capsys.readouterr()
+    assert f"--unlabelled {crops}" in shown.out
+    assert str(photos / "b.jpg") in shown.err
+    assert "Traceback" not in shown.err
+    assert sorted(file.name for file in crops.glob("*.jpg")) == ["a_0.jpg", "a_1.jpg"]
+    for file in crops.glob("*.jpg"):
+        with Image.open(file) as crop:
+            assert crop.size == (32, 32)
