@@ -126,8 +126,8 @@ class TrainingOptions(Options):
     )
     patience: int = option(
         0,
-        "Number of validations in a row without better weights after which a phase ends; 0 is never. They are "
-        "counted once the best has learnt something (validation CIDEr of 1 in tables).",
+        "Number of validations in a row without better weights after which a phase ends; 0 is never. They "
+        "are counted once the best has learnt something (validation CIDEr of 1 in tables).",
         least=0,
         omitted=0,
     )
