@@ -9,6 +9,7 @@ import torch
 from test_training import CHECKPOINT, Killed, Notes, Pictures, options, training, weights
 
 from distilcap.models.weights import load_captioner
+from distilcap.training.loop import Training
 from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 EPOCHS = 12
@@ -29,7 +30,7 @@ def scores_of(folder: Path, phases: TrainingOptions) -> list[float]:
 def test_a_run_ends_where_the_whole_run_had_long_been_better(tmp_path: Path, every: int) -> None:
     whole = scores_of(tmp_path / "whole", learning(0, validation_every=every))
     stops = []
-    for patience in (1, 3, EPOCHS):
+    for patience in (1, EPOCHS):
         scores = scores_of(tmp_path / str(patience), learning(patience, validation_every=every))
         ends = next(
             (
@@ -53,29 +54,32 @@ def test_nothing_is_counted_before_anything_is_learnt(tmp_path: Path) -> None:
 
 
 def test_a_run_that_ends_early_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
-    spoiling = CrossEntropyPhase(epochs=9, learning_rate=0.3)
-    phases = options(
-        cross_entropy=spoiling,
-        self_critical=SelfCriticalPhase(epochs=1, learning_rate=1e-3, samples=2),
-        validate_start=True,
-        patience=2,
-    )
+    learnt = training(tmp_path / "learnt", Pictures(), learning(0), width=24)
+    assert learnt.run().best_score > LEARNT_NOTHING
+    start = load_captioner(tmp_path / "learnt").captioner.state_dict()
 
-    def run_in(folder: Path, source: Pictures, **changes: object):
-        started = training(folder, source, phases, **changes)
-        return started
+    def spoilt(folder: Path, source: Pictures, scst_epochs: int = 1, **changes: object) -> Training:
+        phases = options(
+            cross_entropy=CrossEntropyPhase(epochs=EPOCHS, learning_rate=0.3),
+            self_critical=SelfCriticalPhase(epochs=scst_epochs, learning_rate=1e-9, samples=2),
+            validate_start=True,
+            patience=2,
+        )
+        run = training(folder, source, phases, width=24, **changes)
+        run.trained.captioner.load_state_dict(start)
+        return run
 
-    notes = Notes()
-    whole = run_in(tmp_path / "whole", Pictures(), progress=notes)
-    history = whole.run().history
+    first_phase, notes = Pictures(), Notes()
+    assert len(spoilt(tmp_path / "first", first_phase, scst_epochs=0, progress=notes).run().history) == 2
+    assert "stopped after epoch 2: no better weights in 2 validations" in notes.said
+    history = spoilt(tmp_path / "whole", Pictures()).run().history
+    assert len(history) == 3  # self-critical training is given its own patience
     best = weights(load_captioner(tmp_path / "whole").captioner)
-    print([r.get("validation_cider") for r in history], notes.said)
-    assert isinstance(whole.source, Pictures)
-    for dies_at in range(1, whole.source.calls + 1):
+    for dies_at in range(first_phase.calls - 1, first_phase.calls + 3):  # before, at and after that end
         folder = tmp_path / f"killed{dies_at}"
         with pytest.raises(Killed):
-            run_in(folder, Pictures(dies_at), checkpoint_seconds=0.0).run()
-        resumed = run_in(folder, Pictures()).run()
+            spoilt(folder, Pictures(dies_at), checkpoint_seconds=0.0).run()
+        resumed = spoilt(folder, Pictures()).run()
         assert [record["loss"] for record in resumed.history] == [record["loss"] for record in history]
         again = weights(load_captioner(folder).captioner)
         assert all(torch.equal(again[name], best[name]) for name in best), dies_at
