@@ -104,6 +104,7 @@ def _auto(amount: Amount, started: bool) -> dict[str, Any]:
     epochs = min(most, max(fewest, round(updates * _BATCH / amount.images)))
     steps = epochs * -(-amount.images // _BATCH)
     rewarded = amount.images >= _REWARDED
+    ends_early = {"patience": 5, "validation_every": max(1, 10 // (steps // epochs))} if started else {}
     return {
         "epochs": epochs,
         "learning_rate": 1e-3,
@@ -117,6 +118,7 @@ def _auto(amount: Amount, started: bool) -> dict[str, Any]:
         "scst_learning_rate": 1e-4 if started else 2e-4,
         "scst_warmup_steps": 100 if rewarded else 0,
         "scst_weight_averaging": 0.99,
+        **ends_early,
     }
 
 

@@ -14,11 +14,10 @@ from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import CleanReferences, ImportData
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
+from distilcap.training.options import LEARNT_NOTHING
 
 __all__ = ["note_data", "note_labels", "note_training", "remarks_on_captions"]
 
-LEARNT_NOTHING = 0.01
-"""Validation CIDEr (0 to 10) below which a captioner has learnt next to nothing: 1.0 in tables."""
 _TRAIN_LONGER = "train it longer (`--epochs`) or on more images"
 _OTHER_TEACHER = (
     f"{_TRAIN_LONGER}, or bring a teacher that can caption (`--teacher-run`, `--teacher-model`, "

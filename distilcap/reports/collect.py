@@ -39,7 +39,8 @@ def collect_results(
     dataset = source.load(store)
     captions = {member.name: member.scored("beam")[0].load(store) for member in members}
     described = set(dataset.captions).intersection(*captions.values())
-    shown = [image for image in dataset.split("test") if image.id in described][:SAMPLES]
+    test = [image for image in dataset.split("test") if image.id in described]
+    shown = test[:: max(1, len(test) // SAMPLES)][:SAMPLES]  # neighbours are often of the same scene
     samples = tuple(
         Sample(
             image.id,

@@ -229,6 +229,14 @@ class Results:
         """The row of this name."""
         return self._by_name[name]
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of the rows whose captions a person compares: what the distilled student begins from, or else
+        its teacher, and the student; empty where there are tables, or not both."""
+        before = [row.name for role in ("teacher", "start") for row in self.rows if row.role == role]
+        students = [row.name for row in self.rows if row.role == "distilled"]
+        return (before[-1], students[-1]) if before and students and not self.tables else ()
+
     @cached_property
     def _by_name(self) -> dict[str, Row]:
         return {row.name: row for row in self.rows}

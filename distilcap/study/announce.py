@@ -30,7 +30,7 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     progress.note(
         f"{facts.images['train']:,} training images, {facts.captions:.1f} captions each; words that occur "
         f"{first.vocabulary.min_count} times or more. Training: {'; '.join(ways)}. All that is to be done "
-        f"takes about {took}."
+        f"takes {'at most ' if any(run.training.patience for run in runs) else ''}about {took}."
     )
 
 
@@ -44,4 +44,6 @@ def in_words(options: TrainingOptions) -> str:
     )
     if critical.epochs:
         said += f", then {critical.epochs} of self-critical training ({critical.learning_rate:g})"
+    if options.patience:
+        said += f", fewer where {options.patience} validations in a row are no better"
     return said

@@ -31,6 +31,7 @@ class Position:
         images: seen so far.
         history: what the log holds, an entry for each record.
         start_scores: of each validation image, by the weights that training began from, while these are kept.
+        since_better: validations of the phase since weights were last kept.
         plain: whether the run computes by plain code alone; `models.fast` rounds differently.
     """
 
@@ -45,6 +46,7 @@ class Position:
     history: list[dict[str, Any]] = field(default_factory=list)
     plain: bool = False
     start_scores: list[float] = field(default_factory=list)
+    since_better: int = 0
 
 
 def save_checkpoint(

@@ -32,7 +32,7 @@ from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
-from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
+from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 from distilcap.training.processes import ALONE, Processes
 from distilcap.training.schedule import clearly_better, move_average, rate_factor
 from distilcap.training.shares import caption_together, share_of_batch
@@ -202,6 +202,10 @@ class Training:
 
     def _remaining(self, phase: Phase, batches: Batches) -> Iterator[Batch]:
         for epoch in range(self.position.epoch, phase.epochs):
+            worse = self.position.since_better
+            if self.options.patience and worse >= self.options.patience:  # also where it was killed there
+                self.progress.note(f"stopped after epoch {epoch}: no better weights in {worse} validations")
+                return
             yield from batches.epoch(epoch, self.position.batch)
 
     def _self_critical(self, phase: SelfCriticalPhase) -> Objective:
@@ -305,8 +309,11 @@ class Training:
         begins = self.options.validate_start and at.best_phase < 0
         if begins or (clearly_better(scores, at.start_scores) if at.start_scores else score > at.best_score):
             at.best_score, at.best_phase, at.start_scores = score, number, scores if begins else []
+            at.since_better = 0
             if self.processes.first:
                 self._keep(captioner)
+        elif at.best_score >= LEARNT_NOTHING:  # else there is nothing yet that could become worse
+            at.since_better += 1
         return score
 
     def _keep(self, captioner: Captioner) -> None:

@@ -9,8 +9,10 @@ from distilcap.errors import ConfigError
 from distilcap.options import SEED_LIMIT, Options, option
 from distilcap.runtime.limits import MAX_BEAM, MAX_WORDS
 
-__all__ = ["CrossEntropyPhase", "SelfCriticalPhase", "TokenDistillation", "TrainingOptions"]
+__all__ = ["LEARNT_NOTHING", "CrossEntropyPhase", "SelfCriticalPhase", "TokenDistillation", "TrainingOptions"]
 
+LEARNT_NOTHING = 0.01
+"""Validation CIDEr (0 to 10) below which a captioner has learnt next to nothing: 1.0 in tables."""
 _SCHEDULE = (
     "How the learning rate falls: step multiplies it by 0.8 every 3 epochs, as published captioners are "
     "trained; cosine lets it fall to zero along half a cosine."
@@ -121,6 +123,13 @@ class TrainingOptions(Options):
         "Validate the weights that training begins from, too: they stay unless an epoch is better by more "
         "than chance.",
         omitted=False,
+    )
+    patience: int = option(
+        0,
+        "Number of validations in a row without better weights after which a phase ends; 0 is never. They "
+        "are counted once the best has learnt something (validation CIDEr of 1 in tables).",
+        least=0,
+        omitted=0,
     )
     seed: int = option(0, "Seed of weights, order, dropout and samples.", least=0, most=SEED_LIMIT)
     precision: str = option(

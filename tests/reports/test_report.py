@@ -182,3 +182,30 @@ def test_a_report_keeps_its_pictures_and_leaves_out_what_is_none(tmp_path: Path)
     write_page(read_results(tmp_path / "out/results.json"), tmp_path / "out", tmp_path / "again.html", notes)
     assert Page(tmp_path / "again.html").text == Page(tmp_path / "out/report.html").text
     assert before.count("data:image/jpeg") == 2
+
+
+def test_what_students_begin_from_and_the_student_stand_beside_the_own_caption(tmp_path: Path) -> None:
+    results = with_pictures("")
+    row, (sample,) = results.rows[0], results.samples
+    roles = {"big": "teacher", "box": "start", "plain": "student", "first": "distilled", "new": "distilled"}
+    rows = tuple(dataclasses.replace(row, name=name, role=role) for name, role in roles.items())
+    sample = dataclasses.replace(
+        sample, references=("mine", "hers"), captions={name: f"of {name}" for name in roles}
+    )
+
+    def shown(*left_out: str) -> tuple[str, str]:
+        kept = tuple(row for row in rows if row.role not in left_out)
+        some = dataclasses.replace(results, rows=kept, samples=(sample,))
+        write_page(some, tmp_path, tmp_path / "page.html", Silent())
+        figure = (tmp_path / "page.html").read_text().partition("<figure>")[2]
+        at_once, _, folded = figure.partition("<details>")
+        assert all(figure.count(f">{text}<") == 1 for text in (*sample.references, *sample.captions.values()))
+        return at_once, folded
+
+    for left_out, before in ((), "box"), (("start",), "big"):
+        at_once, folded = shown(*left_out)
+        assert all(f">{text}<" in at_once for text in ("mine", f"of {before}", "of new"))
+        assert all(f">{text}<" in folded for text in ("hers", "of plain", "of first"))
+    at_once, folded = shown("distilled")  # nothing was distilled: all captions are of equal interest
+    assert all(f">{text}<" in at_once for text in sample.captions.values())
+    assert ">mine<" in folded

@@ -1,0 +1,145 @@
+"""Table and curve of docs/own-photos.md, from the lines that `python -m benchmarks own_photos` recorded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilcap.files import parse_json
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-photos.md"
+RESULTS, CURVE = "results.jsonl", "curve.svg"
+KEPT = PAGE.parent / "results" / "own-photos"
+BEGIN, END = "<!-- table: python -m benchmarks own_photos --write -->\n", "<!-- end of table -->"
+HEADINGS = (
+    "photographs",
+    "captions",
+    "seeds",
+    "box as it is",
+    "from nothing",
+    "from the box, undistilled",
+    "from the box",
+    "more than the box",
+    "more than from nothing",
+)
+COLOURS = {"from the box": "#1f6fb4", "from nothing": "#d9541e", "box as it is": "#555555"}
+Cells = Sequence[dict[str, Any]]
+Group = tuple[str, int, str, int, str | None]
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """All recorded cells."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    return [dict(parse_json(line, f"{path}, line {number}")) for number, line in enumerate(lines, 1)]
+
+
+def table(cells: Cells) -> str:
+    """Markdown: a row for each kind, size and style; starts from nothing stand beside each box."""
+    lines = ["| " + " | ".join(["kind", *HEADINGS]) + " |", "|---" * (1 + len(HEADINGS)) + "|"]
+    for kind, size, captions, unlabelled, box in groups(cells):
+        group = [one for one in cells if group_of(one)[:4] == (kind, size, captions, unlabelled)]
+        group.sort(key=lambda one: one["seed"])
+        begun = {one["seed"]: one["cider"] for one in group if box is not None and one["box"] == box}
+        nothing = {one["seed"]: one["cider"] for one in group if one["box"] is None}
+        seeds = begun or nothing
+        more = f" + {unlabelled:,} without captions" if unlabelled else ""
+        paired = [seed for seed in begun if seed in nothing]
+        figures = [
+            over_seeds([cider["start"] for cider in begun.values()]),
+            over_seeds([cider["distilled"] for cider in nothing.values()]),
+            over_seeds([cider["student"] for cider in begun.values()]),
+            over_seeds([cider["distilled"] for cider in begun.values()]),
+            difference([(cider["distilled"], cider["start"]) for cider in begun.values()]),
+            difference([(begun[seed]["distilled"], nothing[seed]["distilled"]) for seed in paired]),
+        ]
+        row = [f"{kind}{more}", f"{size:,}", captions, ", ".join(map(str, seeds)), *figures]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def group_of(one: dict[str, Any]) -> Group:
+    """Kind, size, style, images without captions, and box."""
+    return one["kind"], one["size"], one["captions"], one["unlabelled"], one["box"]
+
+
+def groups(cells: Cells) -> list[Group]:
+    """Of each row; starts from nothing have a row of their own only where none began from a box."""
+    keys = {group_of(one) for one in cells}
+    beside = {key[:4] for key in keys if key[4] is not None}
+    rows = [key for key in keys if key[4] is not None or key[:4] not in beside]
+    return sorted(rows, key=lambda key: (key[2], key[0], key[1], key[3], key[4] or ""))
+
+
+def over_seeds(ciders: Sequence[Sequence[int]]) -> str:
+    """Mean CIDEr, with the sample deviation over seeds."""
+    means = [float(np.mean(cider)) for cider in ciders]
+    if not means:
+        return ""
+    return f"{np.mean(means):.1f}" + (f" ± {np.std(means, ddof=1):.1f}" if len(means) > 1 else "")
+
+
+def difference(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
+    """Paired difference with its 95 % interval over test images, by bootstrap; seeds are averaged first."""
+    if not pairs:
+        return ""
+    rows = [np.subtract(first, second) for first, second in pairs]
+    values = np.mean(rows, axis=0)
+    draws = np.random.default_rng(0).integers(len(values), size=(10_000, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    return f"{values.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def draw(cells: Cells, box: str, to: Path) -> None:
+    """CIDEr by the number of photographs, a panel for each kind; dashed are captions in a large style."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    kinds = sorted({one["kind"] for one in cells if one["box"] == box})
+    figure = Figure(figsize=(4.5 * len(kinds), 3.4), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for captions, dashes in (("five", "-"), ("one", "--")):
+            for name, whose, role in (
+                ("from the box", box, "distilled"),
+                ("from nothing", None, "distilled"),
+                ("box as it is", box, "start"),
+            ):
+                wanted = (kind, captions, whose)
+                chosen = [one for one in cells if (one["kind"], one["captions"], one["box"]) == wanted]
+                sizes = sorted({one["size"] for one in chosen})
+                means = [
+                    np.mean([np.mean(one["cider"][role]) for one in chosen if one["size"] == size])
+                    for size in sizes
+                ]
+                if sizes:
+                    label = name if captions == "five" else f"{name}, {captions}"
+                    axes.plot(sizes, means, dashes, marker="o", color=COLOURS[name], label=label)
+        axes.set(title=kind, xlabel="photographs", ylabel="CIDEr", xscale="log", ylim=(0, None))
+        axes.set_xticks([50, 200, 1000], ["50", "200", "1,000"])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    with mpl.rc_context({"svg.hashsalt": "own photos"}):
+        figure.savefig(to, metadata={"Date": None})
+
+
+def write_page(path: Path) -> None:
+    """Keep the recorded lines beside the page, draw the curve, and put the table between the page's marks."""
+    cells = read_cells(path)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    if path.resolve() != (KEPT / RESULTS).resolve():
+        shutil.copyfile(path, KEPT / RESULTS)
+    boxes = list(dict.fromkeys(one["box"] for one in cells if one["box"] is not None))
+    parts = []
+    for box in boxes:
+        rows = table([one for one in cells if one["box"] in (None, box)])
+        parts.append(f"The box is `{box}`.\n\n{rows}\n")
+    draw(cells, boxes[-1], KEPT / CURVE)
+    parts.append(f"![CIDEr by number of photographs](results/own-photos/{CURVE})\n")
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(before + BEGIN + "\n".join(parts) + END + rest.split(END)[1])
