@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from distilcap.models.fast.lstm import LstmGradient, LstmStates
+from distilcap.models.fast.lstm import LstmGradient, LstmStates, fill_hidden, kept_of
 from distilcap.models.fast.packing import Packing
 from distilcap.models.fast.products import PackedMatrix, across
 
@@ -39,6 +39,7 @@ def updown_recurrence(
     language: Tensor,
     language_bias: Tensor,
     packing: Packing,
+    recorded: tuple[Tensor, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """Run both LSTMs and the attention over all steps of packed captions.
 
@@ -53,6 +54,8 @@ def updown_recurrence(
         language: (4H, 3H) weights of [attended, h1, h2] in the language LSTM.
         language_bias: (4H,).
         packing: of the captions.
+        recorded: what steps gave already: attended values (P, H), queries (P, A), attention weights (P, R)
+            and each LSTM's `LstmStates.kept`. Then nothing is run; `gates` are not read.
 
     Returns:
         h1 and h2 after each token, each (P, H).
@@ -62,7 +65,7 @@ def updown_recurrence(
     if torch.is_autocast_enabled(device):
         operands = tuple(operand.to(torch.get_autocast_dtype(device)) for operand in operands)
     with torch.autocast(device, enabled=False):
-        h1, h2 = _Recurrence.apply(*operands, mask, packing)  # type: ignore[no-untyped-call]
+        h1, h2 = _Recurrence.apply(*operands, mask, packing, recorded)  # type: ignore[no-untyped-call]
     return h1, h2
 
 
@@ -190,6 +193,59 @@ class _AttentionGradient:
         return summed.add_(scores[..., None]).mul_(-self._factor)
 
 
+def _run(
+    gates: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    from_states: Tensor,
+    query: Tensor,
+    scorer: Tensor,
+    language: Tensor,
+    language_bias: Tensor,
+    mask: Tensor,
+    states: Tensor,
+    written: Tensor,
+    packing: Packing,
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Fill states (P, 4H) and h2 (P, H); give queries, weights and what the LSTMs keep."""
+    width = written.shape[1]
+    attention = _Attention(keys, values, scorer, mask, packing)
+    advance, ask, write = (PackedMatrix(matrix) for matrix in (from_states, query, language))
+    first, second = LstmStates(packing, width, gates), LstmStates(packing, width, gates)
+    attended, hidden, written_before, hidden_before = states.chunk(4, dim=1)
+    weights, queries = gates.new_empty(len(gates), values.shape[1]), []
+    steps = packing.steps(gates, attended, hidden, states[:, : 3 * width], written, weights)
+    before = packing.steps(written_before, hidden_before, states[:, 2 * width :])[1:]
+    last = list(zip(packing.before(written), packing.before(hidden), strict=True))
+    for step, (given, attended_now, h1, read, h2, weight) in enumerate(steps):
+        if step:
+            h2_before, h1_before, states_before = before[step - 1]
+            h2_before.copy_(last[step - 1][0])
+            h1_before.copy_(last[step - 1][1])
+            torch.add(given, advance(states_before), out=first.inputs[step])
+        else:
+            first.inputs[step].copy_(given)
+        first.advance(step, h1)
+        queries.append(ask(h1))
+        attention.forward(step, queries[-1], weight, attended_now)
+        torch.add(language_bias, write(read), out=second.inputs[step])
+        second.advance(step, h2)
+    return torch.cat(queries), weights, (*first.kept, *second.kept)
+
+
+def _recalled(
+    recorded: tuple[Tensor, ...], states: Tensor, written: Tensor, packing: Packing
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """`_run`, from what steps gave."""
+    given, queries, weights = (tensor.to(states.dtype) for tensor in recorded[:3])
+    first, second = kept_of(recorded[3:7]), kept_of(recorded[7:])
+    attended, hidden, written_before, hidden_before = states.chunk(4, dim=1)
+    attended.copy_(given)
+    fill_hidden(first, hidden, hidden_before, packing)
+    fill_hidden(second, written, written_before, packing)
+    return queries, weights, (*first, *second)
+
+
 class _Recurrence(Function):
     @staticmethod
     def forward(
@@ -204,39 +260,23 @@ class _Recurrence(Function):
         language_bias: Tensor,
         mask: Tensor,
         packing: Packing,
+        recorded: tuple[Tensor, ...],
     ) -> tuple[Tensor, Tensor]:
-        total, width = gates.shape[0], language.shape[0] // 4
-        attention = _Attention(keys, values, scorer, mask, packing)
-        advance, ask, write = (PackedMatrix(matrix) for matrix in (from_states, query, language))
-        first, second = LstmStates(packing, width, gates), LstmStates(packing, width, gates)
+        total, width = len(gates), language.shape[0] // 4
         # A row is [attended, h1, h2 before, h1 before]: the language LSTM reads its first three parts, the
         # attention LSTM its last two.
         states, written = gates.new_empty(total, 4 * width), gates.new_empty(total, width)
         states[: len(packing.rows), 2 * width :] = 0
-        attended, hidden, written_before, hidden_before = states.chunk(4, dim=1)
-        weights, queries = gates.new_empty(total, values.shape[1]), []
-        steps = packing.steps(gates, attended, hidden, states[:, : 3 * width], written, weights)
-        before = packing.steps(written_before, hidden_before, states[:, 2 * width :])[1:]
-        last = list(zip(packing.before(written), packing.before(hidden), strict=True))
-        for step, (given, attended_now, h1, read, h2, weight) in enumerate(steps):
-            if step:
-                h2_before, h1_before, states_before = before[step - 1]
-                h2_before.copy_(last[step - 1][0])
-                h1_before.copy_(last[step - 1][1])
-                torch.add(given, advance(states_before), out=first.inputs[step])
-            else:
-                first.inputs[step].copy_(given)
-            first.advance(step, h1)
-            queries.append(ask(h1))
-            attention.forward(step, queries[-1], weight, attended_now)
-            torch.add(language_bias, write(read), out=second.inputs[step])
-            second.advance(step, h2)
-        ctx.save_for_backward(
-            keys, values, from_states, query, scorer, language, states, torch.cat(queries), weights,
-            *first.kept, *second.kept,
-        )  # fmt: skip
+        weights_of = from_states, query, scorer, language
+        if recorded:
+            queries, weights, kept = _recalled(recorded, states, written, packing)
+        else:
+            queries, weights, kept = _run(
+                gates, keys, values, *weights_of, language_bias, mask, states, written, packing
+            )
+        ctx.save_for_backward(keys, values, *weights_of, states, queries, weights, *kept)
         ctx.packing = packing
-        return hidden.clone(), written
+        return states[:, width : 2 * width].clone(), written
 
     @staticmethod
     @once_differentiable
@@ -276,6 +316,7 @@ class _Recurrence(Function):
             attention.scorer,
             d_second.t() @ states[:, : 3 * width],
             d_second.sum(dim=0),
+            None,
             None,
             None,
         )
