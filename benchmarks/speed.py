@@ -123,6 +123,7 @@ class Ours:
         self.model: Captioner = model.to(setting.device)
         with torch.no_grad():
             model.output.bias[EOS] = NEVER
+        self.packed: dict[int, products.PackedMatrix] = {}  # as all batches of a labelling share it
         self.optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
         ended = nn.functional.pad(setting.words, (0, 1), value=PAD)
         targets = ended.scatter(2, setting.counts[..., None], EOS)
@@ -143,6 +144,7 @@ class Ours:
         return Regions.full(features)
 
     def _step(self, objective: Any) -> Parts:
+        self.packed.clear()
         self.clock.start()
         self.model.train()
         with torch.autocast(self.setting.device.type, torch.bfloat16, enabled=self.setting.autocast):
@@ -167,7 +169,8 @@ class Ours:
         self.clock.start()
         self.model.eval()
         options = BeamSearch(width, LENGTH, keep=1)
-        with torch.autocast(self.setting.device.type, torch.bfloat16, enabled=self.setting.autocast):
+        autocast = torch.autocast(self.setting.device.type, torch.bfloat16, enabled=self.setting.autocast)
+        with autocast, products.searches_share_weights(self.packed):
             beam_search(self.model, self._regions(self.setting.features), options)
         self.clock.lap("decode")
         return self.clock.parts
@@ -332,12 +335,15 @@ def product_rate(clock: Clock, autocast: bool, rounds: int = 15) -> float:
 
 def flops_of(work: Work) -> int:
     # Products by packed matrices are not counted; plain ones are, and have as many.
-    packs, products._mkl_packs = products._mkl_packs, lambda: False
+    packed = products.PackedMatrix.__call__
+    products.PackedMatrix.__call__ = (  # type: ignore[method-assign]
+        lambda self, rows, bias=None: nn.functional.linear(rows, self.matrix, bias)
+    )
     try:
         with FlopCounterMode(display=False) as counter:
             work()
     finally:
-        products._mkl_packs = packs
+        products.PackedMatrix.__call__ = packed  # type: ignore[method-assign]
     return int(counter.get_total_flops())
 
 

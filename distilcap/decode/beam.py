@@ -94,8 +94,9 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
         finished = (last == EOS) | (last == PAD)
         logits = _move_words(logits, options)
         scores, parents, last = best_continuations(logits, forbidden, scores, finished, options.beam_size)
-        state = take_captions(state, parents)
-        history = history.gather(1, parents[..., None].expand(-1, -1, options.max_words))
+        if options.beam_size > 1:  # else each hypothesis continues itself
+            state = take_captions(state, parents)
+            history = history.gather(1, parents[..., None].expand(-1, -1, options.max_words))
         history[:, :, length] = last
         # Scores fall as captions grow, so nothing can overtake the best once they have ended.
         over = ((last == EOS) | (last == PAD))[:, : options.decisive].all(dim=1)

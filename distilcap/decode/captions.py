@@ -12,6 +12,7 @@ import torch
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.models.captioner import Captioner
+from distilcap.models.fast.products import searches_share_weights
 from distilcap.progress import SILENT, Progress
 from distilcap.shapes import Regions
 from distilcap.text.tokenizers import PTB, tokenizer_of
@@ -28,6 +29,7 @@ class RegionSource(Protocol):
 
 
 @torch.no_grad()
+@searches_share_weights()
 def caption_images(
     captioner: Captioner,
     vocabulary: Vocabulary,

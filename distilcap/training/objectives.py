@@ -13,7 +13,7 @@ from distilcap.decode.beam import BeamSearch, forbidden_tokens, search_memory
 from distilcap.decode.sample import sample_memory
 from distilcap.models.captioner import Captioner, Memory
 from distilcap.models.fast.captioner import FastCaptioner
-from distilcap.models.fast.likelihood import Odds
+from distilcap.models.fast.kept import Kept
 from distilcap.models.fast.sampling import draw
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
@@ -114,7 +114,7 @@ class SelfCritical:
     ) -> None:
         self.reward, self.samples, self.baseline = reward, samples, baseline
         self.max_words, self.dropout = max_words, dropout
-        self._odds = Odds()
+        self._kept = Kept()
 
     def __call__(
         self, captioner: Captioner, regions: Regions, batch: Batch
@@ -126,7 +126,7 @@ class SelfCritical:
         captioner.eval()
         with torch.no_grad():
             seen = captioner.encode(regions) if self.dropout else tuple(tensor.detach() for tensor in memory)
-        drawn, odds = self._draw(captioner, seen)
+        drawn, kept = self._draw(captioner, seen)
         drawn = drawn.cpu()  # where they are rewarded; nothing else of this step waits for a GPU
         scores = torch.from_numpy(self.reward(ids, drawn.numpy())).to(memory[0].device, torch.float32)
         tokens, rewards = drawn[:, : self.samples], scores[:, : self.samples]
@@ -136,26 +136,26 @@ class SelfCritical:
             baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
         captioner.train(self.dropout)
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
-        if odds is None:
+        if kept is None:
             negative_log_probs = captioner.negative_log_likelihood(memory, inputs, tokens)
         else:
             assert isinstance(captioner, FastCaptioner)
-            negative_log_probs = captioner.drawn_negative_log_likelihood(memory, inputs, tokens, odds)
+            negative_log_probs = captioner.drawn_negative_log_likelihood(memory, inputs, tokens, kept)
         advantage = (rewards - baseline)[..., None]
         loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
         return loss, {"loss": loss.detach(), "reward": rewards.mean(), "words": (tokens != PAD).sum()}
 
-    def _draw(self, captioner: Captioner, memory: Memory) -> tuple[Tensor, Odds | None]:
-        """Samples (B, K, T), the greedy caption after them where that is the baseline, and their odds, if
-        the gradient can use these."""
+    def _draw(self, captioner: Captioner, memory: Memory) -> tuple[Tensor, Kept | None]:
+        """Samples (B, K, T), the greedy caption after them where that is the baseline, and what is kept of
+        them, if the gradient can use it."""
         words, greedy = self.max_words + 1, self.baseline == "greedy"
         if isinstance(captioner, FastCaptioner):
-            # With dropout the gradient's pass predicts other odds than those drawn from.
-            odds = None if self.dropout else self._odds
-            self._odds.clear()
+            # With dropout the gradient's pass goes through other states than those drawn from.
+            kept = None if self.dropout else self._kept
+            self._kept.clear()
             forbidden = forbidden_tokens(True, memory[0].device)
-            drawn, _ = draw(captioner, memory, self.samples, forbidden, words, with_best=greedy, odds=odds)
-            return drawn, odds
+            drawn, _ = draw(captioner, memory, self.samples, forbidden, words, with_best=greedy, kept=kept)
+            return drawn, kept
         samples = sample_memory(captioner, memory, self.samples, words).tokens
         if not greedy:
             return samples, None

@@ -12,7 +12,9 @@ from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.decode.sample import sample
 from distilcap.models.captioner import Captioner
 from distilcap.models.families import families
-from distilcap.models.fast import accelerate, likelihood, plain
+from distilcap.models.fast import accelerate, aoanet_recurrence, likelihood, plain, updown_recurrence
+from distilcap.models.fast.kept import Kept
+from distilcap.models.fast.packing import Packing
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
 from distilcap.training.batches import Batch
@@ -57,6 +59,19 @@ def stepped_log_probs(captioner: Captioner, regions: Regions, tokens: Tensor) ->
     return torch.stack(found, dim=2).masked_fill(tokens == PAD, 0.0)
 
 
+def others_of(rewards: Tensor) -> Tensor:
+    """The mean reward of an image's other captions (B, K)."""
+    captions = range(rewards.shape[1])
+    return torch.stack([rewards[:, [k for k in captions if k != one]].mean(1) for one in captions], 1)
+
+
+def expected_loss(
+    captioner: Captioner, regions: Regions, drawn: Tensor, rewards: Tensor, baseline: Tensor
+) -> Tensor:
+    log_probs = stepped_log_probs(captioner, regions, drawn).sum(dim=2)
+    return -((rewards - baseline) * log_probs).sum() / (drawn != PAD).sum()
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("architecture", families())
 @pytest.mark.parametrize(("baseline", "block"), [("others", 1 << 22), ("greedy", 1 << 22), ("greedy", 40)])
@@ -84,13 +99,55 @@ def test_loss_and_gradients_are_those_of_the_definition(
         assert torch.equal(reward.seen[0][:, 4:, : best.shape[2]], best)
         others = torch.from_numpy(Reward()(["a", "b"], best.numpy())).float().expand_as(rewards)
     else:
-        others = torch.stack([rewards[:, [k for k in range(4) if k != one]].mean(1) for one in range(4)], 1)
-    log_probs = stepped_log_probs(captioner, regions, drawn).sum(dim=2)
-    expected = -((rewards - others) * log_probs).sum() / (drawn != PAD).sum()
+        others = others_of(rewards)
+    expected = expected_loss(captioner, regions, drawn, rewards, others)
     expected.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for name, one in captioner.named_parameters():
         torch.testing.assert_close(found[name], one.grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("architecture", ["updown", "aoanet"])
+def test_the_gradient_reads_each_state_that_was_drawn_from_and_runs_no_recurrence(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To change one that is kept changes the gradient; so none is kept for nothing, or computed again."""
+    monkeypatch.setattr(updown_recurrence, "_run", None)
+    monkeypatch.setattr(aoanet_recurrence, "_run", None)
+    captioner, changed = captioner_of(architecture, "fast"), -1
+    activations = Kept.activations
+
+    def spoilt(kept: Kept, packing: Packing) -> tuple[Tensor, ...]:
+        recorded = activations(kept, packing)
+        for index, tensor in enumerate(recorded):
+            tensor.add_(0.1 * (index == changed))
+        return recorded
+
+    monkeypatch.setattr(Kept, "activations", spoilt)
+    gradients = []
+    for changed in range(-1, 11 if architecture == "updown" else 7):
+        torch.manual_seed(5)
+        loss, _ = SelfCritical(Reward(), 4, "greedy", MAX_WORDS)(captioner, two_images(), BATCH)
+        captioner.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append(torch.cat([one.grad.flatten() for one in captioner.parameters()]))
+        assert changed == -1 or not torch.allclose(gradients[0], gradients[-1], atol=1e-7), changed
+
+
+@pytest.mark.parametrize("architecture", families())
+def test_under_autocast_the_gradient_is_nearly_that_of_the_definition(architecture: str) -> None:
+    captioner, regions, reward = captioner_of(architecture, "fast"), two_images(), Reward()
+    torch.manual_seed(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = SelfCritical(reward, 4, max_words=MAX_WORDS)(captioner, regions, BATCH)
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = torch.cat([one.grad.flatten() for one in captioner.parameters() if one.grad is not None])
+    captioner.zero_grad(set_to_none=True)
+    (drawn,) = reward.seen
+    rewards = torch.from_numpy(Reward()(["a", "b"], drawn.numpy())).float()
+    expected_loss(captioner, regions, drawn, rewards, others_of(rewards)).backward()  # type: ignore[no-untyped-call]
+    exact = torch.cat([one.grad.flatten() for one in captioner.parameters() if one.grad is not None])
+    assert (exact - found).norm() < 0.05 * exact.norm()
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+from torch.nn.functional import glu
 
 from distilcap.models.aoanet import AoANet, RefinerLayer
 from distilcap.models.captioner import Memory, State
@@ -17,7 +19,8 @@ from distilcap.models.fast.aoanet_recurrence import DropoutMasks, aoanet_recurre
 from distilcap.models.fast.captioner import FastCaptioner
 from distilcap.models.fast.dropout import Dropout
 from distilcap.models.fast.head_attention import multi_head_attention
-from distilcap.models.fast.layers import FastWordEmbedding, FastWordPredictor, lstm_cell
+from distilcap.models.fast.layers import FastWordEmbedding, FastWordPredictor
+from distilcap.models.fast.lstm import lstm_step
 from distilcap.models.fast.packing import Packing
 from distilcap.models.fast.refiner import FastRefinerLayer
 
@@ -36,6 +39,12 @@ class FastAoANet(FastCaptioner, AoANet):
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """See `Captioner.step`."""
+        return self.recorded_step(tokens, state, memory)[:2]
+
+    def recorded_step(
+        self, tokens: Tensor, state: State, memory: Memory
+    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+        """See `FastCaptioner.recorded_step`."""
         keys, values, mean_gates, mask = memory
         hidden, cell, context = state
         gates = (
@@ -44,13 +53,16 @@ class FastAoANet(FastCaptioner, AoANet):
             + self.lstm_from_mean(self.context_dropout(context))
             + self.lstm_from_state(hidden)
         )
-        hidden, cell = lstm_cell(gates, cell)
+        hidden, lstm = lstm_step(gates, cell)
         query = self.query(self.query_norm(hidden))
         attended = multi_head_attention(query, keys, values, mask, self.options.heads, self.weight_dropout)
-        context = self.context(attended, hidden)
-        return self.output(context), (hidden, cell, context)
+        paired = self.context.linear(torch.cat([attended, hidden], dim=-1))
+        context = glu(paired, dim=-1)
+        return self.output(context), (hidden, lstm[2], context), (attended, query, paired, *lstm)
 
-    def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
+    def read(
+        self, memory: Memory, tokens: Tensor, packing: Packing, recorded: tuple[Tensor, ...] = ()
+    ) -> Tensor:
         """See `FastCaptioner.read`."""
         keys, values, mean_gates, mask = memory
         gates = self.words.projected(tokens, self.lstm_from_word)
@@ -79,4 +91,5 @@ class FastAoANet(FastCaptioner, AoANet):
             self.options.heads,
             dropout,
             packing,
+            recorded,
         )

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import layer_norm
 
 from distilcap.models.fast.head_attention import HeadAttention, HeadAttentionGradient
-from distilcap.models.fast.lstm import LstmGradient, LstmStates
+from distilcap.models.fast.lstm import LstmGradient, LstmStates, copy_before, fill_hidden, kept_of
 from distilcap.models.fast.packing import Packing
 from distilcap.models.fast.products import PackedMatrix
 
@@ -60,6 +60,7 @@ def aoanet_recurrence(
     heads: int,
     dropout: DropoutMasks,
     packing: Packing,
+    recorded: tuple[Tensor, ...] = (),
 ) -> Tensor:
     """Run LSTM, multi-head attention and attention on attention over all steps of packed captions.
 
@@ -76,6 +77,8 @@ def aoanet_recurrence(
         heads: attention heads.
         dropout: masks of the pass.
         packing: of the captions.
+        recorded: what steps gave already, without dropout: attended values (P, H), queries (P, H), what the
+            gated linear unit reads (P, 2H) and `LstmStates.kept`. Then nothing is run; `gates` are not read.
 
     Returns:
         The context after each token (P, H).
@@ -87,9 +90,76 @@ def aoanet_recurrence(
         operands = tuple(operand.to(torch.get_autocast_dtype(device)) for operand in operands)
     with torch.autocast(device, enabled=False):
         contexts: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
-            norm_weight, norm_bias, *operands, mask, heads, dropout, packing
+            norm_weight, norm_bias, *operands, mask, heads, dropout, packing, recorded
         )
     return contexts
+
+
+def _run(
+    gates: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    from_states: Tensor,
+    query: Tensor,
+    query_bias: Tensor,
+    aoa: Tensor,
+    aoa_bias: Tensor,
+    attention: HeadAttention,
+    dropped: Tensor | None,
+    states: Tensor,
+    paired: Tensor,
+    contexts: Tensor,
+    packing: Packing,
+) -> tuple[Tensor, ...]:
+    """Fill states (P, 4H), pairs (P, 2H) and contexts (P, H); give what the LSTM keeps."""
+    width = len(norm_weight)
+    advance, ask, pair_up = (PackedMatrix(matrix) for matrix in (from_states, query, aoa))
+    lstm = LstmStates(packing, width, gates)
+    attended, hidden, context_before, hidden_before = states.chunk(4, dim=1)
+    steps = packing.steps(gates, attended, hidden, states[:, : 2 * width], paired, contexts)
+    before = packing.steps(context_before, hidden_before, states[:, 2 * width :])[1:]
+    last = list(zip(packing.before(contexts), packing.before(hidden), strict=True))
+    masks = None if dropped is None else torch.split(dropped, [*packing.counts])
+    for step, (given, attended_now, h, read, pair, context) in enumerate(steps):
+        if step:
+            now, h_before, states_before = before[step - 1]
+            context_was, h_was = last[step - 1]
+            if masks is None:
+                now.copy_(context_was)
+            else:
+                torch.mul(context_was, masks[step], out=now)
+            h_before.copy_(h_was)
+            torch.add(given, advance(states_before), out=lstm.inputs[step])
+        else:
+            lstm.inputs[step].copy_(given)
+        lstm.advance(step, h)
+        normed = layer_norm(h.to(norm_weight.dtype), [width], norm_weight, norm_bias, _EPSILON)
+        attention.forward(step, ask(normed.to(h.dtype), query_bias), attended_now)
+        torch.add(aoa_bias, pair_up(read), out=pair)
+        torch.mul(pair[:, :width], pair[:, width:].sigmoid(), out=context)
+    return lstm.kept
+
+
+def _recalled(
+    recorded: tuple[Tensor, ...],
+    attention: HeadAttention,
+    states: Tensor,
+    paired: Tensor,
+    contexts: Tensor,
+    packing: Packing,
+) -> tuple[Tensor, ...]:
+    """`_run`, from what steps gave."""
+    given, queries, pairs, *of_lstm = recorded
+    kept = kept_of(of_lstm)
+    attended, hidden, context_before, hidden_before = states.chunk(4, dim=1)
+    attended.copy_(given)
+    paired.copy_(pairs)
+    torch.ops.aten.glu.out(paired, 1, out=contexts)
+    fill_hidden(kept, hidden, hidden_before, packing)
+    copy_before(contexts, context_before, packing)
+    for step, (asked,) in enumerate(packing.steps(queries.to(states.dtype))):
+        attention.weigh(step, asked)
+    return kept
 
 
 class _Recurrence(Function):
@@ -110,41 +180,23 @@ class _Recurrence(Function):
         heads: int,
         dropout: DropoutMasks,
         packing: Packing,
+        recorded: tuple[Tensor, ...],
     ) -> Tensor:
         total, width = len(gates), len(norm_weight)
         attention = HeadAttention(keys, values, mask, heads, dropout.weights, packing)
-        advance, ask, pair_up = (PackedMatrix(matrix) for matrix in (from_states, query, aoa))
-        lstm = LstmStates(packing, width, gates)
         # A row is [attended, h, context before, h before]: attention on attention reads the first two parts,
         # the LSTM the last two.
         states, contexts = gates.new_empty(total, 4 * width), gates.new_empty(total, width)
         states[: len(packing.rows), 2 * width :] = 0
-        attended, hidden, context_before, hidden_before = states.chunk(4, dim=1)
         paired = gates.new_empty(total, 2 * width)
-        steps = packing.steps(gates, attended, hidden, states[:, : 2 * width], paired, contexts)
-        before = packing.steps(context_before, hidden_before, states[:, 2 * width :])[1:]
-        last = list(zip(packing.before(contexts), packing.before(hidden), strict=True))
-        masks = None if dropout.context is None else torch.split(dropout.context, [*packing.counts])
-        for step, (given, attended_now, h, read, pair, context) in enumerate(steps):
-            if step:
-                now, h_before, states_before = before[step - 1]
-                context_was, h_was = last[step - 1]
-                if masks is None:
-                    now.copy_(context_was)
-                else:
-                    torch.mul(context_was, masks[step], out=now)
-                h_before.copy_(h_was)
-                torch.add(given, advance(states_before), out=lstm.inputs[step])
-            else:
-                lstm.inputs[step].copy_(given)
-            lstm.advance(step, h)
-            normed = layer_norm(h.to(norm_weight.dtype), [width], norm_weight, norm_bias, _EPSILON)
-            attention.forward(step, ask(normed.to(h.dtype), query_bias), attended_now)
-            torch.add(aoa_bias, pair_up(read), out=pair)
-            torch.mul(pair[:, :width], pair[:, width:].sigmoid(), out=context)
+        if recorded:
+            kept = _recalled(recorded, attention, states, paired, contexts, packing)
+        else:
+            weights_of = norm_weight, norm_bias, from_states, query, query_bias, aoa, aoa_bias
+            kept = _run(gates, *weights_of, attention, dropout.context, states, paired, contexts, packing)
         ctx.save_for_backward(
             keys, values, from_states, norm_weight, norm_bias, query, aoa,
-            states, paired, attention.queries, attention.weights, *lstm.kept,
+            states, paired, attention.queries, attention.weights, *kept,
         )  # fmt: skip
         ctx.packing, ctx.dropout, ctx.heads = packing, dropout, heads
         return contexts
@@ -216,8 +268,5 @@ class _Recurrence(Function):
             d_queries.sum(dim=0),
             d_paired.t() @ states[:, : 2 * width],
             d_paired.sum(dim=0),
-            None,
-            None,
-            None,
-            None,
+            *([None] * 5),
         )

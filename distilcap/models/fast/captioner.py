@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from distilcap.models.captioner import Captioner, Memory
+from distilcap.models.captioner import Captioner, Memory, State
+from distilcap.models.fast.kept import Kept
 from distilcap.models.fast.layers import FastWordPredictor
-from distilcap.models.fast.likelihood import Odds
 from distilcap.models.fast.packing import Packing
 from distilcap.text.vocabulary import PAD
 
@@ -39,7 +39,18 @@ class FastCaptioner(Captioner):
 
     @abc.abstractmethod
     def read(self, memory: Memory, tokens: Tensor, packing: Packing) -> Tensor:
-        """Read packed tokens (P,) and give what predicts the words that follow them (P, H)."""
+        """Read packed tokens (P,) and give what predicts the words that follow them (P, H).
+
+        A family that records its steps also takes `recorded`: its activations at these tokens, each (P, …),
+        which it then need not compute.
+        """
+
+    def recorded_step(
+        self, tokens: Tensor, state: State, memory: Memory
+    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+        """`step`, and the activations, each (B, K, …), that a later `read` need not compute; none, as here,
+        if it takes none."""
+        return *self.step(tokens, state, memory), ()
 
     def predict(self, memory: Memory, tokens: Tensor) -> Tensor:
         """See `Captioner.predict`."""
@@ -56,21 +67,25 @@ class FastCaptioner(Captioner):
         return packing.unpack(losses.masked_fill(wanted == PAD, 0.0))
 
     def drawn_negative_log_likelihood(
-        self, memory: Memory, inputs: Tensor, targets: Tensor, odds: Odds
+        self, memory: Memory, inputs: Tensor, targets: Tensor, kept: Kept
     ) -> Tensor:
         """`negative_log_likelihood` of captions that were just drawn, without their logits.
 
         Args:
-            odds: kept while they were drawn, with the same weights and without dropout; they are overwritten.
+            kept: while they were drawn, with the same weights and without dropout; it is overwritten.
         """
-        packing, hidden = self._read(memory, inputs, targets)
-        positions = odds.positions
+        packing, hidden = self._read(memory, inputs, targets, kept)
+        odds, positions = kept.odds, kept.odds.positions
         hidden = packing.unpack(hidden).flatten(0, 2)[positions]
         wanted = targets.to(hidden.device).flatten()[positions]
         losses = self.output.negative_log_likelihood(hidden, wanted, odds=odds)
         return losses.new_zeros(targets.numel()).index_copy(0, positions, losses).view(targets.shape)
 
-    def _read(self, memory: Memory, inputs: Tensor, targets: Tensor) -> tuple[Packing, Tensor]:
+    def _read(
+        self, memory: Memory, inputs: Tensor, targets: Tensor, kept: Kept | None = None
+    ) -> tuple[Packing, Tensor]:
         device = memory[0].device
         packing = Packing.of_targets(targets, device)
-        return packing, self.read(memory, packing.pack(inputs.to(device)), packing)
+        recorded = kept.activations(packing) if kept else ()
+        known = {"recorded": recorded} if recorded else {}
+        return packing, self.read(memory, packing.pack(inputs.to(device)), packing, **known)

@@ -122,15 +122,20 @@ class HeadAttention:
         by_head = self._rows.by_head(self.queries)
         self._steps = list(zip(self.queries, by_head, self.weights, strict=True))
 
-    def forward(self, step: int, query: Tensor, attended: Tensor) -> None:
-        """From queries (n, H), fill attended values (n, H)."""
+    def weigh(self, step: int, query: Tensor) -> Tensor:
+        """From queries (n, H), fill and give the weights of a step."""
         queries, by_head, weights = self._steps[step]
         queries.index_copy_(0, self._rows.rows[step], query)
         scores = torch.bmm(by_head, self._keys_across, out=self._scores)
         if self._hidden is not None:
             scores.masked_fill_(self._hidden, -torch.inf)
-        torch.softmax(scores, dim=-1, out=weights)
-        used = weights if self._dropped is None else torch.mul(weights, self._dropped[step], out=scores)
+        return torch.softmax(scores, dim=-1, out=weights)
+
+    def forward(self, step: int, query: Tensor, attended: Tensor) -> None:
+        """From queries (n, H), fill attended values (n, H)."""
+        used = self.weigh(step, query)
+        if self._dropped is not None:
+            used = torch.mul(used, self._dropped[step], out=self._scores)
         self._rows.product(step, used, self._values, attended)
 
 

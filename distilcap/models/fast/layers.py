@@ -1,9 +1,7 @@
-"""Words in and out, and the LSTM's element-wise half, for steps.
+"""Words in and out, for steps.
 
 - A word that several captions read is the same row of the embedding, so `layer(embed(word))` is computed once
   a word and copied: rows of a product do not depend on one another.
-- All four gates of an LSTM pass through one sigmoid, though the candidate has no use for its own: an operator
-  less. The rest is that of `models.layers`.
 - The logits' likelihood comes straight from states (`likelihood`).
 """
 
@@ -17,19 +15,10 @@ from distilcap.models.fast.likelihood import Odds, negative_log_likelihood
 from distilcap.models.fast.products import linear
 from distilcap.models.layers import WordEmbedding, WordPredictor
 
-__all__ = ["FastWordEmbedding", "FastWordPredictor", "lstm_cell"]
+__all__ = ["FastWordEmbedding", "FastWordPredictor"]
 
 _FEW = 64
 """Words whose projection takes no longer than that of one: reading the weights is what takes time."""
-
-
-def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """See `models.layers.lstm_cell`."""
-    width = cell.shape[-1]
-    candidate = torch.tanh(gates[..., 2 * width : 3 * width])
-    input_gate, forget_gate, _, output_gate = torch.sigmoid(gates).chunk(4, dim=-1)
-    cell = torch.addcmul(input_gate * candidate, forget_gate, cell)
-    return output_gate * torch.tanh(cell), cell
 
 
 class FastWordEmbedding(WordEmbedding):

@@ -11,12 +11,14 @@ long as what it computes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from distilcap.models.fast.packing import Packing
 
-__all__ = ["LstmGradient", "LstmStates", "exact_type"]
+__all__ = ["LstmGradient", "LstmStates", "copy_before", "exact_type", "fill_hidden", "kept_of", "lstm_step"]
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -25,6 +27,36 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 def exact_type(dtype: torch.dtype) -> torch.dtype:
     """The type of gates and cells where products are computed in `dtype`."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
+def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """See `models.layers.lstm_cell`: the new hidden state, and what `LstmStates` keeps, whose third is the
+    new cell."""
+    width = cell.shape[-1]
+    candidate = torch.tanh(gates[..., 2 * width : 3 * width])
+    gates = torch.sigmoid(gates)
+    input_gate, forget_gate, _, output_gate = gates.chunk(4, dim=-1)
+    cell = torch.addcmul(input_gate * candidate, forget_gate, cell)
+    squashed = torch.tanh(cell)
+    return output_gate * squashed, (gates, candidate, cell, squashed)
+
+
+def kept_of(recorded: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What `LstmStates` keeps, from what steps gave, in its exact type."""
+    return tuple(tensor.to(exact_type(tensor.dtype)) for tensor in recorded)
+
+
+def fill_hidden(kept: tuple[Tensor, ...], hidden: Tensor, before: Tensor, packing: Packing) -> None:
+    """Fill hidden states (P, H), and those before each token but the first, from what `LstmStates` keeps."""
+    gates, _, _, squashed = kept
+    torch.mul(gates.chunk(4, dim=1)[3], squashed, out=hidden)
+    copy_before(hidden, before, packing)
+
+
+def copy_before(states: Tensor, before: Tensor, packing: Packing) -> None:
+    """Fill what is before each token (P, H) but the first ones, from what is after each token (P, H)."""
+    for (rows,), last in zip(packing.steps(before)[1:], packing.before(states), strict=True):
+        rows.copy_(last)
 
 
 class LstmStates:

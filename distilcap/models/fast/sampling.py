@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from distilcap.models.captioner import Captioner, Memory, take_images
-from distilcap.models.fast.likelihood import Odds
+from distilcap.models.fast.captioner import FastCaptioner
+from distilcap.models.fast.kept import Kept
 from distilcap.models.fast.lstm import exact_type
 from distilcap.models.fast.products import steps_share_weights
 from distilcap.text.vocabulary import BOS, EOS, PAD
@@ -102,7 +103,7 @@ def draw(
     temperature: float = 1.0,
     uniform: Uniform = by_chance,
     with_best: bool = False,
-    odds: Odds | None = None,
+    kept: Kept | None = None,
 ) -> tuple[Tensor, Tensor]:
     """See `decode.sample.sample_memory`: tokens (B, K, T) and log-probabilities (B, K).
 
@@ -111,7 +112,7 @@ def draw(
 
     Args:
         forbidden: ids of words that are not drawn.
-        odds: keeps those of the words drawn (at temperature 1; those of the likeliest words excepted).
+        kept: keeps what the gradient reads of the words drawn (at temperature 1; not of the likeliest words).
     """
     images, device = len(memory[0]), memory[0].device
     drawn, captions = captions, captions + with_best
@@ -123,7 +124,11 @@ def draw(
     best = rows[captions - 1 :: captions] if with_best else None
     last = torch.full((images, captions), BOS, device=device)
     for length in range(max_words):
-        logits, state = captioner.step(last, state, memory)
+        if kept is None:
+            logits, state = captioner.step(last, state, memory)
+        else:
+            assert isinstance(captioner, FastCaptioner)
+            logits, state, recorded = captioner.recorded_step(last, state, memory)
         logits = logits.flatten(0, 1)
         logits = logits.to(exact_type(logits.dtype))
         if temperature != 1:
@@ -133,10 +138,12 @@ def draw(
         last = words.masked_fill(finished, PAD).view_as(last)
         tokens[rows, length] = last.flatten()
         log_probs[rows] += chosen.masked_fill(finished, 0.0)
-        if odds is not None:
-            kept = going[rows[going] % captions < drawn] if with_best else going
-            own = rows[kept]
-            odds.keep(logits, kept, (own // captions * drawn + own % captions) * max_words + length)
+        if kept is not None:
+            samples = going[rows[going] % captions < drawn] if with_best else going
+            own = rows[samples]
+            own = own // captions * drawn + own % captions
+            kept.odds.keep(logits, samples, own * max_words + length)
+            kept.keep(recorded, samples, own)
         going = ((last != EOS) & (last != PAD)).flatten().nonzero()[:, 0]
         if not len(going):
             break

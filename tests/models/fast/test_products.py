@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from distilcap.models.fast import products
-from distilcap.models.fast.products import Linear, PackedMatrix, linear, steps_share_weights
+from distilcap.models.fast.products import (
+    Linear,
+    PackedMatrix,
+    linear,
+    searches_share_weights,
+    steps_share_weights,
+)
 
 
 @pytest.fixture(params=[True, False], ids=["packed", "plain"])
@@ -75,6 +81,28 @@ def test_a_matrix_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
             linear(torch.randn(2, 3), first)
             linear(torch.randn(5, 3), second)
     assert len(made) == 2
+
+
+def test_searches_share_packed_weights_while_they_stay(packs: bool) -> None:
+    layer, rows = Linear(40, 30), torch.randn(6, 40)
+    packed: dict[int, PackedMatrix] = {}
+    with torch.no_grad():
+        expected = functional.linear(rows, layer.weight, layer.bias)
+        with searches_share_weights(packed):
+            torch.testing.assert_close(layer(rows), expected)
+            assert not packed  # outside a search nothing is packed
+            for _ in range(2):
+                with steps_share_weights():
+                    torch.testing.assert_close(layer(rows), expected)
+                (shared,) = packed.values()
+            with steps_share_weights():
+                layer(rows)
+            assert packed == {id(layer.weight): shared}
+        layer.weight.mul_(2)
+        for around in (steps_share_weights, searches_share_weights):
+            with around(), steps_share_weights():
+                changed = layer(rows)
+            torch.testing.assert_close(changed, 2 * expected - layer.bias.detach())
 
 
 def test_where_a_graph_is_kept_the_gradient_is_there(packs: bool) -> None:
