@@ -82,7 +82,7 @@ def steps_share_weights() -> Iterator[None]:
 
 @contextmanager
 def searches_share_weights(packed: dict[int, PackedMatrix] | None = None) -> Iterator[None]:
-    """Within, what one search packs serves the next: to pack takes up to a sixth of a greedy search of 32
+    """Within, what one search packs serves the next: to pack takes up to a fifth of a greedy search of 32
     images. Weights must neither change nor be replaced meanwhile.
 
     Args:
