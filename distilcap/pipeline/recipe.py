@@ -99,7 +99,7 @@ _MIN_COUNTS = ((300, 1), (2_000, 2), (8_000, 3), (20_000, 4))
 def _auto(amount: Amount, started: bool) -> dict[str, Any]:
     """The recipe by the amount of data; docs/own-photos.md has what each line rests on.
 
-    No run ends early: on 40 validation images a peak of chance in the third epoch ended one far below its best.
+    No run ends early: on 40 validation images a peak of chance ended one far below its best.
     """
     if amount.images >= _MANY:  # nothing was measured there: the paper's
         return {"validate_start": started}
