@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import cast
 
 from distilcap.export.folders import whole_folder
 from distilcap.export.options import ExportOptions
@@ -89,12 +88,11 @@ def box_members(
         Generate.as_chosen(run, "train", CROPS_BEAM, CROPS_BEAM, data=more)
         for run in students.teacher_runs(second)
     ]
-    without = _steps([_tuned(_student(students, seed)) for seed in seeds])
+    begun = [_student(students, seed) for seed in seeds]
+    without = _steps(begun, [_tuned(run) for run in begun])
+    begun = [_student(students, *both) for both in zip(seeds, labels, strict=True)]
     taught = _steps(
-        [
-            _tuned(_student(students, seed, own), more, also)
-            for seed, own, also in zip(seeds, labels, of_crops, strict=True)
-        ]
+        begun, [_tuned(_with_crops(*both), start=both[0]) for both in zip(begun, of_crops, strict=True)]
     )
 
     def member(name: str, role: str, runs: tuple[Train, ...]) -> Member:
@@ -151,40 +149,39 @@ def _student(students: Students, seed: int, labels: Labels | None = None) -> Tra
     return dataclasses.replace(like_teacher, options=STUDENT.options, training=training)
 
 
-def _steps(tuned: list[Train]) -> dict[str, tuple[Train, ...]]:
+def _steps(begun: list[Train], tuned: list[Train]) -> dict[str, tuple[Train, ...]]:
     """The runs of each step, by what it is."""
-    begun = tuple(run.start for run in tuned)
-    assert all(isinstance(run, Train) for run in begun)
+    rewarded = (_rewarded(*both) for both in zip(begun, tuned, strict=True))
     return {
-        STUDENT.name: cast(tuple[Train, ...], begun),
+        STUDENT.name: tuple(begun),
         f"{STUDENT.name}, tuned encoder": tuple(tuned),
-        f"{STUDENT.name}, tuned encoder, self-critical": tuple(map(_rewarded, tuned)),
+        f"{STUDENT.name}, tuned encoder, self-critical": tuple(rewarded),
     }
 
 
-def _tuned(run: Train, more: ImportData | None = None, labels: Labels | None = None) -> Train:
-    """The run, learning on together with its encoder's last stages; of more images, where there are."""
+def _with_crops(run: Train, labels: Generate) -> Train:
+    """The run on the images of these labels, which are its own and crops."""
+    assert labels.data is not None
+    features = dataclasses.replace(run.features, data=labels.data).by("onnxruntime", "whole")
+    return dataclasses.replace(run, data=labels.data, features=features, labels=labels)
+
+
+def _tuned(run: Train, start: Train | None = None) -> Train:
+    """The run, learning on from `start` (itself) together with its encoder's last stages."""
     training = dataclasses.replace(TUNING, seed=run.training.seed)
-    if more is not None:
-        features = dataclasses.replace(run.features, data=more).by("onnxruntime", "whole")
-        run_on = dataclasses.replace(run, data=more, features=features, labels=labels)
-    else:
-        run_on = run
     return dataclasses.replace(
-        run_on, training=training, tune_encoder=True, tune_stages=STAGES, views=VIEWS, start=run
+        run, training=training, tune_encoder=True, tune_stages=STAGES, views=VIEWS, start=start or run
     )
 
 
-def _rewarded(run: Train) -> Train:
-    """The run, learning on by reward alone, on what its encoder sees of the captioned images."""
+def _rewarded(begun: Train, run: Train) -> Train:
+    """The run, learning on by reward alone, on what its encoder sees of the images that it began with."""
     training = TrainingOptions(
         cross_entropy=dataclasses.replace(CROSS_ENTROPY, epochs=0, learning_rate=5e-4, warmup_steps=100),
         self_critical=dataclasses.replace(SELF_CRITICAL, epochs=REWARDED),
         batch_images=16,
         seed=run.training.seed,
     )
-    begun = run.start
-    assert isinstance(begun, Train), begun
     return dataclasses.replace(
         run,
         data=begun.data,
