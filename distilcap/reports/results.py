@@ -155,8 +155,9 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
     if isinstance(member, GivenSystem) or latency is None:
         unknown = ("architecture", "size", "teacher", "labels", "parameters", "megabytes", "ms_per_image")
         return dict.fromkeys((*unknown, "train_seconds", "images_seen")) | {"seeds": (), "runs": ()}
-    summaries = [train.summary(store) for train in member.trains]
-    parameters = summaries[0]["parameters"]
+    summaries = [[run.summary(store) for run in _whole_training(train)] for train in member.trains]
+    parameters = summaries[0][0]["parameters"]
+    seconds = (sum(run["train_seconds"] for run in runs) for runs in summaries)
     return {
         "architecture": member.trains[0].architecture,
         "size": member.size,
@@ -166,10 +167,16 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
         "parameters": parameters,
         "megabytes": round(parameters * 4 / 1e6, 2),
         "ms_per_image": round(latency.load(store), 2),
-        "train_seconds": round(statistics.fmean(summary["train_seconds"] for summary in summaries), 1),
-        "images_seen": summaries[0]["images_seen"],
+        "train_seconds": round(statistics.fmean(seconds), 1),
+        "images_seen": sum(run["images_seen"] for run in summaries[0]),
         "runs": tuple(train.key for train in member.trains),
     }
+
+
+def _whole_training(train: Train) -> list[Train]:
+    """The run and those that it began from: all were paid for. What began outside this store is not known."""
+    begun = train.start
+    return [train, *(_whole_training(begun) if isinstance(begun, Train) else ())]
 
 
 def _decodings(system: System, store: Store) -> list[Decoding]:
