@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distilcap.metrics import Score
+from distilcap.metrics.significance import mean_interval
 from distilcap.progress import Progress
 from distilcap.reports.records import Columns, Row
 from distilcap.stages.captions import CaptionsOfSplit
@@ -268,7 +269,7 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
                 f"{member.name} cannot be compared with {baseline.name}: CIDEr needs two test images."
             )
             continue
-        low, high = _bootstrap_interval(differences)
+        low, high = mean_interval(differences)
         mean = statistics.fmean(differences)
         verdict = "gained" if low > 0 else "lost" if high < 0 else "neither clearly gained nor lost"
         sentences.append(
@@ -285,7 +286,7 @@ def which_to_take(starts: Sequence[System], student: Member, store: Store, colum
         differences = _cider_differences(student, start, store, column)
         if not differences:
             return ""  # `gain_sentence` says why
-        low, high = _bootstrap_interval(differences)
+        low, high = mean_interval(differences)
         mean = statistics.fmean(differences)
         better = student.name if mean > 0 else start.name
         clear = "" if low > 0 or high < 0 else "neither is clearly better; "
@@ -305,13 +306,3 @@ def _cider_differences(first: System, second: System, store: Store, column: str)
 def _per_image_cider(member: System, store: Store, column: str) -> dict[str, float]:
     seeds = [scores["cider"].per_image for scores in column_scores(member, column, store, METRICS)]
     return {image_id: statistics.fmean(seed[image_id] for seed in seeds) for image_id in seeds[0]}
-
-
-def _bootstrap_interval(values: list[float], resamples: int = 2000) -> tuple[float, float]:
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    array = np.array(values)
-    means = array[generator.integers(len(array), size=(resamples, len(array)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
