@@ -279,22 +279,27 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
     return " ".join(sentences)
 
 
-def which_to_take(starts: Sequence[System], student: Member, store: Store, column: str = "beam") -> str:
-    """Say whether to take the student, or what it began from as it is: by test images, paired."""
-    sentences = []
-    for start in starts:
-        differences = _cider_differences(student, start, store, column)
+def which_to_take(others: Sequence[System], student: Member, store: Store, column: str = "beam") -> str:
+    """Say whether to take the student, or another system of the same size: by test images, paired."""
+    clauses, best, clear, most = [], student.name, True, 0.0
+    for other in others:
+        differences = _cider_differences(student, other, store, column)
         if not differences:
             return ""  # `gain_sentence` says why
         low, high = mean_interval(differences)
         mean = statistics.fmean(differences)
-        better = student.name if mean > 0 else start.name
-        clear = "" if low > 0 or high < 0 else "neither is clearly better; "
-        sentences.append(
-            f"On your {len(differences):,} test images, '{student.name}' has {mean:+.1f} CIDEr ({column}) "
-            f"against '{start.name}', 95 % interval {low:+.1f} to {high:+.1f}: {clear}take '{better}'."
+        clauses.append(
+            f"{mean:+.1f} CIDEr ({column}) against '{other.name}', 95 % interval {low:+.1f} to {high:+.1f}"
         )
-    return " ".join(sentences)
+        if -mean > most:
+            best, clear, most = other.name, high < 0, -mean
+        elif best == student.name:
+            clear = clear and low > 0
+    if not clauses:
+        return ""
+    doubt = "" if clear else "nothing is clearly better; "
+    gains = "; ".join(clauses)
+    return f"On your {len(differences):,} test images, '{student.name}' has {gains}: {doubt}take '{best}'."
 
 
 def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:
