@@ -18,16 +18,16 @@ from distilcap.models.fast.products import (
 
 @pytest.fixture(params=[True, False], ids=["packed", "plain"])
 def packs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """With and without what MKL offers; this machine may have the second only."""
-    if request.param and not products._mkl_packs():
+    """With and without what oneDNN offers; this machine may have the second only."""
+    if request.param and not products._packs():
         pytest.skip("This build of PyTorch keeps no packed matrices.")
-    monkeypatch.setattr(products, "_mkl_packs", lambda: request.param)
+    monkeypatch.setattr(products, "_packs", lambda: request.param)
     return bool(request.param)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.lists(st.integers(0, 70), min_size=1, max_size=4),
+    rows=st.lists(st.integers(0, 140), min_size=1, max_size=4),
     width=st.integers(1, 300),
     outputs=st.integers(1, 300),
     biased=st.booleans(),
@@ -115,11 +115,11 @@ def test_where_a_graph_is_kept_the_gradient_is_there(packs: bool) -> None:
 
 def test_operators_that_fail_are_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
-        _mkl_linear = _mkl_reorder_linear_weight = staticmethod(lambda *_: torch.zeros(1))
+        _linear_pointwise = _reorder_linear_weight = staticmethod(lambda *_: torch.zeros(1))
 
-    monkeypatch.setattr(torch.ops, "mkl", Broken)
-    products._mkl_packs.cache_clear()
+    monkeypatch.setattr(torch.ops, "mkldnn", Broken)
+    products._packs.cache_clear()
     try:
-        assert not products._mkl_packs()
+        assert not products._packs()
     finally:
-        products._mkl_packs.cache_clear()
+        products._packs.cache_clear()
