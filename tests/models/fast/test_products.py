@@ -47,6 +47,15 @@ def test_a_packed_matrix_multiplies_any_number_of_rows(
         torch.testing.assert_close(packed(some, bias).double(), exact, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("count", [1, 2, 128, 129])
+def test_a_few_rows_are_multiplied_by_the_packed_matrix(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not products._packs():
+        pytest.skip("This build of PyTorch keeps no packed matrices.")
+    monkeypatch.setattr(products, "_product", lambda rows, packed, bias: torch.full((1,), torch.nan))
+    matrix, rows = torch.ones(5, 3), torch.ones(count, 3)
+    assert PackedMatrix(matrix)(rows).isnan().any() == (1 < count <= 128)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_types_are_multiplied_plainly(dtype: torch.dtype) -> None:
     matrix, rows = torch.randn(5, 3, dtype=dtype), torch.randn(2, 4, 3, dtype=dtype)
