@@ -46,7 +46,7 @@ def there(tensor: Tensor) -> Tensor:
         (lambda: np.asarray(there(HERE)), "numpy"),
         (lambda: torch.from_numpy(there(HERE)), "ndarray"),
         (lambda: torch.rand(2, device=DEVICE, generator=torch.Generator()), "generator"),
-        (lambda: torch.ops.mkl._mkl_reorder_linear_weight(there(HERE), 50), "Could not run"),
+        (lambda: torch.ops.mkldnn._reorder_linear_weight(there(HERE), 50), "Could not run"),
     ],
 )
 def test_what_would_crash_on_a_gpu_fails(crash: Callable[[], object], message: str) -> None:

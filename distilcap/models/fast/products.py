@@ -1,12 +1,14 @@
 """Products with weights that many steps read: x W^T + b, as `torch.nn.functional.linear`.
 
 A matrix product first copies its operands into an order that suits the processor's caches. With the 50 rows
-of a step that copy takes as long as the arithmetic, and it is the same at every step; Intel's MKL, with which
-PyTorch is built for x86, can keep it. Elsewhere, and for anything but float32, products are PyTorch's own.
+of a step that copy takes as long as the arithmetic, and it is the same at every step; oneDNN, which PyTorch
+has for x86, multiplies by weights that are kept in its order. Elsewhere, for anything but float32, and for
+more rows than it is faster at, products are PyTorch's own.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,7 +20,10 @@ from torch import Tensor, nn
 __all__ = ["Linear", "PackedMatrix", "across", "linear", "searches_share_weights", "steps_share_weights"]
 
 _ROWS = 50
-"""What MKL expects at packing; any number of rows may follow."""
+"""What oneDNN expects at packing; other numbers of rows may follow."""
+
+_MOST_ROWS = 128
+"""From here on the copy is little beside the arithmetic, at which MKL is faster."""
 
 _shared: ContextVar[dict[int, PackedMatrix] | None] = ContextVar("shared weights", default=None)
 _lasting: ContextVar[dict[int, PackedMatrix] | None] = ContextVar("lasting weights", default=None)
@@ -29,40 +34,40 @@ class PackedMatrix:
 
     def __init__(self, matrix: Tensor) -> None:
         self.matrix = matrix.detach()
-        packs = matrix.device.type == "cpu" and matrix.dtype == torch.float32 and _mkl_packs()
-        self._packed = torch.ops.mkl._mkl_reorder_linear_weight(self.matrix, _ROWS) if packs else None
+        packs = matrix.device.type == "cpu" and matrix.dtype == torch.float32 and _packs()
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.matrix, _ROWS) if packs else None
 
     def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
         """`linear(rows, matrix, bias)`: rows (…, K), bias (N,), result (…, N). It has no gradient."""
-        if self._packed is None or rows.dtype != self.matrix.dtype or not rows.numel():
+        count = rows.numel() // max(1, rows.shape[-1])
+        if self._packed is None or rows.dtype != self.matrix.dtype or not 1 < count <= _MOST_ROWS:
             return nn.functional.linear(rows, self.matrix, bias)
-        count = rows.numel() // rows.shape[-1]
-        product: Tensor = torch.ops.mkl._mkl_linear(rows, self._packed, self.matrix, bias, count)
-        return product
+        return _product(rows, self._packed, bias)
+
+
+def _product(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+    return product
 
 
 @cache
-def _mkl_packs() -> bool:
+def _packs() -> bool:
     """Whether this build of PyTorch keeps packed matrices and multiplies any number of rows by them.
 
     These operators are those that PyTorch's own compiler freezes models with; they are not documented, so
     one product of each kind is compared before any is relied on.
     """
-    if not (torch._C.has_mkl and hasattr(torch.ops.mkl, "_mkl_linear")):
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch._C._has_mkldnn:
         return False
     generator = torch.Generator().manual_seed(0)
     matrix, rows, bias = (torch.randn(shape, generator=generator) for shape in ((80, 70), (50, 70), (80,)))
     try:
-        packed = torch.ops.mkl._mkl_reorder_linear_weight(matrix, _ROWS)
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix, _ROWS)
         return all(
-            torch.allclose(
-                torch.ops.mkl._mkl_linear(some, packed, matrix, bias, len(some)),
-                nn.functional.linear(some, matrix, bias),
-                atol=1e-4,
-            )
+            torch.allclose(_product(some, packed, bias), nn.functional.linear(some, matrix, bias), atol=1e-4)
             for some in torch.split(rows, [1, 17, 32])
         )
-    except (RuntimeError, TypeError):  # of a later PyTorch, that has other such operators
+    except (AttributeError, RuntimeError, TypeError):  # of a PyTorch that has other such operators, or none
         return False
 
 

@@ -92,6 +92,11 @@ def by_chance(rows: Tensor) -> Tensor:
     return torch.rand(len(rows), device=rows.device)
 
 
+def _for_each(tensors: tuple[Tensor, ...], captions: int) -> tuple[Tensor, ...]:
+    """(B, 1, …) to (B, K, …)."""
+    return tuple(tensor.repeat_interleave(captions, dim=1) for tensor in tensors)
+
+
 @torch.no_grad()
 @steps_share_weights()
 def draw(
@@ -118,17 +123,21 @@ def draw(
     drawn, captions = captions, captions + with_best
     tokens = torch.full((images * captions, max_words), PAD, device=device)
     log_probs = torch.zeros(images * captions, device=device)
-    state = captioner.initial_state(memory, captions)
+    state = captioner.initial_state(memory, 1)
     rows = torch.arange(images * captions, device=device)  # captions computed, (B, K) at first
     going = rows  # of these, the numbers of those still written
     best = rows[captions - 1 :: captions] if with_best else None
-    last = torch.full((images, captions), BOS, device=device)
+    last = torch.full((images, 1), BOS, device=device)  # the first step is the same for all of an image
     for length in range(max_words):
         if kept is None:
             logits, state = captioner.step(last, state, memory)
         else:
             assert isinstance(captioner, FastCaptioner)
             logits, state, recorded = captioner.recorded_step(last, state, memory)
+            if not length:
+                recorded = _for_each(recorded, captions)
+        if not length:
+            (last, logits), state = _for_each((last, logits), captions), _for_each(state, captions)
         logits = logits.flatten(0, 1)
         logits = logits.to(exact_type(logits.dtype))
         if temperature != 1:

@@ -18,16 +18,16 @@ from distilcap.models.fast.products import (
 
 @pytest.fixture(params=[True, False], ids=["packed", "plain"])
 def packs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """With and without what MKL offers; this machine may have the second only."""
-    if request.param and not products._mkl_packs():
+    """With and without what oneDNN offers; this machine may have the second only."""
+    if request.param and not products._packs():
         pytest.skip("This build of PyTorch keeps no packed matrices.")
-    monkeypatch.setattr(products, "_mkl_packs", lambda: request.param)
+    monkeypatch.setattr(products, "_packs", lambda: request.param)
     return bool(request.param)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.lists(st.integers(0, 70), min_size=1, max_size=4),
+    rows=st.lists(st.integers(0, 140), min_size=1, max_size=4),
     width=st.integers(1, 300),
     outputs=st.integers(1, 300),
     biased=st.booleans(),
@@ -45,6 +45,15 @@ def test_a_packed_matrix_multiplies_any_number_of_rows(
         some = torch.randn(count, 2 * width, generator=generator)[:, ::2]
         exact = functional.linear(some.double(), matrix.double(), None if bias is None else bias.double())
         torch.testing.assert_close(packed(some, bias).double(), exact, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 128, 129])
+def test_a_few_rows_are_multiplied_by_the_packed_matrix(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not products._packs():
+        pytest.skip("This build of PyTorch keeps no packed matrices.")
+    monkeypatch.setattr(products, "_product", lambda rows, packed, bias: torch.full((1,), torch.nan))
+    matrix, rows = torch.ones(5, 3), torch.ones(count, 3)
+    assert PackedMatrix(matrix)(rows).isnan().any() == (1 < count <= 128)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -115,11 +124,11 @@ def test_where_a_graph_is_kept_the_gradient_is_there(packs: bool) -> None:
 
 def test_operators_that_fail_are_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
-        _mkl_linear = _mkl_reorder_linear_weight = staticmethod(lambda *_: torch.zeros(1))
+        _linear_pointwise = _reorder_linear_weight = staticmethod(lambda *_: torch.zeros(1))
 
-    monkeypatch.setattr(torch.ops, "mkl", Broken)
-    products._mkl_packs.cache_clear()
+    monkeypatch.setattr(torch.ops, "mkldnn", Broken)
+    products._packs.cache_clear()
     try:
-        assert not products._mkl_packs()
+        assert not products._packs()
     finally:
-        products._mkl_packs.cache_clear()
+        products._packs.cache_clear()

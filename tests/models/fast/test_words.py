@@ -110,3 +110,19 @@ def test_continuations_are_those_of_plain_search(
     possible = expected[0] > -torch.inf  # of impossible hypotheses the words mean nothing
     for one, other in zip(found[1:], expected[1:], strict=True):
         assert torch.equal(one[possible], other[possible])
+
+
+def test_the_first_step_reads_one_row_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    captioner = accelerate(build_captioner("updown", preset("updown", "tiny"), 14, 4)).eval()
+    read: list[tuple[int, ...]] = []
+    step = captioner.step
+
+    def watched(tokens: torch.Tensor, *rest: tuple[torch.Tensor, ...]) -> object:
+        read.append(tuple(tokens.shape))
+        return step(tokens, *rest)
+
+    monkeypatch.setattr(captioner, "step", watched)
+    with torch.no_grad():
+        memory = captioner.encode(Regions.full(torch.rand(2, 3, 4)))
+        draw(captioner, memory, 3, torch.tensor([PAD, BOS]), 2, with_best=True)
+    assert read == [(2, 1), (2, 4)]
