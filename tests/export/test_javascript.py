@@ -99,8 +99,9 @@ def test_a_part_of_a_picture_is_resized_as_by_pillow(scripts):
 
 FILLED = """
 import { filledBox, jpegSize } from "./pixels.js";
-console.log(JSON.stringify(given.map(({ file, part, decoded }) =>
-  Object.values(filledBox(jpegSize(Uint8Array.from(atob(file), (one) => one.charCodeAt(0))), part, decoded)))));
+const bytes = (file) => Uint8Array.from(atob(file), (one) => one.charCodeAt(0));
+const boxes = given.map(({ file, part, decoded }) => filledBox(jpegSize(bytes(file)), part, decoded));
+console.log(JSON.stringify(boxes.map((box) => Object.values(box))));
 """
 
 
