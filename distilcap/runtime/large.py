@@ -45,25 +45,32 @@ def opened(source: Path | bytes) -> Image.Image:
         raise _too_large() from None
 
 
-def reduce(image: Image.Image, least: int | None = None) -> None:
+def reduce(image: Image.Image, least: int | None = None) -> tuple[float, float]:
     """Have an opened JPEG decoded at a fraction of its size; other images are left as they are.
 
     Args:
         least: pixels that must remain of each side, where it has as many; None reduces only what would not
             be read otherwise.
 
+    Returns:
+        Width and height that the picture fills of the decoded one, from its upper left corner: the fraction
+        of each side, which libjpeg rounds up.
+
     Raises:
         DataError: more pixels than are read; the message names no file.
     """
     width, height = image.size
-    pixels = width * height
+    pixels, filled = width * height, (float(width), float(height))
     if isinstance(image, JpegImageFile) and pixels <= MAX_JPEG_PIXELS:
         parts = 2 if pixels > MAX_PIXELS else 1
-        image.draft(None, (min(least or width, width // parts), min(least or height, height // parts)))
+        sides = min(least or width, width // parts), min(least or height, height // parts)
+        if (drafted := image.draft(None, sides)) is not None:
+            filled = drafted[1][2:]
         if parts == 2 and image.info.get("progressive") and _coefficients(image, pixels) > MAX_COEFFICIENTS:
             raise DataError(f"a progressive JPEG of {pixels:,} pixels; save it as baseline JPEG.")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large()
+    return filled
 
 
 def _coefficients(image: JpegImageFile, pixels: int) -> float:

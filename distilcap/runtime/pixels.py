@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.runtime.large import opened, reduce
@@ -28,6 +28,8 @@ DECODINGS = ("whole", "reduced")
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, upper, right and lower end of a part of a picture, in pixels."""
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -102,15 +104,21 @@ def read_image(source: Path | bytes, least: int | None = None) -> Image.Image:
         DataError: the file is missing, not a regular file (a pipe would be waited for), empty, truncated, no
             image, or has more pixels than are read.
     """
+    return _read(source, least)[0]
+
+
+def _read(source: Path | bytes, least: int | None) -> tuple[Image.Image, Box]:
+    """`read_image`, and the part of the image that the picture fills."""
     name = str(source) if isinstance(source, Path) else "image"
     try:
         if isinstance(source, Path) and not stat.S_ISREG(mode := source.stat().st_mode):
             what = "there is no such image" if stat.S_ISDIR(mode) else "not a regular file"
             raise DataError(f"{name}: {what}.")
         with opened(source) as image:
-            reduce(image, least)
+            filled = reduce(image, least)
             image.load()
-            return to_rgb(_upright(image))
+            orientation = _turn_upright(image)
+            return to_rgb(image), _box(filled, image.size, orientation)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{name}: there is no such image.") from None
     except UnidentifiedImageError:
@@ -126,14 +134,24 @@ def read_image(source: Path | bytes, least: int | None = None) -> Image.Image:
         raise DataError(f"{name}: cannot be decoded: {error}.") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF says, in place, since a copy of a large one is too much.
+def _turn_upright(image: Image.Image) -> int:
+    """Turn an image as its EXIF says, in place, since a copy of a large one is too much; return what it says.
 
     A photograph with broken EXIF is taken as it is.
     """
+    orientation = 1
     with contextlib.suppress(Exception):  # Pillow raises whatever it meets in damaged metadata
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         ImageOps.exif_transpose(image, in_place=True)
-    return image
+    return orientation
+
+
+def _box(filled: tuple[float, float], sides: tuple[int, int], orientation: int) -> Box:
+    """What lay in the upper left corner of an image before it was turned upright to these sides."""
+    width, height = filled[::-1] if orientation in (5, 6, 7, 8) else filled
+    left = sides[0] - width if orientation in (2, 3, 6, 7) else 0
+    upper = sides[1] - height if orientation in (3, 4, 7, 8) else 0
+    return left, upper, left + width, upper + height
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -155,10 +173,10 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.clip(0, full) * (255 / full) + 0.5).astype(np.uint8))
 
 
-def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Bytes:
-    """Resize an RGB image, all of it, to a square; returns (S, S, 3) bytes."""
+def to_pixels(image: Image.Image, preprocessing: Preprocessing, box: Box | None = None) -> Bytes:
+    """Resize an RGB image, or the part of it in a box, to a square; returns (S, S, 3) bytes."""
     size = preprocessing.size
-    return np.asarray(image.resize((size, size), _FILTERS[preprocessing.filter]))
+    return np.asarray(image.resize((size, size), _FILTERS[preprocessing.filter], box))
 
 
 def load_pixels(source: Path | bytes, preprocessing: Preprocessing) -> Bytes:
@@ -168,7 +186,8 @@ def load_pixels(source: Path | bytes, preprocessing: Preprocessing) -> Bytes:
         DataError: the file cannot be decoded; the message names it.
     """
     least = 2 * preprocessing.size if preprocessing.decoding == "reduced" else None
-    return to_pixels(read_image(source, least), preprocessing)
+    image, box = _read(source, least)
+    return to_pixels(image, preprocessing, box)
 
 
 def normalise(pixels: Bytes, preprocessing: Preprocessing) -> Floats:

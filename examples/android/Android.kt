@@ -3,6 +3,7 @@ package org.distilcap.example
 import android.content.Context
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
+import android.media.ExifInterface
 import java.io.File
 
 /** All that needs Android: a bundle in an app's assets, and its pictures. */
@@ -25,12 +26,21 @@ fun Captioner.caption(photo: Bitmap, beam: Int = manifest.decode.width): List<Ca
     return caption(Picture(colours, photo.width, photo.height), beam)
 }
 
-/** A JPEG decoded at the part of its size that the bundle reads, still to be turned upright; null if it is none. */
-fun Captioner.decode(jpeg: File): Bitmap? {
+/** A JPEG, upright, decoded at the part of its size that the bundle reads; null if it is none. */
+fun Captioner.decode(jpeg: File): Picture? {
     val options = BitmapFactory.Options().apply { inJustDecodeBounds = true }
     BitmapFactory.decodeFile(jpeg.path, options)
     if (options.outWidth < 1) return null
-    options.inSampleSize = manifest.preprocessing.reduction(options.outWidth, options.outHeight)
+    val (across, down) = options.outWidth to options.outHeight
+    val part = manifest.preprocessing.reduction(across, down)
+    options.inSampleSize = part
     options.inJustDecodeBounds = false
-    return BitmapFactory.decodeFile(jpeg.path, options)
+    val bitmap = BitmapFactory.decodeFile(jpeg.path, options) ?: return null
+    val (width, height) = bitmap.width to bitmap.height
+    val colours = IntArray(width * height)
+    bitmap.getPixels(colours, 0, width, 0, 0, width, height)
+    // A decoder that rounded the sides down has left out what is beyond.
+    val box = Box(0.0, 0.0, minOf(width.toDouble(), across.toDouble() / part), minOf(height.toDouble(), down.toDouble() / part))
+    val orientation = ExifInterface(jpeg.path).getAttributeInt(ExifInterface.TAG_ORIENTATION, 1)
+    return Picture(colours, width, height, box).upright(orientation)
 }

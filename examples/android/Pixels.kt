@@ -4,11 +4,42 @@ import kotlin.math.abs
 import kotlin.math.max
 import kotlin.math.min
 
+/** A part of a picture, in pixels. */
+class Box(val left: Double, val upper: Double, val right: Double, val lower: Double)
+
 /**
  * A picture, upright: `colours` row by row, each 0xAARRGGBB, as `Bitmap.getPixels` and `BufferedImage.getRGB` give
- * them.
+ * them. `box` is the part that is filled: a JPEG decoded at a part of its size has its sides rounded up.
  */
-class Picture(val colours: IntArray, val width: Int, val height: Int)
+class Picture(
+    val colours: IntArray,
+    val width: Int,
+    val height: Int,
+    val box: Box = Box(0.0, 0.0, width.toDouble(), height.toDouble()),
+) {
+    /** The picture turned as its EXIF orientation says, 1 to 8. */
+    fun upright(orientation: Int): Picture {
+        if (orientation !in 2..8) return this
+        val turned = orientation >= 5
+        val mirrored = orientation in listOf(2, 3, 6, 7)
+        val upsideDown = orientation in listOf(3, 4, 7, 8)
+        val (across, down) = if (turned) height to width else width to height
+        val upright = IntArray(colours.size) {
+            val x = if (mirrored) across - 1 - it % across else it % across
+            val y = if (upsideDown) down - 1 - it / across else it / across
+            if (turned) colours[x * width + y] else colours[y * width + x]
+        }
+        val (left, right) = if (turned) box.upper to box.lower else box.left to box.right
+        val (upper, lower) = if (turned) box.left to box.right else box.upper to box.lower
+        val filled = Box(
+            if (mirrored) across - right else left,
+            if (upsideDown) down - lower else upper,
+            if (mirrored) across - left else right,
+            if (upsideDown) down - upper else lower,
+        )
+        return Picture(upright, across, down, filled)
+    }
+}
 
 /** How a picture becomes the encoder's input: `preprocessing` of the manifest. */
 class Preprocessing(
@@ -70,21 +101,22 @@ fun resize(picture: Picture, size: Int, filter: Filter): Picture {
 }
 
 private fun across(picture: Picture, size: Int, filter: Filter): Picture {
-    val weights = weights(filter, picture.width, size)
+    val weights = weights(filter, picture.width, picture.box.left, picture.box.right, size)
     val colours = IntArray(size * picture.height) {
         val own = weights[it % size]
         weighted(picture.colours, it / size * picture.width + own.first, 1, own.fixed)
     }
-    return Picture(colours, size, picture.height)
+    return Picture(colours, size, picture.height, picture.box)
 }
 
 private fun down(picture: Picture, size: Int, filter: Filter): Picture {
-    val (width, weights) = picture.width to weights(filter, picture.height, size)
+    val width = picture.width
+    val weights = weights(filter, picture.height, picture.box.upper, picture.box.lower, size)
     val colours = IntArray(width * size) {
         val own = weights[it / width]
         weighted(picture.colours, own.first * width + it % width, width, own.fixed)
     }
-    return Picture(colours, width, size)
+    return Picture(colours, width, size, picture.box)
 }
 
 /** The weighted sum of colours, each `stride` after the one before. */
@@ -111,12 +143,12 @@ private fun byte(sum: Int) = (sum shr BITS).coerceIn(0, 255)
 /** What an output reads: inputs from `first` on, with fixed-point weights. */
 private class Weights(val first: Int, val fixed: IntArray)
 
-private fun weights(filter: Filter, inputs: Int, outputs: Int): List<Weights> {
-    val scale = inputs.toDouble() / outputs
+private fun weights(filter: Filter, inputs: Int, begin: Double, end: Double, outputs: Int): List<Weights> {
+    val scale = (end - begin) / outputs
     val stretch = max(scale, 1.0) // wider when shrinking, so that every input counts
     val support = filter.support * stretch
     return List(outputs) { output ->
-        val center = (output + 0.5) * scale
+        val center = begin + (output + 0.5) * scale
         val first = max(0, (center - support + 0.5).toInt())
         val last = min(inputs, (center + support + 0.5).toInt())
         val exact = DoubleArray(last - first) { filter.at((it + first - center + 0.5) * (1 / stretch)) }
@@ -139,5 +171,5 @@ private fun onWhite(picture: Picture): Picture {
             (colour shl 8) or ((sum shr 8) + sum shr 15)
         }
     }
-    return Picture(colours, picture.width, picture.height)
+    return Picture(colours, picture.width, picture.height, picture.box)
 }

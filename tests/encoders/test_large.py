@@ -54,6 +54,20 @@ def test_a_reduced_photograph_is_nearly_the_whole_one() -> None:
     assert np.abs(whole - np.asarray(blurred)).max() > 8
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(1027, 1031), (1025, 1033), (1031, 1028)])
+def test_sides_that_are_not_divided_are_neither_stretched_nor_moved(
+    size: tuple[int, int], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    content = jpeg(*size, exif=exif)
+    assert min(read_image(content, 128).size) < 131, "an eighth"
+    whole, reduced = (load_pixels(content, how).astype(int) for how in (WHOLE, REDUCED))
+    # The last column and row, taken for whole ones, would give 5 to 9.
+    assert np.abs(whole - reduced).max() <= 4
+
+
 @pytest.mark.parametrize("content", [jpeg(150, 120), jpeg(1200, 127)])
 def test_small_ones_and_other_formats_are_read_whole(content: bytes) -> None:
     assert np.array_equal(load_pixels(content, WHOLE), load_pixels(content, REDUCED))

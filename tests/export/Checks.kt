@@ -10,6 +10,12 @@ fun main() {
         val picture = Picture(it.integers("colours"), it.getInt("width"), it.getInt("height"))
         resize(picture, it.getInt("size"), Filter.valueOf(it.getString("filter").uppercase())).colours
     }
+    val turned = given.getJSONArray("turned").items<JSONObject>().map {
+        val filled = it.getJSONArray("filled")
+        val box = Box(0.0, 0.0, filled.getDouble(0), filled.getDouble(1))
+        val picture = Picture(it.integers("colours"), it.getInt("width"), it.getInt("height"), box)
+        resize(picture.upright(it.getInt("orientation")), it.getInt("size"), Filter.BICUBIC).colours
+    }
     val parts = given.getJSONArray("jpegs").items<JSONObject>().map {
         Preprocessing(it.getInt("size"), listOf(), listOf(), Filter.BICUBIC, it.getBoolean("reduced"))
             .reduction(it.getInt("width"), it.getInt("height"))
@@ -18,7 +24,7 @@ fun main() {
         val words = it.items<String>()
         sentence(words.indices.map { index -> index + 4 }, listOf("", "", "", "") + words, spaced = false)
     }
-    println(JSONObject().put("resized", resized).put("parts", parts).put("sentences", sentences))
+    println(JSONObject().put("resized", resized).put("turned", turned).put("parts", parts).put("sentences", sentences))
 }
 
 @Suppress("UNCHECKED_CAST")

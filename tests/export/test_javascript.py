@@ -20,7 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from distilcap.errors import DataError
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.large import MAX_JPEG_PIXELS, reduce
-from distilcap.runtime.pixels import Preprocessing, normalise, to_pixels
+from distilcap.runtime.pixels import Preprocessing, _read, normalise, to_pixels
 from distilcap.runtime.search import search
 from distilcap.text.unspaced import join_words
 
@@ -82,6 +82,46 @@ def test_resizing_is_pillows_to_the_byte(scripts):
         np.testing.assert_array_equal(found, expected, err_msg=str(case))
 
 
+def test_a_part_of_a_picture_is_resized_as_by_pillow(scripts):
+    generator, given, expected = np.random.default_rng(5), [], []
+    for width, height, size in ((101, 76, 32), (76, 150, 40)):
+        picture = generator.integers(0, 256, (height, width, 4), np.uint8)
+        picture[..., 3] = 255
+        left, upper, right, lower = box = (0.25, 0.75, width - 0.5, height - 0.125)
+        parts = {"left": left, "upper": upper, "right": right, "lower": lower}
+        given.append({"rgba": picture.ravel().tolist(), "width": width, "height": height, "box": parts})
+        given[-1] |= {"size": size, "filter": "bicubic"}
+        expected.append(to_pixels(Image.fromarray(picture).convert("RGB"), Preprocessing(size), box))
+    script = RESIZE.replace("one.height, one)", "one.height, one, one.box)")
+    for answer, pixels in zip(run_node(scripts, script, given), expected, strict=True):
+        np.testing.assert_array_equal(np.array(answer).reshape(pixels.shape), pixels)
+
+
+FILLED = """
+import { filledBox, jpegSize } from "./pixels.js";
+const bytes = (file) => Uint8Array.from(atob(file), (one) => one.charCodeAt(0));
+const boxes = given.map(({ file, part, decoded }) => filledBox(jpegSize(bytes(file)), part, decoded));
+console.log(JSON.stringify(boxes.map((box) => Object.values(box))));
+"""
+
+
+def test_what_a_reduced_picture_fills_is_told_as_by_python(scripts):
+    given, boxes = [], []
+    for orientation, (width, height) in itertools.product(range(1, 9), [(403, 801), (404, 802), (399, 400)]):
+        exif, buffer = Image.Exif(), io.BytesIO()
+        exif[0x10E], exif[0x112] = "before it", orientation
+        Image.new("RGB", (width, height)).save(buffer, "JPEG", exif=exif)
+        image, box = _read(buffer.getvalue(), 99)
+        decoded = dict(zip(("width", "height"), image.size, strict=True))
+        file = base64.b64encode(buffer.getvalue()).decode()
+        given.append({"file": file, "part": 4, "decoded": decoded})
+        boxes.append(list(box))
+    assert run_node(scripts, FILLED, given) == boxes
+    # A decoder that gave other sides: all of what it gave.
+    given[0]["decoded"] = {"width": 403, "height": 801}
+    assert run_node(scripts, FILLED, given[:1]) == [[0, 0, 403, 801]]
+
+
 REDUCE = """
 import { jpegSize, reduction } from "./pixels.js";
 const sizes = given.files.map((file) => jpegSize(Uint8Array.from(atob(file), (one) => one.charCodeAt(0))));
@@ -108,6 +148,7 @@ def test_jpegs_are_reduced_as_python_reduces_them(scripts):
     ]
     given = {"files": [base64.b64encode(file).decode() for file in files], "cases": cases}
     found, parts = run_node(scripts, REDUCE, given)
+    sizes = [size | {"orientation": 1} for size in sizes]
     assert found == sizes + [None] * (len(files) - len(sizes))
     assert {1, 2, 4, 8} == set(parts)
     for (width, height, size, decoding), part in zip(cases, parts, strict=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from distilcap.export.bundle import export_bundle
 from distilcap.export.options import ExportOptions
@@ -24,7 +24,7 @@ from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.calibration import BINS, Calibration, Reliability
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import write_manifest
-from distilcap.runtime.pixels import Preprocessing, read_image, to_pixels, to_rgb
+from distilcap.runtime.pixels import Preprocessing, _box, read_image, to_pixels, to_rgb
 from distilcap.text.unspaced import join_words
 from distilcap.text.vocabulary import SPECIALS
 
@@ -193,6 +193,8 @@ def test_pixels_and_sentences_are_pythons(reader):
         if number % 2:
             picture[..., 3] = 255
     cases = [(*case, name) for case in zip(pictures, SIZES, strict=True) for name in ("bicubic", "bilinear")]
+    odd, filled = random.integers(0, 256, (76, 51, 3), np.uint8), (50.25, 75.5)
+    alpha = np.full((76, 51), 255, np.uint8)
     captions = [
         ["一", "只", "狗"],
         ["a", "b"],
@@ -204,6 +206,11 @@ def test_pixels_and_sentences_are_pythons(reader):
         "pictures": [
             {"colours": colours(picture), "width": width, "height": height, "size": size, "filter": name}
             for picture, (width, height, size), name in cases
+        ],
+        "turned": [
+            {"colours": colours(np.dstack([odd, alpha])), "width": 51, "height": 76}
+            | {"filled": filled, "orientation": orientation, "size": 20}
+            for orientation in range(1, 9)
         ],
         "jpegs": [
             {"width": 4000, "height": 3000, "size": 224, "reduced": True},
@@ -219,6 +226,13 @@ def test_pixels_and_sentences_are_pythons(reader):
     answer = json.loads(done.stdout)
     for (picture, (*_, size), name), resized in zip(cases, answer["resized"], strict=True):
         expected = to_pixels(to_rgb(Image.fromarray(picture)), Preprocessing(size, filter=name))
+        rgb = np.array(resized)[:, None] >> (16, 8, 0) & 255
+        np.testing.assert_array_equal(rgb.reshape(expected.shape), expected)
+    for orientation, resized in enumerate(answer["turned"], 1):
+        image = Image.fromarray(odd)
+        image.getexif()[0x112] = orientation
+        upright = ImageOps.exif_transpose(image)
+        expected = to_pixels(upright, Preprocessing(20), _box(filled, upright.size, orientation))
         rgb = np.array(resized)[:, None] >> (16, 8, 0) & 255
         np.testing.assert_array_equal(rgb.reshape(expected.shape), expected)
     assert answer["parts"] == [4, 2, 1, 1, 2]

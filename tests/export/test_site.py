@@ -29,7 +29,7 @@ from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.calibration import BINS, Calibration, Reliability
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.runtime.manifest import write_manifest
-from distilcap.runtime.pixels import read_image
+from distilcap.runtime.pixels import _read
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 
@@ -274,12 +274,12 @@ def test_a_large_jpeg_is_decoded_to_pythons_bytes(site, tmp_path):
     script = """async (size) => {
       const decoded = [];
       for (const file of document.getElementById("pictures").files) {
-        const bitmap = await captioner.decodePicture(file, { size, decoding: "reduced" });
+        const { bitmap, box } = await captioner.decodePicture(file, { size, decoding: "reduced" });
         const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
         context.drawImage(bitmap, 0, 0);
         const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
         const letters = Array.from(data, (byte) => String.fromCharCode(byte));
-        decoded.push([bitmap.height, bitmap.width, btoa(letters.join(""))]);
+        decoded.push([bitmap.height, bitmap.width, btoa(letters.join("")), Object.values(box)]);
       }
       return decoded;
     }"""
@@ -291,8 +291,10 @@ def test_a_large_jpeg_is_decoded_to_pythons_bytes(site, tmp_path):
         )
         page.set_input_files("#pictures", paths)
         decoded = page.evaluate(script, 112)
-    for path, (height, width, values) in zip(paths, decoded, strict=True):
-        expected = np.asarray(read_image(path, 224))
+    for path, (height, width, values, box) in zip(paths, decoded, strict=True):
+        image, expected_box = _read(path, 224)
+        assert box == list(expected_box)
+        expected = np.asarray(image)
         assert expected.shape == (height, width, 3)
         assert max(expected.shape) < 1100, "reduced"
         given = np.frombuffer(b64decode(values), np.uint8).reshape(height, width, 4)[..., :3]

@@ -66,13 +66,13 @@ export class Captioner {
     return this.sessions[graph];
   }
 
-  /** RGBA bytes of an opaque picture to captions, best first, and the milliseconds of each part. */
-  async caption(rgba, width, height, beam) {
+  /** RGBA bytes of an opaque picture, or of the part in a box, to captions, best first, and the milliseconds of each part. */
+  async caption(rgba, width, height, beam, box) {
     const { manifest, sessions, ort } = this;
     const { preprocessing, decode: options } = manifest;
     const greedy = (beam ?? options.width) === 1 && (await this.session("greedy"));
     const began = performance.now();
-    const pixels = normalise(resize(rgba, width, height, preprocessing), preprocessing);
+    const pixels = normalise(resize(rgba, width, height, preprocessing, box), preprocessing);
     const prepared = performance.now();
     const seen = await sessions.encoder.run({
       pixels: new ort.Tensor("float32", pixels, [1, 3, preprocessing.size, preprocessing.size]),

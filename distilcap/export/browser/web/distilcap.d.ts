@@ -49,4 +49,10 @@ export interface LoadOptions {
 export function load(options?: LoadOptions): Promise<Captioner>;
 
 /** A picture upright, with its colours as they are in the file. */
-export function decodePicture(picture: Blob | ImageBitmapSource, preprocessing: object): Promise<ImageBitmap>;
+export function decodePicture(picture: Blob | ImageBitmapSource, preprocessing: object): Promise<Decoded>;
+
+export interface Decoded {
+  bitmap: ImageBitmap;
+  /** The part of the bitmap that the picture fills, in pixels; all of it if undefined. */
+  box?: { left: number; upper: number; right: number; lower: number };
+}

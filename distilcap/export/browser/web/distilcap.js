@@ -3,7 +3,7 @@
 //   const captioner = await load();
 //   const { captions } = await captioner.describe(document.querySelector("img"));
 
-import { jpegSize, reduction } from "./pixels.js";
+import { filledBox, jpegSize, reduction } from "./pixels.js";
 
 const AS_IT_IS = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
 const HEAD = 1 << 20; // bytes: a JPEG names its size behind its metadata
@@ -38,8 +38,8 @@ export async function load({
     /** Caption a picture; it is prepared from the file to the encoder's input. */
     const describe = async (picture, { beam } = {}) => {
       const began = performance.now();
-      const bitmap = await decodePicture(picture, facts.preprocessing);
-      const result = await ask("caption", { bitmap, beam }, [bitmap]);
+      const { bitmap, box } = await decodePicture(picture, facts.preprocessing);
+      const result = await ask("caption", { bitmap, box, beam }, [bitmap]);
       const { encoder, decoder } = result.milliseconds;
       result.milliseconds.pixels = performance.now() - began - encoder - decoder;
       return result;
@@ -51,21 +51,26 @@ export async function load({
   }
 }
 
-/** Upright, and with its colours as they are in the file; of a large JPEG only as many pixels as are needed. */
+/**
+ * A bitmap, upright, and with its colours as they are in the file; of a large JPEG only as many pixels as are needed.
+ * And the box that the picture fills of it, if not all.
+ */
 export async function decodePicture(picture, preprocessing) {
-  if (!(picture instanceof Blob)) return createImageBitmap(picture, AS_IT_IS);
+  if (!(picture instanceof Blob)) return { bitmap: await createImageBitmap(picture, AS_IT_IS) };
   const size = jpegSize(new Uint8Array(await picture.slice(0, HEAD).arrayBuffer()));
   const part = size ? reduction(size, preprocessing) : 1;
-  if (part === 1) return createImageBitmap(picture, AS_IT_IS);
+  if (part === 1) return { bitmap: await createImageBitmap(picture, AS_IT_IS) };
   const [desiredWidth, desiredHeight] = [size.width, size.height].map((side) => Math.ceil(side / part));
-  if (!globalThis.ImageDecoder) return createImageBitmap(picture, { ...AS_IT_IS, resizeWidth: desiredWidth, resizeQuality: "medium" });
+  if (!globalThis.ImageDecoder) {
+    return { bitmap: await createImageBitmap(picture, { ...AS_IT_IS, resizeWidth: desiredWidth, resizeQuality: "medium" }) };
+  }
   const data = await picture.arrayBuffer();
   const decoder = new ImageDecoder({ data, type: "image/jpeg", desiredWidth, desiredHeight, colorSpaceConversion: "none" });
   try {
     const { image } = await decoder.decode();
     const bitmap = await createImageBitmap(image, AS_IT_IS);
     image.close();
-    return bitmap;
+    return { bitmap, box: filledBox(size, part, bitmap) };
   } finally {
     decoder.close();
   }

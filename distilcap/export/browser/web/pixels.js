@@ -50,9 +50,9 @@ const toByte = (sum) => {
 
 const HALF = 1 << (BITS - 1);
 
-/** Every row of a picture, whose pixels are `step` bytes, to `size` pixels RGB. */
-function across({ bytes, width, height, step }, size, filter) {
-  const columns = coefficients(filter, width, 0, width, size);
+/** Every row of a picture, whose pixels are `step` bytes, from `left` to `right` to `size` pixels RGB. */
+function across({ bytes, width, height, step }, { left, right }, size, filter) {
+  const columns = coefficients(filter, width, left, right, size);
   const narrow = new Uint8Array(height * size * 3);
   for (let row = 0, target = 0; row < height; row++) {
     const start = row * width * step;
@@ -72,12 +72,12 @@ function across({ bytes, width, height, step }, size, filter) {
   return { bytes: narrow, width: size, height, step: 3 };
 }
 
-/** Every column of a picture to `size` pixels. */
-function down({ bytes, width, height, step }, size, filter) {
+/** Every column of a picture, from `upper` to `lower`, to `size` pixels. */
+function down({ bytes, width, height, step }, { upper, lower }, size, filter) {
   const stride = width * step;
   const low = new Uint8Array(size * stride);
   let target = 0;
-  for (const { first, weights } of coefficients(filter, height, 0, height, size)) {
+  for (const { first, weights } of coefficients(filter, height, upper, lower, size)) {
     for (let column = 0; column < stride; column++) {
       let sum = HALF;
       for (let tap = 0, source = first * stride + column; tap < weights.length; tap++, source += stride) {
@@ -89,29 +89,57 @@ function down({ bytes, width, height, step }, size, filter) {
   return { bytes: low, width, height: size, step };
 }
 
-/** Bytes RGBA of an opaque picture to RGB bytes of size x size. */
-export function resize(rgba, width, height, { size, filter: name }) {
+/** Bytes RGBA of an opaque picture, or of the part in a box, to RGB bytes of size x size. */
+export function resize(rgba, width, height, { size, filter: name }, box = { left: 0, upper: 0, right: width, lower: height }) {
   const filter = FILTERS[name];
   const picture = { bytes: rgba, width, height, step: 4 };
   // As Pillow chooses; between the two passes bytes are rounded, so that their order counts.
   const downFirst = height - size > Math.max(0, 2 * (width - size));
   const resized = downFirst
-    ? across(down(picture, size, filter), size, filter)
-    : down(across(picture, size, filter), size, filter);
+    ? across(down(picture, box, size, filter), box, size, filter)
+    : down(across(picture, box, size, filter), box, size, filter);
   return resized.bytes;
 }
 
-/** Width and height that a JPEG's first bytes name, before it is turned upright; undefined for other files. */
+/** Width, height (before it is turned upright) and EXIF orientation of a JPEG, by its first bytes; undefined for other files. */
 export function jpegSize(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.byteLength < 2 || view.getUint16(0) !== 0xffd8) return undefined;
+  let orientation = 1;
   for (let at = 2; at + 9 <= view.byteLength && view.getUint8(at) === 0xff;) {
     const marker = view.getUint8(at + 1);
     const frame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (frame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+    if (frame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5), orientation };
+    if (marker === 0xe1) orientation = exifOrientation(view, at + 4) ?? orientation;
     at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2); // 0xff may be repeated before a marker
   }
   return undefined;
+}
+
+/** 1 to 8, by the EXIF data that begin at a byte; undefined where there are none, or they end too early. */
+function exifOrientation(view, start) {
+  const tiff = start + 6;
+  if (tiff + 8 > view.byteLength || view.getUint32(start) !== 0x45786966) return undefined; // "Exif"
+  const little = view.getUint16(tiff) === 0x4949;
+  const entries = tiff + view.getUint32(tiff + 4, little);
+  for (let entry = entries + 2; entry + 12 <= view.byteLength; entry += 12) {
+    if (entry >= entries + 2 + 12 * view.getUint16(entries, little)) break;
+    if (view.getUint16(entry, little) === 0x112) return view.getUint16(entry + 8, little);
+  }
+  return undefined;
+}
+
+/**
+ * The part of an upright picture, decoded at a part of its size, that the whole picture fills: decoders round the
+ * sides up. All of it where the decoder gave other sides.
+ */
+export function filledBox({ width, height, orientation }, part, decoded) {
+  let [across, down] = [width / part, height / part];
+  if (orientation >= 5 && orientation <= 8) [across, down] = [down, across];
+  if (decoded.width !== Math.ceil(across) || decoded.height !== Math.ceil(down)) [across, down] = [decoded.width, decoded.height];
+  const left = [2, 3, 6, 7].includes(orientation) ? decoded.width - across : 0;
+  const upper = [3, 4, 7, 8].includes(orientation) ? decoded.height - down : 0;
+  return { left, upper, right: left + across, lower: upper + down };
 }
 
 /** To which part of its size a JPEG is decoded, 1, 2, 4 or 8, as `reduce` of Python's runtime decides. */

@@ -37,10 +37,10 @@ function read(bitmap) {
   return context.getImageData(0, 0, bitmap.width, bitmap.height);
 }
 
-async function caption({ bitmap, beam }) {
+async function caption({ bitmap, box, beam }) {
   const { data, width, height } = read(bitmap);
   bitmap.close();
-  return captioner.caption(data, width, height, beam);
+  return captioner.caption(data, width, height, beam, box);
 }
 
 onmessage = async ({ data: { id, call, ...given } }) => {
