@@ -1,4 +1,4 @@
-"""The table of docs/scale.md, from the lines that `python -m benchmarks coco_rehearsal` recorded."""
+"""The tables of docs/scale.md, from the lines that `python -m benchmarks coco_rehearsal` recorded."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ BEGIN, END = "<!-- table: python -m benchmarks coco_rehearsal --write -->\n", "<
 ENCODERS = ("efficientdet-d0", "regions"), ("efficientnet-lite0", "grid")
 
 
-def read_lines(folder: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """What was measured, in order."""
-    path = folder / MEASURED
     lines = path.read_text().splitlines() if path.exists() else []
     return [dict(parse_json(line, f"{path}, line {number}")) for number, line in enumerate(lines, 1)]
 
@@ -61,11 +60,14 @@ def feature_sizes() -> str:
     )
 
 
-def write_page(folder: Path) -> None:
-    """Keep the recorded lines beside the page, and put the table between the page's marks."""
+def write_page(folder: Path, images: int) -> None:
+    """Keep the recorded lines beside the page, and put a table for each size between the page's marks."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    if folder.resolve() != KEPT.resolve():
-        shutil.copyfile(folder / MEASURED, KEPT / MEASURED)
+    shutil.copyfile(folder / MEASURED, KEPT / f"{images}.jsonl")
+    parts = [
+        f"{int(path.stem):,} images:\n\n{table(read_lines(path))}\n"
+        for path in sorted(KEPT.glob("*.jsonl"), key=lambda path: -int(path.stem))
+    ]
     before, rest = PAGE.read_text().split(BEGIN)
-    content = f"{BEGIN}\n{table(read_lines(KEPT))}\n\n{feature_sizes()}\n\n{END}"
+    content = "\n".join([BEGIN, *parts, feature_sizes(), "", END])
     write_text(PAGE, before + content + rest.split(END)[1])

@@ -38,9 +38,8 @@ class TableOptions(Options):
     encoder_weights: str | None = option(None, "Of tables: file of the encoder's weights.")
     encoder_engine: str | None = option(
         None,
-        "Of tables: what runs the encoder: onnxruntime or openvino on a CPU, two to three times as fast as torch. "
-        "Given, it also decodes large pictures at a reduced size, which saves half of the reading.  "
-        "[default: torch on whole pictures]",
+        "Of tables: what runs the encoder: torch, onnxruntime or openvino; on a CPU the last two are two to "
+        "three times as fast. Given, large JPEG files are decoded smaller.  [default: torch, whole pictures]",
         choices=ENGINES,
     )
     metrics: str = option(
