@@ -31,7 +31,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def table(lines: list[dict[str, Any]]) -> str:
     """Markdown: a row for each kind of stage, in the order of their first; seconds and bytes are sums."""
     kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for line in {line["what"]: line for line in lines}.values():  # what was measured again, last
+    # A stage is built once; anything else may have been measured again, and the last counts.
+    counted = {number if "bytes" in line else line["what"]: line for number, line in enumerate(lines)}
+    for line in counted.values():
         kinds[re.sub(r",? (by|of|labels) [a-z-]+-[0-9a-f]{12}", "", line["what"])].append(line)
     rows = [
         "| what | times | seconds | CPU seconds | peak memory, MB | of it anonymous | on disk, MB |",

@@ -43,13 +43,18 @@ def test_a_kind_of_stage_is_a_row_and_the_last_measurement_counts(tmp_path: Path
 
     path = tmp_path / "9.jsonl"
     lines = [
-        line("Generate: test, beam 5, by train-0123456789ab", 99, 9),
-        line("Train: updown 8 wide, labels generate-0123456789ab, 7 images", 3, 1200, anonymous=700),
+        line("distilcap data check", 99, 9),
+        line("Train: updown 8 wide, labels generate-0123456789ab, 7 images", 3, 1200, anonymous=700, bytes=1),
         line("Generate: test, beam 5, by train-ba9876543210", 2, 30, bytes=1_500_000),
         line("Generate: test, beam 5, by train-0123456789ab", 5, 20, bytes=500_000),
+        line("MeasureLatency", 1, 1, bytes=100_000),
+        line("MeasureLatency", 2, 1, bytes=100_000),
+        line("distilcap data check", 4, 8),
     ]
     path.write_text("\n".join(lines) + "\n")
     assert table(read_lines(path)).splitlines()[2:] == [
+        "| distilcap data check | 1 | 4 | 1 | 8 |  |  |",
+        "| Train: updown 8 wide, 7 images | 1 | 3 | 1 | 1,200 | 700 | 0.0 |",
         "| Generate: test, beam 5 | 2 | 7 | 2 | 30 |  | 2.0 |",
-        "| Train: updown 8 wide, 7 images | 1 | 3 | 1 | 1,200 | 700 |  |",
+        "| MeasureLatency | 2 | 3 | 2 | 1 |  | 0.2 |",
     ]
