@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distilcap.files import parse_json
+from distilcap.metrics.significance import mean_interval
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-photos.md"
 RESULTS, CURVE = "results.jsonl", "curve.svg"
@@ -90,8 +91,7 @@ def difference(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
         return ""
     rows = [np.subtract(first, second) for first, second in pairs]
     values = np.mean(rows, axis=0)
-    draws = np.random.default_rng(0).integers(len(values), size=(10_000, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    low, high = mean_interval(values)
     return f"{values.mean():+.1f} ({low:+.1f} to {high:+.1f})"
 
 

@@ -31,7 +31,7 @@ Example:
   distilcap reproduce table1 table2 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
-OTHERS = ("extra", "families")
+OTHERS = ("extra", "families", "worth")
 EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders", "box")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
 SHOWN = 20  # differences of a report that is checked
@@ -76,7 +76,8 @@ def reproduce(
     """Measure again what the paper or the README reports.
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
-    distilling; or families: captioners of equal width beside one another. flickr8k is the experiment of the
+    distilling; or families: captioners of equal width beside one another; or worth: a student without and
+    with a teacher, each without and with self-critical training. flickr8k is the experiment of the
     README, encoders the table of docs/encoders.md, box the captioner that comes with the package. A killed
     command goes on where it stopped; two may share a store. With --check, WHAT and the options may be left
     out: they are then those of the report.
@@ -183,8 +184,9 @@ def _tables(names: tuple[str, ...], students: Students) -> tuple[Table, ...]:
     from distilcap.study.extra import extra_table
     from distilcap.study.families import families_table
     from distilcap.study.rows import paper_tables
+    from distilcap.study.worth import worth_table
 
-    others = {"extra": extra_table, "families": families_table}
+    others = {"extra": extra_table, "families": families_table, "worth": worth_table}
     return (others[names[0]](students),) if names[0] in others else paper_tables(students, names)
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import FloatArray, Metric, Score
 from distilcap.metrics.registry import metric_of
 
-__all__ = ["Comparison", "System", "compare_systems", "compare_table", "holm", "intervals"]
+__all__ = ["Comparison", "System", "compare_systems", "compare_table", "holm", "intervals", "mean_interval"]
 
 _CHUNK = 200  # resamples at a time: 200 x 5,000 images are 8 MB
 _ROUNDING = 1e-12
@@ -98,6 +99,13 @@ def intervals(scores: Mapping[str, Score], resamples: int = 10_000, seed: int = 
         key: replace(score, interval=_percentiles(np.concatenate(drawn[key]))) if drawn.get(key) else score
         for key, score in scores.items()
     }
+
+
+def mean_interval(values: ArrayLike, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of values (images,) over resampled images (Efron 1979)."""
+    numbers = np.asarray(values, dtype=np.float64)
+    means = [weights @ numbers for weights in _draws(len(numbers), resamples, seed)]
+    return _percentiles(np.concatenate(means) / len(numbers))
 
 
 def compare_systems(

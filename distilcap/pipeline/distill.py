@@ -159,7 +159,7 @@ def distill(
             note_training(student.name, run, store, progress)
     rows = build_rows(plan.systems, store, progress, metrics)
     sentences = [
-        which_to_take(plan.starts, plan.students[-1], store),
+        which_to_take(_alternatives(plan), plan.students[-1], store),
         gain_sentence(plan.systems, store),
         *decoding_sentences(rows),
     ]
@@ -173,6 +173,15 @@ def distill(
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
     return Distilled(rows, verdict, bundle)
+
+
+def _alternatives(plan: Distillation) -> tuple[System, ...]:
+    """What a person may take instead of a student that began from something: that, or the undistilled one."""
+    if not plan.starts:
+        return ()
+    student = plan.students[-1]
+    equal = (other for other in plan.students[:-1] if other.role == "student" and other.size == student.size)
+    return (*plan.starts, *equal)
 
 
 def write_distilled(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distilcap.metrics import Score
+from distilcap.metrics.significance import mean_interval
 from distilcap.progress import Progress
 from distilcap.reports.records import Columns, Row
 from distilcap.stages.captions import CaptionsOfSplit
@@ -155,8 +156,9 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
     if isinstance(member, GivenSystem) or latency is None:
         unknown = ("architecture", "size", "teacher", "labels", "parameters", "megabytes", "ms_per_image")
         return dict.fromkeys((*unknown, "train_seconds", "images_seen")) | {"seeds": (), "runs": ()}
-    summaries = [train.summary(store) for train in member.trains]
-    parameters = summaries[0]["parameters"]
+    summaries = [[run.summary(store) for run in _whole_training(train)] for train in member.trains]
+    parameters = summaries[0][0]["parameters"]
+    seconds = (sum(run["train_seconds"] for run in runs) for runs in summaries)
     return {
         "architecture": member.trains[0].architecture,
         "size": member.size,
@@ -166,10 +168,16 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
         "parameters": parameters,
         "megabytes": round(parameters * 4 / 1e6, 2),
         "ms_per_image": round(latency.load(store), 2),
-        "train_seconds": round(statistics.fmean(summary["train_seconds"] for summary in summaries), 1),
-        "images_seen": summaries[0]["images_seen"],
+        "train_seconds": round(statistics.fmean(seconds), 1),
+        "images_seen": sum(run["images_seen"] for run in summaries[0]),
         "runs": tuple(train.key for train in member.trains),
     }
+
+
+def _whole_training(train: Train) -> list[Train]:
+    """The run and those that it began from: all were paid for. What began outside this store is not known."""
+    begun = train.start
+    return [train, *(_whole_training(begun) if isinstance(begun, Train) else ())]
 
 
 def _decodings(system: System, store: Store) -> list[Decoding]:
@@ -261,7 +269,7 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
                 f"{member.name} cannot be compared with {baseline.name}: CIDEr needs two test images."
             )
             continue
-        low, high = _bootstrap_interval(differences)
+        low, high = mean_interval(differences)
         mean = statistics.fmean(differences)
         verdict = "gained" if low > 0 else "lost" if high < 0 else "neither clearly gained nor lost"
         sentences.append(
@@ -271,22 +279,27 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
     return " ".join(sentences)
 
 
-def which_to_take(starts: Sequence[System], student: Member, store: Store, column: str = "beam") -> str:
-    """Say whether to take the student, or what it began from as it is: by test images, paired."""
-    sentences = []
-    for start in starts:
-        differences = _cider_differences(student, start, store, column)
+def which_to_take(others: Sequence[System], student: Member, store: Store, column: str = "beam") -> str:
+    """Say whether to take the student, or another system of the same size: by test images, paired."""
+    clauses, best, clear, most = [], student.name, True, 0.0
+    for other in others:
+        differences = _cider_differences(student, other, store, column)
         if not differences:
             return ""  # `gain_sentence` says why
-        low, high = _bootstrap_interval(differences)
+        low, high = mean_interval(differences)
         mean = statistics.fmean(differences)
-        better = student.name if mean > 0 else start.name
-        clear = "" if low > 0 or high < 0 else "neither is clearly better; "
-        sentences.append(
-            f"On your {len(differences):,} test images, '{student.name}' has {mean:+.1f} CIDEr ({column}) "
-            f"against '{start.name}', 95 % interval {low:+.1f} to {high:+.1f}: {clear}take '{better}'."
+        clauses.append(
+            f"{mean:+.1f} CIDEr ({column}) against '{other.name}', 95 % interval {low:+.1f} to {high:+.1f}"
         )
-    return " ".join(sentences)
+        if -mean > most:
+            best, clear, most = other.name, high < 0, -mean
+        elif best == student.name:
+            clear = clear and low > 0
+    if not clauses:
+        return ""
+    doubt = "" if clear else "nothing is clearly better; "
+    gains = "; ".join(clauses)
+    return f"On your {len(differences):,} test images, '{student.name}' has {gains}: {doubt}take '{best}'."
 
 
 def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:
@@ -298,13 +311,3 @@ def _cider_differences(first: System, second: System, store: Store, column: str)
 def _per_image_cider(member: System, store: Store, column: str) -> dict[str, float]:
     seeds = [scores["cider"].per_image for scores in column_scores(member, column, store, METRICS)]
     return {image_id: statistics.fmean(seed[image_id] for seed in seeds) for image_id in seeds[0]}
-
-
-def _bootstrap_interval(values: list[float], resamples: int = 2000) -> tuple[float, float]:
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    array = np.array(values)
-    means = array[generator.integers(len(array), size=(resamples, len(array)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

@@ -4,8 +4,9 @@ Command: `distilcap reproduce box --data flickr8k/ --crops crops/ --to docs/resu
 An Up-Down of preset `flickr8k` labels the training images, five hypotheses each, and the student, an AoANet,
 learns these. Then the last two stages of its encoder learn along, on views of the images
 (`encoders.tuned.view_of`) and on crops (`data.crops`), labelled by the preset's AoANet, a better teacher.
-What that encoder sees is what self-critical training reads, which comes last. The control does all of this
-on people's captions; crops have none.
+What that encoder sees is what self-critical training reads, which comes last. Two controls see no crops, and
+the images as many times as often, so that all have as many updates: one learns from the same teachers, the
+other from people's captions alone.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ TUNING = TrainingOptions(
     batch_images=16,
     encoder_learning_rate=2e-4,
 )
+WITHOUT_CROPS = 12
+"""Epochs of the images alone: three crops beside each make four times as many updates an epoch."""
 REWARDED = 5
 """Epochs of self-critical training. Six more, or five after another teacher's labels, brought nothing, and
 training the encoder along lost 3 CIDEr on validation (docs/log.md)."""
@@ -88,22 +91,26 @@ def box_members(
         Generate.as_chosen(run, "train", CROPS_BEAM, CROPS_BEAM, data=more)
         for run in students.teacher_runs(second)
     ]
-    begun = [_student(students, seed) for seed in seeds]
-    without = _steps(begun, [_tuned(run) for run in begun])
-    begun = [_student(students, *both) for both in zip(seeds, labels, strict=True)]
-    taught = _steps(
-        begun, [_tuned(_with_crops(*both), start=both[0]) for both in zip(begun, of_crops, strict=True)]
-    )
+    of_images = [Generate.as_chosen(run, "train", BEAM, BEAM) for run in students.teacher_runs(second)]
+    alone = [_student(students, seed) for seed in seeds]
+    taught = [_student(students, *both) for both in zip(seeds, labels, strict=True)]
+    without = [
+        _tuned(dataclasses.replace(run, labels=given), run, WITHOUT_CROPS)
+        for run, given in zip(taught, of_images, strict=True)
+    ]
+    crops_too = [_tuned(_with_crops(run, given), run) for run, given in zip(taught, of_crops, strict=True)]
 
-    def member(name: str, role: str, runs: tuple[Train, ...]) -> Member:
-        learnt = (second.name, f"{CROPS_BEAM} best") if role == "distilled" else (None, "references")
-        return Member(name, role, STUDENT.size, runs, *learnt)
-
+    name = f"{STUDENT.name}, distilled"
+    control = _steps(STUDENT.name, alone, [_tuned(run, run, WITHOUT_CROPS) for run in alone])
+    distilled = _steps(name, taught, without) | _steps(name, taught, crops_too, "tuned encoder and crops")
     return (
         first,
         second,
-        *(member(name, "student", runs) for name, runs in without.items()),
-        *(member(f"{name}, distilled", "distilled", runs) for name, runs in taught.items()),
+        *(Member(name, "student", STUDENT.size, runs) for name, runs in control.items()),
+        *(
+            Member(name, "distilled", STUDENT.size, runs, second.name, "its n best")
+            for name, runs in distilled.items()
+        ),
     )
 
 
@@ -149,13 +156,15 @@ def _student(students: Students, seed: int, labels: Labels | None = None) -> Tra
     return dataclasses.replace(like_teacher, options=STUDENT.options, training=training)
 
 
-def _steps(begun: list[Train], tuned: list[Train]) -> dict[str, tuple[Train, ...]]:
-    """The runs of each step, by what it is."""
+def _steps(
+    name: str, begun: list[Train], tuned: list[Train], how: str = "tuned encoder"
+) -> dict[str, tuple[Train, ...]]:
+    """The runs of each step, by name."""
     rewarded = (_rewarded(*both) for both in zip(begun, tuned, strict=True))
     return {
-        STUDENT.name: tuple(begun),
-        f"{STUDENT.name}, tuned encoder": tuple(tuned),
-        f"{STUDENT.name}, tuned encoder, self-critical": tuple(rewarded),
+        name: tuple(begun),
+        f"{name}, {how}": tuple(tuned),
+        f"{name}, {how}, self-critical": tuple(rewarded),
     }
 
 
@@ -166,11 +175,12 @@ def _with_crops(run: Train, labels: Generate) -> Train:
     return dataclasses.replace(run, data=labels.data, features=features, labels=labels)
 
 
-def _tuned(run: Train, start: Train | None = None) -> Train:
-    """The run, learning on from `start` (itself) together with its encoder's last stages."""
-    training = dataclasses.replace(TUNING, seed=run.training.seed)
+def _tuned(run: Train, start: Train, epochs: int = TUNING.cross_entropy.epochs) -> Train:
+    """The run, learning on from `start` together with its encoder's last stages."""
+    crossed = dataclasses.replace(TUNING.cross_entropy, epochs=epochs)
+    training = dataclasses.replace(TUNING, cross_entropy=crossed, seed=run.training.seed)
     return dataclasses.replace(
-        run, training=training, tune_encoder=True, tune_stages=STAGES, views=VIEWS, start=start or run
+        run, training=training, tune_encoder=True, tune_stages=STAGES, views=VIEWS, start=start
     )
 
 

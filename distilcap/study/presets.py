@@ -25,7 +25,7 @@ from distilcap.models.presets import preset
 from distilcap.models.transformer import TransformerOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role
-from distilcap.study.flickr8k import SELF_CRITICAL, TEACHER
+from distilcap.study.flickr8k import SELF_CRITICAL, STUDENT, TEACHER
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 __all__ = ["PRESETS", "EncoderChoice", "TablePreset", "table_preset"]
@@ -56,6 +56,7 @@ class TablePreset:
             deviation over seeds; else all students of a row have the teacher of the first seed.
         half_teacher: size of the teacher that learns from half of the captions (table "extra"); it has
             a training of its own.
+        worth_of: size of the Up-Down that table "worth" trains.
         length_penalty: of every beam search; None chooses each captioner's own on validation. The likeliest
             caption of a barely trained captioner is empty, so that it cannot choose.
         scenes: where these are the data and are to be drawn: images of each split, and their side in pixels.
@@ -69,6 +70,7 @@ class TablePreset:
     scenes: tuple[tuple[int, int, int], int] = (1200, 150, 300), 160
     length_penalty: float | None = None
     half_teacher: str = "big"
+    worth_of: str = "small"
     teacher_of_each_seed: bool = False
 
 
@@ -149,7 +151,15 @@ def _flickr8k() -> TablePreset:
         dropout = {"big": 0.3, "medium": 0.2, "small": 0.1}[size]
         options = FLICKR8K_OPTIONS[architecture](FLICKR8K_WIDTHS[size], dropout)
         roles[architecture, size] = Role(architecture, size, options, training)
-    return TablePreset("flickr8k", roles, EncoderChoice("efficientnet-lite0"), teacher_of_each_seed=True)
+    # The student of README's first measurements, on a schedule to its end.
+    training = dataclasses.replace(
+        STUDENT.training,
+        cross_entropy=dataclasses.replace(STUDENT.training.cross_entropy, epochs=10),
+        self_critical=SELF_CRITICAL,
+    )
+    roles["updown", "256 wide"] = dataclasses.replace(STUDENT, size="256 wide", training=training)
+    encoder = EncoderChoice("efficientnet-lite0")
+    return TablePreset("flickr8k", roles, encoder, worth_of="256 wide", teacher_of_each_seed=True)
 
 
 def _quick() -> TablePreset:

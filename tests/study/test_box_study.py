@@ -45,17 +45,22 @@ def test_the_encoder_is_tuned_on_crops_and_rewards_come_from_people(photos: Path
         assert tuned.labels.captioner == members[1].trains[seed]  # type: ignore[union-attr]
 
 
-def test_the_control_has_no_teacher_and_the_same_steps(photos: Path, tmp_path: Path) -> None:
-    write_crops(ImportData.of(photos).read().images, tmp_path / "crops", 1, 32)
-    *_, control, _, _, taught = box_members(photos, tmp_path / "crops")
+def test_controls_have_the_same_steps_and_updates(photos: Path, tmp_path: Path) -> None:
+    write_crops(ImportData.of(photos).read().images, tmp_path / "crops", 3, 32)
+    _, _, *members = box_members(photos, tmp_path / "crops")
+    *_, control, _, _, uncropped, _, taught = members
     steps = []
-    for run in (control.trains[0], taught.trains[0]):
+    for run in (control.trains[0], uncropped.trains[0], taught.trains[0]):
         trainings = []
         while run is not None:
-            trainings.append((run.options, run.training, run.tune_stages, run.views))
+            phases = run.training.cross_entropy, run.training.self_critical
+            updates = len(run.data.read().split("train")) * (phases[0].epochs + phases[1].epochs)
+            rates = phases[0].learning_rate, phases[1].learning_rate, run.training.encoder_learning_rate
+            trainings.append((run.options, updates, rates, run.tune_stages, run.views))
             run = run.start
         steps.append(trainings)
-    assert steps[0] == steps[1]
+    assert steps[0] == steps[1] == steps[2]
     assert len(steps[0]) == 3
     assert control.teacher is None
     assert control.trains[0].start.labels is None
+    assert uncropped.trains[0].start.labels.data is None
