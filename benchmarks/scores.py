@@ -56,15 +56,19 @@ def turns(sides: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, floa
     return {name: statistics.median(several) for name, several in seconds.items()}
 
 
-def coco_captions(images: int) -> tuple[Captions, Captions]:
-    """5 references of each image, and a candidate."""
+def coco_annotations(name: str) -> dict[str, Any]:
+    """COCO's captions of 2014 as they come with pycocoevalcap: "captions_train2014" or "captions_val2014"."""
     import pycocoevalcap.bleu.bleu
 
     folder = Path(pycocoevalcap.bleu.bleu.__file__).parents[1]
     with zipfile.ZipFile(folder / "spice" / "spice-1.0.jar") as jar:
-        annotations = json.loads(jar.read("coco/annotations/captions_val2014.json"))["annotations"]
+        return dict(json.loads(jar.read(f"coco/annotations/{name}.json")))
+
+
+def coco_captions(images: int) -> tuple[Captions, Captions]:
+    """5 references of each image, and a candidate."""
     texts: Captions = defaultdict(list)
-    for one in annotations:
+    for one in coco_annotations("captions_val2014")["annotations"]:
         texts[str(one["image_id"])].append(one["caption"])
     references = {image_id: texts[image_id][:5] for image_id in list(texts)[:images]}
     return references, {image_id: [_mixed(*several[:2])] for image_id, several in references.items()}

@@ -49,13 +49,12 @@ class CiderReward:
         self._rows = {image_id: row for row, image_id in enumerate(references)}
         per_image = np.array([len(captions) for captions in references.values()], dtype=np.int64)
         ended = [[*caption, EOS] for captions in references.values() for caption in captions]
-        counted = [
-            _count_captions(ended[start : start + _CHUNK], start) for start in range(0, len(ended), _CHUNK)
-        ]
-        caption, keys, count = (np.concatenate(parts) for parts in zip(*counted, strict=True))
-        self._table, gram = np.unique(keys, return_inverse=True)
         lengths = np.array([len(words) for words in ended])
-        entries = Entries(caption, gram, count, _order_of(keys), lengths)
+        caption, keys, count = _count_all(ended)
+        order = _order_of(keys)
+        self._table, gram = np.unique(keys, return_inverse=True)
+        del keys, ended  # of COCO's 566,000 captions 23 million, and as many words
+        entries = Entries(caption, gram, count, order, lengths)
         self._references = WeightedReferences.of(entries, per_image, len(self._table), len(references))
 
     def __call__(self, image_ids: Sequence[str], samples: npt.NDArray[np.integer]) -> FloatArray:
@@ -93,6 +92,14 @@ def _lengths_of(tokens: IntArray) -> IntArray:
     first: IntArray = np.where(stopped, stops.argmax(axis=1), tokens.shape[1])
     ended = stopped & (tokens[np.arange(len(tokens)), np.minimum(first, tokens.shape[1] - 1)] == EOS)
     return np.asarray(first + ended, dtype=np.int64)
+
+
+def _count_all(captions: Sequence[Sequence[int]]) -> tuple[IntArray, _Keys, IntArray]:
+    """Return what `_count_captions` does, part by part; the parts are gone afterwards."""
+    starts = range(0, len(captions), _CHUNK)
+    counted = [_count_captions(captions[start : start + _CHUNK], start) for start in starts]
+    caption, keys, count = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+    return caption, keys, count
 
 
 def _count_captions(captions: Sequence[Sequence[int]], first: int) -> tuple[IntArray, _Keys, IntArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distilcap.encoders.recipes import ENGINES
 from distilcap.options import Options, option
 from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
@@ -35,6 +36,12 @@ class TableOptions(Options):
     )
     encoder_form: str | None = option(None, "Of tables: see `distilcap models --encoders`.")
     encoder_weights: str | None = option(None, "Of tables: file of the encoder's weights.")
+    encoder_engine: str | None = option(
+        None,
+        "Of tables: what runs the encoder: torch, onnxruntime or openvino; on a CPU the last two are two to "
+        "three times as fast. Given, large JPEG files are decoded smaller.  [default: torch, whole pictures]",
+        choices=ENGINES,
+    )
     metrics: str = option(
         "bleu,meteor,rouge_l,cider,spice", "Of tables: metrics with commas between; spice takes longest."
     )
@@ -54,11 +61,14 @@ class TableOptions(Options):
         seen = preset.encoder
         if self.encoder not in (None, seen.name):  # comes with its own defaults
             seen = EncoderChoice(str(self.encoder), form=None)
-        features = features or ExtractFeatures.of(
-            data,
-            seen.name,
-            self.image_size or seen.size,
-            self.encoder_weights or seen.weights,
-            self.encoder_form or seen.form,
-        )
+        if features is None:
+            features = ExtractFeatures.of(
+                data,
+                seen.name,
+                self.image_size or seen.size,
+                self.encoder_weights or seen.weights,
+                self.encoder_form or seen.form,
+            )
+            if self.encoder_engine is not None:
+                features = features.by(self.encoder_engine, "reduced")
         return Students(data, features, preset, tuple(range(self.seeds or 3)))

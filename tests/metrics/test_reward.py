@@ -89,6 +89,19 @@ def test_a_call_leaves_memory_as_it_was():
     assert grown < 10_000
 
 
+def test_preparing_keeps_no_ngram_longer_than_it_is_needed():
+    """COCO's references have 24 million n-grams: 35 bytes of each that nothing reads were 840 MB."""
+    images, captions, words = 6000, 5, 11
+    drawn = np.random.default_rng(0).integers(4, 3000, (images, captions, words)).tolist()
+    references = {str(image): of_image for image, of_image in enumerate(drawn)}
+    ngrams = images * captions * sum(words + 1 - order for order in range(4))  # with the end token
+    tracemalloc.start()
+    CiderReward(references)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 120 * ngrams
+
+
 def test_refusals_say_what_to_fix():
     with pytest.raises(DataError, match=r"^the references are empty"):
         CiderReward({})

@@ -27,6 +27,7 @@ from distilcap.study import rows as tables_module
 from distilcap.study.estimate import estimate_plan, facts_of
 from distilcap.study.extra import extra_table
 from distilcap.study.flickr8k import TEACHER
+from distilcap.study.options import TableOptions
 from distilcap.study.presets import PRESETS, table_preset
 from distilcap.study.published import TABLE_1, TABLE_2
 from distilcap.study.rows import Students, paper_tables
@@ -274,3 +275,11 @@ def test_every_recipe_on_the_command_line(what: str, tmp_path: Path, monkeypatch
 def test_stages_name_every_row_once() -> None:
     stages: list[Stage] = stages_of_tables(paper_tables(students_of("smoke", 1)), METRICS)
     assert len({stage.key for stage in stages if isinstance(stage, Evaluate)}) == 2 * 30
+
+
+def test_an_engine_runs_the_encoder_and_by_default_features_keep_their_name(smoke: Students) -> None:
+    plain = TableOptions(preset="smoke").students(smoke.data).features
+    assert plain.key == smoke.features.key
+    faster = TableOptions(preset="smoke", encoder_engine="onnxruntime").students(smoke.data).features
+    assert faster == plain.by("onnxruntime", "reduced")
+    assert (faster.engine, plain.engine) == ("onnxruntime", "torch")
