@@ -8,7 +8,7 @@ import sys
 
 import benchmarks
 
-NOT_RUN = {"coco_data", "coco_rehearsal_page", "own_photos_page", "reference"}
+NOT_RUN = {"coco_data", "coco_rehearsal_page", "own_photos_page", "pages", "reference"}
 
 
 def main() -> None:

@@ -36,9 +36,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.coco_data import make_coco
-from benchmarks.coco_rehearsal_page import MEASURED, read_lines, write_page
+from benchmarks.coco_rehearsal_page import MEASURED, write_page
 from benchmarks.features import COCO_IMAGES
 from benchmarks.memory import resident
+from benchmarks.pages import read_lines
 from distilcap.data.dataset import Dataset
 from distilcap.metrics.reward import CiderReward
 from distilcap.progress import LOGGED, Progress

@@ -9,23 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.features import COCO_IMAGES
+from benchmarks.pages import put_between, read_lines
 from distilcap.data.features import store_bytes
 from distilcap.encoders.registry import create_encoder
-from distilcap.files import parse_json, write_text
 
-__all__ = ["MEASURED", "read_lines", "table", "write_page"]
+__all__ = ["MEASURED", "table", "write_page"]
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MEASURED = "measured.jsonl"
 KEPT = PAGE.parent / "results" / "coco-rehearsal"
-BEGIN, END = "<!-- table: python -m benchmarks coco_rehearsal --write -->\n", "<!-- end of table -->"
+BEGIN = "<!-- table: python -m benchmarks coco_rehearsal --write -->\n"
 ENCODERS = ("efficientdet-d0", "regions"), ("efficientnet-lite0", "grid")
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """What was measured, in order."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [dict(parse_json(line, f"{path}, line {number}")) for number, line in enumerate(lines, 1)]
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -70,6 +64,4 @@ def write_page(folder: Path, images: int) -> None:
         f"{int(path.stem):,} images:\n\n{table(read_lines(path))}\n"
         for path in sorted(KEPT.glob("*.jsonl"), key=lambda path: -int(path.stem))
     ]
-    before, rest = PAGE.read_text().split(BEGIN)
-    content = "\n".join([BEGIN, *parts, feature_sizes(), "", END])
-    write_text(PAGE, before + content + rest.split(END)[1])
+    put_between(PAGE, BEGIN, "\n".join(["", *parts, feature_sizes(), "", ""]))

@@ -18,14 +18,15 @@ from typing import Any
 
 import torch
 
+from benchmarks.pages import put_between
 from distilcap.encoders.catalogue import Entry, catalogue
 from distilcap.encoders.registry import create_encoder
-from distilcap.files import read_json, write_text
+from distilcap.files import read_json
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "encoders.md"
 RESULTS = PAGE.parent / "results" / "encoders" / "results.json"
 KINDS = {"frozen": "frozen", "longer": "frozen, longer", "tuned": "tuned"}  # as `study.encoders` names them
-BEGIN, END = "<!-- table: python -m benchmarks encoders --write -->", "<!-- end of table -->"
+BEGIN = "<!-- table: python -m benchmarks encoders --write -->\n"
 
 
 def measure(entries: list[Entry], threads: int, rounds: int) -> list[float]:
@@ -101,8 +102,5 @@ def main() -> None:
     else:
         print(table_of(rows, options.threads))
     if options.write:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
         load = f"Measured at a load of {machine['load'][0]} on the machine, PyTorch {machine['torch']}."
-        table = f"{BEGIN}\n{table_of(rows, options.threads)}\n\n{load}\n{END}"
-        write_text(PAGE, before + table + after)
+        put_between(PAGE, BEGIN, f"{table_of(rows, options.threads)}\n\n{load}\n")

@@ -35,7 +35,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.own_photos_page import RESULTS, read_cells, table, write_page
+from benchmarks.own_photos_page import RESULTS, table, write_page
+from benchmarks.pages import read_lines
 from distilcap.data.captions import CaptionSet
 from distilcap.data.readers import read_dataset
 from distilcap.data.scenes import draw_scenes
@@ -192,7 +193,7 @@ def main() -> None:
     to = arguments.to.resolve()
     path = to / RESULTS
     for cell in cells(arguments):
-        known = read_cells(path)
+        known = read_lines(path)
         result = measure(cell, arguments.flickr8k, to, known)
         if result is not None:
             others = [
@@ -201,7 +202,7 @@ def main() -> None:
             lines = [json.dumps(line, separators=(",", ":")) for line in [*others, result]]
             write_text(path, "\n".join([*lines, ""]))
             print(table([result]), flush=True)
-    print(table(read_cells(path)))
+    print(table(read_lines(path)))
     if arguments.write:
         write_page(path)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from distilcap.files import parse_json
+from benchmarks.pages import put_between, read_lines
 from distilcap.metrics.significance import mean_interval
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-photos.md"
 RESULTS, CURVE = "results.jsonl", "curve.svg"
 KEPT = PAGE.parent / "results" / "own-photos"
-BEGIN, END = "<!-- table: python -m benchmarks own_photos --write -->\n", "<!-- end of table -->"
+BEGIN = "<!-- table: python -m benchmarks own_photos --write -->\n"
 HEADINGS = (
     "photographs",
     "captions",
@@ -30,14 +30,6 @@ HEADINGS = (
 COLOURS = {"from the box": "#1f6fb4", "from nothing": "#d9541e", "box as it is": "#555555"}
 Cells = Sequence[dict[str, Any]]
 Group = tuple[str, int, str, int, str | None]
-
-
-def read_cells(path: Path) -> list[dict[str, Any]]:
-    """All recorded cells."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    return [dict(parse_json(line, f"{path}, line {number}")) for number, line in enumerate(lines, 1)]
 
 
 def table(cells: Cells) -> str:
@@ -130,7 +122,7 @@ def draw(cells: Cells, box: str, to: Path) -> None:
 
 def write_page(path: Path) -> None:
     """Keep the recorded lines beside the page, draw the curve, and put the table between the page's marks."""
-    cells = read_cells(path)
+    cells = read_lines(path)
     KEPT.mkdir(parents=True, exist_ok=True)
     if path.resolve() != (KEPT / RESULTS).resolve():
         shutil.copyfile(path, KEPT / RESULTS)
@@ -141,5 +133,4 @@ def write_page(path: Path) -> None:
         parts.append(f"The box is `{box}`.\n\n{rows}\n")
     draw(cells, boxes[-1], KEPT / CURVE)
     parts.append(f"![CIDEr by number of photographs](results/own-photos/{CURVE})\n")
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(before + BEGIN + "\n".join(parts) + END + rest.split(END)[1])
+    put_between(PAGE, BEGIN, "\n".join(parts))

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.pages import put_between
 from benchmarks.reference import (
     AoANetReference,
     PlainReward,
@@ -403,15 +404,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def write_table(path: Path, machines: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
     """Replace what lies between the page's two marks."""
-    before, rest = path.read_text().split("<!-- rows -->\n")
-    after = rest.split("<!-- end -->")[1]
     rate = max(one["product_gigaflops_per_second"] for one in machines)
     first = machines[0]
     about = (
         f"{first['device']}, {first['threads']} threads, torch {first['torch']}, ours in "
         f"{first['ours_precision']}, seconds {first['seconds']}; matrix product {rate:.0f} GFLOP/s."
     )
-    path.write_text(f"{before}<!-- rows -->\n{about}\n\n{table(rows)}\n<!-- end -->{after}")
+    put_between(path, "<!-- rows -->\n", f"{about}\n\n{table(rows)}\n", "<!-- end -->")
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import coco_data
-from benchmarks.coco_rehearsal_page import read_lines, table
+from benchmarks.coco_rehearsal_page import table
+from benchmarks.pages import read_lines
 from distilcap.data.readers import read_dataset
 
 
