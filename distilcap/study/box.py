@@ -108,8 +108,10 @@ def box_members(
         second,
         *(Member(name, "student", STUDENT.size, runs) for name, runs in control.items()),
         *(
-            Member(name, "distilled", STUDENT.size, runs, second.name, "its n best")
-            for name, runs in distilled.items()
+            Member(
+                step, "distilled", STUDENT.size, runs, (first if step == name else second).name, "its n best"
+            )
+            for step, runs in distilled.items()
         ),
     )
 
