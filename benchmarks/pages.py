@@ -1,4 +1,4 @@
-"""What measurements that write into a page of docs/ share: recorded lines, and a page's part between marks."""
+"""What measurements that write into docs/ share: recorded lines, and the part between the marks of a page."""
 
 from __future__ import annotations
 
