@@ -1,7 +1,8 @@
-"""A device for every test of this folder."""
+"""A device for every test of this folder: the pretend one, or the one that DISTILCAP_TEST_DEVICE names."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,10 @@ from pretend_device import DEVICE, Generator
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """The pretend device, with generators of its kind."""
+    """The pretend device, with generators of its kind; or a real one ("cuda"), whose waits nobody counts."""
+    if real := os.environ.get("DISTILCAP_TEST_DEVICE"):
+        yield torch.device(real)
+        return
     monkeypatch.setattr(torch, "Generator", Generator)
     before = torch.__future__.get_swap_module_params_on_conversion()
     # Parameters stay the same objects when a module moves, as they do when it moves to a GPU.
