@@ -30,6 +30,7 @@ from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from distilcap.training.graphs import Recordings
 from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
@@ -73,6 +74,7 @@ class Training:
     token_teacher: TokenTeacher | None = None
     processes: Processes = ALONE
     position: Position = field(default_factory=Position, init=False)
+    _recordings: Recordings | None = field(default=None, init=False)
 
     def run(self) -> Position:
         """Train to the end, from the checkpoint in `folder`, if any.
@@ -148,6 +150,7 @@ class Training:
             self._save(modules, optimizer)
         at = self.position
         critical = self._self_critical(phase) if isinstance(phase, SelfCriticalPhase) else None
+        self._recordings = self._can_be_recorded()
         total = phase.epochs * len(batches)
         saved = started = time.perf_counter()
         name = "Self-critical training" if critical else "Cross-entropy training"
@@ -213,6 +216,15 @@ class Training:
             self.reward(), phase.samples, phase.baseline, self.options.max_words, phase.dropout
         )
 
+    def _can_be_recorded(self) -> Recordings | None:
+        """Steps that a GPU replays, where all batches have one shape and the encoder is not trained along."""
+        options = self.options
+        if not self.processes.device.startswith("cuda") or options.precision != "float32":
+            return None
+        if isinstance(self.source, nn.Module) or self.processes.count > 1:
+            return None
+        return Recordings(options.batch_images, options.max_words)
+
     def _cross_entropy(self, phase: Phase) -> Objective:
         assert isinstance(phase, CrossEntropyPhase)
         sampling = min(phase.scheduled_sampling, 0.05 * (self.position.epoch // 5))
@@ -237,7 +249,10 @@ class Training:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             regions = self.source.regions_of(own.ids).to(device)
             objective = critical or self._cross_entropy(phase)
-            loss, figures = objective(self._captioner, regions, own)
+            if self._recordings:
+                loss, figures = self._recordings(objective, self._captioner, regions, own)
+            else:
+                loss, figures = objective(self._captioner, regions, own)
         words = float(figures.pop("words", (own.targets != PAD).sum()))
         # A process without an image computed another in vain, so that all do the same.
         part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -120,7 +121,6 @@ class SelfCritical:
         self, captioner: Captioner, regions: Regions, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`; the batch's captions are not read, only its images."""
-        ids = list(batch.ids)
         captioner.train(self.dropout)
         memory = captioner.encode(regions)
         captioner.eval()
@@ -128,12 +128,7 @@ class SelfCritical:
             seen = captioner.encode(regions) if self.dropout else tuple(tensor.detach() for tensor in memory)
         drawn, kept = self._draw(captioner, seen)
         drawn = drawn.cpu()  # where they are rewarded; nothing else of this step waits for a GPU
-        scores = torch.from_numpy(self.reward(ids, drawn.numpy())).to(memory[0].device, torch.float32)
-        tokens, rewards = drawn[:, : self.samples], scores[:, : self.samples]
-        if self.baseline == "greedy":
-            baseline = scores[:, self.samples :]
-        else:
-            baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
+        tokens, advantage, figures = self.rewarded(batch.ids, drawn)
         captioner.train(self.dropout)
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
         if kept is None:
@@ -141,9 +136,20 @@ class SelfCritical:
         else:
             assert isinstance(captioner, FastCaptioner)
             negative_log_probs = captioner.drawn_negative_log_likelihood(memory, inputs, tokens, kept)
-        advantage = (rewards - baseline)[..., None]
-        loss = (advantage * negative_log_probs).sum() / (tokens != PAD).sum()
-        return loss, {"loss": loss.detach(), "reward": rewards.mean(), "words": (tokens != PAD).sum()}
+        loss = (advantage.to(memory[0].device) * negative_log_probs).sum() / (tokens != PAD).sum()
+        return loss, {"loss": loss.detach(), **figures}
+
+    def rewarded(self, ids: Sequence[str], drawn: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Score drawn captions (B, K, T) of images: the samples, how much more each was rewarded than its
+        baseline (B, K, 1), and figures; all on the CPU."""
+        scores = torch.from_numpy(self.reward(list(ids), drawn.numpy())).to(torch.float32)
+        tokens, rewards = drawn[:, : self.samples], scores[:, : self.samples]
+        if self.baseline == "greedy":
+            baseline = scores[:, self.samples :]
+        else:
+            baseline = (rewards.sum(dim=1, keepdim=True) - rewards) / (self.samples - 1)
+        figures = {"reward": rewards.mean(), "words": (tokens != PAD).sum()}
+        return tokens, (rewards - baseline)[..., None], figures
 
     def _draw(self, captioner: Captioner, memory: Memory) -> tuple[Tensor, Kept | None]:
         """Samples (B, K, T), the greedy caption after them where that is the baseline, and what is kept of

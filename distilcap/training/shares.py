@@ -47,7 +47,8 @@ def share_of_batch(
         words: of this process that the mean is over; 0 leaves it out.
         images: of this process.
     """
-    whole, *values = torch.stack([loss.detach(), *figures.values()]).tolist()  # a step waits for a GPU here
+    all_figures = [figure.to(loss.device) for figure in (loss.detach(), *figures.values())]
+    whole, *values = torch.stack(all_figures).tolist()  # a step waits for a GPU here
     if processes.count == 1:
         return BatchShare(loss, whole, dict(zip(figures, values, strict=True)))
     weights = [float(images) if name == "reward" else words for name in figures]

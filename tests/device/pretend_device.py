@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils._mode_utils import no_dispatch
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-__all__ = ["DEVICE", "Generator", "PretendTensor"]
+__all__ = ["DEVICE", "Generator", "PretendTensor", "recording"]
 
 NAME = "pretend"
 aten = torch.ops.aten
@@ -94,6 +94,25 @@ class PretendTensor(Tensor):
         return f"{self.held!r} on {DEVICE}"
 
 
+_recording = False
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """As while a CUDA graph is recorded, nothing waits for the device or is copied to it from the CPU."""
+    global _recording
+    _recording = True
+    try:
+        yield
+    finally:
+        _recording = False
+
+
+def _refuse_in_recordings(func: Any) -> None:
+    if _recording:
+        raise RuntimeError(f"{func}: operation not permitted when stream is capturing")
+
+
 @dataclass(frozen=True)
 class _Traits:
     """What there is to know of an operator."""
@@ -138,7 +157,10 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     _check(func, traits, args, given)
     to_cpu = traits.copies and not _stays(args, kwargs)
     if to_cpu or traits.waits or (traits.indexes and _has_mask(args[1])):
+        _refuse_in_recordings(func)
         note_wait()
+    elif traits.copies and any(type(value) is Tensor for value in given):
+        _refuse_in_recordings(func)
     own_args, own_kwargs = _held(args), {name: _held(value) for name, value in kwargs.items()}
     if traits.draws:
         with _random_numbers(given):
@@ -272,6 +294,7 @@ def _made_by(factory: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _copy_from(source: Tensor, target: PretendTensor, non_blocking: bool = False) -> Tensor:
     """How `torch.tensor(…, device=…)` fills its tensor."""
+    _refuse_in_recordings("torch.tensor")
     target.held.copy_(source)
     return target
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from device_waits import check, waiting
-from pretend_device import DEVICE
 from small_captioners import small_options
 
 from distilcap.data.captions import CaptionSet
@@ -71,7 +70,7 @@ def test_a_distillation_is_that_of_the_cpu(
     for stage in wanted:
         with waiting() as waits:
             store.build(stage, SILENT)
-        assert waits or device != DEVICE, f"{stage.name} was not computed on the device"
+        assert waits or device.type != "pretend", f"{stage.name} was not computed on the device"
         check(waits, step=100, word=1000, image=100, batch=100, validation=10, save=1)
         own.build(stage, SILENT)
         captions: CaptionSet = stage.load(store)

@@ -12,7 +12,6 @@ import abc
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from distilcap.models.captioner import Captioner, Memory, State
@@ -54,7 +53,7 @@ class FastCaptioner(Captioner):
 
     def predict(self, memory: Memory, tokens: Tensor) -> Tensor:
         """See `Captioner.predict`."""
-        packing = Packing.of(torch.full(tokens.shape[:2], tokens.shape[2]), tokens.shape[2]).to(tokens.device)
+        packing = Packing.full(tokens.shape, tokens.device)
         return packing.unpack(self.output(self.read(memory, packing.pack(tokens), packing)))
 
     def negative_log_likelihood(

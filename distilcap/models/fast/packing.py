@@ -67,6 +67,11 @@ class Packing:
         lengths = ((targets.cpu() != PAD) * positions).amax(dim=2)
         return Packing.of(lengths, targets.shape[2]).to(device)
 
+    @staticmethod
+    def full(shape: tuple[int, ...], device: torch.device) -> Packing:
+        """Pack B x K captions of T tokens each."""
+        return Packing.of(torch.full(shape[:2], shape[2]), shape[2]).to(device)
+
     def to(self, device: torch.device) -> Packing:
         """Move to a device."""
         return Packing(self.shape, self.counts, self.rows.to(device), self.positions.to(device))

@@ -20,7 +20,7 @@ from distilcap.models.fast.lstm import exact_type
 from distilcap.models.fast.products import steps_share_weights
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
-__all__ = ["Uniform", "by_chance", "draw", "draw_words"]
+__all__ = ["Uniform", "by_chance", "draw", "draw_to_the_end", "draw_words"]
 
 Uniform = Callable[[Tensor], Tensor]
 """Gives a random number in [0, 1) for each of the captions numbered in (n,), as (n,)."""
@@ -164,3 +164,31 @@ def draw(
             going = torch.arange(len(rows), device=device)
             best = (rows % captions == captions - 1).nonzero()[:, 0] if with_best else None
     return tokens.view(images, captions, -1), log_probs.view(images, captions)
+
+
+@torch.no_grad()
+def draw_to_the_end(
+    captioner: Captioner,
+    memory: Memory,
+    captions: int,
+    forbidden: Tensor,
+    max_words: int,
+    uniform: Uniform = by_chance,
+    with_best: bool = False,
+) -> Tensor:
+    """The tokens (B, K, T) of `draw`; captions that have ended are computed on, so that a GPU is never asked
+    which have, and all steps have one shape."""
+    captions += with_best
+    images, device = len(memory[0]), memory[0].device
+    rows = torch.arange(images * captions, device=device)
+    best = rows[captions - 1 :: captions] if with_best else None
+    state = captioner.initial_state(memory, captions)
+    last, steps = torch.full((images, captions), BOS, device=device), []
+    for _ in range(max_words):
+        logits, state = captioner.step(last, state, memory)
+        logits = logits.flatten(0, 1)
+        words, _ = draw_words(logits.to(exact_type(logits.dtype)), uniform(rows), best, forbidden)
+        finished = (last == EOS) | (last == PAD)
+        last = words.view_as(last).masked_fill(finished, PAD)
+        steps.append(last)
+    return torch.stack(steps, dim=2)

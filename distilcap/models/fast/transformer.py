@@ -34,7 +34,7 @@ class FastTransformer(FastCaptioner, Transformer):
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """See `Captioner.step`."""
         *regions, mask = memory
-        x = self.embed(tokens[..., None], torch.tensor([state[0].shape[2]], device=tokens.device))
+        x = self.embed(tokens[..., None], tokens.new_full((1,), state[0].shape[2]))
         after = []
         for layer, before, seen in zip(self.decoder(), state, regions, strict=True):
             words = torch.cat([before, layer.keys_values(x)], dim=2)
