@@ -48,6 +48,7 @@ from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS
 from distilcap.training.batches import Batch
+from distilcap.training.graphs import Recordings
 from distilcap.training.objectives import CrossEntropy, SelfCritical
 
 WORDS, IMAGES, CAPTIONS, LENGTH, DECODED, CLIP = 9488, 10, 5, 16, 32, 0.1
@@ -126,6 +127,8 @@ class Ours:
             model.output.bias[EOS] = NEVER
         self.packed: dict[int, products.PackedMatrix] = {}  # as all batches of a labelling share it
         self.optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+        records = setting.device.type == "cuda" and not setting.autocast
+        self.recordings = Recordings(IMAGES, LENGTH - 1) if records else None
         ended = nn.functional.pad(setting.words, (0, 1), value=PAD)
         targets = ended.scatter(2, setting.counts[..., None], EOS)
         inputs = torch.cat([torch.full_like(targets[..., :1], BOS), targets[..., :-1]], dim=-1)
@@ -149,7 +152,8 @@ class Ours:
         self.clock.start()
         self.model.train()
         with torch.autocast(self.setting.device.type, torch.bfloat16, enabled=self.setting.autocast):
-            loss, _ = objective(self.model, self._regions(self.setting.images), self.batch)
+            given = self.model, self._regions(self.setting.images), self.batch
+            loss, _ = self.recordings(objective, *given) if self.recordings else objective(*given)
         self.optimizer.zero_grad()
         self.clock.lap("forward")
         loss.backward()
@@ -283,6 +287,11 @@ class Case:
         work = Ours(setting) if self.side == "ours" else Theirs(setting)
         while (task := pipe.recv()) is not None:
             count_flops, name = task
+            if isinstance(work, Ours) and count_flops:  # which a recording does not show
+                work.recordings, kept = None, work.recordings
+                pipe.send(flops_of(getattr(work, name)))
+                work.recordings = kept
+                continue
             pipe.send(flops_of(getattr(work, name)) if count_flops else getattr(work, name)())
 
 

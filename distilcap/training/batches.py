@@ -90,9 +90,10 @@ class Batches:
             order = chooser.permutation(len(of_image))[: self.width]
             chosen.append([of_image[index] for index in order])
         longest = max(len(caption) for of_image in chosen for caption in of_image)
-        targets = torch.full((len(ids), self.width, longest), PAD)
+        filled = np.full((len(ids), self.width, longest), PAD)
         for row, of_image in enumerate(chosen):
             for column, caption in enumerate(of_image):
-                targets[row, column, : len(caption)] = torch.tensor(caption)
+                filled[row, column, : len(caption)] = caption
+        targets = torch.from_numpy(filled)
         inputs = torch.cat([torch.full_like(targets[..., :1], BOS), targets[..., :-1]], dim=-1)
         return Batch(tuple(ids), inputs, targets)

@@ -56,7 +56,7 @@ class Recordings:
     def _cross_entropy(
         self, objective: CrossEntropy, captioner: FastCaptioner, regions: Regions, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        targets = pad(batch.targets, (0, self.words - batch.targets.shape[2]), value=PAD)
+        targets = pad(batch.targets, (0, max(0, self.words - batch.targets.shape[2])), value=PAD)
         weights = torch.ones(*targets.shape[:2], 1)
         loss = self._loss(captioner, regions, targets, weights, objective.label_smoothing)
         return loss, {"loss": loss.detach()}
