@@ -126,6 +126,8 @@ def _with_gradient(compute: nn.Module, given: tuple[Tensor, ...]) -> Compute:
     if given[0].device.type != "cuda":
         return compute
     state = torch.cuda.get_rng_state(given[0].device)  # a resumed run records again, and must draw the same
+    # Warm-up has its own stream, and gradients wait for it once; nothing is wrong.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     recorded: Compute = torch.cuda.make_graphed_callables(compute, given, allow_unused_input=True)  # type: ignore
     torch.cuda.set_rng_state(state, given[0].device)
     return recorded
@@ -133,24 +135,30 @@ def _with_gradient(compute: nn.Module, given: tuple[Tensor, ...]) -> Compute:
 
 def _without_gradient(compute: Compute, given: tuple[Tensor, ...]) -> Compute:
     """Record a function; on other devices than GPUs, itself."""
-    if given[0].device.type != "cuda":
-        return torch.no_grad()(compute)
-    state = torch.cuda.get_rng_state(given[0].device)
-    kept = tuple(tensor.clone() for tensor in given)
-    stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    graph = torch.cuda.CUDAGraph()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.no_grad(), torch.cuda.stream(stream):
-        compute(*kept)  # what happens the first time only is not recorded
-    torch.cuda.current_stream().wait_stream(stream)
-    with torch.no_grad(), torch.cuda.graph(graph):
-        result = compute(*kept)
-    torch.cuda.set_rng_state(state, given[0].device)
+    return _Replay(compute, given) if given[0].device.type == "cuda" else torch.no_grad()(compute)
 
-    def replay(*given: Tensor) -> Tensor:
-        for own, new in zip(kept, given, strict=True):
+
+class _Replay:
+    """A function recorded with the tensors given; called, it takes others of their shapes."""
+
+    def __init__(self, compute: Compute, given: tuple[Tensor, ...]) -> None:
+        # Kept: were a tensor of its own freed, replays would read what came to lie there.
+        self.compute = compute
+        self.given = tuple(tensor.clone() for tensor in given)
+        self.graph = torch.cuda.CUDAGraph()
+        state = torch.cuda.get_rng_state(given[0].device)
+        stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.no_grad():
+            with torch.cuda.stream(stream):
+                compute(*self.given)  # what happens the first time only is not recorded
+            torch.cuda.current_stream().wait_stream(stream)
+            with torch.cuda.graph(self.graph):
+                self.result = compute(*self.given)
+        torch.cuda.set_rng_state(state, given[0].device)
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        for own, new in zip(self.given, given, strict=True):
             own.copy_(new)
-        graph.replay()
-        return result
-
-    return replay
+        self.graph.replay()
+        return self.result

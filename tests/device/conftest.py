@@ -17,6 +17,7 @@ collect_ignore = ["test_pretend_device.py"] if REAL else []
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """The pretend device, with generators of its kind; or a real one ("cuda"), whose waits nobody counts."""
     if REAL:
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # convolutions round as on a CPU
         yield torch.device(REAL)
         return
     from pretend_device import DEVICE, Generator

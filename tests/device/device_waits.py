@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import torch
+
 import distilcap
 
-__all__ = ["Waits", "check", "note_wait", "waiting"]
+__all__ = ["Waits", "check", "draws_as_the_cpu", "note_wait", "waiting"]
 
 Waits = Counter[str]
 """How often the program waited for the device, by file and function of the package."""
@@ -90,3 +92,8 @@ def check(waits: Waits, **units: float) -> None:
         allowed = ALLOWED[where]
         most = sum(allowed.most * units.get(per, 0) for per in allowed.per.split())
         assert times <= most, f"{where} waits for the device {times} times, {most:.0f} are allowed"
+
+
+def draws_as_the_cpu(device: torch.device) -> bool:
+    """Whether its random numbers are the CPU's; a GPU's are others."""
+    return device.type != "cuda"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from device_waits import check, waiting
+from device_waits import check, draws_as_the_cpu, waiting
 from small_captioners import sure_captioner
 from test_training_on_device import CAPTIONS, DIM, VOCABULARY, Pictures
 
@@ -51,6 +51,8 @@ def test_captions_are_those_of_the_cpu(decoder: str, family: str, path: str, dev
     with waiting() as waits:
         captions = DECODERS[decoder](captioner.to(device))
     check(waits, word=MOST, image=len(IDS), batch=1)
+    if decoder == "sampling" and not draws_as_the_cpu(device):
+        pytest.skip("a GPU draws other captions")
     for image in IDS:
         for caption, wanted in zip(captions[image], expected[image], strict=True):
             rounded = 0.2 if decoder == "bfloat16" else 1e-3

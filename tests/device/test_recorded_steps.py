@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable
 
 import numpy as np
@@ -97,6 +98,9 @@ def test_replayed_samples_are_those_that_are_drawn(family: str, baseline: str, d
     ]
     torch.manual_seed(1)
     for wanted in expected:
+        gc.collect()
+        # What a recording reads must not be freed: here it would be overwritten.
+        assert len([torch.full((4,), len(VOCABULARY), device=device) for _ in range(1000)]) == 1000
         assert torch.equal(recordings._drawn(goal, captioner, regions).cpu(), wanted)
     assert not torch.equal(expected[0], expected[1])
 

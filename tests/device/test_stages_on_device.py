@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from device_waits import check, waiting
+from device_waits import check, draws_as_the_cpu, waiting
 from small_captioners import small_options
 
 from distilcap.data.captions import CaptionSet
@@ -72,6 +72,8 @@ def test_a_distillation_is_that_of_the_cpu(
             store.build(stage, SILENT)
         assert waits or device.type != "pretend", f"{stage.name} was not computed on the device"
         check(waits, step=100, word=1000, image=100, batch=100, validation=10, save=1)
+        if isinstance(stage, DrawCaptions) and not draws_as_the_cpu(device):
+            continue
         own.build(stage, SILENT)
         captions: CaptionSet = stage.load(store)
         expected: CaptionSet = stage.load(own)
