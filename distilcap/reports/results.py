@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
+SPICE = "spice"
 GREEDY = 1
 COLUMNS = ("greedy", "beam")
 
@@ -105,7 +106,7 @@ System = Member | GivenSystem
 
 def stages_of(members: Sequence[System], metrics: tuple[str, ...] = METRICS) -> list[Stage]:
     """Everything that `build_rows` will need, for a plan."""
-    scores = [Evaluate.of(captions, metrics) for member in members for captions in _seed_by_seed(member)]
+    scores = [stage for member in members for stage in _all_evaluations(member, metrics)]
     return [*scores, *_latencies(trained_members(members)).values()]
 
 
@@ -114,10 +115,20 @@ def trained_members(members: Sequence[System]) -> list[Member]:
     return [member for member in members if isinstance(member, Member)]
 
 
-def _seed_by_seed(member: System) -> list[CaptionsOfSplit]:
-    """All that is scored of a system, in the order in which it is built."""
-    columns = [member.scored(column) for column in COLUMNS]
-    return [captions for seed in zip(*columns, strict=True) for captions in seed]
+def _all_evaluations(member: System, metrics: tuple[str, ...]) -> list[Evaluate]:
+    """All that is scored of a system, in the order in which it is built: seed by seed."""
+    columns = [
+        [_evaluations(captions, column, metrics) for captions in member.scored(column)] for column in COLUMNS
+    ]
+    return [stage for seed in zip(*columns, strict=True) for stages in seed for stage in stages]
+
+
+def _evaluations(captions: CaptionsOfSplit, column: str, metrics: tuple[str, ...]) -> list[Evaluate]:
+    """SPICE takes a hundred times as long as all others: it has a stage of its own, which adds it to scores
+    that are there already, and only captions of beam search have it."""
+    others = tuple(name for name in metrics if name != SPICE)
+    apart = (SPICE,) if SPICE in metrics and column == "beam" else ()
+    return [Evaluate.of(captions, names) for names in (others, apart) if names]
 
 
 def _latencies(members: Sequence[Member]) -> dict[str, MeasureLatency]:
@@ -140,8 +151,8 @@ def build_rows(
     latencies = _latencies(trained_members(members))
     rows = []
     for member in members:
-        for captions in _seed_by_seed(member):
-            store.build(Evaluate.of(captions, metrics), progress)
+        for evaluation in _all_evaluations(member, metrics):
+            store.build(evaluation, progress)
         if isinstance(member, Member):
             store.build(latencies[member.name], progress)
         scores = {column: column_scores(member, column, store, metrics) for column in COLUMNS}
@@ -241,8 +252,14 @@ def column_scores(
     member: System, column: str, store: Store, metrics: tuple[str, ...]
 ) -> list[dict[str, Score]]:
     """The scores of each seed in the "greedy" or the "beam" column, by metric."""
-    seeds = [read_scores(Evaluate.of(captions, metrics), store) for captions in member.scored(column)]
-    return [{key: _score(key, content) for key, content in scores.items()} for scores in seeds]
+    return [
+        {
+            key: _score(key, content)
+            for stage in _evaluations(captions, column, metrics)
+            for key, content in read_scores(stage, store).items()
+        }
+        for captions in member.scored(column)
+    ]
 
 
 def _score(key: str, content: dict[str, Any]) -> Score:

@@ -93,6 +93,20 @@ def test_rows_that_share_a_teacher_share_its_training() -> None:
     assert members_of(first)[0].trains[0].key == members_of(second)[0].trains[0].key
 
 
+def test_spice_is_added_to_scores_that_are_there_and_only_to_beam_search() -> None:
+    tables = paper_tables(students_of("paper"), ["table1"])
+
+    def scored(*metrics: str) -> list[Evaluate]:
+        return [stage for stage in stages_of_tables(tables, metrics) if isinstance(stage, Evaluate)]
+
+    before, after = scored("bleu", "cider"), scored("bleu", "cider", "spice")
+    added = [stage for stage in after if stage.key not in {one.key for one in before}]
+    assert len(after) == len(before) + len(added)
+    assert {stage.metrics for stage in added} == {("spice",)}
+    of_beam = [member.scored("beam") for member in members_of(tables)]
+    assert {stage.captions.key for stage in added} == {one.key for seeds in of_beam for one in seeds}
+
+
 def test_presets_train_as_published_or_share_the_measured_teacher() -> None:
     paper = table_preset("paper")
     for role in paper.roles.values():
