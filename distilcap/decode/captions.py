@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -14,6 +16,7 @@ from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast.products import searches_share_weights
 from distilcap.progress import SILENT, Progress
+from distilcap.record_log import RecordLog
 from distilcap.shapes import Regions
 from distilcap.text.tokenizers import PTB, tokenizer_of
 from distilcap.text.vocabulary import Vocabulary
@@ -41,10 +44,15 @@ def caption_images(
     batch_images: int = 64,
     progress: Progress = SILENT,
     description: str = "Captioning",
+    log: Path | None = None,
 ) -> CaptionSet:
     """Caption images by beam search, each with its `n_best` captions (at most the beam's width), best first.
 
     Dropout is off meanwhile; the captioner's mode is restored.
+
+    Args:
+        log: keeps the captions of each batch, so that a killed job goes on after the last one; the caller
+            deletes it when they are safe.
 
     Raises:
         DataError: features, weights or log-probabilities are NaN or infinite; it names images or the weight.
@@ -53,16 +61,25 @@ def caption_images(
     options = dataclasses.replace(options, keep=min(n_best, options.beam_size))
     was_training = captioner.training
     captioner.eval()
-    captions: dict[str, tuple[Caption, ...]] = {}
     batches = [ids[start : start + batch_images] for start in range(0, len(ids), batch_images)]
-    for batch in progress.track(batches, description, len(batches)):
-        hypotheses = beam_search(captioner, source.regions_of(batch).to(device), options, batch)
-        texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
-        for image_id, image_texts, image_log_probs in zip(batch, texts, log_probs, strict=True):
-            pairs = zip(image_texts, image_log_probs, strict=True)
-            captions[image_id] = tuple(Caption(text, log_prob) for text, log_prob in pairs)
+    header = {"job": "captions", "images": len(ids), "batch_images": batch_images}
+    with nullcontext() if log is None else RecordLog(log, header, progress) as kept:
+        found: list[dict[str, list[tuple[str, float]]]] = list(kept.records) if kept else []
+        for batch in progress.track(batches[len(found) :], description, len(batches), len(found)):
+            hypotheses = beam_search(captioner, source.regions_of(batch).to(device), options, batch)
+            texts, log_probs = hypotheses.texts(vocabulary), hypotheses.log_probs.tolist()
+            found.append(
+                {
+                    image_id: list(zip(*of_image, strict=True))
+                    for image_id, *of_image in zip(batch, texts, log_probs, strict=True)
+                }
+            )
+            if kept:
+                kept.append(found[-1])
     captioner.train(was_training)
-    return CaptionSet(captions)
+    return CaptionSet(
+        {id: tuple(Caption(*pair) for pair in pairs) for batch in found for id, pairs in batch.items()}
+    )
 
 
 def rank_captions(

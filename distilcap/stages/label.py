@@ -129,6 +129,7 @@ class Generate(CaptionsOfSplit):
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split}, beam {self.beam}",
+            log=folder,
         )
         if store.processes.first:
             captions.save(folder / "captions.jsonl")
@@ -252,8 +253,10 @@ class GenerateTogether(CaptionsOfSplit):
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split} together, beam {self.beam}",
+            log=folder / "captions.log",
         )
         captions.save(folder / CAPTIONS)
+        (folder / "captions.log").unlink()
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of the search, of all captioners."""

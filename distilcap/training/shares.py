@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -71,8 +72,14 @@ def caption_together(
     n_best: int = 1,
     progress: Progress = SILENT,
     description: str = "Captioning",
+    log: Path | None = None,
 ) -> CaptionSet:
-    """`caption_images`, each process captioning its share; all get the captions of all images."""
+    """`caption_images`, each process captioning its share; all get the captions of all images.
+
+    Args:
+        log: folder in which each process keeps what it has done, so that a killed job goes on there.
+    """
+    own_log = log and log / f"captions-{processes.rank + 1}-of-{processes.count}.log"
     own = caption_images(
         captioner,
         vocabulary,
@@ -82,10 +89,14 @@ def caption_together(
         n_best=n_best,
         progress=progress,
         description=description,
+        log=own_log,
     )
-    if processes.count == 1:
-        return own
-    captions: dict[str, tuple[Caption, ...]] = {}
-    for shares in processes.gather(dict(own)):
-        captions |= shares
-    return CaptionSet({image_id: captions[image_id] for image_id in ids})
+    if processes.count > 1:
+        captions: dict[str, tuple[Caption, ...]] = {}
+        for shares in processes.gather(dict(own)):
+            captions |= shares
+        own = CaptionSet({image_id: captions[image_id] for image_id in ids})
+    if log and processes.first:  # also those of an earlier launch, of more processes
+        for path in log.glob("captions-*.log"):
+            path.unlink()
+    return own

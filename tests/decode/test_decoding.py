@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from distilcap.models.fast import accelerate
 from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
+from distilcap.training.processes import ALONE
+from distilcap.training.shares import caption_together
 
 
 class Table(Captioner):
@@ -317,6 +320,40 @@ def test_features_that_are_not_finite_are_named(value: float) -> None:
         sample(small(), Regions.full(features), 4, ids=IDS)
     with pytest.raises(DataError, match=r"^The features of image 4 hold NaN"):
         beam_search(small(), Regions.full(features), BeamSearch(1))
+
+
+def test_a_killed_labelling_goes_on_after_its_last_batch(tmp_path: Path) -> None:
+    """With the same captions to the last digit, and without captioning anything twice."""
+
+    class Dying(Source):
+        asked: list[str] = []  # noqa: RUF012
+        left = 2
+
+        def regions_of(self, ids: Sequence[str]) -> Regions:
+            if not self.left:
+                raise KeyboardInterrupt
+            Dying.asked += ids
+            self.left -= 1
+            return super().regions_of(ids)
+
+    features = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(0))
+    options, log = BeamSearch(3, 6), tmp_path / "captions.log"
+    whole = caption_images(small(), WORDS, Source(features), IDS, options, n_best=2, batch_images=2)
+    with pytest.raises(KeyboardInterrupt):
+        caption_images(small(), WORDS, Dying(features), IDS, options, n_best=2, batch_images=2, log=log)
+    resumed = caption_images(small(), WORDS, Dying(features), IDS, options, n_best=2, batch_images=2, log=log)
+    assert resumed == whole
+    assert list(resumed) == list(whole)
+    assert Dying.asked == list(IDS)
+    with pytest.raises(DataError, match="batch_images"):
+        caption_images(small(), WORDS, Source(features), IDS, options, batch_images=3, log=log)
+
+
+def test_a_labelling_leaves_no_logs_not_even_those_of_more_processes(tmp_path: Path) -> None:
+    (tmp_path / "captions-2-of-2.log").touch()
+    source = Source(torch.randn(5, 3, 8))
+    caption_together(ALONE, small(), WORDS, source, IDS, BeamSearch(1, 3), log=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("width", [1, 3])
