@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from distilcap.decode.beam import forbidden_tokens
+from distilcap.decode.captions import RegionSource
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast.captioner import FastCaptioner
 from distilcap.models.fast.packing import Packing
@@ -23,8 +24,10 @@ from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, PAD
 from distilcap.training.batches import Batch
 from distilcap.training.objectives import CrossEntropy, Objective, SelfCritical
+from distilcap.training.options import TrainingOptions
+from distilcap.training.processes import Processes
 
-__all__ = ["Recordings"]
+__all__ = ["Recordings", "recordings_for"]
 
 Compute = Callable[..., Tensor]
 """What can be recorded: tensors of one shape to a tensor, all on one device."""
@@ -101,6 +104,15 @@ class Recordings:
 
             self._recorded["drawn"] = _without_gradient(draw, (regions.features, regions.mask))
         return self._recorded["drawn"](regions.features, regions.mask)
+
+
+def recordings_for(options: TrainingOptions, source: RegionSource, processes: Processes) -> Recordings | None:
+    """For a run whose steps a GPU replays: all batches have one shape, and no encoder is trained along."""
+    if not processes.device.startswith("cuda") or processes.count > 1:
+        return None
+    if options.precision != "float32" or isinstance(source, nn.Module):
+        return None
+    return Recordings(options.batch_images, options.max_words)
 
 
 class _Loss(nn.Module):

@@ -15,11 +15,9 @@ import torch
 from torch import nn
 
 from distilcap.data.captions import CaptionSet
-from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import RegionSource
 from distilcap.errors import TrainingError
 from distilcap.files import write_json
-from distilcap.metrics.evaluation import evaluate, scoring_tokenizer
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import accelerate, plain, plain_asked_for
 from distilcap.models.finite import broken_images, broken_weight
@@ -30,13 +28,14 @@ from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from distilcap.training.graphs import Recordings
+from distilcap.training.graphs import Recordings, recordings_for
 from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 from distilcap.training.processes import ALONE, Processes
 from distilcap.training.schedule import clearly_better, move_average, rate_factor
-from distilcap.training.shares import caption_together, share_of_batch
+from distilcap.training.shares import share_of_batch
+from distilcap.training.validation import validate
 
 __all__ = ["CHECKPOINT", "ENCODER", "LOG", "Training"]
 
@@ -150,7 +149,7 @@ class Training:
             self._save(modules, optimizer)
         at = self.position
         critical = self._self_critical(phase) if isinstance(phase, SelfCriticalPhase) else None
-        self._recordings = self._can_be_recorded()
+        self._recordings = recordings_for(self.options, self.source, self.processes)
         total = phase.epochs * len(batches)
         saved = started = time.perf_counter()
         name = "Self-critical training" if critical else "Cross-entropy training"
@@ -215,15 +214,6 @@ class Training:
         return SelfCritical(
             self.reward(), phase.samples, phase.baseline, self.options.max_words, phase.dropout
         )
-
-    def _can_be_recorded(self) -> Recordings | None:
-        """Steps that a GPU replays, where all batches have one shape and the encoder is not trained along."""
-        options = self.options
-        if not self.processes.device.startswith("cuda") or options.precision != "float32":
-            return None
-        if isinstance(self.source, nn.Module) or self.processes.count > 1:
-            return None
-        return Recordings(options.batch_images, options.max_words)
 
     def _cross_entropy(self, phase: Phase) -> Objective:
         assert isinstance(phase, CrossEntropyPhase)
@@ -343,22 +333,6 @@ class Training:
                 f"Training diverged in epoch {self.position.epoch}: the weight `{weight}` holds NaN or "
                 f"infinity; a lower `learning_rate` is the usual fix. {self._kept}"
             )
-        ids = tuple(self.validation)[: self.options.validation_images or None]
-        # Validation must not move the random state: a run validated less often stays the same run.
-        state = torch.get_rng_state()
-        options = BeamSearch(
-            self.options.validation_beam, self.options.max_words + 4, precision=self.options.precision
+        return validate(
+            captioner, self.trained.vocabulary, self.source, self.validation, self.options, self.processes
         )
-        if isinstance(self.source, nn.Module):
-            self.source.eval()
-        captions = caption_together(
-            self.processes, captioner, self.trained.vocabulary, self.source, ids, options
-        )
-        if isinstance(self.source, nn.Module):
-            self.source.train()
-        torch.set_rng_state(state)
-        if not self.processes.first:
-            return self.processes.agree((0.0, []))
-        tokenizer = scoring_tokenizer(self.trained.vocabulary.tokenizer)
-        cider = evaluate(captions, self.validation.only(ids), ["cider"], tokenizer)["cider"]
-        return self.processes.agree((cider.value, list(cider.per_image.values())))

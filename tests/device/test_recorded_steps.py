@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ import torch
 from device_waits import waiting
 from small_captioners import small_captioner
 from test_training_on_device import CAPTIONS, DIM, NO_DROPOUT, VOCABULARY, WORDS, Pictures, reward
-from torch import Tensor
+from torch import Tensor, nn
 
 from distilcap.decode.beam import forbidden_tokens
+from distilcap.decode.captions import RegionSource
 from distilcap.models.captioner import Captioner
 from distilcap.models.families import families
 from distilcap.models.fast import accelerate
@@ -22,8 +25,10 @@ from distilcap.models.fast.sampling import draw, draw_to_the_end
 from distilcap.text.vocabulary import EOS, PAD
 from distilcap.training import graphs
 from distilcap.training.batches import Batch, Batches, encode_captions
-from distilcap.training.graphs import Recordings
+from distilcap.training.graphs import Recordings, recordings_for
 from distilcap.training.objectives import CrossEntropy, Objective, SelfCritical
+from distilcap.training.options import TrainingOptions
+from distilcap.training.processes import Processes
 
 OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": CrossEntropy(),
@@ -173,3 +178,12 @@ def test_batches_of_another_size_and_other_objectives_are_computed(device: torch
     recordings.images = 3
     one_step(lambda *given: recordings(CrossEntropy(sampling=0.5), *given), captioner, batch)
     assert not recordings._recorded
+
+
+def test_only_steps_of_one_shape_on_one_gpu_are_recorded() -> None:
+    options, gpu = TrainingOptions(), Processes(device="cuda")
+    assert recordings_for(options, Pictures(), gpu)
+    assert not recordings_for(options, Pictures(), Processes())
+    assert not recordings_for(options, Pictures(), Processes(count=2, device="cuda:0"))
+    assert not recordings_for(replace(options, precision="bfloat16"), Pictures(), gpu)
+    assert not recordings_for(options, cast(RegionSource, nn.Identity()), gpu)
