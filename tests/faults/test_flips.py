@@ -126,6 +126,7 @@ def unfinished(folder: Path) -> list[Path]:
         pytest.param("training", 25, marks=pytest.mark.faults),
         pytest.param("training with the encoder", 10, marks=pytest.mark.faults),
         pytest.param("labelling photographs", 40, marks=pytest.mark.faults),
+        pytest.param("labelling a split", 20, marks=pytest.mark.faults),
         pytest.param("extraction", 40, marks=pytest.mark.faults),
     ],
     indirect=["work"],
