@@ -109,7 +109,14 @@ def box_members(
         *(Member(name, "student", STUDENT.size, runs) for name, runs in control.items()),
         *(
             Member(
-                step, "distilled", STUDENT.size, runs, (first if step == name else second).name, "its n best"
+                step,
+                "distilled",
+                STUDENT.size,
+                runs,
+                (first if step == name else second).name,
+                "its n best",
+                # No crop is a test image: their features are not asked for.
+                data=source if runs[0].data == more else None,
             )
             for step, runs in distilled.items()
         ),

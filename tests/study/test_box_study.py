@@ -10,6 +10,7 @@ from PIL import Image
 from distilcap.data.crops import write_crops
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
+from distilcap.stages.features import ExtractFeatures
 from distilcap.study.box import box_members
 
 
@@ -64,3 +65,11 @@ def test_controls_have_the_same_steps_and_updates(photos: Path, tmp_path: Path) 
     assert control.teacher is None
     assert control.trains[0].start.labels is None
     assert uncropped.trains[0].start.labels.data is None
+
+
+def test_no_row_needs_features_of_crops_to_be_scored(photos: Path, tmp_path: Path) -> None:
+    write_crops(ImportData.of(photos).read().images, tmp_path / "crops", 3, 32)
+    for member in box_members(photos, tmp_path / "crops"):
+        for captions in (*member.scored("greedy"), *member.scored("beam")):
+            (features,) = (stage for stage in captions.inputs() if isinstance(stage, ExtractFeatures))
+            assert features.data == ImportData.of(photos), member.name
