@@ -136,14 +136,16 @@ def _as_the_report_was_made(folder: Path, data: Path | None) -> None:
 
 
 def _check(folder: Path, title: str, tables: tuple[Table, ...], metrics: tuple[str, ...]) -> None:
-    from distilcap.study.check import check_report
+    from distilcap.study.check import check_report, left_out
 
     differences = check_report(folder, title, tables, metrics, PROGRESS)
     for line in differences[:SHOWN]:
         CONSOLE.print(line, soft_wrap=True)
     if differences:
         raise DataError(f"{folder}: {len(differences)} numbers or texts are not as its captions score.")
-    CONSOLE.print(f"{folder}: every number is as its captions score.")
+    CONSOLE.print(f"{folder}: every number is as its captions score.", soft_wrap=True)
+    for key, why in left_out(metrics).items():
+        CONSOLE.print(f"{key} was not compared: {why}.", soft_wrap=True)
 
 
 def _folder(data: Path) -> Path:

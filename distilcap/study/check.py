@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distilcap.errors import DataError
+from distilcap.metrics import create_metric
 from distilcap.progress import Progress
 from distilcap.reports.records import RESULTS, Results, read_results
 from distilcap.stages.data import ImportData
@@ -19,7 +20,7 @@ from distilcap.store.pack import import_results
 from distilcap.store.stage import Stage, Store
 from distilcap.study.tables import Table, finished, run_tables, stages_of_tables
 
-__all__ = ["PACK", "check_report"]
+__all__ = ["PACK", "check_report", "left_out"]
 
 PACK = "results.tar.gz"
 """What `distilcap store export` wrote, beside the report's `results.json`."""
@@ -51,7 +52,13 @@ def check_report(
             lacks = ", ".join(lacking) or "the captions of every row"
             raise DataError(f"{folder / PACK}: lacks {lacks}, without which nothing can be scored again.")
         again = run_tables(title, kept, store, progress, metrics, published.command, missing)
-    return list(differences(published, again))
+    return list(differences(published, again, left_out(metrics)))
+
+
+def left_out(metrics: Sequence[str]) -> dict[str, str]:
+    """Scores that this machine cannot compute, and why: of them nothing is compared."""
+    made = [create_metric(name) for name in metrics]
+    return {key: why for metric in made if (why := metric.unavailable()) for key in metric.keys}
 
 
 def _to_build(stages: Sequence[Stage], complete: Callable[[Stage], bool]) -> Iterator[Stage]:
@@ -63,20 +70,25 @@ def _to_build(stages: Sequence[Stage], complete: Callable[[Stage], bool]) -> Ite
             yield from _to_build(stage.inputs(), complete)
 
 
-def differences(published: Results, again: Results) -> Iterator[str]:
-    """Where two reports differ: "rows[0].scores.beam.cider: 0.48 in the report, 0.47 now"."""
+def differences(published: Results, again: Results, skipped: Collection[str] = ()) -> Iterator[str]:
+    """Where two reports differ: "rows[0].scores.beam.cider: 0.48 in the report, 0.47 now".
+
+    Args:
+        skipped: names of what is not compared, wherever they stand.
+    """
     ours, theirs = again.to_json(), published.to_json()
     for key in (key for key in ours if key not in _NOT_COMPARED):
-        yield from _differences(key, theirs.get(key), ours[key])
+        yield from _differences(key, theirs.get(key), ours[key], skipped)
 
 
-def _differences(where: str, theirs: Any, ours: Any) -> Iterator[str]:
+def _differences(where: str, theirs: Any, ours: Any, skipped: Collection[str]) -> Iterator[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in dict.fromkeys((*theirs, *ours)):
-            yield from _differences(f"{where}.{key}", theirs.get(key), ours.get(key))
+            if key not in skipped:
+                yield from _differences(f"{where}.{key}", theirs.get(key), ours.get(key), skipped)
     elif isinstance(theirs, list | tuple) and isinstance(ours, list | tuple):
         for index, pair in enumerate(itertools.zip_longest(theirs, ours)):
-            yield from _differences(f"{where}[{index}]", *pair)
+            yield from _differences(f"{where}[{index}]", *pair, skipped)
     elif isinstance(theirs, float) and isinstance(ours, float):
         if not math.isclose(theirs, ours, rel_tol=1e-9, abs_tol=1e-12):
             yield f"{where}: {theirs:g} in the report, {ours:g} now"

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
+from distilcap.metrics.spice import Spice
 from distilcap.reports.records import read_results
 from distilcap.stages.label import Generate
 from distilcap.store.contents import contents, remove
@@ -93,3 +94,23 @@ def test_rows_that_are_not_trained_are_left_out_and_named(
     result = run("reproduce", "--check", tmp_path / "whole")
     assert "missing: None in the report" in result.output
     assert result.exit_code != 0
+
+
+def test_what_cannot_be_scored_here_is_not_compared_and_said(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SPICE, where it is not installed; the report has it from elsewhere."""
+    report = tmp_path / "report"
+    shutil.copytree(published / "report", report)
+    content = json.loads((report / "results.json").read_text())
+    content["command"] = content["command"].replace("rouge_l,cider", "rouge_l,cider,spice")
+    for row in content["rows"]:
+        row["scores"]["beam"]["spice"], row["signature"]["spice"] = 0.1, "spice|refs:5"
+    (report / "results.json").write_text(json.dumps(content))
+    monkeypatch.setattr(Spice, "unavailable", lambda self: "it is not installed")
+    result = run("reproduce", "--check", report)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "spice was not compared: it is not installed." in result.output
+    content["rows"][1]["scores"]["beam"]["cider"] += 1e-6
+    (report / "results.json").write_text(json.dumps(content))
+    assert "1 numbers or texts" in str(run("reproduce", "--check", report).exception)
