@@ -13,7 +13,7 @@ from typing import Any
 
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import HideCaptions
-from distilcap.stages.label import DrawCaptions, Interpolate
+from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.train import Train
 from distilcap.study.rows import LABEL_BEAM, Students
 from distilcap.study.tables import Table, TableRow

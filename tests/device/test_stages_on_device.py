@@ -19,9 +19,11 @@ from distilcap.models.families import families
 from distilcap.models.fast import PLAIN
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
+from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether, Labels
+from distilcap.stages.label import Generate, GenerateTogether
+from distilcap.stages.other_labels import DrawCaptions
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 from distilcap.teachers.options import LabelOptions

@@ -42,8 +42,9 @@ from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import import_stages
-from distilcap.stages.label import DrawCaptions, Generate, decoding_of
+from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
+from distilcap.stages.other_labels import DrawCaptions
 from distilcap.stages.train import Train
 from distilcap.store.contents import contents
 from distilcap.store.pack import export_results, import_results

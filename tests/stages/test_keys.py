@@ -19,8 +19,9 @@ from distilcap.stages.data import BuildVocabulary, CleanReferences, HideCaptions
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of, stage_at
-from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether, Interpolate
+from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency
+from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
 from distilcap.store.record import complete, to_json

@@ -21,7 +21,8 @@ from distilcap.shapes import Regions
 from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
-from distilcap.stages.label import DrawCaptions, Generate, GenerateTogether, Interpolate
+from distilcap.stages.label import Generate, GenerateTogether
+from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.train import Train
 from distilcap.store.stage import Store
 from distilcap.teachers.ensemble import Ensemble
