@@ -236,13 +236,14 @@ class GenerateTogether(CaptionsOfSplit):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl`."""
         from distilcap.decode.beam import BeamSearch
-        from distilcap.decode.captions import caption_images
         from distilcap.teachers.ensemble import Ensemble
+        from distilcap.training.shares import caption_together
 
         trained: list[TrainedCaptioner] = [train.load(store) for train in self.captioners]
         features = self._features().load(store)
         penalty = self.decoding.load(store).length_penalty if self.decoding else self.length_penalty
-        captions: CaptionSet = caption_images(
+        captions: CaptionSet = caption_together(
+            store.processes,
             Ensemble([member.captioner for member in trained]).to(store.processes.device),
             trained[0].vocabulary,
             features,
@@ -251,10 +252,9 @@ class GenerateTogether(CaptionsOfSplit):
             n_best=self.n_best,
             progress=progress,
             description=f"Captioning {self.split} together, beam {self.beam}",
-            log=folder / "captions.log",
+            log=folder,
         )
         captions.save(folder / CAPTIONS)
-        (folder / "captions.log").unlink()
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of the search, of all captioners."""

@@ -137,11 +137,10 @@ def _with_gradient(compute: nn.Module, given: tuple[Tensor, ...]) -> Compute:
     """Record a module's forward and backward pass; on other devices than GPUs, itself."""
     if given[0].device.type != "cuda":
         return compute
-    state = torch.cuda.get_rng_state(given[0].device)  # a resumed run records again, and must draw the same
     # Warm-up has its own stream, and gradients wait for it once; nothing is wrong.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
-    recorded: Compute = torch.cuda.make_graphed_callables(compute, given, allow_unused_input=True)  # type: ignore
-    torch.cuda.set_rng_state(state, given[0].device)
+    with torch.random.fork_rng([given[0].device]):  # a resumed run records again, and must draw the same
+        recorded: Compute = torch.cuda.make_graphed_callables(compute, given, allow_unused_input=True)  # type: ignore
     return recorded
 
 
@@ -158,16 +157,14 @@ class _Replay:
         self.compute = compute
         self.given = tuple(tensor.clone() for tensor in given)
         self.graph = torch.cuda.CUDAGraph()
-        state = torch.cuda.get_rng_state(given[0].device)
         stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng([given[0].device]):
             with torch.cuda.stream(stream):
                 compute(*self.given)  # what happens the first time only is not recorded
             torch.cuda.current_stream().wait_stream(stream)
             with torch.cuda.graph(self.graph):
                 self.result = compute(*self.given)
-        torch.cuda.set_rng_state(state, given[0].device)
 
     def __call__(self, *given: Tensor) -> Tensor:
         for own, new in zip(self.given, given, strict=True):
