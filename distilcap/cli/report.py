@@ -147,7 +147,8 @@ def run_members(
 ) -> None:
     """Build, score and report the members of an experiment, or only print what that would take."""
     from distilcap.reports.collect import collect_results
-    from distilcap.reports.results import build_rows, decoding_sentences, gain_sentence, stages_of
+    from distilcap.reports.results import build_rows, stages_of
+    from distilcap.reports.sentences import decoding_sentences, gain_sentence
     from distilcap.stages.data import judge_data
     from distilcap.store.stage import Store
 

@@ -22,11 +22,9 @@ from distilcap.reports.results import (
     Member,
     System,
     build_rows,
-    decoding_sentences,
-    gain_sentence,
     stages_of,
-    which_to_take,
 )
+from distilcap.reports.sentences import decoding_sentences, gain_sentence, which_to_take
 from distilcap.stages.captioner import CaptionerStage, ImportCaptioner
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData

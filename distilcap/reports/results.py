@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from distilcap.metrics import Score
-from distilcap.metrics.significance import mean_interval
 from distilcap.progress import Progress
 from distilcap.reports.records import Columns, Row
 from distilcap.stages.captions import CaptionsOfSplit
@@ -27,11 +26,8 @@ __all__ = [
     "System",
     "build_rows",
     "column_scores",
-    "decoding_sentences",
-    "gain_sentence",
     "stages_of",
     "trained_members",
-    "which_to_take",
 ]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
@@ -199,26 +195,6 @@ def _decodings(system: System, store: Store) -> list[Decoding]:
     return [captions.decoding.load(store) for captions in searched if captions.decoding is not None]
 
 
-def decoding_sentences(rows: Sequence[Row]) -> list[str]:
-    """By what each row's beam search ranks, and a remark wherever beam search does not pay."""
-    chosen = [row for row in rows if row.decoding]
-    if not chosen:
-        return []
-    penalties = "; ".join(
-        f"{row.name} {', '.join(f'{decoding.length_penalty:g}' for decoding in row.decoding)}"
-        for row in chosen
-    )
-    remarks = [
-        f"{row.name}: beam {decoding.beam} is below greedy decoding on validation "
-        f"(CIDEr {100 * decoding.cider:.1f} and {100 * decoding.greedy_cider:.1f})."
-        for row in chosen
-        for decoding in row.decoding
-        if decoding.below_greedy
-    ]
-    rule = "Beam search ranks by log-probability / length^p, p chosen on validation for each run: "
-    return [f"{rule}{penalties}.", *remarks]
-
-
 def _figures(scores: dict[str, list[dict[str, Score]]]) -> dict[str, Any]:
     """The fields of a `Row` about its scores."""
     first = scores["beam"][0]
@@ -266,65 +242,3 @@ def _score(key: str, content: dict[str, Any]) -> Score:
     if content["unavailable"] is not None:
         return Score.missing(key, content["signature"], content["unavailable"])
     return Score(key, content["value"], content["signature"], content["per_image"])
-
-
-def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam") -> str:
-    """Say whether the distilled students gained over the undistilled student, at what noise.
-
-    A paired bootstrap over test images, averaged over seeds, of the difference in CIDEr.
-    """
-    members = trained_members(systems)
-    undistilled = {member.size: member for member in reversed(members) if member.role == "student"}
-    sentences = []
-    for member in members:
-        baseline = undistilled.get(member.size)
-        if member.role != "distilled" or baseline is None:
-            continue
-        differences = _cider_differences(member, baseline, store, column)
-        if not differences:
-            sentences.append(
-                f"{member.name} cannot be compared with {baseline.name}: CIDEr needs two test images."
-            )
-            continue
-        low, high = mean_interval(differences)
-        mean = statistics.fmean(differences)
-        verdict = "gained" if low > 0 else "lost" if high < 0 else "neither clearly gained nor lost"
-        sentences.append(
-            f"{member.name} {verdict} against {baseline.name}: {mean:+.1f} CIDEr ({column}), "
-            f"95 % interval {low:+.1f} to {high:+.1f} over test images."
-        )
-    return " ".join(sentences)
-
-
-def which_to_take(others: Sequence[System], student: Member, store: Store, column: str = "beam") -> str:
-    """Say whether to take the student, or another system of the same size: by test images, paired."""
-    clauses, best, clear, most = [], student.name, True, 0.0
-    for other in others:
-        differences = _cider_differences(student, other, store, column)
-        if not differences:
-            return ""  # `gain_sentence` says why
-        low, high = mean_interval(differences)
-        mean = statistics.fmean(differences)
-        clauses.append(
-            f"{mean:+.1f} CIDEr ({column}) against '{other.name}', 95 % interval {low:+.1f} to {high:+.1f}"
-        )
-        if -mean > most:
-            best, clear, most = other.name, high < 0, -mean
-        elif best == student.name:
-            clear = clear and low > 0
-    if not clauses:
-        return ""
-    doubt = "" if clear else "nothing is clearly better; "
-    gains = "; ".join(clauses)
-    return f"On your {len(differences):,} test images, '{student.name}' has {gains}: {doubt}take '{best}'."
-
-
-def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:
-    """First less second of each test image, times 100; empty for a single image, which has no CIDEr."""
-    own, other = (_per_image_cider(each, store, column) for each in (first, second))
-    return [100 * (own[image_id] - other[image_id]) for image_id in own]
-
-
-def _per_image_cider(member: System, store: Store, column: str) -> dict[str, float]:
-    seeds = [scores["cider"].per_image for scores in column_scores(member, column, store, METRICS)]
-    return {image_id: statistics.fmean(seed[image_id] for seed in seeds) for image_id in seeds[0]}

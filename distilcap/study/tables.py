@@ -14,7 +14,8 @@ from distilcap.progress import Progress
 from distilcap.reports import records
 from distilcap.reports.collect import collect_results
 from distilcap.reports.records import Difference, Entry, Results
-from distilcap.reports.results import Member, build_rows, column_scores, decoding_sentences, stages_of
+from distilcap.reports.results import Member, build_rows, column_scores, stages_of
+from distilcap.reports.sentences import decoding_sentences
 from distilcap.stages.captions import Labels
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage, Store

@@ -22,7 +22,8 @@ from distilcap.reports.collect import collect_results
 from distilcap.reports.grids import grids_of
 from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
-from distilcap.reports.results import decoding_sentences, stages_of
+from distilcap.reports.results import stages_of
+from distilcap.reports.sentences import decoding_sentences
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.stages.data import BuildVocabulary, ImportData

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from distilcap.reports import results
-from distilcap.reports.results import Member, which_to_take
+from distilcap.reports import sentences
+from distilcap.reports.results import Member
+from distilcap.reports.sentences import which_to_take
 from distilcap.store.stage import Store
 
 STUDENT, START, PLAIN = (Member(name, "student", "small", ()) for name in ("distilled", "start", "plain"))
@@ -26,7 +27,7 @@ STUDENT, START, PLAIN = (Member(name, "student", "small", ()) for name in ("dist
 def test_the_best_by_the_mean_is_taken_and_doubt_is_said(
     gains: dict[str, list[float]], verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_cider_differences", lambda _, other, *__: 4 * gains[other.name])
+    monkeypatch.setattr(sentences, "_cider_differences", lambda _, other, *__: 4 * gains[other.name])
     sentence = which_to_take((START, PLAIN), STUDENT, Store(Path("nowhere")))
     assert sentence.startswith("On your 8 test images, 'distilled' has ")
     for other, differences in gains.items():
