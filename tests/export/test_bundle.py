@@ -20,6 +20,7 @@ from distilcap.errors import BundleError, ConfigError, DataError
 from distilcap.export.bundle import export_bundle
 from distilcap.export.card import model_card
 from distilcap.export.licences import licences_of
+from distilcap.export.onnx.rounding import Rounded
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images
@@ -245,8 +246,8 @@ def test_the_card_s_text_is_no_markup(exported):
 
 def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "distilcap.export.onnx.weights.rows_to_int8",
-        lambda matrix: (
+        "distilcap.export.onnx.weights.round_rows",
+        lambda matrix: Rounded(
             np.sign(matrix).astype(np.int8),
             np.ones((len(matrix), *[1] * (matrix.ndim - 1)), np.float32),
         ),

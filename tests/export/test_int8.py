@@ -1,6 +1,8 @@
-"""What int8 rounds in an encoder, and that its mean output stays where it was."""
+"""What int8 rounds in an encoder, and that its outputs stay where they were."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from distilcap.export.onnx.weights import rows_to_int8, store_weights  # noqa: E402
+from distilcap.export.onnx.rounding import Moments, round_by_inputs, round_rows  # noqa: E402
+from distilcap.export.onnx.weights import store_weights  # noqa: E402
 
 CHANNELS = 200
 
@@ -73,6 +76,38 @@ def test_convolutions_of_neighbours_stay_in_float16(encoder, pictures):
 def test_rows_are_rounded_to_the_nearest_step():
     matrix = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32)
     matrix[2] = 0
-    steps, scale = rows_to_int8(matrix)
-    assert np.abs(steps * scale - matrix).max() <= scale.max() / 2 * 1.001
-    assert np.abs(steps).max(1).tolist() == [127, 127, 0, 127, 127]
+    rounded = round_rows(matrix)
+    assert np.abs(rounded.matrix - matrix).max() <= rounded.rows.max() / 2 * 1.001
+    assert np.abs(rounded.steps).max(1).tolist() == [127, 127, 0, 127, 127]
+
+
+def lost(matrix, other, covariance):
+    """E |(W - W') x|^2 of centred inputs."""
+    apart = matrix - other
+    return np.einsum("ij,jk,ik->", apart, covariance, apart)
+
+
+def test_rounding_by_inputs_lies_between_the_nearest_steps_and_the_best():
+    random = np.random.default_rng(2)
+    steps_around = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=5)))
+    best = ours = nearest = 0.0
+    for _ in range(30):
+        matrix = random.normal(size=(1, 5)).astype(np.float32)
+        mixed = random.normal(size=(5, 3))
+        covariance = mixed @ mixed.T + 0.1 * np.eye(5)
+        rounded = round_by_inputs(matrix, Moments(np.zeros(5), covariance))
+        grid = np.rint(matrix / rounded.columns / rounded.rows)
+        ours += lost(matrix, rounded.matrix, covariance)
+        nearest += lost(matrix, grid * rounded.rows * rounded.columns, covariance)
+        near = (grid + steps_around) * rounded.rows * rounded.columns
+        best += np.einsum("nj,jk,nk->n", matrix - near, covariance, matrix - near).min()
+    assert best * 0.999 <= ours < 0.7 * nearest
+
+
+def test_inputs_that_vary_alone_leave_the_nearest_steps():
+    matrix = np.random.default_rng(3).normal(size=(6, 8)).astype(np.float32)
+    matrix[:, 2] = 0
+    rounded = round_by_inputs(matrix, Moments(np.zeros(8), np.diag(np.arange(8.0))))
+    assert rounded.columns is not None
+    assert np.array_equal(rounded.steps, np.rint(matrix / rounded.columns / rounded.rows).astype(np.int8))
+    assert np.abs(rounded.matrix - matrix).max() < np.abs(matrix).max() / 100

@@ -1,13 +1,13 @@
 """How a bundle keeps weights: a file that all graphs share, in float32, float16 or int8.
 
 Small types are for disk and download alone: each graph turns its weights back to float32 with two plain
-nodes (`Cast`, and `Mul` by the scale) over constants, which every ONNX Runtime folds while it loads. It then
-computes in float32, at float32's speed, without a session option. Rows of int8 have a scale each, the largest
-absolute value / 127 (symmetric, as Krishnamoorthi 2018, section 3.1.1, per channel).
+nodes (`Cast`, and `Mul` by the scales) over constants, which every ONNX Runtime folds while it loads. It then
+computes in float32, at float32's speed, without a session option.
 
 Of an encoder in int8, what costs much and saves little stays in float16: convolutions that look at
-neighbours, and small ones. The bias b of each other convolution W x + b takes up what rounding W to W' moves
-its mean by, b' = b + (W - W') E[x] (Nagel et al. 2019, section 4.2, with E[x] measured on pictures).
+neighbours, and small ones. The others, W x + b, are rounded by what they see on pictures (`rounding`), and
+the bias takes up what rounding W to W' moves the mean by, b' = b + (W - W') E[x] (Nagel et al. 2019,
+section 4.2).
 """
 
 from __future__ import annotations
@@ -22,21 +22,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
+from distilcap.export.onnx.rounding import Moments, Rounded, round_by_inputs, round_rows
 from distilcap.files import atomic_path
 
-__all__ = ["PRECISIONS", "SharedWeights", "rows_to_int8", "store_weights"]
+__all__ = ["PRECISIONS", "SharedWeights", "store_weights"]
 
 PRECISIONS = ("float32", "float16", "int8")
 _LEAST = 1024  # smaller tensors stay in their graph as they are: biases, and vectors of norms
 _ALIGNMENT = 64
 _SMALL_CONVOLUTION = 30_000  # weights
-
-
-def rows_to_int8(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Quantize along the first axis: (N, …) floats to (N, …) int8 and scales (N, 1, …)."""
-    largest = np.abs(matrix).max(axis=tuple(range(1, matrix.ndim)), keepdims=True)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    return np.rint(matrix / scale).astype(np.int8), scale
 
 
 @dataclass
@@ -80,15 +74,16 @@ def store_weights(
     """Give the same graph with its large weights in a smaller type, and in `shared` where that is given.
 
     Args:
-        pictures: normalised pixels (1, 3, S, S) on which an encoder in int8 has its biases corrected; without
-            any, they stay as they are.
+        pictures: normalised pixels (1, 3, S, S) by which an encoder in int8 is rounded and has its biases
+            corrected; without any, weights go to the nearest step, and biases stay as they are.
     """
     assert precision in PRECISIONS, precision
     stored = onnx.ModelProto()
     stored.CopyFrom(model)
     sensitive: set[str] = set()
+    rounded: dict[str, Rounded] = {}
     if precision == "int8":
-        sensitive = _correct_biases(stored, pictures)
+        rounded, sensitive = _round_convolutions(stored, pictures)
     graph = stored.graph
     first: list[onnx.NodeProto] = _rows_first(graph)
     tensors = []
@@ -98,7 +93,7 @@ def store_weights(
         if array.dtype != np.float32 or array.size < _LEAST or array.ndim < 2:
             tensors.append(initializer)
             continue
-        parts, nodes = _stored(name, array, "float16" if name in sensitive else precision)
+        parts, nodes = _stored(name, array, "float16" if name in sensitive else precision, rounded.get(name))
         first = nodes + first
         tensors += [
             shared.tensor(key, value)
@@ -114,37 +109,49 @@ def store_weights(
 
 
 def _stored(
-    name: str, array: NDArray[np.float32], precision: str
+    name: str, array: NDArray[np.float32], precision: str, rounded: Rounded | None
 ) -> tuple[Mapping[str, NDArray[np.generic]], list[onnx.NodeProto]]:
-    """Arrays that stand for `name`, and the nodes that make it of them."""
+    """Arrays that stand for `name`, and the nodes that make it of them; `rounded` is the array in int8."""
     if precision == "float32":
         return {name: array}, []
     if precision == "float16":
         half = array.astype(np.float16)
         return {f"{name}/half": half}, [_cast(f"{name}/half", name)]
-    quantized, scale = rows_to_int8(array)
+    rounded = rounded or round_rows(array)
+    by_rows = name if rounded.columns is None else f"{name}/by rows"
+    parts: dict[str, NDArray[np.generic]] = {f"{name}/int8": rounded.steps, f"{name}/scale": rounded.rows}
     nodes = [
         _cast(f"{name}/int8", f"{name}/steps"),
-        helper.make_node("Mul", [f"{name}/steps", f"{name}/scale"], [name]),
+        helper.make_node("Mul", [f"{name}/steps", f"{name}/scale"], [by_rows]),
     ]
-    return {f"{name}/int8": quantized, f"{name}/scale": scale}, nodes
+    if rounded.columns is not None:
+        parts[f"{name}/columns"] = rounded.columns
+        nodes.append(helper.make_node("Mul", [by_rows, f"{name}/columns"], [name]))
+    return parts, nodes
 
 
-def _correct_biases(model: onnx.ModelProto, pictures: Iterable[NDArray[np.float32]]) -> set[str]:
-    """Correct the biases of the convolutions that int8 rounds; gives the names of the other ones' weights."""
+def _round_convolutions(
+    model: onnx.ModelProto, pictures: Iterable[NDArray[np.float32]]
+) -> tuple[dict[str, Rounded], set[str]]:
+    """Round the convolutions of an encoder by what they see on pictures, and correct their biases.
+
+    Gives what was rounded, by the name of its weights, and the names of those that stay in float16.
+    """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights]
-    rounded = [node for node in convolutions if not _is_sensitive(weights[node.input[1]])]
-    means = _mean_inputs(model, [node.input[0] for node in rounded], pictures) if rounded else {}
-    for node in rounded:
-        if node.input[0] in means and len(node.input) > 2 and node.input[2] in weights:
-            matrix = numpy_helper.to_array(weights[node.input[1]])
-            steps, scale = rows_to_int8(matrix)
-            moved = (matrix - steps * scale).squeeze((2, 3)) @ means[node.input[0]]
+    pointwise = [node for node in convolutions if not _is_sensitive(weights[node.input[1]])]
+    seen = _moments(model, [node.input[0] for node in pointwise], pictures) if pointwise else {}
+    rounded = {}
+    for node in pointwise:
+        if node.input[0] in seen and len(node.input) > 2 and node.input[2] in weights:
+            inputs, name = seen[node.input[0]], node.input[1]
+            matrix = numpy_helper.to_array(weights[name]).squeeze((2, 3))
+            new = round_by_inputs(matrix, inputs)
             bias = weights[node.input[2]]
-            corrected = (numpy_helper.to_array(bias) + moved).astype(np.float32)
+            corrected = (numpy_helper.to_array(bias) + (matrix - new.matrix) @ inputs.mean).astype(np.float32)
             bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
-    return {node.input[1] for node in convolutions if node not in rounded}
+            rounded[name] = new.convolution()
+    return rounded, {node.input[1] for node in convolutions if node not in pointwise}
 
 
 def _is_sensitive(weight: onnx.TensorProto) -> bool:
@@ -152,10 +159,10 @@ def _is_sensitive(weight: onnx.TensorProto) -> bool:
     return np.prod(weight.dims) < _SMALL_CONVOLUTION or tuple(weight.dims[2:]) != (1, 1)
 
 
-def _mean_inputs(
+def _moments(
     model: onnx.ModelProto, names: Iterable[str], pictures: Iterable[NDArray[np.float32]]
-) -> dict[str, NDArray[np.float64]]:
-    """Of each of the tensors (1, C, h, w), its channels' means (C) over pictures."""
+) -> dict[str, Moments]:
+    """Of each of the tensors (1, C, h, w), the moments of its channels over pictures and places."""
     import onnxruntime
 
     watched = onnx.ModelProto()
@@ -165,13 +172,20 @@ def _mean_inputs(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
     session = onnxruntime.InferenceSession(watched.SerializeToString())
-    sums: dict[str, NDArray[np.float64]] = {}
+    sums: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     count = 0
     for pixels in pictures:
         count += 1
         for name, values in zip(names, session.run(names, {"pixels": pixels}), strict=True):
-            sums[name] = sums.get(name, 0.0) + values[0].mean((1, 2), dtype=np.float64)
-    return {name: total / count for name, total in sums.items()}
+            cells = values[0].reshape(values.shape[1], -1)
+            first, second = cells.mean(1, dtype=np.float64), cells @ cells.T / np.float64(cells.shape[1])
+            before = sums.get(name, (np.zeros_like(first), np.zeros_like(second)))
+            sums[name] = before[0] + first, before[1] + second
+    moments = {}
+    for name, (first, second) in sums.items():
+        mean = first / count
+        moments[name] = Moments(mean, second / count - np.outer(mean, mean))
+    return moments
 
 
 def _cast(source: str, target: str) -> onnx.NodeProto:
