@@ -178,9 +178,12 @@ def _moments(
         count += 1
         for name, values in zip(names, session.run(names, {"pixels": pixels}), strict=True):
             cells = values[0].reshape(values.shape[1], -1)
-            first, second = cells.mean(1, dtype=np.float64), cells @ cells.T / np.float64(cells.shape[1])
-            before = sums.get(name, (np.zeros_like(first), np.zeros_like(second)))
-            sums[name] = before[0] + first, before[1] + second
+            mean = cells.mean(1, dtype=np.float64)
+            # Centred, since squares of large means leave a float32 no digits for what varies.
+            apart = cells - mean[:, None].astype(np.float32)
+            second = np.outer(mean, mean) + apart @ apart.T / cells.shape[1]
+            before = sums.get(name, (np.zeros_like(mean), np.zeros_like(second)))
+            sums[name] = before[0] + mean, before[1] + second
     moments = {}
     for name, (first, second) in sums.items():
         mean = first / count
