@@ -20,7 +20,7 @@ from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
 from distilcap.plugins import add_plugin, plugin_line
-from distilcap.training.processes import first_to_fail, launched, processes_asked_for
+from distilcap.training.processes import end, first_to_fail, launched, processes_asked_for
 
 __all__ = ["main"]
 
@@ -124,6 +124,14 @@ def cli(plain: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a bug, 2 something to fix, 130 interrupted, 143 ended."""
+    try:
+        _run(arguments)
+    except SystemExit as ended:
+        end(int(ended.code or 0))
+    end(0)
+
+
+def _run(arguments: list[str] | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 must not end a command
             stream.reconfigure(errors="backslashreplace")
@@ -137,8 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     except click.ClickException as error:
         message, context = error.format_message(), getattr(error, "ctx", None)
-        end = "" if message.endswith((".", "?")) else "."
-        _fail(f"{message}{end} See `{context.command_path if context else 'distilcap'} --help`.", 2)
+        point = "" if message.endswith((".", "?")) else "."
+        _fail(f"{message}{point} See `{context.command_path if context else 'distilcap'} --help`.", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted; what was finished is kept, and the same command goes on from there.", 130)
     except DistilCapError as error:

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from distilcap.errors import LaunchError, MissingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ALONE", "Processes", "first_to_fail", "launched", "processes_asked_for"]
+__all__ = ["ALONE", "Processes", "end", "first_to_fail", "launched", "processes_asked_for"]
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ def processes_asked_for() -> tuple[int, int]:
 def launched() -> Processes:
     """Join the other processes of the launch; a process of its own takes a GPU where there is one.
 
-    The connections are closed when the process exits, however it does.
+    The connections are closed when the process exits, however it does; `end` is how it should.
 
     Raises:
         MissingError: more than one was launched, and `accelerate` is not installed.
@@ -170,11 +170,22 @@ def _joined(on_gpu: bool) -> Processes:
     return Processes(state.process_index, state.num_processes, str(state.device))
 
 
-def _leave() -> None:
-    """Close the connections and end their threads while the interpreter is whole.
+def end(code: int) -> NoReturn:
+    """Exit with this status; a process that has joined others exits without Python's own ending.
 
-    A thread of gloo that is still returning a tensor when the interpreter goes aborts the process.
+    A thread of gloo that is still returning a tensor while the interpreter ends aborts the process, and after
+    a training its threads outlive the connections: PyTorch keeps them.
     """
+    if _joined.cache_info().currsize:
+        _leave()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _leave() -> None:
+    """Close the connections, so that the others wait for nothing."""
     from torch import distributed
 
     if distributed.is_initialized():

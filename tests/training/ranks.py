@@ -6,7 +6,6 @@ They are forked, so that PyTorch is imported once for all. What a rank printed a
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import signal
@@ -25,7 +24,7 @@ from distilcap.errors import DataError
 from distilcap.files import write_text
 from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store
-from distilcap.training.processes import Processes
+from distilcap.training.processes import Processes, end
 
 LIMIT = 900  # seconds for a scene
 
@@ -92,12 +91,6 @@ def alive(pid: int) -> bool:
     return True
 
 
-def list_threads(path: Path) -> None:
-    """Write down the names of this process's threads, also of those that are not Python's."""
-    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
-    path.write_text(json.dumps(names))
-
-
 SCENES: dict[str, Callable[[Path, Processes], None]] = {
     "training": lambda folder, processes: None,
     "all is well": lambda folder, processes: None,
@@ -123,7 +116,6 @@ def play(name: str, folder: Path) -> None:
 
         open_store(folder / "store").build(Scene(name))
 
-    atexit.register(list_threads, folder / f"threads{os.environ['RANK']}")  # after all that comes later
     cli.get_command = lambda ctx, cmd_name: train  # type: ignore[method-assign]
     main(["train"])
 
@@ -139,7 +131,7 @@ def start(name: str, folder: Path, rank: int, count: int, port: str) -> int:
     for stream, ending in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{rank}.{ending}", os.O_WRONLY | os.O_CREAT, 0o666), stream)
     play(name, folder)
-    sys.exit(0)
+    end(0)
 
 
 def outcomes(name: str, folder: Path, port: str) -> list[tuple[int, str, str]]:
