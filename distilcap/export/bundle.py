@@ -123,7 +123,7 @@ def export_bundle(
         parts.save(exact, "float32")
         write_manifest(exact, manifest)
         parity = agreement = _agreeing(to, compared(Bundle.open(exact), PARITY_IMAGES))
-        parts.save(final, precision, _training_pictures(data, preprocessing))
+        parts.save(final, precision, _training_pictures(data, preprocessing, progress))
         manifest = write_manifest(final, replace(manifest, precision=precision))
         if data or precision != "float32":
             agreement = compared(Bundle.open(final), None)
@@ -288,14 +288,16 @@ def _captions_of(bundle: Bundle, pictures: Iterator[tuple[str, Bytes]]) -> dict[
     return captions
 
 
-def _training_pictures(data: Dataset | None, preprocessing: Preprocessing) -> Callable[[], Iterator[Bytes]]:
-    """Pictures to measure ranges of activations on: of training, never of the split that is scored."""
+def _training_pictures(
+    data: Dataset | None, preprocessing: Preprocessing, progress: Progress
+) -> Callable[[], Iterator[Bytes]]:
+    """Pictures that an encoder is rounded by: of training, never of the split that is scored."""
 
     def pictures() -> Iterator[Bytes]:
-        records = data.split("train") if data else ()
-        chosen = (
-            _pictures(records, preprocessing, SILENT) if records else sample_pictures(64, preprocessing.size)
-        )
-        return (picture for _, picture in itertools.islice(chosen, CALIBRATION_IMAGES))
+        seen = _pictures(data.split("train") if data else (), preprocessing, SILENT)
+        given = [picture for _, picture in itertools.islice(seen, CALIBRATION_IMAGES)]
+        if data and not given:
+            progress.note(f"{data.name}: no training image can be read; drawn pictures stand for them.")
+        return iter(given or [picture for _, picture in sample_pictures(64, preprocessing.size)])
 
     return pictures

@@ -17,17 +17,18 @@ from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
-from distilcap.export.bundle import export_bundle
+from distilcap.export.bundle import _training_pictures, export_bundle
 from distilcap.export.card import model_card
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.rounding import Rounded
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images
+from distilcap.progress import Progress
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import Manifest, read_manifest
-from distilcap.runtime.pixels import normalise
+from distilcap.runtime.pixels import Preprocessing, normalise
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 SIZE = 32
@@ -328,3 +329,17 @@ def test_the_licence_of_the_encoder_is_told_or_said_to_be_unknown(exported):
     assert licences_of(known | {"weights": "f" * 64})["encoder"].startswith("not known for weights ffffffff")
     assert exported.manifest.licence == licences_of({"weights": "random"})
     assert exported.manifest.licence["encoder"] in (exported.folder / "MODEL_CARD.md").read_text()
+
+
+def test_an_encoder_is_rounded_by_drawn_pictures_where_no_photograph_can_be_read(tmp_path):
+    class Remarks(Progress):
+        def note(self, text):
+            told.append(text)
+
+    told: list[str] = []
+    lost = ImageRecord("1", tmp_path / "lost.jpg", "train")
+    data = Dataset("mine", (lost,), CaptionSet({}))
+    pictures = list(_training_pictures(data, Preprocessing(SIZE), Remarks())())
+    assert len(pictures) == 64
+    assert pictures[0].shape == (SIZE, SIZE, 3)
+    assert told == ["mine: no training image can be read; drawn pictures stand for them."]

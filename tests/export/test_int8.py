@@ -111,3 +111,58 @@ def test_inputs_that_vary_alone_leave_the_nearest_steps():
     assert rounded.columns is not None
     assert np.array_equal(rounded.steps, np.rint(matrix / rounded.columns / rounded.rows).astype(np.int8))
     assert np.abs(rounded.matrix - matrix).max() < np.abs(matrix).max() / 100
+
+
+@pytest.mark.parametrize("offset", [0, 1e4])
+def test_inputs_that_hardly_vary_are_rounded_too(encoder, offset):
+    """Flat pictures leave inputs that never vary; a large bias, a mean far above the deviation."""
+    shifted = onnx.ModelProto()
+    shifted.CopyFrom(encoder)
+    bias = next(tensor for tensor in shifted.graph.initializer if tensor.name == "near_bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(offset), bias.name))
+    flat = [np.full((1, 3, 8, 8), offset and picture, np.float32) for picture in (0.3, 0.5)]
+    exact, ours = (
+        features(model, flat) for model in (shifted, store_weights(shifted, "int8", pictures=flat))
+    )
+    assert np.linalg.norm(ours - exact) < 0.05 * np.linalg.norm(exact)
+
+
+def convolutions_of(encoder, nodes, weights):
+    """The encoder's 3 x 3 convolution, then these nodes."""
+    model = onnx.ModelProto()
+    model.CopyFrom(encoder)
+    del model.graph.node[2:], model.graph.initializer[2:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()
+    )
+    return model
+
+
+def test_groups_go_to_the_nearest_step(encoder, pictures):
+    random = np.random.default_rng(4)
+    grouped = convolutions_of(
+        encoder,
+        [helper.make_node("Conv", ["b", "wide", "wide_bias"], ["features"], group=2)],
+        {"wide": random.normal(size=(2 * CHANNELS, CHANNELS // 2, 1, 1)), "wide_bias": np.ones(2 * CHANNELS)},
+    )
+    exact, ours = (
+        features(model, pictures) for model in (grouped, store_weights(grouped, "int8", pictures=pictures))
+    )
+    assert np.linalg.norm(ours - exact) < 0.05 * np.linalg.norm(exact)
+
+
+def test_a_bias_of_two_convolutions_stays(encoder, pictures):
+    shared = convolutions_of(
+        encoder,
+        [helper.make_node("Conv", ["b", "wide", "near_bias"], ["features"])],
+        {"wide": np.random.default_rng(5).standard_t(3, size=(CHANNELS, CHANNELS, 1, 1))},
+    )
+    kept = {t.name: t for t in store_weights(shared, "int8", pictures=pictures).graph.initializer}
+    before = {t.name: t for t in shared.graph.initializer}
+    assert kept["near_bias"] == before["near_bias"]
+
+
+def test_rows_too_small_for_a_step_become_zero_without_a_warning():
+    with np.errstate(all="raise", under="ignore"):
+        assert not round_rows(np.full((1, 4), 1e-44, np.float32)).steps.any()

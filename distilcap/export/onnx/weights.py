@@ -13,6 +13,7 @@ section 4.2).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,10 @@ def _stored(
     if precision == "float32":
         return {name: array}, []
     if precision == "float16":
-        half = array.astype(np.float16)
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if not np.isfinite(half).all():  # beyond 65,504
+            return {name: array}, []
         return {f"{name}/half": half}, [_cast(f"{name}/half", name)]
     rounded = rounded or round_rows(array)
     by_rows = name if rounded.columns is None else f"{name}/by rows"
@@ -135,22 +139,30 @@ def _round_convolutions(
 ) -> tuple[dict[str, Rounded], set[str]]:
     """Round the convolutions of an encoder by what they see on pictures, and correct their biases.
 
+    Those in groups, without a bias, or with weights or bias that others use too go to the nearest step.
     Gives what was rounded, by the name of its weights, and the names of those that stay in float16.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights]
     pointwise = [node for node in convolutions if not _is_sensitive(weights[node.input[1]])]
-    seen = _moments(model, [node.input[0] for node in pointwise], pictures) if pointwise else {}
+    uses = Counter(name for node in _nodes(model.graph) for name in node.input)
+    own = [
+        node
+        for node in pointwise
+        if len(node.input) > 2
+        and all(name in weights and uses[name] == 1 for name in node.input[1:])
+        and not any(one.name == "group" and one.i > 1 for one in node.attribute)
+    ]
+    seen = _moments(model, [node.input[0] for node in own], pictures) if own else {}
     rounded = {}
-    for node in pointwise:
-        if node.input[0] in seen and len(node.input) > 2 and node.input[2] in weights:
-            inputs, name = seen[node.input[0]], node.input[1]
-            matrix = numpy_helper.to_array(weights[name]).squeeze((2, 3))
-            new = round_by_inputs(matrix, inputs)
-            bias = weights[node.input[2]]
-            corrected = (numpy_helper.to_array(bias) + (matrix - new.matrix) @ inputs.mean).astype(np.float32)
-            bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
-            rounded[name] = new.convolution()
+    for node in own if seen else ():
+        inputs, name = seen[node.input[0]], node.input[1]
+        matrix = numpy_helper.to_array(weights[name]).squeeze((2, 3))
+        new = round_by_inputs(matrix, inputs)
+        bias = weights[node.input[2]]
+        corrected = (numpy_helper.to_array(bias) + (matrix - new.matrix) @ inputs.mean).astype(np.float32)
+        bias.CopyFrom(numpy_helper.from_array(corrected, bias.name))
+        rounded[name] = new.convolution()
     return rounded, {node.input[1] for node in convolutions if node not in pointwise}
 
 
@@ -172,22 +184,21 @@ def _moments(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
     session = onnxruntime.InferenceSession(watched.SerializeToString())
-    sums: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    count = 0
+    means: dict[str, list[NDArray[np.float64]]] = {}
+    within: dict[str, NDArray[np.float64]] = {}
     for pixels in pictures:
-        count += 1
         for name, values in zip(names, session.run(names, {"pixels": pixels}), strict=True):
             cells = values[0].reshape(values.shape[1], -1)
             mean = cells.mean(1, dtype=np.float64)
             # Centred, since squares of large means leave a float32 no digits for what varies.
-            apart = cells - mean[:, None].astype(np.float32)
-            second = np.outer(mean, mean) + apart @ apart.T / cells.shape[1]
-            before = sums.get(name, (np.zeros_like(mean), np.zeros_like(second)))
-            sums[name] = before[0] + mean, before[1] + second
+            apart = cells - mean.astype(np.float32)[:, None]
+            means.setdefault(name, []).append(mean)
+            within[name] = within.get(name, 0.0) + apart @ apart.T / np.float64(apart.shape[1])
     moments = {}
-    for name, (first, second) in sums.items():
-        mean = first / count
-        moments[name] = Moments(mean, second / count - np.outer(mean, mean))
+    for name, centres in means.items():
+        mean = np.mean(centres, axis=0)
+        between = np.stack(centres) - mean
+        moments[name] = Moments(mean, (within[name] + between.T @ between) / len(centres))
     return moments
 
 
