@@ -20,7 +20,7 @@ from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
 from distilcap.plugins import add_plugin, plugin_line
-from distilcap.training.processes import end, first_to_fail, launched, processes_asked_for
+from distilcap.training.processes import first_to_fail, launched, leave_launch, processes_asked_for
 
 __all__ = ["main"]
 
@@ -127,8 +127,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _run(arguments)
     except SystemExit as ended:
-        end(int(ended.code or 0))
-    end(0)
+        leave_launch(int(ended.code or 0))
+        raise
+    leave_launch(0)
 
 
 def _run(arguments: list[str] | None) -> None:
@@ -145,8 +146,8 @@ def _run(arguments: list[str] | None) -> None:
         sys.exit(0)
     except click.ClickException as error:
         message, context = error.format_message(), getattr(error, "ctx", None)
-        point = "" if message.endswith((".", "?")) else "."
-        _fail(f"{message}{point} See `{context.command_path if context else 'distilcap'} --help`.", 2)
+        end = "" if message.endswith((".", "?")) else "."
+        _fail(f"{message}{end} See `{context.command_path if context else 'distilcap'} --help`.", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("Interrupted; what was finished is kept, and the same command goes on from there.", 130)
     except DistilCapError as error:

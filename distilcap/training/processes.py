@@ -16,14 +16,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distilcap.errors import LaunchError, MissingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ALONE", "Processes", "end", "first_to_fail", "launched", "processes_asked_for"]
+__all__ = ["ALONE", "Processes", "first_to_fail", "launched", "leave_launch", "processes_asked_for"]
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ def processes_asked_for() -> tuple[int, int]:
 def launched() -> Processes:
     """Join the other processes of the launch; a process of its own takes a GPU where there is one.
 
-    The connections are closed when the process exits, however it does; `end` is how it should.
+    The connections are closed when the process exits, however it does; `leave_launch` is how it should.
 
     Raises:
         MissingError: more than one was launched, and `accelerate` is not installed.
@@ -170,8 +170,8 @@ def _joined(on_gpu: bool) -> Processes:
     return Processes(state.process_index, state.num_processes, str(state.device))
 
 
-def end(code: int) -> NoReturn:
-    """Exit with this status; a process that has joined others exits without Python's own ending.
+def leave_launch(code: int) -> None:
+    """Exit with this status, if this process has joined others, and without Python's own ending.
 
     A thread of gloo that is still returning a tensor while the interpreter ends aborts the process, and after
     a training its threads outlive the connections: PyTorch keeps them.
@@ -181,7 +181,6 @@ def end(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    sys.exit(code)
 
 
 def _leave() -> None:

@@ -24,7 +24,7 @@ from distilcap.errors import DataError
 from distilcap.files import write_text
 from distilcap.progress import Progress
 from distilcap.store.stage import Stage, Store
-from distilcap.training.processes import Processes, end
+from distilcap.training.processes import Processes, leave_launch
 
 LIMIT = 900  # seconds for a scene
 
@@ -131,7 +131,8 @@ def start(name: str, folder: Path, rank: int, count: int, port: str) -> int:
     for stream, ending in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{rank}.{ending}", os.O_WRONLY | os.O_CREAT, 0o666), stream)
     play(name, folder)
-    end(0)
+    leave_launch(0)
+    sys.exit(0)
 
 
 def outcomes(name: str, folder: Path, port: str) -> list[tuple[int, str, str]]:
