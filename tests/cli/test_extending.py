@@ -286,6 +286,10 @@ def test_a_newcomer_s_mistake_is_one_line(
 ) -> None:
     module, right, wrong, message = FAULTS[fault]
     assert right in MODULES[module]
+    (
+        families.families(),
+        encoder_families.encoder_families(),
+    )  # register theirs once: not while these are copies
     for module_of, registry in (
         (families, "_families"),
         (encoder_families, "_families"),
