@@ -124,12 +124,14 @@ def cli(plain: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a bug, 2 something to fix, 130 interrupted, 143 ended."""
+    code = None
     try:
         _run(arguments)
     except SystemExit as ended:
-        leave_launch(int(ended.code or 0))
-        raise
-    leave_launch(0)
+        code = int(ended.code or 0)
+    leave_launch(code or 0)
+    if code is not None:
+        sys.exit(code)
 
 
 def _run(arguments: list[str] | None) -> None:

@@ -294,10 +294,14 @@ def _training_pictures(
     """Pictures that an encoder is rounded by: of training, never of the split that is scored."""
 
     def pictures() -> Iterator[Bytes]:
+        given = False
         seen = _pictures(data.split("train") if data else (), preprocessing, SILENT)
-        given = [picture for _, picture in itertools.islice(seen, CALIBRATION_IMAGES)]
+        for _, picture in itertools.islice(seen, CALIBRATION_IMAGES):
+            given = True
+            yield picture
         if data and not given:
             progress.note(f"{data.name}: no training image can be read; drawn pictures stand for them.")
-        return iter(given or [picture for _, picture in sample_pictures(64, preprocessing.size)])
+        if not given:
+            yield from (picture for _, picture in sample_pictures(64, preprocessing.size))
 
     return pictures

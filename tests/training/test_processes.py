@@ -125,6 +125,17 @@ def test_processes_leave_without_a_word(outcomes: dict[str, list[Outcome]], scen
     assert len(list((scenes / "all-is-well/store").glob("scene-*/stage.json"))) == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+def test_no_thread_of_the_connections_is_left_when_python_goes(
+    outcomes: dict[str, list[Outcome]], scenes: Path
+) -> None:
+    """One that still returns a tensor then aborts the process, once in 25 times."""
+    for scene in ("all-is-well", "the-first-fails"):
+        for rank in (0, 1):
+            names = json.loads((scenes / scene / f"threads{rank}").read_text())
+            assert not [name for name in names if "gloo" in name]
+
+
 @pytest.mark.parametrize(("who", "speaks"), [("the first fails", 0), ("the second fails", 1)])
 def test_an_error_of_one_process_ends_both_and_is_told_once(
     outcomes: dict[str, list[Outcome]], scenes: Path, who: str, speaks: int

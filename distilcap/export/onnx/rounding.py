@@ -52,9 +52,14 @@ class Rounded:
 
 def round_rows(matrix: NDArray[np.float32]) -> Rounded:
     """Each weight (N, …) to the nearest step of its row."""
-    largest = np.abs(matrix).max(axis=tuple(range(1, matrix.ndim)), keepdims=True)
-    rows = np.maximum(largest / _STEPS, np.finfo(np.float32).tiny).astype(np.float32)
+    rows = _row_scales(matrix)
     return Rounded(np.rint(matrix / rows).astype(np.int8), rows)
+
+
+def _row_scales(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    largest = np.abs(matrix).max(axis=tuple(range(1, matrix.ndim)), keepdims=True)
+    scales: NDArray[np.float32] = np.maximum(largest / _STEPS, np.finfo(np.float32).tiny).astype(np.float32)
+    return scales
 
 
 def round_by_inputs(matrix: NDArray[np.float32], inputs: Moments) -> Rounded:
@@ -65,14 +70,14 @@ def round_by_inputs(matrix: NDArray[np.float32], inputs: Moments) -> Rounded:
     """
     largest = np.abs(matrix).max(0)
     columns = np.sqrt(np.maximum(largest, _LEAST_COLUMN * largest.max() or 1)).astype(np.float32)[None]
-    left = (matrix / columns).astype(np.float64)
-    rows = round_rows(left.astype(np.float32)).rows
+    scaled = matrix / columns
+    rows = _row_scales(scaled)
     covariance = inputs.covariance * columns * columns.T
     covariance += np.eye(len(covariance)) * (_DAMPING * np.diag(covariance).mean() or 1)
     order = np.argsort(-np.diag(covariance))
     inverse = np.linalg.inv(covariance[np.ix_(order, order)])
     upper = np.linalg.cholesky(inverse).T
-    left = left[:, order]
+    left = scaled[:, order].astype(np.float64)
     steps = np.empty(matrix.shape, np.int8)
     for index, column in enumerate(order):
         rounded = np.rint(left[:, index] / rows[:, 0]).clip(-_STEPS, _STEPS)
