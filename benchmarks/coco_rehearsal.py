@@ -49,7 +49,8 @@ from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import ImportData, judge_data
 from distilcap.stages.label import Generate
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.study.options import TableOptions
 from distilcap.study.presets import TablePreset
 from distilcap.study.rows import FAMILIES, LABEL_BEAM, Students

@@ -49,7 +49,7 @@ from distilcap.reports.results import METRICS, column_scores, trained_members
 from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.training.loop import LOG
 
 TEST = 400

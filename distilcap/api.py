@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from distilcap.pipeline.distill import Distilled
     from distilcap.pipeline.train import TrainedRun
     from distilcap.stages.data import DataOptions
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
 
 __all__ = [
     "Caption",
@@ -282,7 +282,7 @@ def _data_options(data: AnyPath, images: AnyPath | None, columns: Columns) -> Da
 
 def _store_at(root: AnyPath) -> Store:
     """A store in which all processes of a launch build together, on GPUs where there are any."""
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
     from distilcap.training.processes import launched
 
     return Store(Path(root), launched(), LOGGED)

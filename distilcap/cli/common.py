@@ -13,7 +13,7 @@ from distilcap.cli.progress import PlainConsole, TerminalProgress
 from distilcap.training.processes import processes_asked_for
 
 if TYPE_CHECKING:
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
 
 __all__ = [
     "CONSOLE",
@@ -36,7 +36,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def open_store(root: Path) -> Store:
     """A store in which all processes of the launch build together, on GPUs where there are any."""
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
     from distilcap.training.processes import launched
 
     return Store(root, launched(), PROGRESS)

@@ -14,7 +14,7 @@ from distilcap.study.options import TableOptions
 
 if TYPE_CHECKING:
     from distilcap.store.planning import Facts, Plannable
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
     from distilcap.study.rows import Students
 
 __all__ = ["costs"]
@@ -63,7 +63,7 @@ def costs(
     """
     from rich.table import Table as Grid
 
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
     from distilcap.study.costs import bill
     from distilcap.study.estimate import estimate_plan, measured_rates
     from distilcap.study.rows import TABLES, paper_tables

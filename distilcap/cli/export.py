@@ -86,7 +86,7 @@ def _decode_options(run: Path, decode: DecodeChoice) -> DecodeOptions:
     """Those of a run of a store, with the length penalty chosen for it; else a bundle's defaults."""
     from distilcap.stages.folders import run_of
     from distilcap.stages.label import decode_options
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
 
     if decode.length_penalty is not None and decode.max_words is not None:
         return DecodeOptions()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from distilcap.reports.grids import Grid
     from distilcap.reports.records import Results, Row
     from distilcap.reports.results import System
-    from distilcap.store.stage import Stage, Store
+    from distilcap.store.stage import Stage
+    from distilcap.store.store import Store
 
 __all__ = ["OutputOptions", "report", "report_results", "run_distillation", "run_members"]
 
@@ -107,7 +108,7 @@ def run_distillation(
     """Run a distillation, print its table, and write results, page and bundle."""
     from distilcap.pipeline.distill import distill, write_distilled
     from distilcap.stages.data import judge_data
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
 
     if output.plan:
         print_plan(plan.stages(export), Store(store))
@@ -150,7 +151,7 @@ def run_members(
     from distilcap.reports.results import build_rows, stages_of
     from distilcap.reports.sentences import decoding_sentences, gain_sentence
     from distilcap.stages.data import judge_data
-    from distilcap.store.stage import Store
+    from distilcap.store.store import Store
 
     if output.plan:
         print_plan(stages_of(members), Store(store))

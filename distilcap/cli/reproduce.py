@@ -16,7 +16,7 @@ from distilcap.cli.report import OutputOptions, report_results, run_distillation
 from distilcap.errors import ConfigError, DataError
 from distilcap.shown import shown
 from distilcap.store.cluster import EngineOptions, build_ahead
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.study.options import TableOptions
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.text.tokenizers import PTB
 
 __all__ = [

@@ -16,7 +16,7 @@ from distilcap.runtime.never_write import blocked_words, never_written
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate
 from distilcap.store.cluster import EngineOptions, call_on_ray
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
 from distilcap.teachers.shards import PhotoCaptioner, label_shard

@@ -23,7 +23,7 @@ from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.shapes import Regions
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import decode_options
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 __all__ = ["RunCaptioner"]
 

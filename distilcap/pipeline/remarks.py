@@ -13,7 +13,7 @@ from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, Neutr
 from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import CleanReferences, ImportData
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.training.options import LEARNT_NOTHING
 
 __all__ = ["note_data", "note_labels", "note_training", "remarks_on_captions"]

@@ -16,7 +16,7 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.folders import run_of
 from distilcap.store.record import RECORD
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 if TYPE_CHECKING:
     from distilcap.models.families import CaptionerOptions

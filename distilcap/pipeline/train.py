@@ -25,7 +25,7 @@ from distilcap.stages.changed_data import HoldOut
 from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData, judge_data
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.precision import resolved_precision
 

@@ -13,7 +13,7 @@ from distilcap.reports.records import Epoch, Results, Row, Sample
 from distilcap.reports.results import System, trained_members
 from distilcap.reports.typed_json import from_json
 from distilcap.stages.data import ImportData
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 __all__ = ["collect_results"]
 

@@ -16,7 +16,8 @@ from distilcap.stages.decoding import Decoding
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 
 __all__ = [
     "GREEDY",

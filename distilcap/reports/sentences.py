@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from distilcap.metrics.significance import mean_interval
 from distilcap.reports.records import Row
 from distilcap.reports.results import METRICS, Member, System, column_scores, trained_members
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 __all__ = ["decoding_sentences", "gain_sentence", "which_to_take"]
 

@@ -19,7 +19,8 @@ from distilcap.stages.data import WORDS, ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures
 from distilcap.store.planning import Facts
 from distilcap.store.record import RECORD, check_artifact
-from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.store.stage import Stage, added_later, not_in_key
+from distilcap.store.store import Store
 
 if TYPE_CHECKING:
     from distilcap.models.families import CaptionerOptions

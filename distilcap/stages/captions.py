@@ -17,7 +17,8 @@ from distilcap.files import sha256_of
 from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.store.stage import Stage, added_later, not_in_key
+from distilcap.store.store import Store
 from distilcap.text import people
 from distilcap.text.tokenizers import PTB
 

@@ -17,7 +17,8 @@ from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import find_image_files
 from distilcap.stages.data import ImportData
-from distilcap.store.stage import Store, not_in_key
+from distilcap.store.stage import not_in_key
+from distilcap.store.store import Store
 
 __all__ = ["AddUnlabelled", "ChangedData", "HoldOut"]
 

@@ -21,7 +21,8 @@ from distilcap.files import expected, read_json, write_json
 from distilcap.options import Options, option
 from distilcap.progress import SILENT, Progress
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.store.stage import Stage, added_later, not_in_key
+from distilcap.store.store import Store
 from distilcap.text.tokenizers import PTB, tokenizer_of
 from distilcap.text.vocabulary import Vocabulary
 

@@ -12,7 +12,8 @@ from distilcap.progress import Progress
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 
 __all__ = ["LENGTH_PENALTIES", "ChooseDecoding", "Decoding"]
 

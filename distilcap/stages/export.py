@@ -9,7 +9,8 @@ from typing import ClassVar
 from distilcap.progress import Progress
 from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store, added_later
+from distilcap.store.stage import Stage, added_later
+from distilcap.store.store import Store
 
 __all__ = ["Export"]
 

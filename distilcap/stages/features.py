@@ -16,7 +16,8 @@ from distilcap.progress import Progress
 from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, added_later, not_in_key
+from distilcap.store.stage import Stage, added_later, not_in_key
+from distilcap.store.store import Store
 
 if TYPE_CHECKING:
     from distilcap.encoders.base import Encoder

@@ -11,7 +11,8 @@ from distilcap.errors import DataError
 from distilcap.integrity import left_out
 from distilcap.stages.train import Train
 from distilcap.store.record import check_artifact, has_checksums
-from distilcap.store.stage import Stage, Store, stage_of
+from distilcap.store.stage import Stage, stage_of
+from distilcap.store.store import Store
 
 __all__ = ["import_stages", "run_of", "stage_at"]
 

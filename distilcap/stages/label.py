@@ -20,7 +20,8 @@ from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.features import ExtractFeatures, seen_ids
 from distilcap.stages.train import Train
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, added_later
+from distilcap.store.stage import Stage, added_later
+from distilcap.store.store import Store
 
 if TYPE_CHECKING:
     from distilcap.models.weights import TrainedCaptioner

@@ -13,7 +13,8 @@ from distilcap.progress import Progress
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.stages.train import Train
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 
 __all__ = ["Evaluate", "MeasureLatency", "read_scores"]
 

@@ -11,7 +11,8 @@ from distilcap.stages.features import seen_ids
 from distilcap.stages.label import Generate
 from distilcap.stages.train import Train
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 
 __all__ = ["DrawCaptions", "Interpolate"]
 

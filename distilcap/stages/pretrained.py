@@ -9,7 +9,8 @@ from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
 from distilcap.stages.data import ImportData
-from distilcap.store.stage import Store, added_later, not_in_key
+from distilcap.store.stage import added_later, not_in_key
+from distilcap.store.store import Store
 from distilcap.text.tokenizers import PTB
 
 __all__ = ["LabelWithPretrained"]

@@ -18,7 +18,8 @@ from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures, seen_ids
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage, Store, added_later
+from distilcap.store.stage import Stage, added_later
+from distilcap.store.store import Store
 from distilcap.training.options import TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:

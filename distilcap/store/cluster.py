@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from distilcap.errors import ConfigError, DistilCapError, MissingError
 from distilcap.options import Options, option
 from distilcap.progress import Progress
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.training.processes import ALONE, launched, processes_asked_for
 
 __all__ = ["EngineOptions", "build_ahead", "build_on_ray", "call_on_ray"]

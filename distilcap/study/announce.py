@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from distilcap.progress import Progress
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.study.estimate import estimate_plan, facts_of
 from distilcap.training.options import TrainingOptions
 

@@ -28,7 +28,7 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.study.flickr8k import CROSS_ENTROPY, SELF_CRITICAL
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students

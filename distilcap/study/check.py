@@ -17,7 +17,8 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.measure import Evaluate
 from distilcap.store.contents import contents, remove
 from distilcap.store.pack import import_results
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.study.tables import Table, finished, run_tables, stages_of_tables
 
 __all__ = ["PACK", "check_report", "left_out"]

@@ -19,7 +19,7 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Planned, Store
+from distilcap.store.store import Planned, Store
 
 __all__ = ["Cost", "estimate_plan", "facts_of", "measured_rates"]
 

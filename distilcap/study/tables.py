@@ -18,7 +18,8 @@ from distilcap.reports.results import Member, build_rows, column_scores, stages_
 from distilcap.reports.sentences import decoding_sentences
 from distilcap.stages.captions import Labels
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.study.conclusions import judge
 from distilcap.study.contrasts import Scored
 from distilcap.study.ranking import ranking_sentence

@@ -17,7 +17,7 @@ from distilcap.models.presets import preset
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.text.tokenize import tokenize
 from distilcap.training.options import TrainingOptions
 

@@ -25,7 +25,7 @@ from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.other_labels import DrawCaptions
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shards import label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions

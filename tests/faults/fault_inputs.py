@@ -38,7 +38,7 @@ from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.pixels import Preprocessing, load_pixels
 from distilcap.store.contents import contents
 from distilcap.store.pack import import_results
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import merge_shards
 from distilcap.teachers.shards import find_images, label_shard

@@ -48,7 +48,8 @@ from distilcap.stages.other_labels import DrawCaptions
 from distilcap.stages.train import Train
 from distilcap.store.contents import contents
 from distilcap.store.pack import export_results, import_results
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import merge_shards
 from distilcap.teachers.shards import label_shard

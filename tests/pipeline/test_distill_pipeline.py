@@ -31,7 +31,7 @@ from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate, decode_options, decoding_of
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 TRAINING = TrainingOptions(

@@ -21,7 +21,7 @@ from distilcap.stages.captions import ImportCaptions, NeutralLabels
 from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shards import label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions

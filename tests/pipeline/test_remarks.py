@@ -28,7 +28,7 @@ from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
 from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 NOTHING = CrossEntropyPhase(epochs=1, learning_rate=1e-9)

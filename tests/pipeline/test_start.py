@@ -23,7 +23,7 @@ from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 SMALL = EncoderOptions(image_size=64, encoder_weights=Path("random"), encoder_engine="torch")
 TORCH = EncoderOptions(encoder_engine="torch")

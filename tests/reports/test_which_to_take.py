@@ -9,7 +9,7 @@ import pytest
 from distilcap.reports import sentences
 from distilcap.reports.results import Member
 from distilcap.reports.sentences import which_to_take
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 STUDENT, START, PLAIN = (Member(name, "student", "small", ()) for name in ("distilled", "start", "plain"))
 

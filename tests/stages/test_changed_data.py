@@ -16,7 +16,7 @@ from distilcap.errors import DataError
 from distilcap.stages.changed_data import FEWEST, AddUnlabelled, HoldOut
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import stage_at
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 WHOLE = ImportData("0123", "photos", "photos", None)
 SPLIT = st.lists(st.tuples(st.sampled_from(SPLITS), st.booleans()), max_size=30)

@@ -24,7 +24,7 @@ from distilcap.stages.measure import Evaluate
 from distilcap.stages.train import Train
 from distilcap.store.contents import Entry, needed_by
 from distilcap.store.record import complete, to_json
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
 from distilcap.text.vocabulary import SPECIALS, Vocabulary

@@ -24,7 +24,8 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.store import cluster
 from distilcap.store.cluster import EngineOptions, build_on_ray
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.training import loop
 from distilcap.training.checkpoint import Position, save_checkpoint
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions

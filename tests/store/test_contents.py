@@ -28,7 +28,7 @@ from distilcap.stages.train import Train
 from distilcap.store import stage as stage_module
 from distilcap.store.contents import contents, needed_by
 from distilcap.store.pack import export_results, import_results
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 

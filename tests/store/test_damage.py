@@ -31,7 +31,8 @@ from distilcap.stages.features import FEATURES, ExtractFeatures
 from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.training.checkpoint import load_checkpoint
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 

@@ -18,7 +18,8 @@ from distilcap.files import read_json, write_json
 from distilcap.integrity import CHECKSUMS, leave_out
 from distilcap.progress import Progress, Silent
 from distilcap.store import stage as stage_module
-from distilcap.store.stage import Stage, Store, added_later, not_in_key, stage_of
+from distilcap.store.stage import Stage, added_later, not_in_key, stage_of
+from distilcap.store.store import Store
 from distilcap.training.processes import Processes
 
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from distilcap.cli.main import cli
 from distilcap.errors import ConfigError
 from distilcap.progress import Progress
-from distilcap.store.stage import Planned, Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Planned, Store
 from distilcap.study.costs import Bill, bill
 from distilcap.study.estimate import Cost
 

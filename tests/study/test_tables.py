@@ -22,7 +22,8 @@ from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate
 from distilcap.stages.train import Train
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.study import rows as tables_module
 from distilcap.study.estimate import estimate_plan, facts_of
 from distilcap.study.extra import extra_table

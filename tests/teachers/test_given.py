@@ -22,7 +22,7 @@ from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("default")  # the warnings of transformers are not ours
 COMMON = ["--encoder-weights", "random", "--image-size", "64", "--min-count", "1", "--epochs", "3"]

@@ -18,7 +18,7 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import stage_at
 from distilcap.stages.pretrained import LabelWithPretrained
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
 
 pytestmark = pytest.mark.filterwarnings("default")  # the package's own warnings are not ours

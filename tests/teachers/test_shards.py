@@ -24,7 +24,7 @@ from distilcap.progress import SILENT, Silent
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
 from distilcap.teachers.shards import PhotoCaptioner, find_images, label_shard

@@ -24,7 +24,7 @@ from distilcap.stages.folders import stage_at
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.train import Train
-from distilcap.store.stage import Store
+from distilcap.store.store import Store
 from distilcap.teachers.ensemble import Ensemble
 from distilcap.teachers.interpolation import closest_to_references
 from distilcap.teachers.sampling import draw_captions

@@ -24,7 +24,8 @@ from distilcap.cli.main import cli, main
 from distilcap.errors import DataError
 from distilcap.files import write_text
 from distilcap.progress import Progress
-from distilcap.store.stage import Stage, Store
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.training.processes import Processes, leave_launch
 
 LIMIT = 900  # seconds for a scene

@@ -1,0 +1,181 @@
+"""The store: a folder of artifacts, where the same recipe is built once, and a killed build goes on.
+
+A stage's folder is complete or absent, because it is built under a scratch name and renamed last (as in
+allenai/tango). It is sealed before that (see `distilcap.integrity`), and checked by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import expected
+from distilcap.integrity import left_out, read_sealed_json, write_sealed_json
+from distilcap.progress import SILENT, Progress
+from distilcap.store.record import RECORD, check_artifact, complete, has_checksums, read_record, to_json
+from distilcap.store.stage import Stage
+from distilcap.training.processes import ALONE, Processes
+
+__all__ = ["Planned", "Store"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage of a plan, and whether it need not be built."""
+
+    stage: Stage
+    complete: bool
+
+
+class Store:
+    """A folder of artifacts, one folder a stage.
+
+    Attributes:
+        processes: those that build together; all of them make the same calls, and the first writes.
+        progress: reports builds that are given no other.
+    """
+
+    def __init__(self, root: Path, processes: Processes = ALONE, progress: Progress = SILENT) -> None:
+        self.root, self.processes, self.progress = root, processes, progress
+
+    def alone(self) -> Store:
+        """The same store for this process by itself, where the others do not make the same calls."""
+        return Store(self.root, dataclasses.replace(self.processes, rank=0, count=1), self.progress)
+
+    def path(self, stage: Stage) -> Path:
+        """Where a stage's artifact lies once it is complete; who reads it asks `open`."""
+        return self.root / stage.key
+
+    def open(self, stage: Stage, *names: str) -> Path:
+        """The folder of a stage's artifact, undamaged; it is built first where it is missing.
+
+        A complete store may have lost an artifact that nothing needed any more, or have been given results
+        without weights.
+
+        Args:
+            names: of the files that are to be read; none means all.
+
+        Raises:
+            DataError: it is damaged; the message says how it is rebuilt.
+        """
+        if not self.processes.agree(self.has(stage, whole=not names)):
+            self.progress.note(f"{stage.key} is needed, but not in the store: building it")
+            self.build(stage, whole=not names)
+        check_artifact(self.path(stage), names)
+        return self.path(stage)
+
+    def has(self, stage: Stage, whole: bool = False) -> bool:
+        """Whether the artifact is complete.
+
+        Args:
+            whole: and has those files too that may be left out where only results are kept.
+
+        Raises:
+            DataError: it is there, but what says that it is complete is missing or damaged.
+        """
+        folder = self.path(stage)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return False
+        return not (has_checksums(folder) and whole and left_out(folder))
+
+    def begun(self, stage: Stage) -> bool:
+        """Whether the artifact is there, or a part of it that a build goes on from."""
+        return any(folder.is_dir() for folder in (self.path(stage), self.root / ".partial" / stage.key))
+
+    def seconds(self, stage: Stage) -> float:
+        """How long building took, over all runs."""
+        with expected(self.path(stage) / RECORD, "the record of a stage"):
+            return float(read_record(self.path(stage))["seconds"])
+
+    def plan(self, stages: Iterable[Stage]) -> list[Planned]:
+        """All stages that the given stages need, inputs first, each once."""
+        ordered: dict[str, Planned] = {}
+
+        def visit(stage: Stage) -> None:
+            if stage.key not in ordered:
+                for needed in stage.inputs():
+                    visit(needed)
+                ordered[stage.key] = Planned(stage, self.has(stage))
+
+        for stage in stages:
+            visit(stage)
+        return list(ordered.values())
+
+    def build(self, stage: Stage, progress: Progress | None = None, whole: bool = False) -> Path:
+        """Build a stage and what it needs, unless complete, and return its folder.
+
+        Two processes may ask for the same stage: the second waits and finds it complete.
+
+        Args:
+            progress: reports the build; None is the store's own.
+            whole: build it too where some of its files were left out.
+        """
+        final, progress = self.path(stage), progress or self.progress
+        if self.processes.agree(self.has(stage, whole)):
+            return final
+        for needed in stage.inputs():
+            self.build(needed, progress)
+        with self._locked(stage.key):
+            if self.processes.agree(self.has(stage, whole)):
+                return final
+            if self.processes.first:
+                self._make(stage, progress)
+            elif stage.together:
+                scratch = self._scratch(stage)
+                stage.build(scratch, self, progress)
+            self.processes.wait()
+        return final
+
+    def _scratch(self, stage: Stage) -> Path:
+        scratch = self.root / ".partial" / stage.key
+        scratch.mkdir(parents=True, exist_ok=True)
+        return scratch
+
+    def _make(self, stage: Stage, progress: Progress) -> None:
+        scratch = self._scratch(stage)
+        earlier = scratch / "seconds.json"
+        before = 0.0
+        if earlier.exists():
+            with expected(earlier, f"the seconds of a build; delete the folder {scratch}"):
+                before = float(read_sealed_json(earlier, f"delete the folder {scratch}")["seconds"])
+        started = time.perf_counter()
+        try:
+            # The others only wait for a stage that is not built together.
+            stage.build(scratch, self if stage.together else self.alone(), progress)
+        except OSError as error:
+            raise DataError(f"{error.filename or scratch}: {error.strerror or error}.") from error
+        finally:
+            seconds = round(before + time.perf_counter() - started, 3)
+            with contextlib.suppress(OSError):  # a full disk has been reported already
+                write_sealed_json(earlier, {"seconds": seconds})
+        earlier.unlink(missing_ok=True)
+        for left in scratch.rglob(".*.partial*"):  # of writers that were killed
+            left.unlink()
+        record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": to_json(stage)}
+        complete(scratch, record, stage.checked_by_row)
+        final = self.path(stage)
+        if final.exists():  # without the files that were left out
+            shutil.rmtree(final)
+        scratch.rename(final)
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        if not self.processes.first:  # the others follow the first process
+            yield
+            return
+        path = self.root / ".locks" / key
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        except OSError as error:
+            raise ConfigError(f"The store {self.root} cannot be written: {error.strerror}.") from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
