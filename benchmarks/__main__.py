@@ -1,4 +1,4 @@
-"""Run one measurement: `python -m benchmarks speed|scores|features|encoders [OPTIONS]`."""
+"""Run one measurement: `python -m benchmarks speed|scores|features|encoders|… [OPTIONS]`."""
 
 from __future__ import annotations
 

@@ -53,20 +53,21 @@ __all__ = [
 def load(
     path: AnyPath = NAME,
     *,
-    beam_size: int = 3,
+    beam_size: int | None = None,
     n_best: int = 1,
     max_words: int | None = None,
     length_penalty: float | None = None,
     never_write: Sequence[str] = (),
     neutral_people: bool = False,
     threads: int = 1,
+    workers: int | None = None,
 ) -> ImageCaptioner:
     """Open a bundle or a trained run, to caption images with `ImageCaptioner.caption`.
 
     Args:
         path: of a bundle's folder or its manifest.json, hf:user/name of the Hugging Face Hub, or a run's
             folder in a store; by default the captioner in the box.
-        beam_size: number of hypotheses kept while searching; 1 is greedy.
+        beam_size: number of hypotheses kept while searching; 1 is greedy. None is the bundle's, of a run 3.
         n_best: number of captions of each image.
         max_words: at which a caption stops; None is the bundle's or the run's own number.
         length_penalty: exponent p: captions are ranked by log-probability / length^p; None is the exponent
@@ -75,6 +76,8 @@ def load(
             line. A word that the captioner does not know is told to the log.
         neutral_people: write "person" and "child" instead of words of gender (English only).
         threads: of each operation of a bundle; PyTorch has a setting of its own.
+        workers: so many batches of images are captioned by a bundle side by side; None is one for each of the
+            processor's cores that `threads` leave.
 
     Raises:
         DataError: neither a bundle nor a trained run is there.
@@ -88,6 +91,7 @@ def load(
         DecodeChoice(beam_size, n_best, max_words, length_penalty, tuple(never_write), neutral_people),
         threads,
         LOGGED,
+        workers,
     )
 
 

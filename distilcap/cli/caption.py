@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import Real
+from distilcap.cli.bounds import THREADS, Real
 from distilcap.cli.box import named_bundle
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
@@ -47,6 +47,11 @@ Example:
     "70 % are as close to people's captions as people's are to each other; a bundle must be calibrated.",
 )
 @click.option(
+    "--workers",
+    type=THREADS,
+    help="Number of batches of photos that a bundle captions side by side.  [default: one for each core]",
+)
+@click.option(
     "--to", type=click.Path(path_type=Path), help="Write all captions to this file: .csv, .jsonl or .txt."
 )
 @click.option(
@@ -60,6 +65,7 @@ def caption(
     bundle: Path | None,
     decode: DecodeChoice,
     min_confidence: float | None,
+    workers: int | None,
     to: Path | None,
     side_files: str | None,
 ) -> None:
@@ -76,7 +82,7 @@ def caption(
     if run is not None:
         captioner = ImageCaptioner.of_run(run, decode, PROGRESS)
     else:
-        captioner = ImageCaptioner.of_bundle(named_bundle(bundle), decode, progress=PROGRESS)
+        captioner = ImageCaptioner.of_bundle(named_bundle(bundle), decode, 1, PROGRESS, workers)
     if min_confidence is not None:
         captioner = captioner.without_doubtful(min_confidence)
     photos = tuple(_each(photos))
@@ -85,13 +91,10 @@ def caption(
         _into_files(captioner, photos, to, side_files, search, min_confidence)
         return
     failed, empty = [], 0
-    for photo in photos:
-        try:
-            captions = captioner.caption(photo).captions
-        except DataError as error:
-            failed.append(str(error))
-            continue
-        for made in captions:
+    for photo, result in zip(photos, captioner.each(photos), strict=True):
+        if result.error is not None:
+            failed.append(str(result.error))
+        for made in result.captions:
             say(str(photo), made.text)
             empty += not made.text
     _say_empty(empty, min_confidence)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
+from distilcap.cli.box import say_terms
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, run_distillation
@@ -54,6 +57,7 @@ def distill(
     cost and gained. Writes results.json, report.html and bundle/; the trained runs stay in the store.
     Options of training hold for teacher and students; each family has the label smoothing of its paper.
     """
+    from distilcap.store.store import Store
     from distilcap.study.announce import announce
     from distilcap.training.processes import launched
 
@@ -61,8 +65,16 @@ def distill(
     if "precision" in training:
         training["precision"] = precision_here(training["precision"], device)
     title, plan = plan_own_images(data, encoder, options, training, store, device)
-    if not output.plan:
-        announce(plan.stages(not no_export), open_store(store), PROGRESS)
+    if plan.students[-1].trains[0].licence is not None:
+        say_terms()
+    with contextlib.ExitStack() as stack:
+        if not output.plan:
+            kept = open_store(store)
+        elif store.is_dir():
+            kept = Store(store)
+        else:  # the facts of a tuned encoder are read in a store, and a plan leaves none behind
+            kept = Store(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        announce(plan.stages(not no_export), kept, PROGRESS)
     run_distillation(title, plan, store, engine, output, export=not no_export)
     bundle = output.to / "bundle"
     if not output.plan and not no_export and bundle.is_dir():

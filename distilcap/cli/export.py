@@ -18,9 +18,9 @@ from distilcap.export.options import ExportOptions
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 
 if TYPE_CHECKING:
-    from distilcap.encoders.base import Encoder
     from distilcap.export.bench import Measured
     from distilcap.export.bundle import Exported
+    from distilcap.stages.train import Train
 
 __all__ = ["bench", "export", "push", "serve", "web"]
 
@@ -70,13 +70,15 @@ def export(
         from distilcap.data.readers import read_dataset
 
         dataset = read_dataset(data, images, progress=PROGRESS)
+    recipe = _recipe_of(run)
     exported = export_bundle(
         run,
         to,
         options,
-        encoder=_encoder_of(run),
+        encoder=recipe.encoder_in(run) if recipe else None,
         data=dataset,
         decode=decode.over(_decode_options(run, decode), load_captioner(run).vocabulary, PROGRESS),
+        licence=recipe.licence if recipe else None,
         progress=PROGRESS,
     )
     _show_export(exported)
@@ -91,13 +93,13 @@ def _decode_options(run: Path, decode: DecodeChoice) -> DecodeOptions:
     if decode.length_penalty is not None and decode.max_words is not None:
         return DecodeOptions()
     try:
-        return decode_options(run_of(run), Store(run.resolve().parent), decode.beam_size)
+        return decode_options(run_of(run), Store(run.resolve().parent), decode.beam_of_run)
     except DataError:
         return DecodeOptions()
 
 
-def _encoder_of(run: Path) -> Encoder | None:
-    """The encoder that a run of the store was trained with; None leaves it to the captioner's own recipe."""
+def _recipe_of(run: Path) -> Train | None:
+    """Of a run of the store; None of a captioner from elsewhere."""
     from distilcap.stages.folders import run_of
     from distilcap.store.record import RECORD, check_artifact
 
@@ -105,10 +107,9 @@ def _encoder_of(run: Path) -> Encoder | None:
         return None
     check_artifact(run)
     try:
-        recipe = run_of(run, whole=True)
+        return run_of(run, whole=True)
     except DataError:  # of a version with other stages
         return None
-    return recipe.encoder_in(run)
 
 
 def _show_export(exported: Exported) -> None:

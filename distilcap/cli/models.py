@@ -36,12 +36,19 @@ def models(vocabulary: int, region_dim: int, encoders: bool) -> None:
 
         CONSOLE.print(encoder_table())
         return
-    import torch
-
     from distilcap.box import box_bundle
+    from distilcap.runtime.manifest import read_manifest
+
+    box = read_manifest(box_bundle())
+    CONSOLE.print(
+        f"In the box, trained and exported (`distilcap caption`): {box.model['architecture']} "
+        f"{box.model['options']['hidden']} wide on {box.model['encoder']['encoder']}, "
+        f"{len(box.vocabulary)} words, {box.megabytes():.1f} MB in {box.precision}."
+    )
+    import torch  # not before: the captioner in the box is there without
+
     from distilcap.models.families import families
     from distilcap.models.weights import megabytes_of
-    from distilcap.runtime.manifest import read_manifest
 
     table = Table(title=f"Captioners at {vocabulary} words and {region_dim} features a region")
     for column in ("captioner", "hidden", "parameters (M)", "MB in float32", "with tied words (MB)"):
@@ -61,9 +68,3 @@ def models(vocabulary: int, region_dim: int, encoders: bool) -> None:
                 f"{sizes[1]:.1f}" if len(sizes) > 1 else "n/a",
             )
     CONSOLE.print(table)
-    box = read_manifest(box_bundle())
-    CONSOLE.print(
-        f"In the box, trained and exported (`distilcap caption`): {box.model['architecture']} "
-        f"{box.model['options']['hidden']} wide on {box.model['encoder']['encoder']}, "
-        f"{len(box.vocabulary)} words, {box.megabytes():.1f} MB in {box.precision}."
-    )

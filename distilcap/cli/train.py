@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from distilcap.cli.box import say_terms
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.pipeline.train import RunOptions, run_to_train, train_run
@@ -43,6 +44,8 @@ def train(
     if "precision" in training:
         training["precision"] = precision_here(training["precision"], device)
     stage = run_to_train(data, encoder, run, training, store, device)
+    if stage.licence is not None:
+        say_terms()
     announce([stage], kept, PROGRESS)
     trained = train_run(stage, kept, PROGRESS)
     name = f"{stage.architecture}-{size_of(stage.options)}"

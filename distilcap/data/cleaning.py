@@ -20,7 +20,7 @@ from distilcap.text.tokenizers import PTB, tokenizer_of
 
 __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_captions"]
 
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Raise it when the rules make something else of a caption: it is in the keys of cleaned artifacts."""
 
 _LONGEST = 5_000  # characters that are looked at: patterns may take the square of it
@@ -69,6 +69,13 @@ class Cleaning:
         with expected(path, "the counts of a cleaning"):
             sum((content["captions"], content["changed"], content["dropped"]))
             return Cleaning(**content)
+
+    @property
+    def unplain(self) -> int:
+        """How many changes and drops were for more than length, which people's captions have too."""
+        plain = ("length", "empty")
+        counted = [*self.changed_by.items(), *self.dropped_by.items()]
+        return sum(count for kind, count in counted if kind not in plain)
 
     def save(self, path: Path) -> None:
         """Write JSON."""

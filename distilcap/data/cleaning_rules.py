@@ -131,6 +131,15 @@ _REFUSALS = {
         rf"i (?:{_REFUSED}|am unable|am not able|would need|need (?:more|to see)|have no)\b"
     ),
     "I'm unable to help with that.": r"i'm (?:unable|not able|not sure|just an? ai|an? ai)\b",
+    "Unable to determine the content of the image.": (
+        r"(?:unable|not able) to (?:determine|describe|identify|see|view|process|provide|generate|caption)\b"
+    ),
+    "It is not possible to describe the image.": (
+        r"it(?:'s| is| was) (?:not possible|impossible) to (?:determine|describe|identify|tell|say|see)\b"
+    ),
+    "Image not found": (
+        rf"{_THE}{_NOUN} (?:could )?not (?:be )?(?:found|loaded|available|visible|provided|displayed)\b"
+    ),
     "Please upload the image.": (
         r"(?:please )?(?:upload|provide|share|attach) (?:an?|the|your|more) (?:\w+ )?"
         r"(?:image|photo|picture|context)"

@@ -16,7 +16,7 @@ from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
-from distilcap.export.calibration import LEAST_IMAGES, People, calibrate
+from distilcap.export.calibration import People, calibrate
 from distilcap.export.card import model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
@@ -31,7 +31,7 @@ from distilcap.metrics.significance import System, compare_systems
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle, BundleCaption
-from distilcap.runtime.calibration import Calibration
+from distilcap.runtime.calibration import LEAST_IMAGES, Calibration
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import MANIFEST, Manifest, write_manifest
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels

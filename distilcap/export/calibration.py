@@ -20,13 +20,10 @@ from distilcap.metrics import evaluate
 from distilcap.metrics.cider import CiderD
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.runtime.bundle import BundleCaption
-from distilcap.runtime.calibration import BINS, Calibration, Reliability
+from distilcap.runtime.calibration import BINS, LEAST_IMAGES, Calibration, Reliability
 from distilcap.text.tokenizers import tokenizer_of
 
-__all__ = ["LEAST_IMAGES", "People", "calibrate", "fit", "reliability"]
-
-LEAST_IMAGES = 50
-"""Fewer say too little: of 50, the share that is right is known to 14 percentage points (95 %)."""
+__all__ = ["People", "calibrate", "fit", "reliability"]
 
 ATYPICAL = 0.25
 """The share of people's captions that are not close enough to the others' to be called right."""

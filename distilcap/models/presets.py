@@ -35,7 +35,8 @@ def captioner_name(text: str) -> tuple[str, str]:
     if architecture not in known or size not in known[architecture].sizes:
         names = ", ".join(f"{name}-{size}" for name, family in known.items() for size in family.sizes)
         raise ConfigError(
-            f"A captioner is one of {names}, but is {text!r}; `distilcap --plugin MODULE` brings others."
+            f"A captioner is one of {names}, but is {text!r}; `distilcap --plugin MODULE` brings others, and "
+            "`--start` begins from a run or from the captioner in the box."
         )
     return architecture, size
 

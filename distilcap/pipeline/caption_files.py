@@ -59,10 +59,10 @@ def write_captions(
         lines: list[_Line] = [line for record in log.records for line in record["lines"]]
         known = {line["image"] for line in lines}
         todo = [photo for photo in photos if _name(photo) not in known]
-        tracked = iter(progress.track(todo, "Captioning", len(photos), len(photos) - len(todo)))
+        results = zip(todo, captioner.each(todo), strict=True)
+        tracked = iter(progress.track(results, "Captioning", len(photos), len(photos) - len(todo)))
         while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
-            results = zip(batch, captioner.caption(batch), strict=True)
-            new = [line for photo, result in results for line in _lines(photo, result)]
+            new = [line for photo, result in batch for line in _lines(photo, result)]
             log.append({"lines": new})
             lines += new
         order = {_name(photo): at for at, photo in enumerate(photos)}
@@ -136,19 +136,18 @@ def write_side_files(
     todo = [photo for photo in photos if not beside[photo].exists()]
     failed: list[str] = []
     empty = 0
-    tracked = iter(progress.track(todo, "Captioning", len(photos), len(photos) - len(todo)))
-    while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
-        for photo, result in zip(batch, captioner.caption(batch), strict=True):
-            if result.error is not None:
-                failed.append(str(result.error))
-                continue
-            if not result.text:
-                empty += 1
-                continue
-            try:
-                write_text(beside[photo], SIDE_FILES[form](result.text))
-            except (DataError, OSError) as error:
-                failed.append(f"{beside[photo]}: {error}")
+    results = zip(todo, captioner.each(todo), strict=True)
+    for photo, result in progress.track(results, "Captioning", len(photos), len(photos) - len(todo)):
+        if result.error is not None:
+            failed.append(str(result.error))
+            continue
+        if not result.text:
+            empty += 1
+            continue
+        try:
+            write_text(beside[photo], SIDE_FILES[form](result.text))
+        except (DataError, OSError) as error:
+            failed.append(f"{beside[photo]}: {error}")
     return Written(len(todo) - len(failed) - empty, tuple(failed), len(photos) - len(todo), empty)
 
 

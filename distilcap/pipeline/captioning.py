@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast, overload
@@ -18,9 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from distilcap.data.captions import Caption
+from distilcap.encoders.loader import in_order
 from distilcap.errors import ConfigError, DataError, DistilCapError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle, BundleCaption
+from distilcap.runtime.calibration import LEAST_IMAGES
 from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.runtime.hub import find_bundle
 from distilcap.runtime.manifest import MANIFEST
@@ -34,7 +38,7 @@ __all__ = ["Captioned", "ImageCaptioner", "ImageInput", "WrittenCaption"]
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 """An image: a file's path, the bytes of a file, an image of Pillow, or RGB values (H, W, 3) as bytes."""
 
-BATCH_IMAGES = 16
+BATCH_IMAGES = 8
 _IMAGES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # not many, but one
 
 
@@ -118,22 +122,33 @@ class ImageCaptioner:
     Attributes:
         path: of the bundle or the run.
         calibrated: whether its captions have a confidence.
+        workers: so many batches of images are captioned side by side.
     """
 
     def __init__(
-        self, path: Path, preprocessing: Preprocessing, describe: Describe, calibrated: bool = False
+        self,
+        path: Path,
+        preprocessing: Preprocessing,
+        describe: Describe,
+        calibrated: bool = False,
+        workers: int = 1,
     ) -> None:
-        self.path, self.calibrated = path, calibrated
+        self.path, self.calibrated, self.workers = path, calibrated, workers
         self._preprocessing, self._describe = preprocessing, describe
+        self._in_memory = threading.Lock()
 
     @staticmethod
     def open(
-        path: Path, decode: DecodeChoice, threads: int = 1, progress: Progress = SILENT
+        path: Path,
+        decode: DecodeChoice,
+        threads: int = 1,
+        progress: Progress = SILENT,
+        workers: int | None = None,
     ) -> ImageCaptioner:
         """Open a bundle or a run, whichever lies at the path; see `distilcap.load`."""
         folder = path.parent if path.name == MANIFEST else find_bundle(path)
         if (folder / MANIFEST).exists():
-            return ImageCaptioner.of_bundle(folder, decode, threads, progress)
+            return ImageCaptioner.of_bundle(folder, decode, threads, progress, workers)
         if not folder.is_dir():
             raise DataError(f"{path}: there is no such bundle or trained run.")
         if (folder / "bundle" / MANIFEST).exists():
@@ -146,9 +161,17 @@ class ImageCaptioner:
 
     @staticmethod
     def of_bundle(
-        folder: Path, decode: DecodeChoice, threads: int = 1, progress: Progress = SILENT
+        folder: Path,
+        decode: DecodeChoice,
+        threads: int = 1,
+        progress: Progress = SILENT,
+        workers: int | None = None,
     ) -> ImageCaptioner:
-        """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`."""
+        """Open a bundle; see `Bundle.open`, and for `hf:user/name` `runtime.hub.find_bundle`.
+
+        Args:
+            workers: None is one for each of the processor's cores that `threads` leave.
+        """
         bundle = Bundle.open(folder := find_bundle(folder), threads=threads)
         manifest = bundle.manifest
         words = manifest.vocabulary.words
@@ -162,7 +185,11 @@ class ImageCaptioner:
             result = bundle.search(bundle.see(np.stack(pixels), names), options)
             return [tuple(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
 
-        return ImageCaptioner(folder, manifest.preprocessing, describe, manifest.calibration is not None)
+        if workers is not None and workers < 1:
+            raise ConfigError(f"`workers` must be at least 1, but is {workers}.")
+        workers = workers or max(1, _cores() // max(1, threads))
+        calibrated = manifest.calibration is not None
+        return ImageCaptioner(folder, manifest.preprocessing, describe, calibrated, workers)
 
     @staticmethod
     def of_run(folder: Path, decode: DecodeChoice, progress: Progress = SILENT) -> ImageCaptioner:
@@ -180,7 +207,7 @@ class ImageCaptioner:
             )
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
-            captions = run.label(pixels, decode.beam_size, decode.n_best, names)
+            captions = run.label(pixels, run.decode.beam_size, decode.n_best, names)
             return [tuple(map(written, of_image)) for of_image in captions]
 
         return ImageCaptioner(folder, run.encoder.preprocessing, describe)
@@ -194,7 +221,8 @@ class ImageCaptioner:
         if not self.calibrated:
             raise ConfigError(
                 f"{self.path}: its captions have no confidence, so `min_confidence` has nothing to go by; "
-                "`distilcap export` with `--data` makes a bundle that has."
+                "`distilcap export` with `--data` makes a bundle that has, where people wrote two captions "
+                f"each of {LEAST_IMAGES} validation images."
             )
 
         def kept(caption: WrittenCaption) -> WrittenCaption:
@@ -204,7 +232,7 @@ class ImageCaptioner:
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             return [tuple(map(kept, captions)) for captions in self._describe(names, pixels)]
 
-        return ImageCaptioner(self.path, self._preprocessing, describe, calibrated=True)
+        return ImageCaptioner(self.path, self._preprocessing, describe, True, self.workers)
 
     @overload
     def caption(self, images: ImageInput) -> Captioned: ...  # type: ignore[overload-overlap]
@@ -230,29 +258,44 @@ class ImageCaptioner:
             BundleError: the bundle gives NaN, or its graphs are not what its manifest says.
         """
         if not isinstance(images, _IMAGES) and isinstance(images, Iterable):
-            return list(self._captioned(images))
-        (captioned,) = self._captioned([cast(ImageInput, images)])
+            return list(self.each(images))
+        (captioned,) = self.each([cast(ImageInput, images)])
         if captioned.error is not None:
             raise captioned.error
         return captioned
 
-    def _captioned(self, images: Iterable[ImageInput]) -> Iterator[Captioned]:
-        numbered = enumerate(images)
-        while batch := list(itertools.islice(numbered, BATCH_IMAGES)):
-            seen = [self._read(image, _name(image, number)) for number, image in batch]
-            readable = [(name, pixels) for name, pixels in seen if not isinstance(pixels, DataError)]
-            captions = iter(self._describe(*zip(*readable, strict=True)) if readable else ())
-            for name, pixels in seen:
-                if isinstance(pixels, DataError):
-                    yield Captioned(name, (), pixels)
-                else:
-                    yield Captioned(name, next(captions))
+    def each(self, images: Iterable[ImageInput]) -> Iterator[Captioned]:
+        """What comes of each of some images, in their order, as they are captioned; see `caption`."""
+        numbered = ((_name(image, number), image) for number, image in enumerate(images))
+        batches = iter(lambda: list(itertools.islice(numbered, BATCH_IMAGES)), [])
+        with ThreadPoolExecutor(self.workers) as pool:
+            for batch in in_order(pool, self._caption_batch, batches, self.workers):
+                yield from batch
 
-    def _read(self, image: ImageInput, name: str) -> tuple[str, Bytes | DataError]:
+    def _caption_batch(self, batch: Sequence[tuple[str, ImageInput]]) -> list[Captioned]:
+        seen = [(name, self._read(image, name)) for name, image in batch]
+        readable = [(name, pixels) for name, pixels in seen if not isinstance(pixels, DataError)]
+        captions = iter(self._describe(*zip(*readable, strict=True)) if readable else ())
+        return [
+            Captioned(name, (), pixels) if isinstance(pixels, DataError) else Captioned(name, next(captions))
+            for name, pixels in seen
+        ]
+
+    def _read(self, image: ImageInput, name: str) -> Bytes | DataError:
         try:
-            return name, _pixels(image, name, self._preprocessing)
+            if not isinstance(image, Image.Image):
+                return _pixels(image, name, self._preprocessing)
+            with (
+                self._in_memory
+            ):  # Pillow reads a file when its pixels are asked for, and the same may be twice
+                return _pixels(image, name, self._preprocessing)
         except DataError as error:
-            return name, error
+            return error
+
+
+def _cores() -> int:
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _name(image: ImageInput, number: int) -> str:

@@ -157,8 +157,10 @@ def distill(
             store.build(run, progress)
             note_training(student.name, run, store, progress)
     rows = build_rows(plan.systems, store, progress, metrics)
+    advice = which_to_take(_alternatives(plan), plan.students[-1], store)
     sentences = [
-        which_to_take(_alternatives(plan), plan.students[-1], store),
+        advice.sentence if advice else "",
+        _how_to_take(advice.take, plan, store) if advice and export else "",
         gain_sentence(plan.systems, store),
         *decoding_sentences(rows),
     ]
@@ -172,6 +174,18 @@ def distill(
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
     return Distilled(rows, verdict, bundle)
+
+
+def _how_to_take(system: System, plan: Distillation, store: Store) -> str:
+    """Which captioner the bundle is, where it is not the one to take, and how to get that."""
+    bundled = plan.students[-1]
+    if system is bundled:
+        return ""
+    if isinstance(system, Member):
+        way = f"`distilcap export {store.path(system.trains[0])} --to …` makes a bundle of '{system.name}'"
+    else:
+        way = f"'{system.name}' is what training began from, and is used as before"
+    return f"The bundle is '{bundled.name}'; {way}."
 
 
 def _alternatives(plan: Distillation) -> tuple[System, ...]:

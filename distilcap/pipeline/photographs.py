@@ -80,7 +80,7 @@ class RunCaptioner:
         if isinstance(encoder, nn.Module):
             encoder.to(device).eval()
         trained.captioner.to(device)
-        options = decode.over(decode_options(run, store, decode.beam_size), trained.vocabulary, progress)
+        options = decode.over(decode_options(run, store, decode.beam_of_run), trained.vocabulary, progress)
         name = f"{run.key}, length penalty {options.length_penalty:g}"
         name += f", never {options.blocked}" if options.blocked else ""
         others = [getattr(encoder, "engine", TORCH), precision]  # than what runs were captioned by once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from distilcap.data.cleaning import clean_captions
@@ -18,6 +19,12 @@ from distilcap.training.options import LEARNT_NOTHING
 
 __all__ = ["note_data", "note_labels", "note_training", "remarks_on_captions"]
 
+LOOKED_AT = 1000
+"""Images whose captions are looked at for a large model's manners."""
+
+UNPLAIN = 0.2
+"""So large a share is not people's: they say "a picture of" in 0.1 % of Flickr8k, in 6 % of drawn scenes."""
+
 _TRAIN_LONGER = "train it longer (`--epochs`) or on more images"
 _OTHER_TEACHER = (
     f"{_TRAIN_LONGER}, or bring a teacher that can caption (`--teacher-run`, `--teacher-model`, "
@@ -30,8 +37,16 @@ def note_data(data: ImportData, store: Store, progress: Progress) -> None:
     if isinstance(data, ChangedData):
         note_data(data.whole, store, progress)
         progress.note(data.note())
-    if isinstance(data, CleanReferences):
+    elif isinstance(data, CleanReferences):
         progress.note(f"{data.path}: `--clean-labels` {data.cleaning(store)}.")
+    else:
+        references = data.load(store).references("train")
+        _, cleaning = clean_captions(references.only(itertools.islice(references, LOOKED_AT)))
+        if cleaning.unplain > UNPLAIN * cleaning.captions:
+            progress.note(
+                f"{data.path}: of the first {cleaning.captions:,} training captions {cleaning.unplain:,} are "
+                f"not plain sentences, as if a large model wrote them; `--clean-labels` {cleaning}."
+            )
 
 
 def note_labels(

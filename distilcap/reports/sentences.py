@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from distilcap.metrics.significance import mean_interval
 from distilcap.reports.records import Row
 from distilcap.reports.results import METRICS, Member, System, column_scores, trained_members
 from distilcap.store.store import Store
 
-__all__ = ["decoding_sentences", "gain_sentence", "which_to_take"]
+__all__ = ["Advice", "decoding_sentences", "gain_sentence", "which_to_take"]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Which of some systems to take.
+
+    Attributes:
+        sentence: that says so.
+        take: the system.
+    """
+
+    sentence: str
+    take: System
 
 
 def decoding_sentences(rows: Sequence[Row]) -> list[str]:
@@ -61,27 +75,43 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
     return " ".join(sentences)
 
 
-def which_to_take(others: Sequence[System], student: Member, store: Store, column: str = "beam") -> str:
-    """Say whether to take the student, or another system of the same size: by test images, paired."""
-    clauses, best, clear, most = [], student.name, True, 0.0
+def which_to_take(
+    others: Sequence[System], student: Member, store: Store, column: str = "beam"
+) -> Advice | None:
+    """Whether to take the student, or another system of the same size: by test images, paired.
+
+    None where there is no other, or no comparison.
+
+    Args:
+        others: those that took least to make come first, and are taken where the student is no better.
+    """
+    clauses: list[str] = []
+    best: System = student
+    clear, most = True, 0.0
     for other in others:
         differences = _cider_differences(student, other, store, column)
         if not differences:
-            return ""  # `gain_sentence` says why
+            return None  # `gain_sentence` says why
         low, high = mean_interval(differences)
-        mean = statistics.fmean(differences)
+        mean, same = statistics.fmean(differences), not any(differences)
+        interval = f"95 % interval {low:+.1f} to {high:+.1f}"
         clauses.append(
-            f"{mean:+.1f} CIDEr ({column}) against '{other.name}', 95 % interval {low:+.1f} to {high:+.1f}"
+            f"the scores of '{other.name}' on each of them, so nothing was learnt beyond it"
+            if same
+            else f"{mean:+.1f} CIDEr ({column}) against '{other.name}', {interval}"
         )
-        if -mean > most:
-            best, clear, most = other.name, high < 0, -mean
-        elif best == student.name:
+        if -mean > most or (best is student and mean == 0):
+            best, clear, most = other, same or high < 0, -mean
+        elif best is student:
             clear = clear and low > 0
     if not clauses:
-        return ""
+        return None
     doubt = "" if clear else "nothing is clearly better; "
     gains = "; ".join(clauses)
-    return f"On your {len(differences):,} test images, '{student.name}' has {gains}: {doubt}take '{best}'."
+    return Advice(
+        f"On your {len(differences):,} test images, '{student.name}' has {gains}: {doubt}take '{best.name}'.",
+        best,
+    )
 
 
 def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:

@@ -7,6 +7,7 @@ print(Bundle.open(Path("bundle")).caption(Path("photo.jpg"))[0])
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ class Bundle:
     def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
         self.folder, self.manifest, self.threads = folder, manifest, threads
         self._sessions: dict[str, InferenceSession] = {}
+        self._loading = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 1, verify: bool = True) -> Self:
@@ -87,11 +89,12 @@ class Bundle:
         Raises:
             BundleError: the graph cannot be loaded, or is another than the manifest says.
         """
-        if graph not in self._sessions:
-            session = load_session(self.folder / GRAPHS[graph], self.threads)
-            check_names(self.folder / GRAPHS[graph], session, *self._names(graph))
-            self._sessions[graph] = session
-        return self._sessions[graph]
+        with self._loading:
+            if graph not in self._sessions:
+                session = load_session(self.folder / GRAPHS[graph], self.threads)
+                check_names(self.folder / GRAPHS[graph], session, *self._names(graph))
+                self._sessions[graph] = session
+            return self._sessions[graph]
 
     def _names(self, graph: str) -> tuple[list[str], list[str]]:
         """What a graph takes, and what it gives."""
@@ -130,7 +133,14 @@ class Bundle:
         Raises:
             BundleError: it gives NaN, or something else than the manifest says.
         """
-        return self.see_normalised(normalise(pixels, self.manifest.preprocessing), names)
+        seen = [
+            self.see_normalised(
+                normalise(pixels[at : at + 1], self.manifest.preprocessing), names[at : at + 1]
+            )
+            for at in range(len(pixels))  # hardly slower than together, and activations of one image alone
+        ]
+        features, masks = zip(*seen, strict=True)
+        return np.concatenate(features), np.concatenate(masks)
 
     def see_normalised(self, pixels: Floats, names: Sequence[str] = ()) -> Seen:
         """`see`, from pixels (B, 3, S, S) that are normalised already."""

@@ -14,10 +14,13 @@ from typing import Any
 from distilcap.runtime.fields import Fields
 from distilcap.runtime.limits import MAX_CIDER, MAX_LOGIT
 
-__all__ = ["BINS", "Calibration", "Reliability", "mean_log_prob"]
+__all__ = ["BINS", "LEAST_IMAGES", "Calibration", "Reliability", "mean_log_prob"]
 
 BINS = 10
 """Of equal width, from confidence 0 to 1."""
+
+LEAST_IMAGES = 50
+"""Fitted on so many at least: of 50, the share that is right is known to 14 percentage points (95 %)."""
 
 
 def mean_log_prob(log_prob: float, tokens: int) -> float:

@@ -85,15 +85,25 @@ def _never_write(content: Fields) -> dict[str, str | None]:
     return {word: content.text(word) if content.has(word) else None for word in content.content}
 
 
-def beam_option(default: int) -> Any:
-    """The field `beam_size` of an option class."""
+def beam_option(default: int | None, otherwise: str = "") -> Any:
+    """The field `beam_size` of an option class; `otherwise` says in words what None is."""
     return option(
         default,
-        "Number of hypotheses kept while searching; 1 is greedy.",
+        f"Number of hypotheses kept while searching; 1 is greedy.{otherwise}",
         least=1,
         most=MAX_BEAM,
         aliases=("--beam",),
     )
+
+
+def n_best_option() -> Any:
+    """The field `n_best` of an option class."""
+    return option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
+
+
+def _check_n_best(n_best: int, beam_size: int) -> None:
+    if n_best > beam_size:
+        raise ConfigError(f"`n_best` must be at most `beam_size` ({beam_size}), but is {n_best}.")
 
 
 @dataclass(frozen=True)
@@ -101,20 +111,19 @@ class BeamChoice(Options):
     """How wide a beam is, and how many of its captions are wanted."""
 
     beam_size: int = beam_option(3)
-    n_best: int = option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
+    n_best: int = n_best_option()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_best > self.beam_size:
-            raise ConfigError(
-                f"`n_best` must be at most `beam_size` ({self.beam_size}), but is {self.n_best}."
-            )
+        _check_n_best(self.n_best, self.beam_size)
 
 
 @dataclass(frozen=True)
-class DecodeChoice(BeamChoice):
+class DecodeChoice(Options):
     """What a person chooses of a search; what is None stays as the run or the bundle has it."""
 
+    beam_size: int | None = beam_option(None, "  [default: the bundle's; of a run 3]")
+    n_best: int = n_best_option()
     max_words: int | None = option(
         None, "Number of words at which a caption stops.  [default: as in training]", least=1, most=MAX_WORDS
     )
@@ -128,6 +137,11 @@ class DecodeChoice(BeamChoice):
     never_write: tuple[str, ...] = option((), NEVER_WRITE)
     neutral_people: bool = option(False, f"Write {NEUTRAL_PEOPLE}.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beam_size is not None:
+            _check_n_best(self.n_best, self.beam_size)
+
     def over(
         self, options: DecodeOptions, vocabulary: Vocabulary, progress: Progress = SILENT
     ) -> DecodeOptions:
@@ -138,12 +152,21 @@ class DecodeChoice(BeamChoice):
             progress: hears of words that are not in it.
 
         Raises:
-            ConfigError: neutral words for people, but the captioner's language has no list of them.
+            ConfigError: neutral words for people, but the captioner's language has no list of them; or more
+                captions are wanted than the search keeps hypotheses.
             DataError: a file of words cannot be read.
         """
-        chosen: dict[str, Any] = {"max_words": self.max_words, "length_penalty": self.length_penalty}
+        names = ("beam_size", "max_words", "length_penalty")
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in names}
         known = {name: value for name, value in chosen.items() if value is not None}
         blocked = blocked_words(self.never_write, self.neutral_people, vocabulary, progress)
         words = never_written(options.blocked, vocabulary) | never_written(blocked, vocabulary)
         known["blocked"] = blocked_ids(words, vocabulary)
-        return dataclasses.replace(options, beam_size=self.beam_size, **known)
+        searched = dataclasses.replace(options, **known)
+        _check_n_best(self.n_best, searched.beam_size)
+        return searched
+
+    @property
+    def beam_of_run(self) -> int:
+        """The beam size for a run, which has none of its own."""
+        return self.beam_size or DecodeOptions.beam_size

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
 
-from distilcap.box import box_training
+from distilcap.box import LICENCE, box_training
+from distilcap.box import NAME as BOX
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected, parse_json, sha256_of, write_bytes, write_json
 from distilcap.integrity import read_sealed_json
@@ -82,6 +83,11 @@ class CaptionerStage(Stage, abc.ABC):
     @abc.abstractmethod
     def precision(self) -> str:
         """Number format of products in which it captions, unless another is asked for."""
+
+    @property
+    @abc.abstractmethod
+    def licence(self) -> dict[str, str] | None:
+        """Of its weights, by part, where it began from a captioner whose licence is known."""
 
     @abc.abstractmethod
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
@@ -189,6 +195,11 @@ class ImportCaptioner(CaptionerStage):
     def precision(self) -> str:
         """See `CaptionerStage.precision`."""
         return "float32"
+
+    @property
+    def licence(self) -> dict[str, str] | None:
+        """See `CaptionerStage.licence`."""
+        return dict(LICENCE) if self.name == BOX else None
 
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
         """See `CaptionerStage.seen_in`; the data are always needed."""

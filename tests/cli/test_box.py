@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 import distilcap
-from distilcap.box import box_bundle, box_training
+from distilcap.box import LICENCE, box_bundle, box_card, box_training
 from distilcap.cli.main import cli
-from distilcap.errors import MissingError
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import DataError, MissingError
 from distilcap.models.weights import load_captioner
+from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import read_manifest
+from distilcap.stages.data import DataOptions
+from distilcap.stages.features import EncoderOptions
 
 
 @pytest.fixture
@@ -92,6 +97,59 @@ def test_what_training_begins_from_has_the_words_of_the_bundle() -> None:
         "captioner.safetensors",
         "encoder-tuned.safetensors",
     }
+
+
+def test_its_card_comes_with_the_package() -> None:
+    assert "Who should not use it" in box_card().read_text(encoding="utf-8")
+    listed = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert "CARD.md" in listed["tool"]["setuptools"]["package-data"]["distilcap.box"]
+
+
+def test_its_licence_stays_with_what_learns_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle of a run that began from it is no freer than it is."""
+    monkeypatch.delenv("DISTILCAP_BOX")
+    draw_scenes(tmp_path / "scenes", (8, 4, 4), size=32)
+    data, encoder = DataOptions(tmp_path / "scenes"), EncoderOptions()
+    _, plan = plan_own_images(data, encoder, DistillOptions(), {}, tmp_path / "store")
+    learnt = plan.exported.captioner.licence
+    assert learnt is not None
+    assert learnt["encoder"] == LICENCE["encoder"]
+    assert learnt["captioner"].startswith(LICENCE["captioner"])
+    assert read_manifest(box_bundle()).licence == LICENCE
+    alone = DistillOptions(start=Path("none"), student="updown-tiny", teacher="updown-tiny")
+    small = EncoderOptions(encoder_weights="random", image_size=32)
+    _, plan = plan_own_images(data, small, alone, {}, tmp_path / "store")
+    assert plan.exported.captioner.licence is None
+
+
+def test_its_terms_are_said_where_training_begins_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISTILCAP_BOX")
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    draw_scenes(tmp_path / "scenes", (8, 4, 4), size=32)
+    store = tmp_path / "store"
+    asked = ["distill", "--data", str(tmp_path / "scenes"), "--store", str(store), "--plan"]
+    result = CliRunner().invoke(cli, asked)
+    assert result.exit_code == 0, result.output
+    assert "For research, not for commercial use" in result.stderr
+    said = " ".join(result.stderr.split())
+    assert "8 training images" in said
+    assert "All that is to be done takes about" in said
+    assert "to do train-" in " ".join(result.stdout.split())
+    assert not store.exists(), "a plan leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    "asked", [["caption", "--run", "box", "a.jpg"], ["generate", "box", "--images", "a", "--to", "b"]]
+)
+def test_its_name_where_a_run_is_asked_for(asked: list[str]) -> None:
+    error = CliRunner().invoke(cli, asked).exception
+    assert isinstance(error, DataError)
+    assert "`--bundle box`" in str(error)
+    assert "`--start box`" in str(error)
 
 
 def test_it_knows_photographs() -> None:

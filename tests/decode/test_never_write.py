@@ -68,7 +68,7 @@ def test_neutral_words_for_people_get_the_probability_of_the_others() -> None:
 def test_a_choice_adds_to_what_a_bundle_never_writes() -> None:
     own = DecodeOptions(4, blocked=((5, 6),))
     assert DecodeChoice(never_write=("dog",)).over(own, WORDS).blocked == ((5, 6), (7, 0))
-    assert DecodeChoice().over(own, WORDS).blocked == own.blocked
+    assert DecodeChoice().over(own, WORDS) == own
     assert DecodeChoice(never_write=("person",)).over(own, WORDS).blocked == ((5, 0), (6, 0))
 
 

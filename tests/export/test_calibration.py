@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilcap.data.captions import CaptionSet
-from distilcap.export.calibration import LEAST_IMAGES, People, calibrate, confidences, fit, reliability
+from distilcap.export.calibration import People, calibrate, confidences, fit, reliability
 from distilcap.metrics import evaluate
 from distilcap.runtime.bundle import BundleCaption
-from distilcap.runtime.calibration import BINS, Calibration, Reliability
+from distilcap.runtime.calibration import BINS, LEAST_IMAGES, Calibration, Reliability
 from distilcap.runtime.fields import Fields
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.pipeline.caption_files import write_captions, write_side_files
-from distilcap.pipeline.captioning import ImageCaptioner, WrittenCaption
+from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner, WrittenCaption
 from distilcap.progress import SILENT, Silent
 from distilcap.runtime.pixels import Preprocessing
 
@@ -52,6 +53,28 @@ class OfGrey(ImageCaptioner):
         ]
 
 
+def test_workers_side_by_side_keep_the_order(photos: list[Path]) -> None:
+    """Later pictures are named while the first is still looked at, and errors stay with their picture."""
+    broken = photos[7]
+    broken.write_bytes(b"no image")
+    alone, together = OfGrey(), OfGrey()
+    together.workers = 3
+    waits = threading.Event()
+
+    def describe(names: Sequence[str], pixels: Sequence[Any]) -> list[tuple[WrittenCaption, ...]]:
+        if names[0] == str(photos[0]):
+            assert waits.wait(30), "nothing else was begun"
+        else:
+            waits.set()
+        return alone.describe(names, pixels)
+
+    together._describe = describe
+    for one, other in zip(alone.each(photos), together.each(photos), strict=True):
+        assert (one.image, one.captions) == (other.image, other.captions)
+        assert str(one.error) == str(other.error)
+        assert one.image != str(broken) or one.error is not None
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
     folder = tmp_path / "photos"
@@ -75,7 +98,7 @@ def test_all_captions_in_one_file_after_a_kill(photos: list[Path], tmp_path: Pat
         write_captions(captioner, photos, to, RECIPE | {"search": "5"}, SILENT)
     before = captioner.seen
     written = write_captions(captioner, photos, to, RECIPE, SILENT)
-    assert captioner.seen - before == 50 - 32, "two whole batches were kept"
+    assert captioner.seen - before == 50 - 32, "four whole batches were kept"
     assert written.captioned == 49
     assert len(written.failed) == 1
     assert "20.png" in written.failed[0]
@@ -102,8 +125,9 @@ def test_side_files_are_written_once(photos: list[Path]) -> None:
     with pytest.raises(Killed):
         write_side_files(captioner, [*photos, double], "txt", Dies())
     written = write_side_files(captioner, [*photos, double], "txt", SILENT)
-    assert captioner.seen == 49  # one is no picture, one has a file already
-    assert (written.captioned, written.there) == (49 - 31, 1 + 31)
+    # One is no picture, one has a file already; batches that were begun when it was killed are lost.
+    assert 49 <= captioner.seen <= 49 + 3 * BATCH_IMAGES
+    assert (written.captioned, written.there) == (49 - 34, 1 + 34)
     assert own.read_text() == "of a person\n"
     assert photos[3].with_suffix(".txt").read_text() == "grey, <3> & co\n"
     assert double.with_name("3.jpg.txt").read_text().startswith("grey, <9")

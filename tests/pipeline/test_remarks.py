@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role, distill, plan_distillation
 from distilcap.pipeline.given import GivenTeacher
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
-from distilcap.pipeline.remarks import note_labels
+from distilcap.pipeline.remarks import note_data, note_labels
 from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.progress import SILENT, Progress, Silent
 from distilcap.reports.collect import collect_results
@@ -205,6 +206,29 @@ def test_captions_of_a_data_set_are_cleaned_in_all_splits(scenes: Path, store: S
     counts = plan.data.cleaning(store)
     assert counts.dropped_by == {"refusal": len(first)}
     assert counts.changed_by["markup"] == counts.changed_by["preamble"] == len(first)
+
+
+def test_captions_of_a_data_set_that_a_large_model_wrote_are_remarked_on(
+    scenes: Path, store: Store, tmp_path: Path
+) -> None:
+    data, notes = ImportData.of(scenes), Notes()
+    store.build(data)
+    note_data(data, store, notes)
+    assert not notes.said, "drawn captions are plain"
+    content = json.loads((scenes / "dataset_scenes.json").read_text())
+    theirs = [image for image in content["images"] if image["split"] == "train"][:12]
+    for image in theirs:
+        image["sentences"] = [{"raw": "The image shows a dog."} for _ in image["sentences"]]
+    (tmp_path / "theirs.json").write_text(json.dumps(content))
+    data = ImportData.of(tmp_path / "theirs.json", scenes / "images")
+    store.build(data)
+    note_data(data, store, notes)
+    (note,) = notes.said
+    counts = re.search(
+        r"of the first 120 training captions (\d+) are not plain .* changes (\d+) of 120", note
+    )
+    assert counts is not None
+    assert all(int(count) >= sum(len(image["sentences"]) for image in theirs) for count in counts.groups())
 
 
 def test_a_distillation_says_what_its_captioners_have_not_learnt(

@@ -22,17 +22,31 @@ STUDENT, START, PLAIN = (Member(name, "student", "small", ()) for name in ("dist
         ({"start": [-1.0, 0.5], "plain": [-4.0, -3.0]}, ": take 'plain'."),
         ({"start": [-9.0, 8.0], "plain": [5.0, 6.0]}, ": nothing is clearly better; take 'start'."),
         ({"start": [30.0, 31.0], "plain": [-8.0, 9.0]}, ": nothing is clearly better; take 'distilled'."),
+        ({"start": [-5.0, 5.0], "plain": [5.0, 6.0]}, ": nothing is clearly better; take 'start'."),
     ],
 )
 def test_the_best_by_the_mean_is_taken_and_doubt_is_said(
     gains: dict[str, list[float]], verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sentences, "_cider_differences", lambda _, other, *__: 4 * gains[other.name])
-    sentence = which_to_take((START, PLAIN), STUDENT, Store(Path("nowhere")))
+    advice = which_to_take((START, PLAIN), STUDENT, Store(Path("nowhere")))
+    assert advice is not None
+    sentence = advice.sentence
     assert sentence.startswith("On your 8 test images, 'distilled' has ")
+    assert sentence.endswith(f"take '{advice.take.name}'.")
     for other, differences in gains.items():
         assert f"{sum(differences) / 2:+.1f} CIDEr (beam) against '{other}'" in sentence
     assert sentence.endswith(verdict)
+
+
+def test_what_learnt_nothing_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training from the captioner in the box keeps that where no epoch is clearly better."""
+    monkeypatch.setattr(sentences, "_cider_differences", lambda *_: [0.0, 0.0])
+    advice = which_to_take((START, PLAIN), STUDENT, Store(Path("nowhere")))
+    assert advice is not None
+    assert advice.take is START
+    assert "the scores of 'start' on each of them, so nothing was learnt beyond it" in advice.sentence
+    assert advice.sentence.endswith(": take 'start'.")
 
 
 def test_nothing_is_said_where_there_is_no_choice() -> None:
