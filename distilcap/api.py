@@ -88,7 +88,17 @@ def load(
     """
     return ImageCaptioner.open(
         Path(path),
-        DecodeChoice(beam_size, n_best, max_words, length_penalty, tuple(never_write), neutral_people),
+        filled(
+            DecodeChoice,
+            {
+                "beam_size": beam_size,
+                "n_best": n_best,
+                "max_words": max_words,
+                "length_penalty": length_penalty,
+                "never_write": never_write,
+                "neutral_people": neutral_people,
+            },
+        ),
         threads,
         LOGGED,
         workers,
@@ -124,7 +134,10 @@ def read_dataset(
         Path(path),
         Path(images) if images else None,
         split,
-        columns=Columns(image_column, tuple(caption_column), split_column),
+        columns=filled(
+            Columns,
+            {"image_column": image_column, "caption_column": caption_column, "split_column": split_column},
+        ),
         need_images=need_images,
         progress=LOGGED,
     )
@@ -268,12 +281,15 @@ def label(
     from distilcap.pipeline.labelling import label_split
     from distilcap.teachers.options import LabelOptions
 
-    options = LabelOptions(
-        beam_size,
-        n_best,
-        precision=precision,
-        never_write=tuple(never_write),
-        neutral_people=neutral_people,
+    options = filled(
+        LabelOptions,
+        {
+            "beam_size": beam_size,
+            "n_best": n_best,
+            "precision": precision,
+            "never_write": never_write,
+            "neutral_people": neutral_people,
+        },
     )
     return label_split(Path(run), split, options, _store_at(Path(run).resolve().parent), LOGGED)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 
 __all__ = [
     "JSON_DECODER",
@@ -56,24 +59,45 @@ def failures_named(path: Path) -> Iterator[None]:
 def atomic_path(final: Path) -> Iterator[Path]:
     """Give a scratch path beside `final`; on a clean exit flush it to disk and rename it to `final`.
 
-    After an exception (a full disk, an interrupt) the scratch file is removed and `final` is as it was.
+    After an exception (a full disk, an interrupt) the scratch file is removed and `final` is as it was. Where
+    `final` is a link, what it leads to is written; a device or a pipe gets the content and stays what it is.
+
+    Raises:
+        OSError: `final` cannot be written, or is a folder; it is named, not the scratch file.
     """
+    final = Path(os.path.realpath(final))
     final.parent.mkdir(parents=True, exist_ok=True)
-    # The ending is kept: writers such as Pillow and matplotlib choose the format by it.
-    scratch = final.with_name(f".{final.stem}.{os.getpid()}.partial{final.suffix}")
+    if final.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
+    if final.exists() and not final.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            yield (content := Path(folder) / final.name)
+            with failures_named(final), content.open("rb") as source, final.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        return
+    # The ending is kept: writers such as Pillow and matplotlib choose the format by it. The rest is short,
+    # since names have at most 255 bytes.
+    own = hashlib.sha256(os.fsencode(final.name)).hexdigest()[:12]
+    ending = final.suffix if len(final.suffix) < 20 else ""
+    scratch = final.with_name(f".{own}.{os.getpid()}.partial{ending}")
     try:
-        # Made here, since some writers (safetensors) make files that their owner alone may read: now the
-        # umask decides for all.
-        scratch.touch()
-        mode = scratch.stat().st_mode & 0o777
         with failures_named(final):
+            # Made here, since some writers (safetensors) make files that their owner alone may read: now the
+            # umask decides for all.
+            scratch.touch()
+            mode = scratch.stat().st_mode & 0o777
             yield scratch
             scratch.chmod(mode)
             with scratch.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(scratch, final)
+    except OSError as error:
+        if error.filename == str(scratch):
+            raise OSError(error.errno, error.strerror, str(final)) from None
+        raise
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -212,10 +236,20 @@ def bare_name(name: Any, where: str | Path) -> str:
 
 
 def cache_folder() -> Path:
-    """The user's cache: $DISTILCAP_CACHE, or `distilcap` in $XDG_CACHE_HOME or ~/.cache."""
+    """The user's cache: $DISTILCAP_CACHE, or `distilcap` in $XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        ConfigError: nobody knows where home is.
+    """
     if named := os.environ.get("DISTILCAP_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilcap"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distilcap"
+    except RuntimeError:
+        raise ConfigError(
+            "This user has no home folder to keep a cache in; name a folder in the environment variable "
+            "DISTILCAP_CACHE."
+        ) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -190,7 +190,8 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     kind = value_type(hint)
     if value is None and types.NoneType in typing.get_args(hint):
         return None
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+    if typing.get_origin(hint) is tuple and isinstance(value, str | list | tuple):
+        value = (value,) if isinstance(value, str) else value  # a single one, not its letters
         return tuple(_typed(name, item, kind) for item in value)
     if kind is Path and isinstance(value, str | os.PathLike):
         return Path(value)

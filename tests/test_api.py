@@ -189,6 +189,10 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
             lambda: distilcap.train("x", epochs="5"),  # type: ignore[arg-type]
             "`epochs` must be of type int, but is '5'.",
         ),
+        (
+            lambda: distilcap.load("x", beam_size="3"),  # type: ignore[arg-type]
+            "`beam_size` must be of type int, but is '3'.",
+        ),
         (lambda: distilcap.load("no-such"), "no-such: there is no such bundle or trained run."),
         (
             lambda: distilcap.load("x", beam_size=0),

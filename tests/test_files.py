@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
 import distilcap
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.files import (
     atomic_path,
+    cache_folder,
     failures_named,
     parse_json,
     read_json,
@@ -125,6 +127,48 @@ def test_whole_characters_are_not_halves() -> None:
         1e308,
         0,
     ]
+
+
+def test_what_a_link_leads_to_is_written_and_a_pipe_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("real.json")
+    write_json(tmp_path / "link.json", 1)
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "real.json").read_text() == "1\n"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_json(tmp_path / "pipe", 2)
+    assert os.read(reader, 10) == b"2\n"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_cannot_be_written_is_named_and_not_the_scratch_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_json(tmp_path / "folder.json", 1)
+    assert caught.value.filename == str(tmp_path / "folder.json")
+    with pytest.raises(OSError, match=r"'/proc/no\.json'$") as failed:
+        write_json(Path("/proc/no.json"), 1)
+    assert failed.value.filename == "/proc/no.json"
+
+
+def test_names_may_be_as_long_as_the_file_system_has_them(tmp_path: Path) -> None:
+    path = tmp_path / f"{'狗' * 83}.json"  # 254 bytes
+    write_json(path, 1)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_cache_without_a_home_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("DISTILCAP_CACHE", raising=False)
+    with pytest.raises(ConfigError, match="DISTILCAP_CACHE"):
+        cache_folder()
 
 
 def test_names_that_are_not_utf_8_cannot_be_kept(tmp_path: Path) -> None:

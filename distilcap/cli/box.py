@@ -34,8 +34,8 @@ def say_terms() -> None:
         "The captioner in the box: one English sentence for a photograph. For research, not for commercial "
         f"use, and not to judge people by; so is what learns on from it: {box_card()}"
     )
-    said = cache_folder() / _SAID
     try:
+        said = cache_folder() / _SAID
         if said.is_file() and said.read_text("utf-8") == terms:
             return
         said.parent.mkdir(parents=True, exist_ok=True)

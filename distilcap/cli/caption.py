@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -85,12 +86,13 @@ def caption(
         captioner = ImageCaptioner.of_bundle(named_bundle(bundle), decode, 1, PROGRESS, workers)
     if min_confidence is not None:
         captioner = captioner.without_doubtful(min_confidence)
-    photos = tuple(_each(photos))
+    unusable: list[str] = []
+    photos = tuple(dict.fromkeys(_each(photos, unusable)))
     if to is not None or side_files is not None:
         search = repr(decode) + (f", confidence from {min_confidence}" if min_confidence is not None else "")
-        _into_files(captioner, photos, to, side_files, search, min_confidence)
+        _into_files(captioner, photos, to, side_files, search, min_confidence, unusable)
         return
-    failed, empty = [], 0
+    failed, empty = list(unusable), 0
     for photo, result in zip(photos, captioner.each(photos), strict=True):
         if result.error is not None:
             failed.append(str(result.error))
@@ -98,8 +100,13 @@ def caption(
             say(str(photo), made.text)
             empty += not made.text
     _say_empty(empty, min_confidence)
+    _fail(failed, len(photos) + len(unusable), "could not be read")
+
+
+def _fail(failed: Sequence[str], photos: int, how: str) -> None:
+    """Name what failed, where anything did."""
     if failed:
-        raise DataError(f"{len(failed)} of {len(photos)} photos could not be read: {'; '.join(failed)}")
+        raise DataError(f"{len(failed)} of {photos} photos {how}: {'; '.join(failed)}")
 
 
 def _into_files(
@@ -109,6 +116,7 @@ def _into_files(
     side_files: str | None,
     search: str,
     min_confidence: float | None,
+    unusable: Sequence[str],
 ) -> None:
     from distilcap.cli.common import PROGRESS
     from distilcap.pipeline.caption_files import write_captions, write_side_files
@@ -124,10 +132,7 @@ def _into_files(
     there = f", {written.there:,} had a side file already" if written.there else ""
     say(f"{to or 'Side files'}: captions of {written.captioned:,} photos{there}.")
     _say_empty(written.empty, min_confidence)
-    if written.failed:
-        raise DataError(
-            f"{len(written.failed)} of {len(photos)} photos were not captioned: {'; '.join(written.failed)}"
-        )
+    _fail([*unusable, *written.failed], len(photos) + len(unusable), "were not captioned")
 
 
 def _say_empty(captions: int, min_confidence: float | None) -> None:
@@ -138,12 +143,12 @@ def _say_empty(captions: int, min_confidence: float | None) -> None:
         )
 
 
-def _each(photos: Sequence[Path]) -> Iterator[Path]:
-    """The photographs named, and those of the folders named."""
+def _each(photos: Sequence[Path], unusable: list[str]) -> Iterator[Path]:
+    """The photographs named, and those of the folders named; `unusable` receives folders that have none."""
     from distilcap.runtime.formats import find_image_files, left_out
 
     for photo in photos:
-        if not photo.is_dir():
+        if not os.path.isdir(photo):  # unlike Path's, false where a name is too long or may not be looked up
             yield photo
             continue
         others = Counter[str]()
@@ -151,5 +156,5 @@ def _each(photos: Sequence[Path]) -> Iterator[Path]:
         if others:
             say(f"{photo}: {left_out(others)}.", err=True)
         if not inside:
-            raise DataError(f"{photo}: there is no image in this folder.")
+            unusable.append(f"{photo}: there is no image in this folder.")
         yield from inside

@@ -27,7 +27,8 @@ __all__ = [
 FIRST = processes_asked_for()[0] == 0
 """Whether this is the first process of its launch: it alone prints, and writes results."""
 # A file or a pipe has no width of its own: tables keep their columns there.
-CONSOLE = PlainConsole(width=None if sys.stdout.isatty() else 140, quiet=not FIRST)
+TO_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
+CONSOLE = PlainConsole(width=None if TO_TERMINAL else 140, quiet=not FIRST)
 PROGRESS = TerminalProgress(PlainConsole(stderr=True, quiet=not FIRST))
 
 

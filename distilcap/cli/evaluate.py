@@ -192,7 +192,7 @@ def _read_systems(
     """Each system's name, and the scores of each of its seeds."""
     from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import read_json
-    from distilcap.metrics.files import read_scores
+    from distilcap.metrics.files import fingerprint_of, read_scores
 
     known: CaptionSet | None = None
     scored: list[tuple[str, list[dict[str, Score]]]] = []
@@ -209,7 +209,11 @@ def _read_systems(
                 if known is None:
                     known = read_references(references)
                     _advise(options, known)
-                scores = options.score(fit_ids(read_candidates(path), known), known)
+                candidates = fit_ids(read_candidates(path), known)
+                scores = options.score(candidates, known)
+                fingerprints[str(path)] = fingerprint_of(
+                    known.only(image_id for image_id in known if image_id in candidates)
+                )
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:

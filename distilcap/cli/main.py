@@ -143,6 +143,9 @@ def _run(arguments: list[str] | None) -> None:
             cli(arguments, prog_name="distilcap", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
+    except SystemExit as ended:
+        # Click takes an EPIPE for itself and ends with 1, though nothing is wrong (`| head`).
+        sys.exit(0 if "PacifyFlush" in type(sys.stdout).__name__ else ended.code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)

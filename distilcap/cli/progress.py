@@ -37,6 +37,10 @@ class PlainConsole(Console):
         """Every string that is printed comes through here: lines, cells of tables, titles."""
         return super().render_str(shown(text), **options)
 
+    def on_broken_pipe(self) -> None:
+        """Whoever read the output has gone (`| head`): nothing is wrong, where Rich ends with 1."""
+        raise BrokenPipeError
+
 
 class TerminalProgress:
     """Draws a bar for each step on `console`; without a terminal, a line at the beginning and the end."""

@@ -105,6 +105,11 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
 
     entries = _contents(store)
     kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
+    for entry in entries:
+        if entry.key in kept and entry.fault is not None:
+            raise DataError(
+                f"{entry.fault} Until then nothing is deleted: what {entry.key} was made of is not known."
+            )
     doomed = [entry for entry in entries if entry.key not in kept]
     builds = [build for build in unfinished(store) if also_unfinished and not build.running]
     for entry in doomed:

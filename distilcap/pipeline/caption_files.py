@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -15,6 +17,7 @@ from distilcap.pipeline.captioning import BATCH_IMAGES, Captioned, ImageCaptione
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog
 from distilcap.reports.formats import csv_text
+from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 from distilcap.shown import shown
 
 __all__ = ["FORMATS", "SIDE_FILES", "Written", "write_captions", "write_side_files"]
@@ -44,6 +47,9 @@ def write_captions(
 ) -> Written:
     """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
 
+    What was captioned before the kill is captioned again where the file is another or was changed since.
+    Where no photograph can be read, a file that is there stays.
+
     Args:
         to: `.csv` or `.jsonl` with image, caption, log_prob and confidence (nothing where it is not
             calibrated); `.txt` with image, tab, caption.
@@ -56,20 +62,30 @@ def write_captions(
     if to.suffix.lower() not in FORMATS:
         raise ConfigError(f"`to` must end in one of {', '.join(FORMATS)}, but is {to.name}.")
     with RecordLog(to.with_name(f".{to.name}.partial.jsonl"), dict(recipe), progress) as log:
-        lines: list[_Line] = [line for record in log.records for line in record["lines"]]
+        states = {_name(photo): _state(photo) for photo in photos}
+        lines: list[_Line] = [
+            line
+            for record in log.records
+            for line in record["lines"]
+            if line["error"] is None and line.get("state") == states.get(line["image"])
+        ]
         known = {line["image"] for line in lines}
         todo = [photo for photo in photos if _name(photo) not in known]
         results = zip(todo, captioner.each(todo), strict=True)
         tracked = iter(progress.track(results, "Captioning", len(photos), len(photos) - len(todo)))
         while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
-            new = [line for photo, result in batch for line in _lines(photo, result)]
+            new = [
+                line | {"state": states[_name(photo)]}
+                for photo, result in batch
+                for line in _lines(photo, result)
+            ]
             log.append({"lines": new})
             lines += new
         order = {_name(photo): at for at, photo in enumerate(photos)}
-        lines = [line for line in lines if line["image"] in order]
         lines.sort(key=lambda line: order[str(line["image"])])
         written = [line for line in lines if line["error"] is None]
-        write_text(to, FORMATS[to.suffix.lower()]([_without_error(line) for line in written]))
+        if written:
+            write_text(to, FORMATS[to.suffix.lower()]([_shown(line) for line in written]))
         log.remove()
     failed = tuple(str(line["error"]) for line in lines if line["error"] is not None)
     empty = sum(not line["caption"] for line in written)
@@ -81,7 +97,16 @@ def _name(photo: Path) -> str:
     return str(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _lines(photo: Path, result: Captioned) -> list[_Line]:
+def _state(photo: Path) -> str:
+    """What tells a file from another of that name in another folder, and from itself before a change."""
+    try:
+        stat = photo.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{_name(photo.absolute())} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _lines(photo: Path, result: Captioned) -> list[dict[str, str | float | None]]:
     if result.error is not None:
         nothing = dict.fromkeys(("caption", "log_prob", "confidence"))
         return [{"image": _name(photo), **nothing, "error": shown(str(result.error))}]
@@ -97,8 +122,8 @@ def _lines(photo: Path, result: Captioned) -> list[_Line]:
     ]
 
 
-def _without_error(line: _Line) -> _Line:
-    return {name: value for name, value in line.items() if name != "error"}
+def _shown(line: _Line) -> _Line:
+    return {name: value for name, value in line.items() if name not in ("error", "state")}
 
 
 def _as_json(lines: Sequence[_Line]) -> str:
@@ -121,18 +146,21 @@ def write_side_files(
 ) -> Written:
     """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
 
-    A file that is there already is left as it is; so a killed run goes on where it was. Of photographs that
-    differ by their ending alone, those after the first have the whole name: `a.png.txt`. An empty caption
-    gets no file.
+    A file that is there already is left as it is; so a killed run goes on where it was. For a photograph
+    that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. An empty
+    caption gets no file.
 
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
             the caption as description (`dc:description`) and as alternative text.
     """
-    beside: dict[Path, Path] = {}
-    for photo in photos:
-        short = photo.with_suffix(f".{form}")
-        beside[photo] = photo.with_name(f"{photo.name}.{form}") if short in beside.values() else short
+    shared = _shared_stems(photos)
+    beside = {
+        photo: photo.with_name(f"{photo.name}.{form}")
+        if photo.with_suffix("") in shared
+        else photo.with_suffix(f".{form}")
+        for photo in photos
+    }
     todo = [photo for photo in photos if not beside[photo].exists()]
     failed: list[str] = []
     empty = 0
@@ -149,6 +177,16 @@ def write_side_files(
         except (DataError, OSError) as error:
             failed.append(f"{beside[photo]}: {error}")
     return Written(len(todo) - len(failed) - empty, tuple(failed), len(photos) - len(todo), empty)
+
+
+def _shared_stems(photos: Sequence[Path]) -> set[Path]:
+    """Names without an ending that several images of a folder have, whether or not all of them are given."""
+    images = set(photos)
+    for folder in {photo.parent for photo in photos}:
+        with suppress(OSError):
+            images |= {path for path in folder.iterdir() if path.suffix.lower() in IMAGE_FILE_ENDINGS}
+    stems = Counter(path.with_suffix("") for path in images if path.name)
+    return {stem for stem, count in stems.items() if count > 1}
 
 
 def _as_xmp(caption: str) -> str:

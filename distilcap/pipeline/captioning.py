@@ -309,7 +309,7 @@ def _pixels(image: ImageInput, name: str, preprocessing: Preprocessing) -> Bytes
         DataError: it is no image, or cannot be decoded.
     """
     if isinstance(image, str | os.PathLike):
-        if Path(image).is_dir():
+        if os.path.isdir(image):
             raise DataError(f"{name}: a folder; give its images, such as `Path(…).glob('*.jpg')`.")
         return load_pixels(Path(image), preprocessing)
     if isinstance(image, bytes):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
 from distilcap.integrity import left_out
-from distilcap.store.record import check_artifact, has_checksums, read_record
+from distilcap.store.record import RECORD, check_artifact, has_checksums, read_record
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
 
 __all__ = ["Entry", "Unfinished", "contents", "keys_in", "needed_by", "remove", "unfinished"]
@@ -87,15 +88,21 @@ class Unfinished:
 
 
 def contents(root: Path) -> list[Entry]:
-    """All complete stages of a store, by key.
+    """All complete stages of a store, by key; folders that are no stages are left out.
 
     Raises:
         ConfigError: there is no such folder.
     """
     if not root.is_dir():
         raise ConfigError(f"{root}: there is no such store; name its folder by `--store`.")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [_entry(folder) for folder in folders]
+    return [_entry(folder) for folder in sorted(root.iterdir()) if _is_stage(folder)]
+
+
+def _is_stage(folder: Path) -> bool:
+    """Whether a folder of a store is a stage's, also where its record is lost: it has the name of one."""
+    if not folder.is_dir() or folder.name.startswith("."):
+        return False
+    return bool(re.fullmatch(r"[a-z-]+-[0-9a-f]{12}", folder.name)) or (folder / RECORD).is_file()
 
 
 def _entry(folder: Path) -> Entry:
@@ -177,7 +184,7 @@ def remove(root: Path, key: str) -> None:
         ConfigError: there is no such stage, or a process is at it.
     """
     folder = root / key
-    if "/" in key or key.startswith(".") or not folder.is_dir() or folder.is_symlink():
+    if "/" in key or not _is_stage(folder) or folder.is_symlink():
         raise ConfigError(f"{key!r} is no stage of the store {root}; `distilcap store ls` lists them.")
     if _locked(root / ".locks" / key):
         raise ConfigError(f"{folder}: a process is at it; try again when it has ended.")

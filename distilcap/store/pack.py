@@ -20,11 +20,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from distilcap.errors import DataError
-from distilcap.files import atomic_path, bare_name
+from distilcap.files import atomic_path, bare_name, failures_named
 from distilcap.integrity import CHECKSUMS, leave_out
 from distilcap.store.contents import Entry
 from distilcap.store.record import RECORD, check_artifact, complete, read_record, to_json
-from distilcap.store.stage import Stage, stage_of
+from distilcap.store.stage import Stage, UnknownStageError, stage_of
 
 __all__ = ["Imported", "export_results", "import_results"]
 
@@ -52,7 +52,7 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
     Stages that only say where data lie, and bundles, are left out: they are quickly made again.
 
     Raises:
-        DataError: a stage is damaged.
+        DataError: a stage is damaged, or there is none.
     """
     packed = []
     with (
@@ -71,6 +71,8 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
                 for path in sorted(path for path in copy.rglob("*") if path.is_file()):
                     _add(archive, path, f"{entry.key}/{path.relative_to(copy).as_posix()}")
             packed.append(entry.key)
+        if not packed:
+            raise DataError(f"{to}: not written, since there are no results to pack.")
     return packed
 
 
@@ -124,7 +126,7 @@ def import_results(source: Path, root: Path) -> Imported:
                     assert content is not None
                     path = Path(folder, *parts)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    with path.open("wb") as file:
+                    with failures_named(path), path.open("wb") as file:
                         shutil.copyfileobj(content, file)
                 # To the end, where gzip's checksum is; tarfile takes a damaged header for the archive's end.
                 rest = stream.read(_PADDING)
@@ -132,7 +134,7 @@ def import_results(source: Path, root: Path) -> Imported:
                     raise DataError(f"{source}: damaged (it goes on behind its end).")
         except FileNotFoundError:
             raise DataError(f"{source}: there is no such file.") from None
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
             raise DataError(f"{source}: not a pack of results, or damaged ({error}).") from None
         new, known = [], []
         for stage_folder in sorted(Path(folder).iterdir()):
@@ -166,6 +168,8 @@ def _check(folder: Path, source: Path) -> None:
         check_artifact(folder)
         if not (folder / CHECKSUMS).is_file() or not (folder / RECORD).is_file():
             raise DataError("no checksums")
+    except UnknownStageError as error:
+        raise DataError(f"{source}: {folder.name}: {error}") from None
     except DataError as error:
         raise DataError(f"{source}: {folder.name} is damaged ({error}).") from None
     if key != folder.name:

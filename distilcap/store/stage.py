@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.progress import Progress
 from distilcap.store.planning import Plannable
 from distilcap.store.record import RECORD, from_json, read_record
@@ -150,7 +150,7 @@ def stage_of(folder: Path) -> Stage:
         if not isinstance(stage, Stage):
             raise TypeError("no stage")
         return stage
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:  # an option may name what a plugin brings
         raise UnknownStageError(
             f"{path}: made by another version of distilcap, or with a plugin that is not "
             f"loaded ({error}); load it (`distilcap --plugin MODULE`), or build it again."

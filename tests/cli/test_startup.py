@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 HEAVY = {
     "torch",
@@ -17,6 +20,23 @@ HEAVY = {
     "safetensors",
     "jinja2",
 }
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["models", "--encoders"]])
+def test_a_reader_that_has_gone_is_no_error(asked: list[str]) -> None:
+    """As of `| head`: by click's lines and by Rich's tables."""
+    command = [sys.executable, "-m", "distilcap", *asked]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_output_at_all_is_no_error() -> None:
+    command = f"exec {sys.executable} -m distilcap models --encoders >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_imports_little() -> None:

@@ -116,6 +116,53 @@ def test_all_captions_in_one_file_after_a_kill(photos: list[Path], tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == [to.name, "photos"]
 
 
+def test_what_changed_since_a_kill_is_captioned_anew(
+    photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was repaired, one that was replaced, and the same names in another folder."""
+    to = tmp_path / "captions.csv"
+
+    def captions() -> dict[str, str]:
+        write_captions(OfGrey(), photos, to, RECIPE, SILENT)
+        with to.open(newline="") as file:
+            return {Path(row["image"]).name: row["caption"] for row in csv.DictReader(file)}
+
+    with pytest.raises(Killed):
+        write_captions(OfGrey(), photos, to, RECIPE, Dies())
+    for number in (1, 20):
+        Image.new("RGB", (9, 9), (99,) * 3).save(photos[number])
+    written = captions()
+    assert written["1.png"] == written["20.png"] == "grey, <99> & co"
+    assert written["2.png"] == "grey, <2> & co"
+    others = tmp_path / "others" / "photos"
+    others.mkdir(parents=True)
+    for number in range(50):
+        Image.new("RGB", (8, 8), (200,) * 3).save(others / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    photos = [photo.relative_to(tmp_path) for photo in photos]
+    with pytest.raises(Killed):
+        write_captions(OfGrey(), photos, to, RECIPE, Dies())
+    monkeypatch.chdir(tmp_path / "others")
+    assert set(captions().values()) == {"grey, <200> & co"}
+
+
+def test_a_file_stays_where_no_photo_can_be_read(photos: list[Path], tmp_path: Path) -> None:
+    (to := tmp_path / "captions.csv").write_text("kept")
+    written = write_captions(OfGrey(), [photos[20]], to, RECIPE, SILENT)
+    assert (written.captioned, len(written.failed)) == (0, 1)
+    assert to.read_text() == "kept"
+
+
+def test_side_files_of_a_photo_that_came_later(photos: list[Path]) -> None:
+    """`0.txt` may be the first one's; neither takes it for its own."""
+    write_side_files(OfGrey(), photos[:1], "txt", SILENT)
+    later = photos[0].with_suffix(".jpg")
+    Image.new("RGB", (8, 8), (99,) * 3).save(later)
+    written = write_side_files(OfGrey(), [later], "txt", SILENT)
+    assert (written.captioned, written.there) == (1, 0)
+    assert later.with_name("0.jpg.txt").read_text().startswith("grey, <9")
+
+
 def test_side_files_are_written_once(photos: list[Path]) -> None:
     double = photos[3].with_suffix(".jpg")
     Image.new("RGB", (8, 8), (99,) * 3).save(double)
@@ -129,7 +176,8 @@ def test_side_files_are_written_once(photos: list[Path]) -> None:
     assert 49 <= captioner.seen <= 49 + 3 * BATCH_IMAGES
     assert (written.captioned, written.there) == (49 - 34, 1 + 34)
     assert own.read_text() == "of a person\n"
-    assert photos[3].with_suffix(".txt").read_text() == "grey, <3> & co\n"
+    assert photos[3].with_name("3.png.txt").read_text() == "grey, <3> & co\n"
+    assert not photos[3].with_suffix(".txt").exists()
     assert double.with_name("3.jpg.txt").read_text().startswith("grey, <9")
     assert not photos[20].with_suffix(".txt").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import io
@@ -147,6 +148,56 @@ def test_gc_keeps_what_a_report_needs(original: Built, root: Path, tmp_path: Pat
     (tmp_path / "other.json").write_text("{}")
     assert isinstance(call("gc", "--keep", tmp_path / "other.json", "--store", root).exception, DataError)
     assert isinstance(call("gc", "--keep", "nonsense", "--store", root).exception, ConfigError)
+
+
+def test_nothing_but_stages_is_listed_or_deleted(original: Built, root: Path) -> None:
+    (root / "my-thesis").mkdir()
+    (root / "my-thesis" / "chapter1.txt").write_text("irreplaceable")
+    assert "my-thesis" not in words(call("ls", "--store", root))
+    words(call("gc", "--keep", original.data.key, "--yes", "--store", root))
+    assert isinstance(call("rm", "my-thesis", "--store", root).exception, ConfigError)
+    assert (root / "my-thesis" / "chapter1.txt").read_text() == "irreplaceable"
+    assert {entry.key for entry in contents(root)} == {original.data.key}
+
+
+def test_gc_deletes_nothing_while_a_kept_stage_cannot_be_read(
+    original: Built, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was made of is not known then: features, teachers, hours of work."""
+    everything = {entry.key for entry in contents(root)}
+    gc = ("gc", "--keep", original.student.key, "--yes", "--store", root)
+    with monkeypatch.context() as patch:
+        patch.delitem(stage_module._kinds, "Train")  # as if a plugin had brought it
+        patch.setattr("distilcap.stages.folders.import_stages", lambda: None)
+        assert "nothing is deleted" in str(call(*gc).exception)
+    flip(root / original.student.key / "stage.json")
+    assert "nothing is deleted" in str(call(*gc).exception)
+    (root / original.student.key / "stage.json").unlink()
+    assert "nothing is deleted" in str(call(*gc).exception)
+    assert {path.name for path in root.iterdir() if not path.name.startswith(".")} == everything
+
+
+def test_a_pack_of_nothing_is_refused_when_it_is_made(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    result = call("export", tmp_path / "pack.tar.gz", "--store", tmp_path / "store")
+    assert isinstance(result.exception, DataError)
+    assert not (tmp_path / "pack.tar.gz").exists()
+
+
+def test_a_full_disk_does_not_make_a_pack_damaged(
+    original: Built, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words(call("export", tmp_path / "pack.tar.gz", "--store", root))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("distilcap.store.pack.shutil.copyfileobj", full)
+    error = call("import", tmp_path / "pack.tar.gz", "--store", tmp_path / "new").exception
+    assert isinstance(error, OSError)
+    assert error.errno == errno.ENOSPC
+    assert str(tmp_path / "new") in str(error.filename)
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_gc_deletes_unfinished_builds_only_when_asked(original: Built, root: Path) -> None:
