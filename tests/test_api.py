@@ -159,6 +159,7 @@ def test_values_by_name_fill_what_the_flags_fill() -> None:
     assert repr(training.cross_entropy.learning_rate) == "1.0"  # a recipe's hash tells 1 from 1.0
     assert filled(RunOptions, given).labels == Path("a.jsonl")
     assert filled(EncoderOptions, given) == EncoderOptions()
+    assert filled(DecodeChoice, {"never_write": "a man"}).never_write == ("a man",)  # not its letters
     assert filled(DistillOptions, {"teacher_run": ["a", Path("b")]}).teacher_run == (Path("a"), Path("b"))
 
 

@@ -234,11 +234,12 @@ def bench(
     """
     from distilcap.export.bench import bench as measure
     from distilcap.files import write_json
+    from distilcap.runtime.formats import find_image_files
     from distilcap.runtime.hub import find_bundle
 
     if photos and not photos.is_dir():
         raise DataError(f"{photos}: there is no such folder of photos.")
-    files = sorted(path for path in photos.iterdir() if path.is_file()) if photos else []
+    files = list(find_image_files(photos)) if photos else []
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")
     measurements = []

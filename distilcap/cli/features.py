@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -12,9 +13,12 @@ from distilcap.cli.bounds import BATCH, THREADS
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
-from distilcap.errors import ConfigError
+from distilcap.errors import ConfigError, DataError
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
+
+if TYPE_CHECKING:
+    from distilcap.data.dataset import Dataset
 
 __all__ = ["encoder_table", "features"]
 
@@ -66,7 +70,8 @@ def features(
     from distilcap.encoders.registry import create_encoder
 
     _check_device(device)
-    records = read_dataset(data.data, data.images, columns=data.columns, progress=PROGRESS).images
+    dataset = read_dataset(data.data, data.images, columns=data.columns, progress=PROGRESS)
+    records = dataset.images
     sees = create_encoder(
         encoder.encoder,
         size=encoder.image_size,
@@ -78,6 +83,7 @@ def features(
     engine, decoding = next((way for way in ways if recipe_by(recipe, *way) == here), ways[0])
     CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}, run by {engine}")
     sees.preprocessing = replace(sees.preprocessing, decoding=decoding)
+    _check_images(out, dataset)
     skipped = extract_features(
         run_by(engine, sees, PROGRESS),
         records,
@@ -88,6 +94,24 @@ def features(
         device=device,
     )
     say(f"{len(records) - len(skipped):,} images in {out}; {len(skipped):,} skipped.")
+
+
+def _check_images(out: Path, dataset: Dataset) -> None:
+    """Write down beside the features whose they are.
+
+    Raises:
+        DataError: they are of other images, or of these before a change.
+    """
+    from distilcap.files import read_json, write_json
+
+    here, kept = {"images": dataset.fingerprint()}, out / "images.json"
+    if not kept.is_file():  # new, or of an older version
+        write_json(kept, here)
+    elif read_json(kept) != here:
+        raise DataError(
+            f"{out}: holds features of other images, or of these before a change; choose another folder or "
+            "delete it."
+        )
 
 
 def _check_device(device: str) -> None:

@@ -90,6 +90,8 @@ def reproduce(
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
+    if check is not None and not together:  # nothing is built for a report, whoever wrote its command
+        raise ConfigError(f"`--check` is for reports of tables, and {what[0]} is none.")
     if what[0] == "encoders":
         from distilcap.study.encoders import encoder_members
 

@@ -54,8 +54,8 @@ def extract_features(
     Raises:
         ConfigError: `batch_size` or `threads` is less than 1.
         DataError: two images share an id, the disk is too small, `folder` holds another recipe's features,
-            another process extracts into it, or the encoder gives NaN or infinity for the first 256 images or
-            for all.
+            another process extracts into it, an image goes away meanwhile, or the encoder gives NaN or
+            infinity for the first 256 images or for all.
     """
     for name, value in (("batch_size", batch_size), ("threads", threads)):
         if value < 1:
@@ -122,12 +122,19 @@ def _write_all(
         progress.note(f"Skipped: {why}")
         writer.skip(Skipped(image.id, why))
 
+    missing = {image.id for image in images if not image.path.exists()}
+
     def batches(
         images: Iterable[tuple[ImageRecord, Bytes | DataError]],
     ) -> Iterator[list[tuple[ImageRecord, Bytes]]]:
         batch: list[tuple[ImageRecord, Bytes]] = []
         for image, pixels in images:
             if isinstance(pixels, DataError):
+                if image.id not in missing and not image.path.exists():  # such as a disk that was unplugged
+                    raise DataError(
+                        f"{image.path}: gone since the extraction began; bring the images back, and the same "
+                        "command goes on."
+                    )
                 skip(image, str(pixels))
                 continue
             batch.append((image, pixels))

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,23 +17,30 @@ __all__ = ["check_replaceable", "scratch_folder", "whole_folder"]
 _MARK = ".distilcap-scratch-"
 """What names of scratch folders hold, after a dot and the name of the folder that they become."""
 
+_OF_NOBODY = (".DS_Store",)  # systems write it wherever a folder is looked at
 
-def check_replaceable(to: Path, mark: str) -> None:
+
+def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) -> None:
     """Make sure that nothing of a person's is lost when `to` is written anew.
 
     Args:
         to: a folder that may exist.
         mark: a file that an older folder of the same kind holds.
+        ours: see `whole_folder`.
 
     Raises:
-        ConfigError: `to` exists, is not empty and does not hold `mark`.
+        ConfigError: `to` exists, is not empty and does not hold `mark`; or it holds something hidden, such as
+            `.git`, that is not taken over.
     """
-    if to.is_dir() and ((to / mark).is_file() or not any(to.iterdir())):
+    if not to.exists() and not to.is_symlink():
         return
-    if to.exists() or to.is_symlink():
+    if not to.is_dir() or (any(to.iterdir()) and not (to / mark).is_file()):
         raise ConfigError(
             f"`to` must be a new folder or a folder written before, but {to} holds something else."
         )
+    for path in to.iterdir() if ours is None else ():
+        if path.name.startswith(".") and path.name not in _OF_NOBODY:
+            raise ConfigError(f"{to} is written anew, but holds {path.name}; move that elsewhere first.")
 
 
 @contextmanager
@@ -100,20 +107,36 @@ def _remove_leftovers(parent: Path) -> None:
         os.close(lock)
 
 
+def _take_over(paths: Iterable[Path], new: Path) -> None:
+    """Copy files and folders, so that they are there whenever a kill comes."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
+
+
 @contextmanager
-def whole_folder(to: Path, mark: str) -> Iterator[Path]:
+def whole_folder(to: Path, mark: str, ours: Collection[str] | None = None) -> Iterator[Path]:
     """Give a scratch folder beside `to`; on a clean exit it becomes `to`, and an older folder is deleted.
 
-    What is put beside the scratch folder, in its parent, is removed afterwards.
+    What is put beside the scratch folder, in its parent, is removed afterwards. Where `to` is a link, the
+    folder that it leads to is replaced.
+
+    Args:
+        ours: names in `to`, the folder's own; what else lies there is taken over. None means all are.
 
     Raises:
         ConfigError: as `check_replaceable`.
     """
-    check_replaceable(to, mark)
+    to = Path(os.path.realpath(to))
+    check_replaceable(to, mark, ours)
     with scratch_folder(to.parent, to.name) as scratch:
         new, older = scratch / "new", scratch / "older"
         new.mkdir()
         yield new
+        if ours is not None and to.exists():
+            _take_over((path for path in to.iterdir() if path.name not in ours), new)
         if to.exists():
             os.replace(to, older)
         os.replace(new, to)

@@ -128,13 +128,20 @@ class ImportData(Stage):
         return self.name
 
     def load(self, store: Store) -> Dataset:
-        """Read the artifact."""
+        """Read the artifact; its images lie where the data lie now, if they were moved since it was made."""
         folder = store.open(self)
         content = read_json(folder / "images.json")
         references = CaptionSet.load(folder / "references.jsonl")
         with expected(folder / "images.json", "the images of a data set"):
             images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
-            return Dataset(content["name"], images, references)
+            dataset = Dataset(content["name"], images, references)
+        if not images or images[0].path.exists():
+            return dataset
+        try:
+            now = {image.id: image for image in self.read().images}
+        except DataError:  # nor are they there: whoever needs their pixels says so
+            return dataset
+        return dataclasses.replace(dataset, images=tuple(now.get(image.id, image) for image in images))
 
 
 @dataclass(frozen=True)

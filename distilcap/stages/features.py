@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from distilcap.data.features import FeatureStore, store_bytes
 from distilcap.encoders.recipes import ENGINES, TORCH, default_engine, recipe_by, without_engine
+from distilcap.errors import DataError
 from distilcap.files import parse_json
 from distilcap.options import Options, option
 from distilcap.progress import Progress
@@ -130,8 +131,12 @@ class ExtractFeatures(Stage):
         from distilcap.encoders.engines import run_by
         from distilcap.encoders.extract import extract_features
 
-        encoder = run_by(self.engine, self.create(store), progress)
         images = self.data.load(store).images
+        if images and not any(image.path.exists() for image in images):
+            raise DataError(
+                f"{images[0].path}: there is no such image, nor any of the others; bring them back."
+            )
+        encoder = run_by(self.engine, self.create(store), progress)
         device = store.processes.device
         for skipped in extract_features(encoder, images, folder, progress, device=device):
             progress.note(f"skipped image {skipped.id}: {skipped.reason}")

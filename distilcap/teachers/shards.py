@@ -8,6 +8,7 @@ has its final name once it is finished; until then each batch is on disk before 
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -126,8 +127,8 @@ def label_shard(
         source: a folder of images, or a list; see `find_images`.
 
     Raises:
-        DataError: another process is at this shard, or began it with other options; or the captioner gives an
-            image a log-probability of NaN.
+        DataError: another process is at this shard, or began it with other options; it was finished, but for
+            other images; or the captioner gives an image a log-probability of NaN.
     """
     shard, batch_images = options.part, options.batch_images
     recipe = {
@@ -139,6 +140,14 @@ def label_shard(
     finished = read_shard(shard, folder)
     if finished and finished.summary:
         check_options(folder / f"{shard}.json", finished.summary["recipe"], recipe)
+    others = Counter[str]()
+    own, listed = _own(source, shard, others)
+    files = _digest(own)
+    if finished and finished.summary.get("files", files) != files:
+        raise DataError(
+            f"{folder / f'{shard}.json'}: was finished for other images than {source} has now; choose "
+            "another folder or delete it."
+        )
     if finished and not finished.damage:
         return labelled_of([finished.summary])
     started = time.perf_counter()
@@ -147,8 +156,6 @@ def label_shard(
         if finished and not finished.damage:  # another process finished it meanwhile
             log.remove()
             return labelled_of([finished.summary])
-        others = Counter[str]()
-        own, listed = _own(source, shard, others)
         if others:
             progress.note(f"{source}: {left_out(others)}.")
         if finished:
@@ -166,7 +173,13 @@ def label_shard(
             captioned |= {line["image"]: line for line in record["captions"]}
             skipped |= {image["id"]: image for image in record["skipped"]}
         seconds = round(before + time.perf_counter() - started, 3)
-        summary = {"recipe": recipe, "seconds": seconds, "listed": listed, "skipped": [*skipped.values()]}
+        summary = {
+            "recipe": recipe,
+            "seconds": seconds,
+            "listed": listed,
+            "files": files,
+            "skipped": [*skipped.values()],
+        }
         labelled = write_shard(shard, folder, [*captioned.values()], summary)
         log.remove()
         return labelled
@@ -244,6 +257,18 @@ def _own(source: Path, shard: Shard, others: Counter[str]) -> tuple[dict[str, Im
             key = image_id if image_id not in own or own[image_id].path == path else name
             own[key] = ImageRecord(key, path, "train")
     return own, listed
+
+
+def _digest(images: Mapping[str, ImageRecord]) -> str:
+    """Of the images' ids and sizes; the folder itself may have been moved."""
+    digest = hashlib.sha256()
+    for image_id, image in sorted(images.items()):
+        try:
+            size = image.path.stat().st_size
+        except OSError:
+            size = -1
+        digest.update(f"{size} {image_id}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def _batches(

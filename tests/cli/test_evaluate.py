@@ -136,6 +136,8 @@ def test_scores_that_cannot_be_compared_are_refused(files: Path) -> None:
     run("evaluate", files / "good.jsonl", *common, "--json", files / "others.json")
     result = run("compare", files / "official.json", files / "others.json")
     assert "were scored against different references" in str(result.exception)
+    result = run("compare", files / "official.json", files / "good.jsonl", *common)
+    assert "were scored against different references" in str(result.exception)
     result = run("compare", files / "official.json", files / "good.jsonl")
     assert "so `--references` must name their references" in str(result.exception)
     (files / "broken.json").write_text('{"scores": {"cider": {}}, "per_image": {}}')

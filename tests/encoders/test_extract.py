@@ -197,6 +197,29 @@ def test_a_failure_keeps_what_is_done(
     assert FeatureStore.open(tmp_path / "store").count == 11
 
 
+def test_images_that_go_away_are_no_bad_images(
+    encoder: object, write_images: Callable[..., list[ImageRecord]], tmp_path: Path
+) -> None:
+    """As of a disk that is unplugged: the work stops, and goes on when they are back."""
+    images = write_images(tmp_path / "images", 6)
+
+    class Unplugged(Remarks):
+        def track(
+            self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+        ) -> Iterator[T]:
+            for number, item in enumerate(items):
+                if number == 3:
+                    (tmp_path / "images").rename(tmp_path / "away")
+                yield item
+
+    with pytest.raises(DataError, match="gone since the extraction began"):
+        extract_features(encoder, images, tmp_path / "store", Unplugged(), batch_size=1, threads=1)
+    assert not (tmp_path / "store" / "store.json").exists()
+    (tmp_path / "away").rename(tmp_path / "images")
+    assert not extract_features(encoder, images, tmp_path / "store", SILENT, batch_size=1)
+    assert FeatureStore.open(tmp_path / "store").count == 6
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def test_the_command_writes_a_store(write_images: Callable[..., list[ImageRecord
     assert f"2 images in {tmp_path / 'out'}; 1 skipped." in result.output
     store = FeatureStore.open(tmp_path / "out")
     assert (store.count, store.regions, store.dim) == (2, 4, 320)
+    again = [str(one) for one in arguments]
+    assert CliRunner().invoke(features, again, catch_exceptions=False).exit_code == 0
+    shutil.copy(records[0].path, tmp_path / "images" / "image1.jpg")  # repaired, or replaced
+    refused = CliRunner().invoke(features, again)
+    assert "holds features of other images, or of these before a change" in str(refused.exception)
 
 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

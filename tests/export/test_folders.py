@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
+from distilcap.errors import ConfigError
 from distilcap.export import folders
 from distilcap.export.folders import scratch_folder, whole_folder
 
@@ -111,6 +113,39 @@ def test_an_exception_leaves_everything_as_it_was(tmp_path: Path) -> None:
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert (tmp_path / "bundle" / "mark").read_text() == "older"
+
+
+def test_what_a_person_put_there_stays(tmp_path: Path) -> None:
+    to = tmp_path / "site"
+    ours = {"mark", "old"}
+
+    def write(**options: Collection[str]) -> None:
+        with whole_folder(to, "mark", **options) as new:
+            (new / "mark").write_text("new")
+
+    write()
+    (to / "old").write_text("ours, and of an older page")
+    (to / ".git").mkdir()
+    (to / ".git" / "HEAD").write_text("main")
+    (to / "CNAME").write_text("example.org")
+    with pytest.raises(ConfigError, match=r"holds \.git; move that elsewhere"):
+        write()
+    write(ours=ours)
+    assert {path.name for path in to.iterdir()} == {"mark", ".git", "CNAME"}
+    assert (to / ".git" / "HEAD").read_text() == "main"
+    (tmp_path / "link").symlink_to(to)
+    with whole_folder(tmp_path / "link", "mark", ours) as new:
+        (new / "mark").write_text("newest")
+    assert (tmp_path / "link").is_symlink()
+    assert (to / "mark").read_text() == "newest"
+
+
+def test_a_folder_is_written_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with whole_folder(Path("."), "mark") as new:
+        (new / "mark").write_text("")
+    assert (tmp_path / "here" / "mark").is_file()
 
 
 def test_only_scratch_folders_are_removed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.errors import DataError
 from distilcap.stages.changed_data import FEWEST, AddUnlabelled, HoldOut
 from distilcap.stages.data import ImportData
+from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
 from distilcap.store.store import Store
 
@@ -51,6 +52,22 @@ def test_each_needed_split_gets_captioned_images(
     assert derived.changed(after.__class__("photos", before.images[::-1], before.captions)).split(
         "val"
     ) == tuple(reversed(after.split("val")))
+
+
+def test_a_data_set_that_was_moved_is_found_where_it_lies_now(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "here" / "scenes", (4, 2, 2), size=48)
+    store = Store(tmp_path / "store")
+    data = ImportData.of(tmp_path / "here" / "scenes")
+    store.build(data)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = ImportData.of(tmp_path / "there" / "scenes")
+    assert moved.key == data.key
+    assert all(image.path.exists() for image in moved.load(store).images)
+    assert not any(image.path.exists() for image in data.load(store).images)
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=32, weights="random")
+    with pytest.raises(DataError, match="there is no such image, nor any of the others"):
+        store.build(features)  # it was sealed without any image once
+    assert not store.has(features)
 
 
 def test_unlabelled_images_become_training_images(tmp_path: Path) -> None:

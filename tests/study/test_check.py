@@ -65,6 +65,19 @@ def test_a_changed_number_is_named(published: Path, tmp_path: Path) -> None:
     assert "2 numbers or texts are not as its captions score" in str(result.exception)
 
 
+def test_nothing_is_built_for_a_report_that_has_no_tables(published: Path, tmp_path: Path) -> None:
+    """Its command may be a stranger's, and name any store."""
+    report, store = tmp_path / "report", tmp_path / "store"
+    shutil.copytree(published / "report", report)
+    content = json.loads((report / "results.json").read_text())
+    for what in ("encoders", "flickr8k"):
+        command = f"distilcap reproduce {what} --data {published / 'scenes'} --store {store}"
+        (report / "results.json").write_text(json.dumps(content | {"command": command}))
+        result = run("reproduce", "--check", report)
+        assert f"`--check` is for reports of tables, and {what} is none" in str(result.exception)
+    assert not store.exists()
+
+
 def test_rows_that_are_not_trained_are_left_out_and_named(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -370,6 +370,22 @@ def test_the_merged_file_has_a_checksum_that_readers_check(files: Path) -> None:
     assert len(CaptionSet.load(files / "labels.jsonl")) == 20
 
 
+def test_a_finished_shard_of_other_images_is_refused(files: Path) -> None:
+    """Another folder, one that has grown, a picture of the same name: none gets the first one's captions."""
+    photo = next(path for path in sorted((files / "photos").iterdir()) if Shard(0, 2).holds(path.stem))
+    before = photo.read_bytes()
+    photo.write_bytes(b"another picture")
+    with pytest.raises(DataError, match=r"shard-00000-of-00002.json: was finished for other images"):
+        draw(files, Draws())
+    photo.write_bytes(before)
+    moved = files.rename(files.with_name("moved"))
+    assert draw(moved, captioner := Draws()).images
+    assert captioner.captions == 0
+    (moved / "photos" / photo.name).unlink()
+    with pytest.raises(DataError, match="was finished for other images"):
+        draw(moved, Draws())
+
+
 def test_an_empty_shard_is_finished_too(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(b"x")

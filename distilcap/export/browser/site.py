@@ -62,7 +62,8 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
 
     Args:
         bundle: as `export_bundle` wrote it.
-        to: folder of the page; an older page there is replaced, anything else is refused.
+        to: folder of the page; an older page there is replaced, and what a person put beside its files stays
+            (such as `.git` and `CNAME`). Any other folder is refused.
         runtime: a folder that holds `RUNTIME_FILES`.
 
     Raises:
@@ -78,7 +79,8 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
         if runtime:
             raise
         missing = str(error)
-    with whole_folder(to, _SERVICE_WORKER) as folder:
+    ours = {*_PAGE, _SERVICE_WORKER, "bundle", "ort"}
+    with whole_folder(to, _SERVICE_WORKER, ours) as folder:
         page = resources.files("distilcap.export.browser") / "web"
         for name in _PAGE:
             (folder / name).write_bytes((page / name).read_bytes())
