@@ -66,7 +66,7 @@ def load(
 
     Args:
         path: of a bundle's folder or its manifest.json, hf:user/name of the Hugging Face Hub, or a run's
-            folder in a store; by default the captioner in the box.
+            folder in a store; by default the captioner in the box, which is for research alone.
         beam_size: number of hypotheses kept while searching; 1 is greedy. None is the bundle's, of a run 3.
         n_best: number of captions of each image.
         max_words: at which a caption stops; None is the bundle's or the run's own number.

@@ -52,7 +52,8 @@ Example:
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
-    help="Images to caption instead of a split: a folder, or a text file with a path a line.",
+    help="Images to caption instead of a split: a folder, a text file with a path a line, or a .tar or "
+    "Parquet file.",
 )
 @flags(EngineOptions, "engine")
 def generate(

@@ -35,7 +35,7 @@ class Labelling:
     """Which photographs are captioned, and by whom.
 
     Attributes:
-        images: a folder, or a list; see `teachers.shards.find_images`.
+        images: a folder, a list, or a packed file; see `teachers.shards.named_images`.
         to: folder of the parts.
         run: a trained run's folder.
         model: instead of it, a model of `transformers` or a registered teacher.

@@ -24,6 +24,7 @@ from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.neutral import neutral_caption
+from distilcap.data.readers import read_dataset
 from distilcap.data.readers.entries import image_id_of
 from distilcap.encoders.loader import decoded, in_order
 from distilcap.errors import ConfigError, DataError
@@ -42,7 +43,10 @@ from distilcap.teachers.shard_files import (
 )
 from distilcap.text.people import RULES_VERSION
 
-__all__ = ["PhotoCaptioner", "SeeingCaptioner", "check_labels", "find_images", "label_shard"]
+__all__ = ["PhotoCaptioner", "SeeingCaptioner", "check_labels", "find_images", "label_shard", "named_images"]
+
+PACKED = (".tar", ".parquet")
+"""Endings of files that hold many images."""
 
 
 class PhotoCaptioner(Protocol):
@@ -124,7 +128,7 @@ def label_shard(
     remark.
 
     Args:
-        source: a folder of images, or a list; see `find_images`.
+        source: a folder of images, a list, or a `.tar` or Parquet file; see `named_images`.
 
     Raises:
         DataError: another process is at this shard, or began it with other options; it was finished, but for
@@ -244,13 +248,28 @@ def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog, 
     (folder / f"{shard}.json").unlink(missing_ok=True)
 
 
+def named_images(source: Path, others: Counter[str] | None = None) -> Iterator[tuple[str, Path]]:
+    """The name and the file of each image of `find_images`, or of a `.tar` or Parquet file.
+
+    Packed files are unpacked into the cache. Names are paths in the folder, or as listed, or in the file.
+
+    Args:
+        source, others: see `find_images`.
+    """
+    if source.suffix.lower() in PACKED and source.is_file():
+        yield from ((image.id, image.path) for image in read_dataset(source).images)
+        return
+    for path in find_images(source, others):
+        yield path.relative_to(source).as_posix() if source.is_dir() else str(path), path
+
+
 def _own(source: Path, shard: Shard, others: Counter[str]) -> tuple[dict[str, ImageRecord], int]:
     """The shard's images by id, and how many there are in all shards."""
     own: dict[str, ImageRecord] = {}
     listed = 0
-    for path in find_images(source, others):
+    for given, path in named_images(source, others):
         listed += 1
-        name = _escaped(path.relative_to(source).as_posix() if source.is_dir() else str(path))
+        name = _escaped(given)
         image_id = image_id_of(name)
         if shard.holds(image_id):
             # Of two files of one name but for the ending the first has the id, the other its whole name.

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -384,6 +385,22 @@ def test_a_finished_shard_of_other_images_is_refused(files: Path) -> None:
     (moved / "photos" / photo.name).unlink()
     with pytest.raises(DataError, match="was finished for other images"):
         draw(moved, Draws())
+
+
+def test_images_in_a_tar_are_captioned_by_their_names_in_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    album = photos / "photos" / "album2"
+    with tarfile.open(tmp_path / "album.tar", "w") as tar:
+        for path in sorted(album.iterdir()):
+            tar.add(path, path.name)
+    for number in range(2):
+        options = LabelOptions(2, 1, shard=number, shards=2, batch_images=3)
+        label_shard(Draws(), tmp_path / "album.tar", tmp_path, options, SILENT)
+    merge_shards(tmp_path, tmp_path / "labels.jsonl")
+    labels = CaptionSet.load(tmp_path / "labels.jsonl")
+    assert {image_id.rpartition("/")[2] for image_id in labels} == {path.stem for path in album.iterdir()}
 
 
 def test_an_empty_shard_is_finished_too(tmp_path: Path) -> None:
