@@ -159,6 +159,7 @@ KINDS: dict[str, Callable[[Experiment, Path], Attempt]] = {
     "training": functools.partial(_stage, "training"),
     "training with the encoder": functools.partial(_stage, "tuned"),
     "labelling a split": functools.partial(_stage, "labels"),
+    "distillation from a start": functools.partial(_to_folder, "distil"),
     "labelling photographs": functools.partial(_to_folder, "label_and_merge"),
     "extraction": functools.partial(_stage, "features"),
     "evaluation": functools.partial(_stage, "scores"),

@@ -16,6 +16,7 @@ FULL = {
     "training": 50,
     "training with the encoder": 25,
     "labelling a split": 50,
+    "distillation from a start": 50,
     "labelling photographs": 50,
     "extraction": 50,
     "evaluation": 50,
