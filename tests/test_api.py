@@ -14,6 +14,7 @@ import pytest
 
 import distilcap
 from distilcap import api, keywords
+from distilcap.box import box_bundle
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.readers import Columns
@@ -194,6 +195,8 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
             lambda: distilcap.load("x", beam_size="3"),  # type: ignore[arg-type]
             "`beam_size` must be of type int, but is '3'.",
         ),
+        (lambda: distilcap.load(box_bundle(), threads=-1), "`threads` must be at least 1, but is -1."),
+        (lambda: distilcap.load(box_bundle(), workers=0), "`workers` must be at least 1, but is 0."),
         (lambda: distilcap.load("no-such"), "no-such: there is no such bundle or trained run."),
         (
             lambda: distilcap.load("x", beam_size=0),

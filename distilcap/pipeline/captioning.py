@@ -172,6 +172,10 @@ class ImageCaptioner:
         Args:
             workers: None is one for each of the processor's cores that `threads` leave.
         """
+        workers = max(1, _cores() // max(1, threads)) if workers is None else workers
+        for name, value in (("threads", threads), ("workers", workers)):
+            if value < 1:
+                raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
         bundle = Bundle.open(folder := find_bundle(folder), threads=threads)
         manifest = bundle.manifest
         words = manifest.vocabulary.words
@@ -185,9 +189,6 @@ class ImageCaptioner:
             result = bundle.search(bundle.see(np.stack(pixels), names), options)
             return [tuple(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
 
-        if workers is not None and workers < 1:
-            raise ConfigError(f"`workers` must be at least 1, but is {workers}.")
-        workers = workers or max(1, _cores() // max(1, threads))
         calibrated = manifest.calibration is not None
         return ImageCaptioner(folder, manifest.preprocessing, describe, calibrated, workers)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from distilcap.box import NAME, box_bundle
 from distilcap.errors import BundleError, ConfigError, MissingError
-from distilcap.files import cache_folder, parse_json
+from distilcap.files import bare_name, cache_folder, parse_json, write_text
 from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, read_manifest
 from distilcap.shown import shown
 
@@ -36,6 +36,8 @@ _FRONT = (
 def find_bundle(bundle: Path) -> Path:
     """The folder of a bundle: the path itself, the captioner in the box, or where `hf:user/name` is kept.
 
+    Where the Hub cannot be reached, what it gave last is taken.
+
     Raises:
         ConfigError: the name is not of the form `hf:user/name`.
         MissingError: `huggingface_hub` is not installed, or the package came without the box.
@@ -47,13 +49,28 @@ def find_bundle(bundle: Path) -> Path:
         return bundle
     hub = _hub()
     repo, revision = _parse(str(bundle).removeprefix(PREFIX))
+    kept = cache_folder() / "hub" / repo.replace("/", "--")
+    last = kept / f"{revision or 'main'}.txt"
     with _told(hub, f"{PREFIX}{repo}"):
-        commit = hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha
-        folder = cache_folder() / "hub" / repo.replace("/", "--") / str(commit)
+        commit = _commit(hub, repo, revision, last)
+        folder = kept / commit
         if not folder.is_dir():
-            _fetch(hub, repo, str(commit), folder)
+            _fetch(hub, repo, commit, folder)
+            write_text(last, commit)
     read_manifest(folder)
     return folder
+
+
+def _commit(hub: Any, repo: str, revision: str | None, last: Path) -> str:
+    """The commit that a revision is; without an answer the `last` that was fetched."""
+    try:
+        return str(hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha)
+    except (hub.errors.RepositoryNotFoundError, hub.errors.RevisionNotFoundError):
+        raise
+    except (hub.errors.HTTPError, OSError):
+        if not last.is_file():
+            raise
+        return bare_name(last.read_text("utf-8"), last)
 
 
 def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:

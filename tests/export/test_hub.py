@@ -99,6 +99,19 @@ def test_without_a_server_or_the_package(exported, hub, monkeypatch):
     assert find_bundle_by("folder").name == "folder"
 
 
+def test_what_was_fetched_opens_without_the_hub(exported, hub, monkeypatch):
+    push_bundle(exported.folder, "me/captioner")
+    fetched = find_bundle_by("hf:me/captioner")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert find_bundle_by("hf:me/captioner") == fetched
+    with pytest.raises(BundleError, match="did not answer"):
+        find_bundle_by("hf:me/captioner@other")
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    del hub.repositories["me/captioner"]
+    with pytest.raises(BundleError, match="no such repository"):
+        find_bundle_by("hf:me/captioner")
+
+
 def test_the_commands(exported, hub, tmp_path):
     run = CliRunner().invoke
     result = run(cli, ["push", str(exported.folder), "me/captioner"])
