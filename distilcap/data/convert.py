@@ -109,11 +109,17 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _csv(dataset: Dataset, to: Path, progress: Progress) -> None:
-    """A row for each caption; an image without captions has one, with an empty caption."""
+    """A row for each caption; an image without captions has one, with an empty caption.
+
+    Raises:
+        DataError: a name begins or ends with a space, which readers of tables take for padding.
+    """
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["image_id", "image", "caption", "split"])
     for image, name, texts in _rows(dataset, to):
+        if (image.id, name) != (image.id.strip(), name.strip()):
+            raise DataError(f"{to}: a table loses the space at an end of '{image.id}'; write .jsonl instead.")
         for text in texts or [""]:
             # What a reader would take for no caption, or for more than one, is written as a list.
             cell = text if texts_of(text) == [text] else json.dumps([text], ensure_ascii=False)

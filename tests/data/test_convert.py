@@ -105,6 +105,9 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         convert(data, tmp_path / "x", "xml")
     with pytest.raises(DataError, match="images: exists already"):
         convert(data, tmp_path / "images")
+    spaced = Dataset("x", (ImageRecord(" 1", tmp_path / " 1.jpg", "val"),), CaptionSet({}))
+    with pytest.raises(DataError, match=r"a table loses the space at an end of ' 1'; write \.jsonl instead"):
+        convert(spaced, tmp_path / "x.csv")
     assert set(tmp_path.rglob("*")) == before
     assert set(FORMS) == set(ENDINGS)
 
