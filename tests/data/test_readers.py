@@ -181,6 +181,8 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     put_images(tmp_path, ["train/a.jpg", "train/deep/b.PNG", "val/c.jpg"])
     (tmp_path / "train/a.txt").write_text("a dog\na puppy\n")
     (tmp_path / "README.txt").write_text("about")
+    put_images(tmp_path, [".Trash-1000/a.jpg"])
+    (tmp_path / ".Trash-1000/b.txt").write_text("thrown away")
     data = read_dataset(tmp_path)
     assert [(image.id, image.split) for image in data.images] == [
         ("train/a", "train"), ("train/deep/b", "train"), ("val/c", "val"),

@@ -31,7 +31,8 @@ def _read(source: Source, result: ReadResult) -> None:
     others: Counter[str] = Counter()
     sides: dict[Path, dict[str, Path]] = defaultdict(dict)
     for file in folder.rglob("*"):
-        if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not file.name.startswith("."):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not hidden:
             sides[file.with_suffix("")][file.suffix.lower()] = file
     used: set[Path] = set()
     for file in sorted(file for file in find_image_files(folder, others) if file.is_file()):
