@@ -152,3 +152,15 @@ def test_only_a_number_behind_an_images_ending_is_the_captions(tmp_path: Path) -
     assert read.captions.texts("b") == ["one", "two"]
     convert(read, tmp_path / "again.csv")
     assert read_dataset(tmp_path / "again.csv").fingerprint() == read.fingerprint()
+
+
+def test_a_name_with_nul_is_no_name(tmp_path: Path) -> None:
+    names = [*(f"{number}.jpg" for number in range(10)), "a\0.jpg"]
+    records = [{"image": name, "caption": "a dog"} for name in names]
+    files(tmp_path, images(*names[:-1]) | {"captions.jsonl": records})
+    (problem,) = find_entries(tmp_path).problems
+    assert (problem.kind, problem.line) == ("malformed entry", 11)
+    assert "expected an image's name without NUL, but it is 'a\\x00.jpg'" in problem.message
+    read = read_dataset(tmp_path)
+    convert(read, tmp_path / "again.json")
+    assert read_dataset(tmp_path / "again.json").fingerprint() == read.fingerprint()
