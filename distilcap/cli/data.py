@@ -151,9 +151,8 @@ def convert(
     from distilcap.data.readers import read_dataset
 
     dataset = read_dataset(path, images, split, columns=columns, need_images=False, progress=PROGRESS)
-    form = write(dataset, to, form, PROGRESS)
-    count = sum(len(dataset.captions.texts(image_id)) for image_id in dataset.captions)
-    say(f"{to}: {len(dataset.images):,} images with {count:,} captions ({form}).")
+    written = write(dataset, to, form, PROGRESS)
+    say(f"{to}: {written.images:,} images with {written.captions:,} captions ({written.form}).")
 
 
 @data.command(
