@@ -202,8 +202,11 @@ def crops(path: Path, images: Path | None, folder: Path, each: int, size: int, c
     An image that cannot be read is named at the end; the others are cropped.
     """
     from distilcap.data.crops import write_crops
-    from distilcap.data.readers import read_dataset
+    from distilcap.data.readers import Source, form_of, read_dataset
+    from distilcap.data.readers.forms.image_folder import FORM
 
+    if folder.resolve().is_relative_to(path.resolve()) and form_of(Source(path, columns=columns)) is FORM:
+        raise DataError(f"{folder}: crops in {path} would be images of it; name a folder outside.")
     failed = write_crops(read_dataset(path, images, columns=columns).images, folder, each, size, PROGRESS)
     say(f"{folder}: {each} crops of each training image, for `--unlabelled {shlex.quote(str(folder))}`.")
     if failed:
