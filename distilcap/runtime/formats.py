@@ -191,5 +191,5 @@ def left_out(others: Counter[str]) -> str:
         plural = "s" * (files.total() > 1)
         said.append(f"{files.total():,} other file{plural} left out, of no image format: {counted}{hint}")
     if linked := others[_LINKED]:
-        said.append(f"{linked:,} linked folder{'s' * (linked > 1)} not entered (name each by itself)")
+        said.append(f"{linked:,} linked folder{'s' * (linked > 1)} not entered (links are not followed)")
     return "; ".join([*said, *(kind for kind in others if kind not in files and kind != _LINKED)])

@@ -217,7 +217,7 @@ def test_folders_that_are_not_entered_are_told(tmp_path: Path, monkeypatch: pyte
     others = Counter[str]()
     assert list(find_image_files(tmp_path, others)) == [tmp_path / "a.jpg"]
     assert left_out(others) == (
-        "1 linked folder not entered (name each by itself); "
+        "1 linked folder not entered (links are not followed); "
         f"folder {tmp_path / 'locked'} cannot be read (Permission denied)"
     )
     assert list(find_image_files(tmp_path)) == [tmp_path / "a.jpg"]
