@@ -240,7 +240,8 @@ def test_a_key_that_cannot_be_sent_is_refused(
     example: Any, photos: Path, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    assert example[0].main([str(photos), "--server", "http://127.0.0.1:9", "--model", "tiny"]) == 2
+    to = ["--to", str(photos.parent / "to.jsonl")]
+    assert example[0].main([str(photos), *to, "--server", "http://127.0.0.1:9", "--model", "tiny"]) == 2
     assert "Error: The variable OPENAI_API_KEY holds what no key has" in capsys.readouterr().err
 
 
@@ -250,7 +251,8 @@ def test_a_key_that_cannot_be_sent_is_refused(
 def test_an_address_that_is_none_is_refused(
     example: Any, photos: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert example[0].main([str(photos), "--server", url, "--model", "tiny"]) == 2
+    to = ["--to", str(photos.parent / "to.jsonl")]
+    assert example[0].main([str(photos), *to, "--server", url, "--model", "tiny"]) == 2
     assert "Error: `--server` must be a URL such as http://localhost:8000/v1" in capsys.readouterr().err
 
 
