@@ -151,9 +151,8 @@ def convert(
     from distilcap.data.readers import read_dataset
 
     dataset = read_dataset(path, images, split, columns=columns, need_images=False, progress=PROGRESS)
-    form = write(dataset, to, form, PROGRESS)
-    count = sum(len(dataset.captions.texts(image_id)) for image_id in dataset.captions)
-    say(f"{to}: {len(dataset.images):,} images with {count:,} captions ({form}).")
+    written = write(dataset, to, form, PROGRESS)
+    say(f"{to}: {written.images:,} images with {written.captions:,} captions ({written.form}).")
 
 
 @data.command(
@@ -203,8 +202,11 @@ def crops(path: Path, images: Path | None, folder: Path, each: int, size: int, c
     An image that cannot be read is named at the end; the others are cropped.
     """
     from distilcap.data.crops import write_crops
-    from distilcap.data.readers import read_dataset
+    from distilcap.data.readers import Source, form_of, read_dataset
+    from distilcap.data.readers.forms.image_folder import FORM
 
+    if folder.resolve().is_relative_to(path.resolve()) and form_of(Source(path, columns=columns)) is FORM:
+        raise DataError(f"{folder}: crops in {path} would be images of it; name a folder outside.")
     failed = write_crops(read_dataset(path, images, columns=columns).images, folder, each, size, PROGRESS)
     say(f"{folder}: {each} crops of each training image, for `--unlabelled {shlex.quote(str(folder))}`.")
     if failed:

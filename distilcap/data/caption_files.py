@@ -6,6 +6,7 @@ ids become strings; images keep the order of the file's image list, as in the of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,16 +71,23 @@ def fit_ids(candidates: CaptionSet, references: CaptionSet) -> CaptionSet:
     """Call images as the references do, where one has names of files and the other their ids.
 
     Where captions name paths from another folder (`photos/1`, and `1` in the references), folders at the
-    start are left out, if each image is then known and no two are the same.
+    start are left out, if each image is then known and no two are the same. A stem that several references
+    share names none of them.
     """
-    known = {image_id_of(image_id): image_id for image_id in references}
-    fitted = {id: id if id in references else known.get(image_id_of(id), id) for id in candidates}
+    stems = Counter(map(image_id_of, references))
+    known = {image_id_of(id): id for id in references if stems[image_id_of(id)] == 1}
+
+    def fit(name: str) -> str:
+        stem = image_id_of(name)
+        return next((id for id in (name, stem) if id in references), known.get(stem, name))
+
+    fitted = {id: fit(id) for id in candidates}
     for folders in range(1, 1 + max((id.count("/") for id in candidates), default=0)):
         if all(id in references for id in fitted.values()):
             break
-        shorter = {id: image_id_of(id.split("/", folders)[-1]) for id in candidates}
-        if all(id in known for id in shorter.values()) and len(set(shorter.values())) == len(shorter):
-            fitted = {id: known[name] for id, name in shorter.items()}
+        shorter = {id: fit(id.split("/", folders)[-1]) for id in candidates}
+        if all(id in references for id in shorter.values()) and len(set(shorter.values())) == len(shorter):
+            fitted = shorter
     if len(set(fitted.values())) < len(fitted):
         return candidates
     return CaptionSet({fitted[image_id]: captions for image_id, captions in candidates.items()})

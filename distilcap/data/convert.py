@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,35 +18,55 @@ from distilcap.data.readers.columns import texts_of
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_json, write_text
 from distilcap.progress import SILENT, Progress
+from distilcap.runtime.large import opened
 from distilcap.text.tokenize import tokenize
 
-__all__ = ["FORMS", "convert"]
+__all__ = ["FORMS", "Converted", "convert"]
+
+_ENDINGS = {".json": "karpathy", ".jsonl": "jsonl", ".csv": "csv", "": "imagefolder"}
 
 
-def convert(dataset: Dataset, to: Path, form: str | None = None, progress: Progress = SILENT) -> str:
-    """Write a data set and return the name of the form.
+@dataclass(frozen=True)
+class Converted:
+    """What was written: the name of its form, and how many images and captions."""
+
+    form: str
+    images: int
+    captions: int
+
+
+def convert(dataset: Dataset, to: Path, form: str | None = None, progress: Progress = SILENT) -> Converted:
+    """Write a data set.
 
     Args:
         to: the file; for "imagefolder" the folder, into which the images are copied. Else images stay where
             they are: their names start from the file's folder if they lie in it, and from the root if not.
         form: of `FORMS`; by default what the ending of `to` says.
+        progress: receives a remark on what an imagefolder lacks: files that are missing, or no images.
 
     Raises:
-        ConfigError: there is no such form.
-        DataError: the folder exists already.
+        ConfigError: there is no such form, or the ending says none.
+        DataError: the folder exists already, or there is nothing to copy into it.
     """
-    form = form or {".json": "karpathy", ".jsonl": "jsonl", ".csv": "csv"}.get(to.suffix, "imagefolder")
+    form = form or _ENDINGS.get(to.suffix.lower())
+    if form is None:
+        raise ConfigError(
+            f"{to}: the ending {to.suffix} says no form; name it by `--form` ({', '.join(FORMS)})."
+        )
     if form not in FORMS:
         raise ConfigError(f"`form` must be one of {', '.join(FORMS)}, but is {form!r}.")
+    if form == "imagefolder":
+        dataset = _copyable(dataset, to, progress)
     FORMS[form](dataset, to, progress)
-    return form
+    captions = sum(len(dataset.captions.get(image.id, ())) for image in dataset.images)
+    return Converted(form, len(dataset.images), captions)
 
 
 def _rows(dataset: Dataset, to: Path) -> Iterator[tuple[ImageRecord, str, list[str]]]:
     """Each image with its name and captions."""
-    home = to.resolve().parent
+    home = Path(os.path.realpath(to)).parent
     for image in dataset.images:
-        path = image.path.resolve()
+        path = Path(os.path.realpath(image.path))  # `resolve` raises where links lead round in a circle
         name = path.relative_to(home) if path.is_relative_to(home) else path
         texts = dataset.captions.texts(image.id) if image.id in dataset.captions else []
         yield image, name.as_posix(), texts
@@ -109,11 +131,17 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _csv(dataset: Dataset, to: Path, progress: Progress) -> None:
-    """A row for each caption; an image without captions has one, with an empty caption."""
+    """A row for each caption; an image without captions has one, with an empty caption.
+
+    Raises:
+        DataError: a name begins or ends with a space, which readers of tables take for padding.
+    """
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["image_id", "image", "caption", "split"])
     for image, name, texts in _rows(dataset, to):
+        if (image.id, name) != (image.id.strip(), name.strip()):
+            raise DataError(f"{to}: a table loses the space at an end of '{image.id}'; write .jsonl instead.")
         for text in texts or [""]:
             # What a reader would take for no caption, or for more than one, is written as a list.
             cell = text if texts_of(text) == [text] else json.dumps([text], ensure_ascii=False)
@@ -121,38 +149,71 @@ def _csv(dataset: Dataset, to: Path, progress: Progress) -> None:
     write_text(to, table.getvalue())
 
 
-def _imagefolder(dataset: Dataset, to: Path, progress: Progress) -> None:
-    """The Hub's: train/, validation/ and test/ with the images and metadata.jsonl."""
+def _copyable(dataset: Dataset, to: Path, progress: Progress) -> Dataset:
+    """The images that can be copied into a new folder.
+
+    What is no image by its content is not copied: a stranger's captions may name any file of this machine.
+    """
     if to.exists():
         raise DataError(f"{to}: exists already; name another folder, or remove this one.")
+    images: list[ImageRecord] = []
+    missing: list[Path] = []
+    others: list[Path] = []
+    for image in dataset.images:
+        if image.path.is_file() and _is_image(image.path):
+            images.append(image)
+        else:
+            (others if image.path.is_file() else missing).append(image.path)
+    left_out = [
+        *([f"{len(missing):,} images whose file is missing are left out"] if missing else []),
+        *([f"{len(others):,} files that are no images are left out: {_some(others)}"] if others else []),
+    ]
+    if not images:
+        raise DataError(f"{to}: no image to copy; {'; '.join(left_out) or 'the data set has none'}.")
+    for remark in left_out:
+        progress.note(f"{remark}.")
+    captioned = dataset.captions.only(image.id for image in images if image.id in dataset.captions)
+    return Dataset(dataset.name, tuple(images), captioned)
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        opened(path).close()
+    except DataError:  # of a kind that is not read here
+        return True
+    except Exception:  # Pillow raises whatever it meets in damaged files
+        return False
+    return True
+
+
+def _some(paths: list[Path]) -> str:
+    return ", ".join(map(str, paths[:10])) + (f" and {len(paths) - 10:,} more" if len(paths) > 10 else "")
+
+
+def _imagefolder(dataset: Dataset, to: Path, progress: Progress) -> None:
+    """The Hub's: train/, validation/ and test/ with the images and metadata.jsonl."""
     scratch = to.with_name(f".{to.name}.{os.getpid()}.partial")
     lines: dict[str, list[str]] = {}
-    taken: set[Path] = set()
-    missing = 0
+    taken: set[tuple[str, str]] = set()
     try:
         scratch.mkdir(parents=True)
         for image, _, texts in progress.track(
             list(_rows(dataset, to)), "Copying images", len(dataset.images)
         ):
-            if not image.path.is_file():
-                missing += 1
-                continue
             split = "validation" if image.split == "val" else image.split
-            copy = scratch / split / image.path.name
-            while copy in taken:
-                copy = copy.with_name(f"{len(taken)}-{image.path.name}")
-            taken.add(copy)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(image.path, copy)
-            record = {"file_name": copy.name, "image_id": image.id, "captions": texts}
+            others = (f"{number}-{image.path.name}" for number in itertools.count(len(taken)))
+            names = itertools.chain([image.path.name], others)
+            name = next(name for name in names if (split, name.casefold()) not in taken)
+            taken.add((split, name.casefold()))  # there are disks that do not know case
+            (scratch / split).mkdir(exist_ok=True)
+            shutil.copyfile(image.path, scratch / split / name)
+            record = {"file_name": name, "image_id": image.id, "captions": texts}
             lines.setdefault(split, []).append(_line(record))
         for split, records in lines.items():
             write_text(scratch / split / "metadata.jsonl", "".join(records))
         os.replace(scratch, to)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if missing:
-        progress.note(f"{missing:,} images whose file is missing are left out.")
 
 
 FORMS: Final[dict[str, Callable[[Dataset, Path, Progress], None]]] = {

@@ -6,6 +6,7 @@ else, and the teacher says what; so there is more to learn from than there are p
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,8 @@ STRETCH = 0.8, 1.25
 LIGHT = 0.85, 1.15
 """Of brightness, contrast and colour."""
 RECIPE = "crops.json"
+LONGEST = 220
+"""Characters of a name: disks take 255, with the crop's number, the ending, and what `atomic_path` adds."""
 
 
 def crop_of(picture: Image.Image, name: str, number: int, size: int) -> Image.Image:
@@ -77,7 +80,7 @@ def write_crops(
     write_json(mark, recipe)
     failed = []
     for image in progress.track([image for image in images if image.split == "train"], "Cropping"):
-        files = [folder / f"{quote(image.id, safe=' ')}_{number}.jpg" for number in range(each)]
+        files = [folder / f"{_file_name(image.id)}_{number}.jpg" for number in range(each)]
         if all(file.exists() for file in files):
             continue
         try:
@@ -89,3 +92,12 @@ def write_crops(
             with atomic_path(file) as new:
                 crop_of(picture, image.path.name, number, size).save(new, "JPEG", quality=92)
     return failed
+
+
+def _file_name(image_id: str) -> str:
+    """An id as a file name: of a long one, which no disk takes, the beginning and a digest."""
+    name = quote(image_id, safe=" ")  # three characters for each byte that is not ASCII
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(image_id.encode()).hexdigest()[:16]
+    return f"{name[: LONGEST - 17]}-{digest}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -102,12 +103,14 @@ class Dataset:
 
 
 def probe(path: Path) -> tuple[int, int]:
-    """Size of a file and CRC-32 of its two ends; (-1, 0) for a file that cannot be read."""
+    """Size of a file and CRC-32 of its two ends; (-1, 0) for what cannot be read or is no regular file."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return -1, 0
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(_PROBE)
             file.seek(max(len(head), size - _PROBE))
             return size, zlib.crc32(file.read(_PROBE), zlib.crc32(head))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with NUL
         return -1, 0

@@ -66,6 +66,7 @@ _SIGNATURES = (
 )
 _TEXT = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".md", ".html", ".xml", ".parquet"})
 _VIDEO = frozenset({".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp"})
+_BARE, _LINKED = "without an ending", "linked folders"
 _DROPPED = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of a PNG: none changes a pixel that we read
 
 # Metadata of photographs are often broken, which is no remark for the terminal. A filter for all, since
@@ -155,28 +156,40 @@ def is_image_file(path: Path) -> bool:
 
 
 def find_image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[Path]:
-    """All images of a folder and its subfolders, hidden files left out, sorted within each folder.
+    """All images of a folder and its subfolders, sorted within each; hidden files and folders are left out.
 
     Args:
-        others: receives how many files of each ending are no images.
+        others: receives what is left out, for `left_out`: files that are no images by ending, linked folders,
+            which may lead round in a circle, and folders that cannot be read.
     """
-    for where, folders, names in os.walk(folder):
-        folders.sort()
+    others = Counter() if others is None else others
+
+    def unreadable(error: OSError) -> None:
+        others[f"folder {error.filename} cannot be read ({error.strerror})"] += 1
+
+    for where, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if linked := sum(os.path.islink(os.path.join(where, name)) for name in folders):
+            others[_LINKED] += linked
         for name in sorted(names):
             path = Path(where, name)
             if name.startswith("."):
                 continue
             if is_image_file(path):
                 yield path
-            elif others is not None:
-                others[path.suffix.lower() or "without an ending"] += 1
+            else:
+                others[path.suffix.lower() or _BARE] += 1
 
 
 def left_out(others: Counter[str]) -> str:
     """What is no image, in words: "4 other files left out, of no image format: 3 .mov …"; "" for none."""
-    if not others:
-        return ""
-    counted = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common())
-    hint = " (of videos, save frames as JPEG)" if _VIDEO & others.keys() else ""
-    plural = "s" * (others.total() > 1)
-    return f"{others.total():,} other file{plural} left out, of no image format: {counted}{hint}"
+    files = Counter({kind: count for kind, count in others.items() if kind.startswith((".", _BARE))})
+    said = []
+    if files:
+        counted = ", ".join(f"{count:,} {ending}" for ending, count in files.most_common())
+        hint = " (of videos, save frames as JPEG)" if _VIDEO & files.keys() else ""
+        plural = "s" * (files.total() > 1)
+        said.append(f"{files.total():,} other file{plural} left out, of no image format: {counted}{hint}")
+    if linked := others[_LINKED]:
+        said.append(f"{linked:,} linked folder{'s' * (linked > 1)} not entered (links are not followed)")
+    return "; ".join([*said, *(kind for kind in others if kind not in files and kind != _LINKED)])

@@ -166,11 +166,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale a grey image of 16 bits (modes I;16, I) or floats to 8 bits; Pillow's `convert` would clip it."""
+    """Scale a grey image of 16 bits (modes I;16, I) or floats to 8 bits; Pillow's `convert` would clip it.
+
+    Where a float is infinite it is white or black, and where it is NaN (no measurement) black.
+    """
     values = np.asarray(image, dtype=np.float64)
-    highest = values.max(initial=0)
+    highest = values.max(initial=0, where=np.isfinite(values))
     full = 65535 if highest > 255 else 255 if highest > 1 or image.mode != "F" else 1
-    return Image.fromarray((values.clip(0, full) * (255 / full) + 0.5).astype(np.uint8))
+    return Image.fromarray((np.nan_to_num(values.clip(0, full)) * (255 / full) + 0.5).astype(np.uint8))
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing, box: Box | None = None) -> Bytes:

@@ -12,6 +12,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from PIL import Image
 
@@ -61,6 +62,9 @@ class Server:
         side: longer side in pixels to which photographs are made smaller before they are sent.
         key: sent as bearer token; "" sends none.
         waits: seconds before each further try.
+
+    Raises:
+        ConfigError: the URL or the key is none that can be sent.
     """
 
     url: str
@@ -74,8 +78,12 @@ class Server:
     waits: tuple[float, ...] = (1.0, 5.0)
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ConfigError(f"`--server` must begin with http:// or https://, but is {self.url!r}.")
+        if not _is_url(self.url):
+            raise ConfigError(
+                f"`--server` must be a URL such as http://localhost:8000/v1, in ASCII, but is {self.url!r}."
+            )
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise ConfigError("The variable OPENAI_API_KEY holds what no key has: set it to the key alone.")
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -136,6 +144,16 @@ class Server:
         if not isinstance(text, str) or not text.strip():
             raise NoAnswer("an empty answer")
         return text.strip()
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port, (parts.hostname or "").encode("idna")  # both raise where they are none
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _first_line(error: urllib.error.HTTPError) -> str:

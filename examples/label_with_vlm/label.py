@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ from pathlib import Path
 
 from captioners import PROMPT, Captioner, Local, NoAnswer, Server
 
-from distilcap.data.dataset import ImageRecord
+from distilcap.data.dataset import ImageRecord, probe
 from distilcap.data.readers.entries import is_text
 from distilcap.encoders.loader import decoded
 from distilcap.errors import DataError, DistilCapError
 from distilcap.files import expected, write_text
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog
+from distilcap.runtime.formats import left_out
 from distilcap.teachers.shards import find_images
 
 IN_A_ROW = 5  # photographs without an answer, after which the model is taken to be gone
@@ -47,7 +49,10 @@ class Labelled:
 
 
 def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> Labelled:
-    """Caption all photographs of a folder that have no caption in `to` yet.
+    """Caption all photographs of a folder that have no caption yet, and write those of this folder to `to`.
+
+    A caption belongs to a name and the file's content: another folder, or a photograph that was replaced, is
+    captioned anew.
 
     Raises:
         DataError: the server is gone; what was captioned is kept. Or `to` was begun by another captioner.
@@ -56,21 +61,31 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
     done = Labelled({}, {}, {})
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of photographs.")
+    others = Counter[str]()
     photos = [
-        ImageRecord(photo.relative_to(folder).as_posix(), photo, "train") for photo in find_images(folder)
+        ImageRecord(photo.relative_to(folder).as_posix(), photo, "train")
+        for photo in find_images(folder, others)
     ]
+    if others:
+        progress.note(f"{folder}: {left_out(others)}.")
     if not photos:
         raise DataError(f"{folder}: there are no photographs in it.")
     with RecordLog(to.with_name(f".{to.name}.log"), captioner.recipe, progress) as log:
         with expected(log.path, "a log of captions; delete it"):
-            captions = {record["image"]: str(record["caption"]) for record in log.records}
-        done.captions.update((photo.id, captions[photo.id]) for photo in photos if photo.id in captions)
+            captions = {
+                (record["image"], *record.get("file", ())): str(record["caption"]) for record in log.records
+            }
+        files = {photo.id: probe(photo.path) for photo in photos}
+        for photo in photos:
+            keys = ((photo.id, *files[photo.id]), (photo.id,))  # the latter as earlier versions wrote it
+            if key := next((key for key in keys if key in captions), None):
+                done.captions[photo.id] = captions[key]
         asked = [photo for photo in photos if is_text(photo.id) and photo.id not in done.captions]
         done.unread.update((photo.id, "its name is not UTF-8") for photo in photos if not is_text(photo.id))
         tracked = progress.track(asked, "Captioning", len(photos), len(photos) - len(asked))
         try:
             for name, caption in _captions(captioner, iter(tracked), done):
-                log.append({"image": name, "caption": caption})
+                log.append({"image": name, "file": files[name], "caption": caption})
                 done.captions[name] = caption
         finally:
             _write(to, [photo.id for photo in photos], done.captions)
@@ -114,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         captioner: Captioner
         if given.server:
-            key = os.environ.get("OPENAI_API_KEY", "")
+            key = os.environ.get("OPENAI_API_KEY", "").strip()
             captioner = Server(
                 given.server, given.model, given.prompt, given.max_tokens, given.side, given.at_once, key
             )
@@ -135,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     again = f" ({len(done.unanswered):,} without an answer: run it again)" if done.unanswered else ""
     skipped = len(done.unread) + len(done.unanswered)
     say(f"{given.to}: captions of {len(done.captions):,} photographs, {skipped:,} skipped{again}")
-    return 2 if done.unanswered else 0
+    return 2 if skipped else 0
 
 
 def _parser() -> argparse.ArgumentParser:

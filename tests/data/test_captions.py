@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilcap.data.caption_files import read_candidates, read_references
+from distilcap.data.caption_files import fit_ids, read_candidates, read_references
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_checksum
@@ -103,6 +103,15 @@ def test_a_file_is_checked_against_its_checksum_file(tmp_path: Path) -> None:
     coco.write_text('[{"image_id": 1, "caption": "a dot"}]')
     with pytest.raises(DataError, match=r"results.json: differs from its checksum file"):
         read_candidates(coco)
+
+
+def test_a_stem_of_several_images_names_none_of_them() -> None:
+    def fitted(names: list[str], known: list[str]) -> list[str]:
+        return list(fit_ids(*(CaptionSet.of_texts({id: [id] for id in ids}) for ids in (names, known))))
+
+    assert fitted(["a.jpg", "a.png"], ["a", "a.png"]) == ["a", "a.png"]
+    assert fitted(["in/a.jpg", "in/a.png"], ["a", "a.png"]) == ["a", "a.png"]
+    assert fitted(["a", "b"], ["a.jpg", "a.png", "b.jpg"]) == ["a", "b.jpg"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
 from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 
+PIXEL = b"P5 1 1 255\n%c"  # an image of one grey pixel
 ENDINGS = {"karpathy": ".json", "coco": ".json", "jsonl": ".jsonl", "csv": ".csv", "imagefolder": ""}
 # As readers give them: with single blanks, and a letter in each.
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(
@@ -51,13 +52,13 @@ def test_it_comes_back_from_every_form(
     for number, (image_id, (stem, ending, split, captions)) in enumerate(entries.items()):
         path = folder / "in" / str(number) / f"{stem}{ending}"
         path.parent.mkdir(parents=True)
-        path.write_bytes(f"{number}".encode())
+        path.write_bytes(PIXEL % number)
         records.append(ImageRecord(image_id, path, split))
         texts |= {image_id: captions} if captions else {}
     original = Dataset("x", tuple(records), CaptionSet.of_texts(texts))
     for form, ending in ENDINGS.items():
         for to in (folder / f"{form}{ending}", folder / "in" / f"{form}{ending}"):
-            assert convert(original, to, form) == form
+            assert convert(original, to, form).form == form
             again = read_dataset(to)
             assert again.captions == original.captions, form
             key = {image.id: (image.split, image.path.read_bytes()) for image in original.images}
@@ -72,7 +73,7 @@ def a_set(folder: Path) -> Dataset:
     for number, split in enumerate(SPLITS):
         path = folder / "images" / f"{number}.jpg"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"x")
+        path.write_bytes(PIXEL % number)
         records.append(ImageRecord(str(number), path, split))
     return Dataset("x", tuple(records), CaptionSet.of_texts({"0": ["A dog.", "b"], "2": ["c"]}))
 
@@ -105,8 +106,55 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         convert(data, tmp_path / "x", "xml")
     with pytest.raises(DataError, match="images: exists already"):
         convert(data, tmp_path / "images")
+    spaced = Dataset("x", (ImageRecord(" 1", tmp_path / " 1.jpg", "val"),), CaptionSet({}))
+    with pytest.raises(DataError, match=r"a table loses the space at an end of ' 1'; write \.jsonl instead"):
+        convert(spaced, tmp_path / "x.csv")
     assert set(tmp_path.rglob("*")) == before
     assert set(FORMS) == set(ENDINGS)
+
+
+def test_copies_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    records = []
+    for number, name in enumerate(("a/2-x.jpg", "a/x.jpg", "b/x.jpg", "c/X.jpg", "c/x.jpg")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PIXEL % number)
+        records.append(ImageRecord(name, tmp_path / name, "train"))
+    convert(Dataset("x", tuple(records), CaptionSet({})), tmp_path / "to")
+    again = read_dataset(tmp_path / "to").images
+    assert [(image.id, image.path.read_bytes()) for image in again] == [
+        (image.id, image.path.read_bytes()) for image in records
+    ]
+    assert len({image.path.name.casefold() for image in again}) == len(records)
+
+
+def test_only_images_are_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "secret").write_text("of this machine")
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(PIXEL % 1)
+    (folder / "2.jpg").symlink_to(tmp_path / "secret")
+    names = ["1.jpg", "2.jpg", "../secret", str(tmp_path / "secret"), "nowhere.jpg"]
+    lines = [json.dumps({"image": name, "caption": "a dog"}) + "\n" for name in names]
+    (folder / "captions.jsonl").write_text("".join(lines))
+    main(["data", "convert", str(folder / "captions.jsonl"), "--to", str(tmp_path / "to")])
+    out, err = capsys.readouterr()
+    assert "to: 1 images with 1 captions (imagefolder)." in out
+    assert "1 images whose file is missing are left out" in err
+    assert "3 files that are no images are left out: " in err
+    assert sorted(path.name for path in (tmp_path / "to").rglob("*.*")) == ["1.jpg", "metadata.jsonl"]
+    (folder / "1.jpg").unlink()
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "convert", str(folder), "--to", str(tmp_path / "none")])
+    assert "none: no image to copy; 2 images whose file is missing" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_ending_says_the_form_or_the_flag_does(tmp_path: Path) -> None:
+    data = a_set(tmp_path)
+    assert convert(data, tmp_path / "OUT.JSON").form == "karpathy"
+    with pytest.raises(ConfigError, match=r"out\.tsv: the ending \.tsv says no form; name it by `--form`"):
+        convert(data, tmp_path / "out.tsv")
+    assert convert(data, tmp_path / "photos-1.5", "imagefolder").images == 3
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

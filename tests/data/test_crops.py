@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from distilcap.cli.main import main
 from distilcap.data.crops import RECIPE, SIDES, STRETCH, crop_of, write_crops
 from distilcap.data.dataset import ImageRecord
 from distilcap.errors import ConfigError, DataError
@@ -68,3 +70,29 @@ def test_a_broken_image_is_named_and_the_others_are_cropped(tmp_path: Path) -> N
     (failed,) = write_crops(images, tmp_path / "crops", 1, 32)
     assert str(images[0].path) in failed
     assert [file.name for file in (tmp_path / "crops").glob("*.jpg")] == ["a%2F1_0.jpg"]
+
+
+def test_long_names_fit_the_disk_and_differ(tmp_path: Path) -> None:
+    (picture, *_) = _records(tmp_path / "images", 1)
+    images = [ImageRecord(id, picture.path, "train") for id in ("狗" * 84, "狗" * 83 + "猫", "狗" * 20)]
+    assert write_crops(images, tmp_path / "crops", 2, 32) == []
+    names = {file.name for file in (tmp_path / "crops").glob("*.jpg")}
+    assert len(names) == 6
+    assert f"{quote('狗' * 20)}_0.jpg" in names
+
+
+def test_crops_are_not_written_among_the_images_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image in _records(tmp_path / "images"):
+        (tmp_path / "images" / "train").mkdir(exist_ok=True)
+        image.path.rename(tmp_path / "images" / "train" / image.path.name)
+    inside = ["data", "crops", str(tmp_path / "images"), "--to", str(tmp_path / "images" / "train" / "crops")]
+    with pytest.raises(SystemExit, match="2"):
+        main(inside)
+    assert "would be images of it; name a folder outside" in capsys.readouterr().err
+    assert not (tmp_path / "images" / "train" / "crops").exists()
+    (tmp_path / "images" / "captions.csv").write_text("image,caption,split\ntrain/0.png,a dog,train\n")
+    for _ in range(2):  # a captions file says which are images
+        main([*inside, "--size", "32"])
+    assert len(list((tmp_path / "images" / "train" / "crops").glob("*.jpg"))) == 3

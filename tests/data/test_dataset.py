@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilcap.data.captions import CaptionSet
-from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.dataset import Dataset, ImageRecord, probe
 from distilcap.errors import ConfigError, DataError
 
 
@@ -52,6 +53,11 @@ def test_fingerprint_does_not_confuse_boundaries(texts: list[list[str]]) -> None
     images = (ImageRecord("a", Path("a.jpg"), "train"),)
     one, two = (Dataset("x", images, CaptionSet.of_texts({"a": several})) for several in texts)
     assert (one.fingerprint() == two.fingerprint()) == (texts[0] == texts[1])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    assert probe(tmp_path / "a.jpg") == probe(tmp_path) == probe(tmp_path / "a\0.jpg") == (-1, 0)
 
 
 def test_errors() -> None:

@@ -176,6 +176,16 @@ def test_a_list_for_each_split(tmp_path: Path) -> None:
     assert splits == {"0.jpg": "train", "1.jpg": "val", "2.jpg": "test"}
 
 
+def test_a_split_of_null_is_none(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "1.jpg", "filename": "1.jpg", "split": None}
+    sentences = {"sentences": [{"raw": "a dog"}]}
+    files(tmp_path, images("1.jpg") | {"coco_test.json": {"images": [image], "annotations": []}})
+    files(tmp_path, {"karpathy.json": {"images": [image | sentences]}})
+    for name in ("coco_test.json", "karpathy.json"):
+        assert [image.split for image in read_dataset(tmp_path / name, split="val").images] == ["val"]
+    assert [image.split for image in read_dataset(tmp_path / "coco_test.json").images] == ["test"]
+
+
 @pytest.mark.parametrize(
     "name, message", [("x.xlsx", "a workbook; save its sheet as CSV"), ("x.zip", "an archive; unpack it")]
 )

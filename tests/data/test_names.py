@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_files import files, images
 
 from distilcap.data.check import check_dataset
+from distilcap.data.convert import convert
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.entries import split_by_hash
 
@@ -131,3 +133,34 @@ def test_a_number_of_each_row_is_no_id(tmp_path: Path) -> None:
     read = read_dataset(path)
     assert [(image.id, len(read.captions[image.id])) for image in read.images] == [("x1", 2), ("x2", 1)]
     assert [image.split for image in read.images] == [split_by_hash("x1"), split_by_hash("x2")]
+
+
+def test_only_a_number_behind_an_images_ending_is_the_captions(tmp_path: Path) -> None:
+    files(tmp_path, images("scene#1.jpg", "scene#2.jpg", "x.jpg"))
+    rows = [
+        "image_id,image,caption",
+        "a#1,scene#1.jpg,a dog",
+        "a#2,scene#2,a cat",
+        "b,x.jpg#0,one",
+        "b,x.jpg#1,two",
+    ]
+    files(tmp_path, {"captions.csv": "\n".join(rows)})
+    read = read_dataset(tmp_path)
+    assert {image.id: image.path.name for image in read.images} == {
+        "a#1": "scene#1.jpg", "a#2": "scene#2.jpg", "b": "x.jpg",
+    }  # fmt: skip
+    assert read.captions.texts("b") == ["one", "two"]
+    convert(read, tmp_path / "again.csv")
+    assert read_dataset(tmp_path / "again.csv").fingerprint() == read.fingerprint()
+
+
+def test_a_name_with_nul_is_no_name(tmp_path: Path) -> None:
+    names = [*(f"{number}.jpg" for number in range(10)), "a\0.jpg"]
+    records = [{"image": name, "caption": "a dog"} for name in names]
+    files(tmp_path, images(*names[:-1]) | {"captions.jsonl": records})
+    (problem,) = find_entries(tmp_path).problems
+    assert (problem.kind, problem.line) == ("malformed entry", 11)
+    assert "expected an image's name without NUL, but it is 'a\\x00.jpg'" in problem.message
+    read = read_dataset(tmp_path)
+    convert(read, tmp_path / "again.json")
+    assert read_dataset(tmp_path / "again.json").fingerprint() == read.fingerprint()

@@ -14,6 +14,7 @@ from PIL import Image
 
 from distilcap.data.check import check_dataset
 from distilcap.data.readers import find_entries, read_dataset
+from distilcap.data.readers.unpacked import Unpacked
 from distilcap.errors import DataError, MissingError
 
 
@@ -108,6 +109,21 @@ def test_names_in_an_archive_lead_nowhere(tmp_path: Path, cache: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"x.tar", "cache"}
 
 
+def test_names_that_become_one_file_name_are_kept_apart(tmp_path: Path) -> None:
+    names = ["a/1.png", "a_1.png", "A_1.png", *(f"{folder}{'x' * 150}.png" for folder in ("b/", "c/"))]
+    names += [f"{'狗' * 90}.png", "image", ".image"]
+    shades_of = {name: photo(100 + number) for number, name in enumerate(names)}
+    unpacked = Unpacked(tar(tmp_path / "x.tar", {}))
+    for _ in range(2):
+        paths = [
+            unpacked.put(name, len(image), lambda image=image: image) for name, image in shades_of.items()
+        ]
+    assert [shade_of(path) for path in paths] == [*range(100, 100 + len(names))]
+    assert len({path.name.casefold() for path in paths}) == len(names)
+    assert paths[0].name == "a_1.png"  # as it always was: it is part of the fingerprint
+    assert len(shades(tar(tmp_path / "y.tar", shades_of))) == len(names) - 2
+
+
 def test_a_broken_archive_is_named_and_the_rest_read(tmp_path: Path) -> None:
     path = tar(tmp_path / "x.tar", {f"{n:02}.png": photo(n) + b"x" * 2000 for n in range(30)})
     whole = path.read_bytes()
@@ -167,6 +183,24 @@ def test_data_sets_of_the_hub(tmp_path: Path, layout: str) -> None:
         for n in (*range(70), *range(100, 170))
     }
     assert not [p for p in check_dataset(tmp_path / "set", min_count=1).problems if "image" in p.kind]
+
+
+def test_different_images_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    def row(shade: int, caption: str, name: str | None = "1.png") -> dict[str, Any]:
+        return {"image": {"bytes": photo(shade), "path": name}, "caption": caption}
+
+    rows = [row(1, "a cat"), row(2, "a dog"), row(1, "the cat"), row(2, "the dog")]
+    table(rows, tmp_path / "data" / "train-00000-of-00002.parquet")
+    table([row(3, "a cow"), row(2, "one dog")], tmp_path / "data" / "train-00001-of-00002.parquet")
+    found = shades(tmp_path)
+    assert found["1"] == (1, "train", ["a cat", "the cat"])
+    assert sorted(found.values())[1:] == [
+        (2, "train", ["a dog", "the dog", "one dog"]),
+        (3, "train", ["a cow"]),
+    ]
+    for split, shade in (("train", 1), ("test", 2)):  # of tables that are called the same
+        table([row(shade, split, None)], tmp_path / "unnamed" / split / "0000.parquet")
+    assert sorted(shades(tmp_path / "unnamed").values()) == [(1, "train", ["train"]), (2, "test", ["test"])]
 
 
 def test_images_without_names_and_columns_of_several_kinds(tmp_path: Path) -> None:

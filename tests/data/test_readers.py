@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from distilcap.data.convert import convert
 from distilcap.data.dataset import Dataset
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.entries import split_by_hash
@@ -181,6 +182,8 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     put_images(tmp_path, ["train/a.jpg", "train/deep/b.PNG", "val/c.jpg"])
     (tmp_path / "train/a.txt").write_text("a dog\na puppy\n")
     (tmp_path / "README.txt").write_text("about")
+    put_images(tmp_path, [".Trash-1000/a.jpg"])
+    (tmp_path / ".Trash-1000/b.txt").write_text("thrown away")
     data = read_dataset(tmp_path)
     assert [(image.id, image.split) for image in data.images] == [
         ("train/a", "train"), ("train/deep/b", "train"), ("val/c", "val"),
@@ -190,6 +193,19 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     (tmp_path / "train/z.txt").write_text("nobody")
     with pytest.raises(DataError, match=r"'train/z.txt' has captions, but there is no image of that name"):
         read_dataset(tmp_path)
+
+
+def test_a_link_that_leads_round_bars_no_folder(tmp_path: Path) -> None:
+    put_images(tmp_path, ["a.jpg"])
+    (tmp_path / "x.jpg").symlink_to(tmp_path / "x.jpg")
+    found = find_entries(tmp_path)
+    assert list(found.entries) == ["a"]
+    assert found.notes == [f"{tmp_path}: 1 image left out: no file, or a broken link, such as 'x.jpg'."]
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,a dog\nx.jpg,a cat\n")
+    read = read_dataset(tmp_path)
+    assert [image.id for image in read.images] == ["a", "x"]
+    convert(read, tmp_path / "again.jsonl")
+    assert read_dataset(tmp_path / "again.jsonl").fingerprint() == read.fingerprint()
 
 
 def test_files_of_several_splits_are_read_together(tmp_path: Path) -> None:

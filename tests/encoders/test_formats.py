@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -198,6 +199,28 @@ def test_a_folder_is_what_is_read_and_what_is_counted(tmp_path: Path) -> None:
     assert left_out(others).startswith("5 other files left out, of no image format: 2 .mov, ")
     assert "(of videos, save frames as JPEG)" in left_out(others)
     assert left_out(Counter()) == ""
+
+
+def test_folders_that_are_not_entered_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "locked/b.jpg", ".thumbnails/a.jpg", "sub/.Trash-1000/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "sub" / "round").symlink_to(tmp_path)
+    scan = os.scandir
+
+    def locked(path: str) -> object:
+        if path == str(tmp_path / "locked"):  # the tests may run as root, who may read all
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    others = Counter[str]()
+    assert list(find_image_files(tmp_path, others)) == [tmp_path / "a.jpg"]
+    assert left_out(others) == (
+        "1 linked folder not entered (links are not followed); "
+        f"folder {tmp_path / 'locked'} cannot be read (Permission denied)"
+    )
+    assert list(find_image_files(tmp_path)) == [tmp_path / "a.jpg"]
 
 
 def test_what_is_open_is_of_the_list(tmp_path: Path) -> None:

@@ -90,6 +90,18 @@ def test_float_images(highest: float) -> None:
     assert image.max() == 255
 
 
+def test_floats_that_are_no_numbers_change_no_other_pixel() -> None:
+    grey = np.linspace(0, 250, 48 * 32, dtype=np.float32).reshape(32, 48)
+    plain = np.asarray(read_image(encoded(Image.fromarray(grey), "TIFF")))
+    for value, shade in ((np.nan, 0), (np.inf, 255), (-np.inf, 0)):
+        holed = grey.copy()
+        holed[7, 9] = value
+        rgb = np.asarray(read_image(encoded(Image.fromarray(holed), "TIFF"))).copy()
+        assert rgb[7, 9].tolist() == [shade] * 3
+        rgb[7, 9] = plain[7, 9]
+        assert np.array_equal(rgb, plain)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
 def test_alpha_goes_onto_white(mode: str) -> None:
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))

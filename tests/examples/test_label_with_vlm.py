@@ -152,7 +152,7 @@ def test_every_photograph_is_captioned_once_and_the_file_serves_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    assert ask(example, stub, photos, "--prompt", "What?") == 0
+    assert ask(example, stub, photos, "--prompt", "What?") == 2  # one is damaged
     out = capsys.readouterr().out
     assert "skipped broken.jpg: " in out
     assert out.endswith("to.jsonl: captions of 6 photographs, 1 skipped\n")
@@ -172,6 +172,7 @@ def test_every_photograph_is_captioned_once_and_the_file_serves_twice(
     assert {image.id for image in read_dataset(photos).images} == {*ALL, "broken"}
 
     Image.new("RGB", (8, 8), (70,) * 3).save(photos / "g.jpg")
+    (photos / "broken.jpg").unlink()
     assert ask(example, stub, photos, "--prompt", "What?") == 0
     assert stub.levels()[6:] == [70]
     assert len(read_references(file)) == 7
@@ -192,6 +193,7 @@ def test_errors_pass_are_named_or_end_it(
     assert "not valid JSON" in out
     assert "skipped more/d.jpg: an empty answer" in out
     assert out.endswith("captions of 2 photographs, 5 skipped (4 without an answer: run it again)\n")
+    (photos / "broken.jpg").unlink()
     assert ask(example, stub, photos) == 0
     captions = read_references(photos.parent / "to.jsonl")
     assert {id: captions.texts(id)[0] for id in captions} == ALL | {"more/e": "a cat"}
@@ -215,6 +217,45 @@ def test_a_server_that_is_gone_or_refuses_ends_it_at_once(
         example[0].main([str(photos), *gone, "--at-once", "0"])
 
 
+def test_a_caption_is_of_the_file_and_not_of_its_name(example: Any, stub: Stub, photos: Path) -> None:
+    def captions(folder: Path) -> dict[str, str]:
+        assert ask(example, stub, folder) == 0
+        read = read_references(photos.parent / "to.jsonl")
+        return {id: read.texts(id)[0] for id in read}
+
+    (photos / "broken.jpg").unlink()
+    (photos / "notes.txt").write_text("no image")
+    assert captions(photos) == ALL
+    other = photos.parent / "other"
+    other.mkdir()
+    Image.new("RGB", (80, 48), (90,) * 3).save(other / "a.jpg")
+    assert captions(other) == {"a": "level 90"}
+    (other / "a.jpg").replace(photos / "b.png")
+    assert captions(photos) == ALL | {"b": "level 90"}
+    assert len(stub.asked) == 6 + 2
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schlüssel"])
+def test_a_key_that_cannot_be_sent_is_refused(
+    example: Any, photos: Path, key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    to = ["--to", str(photos.parent / "to.jsonl")]
+    assert example[0].main([str(photos), *to, "--server", "http://127.0.0.1:9", "--model", "tiny"]) == 2
+    assert "Error: The variable OPENAI_API_KEY holds what no key has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://[::1", "http://a:b/v1", "http://ä/v1", "http://a..b/", "http://a b"]
+)
+def test_an_address_that_is_none_is_refused(
+    example: Any, photos: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = ["--to", str(photos.parent / "to.jsonl")]
+    assert example[0].main([str(photos), *to, "--server", url, "--model", "tiny"]) == 2
+    assert "Error: `--server` must be a URL such as http://localhost:8000/v1" in capsys.readouterr().err
+
+
 def test_a_killed_run_goes_on(
     example: Any, stub: Stub, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +273,7 @@ def test_a_killed_run_goes_on(
     before = log.read_bytes().count(b"\n") - 1
     stub.hold_after = sys.maxsize
     monkeypatch.setenv("OPENAI_API_KEY", "second")
+    (photos / "broken.jpg").unlink()
     assert ask(example, stub, photos, "--at-once", "1") == 0
     assert sum("Authorization" in asked["headers"] for asked in stub.asked) == 6 - before <= 3
     captions = read_references(to)
@@ -296,7 +338,7 @@ def test_models_of_transformers_caption(
         importlib.import_module("tiny_models").save_model(kind, tmp_path / "model")
     arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
     arguments += ["--max-tokens", "5", "--prompt", "what"]
-    assert example[0].main(arguments) == 0
+    assert example[0].main(arguments) == 2  # one is damaged
     captions = read_references(tmp_path / "to.jsonl")
     assert captions.keys() == ALL.keys()
     texts = [captions.texts(id)[0] for id in captions]

@@ -259,3 +259,32 @@ console.log(JSON.stringify({ changes, mixed }));
     before = [None, *joined[:-1]]
     changes = [point for point, now, last in zip(points, joined, before, strict=True) if now != last]
     assert answer["changes"] == changes
+
+
+ACTIVATE = """
+import vm from "node:vm";
+const kept = new Set(given.caches), handlers = {};
+const self = {
+  registration: { scope: given.scope }, clients: { claim() {} }, skipWaiting() {},
+  addEventListener: (name, handler) => (handlers[name] = handler),
+};
+const caches = {
+  keys: async () => [...kept],
+  delete: async (name) => kept.delete(name),
+  open: async (name) => (kept.add(name), { addAll: async () => {} }),
+};
+vm.runInNewContext(given.script, { self, caches, Request: class {} });
+for (const name of ["install", "activate"]) {
+  let done;
+  handlers[name]({ waitUntil: (promise) => (done = promise) });
+  await done;
+}
+console.log(JSON.stringify([...kept]));
+"""
+
+
+def test_the_service_worker_clears_its_own_old_caches_alone(scripts: Path) -> None:
+    script = (resources.files("distilcap.export.browser") / "web" / "service-worker.js").read_text()
+    others = ["notes-v3", "distilcap-https://a.io/ 1", "distilcap-https://a.io/b/c/ 1"]
+    given = {"script": script, "scope": "https://a.io/b/", "caches": [*others, "distilcap-https://a.io/b/ 1"]}
+    assert run_node(scripts, ACTIVATE, given) == [*others, "distilcap-https://a.io/b/ unwritten"]

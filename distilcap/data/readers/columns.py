@@ -24,6 +24,7 @@ IMAGE_NAMES = (
     *("filepath", "file_path", "img_path", "image_file", "image_id", "id"),
 )
 ID_NAMES = ("image_id", "id", "image")
+_IDS = frozenset({"image_id", "id"})
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment", "description")
 SPLIT_NAMES = ("split", "set")
 NULLS = frozenset({"nan", "null", "none", "<na>", "n/a", "#n/a"})  # as pandas, R and Excel write them
@@ -63,6 +64,11 @@ class Roles:
     captions: tuple[str, ...]
     split: str | None
     unread: tuple[str, ...]
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Those of `images` that hold files; ids only where there are no others."""
+        return tuple(name for name in self.images if name.casefold() not in _IDS) or self.images
 
 
 @functools.lru_cache(maxsize=256)
@@ -109,9 +115,7 @@ def add_record(
     """
     values = {name: id_text(record.get(name)) for name in roles.images}
     given = {name: value for name, value in values.items() if value is not None}
-    paths = {
-        name: value for name, value in given.items() if name.casefold() not in ("image_id", "id")
-    } or given
+    paths = {name: value for name, value in given.items() if name.casefold() not in _IDS} or given
     key = next((name for name, value in paths.items() if _is_file(value)), next(iter(paths), None))
     if key is None:
         return False

@@ -137,7 +137,7 @@ class ReadResult:
         numbered: bool = False,
         own_id: str | None = None,
     ) -> Entry | None:
-        """Add an image; None where its split is unknown.
+        """Add an image; None where its split is unknown, or its name is none that a file can have.
 
         Args:
             id: made of the name; of two files of one name but for the ending the first has it, the other its
@@ -147,6 +147,9 @@ class ReadResult:
                 only another split is a contradiction.
             own_id: see `Entry`.
         """
+        if "\0" in name:
+            self.malformed(f"an image's name without NUL, but it is {name!r:.100}", line)
+            return None
         if split is not None and (not isinstance(split, str) or known_split(split) is None):
             choice = ", ".join(SPLITS)
             self.problem(

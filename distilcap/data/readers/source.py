@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,12 +81,20 @@ class Source:
     @cached_property
     def files(self) -> list[Path]:
         """The files of a folder, sorted, without hidden ones; empty for a file."""
-        return [self.path / entry.name for entry in self._entries if entry.is_file()]
+        return [self.path / entry.name for entry in self._entries if _holds(entry.is_file)]
 
     @cached_property
     def folders(self) -> list[Path]:
         """The folders of a folder, sorted, without hidden ones; empty for a file."""
-        return [self.path / entry.name for entry in self._entries if entry.is_dir()]
+        return [self.path / entry.name for entry in self._entries if _holds(entry.is_dir)]
+
+
+def _holds(check: Callable[[], bool]) -> bool:
+    """What a folder's entry says of itself; nothing of a link that leads round in a circle."""
+    try:
+        return check()
+    except OSError:
+        return False
 
 
 def without_tokens(value: Any) -> Any:

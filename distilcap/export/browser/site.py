@@ -104,7 +104,7 @@ def _write_service_worker(folder: Path, template: str) -> None:
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     for name in files:
         digest.update(f"{name}\n".encode() + hashlib.sha256((folder / name).read_bytes()).digest())
-    site = {"version": f"distilcap-{digest.hexdigest()[:16]}", "files": ["./", *files]}
+    site = {"version": digest.hexdigest()[:16], "files": ["./", *files]}
     (folder / _SERVICE_WORKER).write_text(template.replace(_UNWRITTEN, json.dumps(site)))
 
 

@@ -27,7 +27,8 @@ def _read(source: Source, result: ReadResult) -> None:
         if not is_text(name) or not name or number is None:
             result.malformed('{"id": …, "file_name": …}', line)
             continue
-        image = result.image(number, name, entry.get("split", split), line, numbered=True)
+        own = entry.get("split")
+        image = result.image(number, name, split if own is None else own, line, numbered=True)
         texts = entry.get("captions", entry.get("caption", []))
         if image is not None and texts:  # of people's own making; COCO has them under "annotations"
             result.captions(image, texts_of(texts), line)

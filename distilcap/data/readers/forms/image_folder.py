@@ -31,11 +31,16 @@ def _read(source: Source, result: ReadResult) -> None:
     others: Counter[str] = Counter()
     sides: dict[Path, dict[str, Path]] = defaultdict(dict)
     for file in folder.rglob("*"):
-        if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not file.name.startswith("."):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not hidden:
             sides[file.with_suffix("")][file.suffix.lower()] = file
     used: set[Path] = set()
-    for file in sorted(file for file in find_image_files(folder, others) if file.is_file()):
+    broken: list[str] = []
+    for file in sorted(find_image_files(folder, others)):
         name = file.relative_to(folder).as_posix()
+        if not file.is_file():
+            broken.append(name)
+            continue
         if not is_text(name):
             result.problem("file name", f"{name!r} is not UTF-8; rename it.", None)
             continue
@@ -59,6 +64,9 @@ def _read(source: Source, result: ReadResult) -> None:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
     for ending in kinds:
         others.pop(ending, None)
+    if broken:
+        count = f"{len(broken):,} image{'s' * (len(broken) > 1)}"
+        result.notes.append(f"{folder}: {count} left out: no file, or a broken link, such as {broken[0]!r}.")
     if said := left_out(others):
         result.notes.append(f"{folder}: {said}.")
 

@@ -21,7 +21,7 @@ def _matches(source: Source) -> bool:
 def _read(source: Source, result: ReadResult) -> None:
     for value, line in source.json.lists["images"]:
         entry = value if isinstance(value, dict) else {}
-        name, sentences = entry.get("filename"), entry.get("sentences")
+        name, sentences, split = entry.get("filename"), entry.get("sentences"), entry.get("split")
         if not is_text(name) or not name or not isinstance(sentences, list):
             result.malformed('{"filename": …, "split": …, "sentences": […]}', line)
             continue
@@ -31,7 +31,7 @@ def _read(source: Source, result: ReadResult) -> None:
         image = result.image(
             number or image_id_of(posixpath.basename(name)),
             path,
-            entry.get("split", source.split),
+            source.split if split is None else split,
             line,
             numbered=number is not None,
         )

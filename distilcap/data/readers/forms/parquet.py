@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,18 +45,21 @@ def _matches(source: Source) -> bool:
 
 
 def _read(source: Source, result: ReadResult) -> None:
+    names: dict[str, bytes] = {}
     for path in _files(source):
         result.where = path
         parts = path.relative_to(source.path).parts[:-1] if source.path.is_dir() else ()
         told = next((split for part in parts if (split := known_split(part))), None)
-        _read_table(path, source, result, source.split or told or split_in(path.name))
+        _read_table(path, source, result, source.split or told or split_in(path.name), names)
 
 
-def _read_table(path: Path, source: Source, result: ReadResult, split: str | None) -> None:
+def _read_table(
+    path: Path, source: Source, result: ReadResult, split: str | None, names: dict[str, bytes]
+) -> None:
     roles, unpacked = _roles(path, source), Unpacked(path)
     if not roles.images:
-        names = ", ".join(_schema(path))
-        raise DataError(f"{path}: no column of images; name it by `--image-column`. There are: {names}.")
+        columns = ", ".join(_schema(path))
+        raise DataError(f"{path}: no column of images; name it by `--image-column`. There are: {columns}.")
     note_unread(source, {tuple(_schema(path)): roles})
     row = 0
     for records in _records(path, roles):
@@ -63,11 +68,24 @@ def _read_table(path: Path, source: Source, result: ReadResult, split: str | Non
             image, name = _embedded(record, roles)
             file = None
             if image is not None:
-                name = name or f"{path.stem}-{row:06}"
+                name = _own_name(name or f"{path.stem}-{row:06}", image, names)
                 file = unpacked.put(name, len(image), functools.partial(bytes, image))
                 record = {**record, roles.images[0]: name}
             if not add_record(result, record, roles, split, row, file):
                 result.malformed("an image's name, or an image", row)
+
+
+def _own_name(name: str, image: bytes, names: dict[str, bytes]) -> str:
+    """Keep different images of one name apart: the Hub drops folders, so that cats/1.jpg is 1.jpg.
+
+    Args:
+        names: digests of the images that were first to have them; filled here.
+    """
+    digest = hashlib.sha256(image).digest()
+    if names.setdefault(name, digest) == digest:
+        return name
+    stem, ending = posixpath.splitext(name)
+    return f"{stem}-{digest[:4].hex()}{ending}"
 
 
 def _embedded(record: dict[str, Any], roles: Roles) -> tuple[bytes | None, str | None]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Literal
 
 from distilcap.data.readers.columns import Roles, add_record, roles_of
@@ -15,6 +15,7 @@ from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
 from distilcap.errors import DataError
+from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 
 __all__ = ["FORM", "table_rows"]
 
@@ -56,7 +57,7 @@ def _lines(source: Source) -> Iterator[str]:
 def _read(source: Source, result: ReadResult) -> None:
     """Read image, captions and perhaps split, with a header or without.
 
-    "#0" behind an image's name (Flickr8k.token.txt) is the caption's number and dropped.
+    "#0" behind the name of an image's file (Flickr8k.token.txt) is the caption's number and dropped.
 
     Raises:
         DataError: no column holds images and captions, or the quotes do not match.
@@ -71,11 +72,17 @@ def _read(source: Source, result: ReadResult) -> None:
                 continue
         if len(row) == len(heads):
             record = dict(zip(heads, (_cell(field, sign) for field in row), strict=True))
-            record |= {name: _NUMBER.sub("", record[name]) for name in roles.images}
+            record |= {name: _without_number(record[name]) for name in roles.file_names}
             if add_record(result, record, roles, source.split, line):
                 continue
         hint = f"; put a caption that holds '{sign}' into quotes" if len(row) > len(heads) else ""
         result.malformed(f"{len(heads)} fields with an image's name, but it has {len(row)}{hint}", line)
+
+
+def _without_number(name: str) -> str:
+    """The file of "1.jpg#0"; other names keep what is behind "#", as in scene#1.jpg."""
+    bare = _NUMBER.sub("", name)
+    return bare if posixpath.splitext(bare)[1].lower() in IMAGE_FILE_ENDINGS else name
 
 
 def _cell(field: str, sign: str) -> str:
@@ -100,7 +107,7 @@ def _heads(row: Sequence[str], source: Source, line: int) -> tuple[list[str], bo
     roles: Roles = roles_of(tuple(heads), columns, titles=True)
     if roles.images and roles.captions:
         return heads, True
-    if len(row) >= 2 and PurePosixPath(_NUMBER.sub("", heads[0])).suffix.lower() in IMAGE_ENDINGS:
+    if len(row) >= 2 and posixpath.splitext(_without_number(heads[0]))[1].lower() in IMAGE_ENDINGS:
         return [*("image", "caption", "split")[: len(row)], *map(str, range(3, len(row)))], False
     raise DataError(
         f"{source.path}:{line}: expected a header with the columns `image` and `caption` (and perhaps "
