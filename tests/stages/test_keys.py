@@ -76,8 +76,8 @@ STAGES: dict[str, Stage] = {
     "add-unlabelled-d3757eee2796": AddUnlabelled(
         "0123456789abcdef", "photos", "photos", None, whole=DATA, content="ff00", folder="more"
     ),
-    "clean-labels-ffe4d0129727": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
-    "clean-references-0f4022cca1f1": CleanReferences.of_data(DATA),
+    "clean-labels-5f11113f1333": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
+    "clean-references-d53f991f1ff0": CleanReferences.of_data(DATA),
 }
 
 
