@@ -18,9 +18,10 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
-# One thread each: two thread pools on two cores hinder one another.
+# Files of tests go to a process for each core, four at most (each takes over a gigabyte), and these have one
+# thread: more hinder one another.
 unit: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow

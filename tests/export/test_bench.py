@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -97,7 +98,8 @@ def test_the_bench_command_writes_json(exported, tmp_path):
 
 
 def test_the_export_command_tells_parity_and_sizes(run, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("distilcap.cli.export._encoder_of", lambda run: encoder)
+    recipe = SimpleNamespace(encoder_in=lambda run: encoder, licence=None)
+    monkeypatch.setattr("distilcap.cli.export._recipe_of", lambda run: recipe)
     arguments = [str(run), "--to", str(tmp_path / "bundle"), "--precision", "int8"]
     done = CliRunner().invoke(export_command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -151,9 +151,12 @@ def test_a_cached_runtime_is_taken(tmp_path, runtime, monkeypatch):
 
 
 def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
-    (written / "stray.txt").touch()
+    (written / "bundle" / "stray.bin").touch()
+    (written / "CNAME").write_text("example.org")
     write_web(exported.folder, written, runtime=runtime)
-    assert not (written / "stray.txt").exists()
+    assert not (written / "bundle" / "stray.bin").exists()
+    assert (written / "CNAME").read_text() == "example.org"
+    assert "CNAME" not in (written / "service-worker.js").read_text()
     with pytest.raises(ConfigError, match=r"`to` must be a new folder or a folder written before"):
         write_web(exported.folder, exported.folder, runtime=runtime)
     with pytest.raises(BundleError, match=r"not a bundle"):

@@ -165,7 +165,7 @@ def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
         "distilcap.models.weights.load_captioner",
         lambda run: SimpleNamespace(vocabulary=Vocabulary(SPECIALS)),
     )
-    monkeypatch.setattr("distilcap.cli.export._encoder_of", lambda run: None)
+    monkeypatch.setattr("distilcap.cli.export._recipe_of", lambda run: None)
     monkeypatch.setattr("distilcap.cli.export._show_export", lambda exported: None)
     arguments = ["export", str(store.path(run)), "--to", str(tmp_path / "bundle"), "--max-words", "12"]
     result = CliRunner().invoke(cli, [*arguments, *options])

@@ -91,3 +91,7 @@ def test_the_command_goes_on_with_what_is_there(tmp_path: Path, monkeypatch: pyt
 
 class DATA_OF_NOBODY:
     images: tuple[()] = ()
+
+    @staticmethod
+    def fingerprint() -> str:
+        return ""
