@@ -260,7 +260,8 @@ class ImageCaptioner:
         """
         if not isinstance(images, _IMAGES) and isinstance(images, Iterable):
             return list(self.each(images))
-        (captioned,) = self.each([cast(ImageInput, images)])
+        image = cast(ImageInput, images)
+        (captioned,) = self._caption_batch([(_name(image, 0), image)])
         if captioned.error is not None:
             raise captioned.error
         return captioned
@@ -269,9 +270,13 @@ class ImageCaptioner:
         """What comes of each of some images, in their order, as they are captioned; see `caption`."""
         numbered = ((_name(image, number), image) for number, image in enumerate(images))
         batches = iter(lambda: list(itertools.islice(numbered, BATCH_IMAGES)), [])
+        if self.workers == 1:
+            for batch in batches:
+                yield from self._caption_batch(batch)
+            return
         with ThreadPoolExecutor(self.workers) as pool:
-            for batch in in_order(pool, self._caption_batch, batches, self.workers):
-                yield from batch
+            for captioned in in_order(pool, self._caption_batch, batches, self.workers):
+                yield from captioned
 
     def _caption_batch(self, batch: Sequence[tuple[str, ImageInput]]) -> list[Captioned]:
         seen = [(name, self._read(image, name)) for name, image in batch]
@@ -286,9 +291,8 @@ class ImageCaptioner:
         try:
             if not isinstance(image, Image.Image):
                 return _pixels(image, name, self._preprocessing)
-            with (
-                self._in_memory
-            ):  # Pillow reads a file when its pixels are asked for, and the same may be twice
+            # Pillow reads an image's file when its pixels are asked for, and the same may be there twice.
+            with self._in_memory:
                 return _pixels(image, name, self._preprocessing)
         except DataError as error:
             return error
