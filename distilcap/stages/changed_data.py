@@ -15,7 +15,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord, probe
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
-from distilcap.runtime.formats import find_image_files
+from distilcap.runtime.formats import find_image_files, left_out
 from distilcap.stages.data import ImportData
 from distilcap.store.stage import not_in_key
 from distilcap.store.store import Store
@@ -129,15 +129,18 @@ class AddUnlabelled(ChangedData):
         return Dataset(dataset.name, dataset.images + new, dataset.captions)
 
     def note(self) -> str:
-        """See `ChangedData.note`."""
-        return f"{self.folder}: its images are training images that the teacher labels."
+        """See `ChangedData.note`; also what of the folder is left out."""
+        others = Counter[str]()
+        _records(Path(self.folder), others)
+        said = f"; {left_out(others)}" if others else ""
+        return f"{self.folder}: its images are training images that the teacher labels{said}."
 
 
-def _records(folder: Path) -> tuple[ImageRecord, ...]:
-    """All images of a folder and of those in it."""
+def _records(folder: Path, others: Counter[str] | None = None) -> tuple[ImageRecord, ...]:
+    """All images of a folder and of those in it; `others`: see `find_image_files`."""
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of images without captions.")
-    paths = list(find_image_files(folder, Counter()))
+    paths = list(find_image_files(folder, others))
     if not paths:
         raise DataError(f"{folder}: there is no image in this folder.")
     names = [f"unlabelled/{path.relative_to(folder).as_posix()}" for path in paths]

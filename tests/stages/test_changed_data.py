@@ -87,6 +87,11 @@ def test_unlabelled_images_become_training_images(tmp_path: Path) -> None:
     assert {image.split for image in new} == {"train"}
     assert after.captions == before.captions
     assert stage_at(store.path(added)) == added
+    (more / "film.mov").write_text("no image")
+    (more / "elsewhere").symlink_to(tmp_path / "others")
+    note = added.note()
+    assert "1 .mov" in note
+    assert "1 linked folder not entered" in note
     shutil.move(more, tmp_path / "moved")
     assert AddUnlabelled.beside(data, tmp_path / "moved").key == added.key
     (tmp_path / "moved/another name.png").unlink()
