@@ -31,7 +31,14 @@ Example:
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of its images, if not beside it.")
 @flags(TableOptions, "options", only=("preset", "seeds", "metrics"))
-@click.option("--gpus", multiple=True, default=(1, 4, 8), type=COUNT, show_default=True)
+@click.option(
+    "--gpus",
+    multiple=True,
+    default=(1, 4, 8),
+    type=COUNT,
+    show_default=True,
+    help="Number of GPUs; may be given more than once.",
+)
 @click.option(
     "--price",
     type=Real(0),

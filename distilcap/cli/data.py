@@ -45,7 +45,11 @@ Example:
     "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
 )
 @click.option("--split", help="Split of entries that name none: train, val or test.")
-@click.option("--min-count", type=COUNT, default=5, help="Number of times that a training word must occur.")
+@click.option(
+    "--min-count",
+    type=COUNT,
+    help="Number of times that a training word must occur.  [default: as `distill` and `train` choose it]",
+)
 @flags(Columns, "columns")
 @click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
@@ -53,7 +57,7 @@ def check(
     path: Path,
     images: Path | None,
     split: str | None,
-    min_count: int,
+    min_count: int | None,
     columns: Columns,
     tokenizer: str,
     as_json: bool,
@@ -216,12 +220,14 @@ def crops(path: Path, images: Path | None, folder: Path, each: int, size: int, c
 @data.command(
     epilog="""\b
 Example:
-  distilcap data coco --root coco
-  distilcap data coco --root coco --from /datasets/mscoco --no-download
+  distilcap data coco --to coco
+  distilcap data coco --to coco --from /datasets/mscoco --no-download
 """
 )
 @click.option(
+    "--to",
     "--root",
+    "root",
     type=click.Path(path_type=Path),
     required=True,
     help="Folder of COCO; what is in it already is kept.",

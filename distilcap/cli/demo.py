@@ -18,7 +18,7 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--to", type=click.Path(path_type=Path), default=Path("demo"))
+@click.option("--to", type=click.Path(path_type=Path), default=Path("demo"), help="Folder to write into.")
 def demo(to: Path) -> None:
     """Draw pictures, train a teacher, let it teach a small student, score all, and write the page.
 

@@ -23,9 +23,10 @@ __all__ = ["distill"]
 
 EXAMPLE = """\b
 Example:
-  distilcap distill --data photos/ --teacher aoanet-big --student updown-small --beam-size 5 --to distilled
-  distilcap distill --data photos/ --teacher-model blip-large/ --student updown-small
-  distilcap distill --data photos/ --teacher-captions theirs.json --student updown-small
+  distilcap distill --data photos/ --to mine
+  distilcap distill --data photos/ --teacher-captions theirs.json --clean-labels --to mine
+  distilcap distill --data photos/ --teacher-model blip-large/
+  distilcap distill --data photos/ --start none --teacher aoanet-big --student updown-small
   distilcap distill --data photos/ --teacher-run runs/train-0f3a… --teacher-run runs/train-9b1c…
 """
 
@@ -49,13 +50,16 @@ def distill(
     output: OutputOptions,
     no_export: bool,
 ) -> None:
-    """Train a teacher, let it caption the training images, and train a student on its captions.
+    """Train a small captioner on your captioned images, with a teacher's captions beside them.
 
-    Or bring a teacher that is there already: --teacher-model, --teacher-captions or --teacher-run.
+    By default it begins from the captioner in the box, and so does its teacher; --student names another
+    captioner, which begins from nothing. Most people need --data, --images, --to, --clean-labels and --plan
+    alone. A teacher that is there already is brought by --teacher-model, --teacher-captions or --teacher-run.
 
     Beside it the same student learns from people's captions alone, and the table says what distillation
-    cost and gained. Writes results.json, report.html and bundle/; the trained runs stay in the store.
-    Options of training hold for teacher and students; each family has the label smoothing of its paper.
+    cost and gained. Writes results.json, report.html and bundle/ (int8; float16 or float32 where that loses
+    too much); the trained runs stay in the store. Options of training hold for teacher and students. For a
+    table that others may quote take --seeds 3: students are trained so often, the teacher once.
     """
     from distilcap.store.store import Store
     from distilcap.study.announce import announce

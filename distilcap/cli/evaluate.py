@@ -155,7 +155,9 @@ Example:
 """,
 )
 @click.argument("dataset", type=PATH)
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test"]), default="train", help="Split to count in."
+)
 @click.option("--end", is_flag=True, help="Count an end token as the last word of every caption.")
 @click.option("--tokenizer", default=PTB, help=TOKENIZER_HELP)
 @click.option("--to", type=PATH, required=True, help="The JSON file to write.")

@@ -24,8 +24,8 @@ __all__ = ["encoder_table", "features"]
 
 EXAMPLE = """\b
 Example:
-  distilcap features --data flickr8k/dataset_flickr8k.json --images flickr8k/images --out features/lite0
-  distilcap features --data photos --out features/boxes --encoder efficientdet-d0 --encoder-form regions \\
+  distilcap features --data flickr8k/dataset_flickr8k.json --images flickr8k/images --to features/lite0
+  distilcap features --data photos --to features/boxes --encoder efficientdet-d0 --encoder-form regions \\
       --regions 36 --encoder-weights tf_efficientdet_d0_34-f153e0cf.pth
 """
 
@@ -39,12 +39,21 @@ Example:
     help="Number of boxes of an image, or of cells of a grid (a square).",
 )
 @click.option(
+    "--to",
     "--out",
+    "out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the features; an unfinished run in it goes on.",
 )
-@click.option("--batch-size", type=BATCH, default=8, help="Number of images that the model sees at once.")
+@click.option(
+    "--batch-images",
+    "--batch-size",
+    "batch_size",
+    type=BATCH,
+    default=8,
+    help="Number of images that the model sees at once.",
+)
 @click.option(
     "--threads", type=THREADS, default=2, help="Number of threads that decode images and run the model."
 )

@@ -44,7 +44,9 @@ Example:
     "plugin's teacher.",
 )
 @store_option
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train")
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test"]), default="train", help="Split to caption."
+)
 @flags(LabelOptions, "options")
 @click.option(
     "--to", type=click.Path(path_type=Path), required=True, help="The captions file; with --images, a folder."

@@ -27,16 +27,16 @@ __all__ = ["main"]
 # name: (module, attribute, what it does)
 COMMANDS = {
     "demo": ("demo", "demo", "The whole line on a drawn data set, in minutes."),
-    "data": ("data", "data", "Check or draw a data set, or set up COCO."),
+    "data": ("data", "data", "Check, convert, crop or draw a data set; set up COCO."),
     "features": ("features", "features", "Extract what an encoder sees in images."),
     "train": ("train", "train", "Train a captioner."),
-    "generate": ("generate", "generate", "Caption a split: a teacher's labels."),
+    "generate": ("generate", "generate", "Caption a split, or any images, with a trained run."),
     "merge": ("generate", "merge", "Join labels that were made in parts."),
     "evaluate": ("evaluate", "evaluate", "Score captions against references."),
     "compare": ("evaluate", "compare", "Say whether two or more systems differ."),
     "metrics": ("evaluate", "metrics", "Set up metrics and their statistics."),
     "distill": ("distill", "distill", "Teacher to student on your own images."),
-    "reproduce": ("reproduce", "reproduce", "Measure again what the README reports."),
+    "reproduce": ("reproduce", "reproduce", "Measure again what the paper and the README report."),
     "costs": ("costs", "costs", "Hours and money of the tables on GPUs."),
     "caption": ("caption", "caption", "Caption photographs."),
     "store": ("store", "store", "Look after a store: list, verify, clean up, take results along."),
@@ -101,8 +101,8 @@ def _load_plugins(_context: click.Context, _option: click.Parameter, names: tupl
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-    epilog="Begin with `distilcap demo`, or with your own images: "
-    "`distilcap distill --data DIR --teacher updown-medium --student updown-small`.",
+    epilog="Begin with `distilcap caption photo.jpg`; with captions of your own images, "
+    "`distilcap distill --data DIR`.",
 )
 @click.version_option(__version__, prog_name="distilcap")
 @click.option("--plain", is_flag=True, help="Compute by plain PyTorch alone; or set DISTILCAP_PLAIN=1.")

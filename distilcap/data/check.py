@@ -16,7 +16,7 @@ from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
 from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import Entry, Problem, split_by_hash
-from distilcap.data.trainable import MIN_COUNT, Coverage, words_to_learn
+from distilcap.data.trainable import Coverage, usual_min_count, words_to_learn
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.large import opened, reduce
@@ -56,13 +56,14 @@ def check_dataset(
     images: Path | None = None,
     split: str | None = None,
     progress: Progress = SILENT,
-    min_count: int = MIN_COUNT,
+    min_count: int | None = None,
     tokenizer: str = PTB,
     columns: Columns = BY_NAME,
 ) -> Report:
     """Read the captions and decode every image; see `KINDS` for what is looked for.
 
-    Takes the arguments of `read_dataset`, and the `min_count` and `tokenizer` of training.
+    Takes the arguments of `read_dataset`, and the `min_count` (None is `usual_min_count`) and `tokenizer` of
+    training.
 
     Raises:
         DataError: there is nothing to read, or a captions file as a whole is not of any known form.
@@ -79,8 +80,9 @@ def check_dataset(
         train, val = (
             [e.captions for e in entries if e.captions and _split(e) == s] for s in ("train", "val")
         )
+        least = min_count or usual_min_count(sum(map(len, train)))
         try:
-            _, coverage = words_to_learn(train, len(val), min_count, tokenizer=tokenizer)
+            _, coverage = words_to_learn(train, len(val), least, tokenizer=tokenizer)
         except DataError as error:
             result.problem("nothing to learn", str(error), None)
     seen: dict[bytes, Entry] = {}

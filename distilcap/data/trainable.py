@@ -12,11 +12,17 @@ from distilcap.errors import DataError
 from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
-__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "Variety", "words_to_learn"]
+__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "Variety", "usual_min_count", "words_to_learn"]
 
 MIN_COUNT, MAX_WORDS = 5, 16  # the paper's
 MOST_UNKNOWN, MOST_CUT = 0.1, 0.25  # shares that are warned of
+_MIN_COUNTS = ((300, 1), (2_000, 2), (8_000, 3), (20_000, 4))  # up to so many captions, and how often
 _ALIKE = 50  # captions to a different caption, from which on it is said that they hardly differ
+
+
+def usual_min_count(captions: int) -> int:
+    """Number of times that a word must occur in so many captions: of few, rare words are worth learning."""
+    return next((count for most, count in _MIN_COUNTS if captions <= most), MIN_COUNT)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ class DistillOptions(Options):
     )
     start: Path | None = option(
         None,
-        f"{START_HELP} Of the student, and of a teacher of no other name.  [default: box, where there is one "
-        "and no other --student, --encoder or --tokenizer is asked for; else none]",
+        f"{START_HELP} The student begins from it, and the teacher, unless --teacher names another.  "
+        "[default: box, unless --student, --teacher-encoder, --tokenizer or anything about the encoder is "
+        "asked for; then none]",
     )
     recipe: str = option(AUTO, RECIPE_HELP, choices=(AUTO, PAPER))
     intermediate: str | None = option(None, "Captioner between teacher and student, distilled first.")
@@ -173,6 +174,7 @@ def plan_own_images(
         )
     seen: ImportData = AddUnlabelled.beside(source, options.unlabelled) if options.unlabelled else source
     given = options.given_teacher(seen, store)
+    amount.check(source.path, len(dataset.images))
     learnt: ImportData = source
     if options.clean_labels and given is not None:
         given = given.cleaned(max_words, options.tokenizer)

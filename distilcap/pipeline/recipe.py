@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from distilcap.data.dataset import Dataset
-from distilcap.data.trainable import MIN_COUNT
+from distilcap.data.trainable import MIN_COUNT, usual_min_count
+from distilcap.errors import DataError
 from distilcap.options import filled
 from distilcap.training.options import TrainingOptions
 
@@ -53,6 +54,22 @@ class Amount:
         references = dataset.references("train")
         return Amount(len(references), sum(map(len, references.values())))
 
+    def check(self, path: str, images: int) -> None:
+        """Make sure that there is anything to learn from.
+
+        Args:
+            path: of the data. images: that they have, with and without captions.
+
+        Raises:
+            DataError: no training image has a caption; the message says two ways out.
+        """
+        if not self.images:
+            raise DataError(
+                f"{path}: no training image has a caption ({images:,} images in all). Put 1.txt beside "
+                "1.jpg, a caption a line (or see docs/data.md), or let a large model write them: "
+                "examples/label_with_vlm."
+            )
+
     def __str__(self) -> str:
         return f"{self.images:,} training images with {self.captions:,} captions"
 
@@ -84,16 +101,12 @@ def refuse_early(training: Given, *captioners: str | None) -> None:
 
 
 def chosen_min_count(given: int | None, training: Given, recipe: str, amount: Amount) -> int:
-    """Number of times that a word must occur: of few captions, words that occur twice are worth learning."""
+    """Number of times that a word must occur to be learnt."""
     if given is not None:
         return given
     if recipe == PAPER or isinstance(training, TrainingOptions):
         return MIN_COUNT
-    return next((count for most, count in _MIN_COUNTS if amount.captions <= most), MIN_COUNT)
-
-
-_MIN_COUNTS = ((300, 1), (2_000, 2), (8_000, 3), (20_000, 4))
-"""Captions up to which a word must occur so often."""
+    return usual_min_count(amount.captions)
 
 
 def _auto(amount: Amount, started: bool) -> dict[str, Any]:
@@ -104,8 +117,9 @@ def _auto(amount: Amount, started: bool) -> dict[str, Any]:
     if amount.images >= _MANY:  # nothing was measured there: the paper's
         return {"validate_start": started}
     updates, fewest, most = (240, 3, 24) if started else (3_400, 9, 40)
-    epochs = min(most, max(fewest, round(updates * _BATCH / amount.images)))
-    steps = epochs * -(-amount.images // _BATCH)
+    images = max(1, amount.images)  # data without captions are refused later, with the way out
+    epochs = min(most, max(fewest, round(updates * _BATCH / images)))
+    steps = epochs * -(-images // _BATCH)
     rewarded = amount.images >= _REWARDED
     return {
         "epochs": epochs,

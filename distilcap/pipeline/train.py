@@ -86,6 +86,7 @@ def run_to_train(
     amount, started = Amount.of(dataset), run.start is not None and str(run.start) != NOTHING
     chosen = chosen_training(training, run.recipe, amount, started)
     chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
+    amount.check(source.path, len(dataset.images))
     learnt: ImportData = source
     labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
     if run.clean_labels and labels is not None:

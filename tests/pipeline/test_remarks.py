@@ -268,6 +268,16 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     assert Path(bare["filename"]).stem not in {sample.image for sample in results.samples}
 
 
+def test_photographs_without_captions_are_told_two_ways_out(scenes: Path, tmp_path: Path) -> None:
+    data, encoder = DataOptions(scenes / "images"), EncoderOptions(encoder_weights="random", image_size=32)
+    said = r"no training image has a caption \(38 images in all\)\. Put 1\.txt beside 1\.jpg.*label_with_vlm"
+    for recipe in ("auto", "paper"):
+        with pytest.raises(DataError, match=said):
+            plan_own_images(data, encoder, DistillOptions(recipe=recipe), {}, tmp_path)
+        with pytest.raises(DataError, match=said):
+            run_to_train(data, encoder, RunOptions("updown-tiny", recipe=recipe), {}, tmp_path)
+
+
 def test_captions_for_photographs_that_have_none_are_taken_as_the_data(scenes: Path, tmp_path: Path) -> None:
     file = tmp_path / "theirs.jsonl"
     CaptionSet.of_texts({"train_0": ["a dog"]}).save(file)
