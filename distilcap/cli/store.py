@@ -150,18 +150,22 @@ def rm(keys: tuple[str, ...], store: Path) -> None:
     multiple=True,
     help="A results.json, or a stage's folder or key: only what its report needs.  [default: everything]",
 )
+@click.option(
+    "--without", type=PATH, multiple=True, help="A pack: what it has is left out, so that both go together."
+)
 @store_option
-def export_(to: Path, keep: tuple[Path, ...], store: Path) -> None:
+def export_(to: Path, keep: tuple[Path, ...], without: tuple[Path, ...], store: Path) -> None:
     """Pack captions, scores and recipes, without weights, into the file TO (.tar.gz)."""
     from distilcap.data.features import readable_size
     from distilcap.store.contents import keys_in, needed_by
-    from distilcap.store.pack import export_results
+    from distilcap.store.pack import export_results, packed_keys
 
     entries = _contents(store)
     if keep:
         kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
         entries = [entry for entry in entries if entry.key in kept]
-    packed = export_results(entries, to)
+    there = {key for pack in without for key in packed_keys(pack)}
+    packed = export_results([entry for entry in entries if entry.key not in there], to)
     CONSOLE.print(f"{to}: results of {len(packed)} stages, {readable_size(to.stat().st_size)}")
 
 

@@ -26,7 +26,7 @@ from distilcap.store.contents import Entry
 from distilcap.store.record import RECORD, check_artifact, complete, read_record, to_json
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
 
-__all__ = ["Imported", "export_results", "import_results"]
+__all__ = ["Imported", "export_results", "import_results", "packed_keys"]
 
 WEIGHTS = (".safetensors", ".onnx", ".pte")
 """Endings of files that are left out of a pack."""
@@ -109,6 +109,21 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
     content = path.read_bytes()
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))
+
+
+def packed_keys(source: Path) -> set[str]:
+    """The stages in a pack.
+
+    Raises:
+        DataError: it is no pack, or damaged.
+    """
+    try:
+        with tarfile.open(source, "r:gz") as archive:
+            return {parts[0] for _, parts in _members(archive, source)}
+    except FileNotFoundError:
+        raise DataError(f"{source}: there is no such file.") from None
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{source}: not a pack of results, or damaged ({error}).") from None
 
 
 def import_results(source: Path, root: Path) -> Imported:

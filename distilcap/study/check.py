@@ -21,10 +21,10 @@ from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study.tables import Table, finished, run_tables, stages_of_tables
 
-__all__ = ["PACK", "check_report", "left_out"]
+__all__ = ["PACKS", "check_report", "left_out"]
 
-PACK = "results.tar.gz"
-"""What `distilcap store export` wrote, beside the report's `results.json`."""
+PACKS = "results*.tar.gz"
+"""What `distilcap store export` wrote, beside the report's `results.json`: one pack or several."""
 _NOT_COMPARED = ("command", "samples")  # how it was called, and where pictures lie
 
 
@@ -34,7 +34,7 @@ def check_report(
     """Score all captions of a report's pack again; what is not as the report says, a line each.
 
     Args:
-        folder: of `results.json` and `PACK`.
+        folder: of `results.json` and `PACKS`.
         tables: of the report, as the same command makes them.
 
     Raises:
@@ -43,7 +43,10 @@ def check_report(
     published = read_results(folder / RESULTS)
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch))
-        import_results(folder / PACK, store.root)
+        if not (packs := sorted(folder.glob(PACKS))):
+            raise DataError(f"{folder}: there is no pack of results (`distilcap store export`).")
+        for pack in packs:
+            import_results(pack, store.root)
         for entry in contents(store.root):
             if isinstance(entry.stage, Evaluate):
                 remove(store.root, entry.key)
@@ -51,7 +54,7 @@ def check_report(
         lacking = [stage.key for stage in _to_build(stages_of_tables(kept, metrics), store.has)]
         if not kept or lacking:
             lacks = ", ".join(lacking) or "the captions of every row"
-            raise DataError(f"{folder / PACK}: lacks {lacks}, without which nothing can be scored again.")
+            raise DataError(f"{folder / PACKS}: lacks {lacks}, without which nothing can be scored again.")
         again = run_tables(title, kept, store, progress, metrics, published.command, missing)
     return list(differences(published, again, left_out(metrics)))
 
