@@ -63,7 +63,7 @@ def evaluate(
     from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import write_text
     from distilcap.metrics.diversity import measure_diversity
-    from distilcap.metrics.files import fingerprint_of, write_scores
+    from distilcap.metrics.files import write_scores
     from distilcap.metrics.significance import intervals
 
     known = read_references(references)
@@ -79,8 +79,7 @@ def evaluate(
     CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
     CONSOLE.print(in_words(diversity), highlight=False)
     if json_file is not None:
-        used = known.only(image_id for image_id in known if image_id in scored)
-        write_scores(json_file, scores, fingerprint_of(used), diversity=asdict(diversity))
+        write_scores(json_file, scores, _fingerprint(known, scored), diversity=asdict(diversity))
         CONSOLE.print(f"Scores: {json_file}")
     if csv_file is not None:
         write_text(csv_file, as_csv(scores))
@@ -188,13 +187,20 @@ def _advise(options: ScoreOptions, references: CaptionSet) -> None:
         say(f"Warning: {advice}", err=True)
 
 
+def _fingerprint(references: CaptionSet, scored: CaptionSet) -> str:
+    """Of the references of the images that were scored."""
+    from distilcap.metrics.files import fingerprint_of
+
+    return fingerprint_of(references.only(image_id for image_id in references if image_id in scored))
+
+
 def _read_systems(
     systems: tuple[str, ...], references: Path | None, options: ScoreOptions
 ) -> list[tuple[str, list[dict[str, Score]]]]:
     """Each system's name, and the scores of each of its seeds."""
     from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import read_json
-    from distilcap.metrics.files import fingerprint_of, read_scores
+    from distilcap.metrics.files import read_scores
 
     known: CaptionSet | None = None
     scored: list[tuple[str, list[dict[str, Score]]]] = []
@@ -213,9 +219,7 @@ def _read_systems(
                     _advise(options, known)
                 candidates = fit_ids(read_candidates(path), known)
                 scores = options.score(candidates, known)
-                fingerprints[str(path)] = fingerprint_of(
-                    known.only(image_id for image_id in known if image_id in candidates)
-                )
+                fingerprints[str(path)] = _fingerprint(known, candidates)
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:

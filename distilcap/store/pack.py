@@ -7,6 +7,7 @@ is kept. Imported stages count as complete; whatever needs their weights builds 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -117,9 +118,15 @@ def packed_keys(source: Path) -> set[str]:
     Raises:
         DataError: it is no pack, or damaged.
     """
+    with _damage_named(source), tarfile.open(source, "r:gz") as archive:
+        return {parts[0] for _, parts in _members(archive, source)}
+
+
+@contextlib.contextmanager
+def _damage_named(source: Path) -> Iterator[None]:
+    """Errors of reading a pack as one line that names it."""
     try:
-        with tarfile.open(source, "r:gz") as archive:
-            return {parts[0] for _, parts in _members(archive, source)}
+        yield
     except FileNotFoundError:
         raise DataError(f"{source}: there is no such file.") from None
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
@@ -134,23 +141,22 @@ def import_results(source: Path, root: Path) -> Imported:
     """
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as folder:
-        try:
-            with gzip.open(source) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-                for member, parts in _members(archive, source):
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    path = Path(folder, *parts)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with failures_named(path), path.open("wb") as file:
-                        shutil.copyfileobj(content, file)
-                # To the end, where gzip's checksum is; tarfile takes a damaged header for the archive's end.
-                rest = stream.read(_PADDING)
-                if len(rest) == _PADDING or rest.strip(b"\0"):
-                    raise DataError(f"{source}: damaged (it goes on behind its end).")
-        except FileNotFoundError:
-            raise DataError(f"{source}: there is no such file.") from None
-        except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
-            raise DataError(f"{source}: not a pack of results, or damaged ({error}).") from None
+        with (
+            _damage_named(source),
+            gzip.open(source) as stream,
+            tarfile.open(fileobj=stream, mode="r:") as archive,
+        ):
+            for member, parts in _members(archive, source):
+                content = archive.extractfile(member)
+                assert content is not None
+                path = Path(folder, *parts)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with failures_named(path), path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+            # To the end, where gzip's checksum is; tarfile takes a damaged header for the archive's end.
+            rest = stream.read(_PADDING)
+            if len(rest) == _PADDING or rest.strip(b"\0"):
+                raise DataError(f"{source}: damaged (it goes on behind its end).")
         new, known = [], []
         for stage_folder in sorted(Path(folder).iterdir()):
             _check(stage_folder, source)
