@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 # The gate must not fail by chance on a change that has nothing to do with it: there the examples are fixed.
@@ -15,6 +16,13 @@ settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 # A test that begins from the captioner in the box says so, and brings a small captioner as the box.
 os.environ["DISTILCAP_BOX"] = "no box"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws, its fixtures included, does not depend on which tests ran before it: processes share
+    out the files of tests differently each time. Another seed must do as well (CONTRIBUTING.md)."""
+    torch.manual_seed(int(os.environ.get("DISTILCAP_TEST_SEED", "0")))
 
 
 @pytest.fixture(scope="session")

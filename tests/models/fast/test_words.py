@@ -15,7 +15,7 @@ from distilcap.models.fast.sampling import draw, draw_words
 from distilcap.models.fast.search import best_words, extend, log_total
 from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
-from distilcap.text.vocabulary import BOS, PAD
+from distilcap.text.vocabulary import BOS, EOS, PAD
 
 
 @settings(deadline=None, max_examples=60)
@@ -122,7 +122,8 @@ def test_the_first_step_reads_one_row_an_image(monkeypatch: pytest.MonkeyPatch) 
         return step(tokens, *rest)
 
     monkeypatch.setattr(captioner, "step", watched)
+    never = torch.tensor([PAD, BOS, EOS])  # captions that had ended would be left out of the second step
     with torch.no_grad():
         memory = captioner.encode(Regions.full(torch.rand(2, 3, 4)))
-        draw(captioner, memory, 3, torch.tensor([PAD, BOS]), 2, with_best=True)
+        draw(captioner, memory, 3, never, 2, with_best=True)
     assert read == [(2, 1), (2, 4)]
