@@ -31,7 +31,7 @@ def demo(to: Path) -> None:
     from distilcap.data.scenes import draw_scenes
     from distilcap.export.browser.site import write_web
     from distilcap.pipeline.demo import IMAGE_SIZE, IMAGES, demo_plan
-    from distilcap.store.cluster import EngineOptions
+    from distilcap.store.engine import EngineOptions
 
     draw_scenes(to / "scenes", tuple(IMAGES.values()), size=IMAGE_SIZE, progress=PROGRESS)
     title = "DistilCap demo: drawn scenes, teacher to student"

@@ -16,7 +16,7 @@ from distilcap.cli.report import OutputOptions, run_distillation
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
-from distilcap.store.cluster import EngineOptions
+from distilcap.store.engine import EngineOptions
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["distill"]

@@ -11,7 +11,7 @@ import click
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.errors import ConfigError
-from distilcap.store.cluster import EngineOptions
+from distilcap.store.engine import EngineOptions
 from distilcap.teachers.options import LabelOptions
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def generate(
     With --images, any images are captioned, in parts that independent processes make: start a process for
     each part, on any machine that sees the images and the folder. A part has its final name once it is
     complete; a killed process goes on where it was. `distilcap merge` joins the parts and says which are
-    missing. With --engine ray all parts are tasks of a Ray cluster, and are merged into labels.jsonl.
+    missing. With --engine processes or ray all parts are captioned, several at a time, and are merged into
+    labels.jsonl.
     """
     if (run is None) == (model is None):
         raise ConfigError("Give either a RUN of the store or a `--model` of transformers, to caption with.")
@@ -90,7 +91,9 @@ def generate(
         _label(Labelling(images, to, options, run, model), engine)
         return
     if engine.engine != "serial":
-        raise ConfigError("`engine` ray is for `--images`; a split is captioned by one process or a launch.")
+        raise ConfigError(
+            f"`engine` {engine.engine} is for `--images`; a split is captioned by one process or a launch."
+        )
     if run is None:
         raise ConfigError(
             "`--model` captions `--images`; for a data set see `distilcap distill --teacher-model`."
@@ -113,10 +116,10 @@ def generate(
 
 
 def _label(labelling: Labelling, engine: EngineOptions) -> None:
-    from distilcap.pipeline.labelling import MERGED, label_on_ray
+    from distilcap.pipeline.labelling import MERGED, label_side_by_side
 
-    if engine.engine == "ray":
-        _show(label_on_ray(labelling, engine, PROGRESS), labelling.to / MERGED)
+    if engine.engine != "serial":
+        _show(label_side_by_side(labelling, engine, PROGRESS), labelling.to / MERGED)
     else:
         _show(labelling.label(PROGRESS), labelling.to / f"{labelling.options.part}.jsonl")
 

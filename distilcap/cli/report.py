@@ -12,7 +12,7 @@ from rich.table import Table
 
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 from distilcap.options import Options, option
-from distilcap.store.cluster import EngineOptions, build_ahead
+from distilcap.store.engine import EngineOptions, build_ahead
 
 if TYPE_CHECKING:
     from distilcap.pipeline.distill import Distillation

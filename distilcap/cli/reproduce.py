@@ -15,7 +15,7 @@ from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
 from distilcap.errors import ConfigError, DataError
 from distilcap.shown import shown
-from distilcap.store.cluster import EngineOptions, build_ahead
+from distilcap.store.engine import EngineOptions, build_ahead
 from distilcap.store.store import Store
 from distilcap.study.options import TableOptions
 

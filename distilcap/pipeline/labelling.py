@@ -15,7 +15,7 @@ from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.runtime.never_write import blocked_words, never_written
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate
-from distilcap.store.cluster import EngineOptions, call_on_ray
+from distilcap.store.engine import EngineOptions, call_side_by_side
 from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
@@ -24,7 +24,7 @@ from distilcap.text.people import check_english
 from distilcap.training.precision import resolved_precision
 from distilcap.training.processes import launched, processes_asked_for
 
-__all__ = ["MERGED", "Labelling", "label_on_ray", "label_split"]
+__all__ = ["MERGED", "Labelling", "label_side_by_side", "label_split"]
 
 MERGED = "labels.jsonl"
 """The file of all parts."""
@@ -105,19 +105,19 @@ def label_split(run: Path, split: str, options: LabelOptions, store: Store, prog
     return neutral_captions(captions) if options.neutral_people else captions
 
 
-def label_on_ray(labelling: Labelling, engine: EngineOptions, progress: Progress) -> Labelled:
-    """Caption all parts, each a task of a Ray cluster, and merge them into `labels.jsonl` in their folder.
+def label_side_by_side(labelling: Labelling, engine: EngineOptions, progress: Progress) -> Labelled:
+    """Caption all parts, several at a time, and merge them into `labels.jsonl` in their folder.
 
-    All machines must see run, images and folder under the same paths. A part whose worker dies goes on
-    where it was, on another worker; so does the whole command where this process died.
+    All machines of a cluster must see run, images and folder under the same paths. A part whose worker dies
+    goes on where it was, on another worker; so does the whole command where this process died.
 
     Raises:
-        as `label_shard` and `store.cluster.build_on_ray`.
+        as `label_shard` and `store.engine.build_side_by_side`.
     """
     options = labelling.options
     parts = [replace(labelling, options=replace(options, shard=number)) for number in range(options.shards)]
     calls = {str(Shard(part.options.shard, options.shards)): (part,) for part in parts}
-    call_on_ray(_label, calls, engine, progress, "Parts on Ray")
+    call_side_by_side(_label, calls, engine, progress, "Parts")
     return merge_shards(labelling.to, labelling.to / MERGED)
 
 

@@ -1,4 +1,4 @@
-"""One Ray cluster for all tests of this folder, on this machine."""
+"""The engines that all tests of this folder use; one Ray cluster, on this machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from distilcap.store import side_by_side
 
 LIMIT = 900  # seconds for a test; a cluster that hangs must not hang them all
 
@@ -85,3 +87,13 @@ def workers(cluster_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     with within_limit():
         yield
+
+
+@pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Two workers, for a test that must come to an end."""
+    if request.param == "ray":
+        request.getfixturevalue("workers")
+    else:
+        monkeypatch.setattr(side_by_side, "_cores", lambda: 2)
+    return str(request.param)

@@ -1,29 +1,32 @@
-"""The engine ray: the same results as one stage after another; a killed worker's stage is run again."""
+"""The engines processes and ray: the same results as one stage after another; a killed worker's stage is run
+again."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+import subprocess
 import sys
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from workers_calls import Count, Dies, Fail, Measure, die_once, faulty
 
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import Role, plan_distillation
-from distilcap.progress import SILENT, Progress, Silent
+from distilcap.progress import SILENT, Silent
 from distilcap.reports.results import stages_of
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
-from distilcap.store import cluster
-from distilcap.store.cluster import EngineOptions, build_on_ray
+from distilcap.store import engine as engine_module
+from distilcap.store import side_by_side
+from distilcap.store.engine import EngineOptions, build_side_by_side, call_side_by_side
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.training import loop
@@ -31,38 +34,7 @@ from distilcap.training.checkpoint import Position, save_checkpoint
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 
-@dataclass(frozen=True)
-class Count(Stage):
-    """Counts to `until`, a line a step; goes on where it was; says which processes worked at it; may die."""
-
-    name: str
-    until: int
-    after: tuple[Count, ...] = ()
-
-    def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        assert all(store.has(one) for one in self.after)
-        with (folder / "workers").open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        for line in range(len(self.lines(folder)), self.until):
-            if line == 3:
-                die_once(folder)
-            with (folder / "lines").open("a") as file:
-                file.write("one\n")
-
-    @staticmethod
-    def lines(folder: Path) -> list[str]:
-        path = folder / "lines"
-        return path.read_text().splitlines() if path.exists() else []
-
-
-def die_once(folder: Path) -> None:
-    """End this process if the file "fatal" is in `folder`, and remove that."""
-    with contextlib.suppress(FileNotFoundError):
-        (folder / "fatal").unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def build_and_die_once(stage: Stage, root: Path, home: Path, threads: int) -> None:
+def build_and_die_once(stage: Stage, root: Path) -> None:
     """What a worker does, but it dies when it has kept the second epoch of a training."""
 
     def save_and_die(path: Path, position: Position, *others: Any) -> None:
@@ -72,39 +44,11 @@ def build_and_die_once(stage: Stage, root: Path, home: Path, threads: int) -> No
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "save_checkpoint", save_and_die)
-        cluster._build(stage, root, home, threads)
+        engine_module._build(stage, root)
 
 
-@dataclass(frozen=True)
-class Fail(Stage):
-    """Fails as a person's file may."""
-
-    name: str
-
-    def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        raise DataError(f"{self.name}: there is no such file.")
-
-
-@dataclass(frozen=True)
-class Dies(Stage):
-    """Ends its process, whoever runs it."""
-
-    def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        with (folder.parent.parent / "deaths").open("a") as file:
-            file.write("x")
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class Measure(Count):
-    """Must run alone."""
-
-    alone = True
-
-
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path: Path) -> None:
+def test_a_killed_workers_stage_is_run_again_and_goes_on(engine: str, tmp_path: Path) -> None:
     first = Count("first", 1)
     left, right = Count("left", 9, (first,)), Count("right", 9, (first,))
     last = Count("last", 2, (left, right))
@@ -118,7 +62,7 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path
         def note(self, message: str) -> None:
             noted.append(message)
 
-    build_on_ray([last, Measure("alone", 1)], store, Notes(), EngineOptions())
+    build_side_by_side([last, Measure("alone", 1)], store, Notes(), EngineOptions(engine))
     serial.build(last)
     for stage in (first, left, right, last):
         assert Count.lines(store.path(stage)) == Count.lines(serial.path(stage))
@@ -130,20 +74,91 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(workers: None, tmp_path
     assert [note.partition(":")[0] for note in noted][-1] == last.key
     assert len(noted) == 4
     assert not store.has(Measure("alone", 1))
-    build_on_ray([last], store, Notes(), EngineOptions())  # all is there
+    build_side_by_side([last], store, Notes(), EngineOptions(engine))  # all is there
     assert len(noted) == 4
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_what_a_stage_says_to_people_comes_back_as_it_was(workers: None, tmp_path: Path) -> None:
+def test_what_a_stage_says_to_people_comes_back_as_it_was(engine: str, tmp_path: Path) -> None:
+    def build(stages: list[Stage], **asked: Any) -> None:
+        build_side_by_side(stages, Store(tmp_path), SILENT, EngineOptions(engine, **asked))
+
     with pytest.raises(DataError, match=r"^captions.json: there is no such file\.$"):
-        build_on_ray([Fail("captions.json"), Count("other", 3)], Store(tmp_path), SILENT, EngineOptions())
-    with pytest.raises(ConfigError, match="No machine of the cluster has 3 CPUs and 0 GPUs"):
-        build_on_ray([Count("wide", 1)], Store(tmp_path), SILENT, EngineOptions(cpus_per_stage=3))
+        build([Fail("captions.json"), Count("other", 3)])
+    with pytest.raises(ConfigError, match=r"has 3 CPUs and 0 GPUs|have 3 CPUs, but this machine has 2"):
+        build([Count("wide", 1)], cpus_per_stage=3)
     with pytest.raises(ConfigError, match=r"dies-\w+: its worker died 4 times .*--cpus-per-stage"):
-        build_on_ray([Dies()], Store(tmp_path), SILENT, EngineOptions())
+        build([Dies()])
     assert (tmp_path / "deaths").read_text() == "xxxx"
+
+
+def test_a_fault_in_a_process_shows_where_it_is() -> None:
+    calls = {str(number): (number,) for number in (1, 2)}
+    with pytest.raises(RuntimeError, match=r"(?s)in a worker:.*in faulty.*Fault: a fault at two"):
+        call_side_by_side(faulty, calls, EngineOptions("processes"), SILENT, "Calls")
+
+
+WAITS = """
+import sys
+from pathlib import Path
+from workers_calls import sleep
+from distilcap.progress import SILENT
+from distilcap.store.engine import EngineOptions, call_side_by_side
+if __name__ == "__main__":
+    call_side_by_side(sleep, {"one": (Path(sys.argv[1]),)}, EngineOptions("processes"), SILENT, "Calls")
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_workers_end_with_whoever_began_them(ending: signal.Signals, tmp_path: Path) -> None:
+    pid_file, script = tmp_path / "pid", tmp_path / "waits.py"
+    script.write_text(WAITS)
+    searched = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+    with subprocess.Popen(
+        [sys.executable, str(script), str(pid_file)],
+        env=os.environ | {"PYTHONPATH": searched},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while not (pid_file.exists() and pid_file.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(ending)
+    worker = int(pid_file.read_text())
+    while alive(worker):
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked for does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_share_of_a_gpu_limits_how_many_compute_on_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(side_by_side, "_cores", lambda: 4)
+    begun: list[Any] = []
+
+    class Worker(SimpleNamespace):
+        def __init__(self) -> None:
+            super().__init__(call=None, connection=SimpleNamespace(send=begun.append))
+
+    monkeypatch.setattr(side_by_side, "_Worker", Worker)
+    workers = side_by_side.ProcessWorkers(1, 0.4)
+    for number in range(4):
+        workers.start(str(number), faulty, (number,), on_gpu=number < 3)
+    workers._begin()
+    assert [arguments for _, arguments, *_ in begun] == [(0,), (1,), (3,)]  # the third waits for the GPU
+    with (
+        pytest.raises(ConfigError, match="is to have 2 GPUs; with `engine` processes all share one"),
+        side_by_side.process_workers(1, 2),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -169,14 +184,14 @@ def test_a_cluster_that_does_not_start_is_one_line(
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ConfigError, match=message):
-        build_on_ray([Count("one", 1)], Store(tmp_path), SILENT, EngineOptions())
+        build_side_by_side([Count("one", 1)], Store(tmp_path), SILENT, EngineOptions("ray"))
     assert left == ["left"]
 
 
 def test_without_ray_it_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingError, match=r"needs the package ray: pip install 'distilcap\[scale\]'"):
-        build_on_ray([Count("one", 1)], Store(tmp_path), SILENT, EngineOptions())
+        build_side_by_side([Count("one", 1)], Store(tmp_path), SILENT, EngineOptions("ray"))
 
 
 def test_impossible_shares_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,12 +202,14 @@ def test_impossible_shares_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="`engine` ray starts processes itself"):
         EngineOptions("ray")
+    with pytest.raises(ConfigError, match="`engine` processes starts processes itself"):
+        EngineOptions("processes")
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_line_on_ray_gives_what_the_serial_engine_gives(
-    workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_line_gives_what_the_serial_engine_gives(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -209,8 +226,8 @@ def test_a_line_on_ray_gives_what_the_serial_engine_gives(
     store.root.mkdir()
     (store.root / "fatal").touch()
     with monkeypatch.context() as patch:
-        patch.setattr("distilcap.store.cluster._build", build_and_die_once)
-        build_on_ray(stages, store, SILENT, EngineOptions())
+        patch.setattr("distilcap.store.engine._build", build_and_die_once)
+        build_side_by_side(stages, store, SILENT, EngineOptions(engine))
     assert not (store.root / "fatal").exists()  # a worker has died
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Photographs captioned in parts on a Ray cluster: all parts, merged; a dead worker's part goes on."""
+"""Photographs captioned in parts, several at a time: all parts, merged; a dead worker's part goes on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from test_cluster import die_once
+from workers_calls import die_once
 
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.pipeline import labelling as labelling_module
-from distilcap.pipeline.labelling import MERGED, Labelling, label_on_ray
+from distilcap.pipeline.labelling import MERGED, Labelling, label_side_by_side
 from distilcap.progress import SILENT
-from distilcap.store.cluster import EngineOptions
+from distilcap.store.engine import EngineOptions
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shards import PhotoCaptioner
 
@@ -80,24 +80,24 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.extend(calls)
         return {name: function(*arguments) for name, arguments in calls.items()}
 
-    monkeypatch.setattr(labelling_module, "call_on_ray", call)
+    monkeypatch.setattr(labelling_module, "call_side_by_side", call)
     labelling_module._captioner.cache_clear()
     return made
 
 
 def test_all_parts_are_made_and_merged(plan: ByName, here: list[str]) -> None:
-    expect_all(plan, label_on_ray(plan, EngineOptions(), SILENT))
+    expect_all(plan, label_side_by_side(plan, EngineOptions(), SILENT))
     assert len(here) == 5
     assert labelling_module._captioner.cache_info().misses == 1  # loaded once a worker
     # A lost driver: finished parts stay as they are, and only others are made.
     (plan.to / MERGED).unlink()
     parts = {path: path.stat().st_mtime_ns for path in plan.to.glob("shard-*")}
     (plan.to / "shard-00002-of-00005.jsonl").unlink()
-    expect_all(plan, label_on_ray(plan, EngineOptions(), SILENT))
+    expect_all(plan, label_side_by_side(plan, EngineOptions(), SILENT))
     changed = {path.name for path, time in parts.items() if path.stat().st_mtime_ns != time}
     assert changed <= {"shard-00002-of-00005.jsonl", "shard-00002-of-00005.json"}
     with pytest.raises(DataError, match=r"other options"):
-        label_on_ray(replace(plan, options=replace(plan.options, beam_size=2)), EngineOptions(), SILENT)
+        label_side_by_side(replace(plan, options=replace(plan.options, beam_size=2)), EngineOptions(), SILENT)
 
 
 def test_the_command_takes_a_split_nowhere_else(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_command_takes_a_split_nowhere_else(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_workers_part_goes_on(workers: None, plan: ByName, photos: Path) -> None:
+def test_a_killed_workers_part_goes_on(engine: str, plan: ByName, photos: Path) -> None:
     (photos.parent / "fatal").touch()
-    expect_all(plan, label_on_ray(plan, EngineOptions("ray"), SILENT))
+    expect_all(plan, label_side_by_side(plan, EngineOptions(engine), SILENT))
     assert not (photos.parent / "fatal").exists()

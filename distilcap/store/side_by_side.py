@@ -1,0 +1,196 @@
+"""Calls in several processes of this machine at once.
+
+A worker takes one call after another, so that the packages are loaded once. One that dies, for want of memory
+say, takes nothing with it: its call is made again by another, and a stage goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from distilcap.errors import ConfigError, DistilCapError
+
+__all__ = ["RETRIES", "ProcessWorkers", "call_here", "process_workers"]
+
+RETRIES = 3  # of a call whose worker died
+_SPAWN = multiprocessing.get_context("spawn")  # PyTorch's threads do not survive a fork
+
+
+def call_here(function: Callable[..., Any], arguments: tuple[Any, ...], home: Path, threads: int) -> Any:
+    """Call a module's function on a worker, in the folder and with the threads that it is to have."""
+    import torch
+
+    os.chdir(home)  # the data's paths may be relative
+    torch.set_num_threads(threads)
+    return function(*arguments)
+
+
+@dataclass
+class _Call:
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    gpus: float
+    deaths: int = 0
+
+
+@dataclass
+class _Worker:
+    """A process, and the call that it makes at present."""
+
+    connection: Connection = field(init=False)
+    process: Any = field(init=False)
+    call: _Call | None = None
+
+    def __post_init__(self) -> None:
+        self.connection, theirs = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_work, args=(theirs,))
+        self.process.start()
+        theirs.close()  # or the end of the process would not be seen
+
+
+class ProcessWorkers:
+    """As many processes as a machine has cores for; they are begun when there is something to do."""
+
+    def __init__(self, cpus: int, gpus: float) -> None:
+        self._cpus, self._gpus, self._most = cpus, gpus, _cores() // cpus
+        self._waiting: deque[_Call] = deque()
+        self._workers: list[_Worker] = []
+
+    def start(
+        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], on_gpu: bool
+    ) -> None:
+        """Make a call as soon as there is room; `name` is for people."""
+        self._waiting.append(_Call(name, function, arguments, self._gpus if on_gpu else 0))
+
+    def ended(self) -> tuple[str, Any]:
+        """Wait for the next call to end: its name, and what it gave.
+
+        Raises:
+            ConfigError: its workers died again and again.
+            DistilCapError: of the call, as it raised it.
+        """
+        while True:
+            self._begin()
+            busy = {worker.connection: worker for worker in self._workers if worker.call}
+            for ready in wait(list(busy)):
+                worker = busy[ready]  # type: ignore[index]
+                call, worker.call = worker.call, None
+                assert call is not None
+                try:
+                    error, value = worker.connection.recv()
+                except (EOFError, OSError):
+                    self._died(worker, call)
+                    continue
+                if error is not None:
+                    raise error
+                return call.name, value
+
+    def _begin(self) -> None:
+        """Give calls that wait to workers that do not."""
+        left = []
+        for call in self._waiting:
+            in_use = sum(worker.call.gpus for worker in self._workers if worker.call)
+            idle = next((worker for worker in self._workers if worker.call is None), None)
+            if in_use + call.gpus > 1 + 1e-9 or (idle is None and len(self._workers) == self._most):
+                left.append(call)
+                continue
+            if idle is None:
+                self._workers.append(idle := _Worker())
+            idle.call = call
+            # A worker that has died between two calls is found when its answer is waited for.
+            with suppress(OSError):
+                idle.connection.send((call.function, call.arguments, Path.cwd(), self._cpus))
+        self._waiting = deque(left)
+
+    def _died(self, worker: _Worker, call: _Call) -> None:
+        worker.process.join()
+        self._workers.remove(worker)
+        call.deaths += 1
+        if call.deaths > RETRIES:
+            raise ConfigError(
+                f"{call.name}: its worker died {call.deaths} times (exit code {worker.process.exitcode}); if "
+                "memory was short, `--cpus-per-stage` lets fewer stages share a machine."
+            )
+        self._waiting.appendleft(call)
+
+    def stop(self) -> None:
+        """End all workers, also in the middle of a call."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+
+
+@contextmanager
+def process_workers(cpus: int, gpus: float | None) -> Iterator[ProcessWorkers]:
+    """Workers on this machine, until the end of the block.
+
+    Args:
+        cpus: threads of each call. gpus: share of this machine's first GPU, of a call that computes on one;
+            None is all of it.
+
+    Raises:
+        ConfigError: this machine has less than that.
+    """
+    if cpus > _cores():
+        raise ConfigError(f"A stage is to have {cpus} CPUs, but this machine has {_cores()}.")
+    if gpus is not None and gpus > 1:
+        raise ConfigError(f"A stage is to have {gpus:g} GPUs; with `engine` processes all share one.")
+    workers = ProcessWorkers(cpus, _first_gpu() if gpus is None else gpus)
+    try:
+        yield workers
+    finally:
+        workers.stop()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_gpu() -> float:
+    """A whole GPU where there is one."""
+    import torch
+
+    return float(torch.cuda.is_available())
+
+
+def _work(connection: Connection) -> None:
+    """What a worker does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            function, arguments, home, threads = connection.recv()
+        except EOFError:
+            return
+        connection.send(_outcome(function, arguments, home, threads))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _outcome(*call: Any) -> tuple[Exception | None, Any]:
+    """The error of a call, or what it gave."""
+    try:
+        return None, call_here(*call)
+    except DistilCapError as error:
+        return error, None
+    except Exception:  # a fault of ours, perhaps of a kind that cannot be sent
+        return RuntimeError(f"in a worker:\n{traceback.format_exc()}"), None
