@@ -22,7 +22,8 @@ from distilcap.data.readers import read_dataset as read_dataset_at
 from distilcap.errors import DistilCapError
 from distilcap.keywords import AnyPath, DistillKeywords, TrainKeywords
 from distilcap.options import check_names, filled
-from distilcap.pipeline.captioning import Captioned, ImageCaptioner
+from distilcap.pipeline.captioned import Captioned
+from distilcap.pipeline.captioning import ImageCaptioner
 from distilcap.pipeline.scoring import compare, evaluate
 from distilcap.progress import LOGGED
 from distilcap.runtime.decode_options import DecodeChoice

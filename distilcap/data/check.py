@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from distilcap.cores import usable_cores
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import Cleaning, clean_captions
 from distilcap.data.dataset import SPLITS
@@ -86,7 +86,7 @@ def check_dataset(
         except DataError as error:
             result.problem("nothing to learn", str(error), None)
     seen: dict[bytes, Entry] = {}
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as pool:
         try:
             looks = pool.map(_look_at, [entry.path for entry in entries])
             pairs = progress.track(zip(entries, looks, strict=True), "Checking images", len(entries))

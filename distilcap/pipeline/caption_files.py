@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_text
-from distilcap.pipeline.captioning import BATCH_IMAGES, Captioned, ImageCaptioner
+from distilcap.pipeline.captioned import Captioned
+from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog
 from distilcap.reports.formats import csv_text

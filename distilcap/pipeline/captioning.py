@@ -6,12 +6,11 @@ A bundle needs no PyTorch: nothing here imports it before a run is loaded.
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, cast, overload
 
@@ -19,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from distilcap.cores import usable_cores
 from distilcap.data.captions import Caption
 from distilcap.encoders.loader import in_order
-from distilcap.errors import ConfigError, DataError, DistilCapError
+from distilcap.errors import ConfigError, DataError
+from distilcap.pipeline.captioned import Captioned, WrittenCaption
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle, BundleCaption
 from distilcap.runtime.calibration import LEAST_IMAGES
@@ -33,7 +34,7 @@ from distilcap.store.record import RECORD
 from distilcap.text.tokenizers import tokenizer_of
 from distilcap.text.vocabulary import EOS
 
-__all__ = ["Captioned", "ImageCaptioner", "ImageInput", "WrittenCaption"]
+__all__ = ["ImageCaptioner", "ImageInput"]
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 """An image: a file's path, the bytes of a file, an image of Pillow, or RGB values (H, W, 3) as bytes."""
@@ -42,78 +43,8 @@ BATCH_IMAGES = 8
 _IMAGES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # not many, but one
 
 
-@dataclass(frozen=True)
-class WrittenCaption(Caption):
-    """A caption that a captioner wrote; a `CaptionSet` may hold it like any other.
-
-    Attributes:
-        words: as the captioner's tokenizer has them.
-        log_prob: log-probability of the words and the end token, in nats.
-        confidence: how often such captions are as close to people's captions as people's are to each other
-            (see docs/bundle.md), 0 to 1; None of a run, or of a bundle without calibration.
-    """
-
-    log_prob: float = 0.0
-    words: tuple[str, ...] = ()
-    confidence: float | None = None
-
-    @property
-    def word_probability(self) -> float:
-        """Geometric mean of the words' and the end token's probabilities, 0 to 1.
-
-        Unlike `log_prob` it can be compared between captions of different lengths.
-        """
-        return math.exp(self.log_prob / (len(self.words) + 1))
-
-
 Describe: TypeAlias = Callable[[Sequence[str], Sequence[Bytes]], list[tuple[WrittenCaption, ...]]]
 """Names and pixels (S, S, 3) of some images to the captions of each, best first."""
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """The captions of an image, or why there are none.
-
-    Attributes:
-        image: its path; "image 0" and so on for an image that has none, by its number among those given.
-        captions: best first; empty where the image could not be read.
-        error: what is wrong with the image; None where it was captioned.
-    """
-
-    image: str
-    captions: tuple[WrittenCaption, ...]
-    error: DistilCapError | None = None
-
-    @property
-    def best(self) -> WrittenCaption:
-        """The best caption.
-
-        Raises:
-            DistilCapError: `error`, where there is no caption.
-        """
-        if self.error is not None:
-            raise self.error
-        return self.captions[0]
-
-    @property
-    def text(self) -> str:
-        """The best caption's text; raises `error` where there is none."""
-        return self.best.text
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The best caption's words; raises `error` where there is none."""
-        return self.best.words
-
-    @property
-    def log_prob(self) -> float:
-        """See `WrittenCaption.log_prob`: the best caption's; raises `error` where there is none."""
-        return self.best.log_prob
-
-    @property
-    def confidence(self) -> float | None:
-        """See `WrittenCaption.confidence`: the best caption's; raises `error` where there is none."""
-        return self.best.confidence
 
 
 class ImageCaptioner:
@@ -172,7 +103,7 @@ class ImageCaptioner:
         Args:
             workers: None is one for each of the processor's cores that `threads` leave.
         """
-        workers = max(1, _cores() // max(1, threads)) if workers is None else workers
+        workers = max(1, usable_cores() // max(1, threads)) if workers is None else workers
         for name, value in (("threads", threads), ("workers", workers)):
             if value < 1:
                 raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
@@ -296,11 +227,6 @@ class ImageCaptioner:
                 return _pixels(image, name, self._preprocessing)
         except DataError as error:
             return error
-
-
-def _cores() -> int:
-    """How many of the processor's cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _name(image: ImageInput, number: int) -> str:

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from distilcap.cores import usable_cores
 from distilcap.errors import ConfigError, DistilCapError
 
 __all__ = ["RETRIES", "ProcessWorkers", "call_here", "process_workers"]
@@ -64,7 +65,7 @@ class ProcessWorkers:
     """As many processes as a machine has cores for; they are begun when there is something to do."""
 
     def __init__(self, cpus: int, gpus: float) -> None:
-        self._cpus, self._gpus, self._most = cpus, gpus, _cores() // cpus
+        self._cpus, self._gpus, self._most = cpus, gpus, usable_cores() // cpus
         self._waiting: deque[_Call] = deque()
         self._workers: list[_Worker] = []
 
@@ -145,8 +146,8 @@ def process_workers(cpus: int, gpus: float | None) -> Iterator[ProcessWorkers]:
     Raises:
         ConfigError: this machine has less than that.
     """
-    if cpus > _cores():
-        raise ConfigError(f"A stage is to have {cpus} CPUs, but this machine has {_cores()}.")
+    if cpus > usable_cores():
+        raise ConfigError(f"A stage is to have {cpus} CPUs, but this machine has {usable_cores()}.")
     if gpus is not None and gpus > 1:
         raise ConfigError(f"A stage is to have {gpus:g} GPUs; with `engine` processes all share one.")
     workers = ProcessWorkers(cpus, _first_gpu() if gpus is None else gpus)
@@ -154,10 +155,6 @@ def process_workers(cpus: int, gpus: float | None) -> Iterator[ProcessWorkers]:
         yield workers
     finally:
         workers.stop()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_gpu() -> float:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.pipeline.caption_files import write_captions, write_side_files
-from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner, WrittenCaption
+from distilcap.pipeline.captioned import WrittenCaption
+from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
 from distilcap.progress import SILENT, Silent
 from distilcap.runtime.pixels import Preprocessing
 

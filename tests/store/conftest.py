@@ -95,5 +95,5 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "ray":
         request.getfixturevalue("workers")
     else:
-        monkeypatch.setattr(side_by_side, "_cores", lambda: 2)
+        monkeypatch.setattr(side_by_side, "usable_cores", lambda: 2)
     return str(request.param)

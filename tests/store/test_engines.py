@@ -141,7 +141,7 @@ def alive(pid: int) -> bool:
 def test_a_share_of_a_gpu_limits_how_many_compute_on_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(side_by_side, "_cores", lambda: 4)
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: 4)
     begun: list[Any] = []
 
     class Worker(SimpleNamespace):
