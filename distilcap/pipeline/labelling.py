@@ -12,11 +12,13 @@ from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.decode_options import DecodeChoice
+from distilcap.runtime.formats import left_out
 from distilcap.runtime.never_write import blocked_words, never_written
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate
 from distilcap.store.engine import EngineOptions, call_side_by_side
 from distilcap.store.store import Store
+from distilcap.teachers.listing import Listing, list_ahead
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
 from distilcap.teachers.shards import PhotoCaptioner, label_shard
@@ -35,7 +37,7 @@ class Labelling:
     """Which photographs are captioned, and by whom.
 
     Attributes:
-        images: a folder, a list, or a packed file; see `teachers.shards.named_images`.
+        images: a folder, a list, or a packed file; see `teachers.listing.named_images`.
         to: folder of the parts.
         run: a trained run's folder.
         model: instead of it, a model of `transformers` or a registered teacher.
@@ -116,15 +118,18 @@ def label_side_by_side(labelling: Labelling, engine: EngineOptions, progress: Pr
     """
     options = labelling.options
     parts = [replace(labelling, options=replace(options, shard=number)) for number in range(options.shards)]
-    calls = {str(Shard(part.options.shard, options.shards)): (part,) for part in parts}
-    call_side_by_side(_label, calls, engine, progress, "Parts")
+    with list_ahead(labelling.images, labelling.to, options.shards) as listing:
+        if listing and listing.others:
+            progress.note(f"{labelling.images}: {left_out(listing.others)}.")
+        calls = {str(Shard(part.options.shard, options.shards)): (part, listing) for part in parts}
+        call_side_by_side(_label, calls, engine, progress, "Parts")
     return merge_shards(labelling.to, labelling.to / MERGED)
 
 
-def _label(part: Labelling) -> None:
+def _label(part: Labelling, listing: Listing | None) -> None:
     """Caption a part on a worker, which keeps its captioner for the next."""
     whole = replace(part, options=replace(part.options, shard=0))
-    label_shard(_captioner(whole), part.images, part.to, part.options, SILENT)
+    label_shard(_captioner(whole), part.images, part.to, part.options, SILENT, listing)
 
 
 @functools.lru_cache(maxsize=1)

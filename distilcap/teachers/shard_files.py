@@ -45,7 +45,12 @@ class Shard:
 
     def holds(self, image_id: str) -> bool:
         """Whether an image belongs to this shard."""
-        return zlib.crc32(image_id.encode("utf-8", "surrogatepass")) % self.count == self.number
+        return Shard.number_of(image_id, self.count) == self.number
+
+    @staticmethod
+    def number_of(image_id: str, count: int) -> int:
+        """Which of `count` shards an image belongs to."""
+        return zlib.crc32(image_id.encode("utf-8", "surrogatepass")) % count
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -24,14 +23,13 @@ from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.neutral import neutral_caption
-from distilcap.data.readers import read_dataset
-from distilcap.data.readers.entries import image_id_of
 from distilcap.encoders.loader import decoded, in_order
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog, check_options
-from distilcap.runtime.formats import find_image_files, is_image_file, left_out
+from distilcap.runtime.formats import left_out
+from distilcap.teachers.listing import Listing, NamedImage, escaped, named_images
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import (
     FinishedShard,
@@ -43,10 +41,7 @@ from distilcap.teachers.shard_files import (
 )
 from distilcap.text.people import RULES_VERSION
 
-__all__ = ["PhotoCaptioner", "SeeingCaptioner", "check_labels", "find_images", "label_shard", "named_images"]
-
-PACKED = (".tar", ".parquet")
-"""Endings of files that hold many images."""
+__all__ = ["PhotoCaptioner", "SeeingCaptioner", "check_labels", "label_shard"]
 
 
 class PhotoCaptioner(Protocol):
@@ -89,38 +84,13 @@ def check_labels(name: str, made: Any, photos: int) -> None:
             raise ConfigError(f"{rule}, but returns {best!r:.60}.")
 
 
-def find_images(source: Path, others: Counter[str] | None = None) -> Iterator[Path]:
-    """All images of a folder and its subfolders, or those that a text file lists, a path a line.
-
-    Args:
-        source: the folder, the list, or a single image.
-        others: receives how many files of each ending in the folder are no images.
-
-    Raises:
-        DataError: there is no such folder or file, or it is no text.
-    """
-    if source.is_dir():
-        yield from find_image_files(source, others)
-        return
-    try:
-        if is_image_file(source):
-            yield source
-            return
-        # Names of files are bytes; those that are not UTF-8 are kept as Python keeps them.
-        listed = os.fsdecode(source.read_bytes()).removeprefix("\ufeff")
-    except FileNotFoundError:
-        raise DataError(f"{source}: there is no such folder of images, nor a list of them.") from None
-    if "\0" in listed:
-        raise DataError(f"{source}: not a list of images, a path a line in UTF-8.")
-    yield from (source.parent / line.strip() for line in listed.split("\n") if line.strip())
-
-
 def label_shard(
     captioner: PhotoCaptioner,
     source: Path,
     folder: Path,
     options: LabelOptions,
     progress: Progress,
+    listing: Listing | None = None,
 ) -> Labelled:
     """Caption a part of the images into `folder`; a finished shard is left as it is.
 
@@ -128,7 +98,8 @@ def label_shard(
     remark.
 
     Args:
-        source: a folder of images, a list, or a `.tar` or Parquet file; see `named_images`.
+        source: a folder of images, a list, or packed files; see `named_images`.
+        listing: of the source, where it was made for all parts.
 
     Raises:
         DataError: another process is at this shard, or began it with other options; it was finished, but for
@@ -145,7 +116,11 @@ def label_shard(
     if finished and finished.summary:
         check_options(folder / f"{shard}.json", finished.summary["recipe"], recipe)
     others = Counter[str]()
-    own, listed = _own(source, shard, others)
+    if listing is None:
+        own, listed = _own(named_images(source, others), shard)
+    else:
+        own, _ = _own(listing.of(shard), shard)
+        listed, others = listing.images, listing.others
     files = _digest(own)
     if finished and finished.summary.get("files", files) != files:
         raise DataError(
@@ -202,7 +177,7 @@ class _Batch:
     def see(captioner: PhotoCaptioner, images: Sequence[tuple[ImageRecord, Any]]) -> _Batch:
         readable = [(image.id, photo) for image, photo in images if not isinstance(photo, DataError)]
         skipped = [
-            {"id": image.id, "reason": _escaped(str(problem))}
+            {"id": image.id, "reason": escaped(str(problem))}
             for image, problem in images
             if isinstance(problem, DataError)
         ]
@@ -220,11 +195,6 @@ class _Batch:
             made = [tuple(map(neutral_caption, best)) for best in made]
         captions = [record_of(image_id, best) for image_id, best in zip(self.ids, made, strict=True)]
         return {"captions": captions, "skipped": self.skipped}
-
-
-def _escaped(text: str) -> str:
-    """A file's name may hold bytes that are not UTF-8, which a file of captions cannot."""
-    return text.encode("utf-8", "xmlcharrefreplace").decode()
 
 
 def _whole_batches(own: Mapping[str, ImageRecord], damaged: FinishedShard, batch_images: int) -> set[str]:
@@ -248,33 +218,16 @@ def _reopen(shard: Shard, folder: Path, damaged: FinishedShard, log: RecordLog, 
     (folder / f"{shard}.json").unlink(missing_ok=True)
 
 
-def named_images(source: Path, others: Counter[str] | None = None) -> Iterator[tuple[str, Path]]:
-    """The name and the file of each image of `find_images`, or of a `.tar` or Parquet file.
-
-    Packed files are unpacked into the cache. Names are paths in the folder, or as listed, or in the file.
-
-    Args:
-        source, others: see `find_images`.
-    """
-    if source.suffix.lower() in PACKED and source.is_file():
-        yield from ((image.id, image.path) for image in read_dataset(source).images)
-        return
-    for path in find_images(source, others):
-        yield path.relative_to(source).as_posix() if source.is_dir() else str(path), path
-
-
-def _own(source: Path, shard: Shard, others: Counter[str]) -> tuple[dict[str, ImageRecord], int]:
-    """The shard's images by id, and how many there are in all shards."""
+def _own(images: Iterable[NamedImage], shard: Shard) -> tuple[dict[str, ImageRecord], int]:
+    """The shard's images by id, and how many there are in all."""
     own: dict[str, ImageRecord] = {}
     listed = 0
-    for given, path in named_images(source, others):
-        listed += 1
-        name = _escaped(given)
-        image_id = image_id_of(name)
+    for listed, image in enumerate(images, 1):  # noqa: B007
+        image_id = image.id
         if shard.holds(image_id):
             # Of two files of one name but for the ending the first has the id, the other its whole name.
-            key = image_id if image_id not in own or own[image_id].path == path else name
-            own[key] = ImageRecord(key, path, "train")
+            key = image_id if image_id not in own or own[image_id].path == image.path else escaped(image.name)
+            own[key] = ImageRecord(key, image.path, "train")
     return own, listed
 
 

@@ -12,16 +12,16 @@ _UNITS = {"amx_bf16", "avx512_bf16", "bf16"}  # of x86's processors, and of ARM'
 
 
 def resolved_precision(precision: str, device: str = "cpu") -> str:
-    """What "auto" is on a device: bfloat16 where it has units for that, else float32; others stay.
+    """What "auto" is on a device: bfloat16 where a processor has units for that, else float32; others stay.
 
     To be asked before a stage is named: its key must say what it computed in.
     """
     if precision != "auto":
         return precision
     if device.startswith("cuda"):
-        import torch
-
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        # Steps of such captioners wait for their launches, not for products, and only steps in float32 are
+        # recorded, which takes a third of the time (docs/speed.md, "On a GPU").
+        return "float32"
     try:
         facts = CPU_FACTS.read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux

@@ -28,7 +28,7 @@ from distilcap.files import expected, write_text
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog
 from distilcap.runtime.formats import left_out
-from distilcap.teachers.shards import find_images
+from distilcap.teachers.listing import find_images
 
 IN_A_ROW = 5  # photographs without an answer, after which the model is taken to be gone
 

@@ -39,9 +39,10 @@ from distilcap.runtime.pixels import Preprocessing, load_pixels
 from distilcap.store.contents import contents
 from distilcap.store.pack import import_results
 from distilcap.store.store import Store
+from distilcap.teachers.listing import find_images
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import merge_shards
-from distilcap.teachers.shards import find_images, label_shard
+from distilcap.teachers.shards import label_shard
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import Vocabulary
 from distilcap.training.checkpoint import load_checkpoint

@@ -26,9 +26,10 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
+from distilcap.teachers.listing import find_images
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
-from distilcap.teachers.shards import PhotoCaptioner, find_images, label_shard
+from distilcap.teachers.shards import PhotoCaptioner, label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 T = TypeVar("T")

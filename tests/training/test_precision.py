@@ -46,6 +46,11 @@ def test_auto_is_what_the_processor_has_units_for(
     assert resolved_precision("bfloat16") == "bfloat16"
 
 
+def test_on_a_gpu_auto_is_what_steps_are_recorded_in() -> None:
+    assert resolved_precision("auto", "cuda:0") == "float32"
+    assert resolved_precision("bfloat16", "cuda:0") == "bfloat16"
+
+
 def test_where_the_processor_tells_nothing_auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision_module, "CPU_FACTS", Path("/nowhere/cpuinfo"))
     assert resolved_precision("auto") == "float32"
