@@ -101,10 +101,10 @@ def _named(source: Path, others: Counter[str]) -> Iterator[NamedImage]:
     if _is_packed(source):
         yield from _unpacked(source)
     elif source.is_dir():
-        loose = False
+        loose, above = False, f"{source.as_posix().rstrip('/')}/"
         for path in find_images(source, others):
             loose = True
-            yield NamedImage(path.relative_to(source).as_posix(), path)
+            yield NamedImage(path.as_posix().removeprefix(above), path)  # `relative_to` takes 20 us
         if not loose and any(others[ending] for ending in PACKED):
             others.clear()
             yield from _unpacked(source)
