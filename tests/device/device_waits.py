@@ -66,6 +66,7 @@ class Allowed:
 ALLOWED = {
     "training/shares.py share_of_batch": Allowed(1, "step", "the loss: is it a number? and it is logged"),
     "training/objectives.py SelfCritical.__call__": Allowed(1, "step", "CIDEr is computed on the CPU"),
+    "training/graphs.py Recordings._self_critical": Allowed(1, "step", "CIDEr is computed on the CPU"),
     "models/fast/sampling.py draw": Allowed(1, "word", "which captions go on"),
     "decode/sample.py sample_memory": Allowed(1, "word", "does any caption go on?"),
     "decode/beam.py search_memory": Allowed(1, "word image", "which images' searches have ended"),
