@@ -1,11 +1,16 @@
-"""Labelling with 1, 2, … processes of one thread each, its encoder run by PyTorch and by ONNX Runtime.
+"""Labelling with 1, 2, … workers of one thread each, its encoder run by PyTorch and by ONNX Runtime.
 
-    OMP_NUM_THREADS=1 python -m benchmarks labelling --processes 1 2 --images 600 [--photos FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks labelling --workers 1 2 --images 600 [--photos FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks labelling --workers 1 2 --by ray [--kill]
 
 Photographs of a folder, or drawn pictures; a trained run (`--run`), or a small Up-Down of random weights,
 whose captions never end early; EfficientNet-Lite0 at 224 pixels, beam 5. The engines take turns, round by
 round. Where other work keeps the machine busy, milliseconds of CPU time say more than images a second.
-`alone` is the encoder by itself on the same pictures, in batches of eight.
+`reading`, `encoder` and `search` are these by themselves, on 32 of the pictures, in batches of eight.
+
+With `--by processes` or `ray` the whole command is measured instead: `generate --images --shards 8 --engine`,
+from its start to the merged file, loading of workers included; and with `--kill` once more, a worker killed
+when half of the parts are there.
 """
 
 from __future__ import annotations
@@ -14,19 +19,27 @@ import argparse
 import itertools
 import json
 import multiprocessing
+import os
+import signal
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from pathlib import Path
+from typing import Any
 
 from distilcap.data.scenes import draw_scenes
 from distilcap.models.presets import preset
+from distilcap.pipeline.labelling import Labelling, label_side_by_side
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
+from distilcap.store.engine import EngineOptions
 from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Shard
@@ -34,24 +47,47 @@ from distilcap.teachers.shards import label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 
-def label(
-    run: Path, images: Path, shard: Shard, to: Path, engine: str, gate: object
-) -> tuple[int, float, float, float, float]:
-    """Images, CPU seconds, when the work began and ended, and CPU seconds of the encoder alone."""
+@dataclass(frozen=True)
+class Done:
+    """What a worker did, in CPU seconds, and in seconds of the clock from and to."""
+
+    images: int
+    cpu: float
+    begun: float
+    ended: float
+    alone: dict[str, float]
+
+
+def label(run: Path, images: Path, shard: Shard, to: Path, engine: str, gate: object) -> Done:
+    """Caption a part, when all workers are there."""
     import torch
 
     torch.set_num_threads(1)
     captioner = RunCaptioner.load(run, engine=engine)
-    photos = [captioner.read(path) for path in sorted(images.glob("*.[jp][pn]g"))[:32]]
-    captioner.see(photos[:8])
-    cpu = time.process_time()
-    captioner.see(photos)
-    alone = (time.process_time() - cpu) / len(photos)
+    alone = parts(captioner, sorted(images.glob("*.[jp][pn]g"))[:32])
     gate.wait()  # type: ignore[attr-defined]
     cpu, begun = time.process_time(), time.time()
     options = LabelOptions(shard=shard.number, shards=shard.count, threads=1)
     done = label_shard(captioner, images, to, options, SILENT)
-    return done.images, time.process_time() - cpu, begun, time.time(), alone
+    return Done(done.images, time.process_time() - cpu, begun, time.time(), alone)
+
+
+def parts(captioner: RunCaptioner, paths: list[Path]) -> dict[str, float]:
+    """CPU milliseconds an image of each part by itself."""
+    batches = [paths[at : at + 8] for at in range(0, len(paths), 8)]
+    spent = {}
+
+    def timed(part: str, work: Callable[[Any], Any], given: list[Any]) -> list[Any]:
+        work(given[0])  # the first time is longer
+        begun = time.process_time()
+        made = [work(one) for one in given]
+        spent[part] = 1e3 * (time.process_time() - begun) / len(paths)
+        return made
+
+    photos = timed("reading", lambda batch: [captioner.read(path) for path in batch], batches)
+    seen = timed("encoder", captioner.see, photos)
+    timed("search", lambda batch: captioner.describe(batch, 5, 1), seen)
+    return spent
 
 
 def untrained(folder: Path) -> Path:
@@ -72,19 +108,68 @@ def measure(
         gate = manager.Barrier(count)
         work = [(run, images, Shard(number, count), to, engine, gate) for number in range(count)]
         done = pool.starmap(label, work, chunksize=1)
-    labelled, cpu = sum(one[0] for one in done), sum(one[1] for one in done)
-    seconds = max(one[3] for one in done) - min(one[2] for one in done)
+    labelled, cpu = sum(one.images for one in done), sum(one.cpu for one in done)
+    seconds = max(one.ended for one in done) - min(one.begun for one in done)
     return {
         "images_per_second": round(labelled / seconds, 2),
         "cpu_ms_an_image": round(1e3 * cpu / labelled, 2),
-        "encoder_alone_cpu_ms": round(1e3 * sum(one[4] for one in done) / count, 2),
+        **{f"{part}_ms": round(sum(one.alone[part] for one in done) / count, 2) for part in done[0].alone},
         "cores_had": round(cpu / seconds, 2),
     }
 
 
+def command(run: Path, images: Path, to: Path, workers: int, by: str, kill: bool) -> dict[str, float]:
+    """The whole command, in a process of its own: images a second of the clock."""
+    context = multiprocessing.get_context("spawn")
+    started = time.time()
+    process = context.Process(target=_command, args=(run, images, to, workers, by))
+    process.start()
+    while kill and len(list(to.glob("shard-*.json"))) < PARTS // 2:
+        time.sleep(0.05)
+    killed = _kill_a_worker(by, process.pid) if kill else 0
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"labelling by {by} failed")
+    seconds, labelled = time.time() - started, len((to / "labels.jsonl").read_text().splitlines())
+    return {
+        "seconds": round(seconds, 1),
+        "images_per_second": round(labelled / seconds, 2),
+        "images": labelled,
+        "killed": killed,
+    }
+
+
+PARTS = 8
+
+
+def _command(run: Path, images: Path, to: Path, workers: int, by: str) -> None:
+    if by == "ray":
+        import ray
+
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+    else:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:workers])  # so many cores are there
+    labelling = Labelling(images, to, LabelOptions(shards=PARTS, threads=1), run)
+    label_side_by_side(labelling, EngineOptions(by), SILENT)
+
+
+def _kill_a_worker(by: str, command: int | None) -> int:
+    """Kill one that works: of Ray's by their name, of others one that the command began."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes()
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"ray::call_here" in words if by == "ray" else parent == command and b"spawn_main" in words:
+                os.kill(int(folder.name), signal.SIGKILL)
+                return 1
+    return 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--by", choices=("processes", "ray"), help="engine of the whole command")
+    parser.add_argument("--kill", action="store_true", help="with --by: once more, a worker killed")
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--photos", type=Path, help="folder of photographs")
     parser.add_argument("--run", type=Path, help="folder of a trained run")
@@ -105,19 +190,29 @@ def main() -> None:
             images = folder / "scenes" / "images"
         run = arguments.run or untrained(folder)
         context = multiprocessing.get_context("spawn")
-        for count in arguments.processes:
+        for count in arguments.workers:
+            for kill in (False, True)[: 1 + arguments.kill] if arguments.by else ():
+                to = folder / f"labels-{count}-{kill}"
+                measured = command(run, images, to, count, arguments.by, kill)
+                rows.append({"workers": count, "by": arguments.by, **measured})
+                print(rows[-1], flush=True)
+            if arguments.by:
+                continue
             for number in range(arguments.rounds):
                 for engine in arguments.engines:
                     to = folder / f"labels-{count}-{number}-{engine}"
                     measured = measure(run, images, count, engine, to, context)
-                    rows.append({"processes": count, "round": number, "engine": engine, **measured})
+                    rows.append({"workers": count, "round": number, "engine": engine, **measured})
                     print(rows[-1], flush=True)
             ratios = [
                 first["cpu_ms_an_image"] / second["cpu_ms_an_image"]
                 for first, second in itertools.pairwise(rows)
-                if first["engine"] == "torch" and first["processes"] == second["processes"] == count
+                if first["engine"] == "torch" and first["workers"] == second["workers"] == count
             ]
-            print(f"{count} processes: torch's CPU time is {statistics.median(ratios):.2f} times the other's")
+            if ratios:
+                print(
+                    f"{count} workers: torch's CPU time is {statistics.median(ratios):.2f} times the other's"
+                )
     if arguments.json:
         arguments.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
