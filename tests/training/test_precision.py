@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from distilcap.cli.main import cli
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.errors import ConfigError
 from distilcap.models.fast import accelerate
 from distilcap.models.presets import build_captioner, options_of
+from distilcap.pipeline.labelling import Labelling
+from distilcap.progress import Progress
 from distilcap.shapes import Regions
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
 from distilcap.stages.train import Train
+from distilcap.teachers.shard_files import Labelled
 from distilcap.training import precision as precision_module
 from distilcap.training.options import TrainingOptions
 from distilcap.training.precision import resolved_precision
@@ -54,6 +59,22 @@ def test_on_a_gpu_auto_is_what_steps_are_recorded_in() -> None:
 def test_where_the_processor_tells_nothing_auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision_module, "CPU_FACTS", Path("/nowhere/cpuinfo"))
     assert resolved_precision("auto") == "float32"
+
+
+def test_generate_says_what_auto_is_before_it_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A labelling's name must say what it computed in."""
+    monkeypatch.setattr(precision_module, "CPU_FACTS", Path("/nowhere/cpuinfo"))
+    begun: list[str | None] = []
+
+    def label(labelling: Labelling, progress: Progress) -> Labelled:
+        begun.append(labelling.options.precision)
+        return Labelled(1, (), 1.0, (1,))
+
+    monkeypatch.setattr(Labelling, "label", label)
+    arguments = ["generate", "run", "--images", "photos", "--precision", "auto", "--to", str(tmp_path)]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert begun == ["float32"]
+    assert "`precision` auto is float32 here (cpu)" in result.output
 
 
 @pytest.mark.parametrize("quick", [False, True])
