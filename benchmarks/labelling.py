@@ -159,7 +159,7 @@ def _kill_a_worker(by: str, command: int | None) -> int:
         with suppress(OSError):
             words = (folder / "cmdline").read_bytes()
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"ray::call_here" in words if by == "ray" else parent == command and b"spawn_main" in words:
+            if b"ray::shard" in words if by == "ray" else parent == command and b"spawn_main" in words:
                 os.kill(int(folder.name), signal.SIGKILL)
                 return 1
     return 0
