@@ -1,8 +1,9 @@
-"""Run one measurement: `python -m benchmarks speed|scores|features|encoders|… [OPTIONS]`."""
+"""Run measurements: `python -m benchmarks speed|scores|features|encoders|… [OPTIONS]`, or several names."""
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import sys
 
@@ -17,11 +18,13 @@ def main() -> None:
         for one in pkgutil.iter_modules(benchmarks.__path__)
         if not one.name.startswith("_") and one.name not in NOT_RUN
     )
-    if len(sys.argv) < 2 or sys.argv[1] not in names:
-        sys.exit(f"usage: python -m benchmarks NAME [OPTIONS]; NAME is one of {', '.join(names)}")
-    module = importlib.import_module(f"benchmarks.{sys.argv[1]}")
-    sys.argv = [f"python -m benchmarks {sys.argv[1]}", *sys.argv[2:]]
-    module.main()
+    wanted = list(itertools.takewhile(names.__contains__, sys.argv[1:]))
+    if not wanted:
+        sys.exit(f"usage: python -m benchmarks NAME … [OPTIONS]; NAME is one of {', '.join(names)}")
+    options = sys.argv[1 + len(wanted) :]
+    for name in wanted:
+        sys.argv = [f"python -m benchmarks {name}", *options]
+        importlib.import_module(f"benchmarks.{name}").main()
 
 
 if __name__ == "__main__":
