@@ -11,7 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,7 @@ from distilcap.errors import DataError
 from distilcap.files import failures_named, parse_json
 from distilcap.progress import SILENT, Progress
 
-__all__ = ["RecordLog", "check_options"]
+__all__ = ["RecordLog", "check_options", "locked"]
 
 
 class RecordLog:
@@ -60,13 +61,7 @@ class RecordLog:
             raise
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{self.path}: another process is at this; wait until it ends, "
-                "or give each process a folder or a shard of its own."
-            ) from None
+        _lock(self._file.fileno(), self.path)
 
     def _read(self, progress: Progress) -> None:
         self._file.seek(0)
@@ -125,6 +120,31 @@ class RecordLog:
 def _checksum(before: bytes, content: bytes) -> bytes:
     """16 hexadecimal digits of SHA-256."""
     return hashlib.sha256(before + b" " + content).hexdigest()[:16].encode()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder until the end of the block.
+
+    Raises:
+        DataError: another process is in it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(
+            f"{path}: another process is at this; wait until it ends, or give each process a folder or a "
+            "shard of its own."
+        ) from None
 
 
 def check_options(path: Path, begun: Any, now: Mapping[str, Any]) -> None:

@@ -117,6 +117,8 @@ def label_side_by_side(labelling: Labelling, engine: EngineOptions, progress: Pr
         as `label_shard` and `store.engine.build_side_by_side`.
     """
     options = labelling.options
+    if options.shard:
+        raise ConfigError("`shard` names the part that one process captions; an `engine` captions all parts.")
     parts = [replace(labelling, options=replace(options, shard=number)) for number in range(options.shards)]
     with list_ahead(labelling.images, labelling.to, options.shards) as listing:
         if listing and listing.others:

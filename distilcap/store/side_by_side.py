@@ -21,6 +21,7 @@ from typing import Any
 
 from distilcap.cores import usable_cores
 from distilcap.errors import ConfigError, DistilCapError
+from distilcap.plugins import plugin_line
 
 __all__ = ["RETRIES", "ProcessWorkers", "call_here", "process_workers"]
 
@@ -57,7 +58,12 @@ class _Worker:
     def __post_init__(self) -> None:
         self.connection, theirs = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_work, args=(theirs,))
-        self.process.start()
+        # Ctrl-C reaches all processes at any moment; the first ends the others, which take it for nothing.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # or the end of the process would not be seen
 
 
@@ -119,10 +125,16 @@ class ProcessWorkers:
         worker.process.join()
         self._workers.remove(worker)
         call.deaths += 1
+        ended = worker.process.exitcode
+        if ended >= 0:  # nobody killed it: it would end so again
+            raise ConfigError(
+                f"{call.name}: its worker ended by itself (exit code {ended}). A script that uses an engine "
+                'needs `if __name__ == "__main__":` before what it runs.'
+            )
         if call.deaths > RETRIES:
             raise ConfigError(
-                f"{call.name}: its worker died {call.deaths} times (exit code {worker.process.exitcode}); if "
-                "memory was short, `--cpus-per-stage` lets fewer stages share a machine."
+                f"{call.name}: its worker was killed {call.deaths} times (signal {-ended}); if memory was "
+                "short, `--cpus-per-stage` lets fewer stages share a machine."
             )
         self._waiting.appendleft(call)
 
@@ -148,8 +160,11 @@ def process_workers(cpus: int, gpus: float | None) -> Iterator[ProcessWorkers]:
     """
     if cpus > usable_cores():
         raise ConfigError(f"A stage is to have {cpus} CPUs, but this machine has {usable_cores()}.")
-    if gpus is not None and gpus > 1:
-        raise ConfigError(f"A stage is to have {gpus:g} GPUs; with `engine` processes all share one.")
+    if gpus is not None and gpus > (first := _first_gpu()):
+        raise ConfigError(
+            f"A stage is to have {gpus:g} GPUs, but this machine has {first:g}; with `engine` processes all "
+            "stages share the first."
+        )
     workers = ProcessWorkers(cpus, _first_gpu() if gpus is None else gpus)
     try:
         yield workers
@@ -166,7 +181,6 @@ def _first_gpu() -> float:
 
 def _work(connection: Connection) -> None:
     """What a worker does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
@@ -187,7 +201,10 @@ def _outcome(*call: Any) -> tuple[Exception | None, Any]:
     """The error of a call, or what it gave."""
     try:
         return None, call_here(*call)
-    except DistilCapError as error:
+    except (DistilCapError, OSError, MemoryError, ModuleNotFoundError) as error:  # people can do something
         return error, None
-    except Exception:  # a fault of ours, perhaps of a kind that cannot be sent
+    except Exception as error:
+        if where := plugin_line(error):
+            return ConfigError(f"The plugin fails at {where}: {type(error).__name__}, {error}."), None
+        # A fault of ours, perhaps of a kind that cannot be sent.
         return RuntimeError(f"in a worker:\n{traceback.format_exc()}"), None

@@ -7,13 +7,14 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.data.readers import read_dataset
 from distilcap.data.readers.entries import image_id_of
 from distilcap.errors import DataError
+from distilcap.record_log import locked
 from distilcap.runtime.formats import find_image_files, is_image_file, left_out
 from distilcap.teachers.shard_files import Shard
 
@@ -140,8 +141,18 @@ class Listing:
     others: Counter[str]
 
     def of(self, shard: Shard) -> Iterator[NamedImage]:
-        """A part's images."""
-        with suppress(FileNotFoundError), (self.folder / str(shard)).open() as lines:
+        """A part's images.
+
+        Raises:
+            DataError: the list is gone.
+        """
+        try:
+            lines = (self.folder / str(shard)).open()
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.folder / str(shard)}: the list of this part is gone; run it again."
+            ) from None
+        with lines:
             for line in lines:
                 name, path = json.loads(line)
                 yield NamedImage(name, Path(path))
@@ -155,15 +166,17 @@ def list_ahead(source: Path, folder: Path, shards: int) -> Iterator[Listing | No
     machine unpacks into its own cache.
 
     Raises:
-        DataError: see `named_images`.
+        DataError: another process lists into this folder; or see `named_images`.
     """
     lists = folder / ".lists"
-    shutil.rmtree(lists, ignore_errors=True)  # of a killed process
-    lists.mkdir(parents=True)
-    try:
-        yield _listed(source, lists, shards)
-    finally:
-        shutil.rmtree(lists, ignore_errors=True)
+    lists.mkdir(parents=True, exist_ok=True)
+    with locked(lists):
+        for left in lists.iterdir():  # of a killed process
+            left.unlink()
+        try:
+            yield _listed(source, lists, shards)
+        finally:
+            shutil.rmtree(lists, ignore_errors=True)
 
 
 def _listed(source: Path, lists: Path, shards: int) -> Listing | None:
@@ -179,6 +192,8 @@ def _listed(source: Path, lists: Path, shards: int) -> Listing | None:
         if images % _HELD == 0:
             _append(held, lists, shards)
     _append(held, lists, shards)
+    for number in range(shards):
+        (lists / str(Shard(number, shards))).touch()
     return Listing(lists, images, others)
 
 

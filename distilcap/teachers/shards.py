@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -130,7 +131,8 @@ def label_shard(
     if finished and not finished.damage:
         return labelled_of([finished.summary])
     started = time.perf_counter()
-    with RecordLog(folder / f".{shard}.partial.jsonl", recipe, progress) as log:
+    begun = recipe | {"images": files}
+    with RecordLog(folder / f".{shard}.partial.jsonl", begun, progress) as log:
         finished = read_shard(shard, folder)
         if finished and not finished.damage:  # another process finished it meanwhile
             log.remove()
@@ -225,10 +227,18 @@ def _own(images: Iterable[NamedImage], shard: Shard) -> tuple[dict[str, ImageRec
     for listed, image in enumerate(images, 1):  # noqa: B007
         image_id = image.id
         if shard.holds(image_id):
-            # Of two files of one name but for the ending the first has the id, the other its whole name.
-            key = image_id if image_id not in own or own[image_id].path == image.path else escaped(image.name)
+            key = next(key for key in _ids(image) if key not in own or own[key].path == image.path)
             own[key] = ImageRecord(key, image.path, "train")
     return own, listed
+
+
+def _ids(image: NamedImage) -> Iterator[str]:
+    """Of two files of one name but for the ending the first has the id, the other its whole name."""
+    name = escaped(image.name)
+    yield image.id
+    yield name
+    stem, ending = os.path.splitext(name)
+    yield from (f"{stem}#{number}{ending}" for number in itertools.count(2))
 
 
 def _digest(images: Mapping[str, ImageRecord]) -> str:

@@ -39,10 +39,10 @@ from distilcap.runtime.pixels import Preprocessing, load_pixels
 from distilcap.store.contents import contents
 from distilcap.store.pack import import_results
 from distilcap.store.store import Store
-from distilcap.teachers.listing import find_images
+from distilcap.teachers.listing import find_images, named_images
 from distilcap.teachers.options import LabelOptions
-from distilcap.teachers.shard_files import merge_shards
-from distilcap.teachers.shards import label_shard
+from distilcap.teachers.shard_files import Shard, merge_shards
+from distilcap.teachers.shards import _digest, _own, label_shard
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import Vocabulary
 from distilcap.training.checkpoint import load_checkpoint
@@ -429,7 +429,8 @@ def _label(scenes: Path, folder: Path) -> None:
 
 def _labelling_log(scenes: Path, store: Path, folder: Path) -> Form:
     path = folder / ".shard-00000-of-00001.partial.jsonl"
-    header = {"run": "nobody", "beam": 1, "n_best": 1, "shards": 1}
+    images, _ = _own(named_images(scenes / "images"), Shard(0, 1))
+    header = {"run": "nobody", "beam": 1, "n_best": 1, "shards": 1, "images": _digest(images)}
     records = [
         {
             "captions": [{"image": "train_00000", "captions": [{"text": "a", "log_prob": -1.0}]}],

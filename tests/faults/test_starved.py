@@ -166,9 +166,8 @@ def test_lock_holders_that_die(work: Work, folder: Path, seed: int, figures: Fig
         attempt = work.anew(folder / "work")
         after = moments.uniform(0.1, 0.8) * work.done.seconds
         first, second = work.experiment.forks.together(attempt.call(kill_after=after), attempt.call())
-        if first.code != KILLED:
-            first.checked()
-        if second.code:
-            assert "another process is at this; wait until it ends" in second.refusal()
+        for ended in (first, second):  # either may have the lock
+            if ended.code not in (0, KILLED):
+                assert "another process is at this; wait until it ends" in ended.refusal()
         again(work, attempt)
         figures["other faults"]["lock holders killed"] += first.code == KILLED

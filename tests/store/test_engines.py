@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from workers_calls import Count, Dies, Fail, Measure, die_once, faulty
+from workers_calls import Count, Dies, Fail, Measure, die_once, faulty, leave, out_of_space
 
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
@@ -88,15 +89,30 @@ def test_what_a_stage_says_to_people_comes_back_as_it_was(engine: str, tmp_path:
         build([Fail("captions.json"), Count("other", 3)])
     with pytest.raises(ConfigError, match=r"has 3 CPUs and 0 GPUs|have 3 CPUs, but this machine has 2"):
         build([Count("wide", 1)], cpus_per_stage=3)
-    with pytest.raises(ConfigError, match=r"dies-\w+: its worker died 4 times .*--cpus-per-stage"):
+    with pytest.raises(
+        ConfigError, match=r"dies-\w+: its worker (died|was killed) 4 times .*--cpus-per-stage"
+    ):
         build([Dies()])
     assert (tmp_path / "deaths").read_text() == "xxxx"
 
 
-def test_a_fault_in_a_process_shows_where_it_is() -> None:
-    calls = {str(number): (number,) for number in (1, 2)}
-    with pytest.raises(RuntimeError, match=r"(?s)in a worker:.*in faulty.*Fault: a fault at two"):
-        call_side_by_side(faulty, calls, EngineOptions("processes"), SILENT, "Calls")
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (faulty, RuntimeError, r"(?s)in a worker:.*in faulty.*Fault: a fault at two"),
+        pytest.param(
+            out_of_space, OSError, "No space left on device: 'labels.jsonl'", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            leave, ConfigError, r"2: its worker ended by itself \(exit code 3\)", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_what_goes_wrong_in_a_process_is_told_as_it_is(
+    function: Callable[[int], Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        call_side_by_side(function, {"2": (2,)}, EngineOptions("processes"), SILENT, "Calls")
 
 
 WAITS = """
@@ -154,8 +170,11 @@ def test_a_share_of_a_gpu_limits_how_many_compute_on_it(
         workers.start(str(number), faulty, (number,), on_gpu=number < 3)
     workers._begin()
     assert [arguments for _, arguments, *_ in begun] == [(0,), (1,), (3,)]  # the third waits for the GPU
+    monkeypatch.setattr(side_by_side, "_first_gpu", lambda: 1.0)
     with (
-        pytest.raises(ConfigError, match="is to have 2 GPUs; with `engine` processes all share one"),
+        pytest.raises(
+            ConfigError, match="is to have 2 GPUs, but this machine has 1; with `engine` processes"
+        ),
         side_by_side.process_workers(1, 2),
     ):
         pass

@@ -100,6 +100,13 @@ def test_all_parts_are_made_and_merged(plan: ByName, here: list[str]) -> None:
         label_side_by_side(replace(plan, options=replace(plan.options, beam_size=2)), EngineOptions(), SILENT)
 
 
+def test_a_part_is_not_named_where_all_are_made(plan: ByName) -> None:
+    with pytest.raises(ConfigError, match="`shard` names the part that one process captions"):
+        label_side_by_side(
+            replace(plan, options=replace(plan.options, shard=1)), EngineOptions("processes"), SILENT
+        )
+
+
 def test_the_command_takes_a_split_nowhere_else(tmp_path: Path) -> None:
     from click.testing import CliRunner
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +87,16 @@ def faulty(number: int) -> int:
     if number == 2:
         raise Fault("a fault", "two")
     return number
+
+
+def out_of_space(_: int) -> None:
+    """Meets a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device", "labels.jsonl")
+
+
+def leave(_: int) -> None:
+    """Ends its process."""
+    sys.exit(3)
 
 
 def sleep(pid_file: Path) -> None:

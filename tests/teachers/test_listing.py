@@ -107,6 +107,7 @@ def test_parts_get_what_they_would_list_themselves(
     to = tmp_path / "labels"
     (to / ".lists").mkdir(parents=True)
     (to / ".lists" / str(Shard(0, 3))).write_text("of a killed process")
+    (to / ".lists" / str(Shard(7, 9))).write_text("of another")
     with list_ahead(photos, to, 3) as listing:
         assert listing is not None
         assert (listing.images, listing.others) == (6, {".mov": 1})
@@ -116,3 +117,18 @@ def test_parts_get_what_they_would_list_themselves(
     assert not list(to.iterdir())
     with list_ahead(pack(photos, tmp_path / "packed"), to, 3) as listing:
         assert listing is None  # each machine unpacks into its own cache
+
+
+def test_lists_are_those_of_one_process_and_a_lost_one_is_no_empty_one(photos: Path, tmp_path: Path) -> None:
+    to = tmp_path / "labels"
+    with list_ahead(photos, to, 2) as listing:
+        with (
+            pytest.raises(DataError, match=r"\.lists: another process is at this"),
+            list_ahead(photos, to, 2),
+        ):
+            pass
+        assert listing is not None
+        assert sum(len(list(listing.of(Shard(number, 2)))) for number in range(2)) == 6
+        (listing.folder / str(Shard(1, 2))).unlink()
+        with pytest.raises(DataError, match=r"shard-00001-of-00002: the list of this part is gone"):
+            list(listing.of(Shard(1, 2)))

@@ -26,10 +26,10 @@ from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
-from distilcap.teachers.listing import find_images
+from distilcap.teachers.listing import NamedImage, find_images
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
-from distilcap.teachers.shards import PhotoCaptioner, label_shard
+from distilcap.teachers.shards import PhotoCaptioner, _own, label_shard
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 T = TypeVar("T")
@@ -464,3 +464,31 @@ def test_onnx_runtime_sees_the_same_and_is_another_captioner(
         assert theirs[image_id][0].log_prob == pytest.approx(ours[image_id][0].log_prob, abs=1e-3)
     with pytest.raises(DataError, match=r"begun with other options.*onnxruntime"):
         label(quick, photos, shard, tmp_path / "torch")
+
+
+def test_a_killed_labelling_of_other_images_is_not_gone_on_with(files: Path) -> None:
+    """Else captions of images that are not meant would stay in the labels."""
+
+    class Dies(Draws):
+        def label(self, photos: Sequence[str], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+            raise KeyboardInterrupt
+
+    for path in files.glob("shard-*"):
+        path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        draw(files, Dies())
+    for photo in sorted((files / "photos").iterdir())[1:]:
+        photo.unlink()
+    with pytest.raises(
+        DataError, match=r"begun with other options \(images: .*take another folder, or delete it"
+    ):
+        draw(files, Draws())
+
+
+def test_three_names_for_one_id_are_three_images(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    images = [NamedImage(name, tmp_path / name) for name in ("x.jpg.jpg", "x.png", "x.jpg", "x.png")]
+    own, listed = _own(images, Shard(0, 1))
+    assert listed == 4
+    assert [image.path.name for image in own.values()] == ["x.jpg.jpg", "x.png", "x.jpg"]
+    assert list(own) == ["x.jpg", "x", "x#2.jpg"]
