@@ -80,8 +80,8 @@ def named_images(source: Path, others: Counter[str] | None = None) -> Iterator[N
     """The images of `find_images`, or of `.tar` or Parquet files.
 
     These are one file, or a folder that holds such files and no image, or paths in a list; they are unpacked
-    into the cache. Names are paths in the folder, or as listed, or in the packed file (in a list behind
-    the folder that it is in, since two may have images of one name).
+    into the cache. Names are paths in the folder; or in the packed file; or the list's folder with what
+    the list says, and there with a packed file's folder, since two may have images of one name.
 
     Args:
         source, others: see `find_images`.
