@@ -49,7 +49,7 @@ class RecordLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b", buffering=0)
         try:
-            self._lock()
+            _lock(self._file.fileno(), path)
             self._read(progress)
             if self.records:
                 check_options(path, self.records.pop(0), header)
@@ -59,9 +59,6 @@ class RecordLog:
         except BaseException:
             self._file.close()
             raise
-
-    def _lock(self) -> None:
-        _lock(self._file.fileno(), self.path)
 
     def _read(self, progress: Progress) -> None:
         self._file.seek(0)

@@ -90,7 +90,7 @@ def generate(
             options = replace(options, precision=precision_here(options.precision, launched().device))
         _label(Labelling(images, to, options, run, model), engine)
         return
-    if engine.engine != "serial":
+    if engine.side_by_side:
         raise ConfigError(
             f"`engine` {engine.engine} is for `--images`; a split is captioned by one process or a launch."
         )
@@ -118,7 +118,7 @@ def generate(
 def _label(labelling: Labelling, engine: EngineOptions) -> None:
     from distilcap.pipeline.labelling import MERGED, label_side_by_side
 
-    if engine.engine != "serial":
+    if engine.side_by_side:
         _show(label_side_by_side(labelling, engine, PROGRESS), labelling.to / MERGED)
     else:
         _show(labelling.label(PROGRESS), labelling.to / f"{labelling.options.part}.jsonl")

@@ -65,10 +65,15 @@ class EngineOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.engine != SERIAL and processes_asked_for()[1] > 1:
+        if self.side_by_side and processes_asked_for()[1] > 1:
             raise ConfigError(
                 f"`engine` {self.engine} starts processes itself: run the command without a launcher."
             )
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether workers make several calls at once."""
+        return self.engine != SERIAL
 
     def workers(self) -> AbstractContextManager[Workers]:
         """Those of an engine that is not serial."""
@@ -77,7 +82,7 @@ class EngineOptions(Options):
 
 def build_ahead(stages: Iterable[Stage], store: Store, progress: Progress, engine: EngineOptions) -> None:
     """Build stages where an engine builds them; in a serial run each is built when it is asked for."""
-    if engine.engine != SERIAL:
+    if engine.side_by_side:
         build_side_by_side(stages, store, progress, engine)
 
 

@@ -160,12 +160,14 @@ def process_workers(cpus: int, gpus: float | None) -> Iterator[ProcessWorkers]:
     """
     if cpus > usable_cores():
         raise ConfigError(f"A stage is to have {cpus} CPUs, but this machine has {usable_cores()}.")
-    if gpus is not None and gpus > (first := _first_gpu()):
+    first = _first_gpu()
+    share = first if gpus is None else gpus
+    if share > first:
         raise ConfigError(
-            f"A stage is to have {gpus:g} GPUs, but this machine has {first:g}; with `engine` processes all "
+            f"A stage is to have {share:g} GPUs, but this machine has {first:g}; with `engine` processes all "
             "stages share the first."
         )
-    workers = ProcessWorkers(cpus, _first_gpu() if gpus is None else gpus)
+    workers = ProcessWorkers(cpus, share)
     try:
         yield workers
     finally:

@@ -131,7 +131,7 @@ class Listing:
     """All images of a labelling, listed once for all of its parts.
 
     Attributes:
-        folder: has a file for each part that has images, a line of JSON an image.
+        folder: has a file for each part, a line of JSON an image.
         images: how many there are in all parts.
         others: see `find_images`.
     """

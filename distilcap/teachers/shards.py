@@ -224,7 +224,8 @@ def _own(images: Iterable[NamedImage], shard: Shard) -> tuple[dict[str, ImageRec
     """The shard's images by id, and how many there are in all."""
     own: dict[str, ImageRecord] = {}
     listed = 0
-    for listed, image in enumerate(images, 1):  # noqa: B007
+    for image in images:
+        listed += 1
         image_id = image.id
         if shard.holds(image_id):
             key = next(key for key in _ids(image) if key not in own or own[key].path == image.path)
