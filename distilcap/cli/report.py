@@ -15,7 +15,7 @@ from distilcap.options import Options, option
 from distilcap.store.engine import EngineOptions, build_ahead
 
 if TYPE_CHECKING:
-    from distilcap.pipeline.distill import Distillation
+    from distilcap.pipeline.plan import Distillation
     from distilcap.reports.grids import Grid
     from distilcap.reports.records import Results, Row
     from distilcap.reports.results import System

@@ -9,8 +9,8 @@ from pathlib import Path
 from distilcap.box import NAME as BOX
 from distilcap.errors import ConfigError
 from distilcap.options import Options, option
-from distilcap.pipeline.distill import Distillation, Role, plan_distillation
 from distilcap.pipeline.given import GivenTeacher, captions_teacher, model_teacher, runs_teacher
+from distilcap.pipeline.plan import Distillation, Role, plan_distillation
 from distilcap.pipeline.recipe import (
     AUTO,
     MIN_COUNT_HELP,

@@ -20,7 +20,7 @@ from distilcap.export.options import ExportOptions
 from distilcap.files import sha256_of
 from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.aoanet import AoANetOptions
-from distilcap.pipeline.distill import BUNDLE_BEAM, Role
+from distilcap.pipeline.plan import BUNDLE_BEAM, Role
 from distilcap.progress import Progress
 from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels

@@ -12,7 +12,7 @@ import dataclasses
 from pathlib import Path
 
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Distillation, Role, plan_distillation
+from distilcap.pipeline.plan import Distillation, Role, plan_distillation
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions

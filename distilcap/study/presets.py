@@ -24,7 +24,7 @@ from distilcap.models.families import CaptionerOptions
 from distilcap.models.presets import preset
 from distilcap.models.transformer import TransformerOptions
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role
+from distilcap.pipeline.plan import Role
 from distilcap.study.flickr8k import SELF_CRITICAL, STUDENT, TEACHER
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 

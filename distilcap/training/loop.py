@@ -1,12 +1,11 @@
-"""The training loop: both phases, validation, checkpoints, and a clear end where a run diverges."""
+"""The training loop: both phases, validation and checkpoints."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,16 @@ from torch import nn
 
 from distilcap.data.captions import CaptionSet
 from distilcap.decode.captions import RegionSource
-from distilcap.errors import TrainingError
 from distilcap.files import write_json
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import accelerate, plain, plain_asked_for
-from distilcap.models.finite import broken_images, broken_weight
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.progress import SILENT, Progress
-from distilcap.shapes import Regions
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from distilcap.training.divergence import check_loss, check_weights
 from distilcap.training.graphs import Recordings, recordings_for
 from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
@@ -246,7 +243,9 @@ class Training:
         words = float(figures.pop("words", (own.targets != PAD).sum()))
         # A process without an image computed another in vain, so that all do the same.
         part = share_of_batch(self.processes, loss, figures, words if mine else 0.0, len(mine))
-        self._check(part.whole, phase, regions, own.ids)
+        check_loss(
+            part.whole, phase, self.position, self._captioner, self.source, regions, own.ids, self.folder
+        )
         optimizer.zero_grad()
         part.loss.backward()  # type: ignore[no-untyped-call]
         clipped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -255,40 +254,6 @@ class Training:
         torch.nn.utils.clip_grad_value_(clipped, self.options.gradient_clip, foreach=device.type != "cpu")
         optimizer.step()
         return part.figures
-
-    @property
-    def _kept(self) -> str:
-        if self.position.best_phase < 0:
-            return "No epoch was finished before."
-        return (
-            f"The best weights so far (CIDEr {100 * self.position.best_score:.1f}) are kept in {self.folder}."
-        )
-
-    def _check(self, loss: float, phase: Phase, regions: Regions, ids: Sequence[str]) -> None:
-        uniform = math.log(self._captioner.vocabulary_size)
-        too_high = isinstance(phase, CrossEntropyPhase) and loss > 3 * uniform
-        if math.isfinite(loss) and not too_high:
-            return
-        where = f"epoch {self.position.epoch + 1}, batch {self.position.batch + 1}"
-        lower = f"a lower `learning_rate` than {phase.learning_rate:g} is the usual fix. {self._kept}"
-        if math.isfinite(loss):
-            raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}; {lower}")
-        # Weights first: those of an encoder that is trained along spoil the features.
-        weight = broken_weight(self._captioner)
-        if weight is None and isinstance(self.source, nn.Module):
-            weight = broken_weight(self.source)
-        if weight is not None and self.position.step == 0:
-            raise TrainingError(
-                f"The weight `{weight}` held NaN or infinity before the first step at {where}: the weights "
-                f"that training began from are damaged. {self._kept}"
-            )
-        if weight is None and (images := broken_images(regions, ids)):
-            raise TrainingError(
-                f"The loss is {loss:.3g} at {where}, since the features of image {', '.join(images[:3])} "
-                f"hold NaN or infinity; extract them again. {self._kept}"
-            )
-        became = f", and the weight `{weight}` is not finite" if weight else ""
-        raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}{became}; {lower}")
 
     def _end_epoch(self, number: int, phase: Phase, captioner: Captioner, figures: dict[str, float]) -> None:
         at = self.position
@@ -328,11 +293,7 @@ class Training:
 
     def _validate(self, captioner: Captioner) -> tuple[float, list[float]]:
         """CIDEr of the validation images, and of each."""
-        if weight := broken_weight(captioner):
-            raise TrainingError(
-                f"Training diverged in epoch {self.position.epoch}: the weight `{weight}` holds NaN or "
-                f"infinity; a lower `learning_rate` is the usual fix. {self._kept}"
-            )
+        check_weights(captioner, self.position, self.folder)
         return validate(
             captioner, self.trained.vocabulary, self.source, self.validation, self.options, self.processes
         )

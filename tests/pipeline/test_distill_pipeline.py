@@ -15,8 +15,9 @@ from distilcap.errors import DataError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.families import families
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, distill, plan_distillation, write_distilled
+from distilcap.pipeline.distill import distill, write_distilled
 from distilcap.pipeline.photographs import RunCaptioner
+from distilcap.pipeline.plan import Role, plan_distillation
 from distilcap.progress import SILENT
 from distilcap.reports.collect import collect_results
 from distilcap.reports.grids import grids_of

@@ -18,9 +18,10 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, distill, plan_distillation
+from distilcap.pipeline.distill import distill
 from distilcap.pipeline.given import GivenTeacher
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
+from distilcap.pipeline.plan import Role, plan_distillation
 from distilcap.pipeline.remarks import note_data, note_labels
 from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.progress import SILENT, Progress, Silent

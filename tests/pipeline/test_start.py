@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.pipeline.distill import Distillation, distill
+from distilcap.pipeline.distill import distill
 from distilcap.pipeline.own_images import TEACHERS, DistillOptions, plan_own_images
+from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.recipe import PAPER
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.progress import SILENT

@@ -20,7 +20,7 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
-from distilcap.pipeline.distill import Role, plan_distillation
+from distilcap.pipeline.plan import Role, plan_distillation
 from distilcap.progress import SILENT, Silent
 from distilcap.reports.results import stages_of
 from distilcap.stages.data import ImportData
