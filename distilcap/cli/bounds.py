@@ -7,6 +7,7 @@ ends in a message, and not in a machine without memory. Those of decoding are th
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,9 @@ from distilcap.options import SEED_LIMIT
 __all__ = [
     "BATCH",
     "COUNT",
+    "FILE",
+    "FOLDER",
+    "PATH",
     "SEED",
     "THREADS",
     "Real",
@@ -33,6 +37,19 @@ class Real(click.FloatRange):
         return number
 
 
+class NamedPath(click.Path):
+    """A path that is not empty: an empty one, as an unset shell variable leaves it, would be this folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the option's text."""
+        if not str(value):
+            self.fail("the path is empty; is a variable of the shell unset?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = NamedPath(path_type=Path)
+FILE = NamedPath(path_type=Path, dir_okay=False)
+FOLDER = NamedPath(path_type=Path, file_okay=False)
 BATCH = click.IntRange(1, 65_536)
 COUNT = click.IntRange(1, 2**31 - 1)
 SEED = click.IntRange(0, SEED_LIMIT)

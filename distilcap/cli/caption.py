@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import THREADS, Real
+from distilcap.cli.bounds import PATH, THREADS, Real
 from distilcap.cli.box import named_bundle
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
@@ -32,11 +32,11 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--run", type=click.Path(path_type=Path), help="A trained run's folder.")
+@click.argument("photos", nargs=-1, required=True, type=PATH)
+@click.option("--run", type=PATH, help="A trained run's folder.")
 @click.option(
     "--bundle",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="An exported bundle, or hf:user/name of the Hugging Face Hub (needs no PyTorch).  "
     "[default: box, the captioner that comes with the package]",
 )
@@ -52,13 +52,14 @@ Example:
     type=THREADS,
     help="Number of batches of photos that a bundle captions side by side.  [default: one for each core]",
 )
-@click.option(
-    "--to", type=click.Path(path_type=Path), help="Write all captions to this file: .csv, .jsonl or .txt."
-)
+@click.option("--to", type=PATH, help="Write all captions to this file: .csv, .jsonl or .txt.")
 @click.option(
     "--side-files",
     type=click.Choice(["txt", "xmp"]),
     help="Write the caption beside each photo: a text, or metadata that photo programs read.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a file that --to did not write, and side files that are there."
 )
 def caption(
     photos: tuple[Path, ...],
@@ -69,6 +70,7 @@ def caption(
     workers: int | None,
     to: Path | None,
     side_files: str | None,
+    overwrite: bool,
 ) -> None:
     """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
 
@@ -77,6 +79,10 @@ def caption(
     """
     if run is not None and bundle is not None:
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
+    if to is not None and side_files is not None:
+        raise ConfigError("Give either `--to` (one file) or `--side-files` (a file beside each photo).")
+    if side_files is not None and decode.n_best > 1:
+        raise ConfigError("A side file holds one caption: `--n-best` above 1 goes with `--to`.")
     from distilcap.cli.common import PROGRESS
     from distilcap.pipeline.captioning import ImageCaptioner
 
@@ -89,8 +95,7 @@ def caption(
     unusable: list[str] = []
     photos = tuple(dict.fromkeys(_each(photos, unusable)))
     if to is not None or side_files is not None:
-        search = repr(decode) + (f", confidence from {min_confidence}" if min_confidence is not None else "")
-        _into_files(captioner, photos, to, side_files, search, min_confidence, unusable)
+        _into_files(captioner, photos, to, side_files, overwrite, min_confidence, unusable)
         return
     failed, empty = list(unusable), 0
     for photo, result in zip(photos, captioner.each(photos), strict=True):
@@ -114,23 +119,23 @@ def _into_files(
     photos: Sequence[Path],
     to: Path | None,
     side_files: str | None,
-    search: str,
+    overwrite: bool,
     min_confidence: float | None,
     unusable: Sequence[str],
 ) -> None:
     from distilcap.cli.common import PROGRESS
     from distilcap.pipeline.caption_files import write_captions, write_side_files
 
-    if to is not None and side_files is not None:
-        raise ConfigError("Give either `--to` (one file) or `--side-files` (a file beside each photo).")
     if to is not None:
-        recipe = {"captioner": str(captioner.path.resolve()), "search": search}
-        written = write_captions(captioner, photos, to, recipe, PROGRESS)
+        written = write_captions(captioner, photos, to, PROGRESS, overwrite)
     else:
         assert side_files is not None
-        written = write_side_files(captioner, photos, side_files, PROGRESS)
-    there = f", {written.there:,} had a side file already" if written.there else ""
-    say(f"{to or 'Side files'}: captions of {written.captioned:,} photos{there}.")
+        written = write_side_files(captioner, photos, side_files, PROGRESS, overwrite)
+    there = f", {written.there:,} had a side file already, which `--overwrite` writes anew"
+    if written.captioned or written.there:
+        say(
+            f"{to or 'Side files'}: captions of {written.captioned:,} photos{there if written.there else ''}."
+        )
     _say_empty(written.empty, min_confidence)
     _fail([*unusable, *written.failed], len(photos) + len(unusable), "were not captioned")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from distilcap.cli.bounds import FOLDER
 from distilcap.cli.progress import PlainConsole, TerminalProgress
 from distilcap.training.processes import processes_asked_for
 
@@ -47,7 +48,7 @@ def store_option(function: Function) -> Function:
     """--store: where artifacts are kept."""
     return click.option(
         "--store",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FOLDER,
         default=Path("runs"),
         envvar="DISTILCAP_STORE",
         help="Folder of all artifacts; a complete artifact in it is not made again.",

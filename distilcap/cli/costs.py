@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilcap.cli.bounds import COUNT, Real
+from distilcap.cli.bounds import COUNT, PATH, Real
 from distilcap.cli.common import CONSOLE, store_option
 from distilcap.cli.options import flags
 from distilcap.study.options import TableOptions
@@ -26,10 +26,8 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Your data set. [default: COCO's sizes; needs no data]"
-)
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of its images, if not beside it.")
+@click.option("--data", type=PATH, help="Your data set. [default: COCO's sizes; needs no data]")
+@click.option("--images", type=PATH, help="Folder of its images, if not beside it.")
 @flags(TableOptions, "options", only=("preset", "seeds", "metrics"))
 @click.option(
     "--gpus",

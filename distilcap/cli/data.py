@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import COUNT, SEED
+from distilcap.cli.bounds import COUNT, PATH, SEED
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
@@ -40,10 +40,8 @@ Example:
   distilcap data check flickr8k/dataset_flickr8k.json --images flickr8k/images
 """
 )
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
-)
+@click.argument("path", type=PATH)
+@click.option("--images", type=PATH, help="Folder of the images, if not beside the captions.")
 @click.option("--split", help="Split of entries that name none: train, val or test.")
 @click.option(
     "--min-count",
@@ -130,18 +128,14 @@ Example:
   distilcap data convert captions.parquet --to flickr8k-folder --form imagefolder
 """
 )
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--to", type=click.Path(path_type=Path), required=True, help="The file, or for imagefolder the folder."
-)
+@click.argument("path", type=PATH)
+@click.option("--to", type=PATH, required=True, help="The file, or for imagefolder the folder.")
 @click.option(
     "--form",
     type=click.Choice(["karpathy", "coco", "jsonl", "csv", "imagefolder"]),
     help="What to write.  [default: by the ending of --to]",
 )
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
-)
+@click.option("--images", type=PATH, help="Folder of the images, if not beside the captions.")
 @click.option("--split", help="Split of entries that name none: train, val or test.")
 @flags(Columns, "columns")
 def convert(
@@ -165,7 +159,7 @@ Example:
   distilcap data scenes --to scenes --train 1200 --val 200 --test 300
 """
 )
-@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to draw into.")
+@click.option("--to", "folder", type=PATH, required=True, help="Folder to draw into.")
 @click.option("--train", type=IMAGES, default=1200, help="Number of images of the training split.")
 @click.option("--val", type=IMAGES, default=200, help="Number of images of the validation split.")
 @click.option("--test", type=IMAGES, default=300, help="Number of images of the test split.")
@@ -192,11 +186,9 @@ Example:
   distilcap distill --data photos/ --unlabelled crops/
 """
 )
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder of the images, if not beside the captions."
-)
-@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
+@click.argument("path", type=PATH)
+@click.option("--images", type=PATH, help="Folder of the images, if not beside the captions.")
+@click.option("--to", "folder", type=PATH, required=True, help="Folder to write into.")
 @click.option("--each", type=COUNT, default=3, help="Number of crops of an image.")
 @click.option("--size", type=click.IntRange(32, 2048), default=224, help="Side of a crop in pixels.")
 @flags(Columns, "columns")
@@ -228,14 +220,14 @@ Example:
     "--to",
     "--root",
     "root",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Folder of COCO; what is in it already is kept.",
 )
 @click.option(
     "--from",
     "also",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="Folder with archives, unpacked images or dataset_coco.json; may be given more than once.",
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, PROGRESS
 
 __all__ = ["demo"]
@@ -18,7 +19,7 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--to", type=click.Path(path_type=Path), default=Path("demo"), help="Folder to write into.")
+@click.option("--to", type=PATH, default=Path("demo"), help="Folder to write into.")
 def demo(to: Path) -> None:
     """Draw pictures, train a teacher, let it teach a small student, score all, and write the page.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.install_spice import install_spice
 from distilcap.cli.options import flags
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "evaluate", "metrics"]
 
-PATH = click.Path(path_type=Path)
 REFERENCES = (
     'COCO annotations, {"id": ["caption", …]}, a captions file, or a data set (see `distilcap data`).'
 )

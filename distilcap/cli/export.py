@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import THREADS
+from distilcap.cli.bounds import PATH, THREADS
 from distilcap.cli.box import named_bundle
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from distilcap.stages.train import Train
 
 __all__ = ["bench", "export", "push", "serve", "web"]
-
-PATH = click.Path(path_type=Path)
 
 EXPORT = """\b
 Example:
@@ -175,9 +173,10 @@ def web(bundle: Path | None, to: Path, runtime: Path | None) -> None:
 @click.option("--private", is_flag=True, help="A new repository is seen by you alone.")
 def push(bundle: Path, repo: str, private: bool) -> None:
     """Publish BUNDLE on the Hugging Face Hub as REPO (user/name); it is checked first."""
-    from distilcap.runtime.hub import push_bundle
+    from distilcap.runtime.hub import find_bundle, push_bundle
 
-    CONSOLE.print(f"{push_bundle(bundle, repo, private)}: `--bundle hf:{repo}` opens it.", soft_wrap=True)
+    page = push_bundle(find_bundle(named_bundle(bundle)), repo, private)
+    CONSOLE.print(f"{page}: `--bundle hf:{repo}` opens it.", soft_wrap=True)
 
 
 @click.command(epilog=WEB)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from distilcap.cli.bounds import BATCH, THREADS
+from distilcap.cli.bounds import BATCH, FOLDER, THREADS
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
 from distilcap.cli.say import say
@@ -43,7 +43,7 @@ Example:
     "--out",
     "out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder of the features; an unfinished run in it goes on.",
 )
 @click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.errors import ConfigError
@@ -37,7 +38,7 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=PATH, required=False)
 @click.option(
     "--model",
     help="With --images, instead of RUN: folder or hub name of a model of transformers, or a "
@@ -48,12 +49,10 @@ Example:
     "--split", type=click.Choice(["train", "val", "test"]), default="train", help="Split to caption."
 )
 @flags(LabelOptions, "options")
-@click.option(
-    "--to", type=click.Path(path_type=Path), required=True, help="The captions file; with --images, a folder."
-)
+@click.option("--to", type=PATH, required=True, help="The captions file; with --images, a folder.")
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Images to caption instead of a split: a folder, a text file with a path a line, or a .tar or "
     "Parquet file.",
 )
@@ -138,8 +137,8 @@ def _show(labelled: Labelled, path: Path) -> None:
 
 
 @click.command(epilog=MERGE_EXAMPLE)
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Path(path_type=Path), required=True, help="The captions file to write.")
+@click.argument("folder", type=PATH)
+@click.option("--to", type=PATH, required=True, help="The captions file to write.")
 def merge(folder: Path, to: Path) -> None:
     """Join the parts that `distilcap generate --images` made in FOLDER, once none is missing."""
     from distilcap.teachers.shard_files import merge_shards

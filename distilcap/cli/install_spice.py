@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
+from distilcap.cli.bounds import FILE, FOLDER
 from distilcap.cli.common import PROGRESS
 from distilcap.cli.say import say
 
 __all__ = ["install_spice"]
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(
@@ -23,14 +22,14 @@ Examples:
       --models stanford-corenlp-3.6.0-models.jar
 """,
 )
-@click.option("--corenlp", type=_FILE, help="stanford-corenlp-3.6.0.jar, instead of fetching it.")
-@click.option("--models", type=_FILE, help="stanford-corenlp-3.6.0-models.jar, instead of fetching it.")
-@click.option("--rhino", type=_FILE, help="rhino-1.7.15.jar, instead of fetching it.")
-@click.option("--rhino-engine", type=_FILE, help="rhino-engine-1.7.15.jar, instead of fetching it.")
+@click.option("--corenlp", type=FILE, help="stanford-corenlp-3.6.0.jar, instead of fetching it.")
+@click.option("--models", type=FILE, help="stanford-corenlp-3.6.0-models.jar, instead of fetching it.")
+@click.option("--rhino", type=FILE, help="rhino-1.7.15.jar, instead of fetching it.")
+@click.option("--rhino-engine", type=FILE, help="rhino-engine-1.7.15.jar, instead of fetching it.")
 @click.option(
     "--to",
     "home",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     envvar="DISTILCAP_SPICE",
     help="Folder of the program; evaluations use it if DISTILCAP_SPICE names it.  [default: the user's data]",
 )

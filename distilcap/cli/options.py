@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from distilcap.cli.bounds import Real
+from distilcap.cli.bounds import PATH, Real
 from distilcap.options import Options, bounds_of, filled, named_fields, value_type
 
 __all__ = ["flags"]
@@ -31,7 +31,7 @@ def _type_of(field: dataclasses.Field[Any], kind: type[Any]) -> click.ParamType[
         low = bounds.least if bounds.above is None else bounds.above
         high = bounds.most if bounds.below is None else bounds.below
         return Real(low, high, min_open=bounds.above is not None, max_open=bounds.below is not None)
-    return click.Path(path_type=Path) if kind is Path else click.STRING
+    return PATH if kind is Path else click.STRING
 
 
 def flags(

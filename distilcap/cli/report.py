@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
 from distilcap.options import Options, option
 from distilcap.store.engine import EngineOptions, build_ahead
@@ -41,8 +42,8 @@ Example:
 
 
 @click.command(epilog=EXAMPLE)
-@click.argument("results", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Path(path_type=Path), help="The page to write.")
+@click.argument("results", type=PATH)
+@click.option("--to", type=PATH, help="The page to write.")
 def report(results: Path, to: Path | None) -> None:
     """Print the tables of RESULTS (a results.json), and write its page.
 

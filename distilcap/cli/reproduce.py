@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
@@ -41,24 +42,24 @@ SHOWN = 20  # differences of a report that is checked
 @click.argument("what", type=click.Choice([*TABLES, "all", *OTHERS, *EXPERIMENTS]), nargs=-1)
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Captions file, folder, or one of coco, flickr8k, scenes: a folder of that name here or in "
     "$DISTILCAP_DATA; scenes are drawn.",
 )
-@click.option("--images", type=click.Path(path_type=Path), help="Where the images lie, if not beside it.")
+@click.option("--images", type=PATH, help="Where the images lie, if not beside it.")
 @flags(TableOptions, "options")
 @store_option
 @flags(EngineOptions, "engine")
 @flags(OutputOptions, "output")
 @click.option(
     "--crops",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Of box: folder of crops of the training images, as `distilcap data crops` writes them.",
 )
 @click.option("--finished", is_flag=True, help="Of tables: train nothing; report the rows that are trained.")
 @click.option(
     "--check",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Of tables: score the captions packed in this folder again, and compare every number of its report.",
 )
 def reproduce(

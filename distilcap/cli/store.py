@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, store_option
 from distilcap.errors import ConfigError, DataError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["store"]
 
-PATH = click.Path(path_type=Path)
 EXAMPLE = """\b
 Example:
   distilcap store ls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from distilcap.shown import shown
 __all__ = ["FORMATS", "SIDE_FILES", "Written", "write_captions", "write_side_files"]
 
 _Line = Mapping[str, str | float | None]
+_COLUMNS = ("image", "caption", "log_prob", "confidence")
 
 
 @dataclass(frozen=True)
@@ -44,25 +46,33 @@ class Written:
 
 
 def write_captions(
-    captioner: ImageCaptioner, photos: Sequence[Path], to: Path, recipe: Mapping[str, str], progress: Progress
+    captioner: ImageCaptioner, photos: Sequence[Path], to: Path, progress: Progress, overwrite: bool = False
 ) -> Written:
     """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
 
-    What was captioned before the kill is captioned again where the file is another or was changed since.
-    Where no photograph can be read, a file that is there stays.
+    What was captioned before the kill is captioned again where the file is another or was changed since. A
+    begun file of another captioner or search is refused. Where no photograph can be read, a file that is
+    there stays.
 
     Args:
         to: `.csv` or `.jsonl` with image, caption, log_prob and confidence (nothing where it is not
             calibrated); `.txt` with image, tab, caption.
-        recipe: what decides the captions; a begun file of another is refused.
+        overwrite: replace a file that is there, even if it is none of this function's.
 
     Raises:
         ConfigError: another ending.
-        DataError: another process writes this file, or began it with other options.
+        DataError: another process writes this file, or began it with other options; or something else is
+            there, such as captions that people wrote.
     """
     if to.suffix.lower() not in FORMATS:
         raise ConfigError(f"`to` must end in one of {', '.join(FORMATS)}, but is {to.name}.")
-    with RecordLog(to.with_name(f".{to.name}.partial.jsonl"), dict(recipe), progress) as log:
+    if to.is_dir():
+        raise DataError(f"{to}: a folder has that name; take another for the file of captions.")
+    if to.exists() and not (overwrite or _written_here(to, photos)):
+        raise DataError(
+            f"{to}: is there, and this command did not write it; take another name, or `--overwrite`."
+        )
+    with RecordLog(to.with_name(f".{to.name}.partial.jsonl"), captioner.recipe, progress) as log:
         states = {_name(photo): _state(photo) for photo in photos}
         lines: list[_Line] = [
             line
@@ -91,6 +101,19 @@ def write_captions(
     failed = tuple(str(line["error"]) for line in lines if line["error"] is not None)
     empty = sum(not line["caption"] for line in written)
     return Written(len({line["image"] for line in written}), failed, empty=empty)
+
+
+def _written_here(to: Path, photos: Sequence[Path]) -> bool:
+    """Whether a file is one that `write_captions` wrote, by its first line; an empty one is nobody's."""
+    with to.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline(1_000_000)
+    if not first.strip():
+        return to.stat().st_size == 0
+    if to.suffix.lower() == ".csv":
+        return first.strip() == ",".join(_COLUMNS)
+    if to.suffix.lower() == ".txt":  # without a head of its own: the first photograph must be one of these
+        return first.partition("\t")[0] in {shown(_name(photo)) for photo in photos}
+    return first.startswith('{"image": ') and all(f'"{column}": ' in first for column in _COLUMNS)
 
 
 def _name(photo: Path) -> str:
@@ -143,7 +166,7 @@ FORMATS: dict[str, Callable[[Sequence[_Line]], str]] = {
 
 
 def write_side_files(
-    captioner: ImageCaptioner, photos: Sequence[Path], form: str, progress: Progress
+    captioner: ImageCaptioner, photos: Sequence[Path], form: str, progress: Progress, overwrite: bool = False
 ) -> Written:
     """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
 
@@ -154,15 +177,10 @@ def write_side_files(
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
             the caption as description (`dc:description`) and as alternative text.
+        overwrite: write files that are there anew.
     """
-    shared = _shared_stems(photos)
-    beside = {
-        photo: photo.with_name(f"{photo.name}.{form}")
-        if photo.with_suffix("") in shared
-        else photo.with_suffix(f".{form}")
-        for photo in photos
-    }
-    todo = [photo for photo in photos if not beside[photo].exists()]
+    beside = _side_files(photos, form)
+    todo = [photo for photo in photos if overwrite or not os.path.lexists(beside[photo])]
     failed: list[str] = []
     empty = 0
     results = zip(todo, captioner.each(todo), strict=True)
@@ -180,14 +198,19 @@ def write_side_files(
     return Written(len(todo) - len(failed) - empty, tuple(failed), len(photos) - len(todo), empty)
 
 
-def _shared_stems(photos: Sequence[Path]) -> set[Path]:
-    """Names without an ending that several images of a folder have, whether or not all of them are given."""
-    images = set(photos)
+def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
+    """The side file of each photograph, and of the other images of their folders: no two have the same."""
+    images = {photo for photo in photos if photo.name}
     for folder in {photo.parent for photo in photos}:
         with suppress(OSError):
             images |= {path for path in folder.iterdir() if path.suffix.lower() in IMAGE_FILE_ENDINGS}
-    stems = Counter(path.with_suffix("") for path in images if path.name)
-    return {stem for stem, count in stems.items() if count > 1}
+    beside = {image: image.with_suffix(f".{form}") for image in images}
+    while shared := {file for file, count in Counter(beside.values()).items() if count > 1}:
+        # A whole name may be another's without its ending: `a.jpg.webp` beside `a.jpg` and `a.png`.
+        beside |= {
+            image: image.with_name(f"{image.name}.{form}") for image in images if beside[image] in shared
+        }
+    return beside
 
 
 def _as_xmp(caption: str) -> str:

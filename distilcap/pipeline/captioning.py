@@ -5,10 +5,12 @@ A bundle needs no PyTorch: nothing here imports it before a run is loaded.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +24,12 @@ from distilcap.cores import usable_cores
 from distilcap.data.captions import Caption
 from distilcap.encoders.loader import in_order
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import sha256_of
 from distilcap.pipeline.captioned import Captioned, WrittenCaption
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle, BundleCaption
 from distilcap.runtime.calibration import LEAST_IMAGES
-from distilcap.runtime.decode_options import DecodeChoice
+from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.runtime.hub import find_bundle
 from distilcap.runtime.manifest import MANIFEST
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels, to_pixels, to_rgb
@@ -52,6 +55,7 @@ class ImageCaptioner:
 
     Attributes:
         path: of the bundle or the run.
+        recipe: what decides its captions: weights, search, words never written; of text, for a log.
         calibrated: whether its captions have a confidence.
         workers: so many batches of images are captioned side by side.
     """
@@ -61,10 +65,11 @@ class ImageCaptioner:
         path: Path,
         preprocessing: Preprocessing,
         describe: Describe,
+        recipe: Mapping[str, str],
         calibrated: bool = False,
         workers: int = 1,
     ) -> None:
-        self.path, self.calibrated, self.workers = path, calibrated, workers
+        self.path, self.recipe, self.calibrated, self.workers = path, recipe, calibrated, workers
         self._preprocessing, self._describe = preprocessing, describe
         self._in_memory = threading.Lock()
 
@@ -118,14 +123,16 @@ class ImageCaptioner:
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             result = bundle.search(bundle.see(np.stack(pixels), names), options)
-            return [tuple(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
+            return [_possible(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
 
+        recipe = _recipe(folder, sha256_of(folder / MANIFEST), options, decode.n_best)
         calibrated = manifest.calibration is not None
-        return ImageCaptioner(folder, manifest.preprocessing, describe, calibrated, workers)
+        return ImageCaptioner(folder, manifest.preprocessing, describe, recipe, calibrated, workers)
 
     @staticmethod
     def of_run(folder: Path, decode: DecodeChoice, progress: Progress = SILENT) -> ImageCaptioner:
         """Load a trained run, onto a GPU where there is one; see `RunCaptioner.load`."""
+        from distilcap.models.weights import WEIGHTS
         from distilcap.pipeline.photographs import RunCaptioner
         from distilcap.training.processes import launched
 
@@ -140,9 +147,10 @@ class ImageCaptioner:
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             captions = run.label(pixels, run.decode.beam_size, decode.n_best, names)
-            return [tuple(map(written, of_image)) for of_image in captions]
+            return [_possible(map(written, of_image)) for of_image in captions]
 
-        return ImageCaptioner(folder, run.encoder.preprocessing, describe)
+        recipe = _recipe(folder, sha256_of(folder / WEIGHTS), run.decode, decode.n_best)
+        return ImageCaptioner(folder, run.encoder.preprocessing, describe, recipe)
 
     def without_doubtful(self, least: float) -> ImageCaptioner:
         """The same captioner, whose captions of a confidence below `least` are empty.
@@ -164,7 +172,8 @@ class ImageCaptioner:
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             return [tuple(map(kept, captions)) for captions in self._describe(names, pixels)]
 
-        return ImageCaptioner(self.path, self._preprocessing, describe, True, self.workers)
+        recipe = {**self.recipe, "min_confidence": f"{least:g}"}
+        return ImageCaptioner(self.path, self._preprocessing, describe, recipe, True, self.workers)
 
     @overload
     def caption(self, images: ImageInput) -> Captioned: ...  # type: ignore[overload-overlap]
@@ -227,6 +236,21 @@ class ImageCaptioner:
                 return _pixels(image, name, self._preprocessing)
         except DataError as error:
             return error
+
+
+def _recipe(folder: Path, content: str, options: DecodeOptions, n_best: int) -> dict[str, str]:
+    never = hashlib.sha256(repr(options.blocked).encode()).hexdigest()[:12]
+    return {
+        "captioner": str(folder.resolve()),
+        "its content": content,
+        "search": f"beam {options.beam_size}, {n_best} best, at most {options.max_words} words, length "
+        f"penalty {options.length_penalty:g}, {len(options.blocked)} words never written ({never})",
+    }
+
+
+def _possible(captions: Iterable[WrittenCaption]) -> tuple[WrittenCaption, ...]:
+    """Those that have a probability; where words are forbidden, a beam may hold fewer than it could."""
+    return tuple(caption for caption in captions if caption.log_prob > -math.inf)
 
 
 def _name(image: ImageInput, number: int) -> str:

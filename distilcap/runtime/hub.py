@@ -8,6 +8,7 @@ server is another ($HF_ENDPOINT), that one is asked.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -19,14 +20,16 @@ from typing import Any
 
 from distilcap.box import NAME, box_bundle
 from distilcap.errors import BundleError, ConfigError, MissingError
-from distilcap.files import bare_name, cache_folder, parse_json, write_text
-from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, read_manifest
+from distilcap.files import cache_folder, write_text
+from distilcap.runtime.limits import MAX_MANIFEST_BYTES
+from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
 from distilcap.shown import shown
 
 __all__ = ["find_bundle", "push_bundle"]
 
 PREFIX = "hf:"
 _NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w.-]+))?")
+_COMMIT = re.compile("[0-9a-f]{40}")
 _FRONT = (
     "---\nlibrary_name: distilcap\npipeline_tag: image-to-text\ntags:\n- image-captioning\n- onnx\n---\n\n"
 )
@@ -54,27 +57,42 @@ def find_bundle(bundle: Path) -> Path:
     with _told(hub, f"{PREFIX}{repo}"):
         commit = _commit(hub, repo, revision, last)
         folder = kept / commit
-        if not folder.is_dir():
+        if not _is_whole(folder):
             _fetch(hub, repo, commit, folder)
             write_text(last, commit)
-    read_manifest(folder)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a fetched bundle is there and undamaged."""
+    try:
+        read_manifest(folder)
+    except BundleError:
+        return False
+    return True
 
 
 def _commit(hub: Any, repo: str, revision: str | None, last: Path) -> str:
     """The commit that a revision is; without an answer the `last` that was fetched."""
     try:
-        return str(hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha)
+        return _checked_commit(str(hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha), repo)
     except (hub.errors.RepositoryNotFoundError, hub.errors.RevisionNotFoundError):
         raise
     except (hub.errors.HTTPError, OSError):
         if not last.is_file():
             raise
-        return bare_name(last.read_text("utf-8"), last)
+        return _checked_commit(last.read_text("utf-8"), last)
+
+
+def _checked_commit(commit: str, where: str | Path) -> str:
+    """A commit's name, which becomes a folder's: nothing that leads elsewhere."""
+    if _COMMIT.fullmatch(commit) is None:
+        raise BundleError(f"{where}: the Hub's commit must be 40 hexadecimal digits, but is {shown(commit)}.")
+    return commit
 
 
 def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:
-    """Download a bundle beside its final name, check it, and give it that name."""
+    """Download a bundle beside its final name, check it, and give it that name; a damaged one there goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         fetched = Path(scratch) / "bundle"
@@ -86,19 +104,30 @@ def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:
             )
             return Path(shutil.copy(path, fetched / name))
 
-        manifest = download(MANIFEST)
-        download(CHECKSUM)
-        for name in Manifest.from_json(parse_json(manifest.read_bytes(), manifest), manifest).files:
+        for name in _manifest_at(download(MANIFEST), f"{PREFIX}{repo}").files:
             download(name)
-        read_manifest(fetched)
-        if not folder.is_dir():  # another process may have been faster
+        download(CHECKSUM)
+        try:
+            read_manifest(fetched)
+        except BundleError as error:  # named by where it came from: the scratch folder goes
+            raise BundleError(str(error).replace(str(fetched), f"{PREFIX}{repo}")) from None
+        if not _is_whole(folder):  # another process may have been faster
+            shutil.rmtree(folder, ignore_errors=True)
             fetched.rename(folder)
+
+
+def _manifest_at(path: Path, repo: str) -> Manifest:
+    """A downloaded manifest, named by where it came from."""
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{repo}: its {MANIFEST} is larger than {MAX_MANIFEST_BYTES:,} bytes.")
+    where = f"{repo}/{MANIFEST}"
+    return Manifest.from_json(manifest_content(path.read_bytes(), where), where)
 
 
 def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
     """Publish a bundle as `user/name`, for whoever is logged in (`hf auth login`, or $HF_TOKEN).
 
-    Files of an older bundle there are replaced; its model card becomes the page's text.
+    Files of an older bundle there are replaced, others stay; its model card becomes the page's text.
 
     Returns:
         the address of its page.
@@ -106,7 +135,8 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
     Raises:
         ConfigError: `repo` is not of the form `user/name`.
         MissingError: `huggingface_hub` is not installed.
-        BundleError: the bundle is damaged, or the server refuses it.
+        BundleError: the bundle is damaged, the repository holds something else than a bundle, or the server
+            refuses it.
     """
     if repo != _parse(repo)[0]:
         raise ConfigError(f"`repo` must be user/name, but is {shown(repo)}.")
@@ -122,8 +152,27 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
         api = hub.HfApi(_endpoint())
         page = api.create_repo(repo, private=private, exist_ok=True)
         message = f"Bundle of {read_manifest(folder).made_by}"
-        api.upload_folder(repo_id=repo, folder_path=whole, commit_message=message, delete_patterns=["*"])
+        older = _older_bundle(hub, api, repo, Path(scratch))
+        gone = [glob.escape(name) for name in older - {*names, "README.md"}]
+        api.upload_folder(repo_id=repo, folder_path=whole, commit_message=message, delete_patterns=gone)
     return str(page)
+
+
+def _older_bundle(hub: Any, api: Any, repo: str, scratch: Path) -> set[str]:
+    """The files of the bundle that a repository holds.
+
+    Raises:
+        BundleError: it holds other files, and no bundle: somebody's work.
+    """
+    there = set(api.list_repo_files(repo))
+    if MANIFEST not in there:
+        if others := sorted(there - {"README.md", ".gitattributes"}):
+            raise BundleError(
+                f"{repo}: holds {shown(others[0])} and no bundle; publish into a repository of its own."
+            )
+        return set()
+    path = hub.hf_hub_download(repo, MANIFEST, local_dir=scratch / "older", endpoint=_endpoint())
+    return there & _manifest_at(Path(path), repo).files.keys()
 
 
 def _parse(name: str) -> tuple[str, str | None]:
@@ -156,8 +205,14 @@ def _told(hub: Any, what: str) -> Iterator[None]:
         raise BundleError(f"{what}: the Hub has no such repository, or you may not see it.") from None
     except hub.errors.RevisionNotFoundError:
         raise BundleError(f"{what}: has no such revision.") from None
+    except hub.errors.LocalEntryNotFoundError as error:
+        raise BundleError(f"{what}: the Hub did not give a file ({_first_line(error)}).") from None
     except hub.errors.EntryNotFoundError:
         raise BundleError(f"{what}: holds no whole bundle; only what `distilcap push` wrote opens.") from None
     except (hub.errors.HTTPError, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise BundleError(f"{what}: the Hub did not answer as it should ({shown(lines[0])}).") from None
+        raise BundleError(f"{what}: the Hub did not answer as it should ({_first_line(error)}).") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shown(lines[0])

@@ -44,6 +44,7 @@ __all__ = [
     "MANIFEST",
     "VERSION",
     "Manifest",
+    "manifest_content",
     "read_manifest",
     "write_manifest",
 ]
@@ -168,6 +169,26 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     return complete
 
 
+def manifest_content(text: bytes, where: str | Path) -> Any:
+    """The JSON of a manifest whose format and version this program reads; `Manifest.from_json` takes it.
+
+    Raises:
+        BundleError: no manifest, a damaged one, or one of a newer version.
+    """
+    try:
+        content = parse_json(text, where)
+        named, version = content["format"], content["version"]
+    except (DataError, KeyError, TypeError):
+        raise BundleError(f"{where}: damaged or not a bundle's manifest; copy the bundle anew.") from None
+    if named != FORMAT:
+        raise BundleError(f"{where}: not a bundle's manifest: its format is {described(named)}.")
+    if Fields(content, where).integer("version", 1, 1_000_000) > VERSION:
+        raise BundleError(
+            f"{where}: of version {version}, but this program reads {VERSION}; update distilcap."
+        )
+    return content
+
+
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     """Read a bundle's manifest and, by default, check every file's checksum.
 
@@ -184,17 +205,7 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
         )
     _check_folder(folder)
     text = _read(path, MAX_MANIFEST_BYTES)
-    try:
-        content = parse_json(text, path)
-        named, version = content["format"], content["version"]
-    except (DataError, KeyError, TypeError):
-        raise BundleError(f"{path}: damaged or not a bundle's manifest; copy the bundle anew.") from None
-    if named != FORMAT:
-        raise BundleError(f"{path}: not a bundle's manifest: its format is {described(named)}.")
-    if Fields(content, path).integer("version", 1, 1_000_000) > VERSION:
-        raise BundleError(
-            f"{path}: of version {version}, but this program reads {VERSION}; update distilcap."
-        )
+    content = manifest_content(text, path)
     if verify and _read(folder / CHECKSUM, 1_000).split()[:1] != [hashlib.sha256(text).hexdigest().encode()]:
         raise BundleError(f"{path}: damaged (its checksum differs); copy the bundle anew.")
     manifest = Manifest.from_json(content, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 
@@ -39,14 +40,63 @@ def test_a_bundle_goes_to_the_hub_and_comes_back(exported, hub, tmp_path):
     card = hub.repositories["me/captioner"].files["README.md"].decode()
     assert card.startswith("---\nlibrary_name: distilcap")
     assert card.endswith((exported.folder / "MODEL_CARD.md").read_text())
-    # The same revision is not fetched again; files of an older bundle go.
+    # The same revision is not fetched again.
     hub.asked.clear()
     assert find_bundle_by("hf:me/captioner") == fetched
     assert not [path for path in hub.asked if "/resolve/" in path]
-    hub.repositories["me/captioner"].files["stray.onnx"] = b"old"
-    push_bundle(exported.folder, "me/captioner")
-    assert "stray.onnx" not in hub.repositories["me/captioner"].files
     assert not list((tmp_path / "cache" / "hub").rglob(".fetch-*"))
+
+
+def test_an_older_bundle_is_replaced_and_nothing_else(exported, hub):
+    push_bundle(exported.folder, "me/captioner")
+    files = hub.repositories["me/captioner"].files
+    older = json.loads(files[MANIFEST])
+    older["files"]["older.onnx"] = {"sha256": "0" * 64, "bytes": 3}
+    files |= {MANIFEST: json.dumps(older).encode(), "older.onnx": b"old", "notes.txt": b"mine"}
+    push_bundle(exported.folder, "me/captioner")
+    assert "older.onnx" not in files
+    assert files["notes.txt"] == b"mine"
+    del files[MANIFEST]
+    before = dict(files)
+    with pytest.raises(BundleError, match=r"me/captioner: holds MODEL_CARD.md and no bundle"):
+        push_bundle(exported.folder, "me/captioner")
+    assert files == before
+
+
+def test_a_bundle_that_was_damaged_since_is_fetched_again(exported, hub, monkeypatch):
+    push_bundle(exported.folder, "me/captioner")
+    encoder = find_bundle_by("hf:me/captioner") / "encoder.onnx"
+    whole = encoder.read_bytes()
+    encoder.write_bytes(whole[:-1])
+    assert (find_bundle_by("hf:me/captioner") / "encoder.onnx").read_bytes() == whole
+    encoder.write_bytes(whole[:-1])
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(BundleError, match="the Hub did not"):
+        find_bundle_by("hf:me/captioner")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        (b'{"a": [' + b"[]," * 700_000 + b"[]]}", r"hf:me/captioner: its manifest.json is larger than"),
+        (b'{"format": "distilcap bundle", "version": 3}', r"hf:me/captioner/manifest.json: of version 3"),
+        (b"{", r"hf:me/captioner/manifest.json: damaged"),
+    ],
+)
+def test_a_manifest_is_refused_by_the_name_of_its_repository(exported, hub, manifest, said):
+    push_bundle(exported.folder, "me/captioner")
+    hub.repositories["me/captioner"].files[MANIFEST] = manifest
+    with pytest.raises(BundleError, match=said):
+        find_bundle_by("hf:me/captioner")
+
+
+def test_a_commit_never_leads_out_of_the_cache(exported, hub, tmp_path):
+    push_bundle(exported.folder, "me/captioner")
+    repository = hub.repositories["me/captioner"]
+    repository.commits["../../../escaped"] = dict(repository.files)
+    with pytest.raises(BundleError, match="must be 40 hexadecimal digits"):
+        find_bundle_by("hf:me/captioner")
+    assert not (tmp_path / "escaped").exists()
 
 
 def find_bundle_by(name):
@@ -62,7 +112,7 @@ def test_what_is_damaged_or_missing_is_named_and_not_kept(exported, hub, tmp_pat
     files = hub.repositories["me/captioner"].files
     whole = files["encoder.onnx"]
     files["encoder.onnx"] = whole[:-1] + bytes([whole[-1] ^ 1])
-    with pytest.raises(BundleError, match=r"encoder.onnx: damaged"):
+    with pytest.raises(BundleError, match=r"hf:me/captioner/encoder.onnx: damaged"):
         find_bundle_by("hf:me/captioner")
     del files["encoder.onnx"]
     with pytest.raises(BundleError, match=r"hf:me/captioner: holds no whole bundle"):

@@ -22,7 +22,6 @@ from distilcap.progress import SILENT, Silent
 from distilcap.runtime.pixels import Preprocessing
 
 T = TypeVar("T")
-RECIPE = {"captioner": "of grey", "search": "1"}
 
 
 class Killed(Exception):
@@ -42,9 +41,9 @@ class Dies(Silent):
 class OfGrey(ImageCaptioner):
     """Names the grey of a picture, and counts the pictures that it was shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, search: str = "1") -> None:
         self.seen = 0
-        super().__init__(Path("bundle"), Preprocessing(8), self.describe, calibrated=True)
+        super().__init__(Path("bundle"), Preprocessing(8), self.describe, {"search": search}, calibrated=True)
 
     def describe(self, names: Sequence[str], pixels: Sequence[Any]) -> list[tuple[WrittenCaption, ...]]:
         self.seen += len(pixels)
@@ -93,12 +92,12 @@ def test_all_captions_in_one_file_after_a_kill(photos: list[Path], tmp_path: Pat
     to = tmp_path / f"captions{ending}"
     captioner = OfGrey()
     with pytest.raises(Killed):
-        write_captions(captioner, photos, to, RECIPE, Dies())
+        write_captions(captioner, photos, to, Dies())
     assert not to.exists()
     with pytest.raises(DataError, match=r"other options"):
-        write_captions(captioner, photos, to, RECIPE | {"search": "5"}, SILENT)
+        write_captions(OfGrey("5"), photos, to, SILENT)
     before = captioner.seen
-    written = write_captions(captioner, photos, to, RECIPE, SILENT)
+    written = write_captions(captioner, photos, to, SILENT)
     assert captioner.seen - before == 50 - 32, "four whole batches were kept"
     assert written.captioned == 49
     assert len(written.failed) == 1
@@ -124,12 +123,12 @@ def test_what_changed_since_a_kill_is_captioned_anew(
     to = tmp_path / "captions.csv"
 
     def captions() -> dict[str, str]:
-        write_captions(OfGrey(), photos, to, RECIPE, SILENT)
+        write_captions(OfGrey(), photos, to, SILENT)
         with to.open(newline="") as file:
             return {Path(row["image"]).name: row["caption"] for row in csv.DictReader(file)}
 
     with pytest.raises(Killed):
-        write_captions(OfGrey(), photos, to, RECIPE, Dies())
+        write_captions(OfGrey(), photos, to, Dies())
     for number in (1, 20):
         Image.new("RGB", (9, 9), (99,) * 3).save(photos[number])
     written = captions()
@@ -142,16 +141,64 @@ def test_what_changed_since_a_kill_is_captioned_anew(
     monkeypatch.chdir(tmp_path)
     photos = [photo.relative_to(tmp_path) for photo in photos]
     with pytest.raises(Killed):
-        write_captions(OfGrey(), photos, to, RECIPE, Dies())
+        write_captions(OfGrey(), photos, to, Dies())
     monkeypatch.chdir(tmp_path / "others")
     assert set(captions().values()) == {"grey, <200> & co"}
 
 
 def test_a_file_stays_where_no_photo_can_be_read(photos: list[Path], tmp_path: Path) -> None:
-    (to := tmp_path / "captions.csv").write_text("kept")
-    written = write_captions(OfGrey(), [photos[20]], to, RECIPE, SILENT)
+    write_captions(OfGrey(), photos[:1], to := tmp_path / "captions.csv", SILENT)
+    kept = to.read_text()
+    written = write_captions(OfGrey(), [photos[20]], to, SILENT)
     assert (written.captioned, len(written.failed)) == (0, 1)
-    assert to.read_text() == "kept"
+    assert to.read_text() == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("captions.csv", "image,caption\n0.png,written by a person\n"),
+        ("captions.jsonl", '{"image": "0.png", "caption": "written by a person"}\n'),
+        ("captions.txt", "0.png#0\twritten by a person\n"),
+    ],
+)
+def test_only_its_own_files_are_replaced(photos: list[Path], tmp_path: Path, name: str, content: str) -> None:
+    (to := tmp_path / name).write_text(content)
+    captioner = OfGrey()
+    with pytest.raises(
+        DataError, match=r"this command did not write it; take another name, or `--overwrite`"
+    ):
+        write_captions(captioner, photos[:2], to, SILENT)
+    assert (to.read_text(), captioner.seen) == (content, 0)
+    for _ in range(2):  # the second time it replaces its own
+        write_captions(captioner, photos[:2], to, SILENT, overwrite=to.read_text() == content)
+    assert captioner.seen == 4
+    assert "grey, <1>" in to.read_text()
+    (tmp_path / f"folder{to.suffix}").mkdir()
+    with pytest.raises(DataError, match="a folder has that name"):
+        write_captions(captioner, photos[:2], tmp_path / f"folder{to.suffix}", SILENT)
+
+
+def test_no_two_photos_have_one_side_file(tmp_path: Path) -> None:
+    names = ["a.jpg", "a.png", "a.jpg.webp", "a.jpg.webp.bmp", "b.png"]
+    for grey, name in enumerate(names):
+        Image.new("RGB", (8, 8), (10 * grey,) * 3).save(tmp_path / name)
+    written = write_side_files(OfGrey(), [tmp_path / name for name in names], "txt", SILENT)
+    assert written.captioned == len(names)
+    texts = {path.name: path.read_text() for path in tmp_path.glob("*.txt")}
+    assert len(set(texts.values())) == len(texts) == len(names)
+    assert texts["b.txt"] == "grey, <40> & co\n"
+
+
+def test_side_files_are_written_anew_where_that_is_asked_for(photos: list[Path], tmp_path: Path) -> None:
+    beside = photos[1].with_suffix(".txt")
+    beside.symlink_to(tmp_path / "outside" / "text")
+    assert write_side_files(OfGrey(), photos[:2], "txt", SILENT).there == 1
+    assert not (tmp_path / "outside").exists(), "a link that leads nowhere is somebody's"
+    beside.unlink()
+    beside.write_text("of other options")
+    assert write_side_files(OfGrey(), photos[:2], "txt", SILENT, overwrite=True).captioned == 2
+    assert beside.read_text() == "grey, <1> & co\n"
 
 
 def test_side_files_of_a_photo_that_came_later(photos: list[Path]) -> None:
@@ -194,4 +241,4 @@ def test_xmp_is_xml_that_says_the_caption(photos: list[Path]) -> None:
 
 def test_another_ending_is_refused(photos: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`to` must end in one of .csv, .jsonl, .txt, but is captions.xls"):
-        write_captions(OfGrey(), photos, tmp_path / "captions.xls", RECIPE, SILENT)
+        write_captions(OfGrey(), photos, tmp_path / "captions.xls", SILENT)
