@@ -78,7 +78,7 @@ def test_a_bundle_that_was_damaged_since_is_fetched_again(exported, hub, monkeyp
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        (b'{"a": [' + b"[]," * 700_000 + b"[]]}", r"hf:me/captioner: its manifest.json is larger than"),
+        (b'{"a": [' + b"[]," * 6_000_000 + b"[]]}", r"hf:me/captioner: its manifest.json is larger than"),
         (b'{"format": "distilcap bundle", "version": 3}', r"hf:me/captioner/manifest.json: of version 3"),
         (b"{", r"hf:me/captioner/manifest.json: damaged"),
     ],
