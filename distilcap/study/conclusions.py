@@ -34,6 +34,8 @@ CONFIRMED, NOT_CONFIRMED, NOT_DECIDED = "confirmed", "not confirmed", "not decid
 
 QUALITY = "The teacher's quality decides, not its architecture or size."
 SIZE = "Small students gain, medium ones do not."
+BETTER_MEAN = "Students of the better teacher score above equal students of the worse one, on average."
+NO_REVERSAL = "No worse teacher, of whatever architecture or size, makes the better student."
 BEAM = "The teacher's beam size matters, unpredictably."
 
 
@@ -134,37 +136,44 @@ def _teacher_quality(systems: Sequence[Scored], contrasts: Contrasts) -> list[Cl
     ]
     if not pairs:
         return [Claim("Better teachers make better students.", OPEN, "not measured: needs table 3 or 4")]
+    teachers = {frozenset((str(first.teacher), str(second.teacher))) for first, second in pairs}
+    # Counted before any is looked at: the teachers' differences choose the students' that are judged.
+    looks = len(teachers) + len(pairs) + 2
     oriented: list[tuple[Scored, Scored]] = []
     for first, second in pairs:
-        assert first.teacher is not None
-        assert second.teacher is not None
-        teachers = contrasts.difference(first.teacher, second.teacher, len(pairs))
-        if _excludes_zero(teachers):
-            oriented.append((first, second) if teachers.value > 0 else (second, first))
-    looks = len(oriented) + 2
-    return [
-        _oriented_mean(oriented, looks, contrasts),
-        _reversals(oriented, looks, contrasts),
-        _own_family(systems, looks, contrasts),
-    ]
+        difference = contrasts.difference(str(first.teacher), str(second.teacher), looks)
+        if _excludes_zero(difference):
+            oriented.append((first, second) if difference.value > 0 else (second, first))
+    if not oriented:
+        evidence = _seeds_of_teachers(teachers, looks, contrasts)
+        judged = [Claim(text, OPEN, evidence) for text in (BETTER_MEAN, NO_REVERSAL)]
+    else:
+        judged = [_oriented_mean(oriented, looks, contrasts), _reversals(oriented, looks, contrasts)]
+    return [*judged, _own_family(systems, looks, contrasts)]
+
+
+def _seeds_of_teachers(teachers: Iterable[frozenset[str]], looks: int, contrasts: Contrasts) -> str:
+    """How many seeds would tell one pair of teachers apart, where none are."""
+    text = "the teachers of no pair differ clearly"
+    if contrasts.seed_deviation is None:
+        return text
+    pairs = [dict(zip(sorted(pair), (1.0, -1.0), strict=True)) for pair in teachers]
+    needed = [contrasts.seeds_to_decide(pair, looks, _excludes_zero) for pair in pairs]
+    known = [seeds for seeds in needed if seeds]
+    seeds = f"about {min(known)} seeds" if known else f"not even {MOST_SEEDS} seeds"
+    return f"{text}; at this spread {seeds} would tell one pair apart"
 
 
 def _oriented_mean(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:
-    text = "Students of the better teacher score above equal students of the worse one, on average."
-    if not oriented:
-        return Claim(text, OPEN, "the teachers of no pair differ clearly")
     weights: dict[str, float] = {}
     for better, worse in oriented:
         weights[better.name] = weights.get(better.name, 0.0) + 1 / len(oriented)
         weights[worse.name] = weights.get(worse.name, 0.0) - 1 / len(oriented)
-    return _claim(text, _above, weights, looks, contrasts)
+    return _claim(BETTER_MEAN, _above, weights, looks, contrasts)
 
 
 def _reversals(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:
     """Where a worse teacher's student is better, something else than quality decides."""
-    text = "No worse teacher, of whatever architecture or size, makes the better student."
-    if not oriented:
-        return Claim(text, OPEN, "the teachers of no pair differ clearly")
     weights = {
         f"{better.name} less {worse.name}": {better.name: 1.0, worse.name: -1.0} for better, worse in oriented
     }
@@ -173,7 +182,7 @@ def _reversals(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Con
     outcomes = {_not_below(estimate) for estimate in estimates.values()}
     outcome = REFUTED if REFUTED in outcomes else OPEN if OPEN in outcomes else HOLDS
     evidence = _evidence(_not_below, weights[lowest], looks, contrasts)
-    return Claim(text, outcome, f"lowest of {len(estimates)}: {lowest} {evidence}")
+    return Claim(NO_REVERSAL, outcome, f"lowest of {len(estimates)}: {lowest} {evidence}")
 
 
 def _own_family(systems: Sequence[Scored], looks: int, contrasts: Contrasts) -> Claim:

@@ -2,22 +2,26 @@
 
 A contrast is a weighted sum of systems' scores, such as "distilled less undistilled". Its noise:
 
-- Images: a paired bootstrap, all systems on the same resampled images (Koehn 2004), seeds averaged.
-- A run's own luck: the variance of a score over seeds, pooled over all systems that have several, added to
-  each resample as a draw from Student's t.
+- Images: the variance by a paired bootstrap, all systems on the same resampled images (Koehn 2004), seeds
+  averaged.
+- A run's own luck: the variance of a score over seeds, pooled over all systems that have several.
 - A teacher's luck, where each seed has a teacher of its own: all students of one teacher's run move together,
   so it does not average out over them. It is what the mean of a teacher's students moves from seed to seed
   beyond their own luck, pooled over teachers. Where a teacher ran once, its luck is not counted.
+
+The three are added, and the interval is Student's t with the degrees of freedom that Satterthwaite (1946)
+gives the sum: a variance that few seeds show widens it, the more the more it weighs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 __all__ = ["MOST_SEEDS", "Contrasts", "Estimate", "Scored"]
 
@@ -70,11 +74,10 @@ class Contrasts:
         counts = np.bincount(drawn.ravel(), minlength=resamples * images).reshape(resamples, images)
         self._weights = (counts / images).astype(np.float32)
         self._taught = _taught_together(systems)
-        own, self._teacher_luck = _spread(systems, self._taught)
-        self.seed_deviation = own.deviation if own.degrees else None
+        self._own_luck, self._teacher_luck = _spread(systems, self._taught)
+        own = self._own_luck
+        self.seed_deviation = own.variance**0.5 if own.degrees else None
         """Standard deviation of a score over seeds, pooled; None where every system ran once."""
-        self._seed_draws = generator.standard_t(max(own.degrees, 1), size=resamples)
-        self._teacher_draws = generator.standard_t(max(self._teacher_luck.degrees, 1), size=resamples)
 
     def estimate(
         self, weights: Mapping[str, float], comparisons: int = 1, seeds: int | None = None
@@ -87,19 +90,18 @@ class Contrasts:
                 value and all spreads stay as they were measured.
         """
         values = np.sum([weight * self._means[name] for name, weight in weights.items()], axis=0)
-        value, draws = float(values.mean()), self._weights @ values.astype(np.float32)
-        total = draws.astype(np.float64)
+        value, resampled = float(values.mean()), self._weights @ values.astype(np.float32)
+        parts = [(float(resampled.astype(np.float64).var()), len(values) - 1)]
         if self.seed_deviation is not None:
             runs = {name: seeds or len(self.systems[name].per_image) for name in weights}
             share = sum(weight**2 / runs[name] for name, weight in weights.items())
-            total = total + self._seed_draws * self.seed_deviation * share**0.5
+            parts.append((share * self._own_luck.variance, self._own_luck.degrees_of(seeds)))
             of_teachers = [[name for name in weights if name in group] for group in self._taught]
             share = sum(
                 sum(weights[name] for name in group) ** 2 / runs[group[0]] for group in of_teachers if group
             )
-            total = total + self._teacher_draws * self._teacher_luck.deviation * share**0.5
-        # A normal interval: 2,000 resamples cannot give the far percentiles that many comparisons need.
-        half = NormalDist().inv_cdf(1 - 0.025 / comparisons) * float(total.std())
+            parts.append((share * self._teacher_luck.variance, self._teacher_luck.degrees_of(seeds)))
+        half = _half_width(parts, 1 - 0.025 / comparisons)
         return Estimate(value, value - half, value + half)
 
     def seeds_to_decide(
@@ -119,8 +121,24 @@ class Contrasts:
 
 @dataclass(frozen=True)
 class _Spread:
-    deviation: float
+    """A variance, its degrees of freedom, and how many more each further seed of every system brings."""
+
+    variance: float
     degrees: int
+    a_seed: int
+
+    def degrees_of(self, seeds: int | None) -> int:
+        """Degrees of freedom with so many seeds of every system; None is what ran."""
+        return self.degrees if seeds is None else self.a_seed * (seeds - 1)
+
+
+def _half_width(parts: Sequence[tuple[float, int]], probability: float) -> float:
+    """Student's t times the deviation of a sum of variances, each with its degrees of freedom."""
+    total = sum(variance for variance, _ in parts)
+    if not total:
+        return 0.0
+    degrees = total**2 / sum(variance**2 / degrees for variance, degrees in parts if variance)
+    return float(stdtrit(degrees, probability)) * math.sqrt(total)
 
 
 def _taught_together(systems: Sequence[Scored]) -> list[dict[str, Scored]]:
@@ -140,11 +158,11 @@ def _spread(systems: Sequence[Scored], taught: Sequence[dict[str, Scored]]) -> t
     together = {name for group in taught for name in group}
     squares = common_squares = own_part = 0.0
     degrees = common_degrees = 0
-    for system in systems:
-        if system.name not in together:
-            scores = system.per_image.mean(axis=1)
-            squares += float(((scores - scores.mean()) ** 2).sum())
-            degrees += len(scores) - 1
+    alone = [system for system in systems if system.name not in together]
+    for system in alone:
+        scores = system.per_image.mean(axis=1)
+        squares += float(((scores - scores.mean()) ** 2).sum())
+        degrees += len(scores) - 1
     for group in taught:
         moves = np.array([system.per_image.mean(axis=1) for system in group.values()])
         moves -= moves.mean(axis=1, keepdims=True)
@@ -156,4 +174,8 @@ def _spread(systems: Sequence[Scored], taught: Sequence[dict[str, Scored]]) -> t
         own_part += (len(common) - 1) / len(moves)
     variance = squares / degrees if degrees else 0.0
     common_variance = (common_squares - own_part * variance) / common_degrees if common_degrees else 0.0
-    return _Spread(variance**0.5, degrees), _Spread(max(0.0, common_variance) ** 0.5, common_degrees)
+    students = sum(len(group) - 1 for group in taught)
+    return (
+        _Spread(variance, degrees, len(alone) + students),
+        _Spread(max(0.0, common_variance), common_degrees, len(taught)),
+    )

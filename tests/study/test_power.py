@@ -77,6 +77,7 @@ def test_a_teachers_luck_does_not_average_out_over_its_students() -> None:
     random = np.random.default_rng(5)
     luck, own, truth, times = 0.05, 0.01, 0.6, 120
     covered: dict[bool, int] = {True: 0, False: 0}
+    widths = []
     names = [f"s{number}" for number in range(4)]
     for _ in range(times):
         moves = luck * random.normal(size=3)
@@ -85,8 +86,22 @@ def test_a_teachers_luck_does_not_average_out_over_its_students() -> None:
             rows = [system(name, one, "big" if counted else None) for name, one in scores.items()]
             estimate = Contrasts(rows, resamples=200).estimate(dict.fromkeys(names, 0.25))
             covered[counted] += estimate.low < truth < estimate.high
+            if counted:
+                widths.append(estimate.high - estimate.low)
     assert covered[True] > 0.88 * times
+    # Three seeds of a teacher are known by Student's t with two degrees of freedom, and no worse.
+    textbook = 2 * 4.303 * luck / 3**0.5
+    assert np.median(widths) < 1.2 * textbook
     assert covered[False] < 0.8 * times
+
+
+@pytest.mark.parametrize(("seeds", "t"), [(2, 4.303), (3, 2.776), (11, 2.086)])
+def test_the_interval_is_students_t(seeds: int, t: float) -> None:
+    """Two systems of as many seeds, equal on all images: twice the degrees of freedom of one."""
+    rows = [system(name, spread(mean, 0.02, seeds)) for name, mean in (("a", 0.55), ("b", 0.5))]
+    for drawn in range(3):  # by whatever resamples of the images
+        estimate = Contrasts(rows, seed=drawn).difference("a", "b")
+        assert estimate.high - estimate.value == pytest.approx(t * 0.02 * (2 / seeds) ** 0.5, rel=1e-3)
 
 
 def test_students_who_share_no_luck_have_none_counted() -> None:
