@@ -21,7 +21,7 @@ class TableOptions(Options):
 
     preset: str = option(
         "paper",
-        "Of tables: paper, 30 + 10 epochs as published; flickr8k, to the flat end on Flickr8k; quick, short "
+        "Of tables: paper, 30 + 10 epochs as published; flickr8k, both phases, for Flickr8k; quick, short "
         "and narrow, for two CPU cores; smoke, a test of seconds.",
         choices=tuple(PRESETS),
     )

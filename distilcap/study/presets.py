@@ -3,9 +3,9 @@
 - paper: 30 epochs of cross-entropy and 10 of self-critical training, with the widths and rates that the two
   families were published with (Anderson et al. 2018, Huang et al. 2019, and their standard implementation).
   One departure: AoANet's self-critical rate falls by steps, not on plateaus. Days of CPU: for a GPU.
-- flickr8k: both phases for teachers and students alike, as in the paper, each captioner to its flat end on
-  Flickr8k's 6,000 images (docs/log.md has the curves); each student seed has a teacher of its own seed. A
-  CPU core takes about 20 hours for tables 1 to 4 with three seeds.
+- flickr8k: both phases for teachers and students alike, as in the paper, sized for Flickr8k's 6,000 images;
+  each student seed has a teacher of its own seed. A CPU core takes about 25 hours for tables 1 to 4 with
+  three seeds.
 - quick: narrow captioners and few epochs, so that a CPU core manages a table of Flickr8k in an hour. Students
   have no self-critical phase. The big Up-Down is the teacher of `study.flickr8k`: both share one training.
   Where a teacher learns from half of the captions it is a medium one.
@@ -106,9 +106,9 @@ FLICKR8K_EPOCHS = {
     ("transformer", "small"): (12, 3),
 }
 """Of cross-entropy and of self-critical training: one count for each family and size, whatever it learns
-from, so that both sides see as many images. Meant to be the flat end of both an undistilled and a distilled
-student, where the last quarter of the epochs gains less than 0.5 CIDEr on validation; docs/log.md
-(2026-11-26) says what the pilot has shown of that."""
+from, so that both sides see as many images. Chosen in a pilot (docs/log.md, 2026-11-26) so that the last
+quarter of the epochs of cross-entropy gains students less than 0.5 CIDEr on validation; docs/tables.md says
+where the curves end. Teachers are short of it."""
 
 FLICKR8K_RATES = {
     "updown": {"big": 1e-3, "medium": 1.5e-3, "small": 2e-3},
