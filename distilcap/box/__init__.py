@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distilcap.errors import MissingError
 
-__all__ = ["LICENCE", "NAME", "box_bundle", "box_card", "box_training"]
+__all__ = ["LICENCE", "NAME", "box_bundle", "box_card", "box_limits", "box_training"]
 
 NAME = "box"
 """What stands for it where a command takes a bundle or a run; `./box` is a folder."""
@@ -47,6 +47,12 @@ def box_card() -> Path:
         MissingError: this installation was made without it.
     """
     return _found("CARD.md")
+
+
+def box_limits() -> str:
+    """The last sections of its card, which its bundle's has too: what it gets wrong, for whom it is not."""
+    card = box_card().read_text("utf-8")
+    return card[card.index("## What it gets wrong") :]
 
 
 def _found(name: str) -> Path:

@@ -236,6 +236,8 @@ def bench(
     from distilcap.runtime.formats import find_image_files
     from distilcap.runtime.hub import find_bundle
 
+    if to is not None and to.is_dir():
+        raise DataError(f"{to}: a folder has that name; take another for the file of figures.")
     if photos and not photos.is_dir():
         raise DataError(f"{photos}: there is no such folder of photos.")
     files = list(find_image_files(photos)) if photos else []

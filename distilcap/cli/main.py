@@ -154,7 +154,7 @@ def _run(arguments: list[str] | None) -> None:
         end = "" if message.endswith((".", "?")) else "."
         _fail(f"{message}{end} See `{context.command_path if context else 'distilcap'} --help`.", 2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("Interrupted; what was finished is kept, and the same command goes on from there.", 130)
+        _fail("Interrupted; the same command goes on from what was kept.", 130)
     except DistilCapError as error:
         _fail(str(error), 2)
     except BrokenPipeError:

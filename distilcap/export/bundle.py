@@ -17,7 +17,7 @@ from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
 from distilcap.export.calibration import People, calibrate
-from distilcap.export.card import model_card
+from distilcap.export.card import LIMITS, model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison, compare
@@ -72,6 +72,7 @@ def export_bundle(
     data: Dataset | None = None,
     decode: DecodeOptions | None = None,
     licence: Mapping[str, str] | None = None,
+    limits: str = LIMITS,
     progress: Progress = SILENT,
 ) -> Exported:
     """Write a trained captioner with its encoder as a bundle at `to`, whole or not at all.
@@ -88,6 +89,7 @@ def export_bundle(
             gradients, and no scores.
         decode: how the bundle searches; None takes `DecodeOptions()`.
         licence: of the weights, by part; None says what is known of them.
+        limits: of the model card, in Markdown: what it gets wrong, and what it should not be used for.
         progress: reports each step.
 
     Raises:
@@ -138,7 +140,7 @@ def export_bundle(
             progress.note("Lowering to ExecuTorch")
             write_programs(encoder, trained.captioner, final)
             _agreeing(to, compared(PhoneBundle.open(final), PARITY_IMAGES, 1))
-        write_text(final / CARD, model_card(manifest, str(agreement)))
+        write_text(final / CARD, model_card(manifest, str(agreement), limits))
         manifest = write_manifest(final, manifest)
     progress.note(f"{to}: {manifest.megabytes():.2f} MB, {precision}")
     return Exported(to, manifest, parity, agreement)

@@ -10,17 +10,26 @@ from distilcap.runtime.calibration import BINS
 from distilcap.runtime.manifest import Manifest
 from distilcap.runtime.never_write import never_written
 
-__all__ = ["model_card"]
+__all__ = ["LIMITS", "model_card"]
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|~&#$]|(?<!\w)_|_(?!\w)")
 
 
-def model_card(manifest: Manifest, agreement: str) -> str:
+LIMITS = """## Use and limits
+
+For describing photographs like those it was trained on. It names only what its vocabulary holds, is often
+wrong about counts, colours and small things, repeats the habits and prejudices of its training captions
+(also about people), and does not know when it errs: do not decide anything about a person by it.
+"""
+
+
+def model_card(manifest: Manifest, agreement: str, limits: str = LIMITS) -> str:
     """Markdown for people: what it is, how well it does, what it may be used for.
 
     Args:
         manifest: complete but for the card itself.
         agreement: the result of comparing the bundle with PyTorch.
+        limits: what it should not be used for, in Markdown.
     """
     model, encoder = manifest.model, manifest.model["encoder"]
     architecture, options = _plain(model["architecture"]), _plain(json.dumps(model["options"]))
@@ -55,12 +64,7 @@ Writes one sentence for a photograph. Made by {_plain(manifest.made_by)}.
 
 {_confidence(manifest)}
 
-## Use and limits
-
-For describing photographs like those it was trained on. It names only what its vocabulary holds, is often
-wrong about counts, colours and small things, repeats the habits and prejudices of its training captions
-(also about people), and does not know when it errs: do not decide anything about a person by it.
-
+{limits}
 ## Licences
 
 {licences}

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.progress import SILENT, Progress
-from distilcap.text.people import check_english, neutral_words
+from distilcap.text.people import check_english, more_general, neutral_words
 from distilcap.text.vocabulary import PAD, SPECIALS, Vocabulary
 
 __all__ = ["NEVER_WRITE", "Blocked", "blocked_ids", "blocked_words", "named_words", "never_written"]
@@ -39,18 +39,37 @@ def blocked_words(
         progress: hears of words that are not in it, and so never written anyway.
 
     Raises:
-        ConfigError: neutral words for people, but the vocabulary is not English.
+        ConfigError: neutral words for people, but the vocabulary is not English; or no word is left.
         DataError: a file cannot be read.
     """
     words = named_words(named)
     if unknown := [word for word in words if _id(word, vocabulary) == PAD]:
-        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
-        said = f"{', '.join(unknown[:_SHOWN])}{more}"
-        progress.note(f"Never written anyway, since the captioner does not know them: {said}.")
+        progress.note(f"Never written anyway, since the captioner does not know them: {_some(unknown)}.")
+    if lost := [other for other in words.values() if other and _id(other, vocabulary) == PAD]:
+        progress.note(
+            f"Unknown to the captioner, so nothing is written in place of others: {_some(lost)}; other words "
+            "get their probability."
+        )
     if neutral_people:
         check_english(vocabulary.tokenizer)
-        words = {**neutral_words(), **words}
-    return blocked_ids(words, vocabulary)
+        words = {**_known_neutral(vocabulary), **words}
+    blocked = blocked_ids(words, vocabulary)
+    if len(blocked) >= len(vocabulary) - len(SPECIALS):
+        raise ConfigError("`never_write` names every word of the captioner, so that it could write none.")
+    return blocked
+
+
+def _known_neutral(vocabulary: Vocabulary) -> dict[str, str | None]:
+    """Neutral words for people, with more general ones in place of those that a vocabulary lacks."""
+    return {
+        word: more_general(other) if other and _id(other, vocabulary) == PAD else other
+        for word, other in neutral_words().items()
+    }
+
+
+def _some(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _SHOWN:,} more" if len(words) > _SHOWN else ""
+    return f"{', '.join(words[:_SHOWN])}{more}"
 
 
 def named_words(named: Iterable[str]) -> dict[str, str | None]:

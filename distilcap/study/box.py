@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from distilcap.box import LICENCE
+from distilcap.box import LICENCE, box_limits
 from distilcap.export.folders import whole_folder
 from distilcap.export.options import ExportOptions
 from distilcap.files import sha256_of
@@ -147,6 +147,7 @@ def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
         data=run.data.load(store),
         decode=choice.load(store).options(run.max_words),
         licence=LICENCE,
+        limits=box_limits(),
         progress=progress,
     )
 

@@ -15,7 +15,7 @@ from typing import Final
 from distilcap.errors import ConfigError
 from distilcap.text.tokenizers import PTB
 
-__all__ = ["NEUTRAL_PEOPLE", "RULES_VERSION", "check_english", "neutral", "neutral_words"]
+__all__ = ["NEUTRAL_PEOPLE", "RULES_VERSION", "check_english", "more_general", "neutral", "neutral_words"]
 
 RULES_VERSION: Final = 1
 """Raise it when `neutral` makes something else of a caption: it is in the keys of rewritten artifacts."""
@@ -23,6 +23,7 @@ RULES_VERSION: Final = 1
 NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman, boy, girl … (English only)"
 """What the options `neutral_people` write; for their help."""
 
+_PRONOUNS = {"them", "their", "theirs", "themselves", "person's"}
 _PAIRS = (  # "a man and a woman" has become "a person and a person"
     (re.compile(r"\b(?:a|one) person and (?:(?:a|one|another) )?person\b", re.IGNORECASE), "two people"),
     (re.compile(r"\b(?:a|one) child and (?:(?:a|one|another) )?child\b", re.IGNORECASE), "two children"),
@@ -57,6 +58,13 @@ def _pattern() -> re.Pattern[str]:
 def neutral_words() -> dict[str, str | None]:
     """English words that say a person's gender, each with the word instead, if it is a single word."""
     return {word: None if " " in instead else instead for word, instead in _replacements().items()}
+
+
+def more_general(word: str) -> str | None:
+    """What is written for a neutral word that a captioner does not know: "person" for "sibling"."""
+    if word in _PRONOUNS:
+        return None
+    return "people" if word.endswith(("s", "people")) else "person"
 
 
 def neutral(text: str) -> str:

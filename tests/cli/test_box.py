@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import distilcap
-from distilcap.box import LICENCE, box_bundle, box_card, box_training
+from distilcap.box import LICENCE, box_bundle, box_card, box_limits, box_training
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import DataError, MissingError
@@ -39,6 +39,12 @@ def test_it_comes_whole_with_the_package_in_at_most_8_mb() -> None:
     assert manifest.megabytes() <= 8
     packed = {path.name for path in (resources.files("distilcap.box") / "bundle").iterdir()}
     assert packed == {*manifest.files, "manifest.json", "manifest.json.sha256"}
+
+
+def test_its_bundle_says_what_it_gets_wrong_and_who_should_not_use_it() -> None:
+    card = (box_bundle() / "MODEL_CARD.md").read_text("utf-8")
+    assert box_limits() in card
+    assert "## Who should not use it" in card
 
 
 def test_without_a_bundle_it_captions_and_says_its_terms_once(

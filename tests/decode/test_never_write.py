@@ -30,7 +30,6 @@ class Remarks(Silent):
         (("man, dog",), ((5, 0), (7, 0)), ""),
         (("Dog", "dog", " ", ","), ((7, 0),), ""),
         (("Bär",), ((9, 0),), ""),
-        (("man=person,dog=cat",), ((5, 6), (7, 0)), ""),
         (("man=person,person",), ((5, 0), (6, 0)), ""),
         (("cat,man,<eos>,<unk>",), ((5, 0),), "cat, <eos>, <unk>"),
         (("b,c,d,e,f,g,h",), (), "b, c, d, e, f and 2 more"),
@@ -44,6 +43,25 @@ def test_words_are_blocked_and_unknown_ones_told(
     told = [f"Never written anyway, since the captioner does not know them: {unknown}."]
     assert remarks.said == (told if unknown else [])
     assert blocked_ids(never_written(blocked, WORDS), WORDS) == blocked
+
+
+def test_an_unknown_word_cannot_be_written_in_place_of_another() -> None:
+    remarks = Remarks()
+    assert blocked_words(("man=person,dog=cat",), False, WORDS, remarks) == ((5, 6), (7, 0))
+    assert remarks.said == [
+        "Unknown to the captioner, so nothing is written in place of others: cat; other words get their "
+        "probability."
+    ]
+
+
+def test_a_word_must_be_left() -> None:
+    with pytest.raises(ConfigError, match="names every word of the captioner"):
+        blocked_words(("a,man,person,dog,he,Bär",), False, WORDS)
+
+
+def test_a_neutral_word_that_is_unknown_becomes_a_more_general_one() -> None:
+    words = Vocabulary((*SPECIALS, "brother", "sisters", "him", "person", "people"))
+    assert blocked_words((), True, words) == ((4, 7), (5, 8), (6, 0))
 
 
 def test_words_of_a_file(tmp_path: Path) -> None:

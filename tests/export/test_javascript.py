@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is no
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scripts")
-    for name in ("pixels.js", "search.js"):
+    for name in ("distilcap.js", "pixels.js", "search.js"):
         shutil.copyfile(str(resources.files("distilcap.export.browser") / "web" / name), folder / name)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
@@ -45,6 +45,23 @@ def run_node(folder: Path, script: str, given: object) -> object:
     done = subprocess.run(["node", "main.js"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+WORKER = """
+globalThis.Worker = class {
+  constructor() { setTimeout(() => this.onerror({ message: given }), 5); }
+  postMessage() {}
+  terminate() { this.ended = true; }
+};
+const { load } = await import("./distilcap.js");
+const said = await load({ threads: 1 }).then(() => "loaded", (error) => error.message);
+console.log(JSON.stringify(said));
+"""
+
+
+def test_a_worker_whose_script_fails_is_told(scripts):
+    assert run_node(scripts, WORKER, "no such script") == "The captioner's worker failed: no such script."
+    assert run_node(scripts, WORKER, "") == "The captioner's worker failed: its script did not load."
 
 
 SIZES = [(224, 224, 224), (300, 201, 64), (37, 53, 64), (500, 375, 96), (375, 500, 96), (7, 5, 32)]

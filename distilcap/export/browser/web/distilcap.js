@@ -27,6 +27,11 @@ export async function load({
     if (data.type === "done") resolve(data.result);
     else reject(new Error(data.message));
   };
+  // A script that is missing or broken answers nothing: whoever waits would wait for ever.
+  worker.onerror = worker.onmessageerror = (event) => {
+    for (const { reject } of waiting.values()) reject(new Error(`The captioner's worker failed: ${event.message || "its script did not load"}.`));
+    waiting.clear();
+  };
   const ask = (call, given, transfer = []) =>
     new Promise((resolve, reject) => {
       waiting.set(++calls, { resolve, reject });
