@@ -111,10 +111,8 @@ def _named(source: Path, others: Counter[str]) -> Iterator[NamedImage]:
             yield from _unpacked(source)
     else:
         for path in find_images(source):
-            if _is_packed(path):
-                yield from _unpacked(path, f"{path.parent}/")
-            else:
-                yield NamedImage(str(path), path)
+            # A packed file of a list that cannot be read is skipped and named as an image would be.
+            yield from _unpacked_of_list(path) if _is_packed(path) else (NamedImage(str(path), path),)
 
 
 def _is_packed(path: Path) -> bool:
@@ -124,6 +122,13 @@ def _is_packed(path: Path) -> bool:
 def _unpacked(source: Path, before: str = "") -> Iterator[NamedImage]:
     for image in read_dataset(source).images:
         yield NamedImage(before + image.id, image.path, unpacked=True)
+
+
+def _unpacked_of_list(path: Path) -> Iterator[NamedImage]:
+    try:
+        yield from _unpacked(path, f"{path.parent}/")
+    except DataError:
+        yield NamedImage(str(path), path)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ def test_a_list_may_name_packed_files(photos: Path, tmp_path: Path) -> None:
         f"{packed}/part1/1",
     ]
     assert [image.unpacked for image in images] == [True, True, False, True, True]
+    (packed / "part0.tar").write_bytes((packed / "part0.tar").read_bytes()[:700])
+    (damaged, *rest) = named_images(listed)  # read as an image, it is skipped with its name
+    assert (damaged.path, damaged.unpacked) == (packed / "part0.tar", False)
+    assert [image.name for image in rest] == [image.name for image in images[2:]]
 
 
 def test_a_folder_of_tables_is_all_that_is_in_them(photos: Path, tmp_path: Path) -> None:
