@@ -18,7 +18,7 @@ from pathlib import Path
 
 from distilcap.errors import ConfigError, DistilCapError
 
-__all__ = ["GROUP", "PLUGINS", "add_plugin", "load_plugins", "plugin_line"]
+__all__ = ["GROUP", "PLUGINS", "add_plugin", "load_plugins", "plugin_failure"]
 
 PLUGINS = "DISTILCAP_PLUGINS"
 """The environment variable that names plugins; child processes inherit it."""
@@ -62,8 +62,17 @@ def load_plugins() -> None:
             raise ConfigError(f"Plugin {plugin} cannot be imported: {reason}") from error
 
 
-def plugin_line(error: BaseException) -> str | None:
-    """Where an exception came through a plugin, as "toy.py:53": the innermost line; None if it did not."""
+def plugin_failure(error: Exception) -> ConfigError | None:
+    """An exception that came through a plugin, in one line that says where; None if it did not."""
+    where = _plugin_line(error)
+    if where is None:
+        return None
+    reason = f"{type(error).__name__}, {str(error).partition(chr(10))[0]}"
+    return ConfigError(f"The plugin fails at {where}: {reason}. DISTILCAP_TRACEBACK=1 shows the traceback.")
+
+
+def _plugin_line(error: Exception) -> str | None:
+    """The innermost line of a plugin that an exception came through, as "toy.py:53"."""
     names = [Path(name).stem if name.endswith(".py") else name for name in _loaded]
     where = None
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -102,5 +111,5 @@ def _import(plugin: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    where = plugin_line(error)
+    where = _plugin_line(error)
     return f"{type(error).__name__}{f' at {where}' if where else ''}, {str(error).partition(chr(10))[0]}."

@@ -19,7 +19,7 @@ import click
 from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError
-from distilcap.plugins import add_plugin, plugin_line
+from distilcap.plugins import add_plugin, plugin_failure
 from distilcap.training.processes import first_to_fail, launched, leave_launch, processes_asked_for
 
 __all__ = ["main"]
@@ -167,9 +167,8 @@ def _run(arguments: list[str] | None) -> None:
     except MemoryError:
         _fail("There is not enough memory for this; smaller options or files need less.", 2)
     except Exception as error:
-        if (where := plugin_line(error)) and not os.environ.get("DISTILCAP_TRACEBACK"):
-            reason = f"{type(error).__name__}, {str(error).partition(chr(10))[0]}"
-            _fail(f"The plugin fails at {where}: {reason}. DISTILCAP_TRACEBACK=1 shows the traceback.", 2)
+        if (failure := plugin_failure(error)) and not os.environ.get("DISTILCAP_TRACEBACK"):
+            _fail(str(failure), 2)
         if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("distilcap"):
             _fail(
                 f"The package {error.name} is needed for this: pip install 'distilcap[train]' brings it.", 2

@@ -21,7 +21,7 @@ from typing import Any
 
 from distilcap.cores import usable_cores
 from distilcap.errors import ConfigError, DistilCapError
-from distilcap.plugins import plugin_line
+from distilcap.plugins import plugin_failure
 
 __all__ = ["RETRIES", "ProcessWorkers", "call_here", "process_workers"]
 
@@ -206,7 +206,7 @@ def _outcome(*call: Any) -> tuple[Exception | None, Any]:
     except (DistilCapError, OSError, MemoryError, ModuleNotFoundError) as error:  # people can do something
         return error, None
     except Exception as error:
-        if where := plugin_line(error):
-            return ConfigError(f"The plugin fails at {where}: {type(error).__name__}, {error}."), None
+        if (failure := plugin_failure(error)) is not None:
+            return failure, None
         # A fault of ours, perhaps of a kind that cannot be sent.
         return RuntimeError(f"in a worker:\n{traceback.format_exc()}"), None
