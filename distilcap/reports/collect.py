@@ -41,6 +41,7 @@ def collect_results(
     described = set(dataset.captions).intersection(*captions.values())
     test = [image for image in dataset.split("test") if image.id in described]
     shown = test[:: max(1, len(test) // SAMPLES)][:SAMPLES]  # neighbours are often of the same scene
+    asked = dataset.references("test")
     samples = tuple(
         Sample(
             image.id,
@@ -50,7 +51,8 @@ def collect_results(
         )
         for image in shown
     )
-    return Results(title, rows, verdict, curves, samples)
+    scored = sum(image_id in described for image_id in asked)
+    return Results(title, rows, verdict, curves, samples, scored_images=scored, test_images=len(asked))
 
 
 def _picture_path(image: ImageRecord, source: ImportData, progress: Progress) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from distilcap.errors import DataError
 from distilcap.metrics import create_metric
 from distilcap.progress import Progress
-from distilcap.reports.records import RESULTS, Results, read_results
+from distilcap.reports.records import LATER, RESULTS, Results, read_results
 from distilcap.reports.report import report_texts
 from distilcap.stages.data import ImportData
 from distilcap.stages.measure import Evaluate
@@ -129,7 +129,8 @@ def differences(published: Results, again: Results, skipped: Collection[str] = (
     """
     ours, theirs = (_compared(results) for results in (again, published))
     for key in dict.fromkeys((*theirs, *ours)):
-        yield from _differences(key, theirs.get(key), ours.get(key), skipped)
+        if key in theirs or key not in LATER:
+            yield from _differences(key, theirs.get(key), ours.get(key), skipped)
 
 
 def _compared(results: Results) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def _compared(results: Results) -> dict[str, Any]:
 def _differences(where: str, theirs: Any, ours: Any, skipped: Collection[str]) -> Iterator[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in dict.fromkeys((*theirs, *ours)):
-            if key not in skipped:
+            if key not in skipped and (key in theirs or key not in LATER):
                 yield from _differences(f"{where}.{key}", theirs.get(key), ours.get(key), skipped)
     elif isinstance(theirs, list | tuple) and isinstance(ours, list | tuple):
         for index, pair in enumerate(itertools.zip_longest(theirs, ours)):

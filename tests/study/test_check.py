@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.metrics.spice import Spice
-from distilcap.reports.records import read_results
+from distilcap.reports.records import LATER, read_results
 from distilcap.stages.label import Generate
 from distilcap.store.contents import contents, remove
 from distilcap.store.pack import packed_keys
@@ -87,6 +87,21 @@ def test_a_changed_number_is_named(published: Path, tmp_path: Path) -> None:
     assert "rows[1].scores.beam.cider" in result.output
     assert "tables[0].rows[2].differences.cider.p" in result.output
     assert "2 numbers or texts are not as its captions score" in str(result.exception)
+
+
+def test_a_report_of_an_older_version_is_compared_by_what_it_has(published: Path, tmp_path: Path) -> None:
+    report = results_alone(published, tmp_path / "report")
+    content = json.loads((report / "results.json").read_text())
+    parts = [content, *content["rows"], *content["tables"][0]["rows"]]
+    had = {key for part in parts for key in LATER if part.pop(key, None)}
+    assert had == set(LATER)
+    (report / "results.json").write_text(json.dumps(content))
+    result = run("reproduce", "--check", report)
+    assert result.exit_code == 0, (result.output, result.exception)
+    content["rows"][1]["width"] = 13  # what it has is compared
+    (report / "results.json").write_text(json.dumps(content))
+    result = run("reproduce", "--check", report)
+    assert "rows[1].width: 13 in the report, 12 now" in result.output
 
 
 def test_what_was_added_to_the_results_is_named(published: Path, tmp_path: Path) -> None:

@@ -32,7 +32,14 @@ from distilcap.study.options import TableOptions
 from distilcap.study.presets import PRESETS, table_preset
 from distilcap.study.published import TABLE_1, TABLE_2
 from distilcap.study.rows import Students, paper_tables
-from distilcap.study.tables import members_of, run_tables, stages_of_tables
+from distilcap.study.schedules import schedules
+from distilcap.study.tables import (
+    finished,
+    members_of,
+    run_tables,
+    stages_of_tables,
+    with_strongest_controls,
+)
 from distilcap.study.worth import worth_table
 
 METRICS = ("bleu", "rouge_l", "cider")
@@ -206,6 +213,18 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
     assert verdicts[0] == f"not decided at this noise, with the encoder {elsewhere}"
     assert all(elsewhere in verdict for verdict in (*verdicts, read.verdict))
     assert len(read.conclusions) == 3
+    assert [row.width for row in read.rows] == [16, 12, 12, 12, 8, 8, 8]
+    for row in read.rows:
+        assert row.search == {"greedy": "beam:1", "beam": "beam:2|length-penalty:1"}
+    teacher = read.row("updown-big").train_seconds
+    assert [entry.teacher_seconds for entry in table.rows] == [
+        None,
+        None,
+        *[teacher] * 2,
+        None,
+        *[teacher] * 2,
+    ]
+    assert (read.scored_images, read.test_images) == (6, 6)
     gain = table.rows[2].differences["cider"]
     undistilled, taught = (
         read.row(name).scores.beam["cider"]
@@ -231,6 +250,13 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
     lines = list(_lines(out / "report.csv"))
     assert [line["cider_paper"] for line in lines][:2] == ["", "1.192"]
     assert float(lines[2]["cider_gain"]) == gain.difference
+    assert [line["width"] for line in lines] == ["16", "12", "12", "12", "8", "8", "8"]
+    assert float(lines[2]["teacher_seconds"]) == teacher
+    head = next(line for line in markdown.splitlines() if line.startswith("| system |"))
+    assert head.endswith("| width | M par. | MB | ms/image | label s | train s | teacher s |")
+    assert "- `beam:2|length-penalty:1`" in markdown
+    assert "Gains are against the same captioner without a teacher" in markdown
+    assert "Scores on the test split (6 images), times 100" in markdown
     tex = (out / "report.tex").read_text()
     assert r"Table \& co" in tex
     assert tex.count(r"\\") == len(lines) + 1
@@ -269,9 +295,37 @@ def test_the_strongest_control_has_all_but_the_teacher() -> None:
         assert taught.labels.captioner in teacher.trains
         assert dataclasses.replace(taught, labels=None) == own
     baselines = [row.baseline for row in worth_table(students_of("flickr8k")).rows]
-    assert baselines == [None, None, undistilled.name, control.name, control.name]
+    assert baselines == [None, None, undistilled.name, None, None]  # of distilled ones the scores decide
     with pytest.raises(ConfigError, match="Preset quick trains students without a self-critical phase"):
         worth_table(students_of("quick"))
+
+
+@pytest.mark.parametrize("rewarded", [0.4, 0.6])
+def test_the_strongest_control_is_the_one_that_scores_best(
+    rewarded: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def summary(train: Train, store: Store) -> dict[str, float]:
+        return {"best_validation_cider": rewarded if train.start else 0.5}
+
+    monkeypatch.setattr(Train, "summary", summary)
+    table = worth_table(students_of("flickr8k"))
+    chosen, said = with_strongest_controls(table, NOWHERE)
+    plain, control = (row.member.name for row in table.rows[1:3])
+    best, other = (control, plain) if rewarded > 0.5 else (plain, control)
+    assert [row.baseline for row in chosen.rows] == [None, None, plain, best, best]
+    scores = f"{best}: {100 * max(rewarded, 0.5):.1f}, {other}: {100 * min(rewarded, 0.5):.1f}"
+    assert said == [f"Strongest without a teacher, by greedy CIDEr on validation: {best} ({scores})."]
+    monkeypatch.setattr(Store, "has", lambda store, stage: not getattr(stage.captioner, "start", None))
+    (kept,), _ = finished([table], NOWHERE)
+    assert kept.rows[2].controls == (plain,)
+
+
+def test_a_schedule_tells_what_a_run_began_from() -> None:
+    (_, alone, then) = schedules(members_of([worth_table(students_of("flickr8k"))]))
+    assert alone == (
+        "updown 256 wide: 10 epochs of cross-entropy, 0 of self-critical training, 16 images a step"
+    )
+    assert then == f"{alone}, then 5 epochs of self-critical training, 16 images a step"
 
 
 @pytest.mark.slow
