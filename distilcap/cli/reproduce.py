@@ -91,6 +91,8 @@ def reproduce(
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
+    if options.more_seeds and what[0] != "extra":
+        raise ConfigError(f"`more_seeds` is of `extra`, not of {what[0]}; leave it out.")
     # Nothing is built for a report, whoever wrote its command.
     if check is not None and what[0] in EXPERIMENTS:
         raise ConfigError(f"`--check` is for reports of tables, and {what[0]} is none.")

@@ -169,6 +169,8 @@ def legend(results: Results) -> str:
     runs = f"rows are means of {seeds} seeds, ± is the deviation over seeds" if seeds > 1 else "one run each"
     if seeds > 1 and all(len(row.seeds) == 1 for row in rows if row.role == "teacher"):
         runs += "; teachers ran once, which is not counted as noise"
+    if seeds > 1 and any(len(row.seeds) == 1 for row in rows if row.role != "teacher"):
+        runs += "; rows without ± ran once"
     reasons = dict.fromkeys(f"{key}: {reason}" for row in rows for key, reason in row.unavailable.items())
     return (
         f"Scores on the test split{_images(results)}, times 100, beam search of width {beams}, and CIDEr "

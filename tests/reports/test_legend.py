@@ -42,6 +42,14 @@ def test_gains_are_said_to_be_against_what_they_are_against(name: str, baselines
         assert "the same captioner without" not in said
 
 
+def test_rows_that_ran_once_beside_others_are_told() -> None:
+    results = recorded("flickr8k")
+    assert "teachers ran once" in legend(results)
+    assert "rows without ± ran once" not in legend(results)
+    once = dataclasses.replace(results.rows[-1], seeds=(0,))
+    assert "rows without ± ran once" in legend(dataclasses.replace(results, rows=(*results.rows[:-1], once)))
+
+
 @pytest.mark.parametrize("name", ["flickr8k-preset", "flickr8k-line"])
 def test_scores_of_fewer_images_than_the_split_has_are_told(name: str) -> None:
     some = dataclasses.replace(recorded(name), scored_images=1990, test_images=2000)
