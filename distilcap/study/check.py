@@ -14,6 +14,7 @@ from typing import Any
 from distilcap.errors import DataError
 from distilcap.metrics import create_metric
 from distilcap.progress import Progress
+from distilcap.reports.collect import samples_again
 from distilcap.reports.records import LATER, RESULTS, Results, read_results
 from distilcap.reports.report import report_texts
 from distilcap.stages.data import ImportData
@@ -22,7 +23,7 @@ from distilcap.store.contents import contents, remove
 from distilcap.store.pack import import_results
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
-from distilcap.study.tables import Table, finished, run_tables, stages_of_tables
+from distilcap.study.tables import Table, finished, members_of, run_tables, stages_of_tables
 
 __all__ = ["PACKS", "check_report", "left_out"]
 
@@ -76,6 +77,9 @@ def check_report(
                 f"{folder / PACKS}: lacks {', '.join(lacking)}, without which nothing can be scored again."
             )
         again = run_tables(title, kept, store, progress, metrics, published.command, missing)
+        # Which images are shown is no number: older versions chose others.
+        samples = samples_again(published.samples, members_of(kept), store)
+        again = dataclasses.replace(again, samples=samples)
     return [*differences(published, again, left_out(metrics)), *_changed_texts(published, folder)]
 
 
