@@ -217,7 +217,7 @@ def _baselines(results: Results) -> str:
     if usual:
         return "the same captioner without a teacher"
     return "; ".join(
-        f"'{name}' in {', '.join(repr(row) for row in dict.fromkeys(rows))}"
+        f"{name!r} in {', '.join(repr(row) for row in dict.fromkeys(rows))}"
         for name, rows in compared.items()
     )
 
