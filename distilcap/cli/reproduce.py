@@ -91,7 +91,10 @@ def reproduce(
     together = tuple(name for name in TABLES if name in what or "all" in what)
     if len(what) > 1 and len(together) < len(set(what)):
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
-    if check is not None and not together:  # nothing is built for a report, whoever wrote its command
+    if options.more_seeds and what[0] != "extra":
+        raise ConfigError(f"`more_seeds` is of `extra`, not of {what[0]}; leave it out.")
+    # Nothing is built for a report, whoever wrote its command.
+    if check is not None and what[0] in EXPERIMENTS:
         raise ConfigError(f"`--check` is for reports of tables, and {what[0]} is none.")
     if what[0] == "encoders":
         from distilcap.study.encoders import encoder_members
@@ -122,7 +125,7 @@ def reproduce(
         if output.plan:
             _print_plan(tables, students, Store(store), options.metric_names)
         elif check is not None:
-            _check(check, title, tables, options.metric_names)
+            _check(check, title, students.data, tables, options.metric_names)
         else:
             _run(title, tables, options.metric_names, store, engine, output, finished)
 
@@ -138,10 +141,12 @@ def _as_the_report_was_made(folder: Path, data: Path | None) -> None:
     reproduce.main([*command[2:], *given, "--check", str(folder)], standalone_mode=False)
 
 
-def _check(folder: Path, title: str, tables: tuple[Table, ...], metrics: tuple[str, ...]) -> None:
+def _check(
+    folder: Path, title: str, data: ImportData, tables: tuple[Table, ...], metrics: tuple[str, ...]
+) -> None:
     from distilcap.study.check import check_report, left_out
 
-    differences = check_report(folder, title, tables, metrics, PROGRESS)
+    differences = check_report(folder, title, data, tables, metrics, PROGRESS)
     for line in differences[:SHOWN]:
         CONSOLE.print(line, soft_wrap=True)
     if differences:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import ImageRecord
 from distilcap.files import read_json
 from distilcap.progress import Progress
@@ -15,7 +16,7 @@ from distilcap.reports.typed_json import from_json
 from distilcap.stages.data import ImportData
 from distilcap.store.store import Store
 
-__all__ = ["collect_results"]
+__all__ = ["collect_results", "samples_again"]
 
 SAMPLES = 12
 
@@ -37,20 +38,33 @@ def collect_results(
         curves[member.name] = from_json(tuple[Epoch, ...], read_json(log), log)
     source = members[0].scored("beam")[0].source
     dataset = source.load(store)
-    captions = {member.name: member.scored("beam")[0].load(store) for member in members}
+    captions = _captions(members, store)
     described = set(dataset.captions).intersection(*captions.values())
     test = [image for image in dataset.split("test") if image.id in described]
     shown = test[:: max(1, len(test) // SAMPLES)][:SAMPLES]  # neighbours are often of the same scene
+    asked = dataset.references("test")
     samples = tuple(
-        Sample(
-            image.id,
-            _picture_path(image, source, progress),
-            tuple(dataset.captions.texts(image.id)),
-            {name: system[image.id][0].text for name, system in captions.items()},
-        )
+        _sample(image.id, _picture_path(image, source, progress), dataset.captions, captions)
         for image in shown
     )
-    return Results(title, rows, verdict, curves, samples)
+    scored = sum(image_id in described for image_id in asked)
+    return Results(title, rows, verdict, curves, samples, scored_images=scored, test_images=len(asked))
+
+
+def samples_again(samples: Sequence[Sample], members: Sequence[System], store: Store) -> tuple[Sample, ...]:
+    """The same images with what people and systems say of them, without pictures."""
+    references = members[0].scored("beam")[0].source.load(store).captions
+    captions = _captions(members, store)
+    return tuple(_sample(sample.image, "", references, captions) for sample in samples)
+
+
+def _captions(members: Sequence[System], store: Store) -> dict[str, CaptionSet]:
+    return {member.name: member.scored("beam")[0].load(store) for member in members}
+
+
+def _sample(image: str, path: str, references: CaptionSet, captions: dict[str, CaptionSet]) -> Sample:
+    said = {name: system[image][0].text for name, system in captions.items() if image in system}
+    return Sample(image, path, tuple(references.texts(image)) if image in references else (), said)
 
 
 def _picture_path(image: ImageRecord, source: ImportData, progress: Progress) -> str:

@@ -1,12 +1,13 @@
 """Results as tables for people: headings and cells, with all scores times 100.
 
 In a table of the paper, a score is "ours ± deviation over seeds (the paper's)". `▲` and `▼` mark differences
-from the row without a teacher whose 95 % interval excludes 0, `▲▲` and `▼▼` those that stay significant after
+from the baseline whose 95 % interval excludes 0, `▲▲` and `▼▼` those that stay significant after
 Holm's correction.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ SYSTEM_HEADINGS = ("system", "role", "labels", "M par.", "MB", "ms/image", "trai
 TABLE_METRICS = {"bleu_4": "B@4", "meteor": "M", "rouge_l": "R", "cider": "C", "spice": "S"}
 GAINS = ("cider", "spice")
 COST_HEADINGS = ("M par.", "MB", "ms/image", "label s", "train s")
+WIDTH, TEACHER = "width", "teacher s"
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,22 @@ def grids_of(results: Results) -> tuple[Grid, ...]:
         *columns.values(),
         "C greedy",
         *(f"gain in {name} [95 %]" for name in gains.values()),
+        *((WIDTH,) if _has_widths(results) else ()),
+        *COST_HEADINGS,
+        *((TEACHER,) if _has_teachers(results) else ()),
     )
     return tuple(
-        Grid(table.title, (*headings, *COST_HEADINGS), _table_cells(table, results, columns, gains))
-        for table in results.tables
+        Grid(table.title, headings, _table_cells(table, results, columns, gains)) for table in results.tables
     )
+
+
+def _has_widths(results: Results) -> bool:
+    return any(row.width is not None for row in results.rows)
+
+
+def _has_teachers(results: Results) -> bool:
+    """Whether it is known how long teachers were trained."""
+    return any(entry.teacher_seconds is not None for table in results.tables for entry in table.rows)
 
 
 def _columns(results: Results, usual: Mapping[str, str]) -> dict[str, str]:
@@ -115,10 +128,12 @@ def _table_cells(
         row = results.row(entry.row)
         scores = [_beside(_score(row, "beam", key) or "n/a", printed[entry.row].get(key)) for key in columns]
         gains = [_gain(entry, key, printed.get(entry.baseline or "", {})) for key in compared]
-        seconds = f"{entry.labelling_seconds:.0f}", _number(row.train_seconds, 0)
-        rows.append(
-            (row.name, *scores, _score(row, "greedy", "cider") or "n/a", *gains, *_costs(row), *seconds)
-        )
+        greedy = _score(row, "greedy", "cider") or "n/a"
+        width = (_number(row.width, 0),) if _has_widths(results) else ()
+        seconds = [f"{entry.labelling_seconds:.0f}", _number(row.train_seconds, 0)]
+        if _has_teachers(results):
+            seconds.append(_number(entry.teacher_seconds, 0))
+        rows.append((row.name, *scores, greedy, *gains, *width, *_costs(row), *seconds))
     return tuple(rows)
 
 
@@ -147,26 +162,70 @@ def legend(results: Results) -> str:
     if not results.tables:
         runs = f"students are means of {seeds} seeds ± deviation" if seeds > 1 else "one run each"
         return (
-            f"Scores on the test split, times 100, greedy / beam of width {beams}; {runs}; "
+            f"Scores on the test split{_images(results)}, times 100, greedy / beam of width {beams}; {runs}; "
             "ms per image: encoder and greedy decoder in PyTorch, one image at a time."
+            f"{_left_out(results)}"
         )
     runs = f"rows are means of {seeds} seeds, ± is the deviation over seeds" if seeds > 1 else "one run each"
     if seeds > 1 and all(len(row.seeds) == 1 for row in rows if row.role == "teacher"):
         runs += "; teachers ran once, which is not counted as noise"
+    if seeds > 1 and any(len(row.seeds) == 1 for row in rows if row.role != "teacher"):
+        runs += "; rows without ± ran once"
     reasons = dict.fromkeys(f"{key}: {reason}" for row in rows for key, reason in row.unavailable.items())
     return (
-        f"Scores on the test split, times 100, beam search of width {beams}, and CIDEr with greedy decoding; "
-        f"{runs}. In parentheses: what the paper prints (COCO, 113,287 training images). "
-        "Gains are against the same captioner without a teacher: paired bootstrap over test images, seeds "
+        f"Scores on the test split{_images(results)}, times 100, beam search of width {beams}, and CIDEr "
+        f"with greedy decoding; {runs}. In parentheses: what the paper prints (COCO, 113,287 training "
+        f"images). Gains are against {_baselines(results)}: paired bootstrap over test images, seeds "
         "averaged, 95 % interval; ▲ or ▼ where it excludes 0, doubled where approximate randomisation stays "
         "below 0.05 after Holm's correction. MB: weights in float32. ms/image: encoder and greedy decoder in "
-        "PyTorch, one image at a time." + (f" Not available: {'; '.join(reasons)}." if reasons else "")
+        "PyTorch, one image at a time."
+        + (
+            " teacher s: training of its teachers, and of those that they learnt from."
+            * _has_teachers(results)
+        )
+        + (f" Not available: {'; '.join(reasons)}." if reasons else "")
+        + _left_out(results)
+    )
+
+
+def _images(results: Results) -> str:
+    return "" if results.scored_images is None else f" ({results.scored_images:,} images)"
+
+
+def _left_out(results: Results) -> str:
+    """A remark where scores are not of the whole test split."""
+    scored, whole = results.scored_images, results.test_images
+    if scored is None or whole is None or scored >= whole:
+        return ""
+    return (
+        f" Only {scored:,} of {whole:,} test images are scored: the photographs of the others are missing or "
+        "damaged (`distilcap data check`)."
+    )
+
+
+def _baselines(results: Results) -> str:
+    """What gains are against; by name, unless it is always the one row of a student without its teacher."""
+    compared: dict[str, list[str]] = {}
+    usual = True
+    plain = Counter((row.architecture, row.size) for row in results.rows if row.role == "student")
+    for entry in (entry for table in results.tables for entry in table.rows if entry.baseline):
+        row, baseline = results.row(entry.row), results.row(str(entry.baseline))
+        kind = (baseline.architecture, baseline.size)
+        usual = usual and row.role == "distilled" and baseline.role == "student" and plain[kind] == 1
+        usual = usual and kind == (row.architecture, row.size)
+        compared.setdefault(baseline.name, []).append(row.name)
+    if usual:
+        return "the same captioner without a teacher"
+    return "; ".join(
+        f"{name!r} in {', '.join(repr(row) for row in dict.fromkeys(rows))}"
+        for name, rows in compared.items()
     )
 
 
 def signatures(results: Results) -> list[str]:
     """How each score was made, each signature once."""
-    return list(dict.fromkeys(signature for row in results.rows for signature in row.signature.values()))
+    made = (how for row in results.rows for how in (*row.signature.values(), *row.search.values()))
+    return list(dict.fromkeys(made))
 
 
 def results_csv(results: Results) -> str:
@@ -179,6 +238,7 @@ def _csv_row(table: Table, entry: Entry, results: Results) -> dict[str, str | fl
     row = results.row(entry.row)
     cells: dict[str, str | float | None] = {"table": table.name, "name": row.name, "role": row.role}
     cells |= {"architecture": row.architecture, "size": row.size, "teacher": row.teacher}
+    cells |= {"width": row.width} if _has_widths(results) else {}
     cells |= {"label_beam": entry.label_beam, "seeds": len(row.seeds), "beam": row.beam}
     for key in _columns(results, TABLE_METRICS):
         for column in ("greedy", "beam"):
@@ -192,4 +252,5 @@ def _csv_row(table: Table, entry: Entry, results: Results) -> dict[str, str | fl
         cells |= {f"{key}_{name}": figure for name, figure in zip(names, figures, strict=True)}
     cells |= {"labelling_seconds": entry.labelling_seconds, "parameters": row.parameters}
     cells |= {"megabytes": row.megabytes, "ms_per_image": row.ms_per_image}
-    return cells | {"train_seconds": row.train_seconds, "images_seen": row.images_seen}
+    cells |= {"train_seconds": row.train_seconds, "images_seen": row.images_seen}
+    return cells | ({"teacher_seconds": entry.teacher_seconds} if _has_teachers(results) else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,6 +15,7 @@ from distilcap.reports.typed_json import from_json
 from distilcap.stages.decoding import Decoding
 
 __all__ = [
+    "LATER",
     "RESULTS",
     "Claim",
     "Columns",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 RESULTS = "results.json"
+LATER = ("width", "search", "teacher_seconds", "scored_images", "test_images")
+"""Fields that reports of older versions lack."""
 MOST = 300
 """Rows, and samples: more could not be drawn, and nobody would read them."""
 
@@ -66,6 +69,8 @@ class Row:
         unavailable: why a metric could not be computed, by metric.
         signature: how each score was made, by metric.
         decoding: what was chosen on validation for the beam column, by seed; empty where nothing was.
+        width: of the captioner.
+        search: how each column's captions were found, "greedy" and "beam", in the form of a signature.
     """
 
     name: str
@@ -87,6 +92,8 @@ class Row:
     unavailable: dict[str, str]
     signature: dict[str, str]
     decoding: tuple[Decoding, ...] = ()
+    width: int | None = None
+    search: dict[str, str] = field(default_factory=dict)
 
 
 class _EveryEpoch(TypedDict):
@@ -148,6 +155,7 @@ class Entry:
         printed: what the paper has here, by metric, in the official scale.
         labelling_seconds: of its labels and of labels that they were made from.
         differences: from the baseline, by metric.
+        teacher_seconds: of training its teachers, and those that they learnt from, in the mean over seeds.
     """
 
     row: str
@@ -156,6 +164,7 @@ class Entry:
     printed: dict[str, float] | None
     labelling_seconds: float
     differences: dict[str, Difference]
+    teacher_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,8 @@ class Results:
         schedules: how long each kind of captioner was trained, in words.
         decoding: sentences about what beam search ranks by.
         missing: names of rows of the tables that are not trained yet, and left out.
+        scored_images: test images that the scores are of.
+        test_images: with captions, in the data set.
     """
 
     title: str
@@ -210,18 +221,19 @@ class Results:
     tables: tuple[Table, ...] = ()
     conclusions: tuple[Conclusion, ...] = ()
     missing: tuple[str, ...] = ()
+    scored_images: int | None = None
+    test_images: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object; `read_results` reads it back equal."""
         content = dataclasses.asdict(self)
-        for row in content["rows"]:
-            if not row["decoding"]:
-                del row["decoding"]
+        entries = (entry for table in content["tables"] for entry in table["rows"])
+        for part in (content, *content["rows"], *entries):
+            for key in ("decoding", "missing", *LATER):  # reports of older versions have none
+                if not part.get(key):
+                    part.pop(key, None)
         if not self.tables:
             for key in ("command", "schedules", "decoding", "tables", "conclusions", "missing"):
-                del content[key]
-        for key in ("decoding", "missing"):  # reports of older versions have neither
-            if not content.get(key):
                 content.pop(key, None)
         return content
 

@@ -23,7 +23,7 @@ from distilcap.reports.records import RESULTS, Results, Sample
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["write_page", "write_report"]
+__all__ = ["report_texts", "write_page", "write_report"]
 
 PICTURES = "images"
 RULES = (
@@ -44,13 +44,27 @@ def write_report(results: Results, folder: Path, progress: Progress, photos: boo
     results = dataclasses.replace(results, samples=samples)
     write_json(folder / RESULTS, results.to_json())
     plots = draw_plots(results)
-    write_text(folder / "report.html", _page(results, folder, plots, progress))
+    pictures = [_picture(sample, folder, progress) for sample in results.samples]
     if results.tables:
         for plot in plots:
             write_bytes(folder / f"{plot.name}.png", plot.png)
-        write_text(folder / "report.md", _render("report.md", results, plots=plots))
-        write_text(folder / "report.tex", _render("report.tex", results))
-        write_text(folder / "report.csv", results_csv(results))
+    for name, text in _texts(results, plots, pictures).items():
+        write_text(folder / name, text)
+
+
+def report_texts(results: Results) -> dict[str, str]:
+    """What `write_report` writes beside `results.json`, by file name, with dots in place of photographs."""
+    pictures = [b"." if sample.path else b"" for sample in results.samples]
+    return _texts(results, draw_plots(results), pictures)
+
+
+def _texts(results: Results, plots: list[Plot], pictures: list[bytes]) -> dict[str, str]:
+    texts = {"report.html": _render("report.html", results, plots=plots, pictures=pictures)}
+    if results.tables:
+        texts["report.md"] = _render("report.md", results, plots=plots)
+        texts["report.tex"] = _render("report.tex", results)
+        texts["report.csv"] = results_csv(results)
+    return texts
 
 
 def _keep(sample: Sample, number: int, folder: Path, progress: Progress, photos: bool) -> Sample:
@@ -73,12 +87,8 @@ def write_page(results: Results, folder: Path, to: Path, progress: Progress) -> 
     Args:
         folder: of `results.json`. The results may be anybody's: only pictures below it are shown.
     """
-    write_text(to, _page(results, folder, draw_plots(results), progress))
-
-
-def _page(results: Results, folder: Path, plots: list[Plot], progress: Progress) -> str:
     pictures = [_picture(sample, folder, progress) for sample in results.samples]
-    return _render("report.html", results, plots=plots, pictures=pictures)
+    write_text(to, _render("report.html", results, plots=draw_plots(results), pictures=pictures))
 
 
 def _picture(sample: Sample, folder: Path, progress: Progress) -> bytes:

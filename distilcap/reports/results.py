@@ -155,6 +155,7 @@ def build_rows(
         scores = {column: column_scores(member, column, store, metrics) for column in COLUMNS}
         costs = _costs(member, latencies.get(member.name), store)
         figures = _figures(scores) | {"decoding": tuple(_decodings(member, store))}
+        figures["search"] = {column: how for column in COLUMNS if (how := _search(member, column, store))}
         rows.append(Row(name=member.name, role=member.role, beam=member.beam, **costs, **figures))
     return tuple(rows)
 
@@ -170,6 +171,7 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
     return {
         "architecture": member.trains[0].architecture,
         "size": member.size,
+        "width": member.trains[0].options.hidden,
         "teacher": member.teacher,
         "labels": member.labels,
         "seeds": tuple(train.training.seed for train in member.trains),
@@ -194,6 +196,20 @@ def _decodings(system: System, store: Store) -> list[Decoding]:
         captions for captions in system.scored("beam") if isinstance(captions, (Generate, GenerateTogether))
     ]
     return [captions.decoding.load(store) for captions in searched if captions.decoding is not None]
+
+
+def _search(system: System, column: str, store: Store) -> str:
+    """How a column's captions were found: "beam:5|length-penalty:0.3,1|chosen:val" of two seeds, or ""."""
+    penalties, chosen = [], ""
+    for captions in system.scored(column):
+        if not isinstance(captions, (Generate, GenerateTogether)):
+            return ""
+        decoding = captions.decoding
+        penalties.append(decoding.load(store).length_penalty if decoding else captions.length_penalty)
+        chosen = "|chosen:val" if decoding else ""
+    beam = GREEDY if column == "greedy" else system.beam
+    ranked = f"|length-penalty:{','.join(f'{penalty:g}' for penalty in penalties)}{chosen}"
+    return f"beam:{beam}{ranked if beam > GREEDY else ''}"
 
 
 def _figures(scores: dict[str, list[dict[str, Score]]]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -12,33 +14,45 @@ from typing import Any
 from distilcap.errors import DataError
 from distilcap.metrics import create_metric
 from distilcap.progress import Progress
-from distilcap.reports.records import RESULTS, Results, read_results
+from distilcap.reports.collect import samples_again
+from distilcap.reports.records import LATER, RESULTS, Results, read_results
+from distilcap.reports.report import report_texts
 from distilcap.stages.data import ImportData
 from distilcap.stages.measure import Evaluate
 from distilcap.store.contents import contents, remove
 from distilcap.store.pack import import_results
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
-from distilcap.study.tables import Table, finished, run_tables, stages_of_tables
+from distilcap.study.tables import Table, finished, members_of, run_tables, stages_of_tables
 
 __all__ = ["PACKS", "check_report", "left_out"]
 
 PACKS = "results*.tar.gz"
 """What `distilcap store export` wrote, beside the report's `results.json`: one pack or several."""
-_NOT_COMPARED = ("command", "samples")  # how it was called, and where pictures lie
+_NOT_COMPARED = ("command",)  # how it was called
+_EMBEDDED = re.compile(r"(?<=;base64,)[^\"]*")  # pictures of a page
 
 
 def check_report(
-    folder: Path, title: str, tables: Sequence[Table], metrics: tuple[str, ...], progress: Progress
+    folder: Path,
+    title: str,
+    data: ImportData,
+    tables: Sequence[Table],
+    metrics: tuple[str, ...],
+    progress: Progress,
 ) -> list[str]:
     """Score all captions of a report's pack again; what is not as the report says, a line each.
 
+    Its other forms (Markdown, LaTeX, CSV, the page) are compared with its `results.json`, pictures left out.
+
     Args:
         folder: of `results.json` and `PACKS`.
+        data: of the tables.
         tables: of the report, as the same command makes them.
 
     Raises:
-        DataError: the report or the pack is damaged, or the pack lacks captions of a row.
+        DataError: the report or the pack is damaged, the pack is of other data or of other tables, or it
+            lacks what a row needs.
     """
     published = read_results(folder / RESULTS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -47,16 +61,53 @@ def check_report(
             raise DataError(f"{folder}: there is no pack of results (`distilcap store export`).")
         for pack in packs:
             import_results(pack, store.root)
+            _expect_data(data, store)
         for entry in contents(store.root):
             if isinstance(entry.stage, Evaluate):
                 remove(store.root, entry.key)
         kept, missing = finished(tables, store)
-        lacking = [stage.key for stage in _to_build(stages_of_tables(kept, metrics), store.has)]
-        if not kept or lacking:
-            lacks = ", ".join(lacking) or "the captions of every row"
-            raise DataError(f"{folder / PACKS}: lacks {lacks}, without which nothing can be scored again.")
+        if not kept:
+            names, theirs = (" ".join(table.name for table in some) for some in (tables, published.tables))
+            raise DataError(
+                f"{folder / PACKS}: holds the captions of no row of {names} with these options; the report "
+                f"is of {theirs}. Leave WHAT and the options out, and they are the report's."
+            )
+        if lacking := [stage.key for stage in _to_build(stages_of_tables(kept, metrics), store.has)]:
+            raise DataError(
+                f"{folder / PACKS}: lacks {', '.join(lacking)}, without which nothing can be scored again."
+            )
         again = run_tables(title, kept, store, progress, metrics, published.command, missing)
-    return list(differences(published, again, left_out(metrics)))
+        # Which images are shown is no number: older versions chose others.
+        samples = samples_again(published.samples, members_of(kept), store)
+        again = dataclasses.replace(again, samples=samples)
+    return [*differences(published, again, left_out(metrics)), *_changed_texts(published, folder)]
+
+
+def _expect_data(data: ImportData, store: Store) -> None:
+    """Make sure that what was unpacked is of these data, as its recipes say."""
+    planned = store.plan(entry.stage for entry in contents(store.root) if entry.stage is not None)
+    theirs = [one.stage for one in planned if isinstance(one.stage, ImportData)]
+    if data.fingerprint not in {one.fingerprint for one in theirs}:
+        raise DataError(f"`--data {data.path}` is not the data set of this report: its content is another.")
+    if data.name not in (names := {one.name for one in theirs}):
+        raise DataError(
+            f"`--data {data.path}` is the data set of this report, but is called {data.name}; call it "
+            f"{' or '.join(sorted(names))}, as the report does."
+        )
+
+
+def _changed_texts(published: Results, folder: Path) -> Iterator[str]:
+    """Where a file beside `results.json` says something else; files that are not there say nothing."""
+    for name, text in report_texts(published).items():
+        if not (path := folder / name).is_file():
+            continue
+        try:
+            theirs, ours = (_EMBEDDED.sub("", one).splitlines() for one in (path.read_text("utf-8"), text))
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: no text in UTF-8.") from None
+        for number, (line, right) in enumerate(itertools.zip_longest(theirs, ours, fillvalue=""), 1):
+            if line != right:
+                yield f"{name}, line {number}: {line!r} in the report, {right!r} by its {RESULTS}"
 
 
 def left_out(metrics: Sequence[str]) -> dict[str, str]:
@@ -80,15 +131,23 @@ def differences(published: Results, again: Results, skipped: Collection[str] = (
     Args:
         skipped: names of what is not compared, wherever they stand.
     """
-    ours, theirs = again.to_json(), published.to_json()
-    for key in (key for key in ours if key not in _NOT_COMPARED):
-        yield from _differences(key, theirs.get(key), ours[key], skipped)
+    ours, theirs = (_compared(results) for results in (again, published))
+    for key in dict.fromkeys((*theirs, *ours)):
+        if key in theirs or key not in LATER:
+            yield from _differences(key, theirs.get(key), ours.get(key), skipped)
+
+
+def _compared(results: Results) -> dict[str, Any]:
+    """The JSON without how the report was called, and where its pictures lie."""
+    samples = tuple(dataclasses.replace(sample, path="") for sample in results.samples)
+    content = dataclasses.replace(results, samples=samples).to_json()
+    return {key: value for key, value in content.items() if key not in _NOT_COMPARED}
 
 
 def _differences(where: str, theirs: Any, ours: Any, skipped: Collection[str]) -> Iterator[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in dict.fromkeys((*theirs, *ours)):
-            if key not in skipped:
+            if key not in skipped and (key in theirs or key not in LATER):
                 yield from _differences(f"{where}.{key}", theirs.get(key), ours.get(key), skipped)
     elif isinstance(theirs, list | tuple) and isinstance(ours, list | tuple):
         for index, pair in enumerate(itertools.zip_longest(theirs, ours)):

@@ -3,6 +3,7 @@
 Command: `distilcap reproduce extra --data flickr8k/ --preset quick --seeds 3`
 Every row is the same small Up-Down on the same schedule; only what it learns from differs. Labels are made
 with beam `LABEL_BEAM`. The last rows hide the captions of half the training images, from their teacher too.
+With several seeds, one row learns from the ensemble of the big captioners of both families and all seeds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from distilcap.errors import ConfigError
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import HideCaptions
 from distilcap.stages.other_labels import DrawCaptions, Interpolate
@@ -21,7 +23,9 @@ from distilcap.training.options import TokenDistillation
 
 __all__ = ["extra_table"]
 
-FAMILY, SIZE = "updown", "small"
+FAMILY, SECOND, SIZE = "updown", "aoanet", "small"
+TOP, HALF = "top 1", "half of the captions"
+"""Ways that have rows of their own."""
 TEMPERATURE = 0.5
 """Of drawn labels: at 1 they are too daring to learn from, near 0 they are the greedy caption again."""
 
@@ -31,15 +35,32 @@ Way = tuple[Labels | None, dict[str, Any]]
 
 
 def extra_table(students: Students) -> Table:
-    """All ways of distilling, beside the undistilled student and the plain one."""
-    teacher, second = students.teacher(FAMILY), students.teacher("aoanet")
-    plain = students.undistilled(FAMILY, SIZE)
-    top = students.taught(FAMILY, SIZE, teacher.member, LABEL_BEAM)
-    pairs = zip(students.teacher_runs(teacher.member), students.teacher_runs(second.member), strict=True)
-    ways = [_ways(students, *pair) for pair in pairs]
-    rows = [teacher, second, plain, top]
-    rows += [_row(students, way, teacher.member.name, [of_seed[way] for of_seed in ways]) for way in ways[0]]
-    return Table("extra", "Ways of distilling into a small Up-Down", (*rows, *_half(students)), judged=False)
+    """All ways of distilling, beside the undistilled student and the plain one.
+
+    Raises:
+        ConfigError: more seeds are asked for of a way that there is not.
+    """
+    most = students.longer()
+    teacher, second = most.teacher(FAMILY), most.teacher(SECOND)
+    pairs = zip(most.teacher_runs(teacher.member), most.teacher_runs(second.member), strict=True)
+    ways = [_ways(most, *pair) for pair in pairs]
+    known = (TOP, *ways[0], HALF)
+    if unknown := [way for way in students.more_for if way not in known]:
+        raise ConfigError(
+            f"`more_for` must name ways of `extra` ({'; '.join(known)}), but has {'; '.join(unknown)}."
+        )
+    compared = most if set(students.more_for) - {HALF} else students
+    rows = [teacher, second, compared.undistilled(FAMILY, SIZE)]
+    rows.append(_seeded(students, TOP).taught(FAMILY, SIZE, teacher.member, LABEL_BEAM))
+    for way in ways[0]:
+        rows.append(_row(_seeded(students, way), way, teacher.member.name, [each[way] for each in ways]))
+    rows += _half(_seeded(students, HALF))
+    return Table("extra", "Ways of distilling into a small Up-Down", tuple(rows), judged=False)
+
+
+def _seeded(students: Students, way: str) -> Students:
+    """With the seeds of a way."""
+    return students.longer() if way in students.more_for else students
 
 
 def _ways(students: Students, teacher: Train, second: Train) -> dict[str, Way]:
@@ -47,6 +68,12 @@ def _ways(students: Students, teacher: Train, second: Train) -> dict[str, Way]:
     several = students.labels(teacher, LABEL_BEAM, LABEL_BEAM)
     best = students.labels(teacher, LABEL_BEAM)
     tokens = {"token_teacher": teacher, "token_distillation": TokenDistillation()}
+    everyone = tuple(
+        students.train(family, "big", seed) for family in (FAMILY, SECOND) for seed in students.seeds
+    )
+    ensemble: dict[str, Way] = {}
+    if len(students.seeds) > 1:  # else they are the two teachers
+        ensemble["top 1 of all teachers"] = (students.labels_together(everyone, LABEL_BEAM), {})
     return {
         f"{LABEL_BEAM} best": (several, {}),
         "nearest to references by BLEU": (Interpolate(several, "bleu"), {}),
@@ -56,6 +83,7 @@ def _ways(students: Students, teacher: Train, second: Train) -> dict[str, Way]:
         "tokens, on references": (None, tokens),
         "tokens, on top 1": (best, tokens),
         "top 1 of two teachers": (students.labels_together((teacher, second), LABEL_BEAM), {}),
+        **ensemble,
     }
 
 
@@ -63,11 +91,11 @@ def _row(students: Students, way: str, teacher: str, learnt: Sequence[Way]) -> T
     """A student that learns in its own way.
 
     Args:
-        learnt: by each seed.
+        learnt: by each seed, at least by those of the students.
     """
     trains = tuple(
         dataclasses.replace(students.train(FAMILY, SIZE, seed, labels), **changes)
-        for seed, (labels, changes) in zip(students.seeds, learnt, strict=True)
+        for seed, (labels, changes) in zip(students.seeds, learnt, strict=False)
     )
     name = f"{FAMILY}-{SIZE}, {way}"
     member = students.member(name, "distilled", SIZE, trains, teacher, way)
@@ -78,9 +106,9 @@ def _half(students: Students) -> list[TableRow]:
     """Half of the images without captions: the teacher labels them all."""
     half = dataclasses.replace(students, data=HideCaptions.of_data(students.data, 0.5))
     teacher, plain = half.teacher(FAMILY, half.preset.half_teacher), half.undistilled(FAMILY, SIZE)
-    teacher_name, plain_name = (f"{row.member.name}, half of the captions" for row in (teacher, plain))
+    teacher_name, plain_name = (f"{row.member.name}, {HALF}" for row in (teacher, plain))
     learnt: list[Way] = [(half.labels(run, LABEL_BEAM), {}) for run in half.teacher_runs(teacher.member)]
-    row = _row(half, "half of the captions, labels on all images", teacher_name, learnt)
+    row = _row(half, f"{HALF}, labels on all images", teacher_name, learnt)
     return [
         TableRow(dataclasses.replace(teacher.member, name=teacher_name)),
         TableRow(dataclasses.replace(plain.member, name=plain_name)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distilcap.encoders.recipes import ENGINES
+from distilcap.errors import ConfigError
 from distilcap.options import Options, option
 from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
@@ -28,6 +29,14 @@ class TableOptions(Options):
     seeds: int | None = option(
         None, "Number of times that students are trained.  [default: 3; 1 outside tables]", least=1, most=1000
     )
+    more_seeds: int | None = option(
+        None,
+        "Of extra: number of times that the ways named by --more-for, what they are compared with, and all "
+        "teachers are trained.",
+        least=2,
+        most=1000,
+    )
+    more_for: str = option("", "Of extra: ways of distilling with more seeds, with semicolons between.")
     encoder: str | None = option(
         None, "Of tables: name of the encoder that sees the images.  [default: the preset's]"
     )
@@ -48,15 +57,32 @@ class TableOptions(Options):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Those of `metrics`."""
-        return tuple(name for name in self.metrics.split(",") if name)
+        """Those of `metrics`.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        names = tuple(dict.fromkeys(filter(None, map(str.strip, self.metrics.split(",")))))
+        if not names:
+            raise ConfigError("`metrics` must name at least one metric.")
+        return names
 
     def students(self, data: ImportData, features: ExtractFeatures | None = None) -> Students:
         """Everything about the rows but which they are.
 
         Args:
             features: of the data; None is what the chosen encoder sees.
+
+        Raises:
+            ConfigError: more seeds are asked for, but not of which ways, or they are not more; or the other
+                way round.
         """
+        seeds = self.seeds or 3
+        more_for = tuple(filter(None, map(str.strip, self.more_for.split(";"))))
+        if bool(more_for) != (self.more_seeds is not None):
+            raise ConfigError("`more_seeds` and `more_for` go together: how many seeds, and of which ways.")
+        if self.more_seeds is not None and self.more_seeds <= seeds:
+            raise ConfigError(f"`more_seeds` must be above `seeds`, {seeds}, but is {self.more_seeds}.")
         preset = table_preset(self.preset)
         seen = preset.encoder
         if self.encoder not in (None, seen.name):  # comes with its own defaults
@@ -71,4 +97,5 @@ class TableOptions(Options):
             )
             if self.encoder_engine is not None:
                 features = features.by(self.encoder_engine, "reduced")
-        return Students(data, features, preset, tuple(range(self.seeds or 3)))
+        more_seeds = tuple(range(self.more_seeds or 0))
+        return Students(data, features, preset, tuple(range(seeds)), more_seeds, more_for)

@@ -38,12 +38,20 @@ class Students:
 
     Attributes:
         seeds: of the students, and of their teachers where the preset says so (else the first alone).
+        more_seeds: of the ways of distilling `more_for` and of what these are compared with; they begin with
+            `seeds`. Empty are the same for all.
     """
 
     data: ImportData
     features: ExtractFeatures
     preset: TablePreset
     seeds: tuple[int, ...] = (0,)
+    more_seeds: tuple[int, ...] = ()
+    more_for: tuple[str, ...] = ()
+
+    def longer(self) -> Students:
+        """The same with the most seeds."""
+        return dataclasses.replace(self, seeds=self.more_seeds or self.seeds)
 
     def train(self, architecture: str, size: str, seed: int, labels: Labels | None = None) -> Train:
         """One run of a captioner of the preset."""
@@ -88,7 +96,7 @@ class Students:
     def teacher_runs(self, teacher: Member) -> tuple[Train, ...]:
         """The run of a teacher that teaches each seed's student."""
         if self.preset.teacher_of_each_seed:
-            return teacher.trains
+            return teacher.trains[: len(self.seeds)]
         return (teacher.trains[0],) * len(self.seeds)
 
     def undistilled(self, architecture: str, size: str) -> TableRow:

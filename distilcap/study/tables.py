@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
@@ -21,8 +22,9 @@ from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study.conclusions import judge
-from distilcap.study.contrasts import Scored
+from distilcap.study.contrasts import Contrasts, Scored
 from distilcap.study.ranking import ranking_sentence
+from distilcap.study.schedules import schedules
 
 __all__ = [
     "METRICS",
@@ -32,6 +34,7 @@ __all__ = [
     "members_of",
     "run_tables",
     "stages_of_tables",
+    "with_strongest_controls",
 ]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider", "spice")
@@ -46,6 +49,7 @@ class TableRow:
         member: the system.
         label_beam: width with which its teacher labelled; None where none did.
         baseline: name of the system that it is compared with: the same captioner without a teacher.
+        controls: names of systems of which the one that scores best on validation is the baseline, instead.
         printed: what the paper has in this row, by metric, in the official scale; None where it has no such
             row, as for teachers.
     """
@@ -54,6 +58,7 @@ class TableRow:
     label_beam: int | None = None
     baseline: str | None = None
     printed: Mapping[str, float] | None = None
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,14 @@ def finished(tables: Sequence[Table], store: Store) -> tuple[tuple[Table, ...], 
     kept = []
     for table in tables:
         rows = [row for row in table.rows if row.member.name in names]
-        rows = [row if row.baseline in names else replace(row, baseline=None) for row in rows]
+        rows = [
+            replace(
+                row,
+                baseline=row.baseline if row.baseline in names else None,
+                controls=tuple(name for name in row.controls if name in names),
+            )
+            for row in rows
+        ]
         kept += [replace(table, rows=tuple(rows))] if rows else []
     missing = (member.name for member in members_of(tables) if member.name not in names)
     return tuple(kept), tuple(missing)
@@ -117,33 +129,45 @@ def run_tables(
     conclusions = tuple(
         replace(conclusion, verdict=conclusion.verdict + setting) for conclusion in conclusions
     )
-    compared = tuple(_compared(table, store, metrics) for table in tables)
     verdicts = [f"{conclusion.text.rstrip('.')}: {conclusion.verdict}." for conclusion in conclusions]
-    for table, content in zip(tables, compared, strict=True):
-        verdicts += [] if table.judged else [ranking_sentence(content)]
+    compared = []
+    for table in tables:
+        chosen, said = with_strongest_controls(table, store)
+        content = _compared(chosen, store, metrics)
+        compared.append(content)
+        verdicts += said
+        verdicts += [] if table.judged else [ranking_sentence(content, Contrasts(scored) if scored else None)]
     results = collect_results(title, members, rows, " ".join(verdicts), store, progress)
     return replace(
         results,
         command=command,
-        schedules=_schedules(members),
+        schedules=schedules(members),
         decoding=tuple(decoding_sentences(rows)),
-        tables=compared,
+        tables=tuple(compared),
         conclusions=conclusions,
         missing=missing,
     )
 
 
-def _schedules(members: Sequence[Member]) -> tuple[str, ...]:
-    """How long each kind of captioner was trained: what a score means depends on it."""
-    schedules = []
-    for member in members:
-        for train in member.trains:
-            first, second = train.training.cross_entropy, train.training.self_critical
-            schedules.append(
-                f"{train.architecture} {train.options.hidden} wide: {first.epochs} epochs of cross-entropy, "
-                f"{second.epochs} of self-critical training, {train.training.batch_images} images a step"
+def with_strongest_controls(table: Table, store: Store) -> tuple[Table, list[str]]:
+    """The table with the best of each row's controls as its baseline, and which that is, in a sentence."""
+    members = {row.member.name: row.member for row in table.rows}
+
+    def score(name: str) -> float:
+        """Mean over seeds."""
+        runs = [train.summary(store) for train in members[name].trains]
+        return fmean(run["best_validation_cider"] for run in runs)
+
+    said, rows = [], []
+    for row in table.rows:
+        ranked = sorted(row.controls, key=score, reverse=True)  # of equals the first
+        rows.append(replace(row, baseline=ranked[0]) if ranked else row)
+        if ranked:
+            scores = ", ".join(f"{name}: {100 * score(name):.1f}" for name in ranked)
+            said.append(
+                f"Strongest without a teacher, by greedy CIDEr on validation: {ranked[0]} ({scores})."
             )
-    return tuple(dict.fromkeys(schedules))
+    return replace(table, rows=tuple(rows)), list(dict.fromkeys(said))
 
 
 def _setting(members: Sequence[Member]) -> str:
@@ -168,6 +192,7 @@ def _compared(table: Table, store: Store, metrics: tuple[str, ...]) -> records.T
             printed=dict(row.printed) if row.printed else None,
             labelling_seconds=_labelling_seconds(row.member.trains[0].labels, store),
             differences=differences.get(row.member.name, {}),
+            teacher_seconds=_teacher_seconds(row.member, store),
         )
         for row in table.rows
     )
@@ -208,6 +233,19 @@ def _labelling_seconds(labels: Labels | None, store: Store) -> float:
         return 0.0
     earlier = (stage for stage in labels.inputs() if isinstance(stage, Labels))
     return store.seconds(labels) + sum(_labelling_seconds(stage, store) for stage in earlier)
+
+
+def _teacher_seconds(member: Member, store: Store) -> float | None:
+    """Of training what its captions or distributions came from, in the mean over seeds; None where nothing
+    did, or where a run is not there, as in a pack of some rows."""
+    seconds = []
+    for train in member.trains:
+        taught_by = [stage for stage in (train.labels, train.token_teacher) if stage is not None]
+        runs = [one.stage for one in store.plan(taught_by) if isinstance(one.stage, Train)]
+        if not runs or not all(store.has(run) for run in runs):
+            return None
+        seconds.append(sum(run.summary(store)["train_seconds"] for run in runs))
+    return round(fmean(seconds), 1)
 
 
 def _system(member: Member, key: str, store: Store, metrics: tuple[str, ...]) -> System:

@@ -13,10 +13,11 @@ from click.testing import CliRunner, Result
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.metrics.spice import Spice
-from distilcap.reports.records import read_results
+from distilcap.reports.records import LATER, read_results
 from distilcap.stages.label import Generate
 from distilcap.store.contents import contents, remove
 from distilcap.store.pack import packed_keys
+from distilcap.study import check as check_module
 from distilcap.study import rows as tables_module
 
 PACK = "results.tar.gz"
@@ -41,6 +42,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run("store", "export", "--store", root / "store", root / "report" / PACK)
     assert result.exit_code == 0, result.output
     return root
+
+
+TEXTS = ("report.md", "report.csv", "report.tex", "report.html")
+
+
+def results_alone(published: Path, to: Path) -> Path:
+    """The report's results and pack, to be changed: its other forms would no longer say the same."""
+    shutil.copytree(published / "report", to, ignore=shutil.ignore_patterns(*TEXTS))
+    return to
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +78,7 @@ def test_a_report_agrees_with_its_captions(published: Path, tmp_path: Path) -> N
 
 
 def test_a_changed_number_is_named(published: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report"
-    shutil.copytree(published / "report", report)
+    report = results_alone(published, tmp_path / "report")
     content = json.loads((report / "results.json").read_text())
     content["rows"][1]["scores"]["beam"]["cider"] += 1e-6
     content["tables"][0]["rows"][2]["differences"]["cider"]["p"] /= 2
@@ -78,6 +87,87 @@ def test_a_changed_number_is_named(published: Path, tmp_path: Path) -> None:
     assert "rows[1].scores.beam.cider" in result.output
     assert "tables[0].rows[2].differences.cider.p" in result.output
     assert "2 numbers or texts are not as its captions score" in str(result.exception)
+
+
+def test_a_report_of_an_older_version_is_compared_by_what_it_has(published: Path, tmp_path: Path) -> None:
+    report = results_alone(published, tmp_path / "report")
+    content = json.loads((report / "results.json").read_text())
+    parts = [content, *content["rows"], *content["tables"][0]["rows"]]
+    had = {key for part in parts for key in LATER if part.pop(key, None)}
+    assert had == set(LATER)
+    (report / "results.json").write_text(json.dumps(content))
+    result = run("reproduce", "--check", report)
+    assert result.exit_code == 0, (result.output, result.exception)
+    content["rows"][1]["width"] = 13  # what it has is compared
+    (report / "results.json").write_text(json.dumps(content))
+    result = run("reproduce", "--check", report)
+    assert "rows[1].width: 13 in the report, 12 now" in result.output
+
+
+def test_what_was_added_to_the_results_is_named(published: Path, tmp_path: Path) -> None:
+    """Also what a report leaves out where it is empty; of samples, all but where their pictures lie."""
+    report = results_alone(published, tmp_path / "report")
+    content = json.loads((report / "results.json").read_text())
+    content["missing"] = content["decoding"] = ["one more"]
+    content["samples"][0]["captions"]["updown-big"] = "a better caption"
+    content["samples"][0]["path"] = "elsewhere.jpg"
+    content["samples"] = content["samples"][:3]  # which images are shown is no number
+    content["samples"][2] |= {"image": "no image"}
+    (report / "results.json").write_text(json.dumps(content))
+    result = run("reproduce", "--check", report)
+    assert "missing: ('one more',) in the report, None now" in result.output
+    assert "decoding: ('one more',) in the report, None now" in result.output
+    assert "samples[0].captions.updown-big: 'a better caption' in the report" in result.output
+    assert "samples[2].captions.updown-big: " in result.output
+    assert "samples[1]" not in result.output
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_file_that_says_something_else_than_the_results_is_named(
+    name: str, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_module, "run_tables", lambda *arguments: read_results(report / "results.json"))
+    report = tmp_path / "report"
+    shutil.copytree(published / "report", report)
+    text = (report / name).read_text()
+    before, last, after = text.rpartition("updown-small")
+    (report / name).write_text(f"{before}updown-smaller{after}")
+    result = run("reproduce", "--check", report)
+    line = text[: text.rindex(last)].count("\n") + 1
+    assert f"{name}, line {line}: " in result.output
+    assert "1 numbers or texts" in str(result.exception)
+
+
+def test_other_data_and_other_tables_are_told(published: Path, tmp_path: Path) -> None:
+    """Rather than captions being missed in a pack that is whole."""
+    other, renamed = tmp_path / "other" / "scenes", tmp_path / "renamed"
+    shutil.copytree(published / "scenes", other)
+    shutil.copytree(published / "scenes", renamed)
+    next(iter(sorted(other.rglob("*.jpg")))).unlink()
+    for data, says in ((other, "is not the data set of this report"), (renamed, "call it scenes")):
+        result = run("reproduce", "--data", data, "--check", published / "report")
+        assert f"`--data {data}` is" in str(result.exception)
+        assert says in str(result.exception)
+    arguments = ["--data", published / "scenes", "--preset", "smoke", "--seeds", "1"]
+    result = run("reproduce", "table2", *arguments, "--check", published / "report")
+    assert "no row of table2 with these options; the report is of table1" in str(result.exception)
+
+
+@pytest.mark.parametrize("what", ["families", "extra"])
+def test_tables_that_are_not_the_papers_are_checked_too(
+    what: str, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the rows that table 1 has trained."""
+    report = tmp_path / "report"
+    arguments = ["reproduce", what, "--data", published / "scenes", "--preset", "smoke", "--seeds", "1"]
+    arguments += ["--metrics", "rouge_l,cider", "--store", published / "store", "--to", report, "--finished"]
+    monkeypatch.setattr(sys, "argv", ["distilcap", *map(str, arguments)])
+    assert run(*arguments).exit_code == 0
+    assert {row.name for row in read_results(report / "results.json").rows} >= {"updown-big", "updown-small"}
+    shutil.copy(published / "report" / PACK, report / PACK)
+    result = run("reproduce", "--check", report)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "every number is as its captions score" in " ".join(result.output.split())
 
 
 def test_nothing_is_built_for_a_report_that_has_no_tables(published: Path, tmp_path: Path) -> None:
@@ -128,8 +218,7 @@ def test_what_cannot_be_scored_here_is_not_compared_and_said(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As SPICE, where it is not installed; the report has it from elsewhere."""
-    report = tmp_path / "report"
-    shutil.copytree(published / "report", report)
+    report = results_alone(published, tmp_path / "report")
     content = json.loads((report / "results.json").read_text())
     content["command"] = content["command"].replace("rouge_l,cider", "rouge_l,cider,spice")
     for row in content["rows"]:
