@@ -68,7 +68,7 @@ def check_dataset(
     Raises:
         DataError: there is nothing to read, or a captions file as a whole is not of any known form.
     """
-    result = find_entries(path, images, split, columns)
+    result = find_entries(path, images, split, columns, line_breaks=True)
     entries = list(result.entries.values())
     if not entries and not result.problems:
         raise DataError(f"{path}: there are no images in it.")

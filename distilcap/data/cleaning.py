@@ -20,7 +20,7 @@ from distilcap.text.tokenizers import PTB, tokenizer_of
 
 __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_captions"]
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Raise it when the rules make something else of a caption: it is in the keys of cleaned artifacts."""
 
 _LONGEST = 5_000  # characters that are looked at: patterns may take the square of it

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
+from distilcap.data.caption_files import read_references
 from distilcap.data.cleaning import clean_captions
 from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
@@ -70,7 +72,7 @@ def note_labels(
     if isinstance(labels, CleanLabels):
         progress.note(f"{whose}: `--clean-labels` {labels.cleaning(store)}.")
     elif isinstance(labels, ImportCaptions):
-        _, cleaning = clean_captions(captions)
+        _, cleaning = clean_captions(read_references(Path(labels.path), line_breaks=True))
         if cleaning.changed or cleaning.dropped:
             progress.note(f"{whose}: learnt from as it is; `--clean-labels` {cleaning}.")
     described = [image.id for image in data.load(store).split("train") if image.id in captions]

@@ -90,7 +90,7 @@ def run_to_train(
     learnt: ImportData = source
     labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
     if run.clean_labels and labels is not None:
-        labels = CleanLabels(labels, chosen.max_words, run.tokenizer)
+        labels = CleanLabels.of(labels, chosen.max_words, run.tokenizer)
     elif run.clean_labels:
         learnt = CleanReferences.of_data(source, chosen.max_words, run.tokenizer)
     learnt = HoldOut.where_needed(learnt, dataset, ("val",))
