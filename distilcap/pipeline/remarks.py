@@ -24,9 +24,6 @@ __all__ = ["note_data", "note_labels", "note_training", "remarks_on_captions"]
 LOOKED_AT = 1000
 """Images whose captions are looked at for a large model's manners."""
 
-UNPLAIN = 0.2
-"""So large a share is not people's: they say "a picture of" in 0.1 % of Flickr8k, in 6 % of drawn scenes."""
-
 _TRAIN_LONGER = "train it longer (`--epochs`) or on more images"
 _OTHER_TEACHER = (
     f"{_TRAIN_LONGER}, or bring a teacher that can caption (`--teacher-run`, `--teacher-model`, "
@@ -35,16 +32,30 @@ _OTHER_TEACHER = (
 
 
 def note_data(data: ImportData, store: Store, progress: Progress) -> None:
-    """Say what was made of a data set: of its captions by cleaning, and of its images."""
+    """Say what was made of a data set, of its captions by cleaning and of its images, and what it lacks."""
+    _note_changes(data, store, progress)
+    if _validates_on_one(data, store):
+        progress.note(
+            f"{data.path}: only one image of split val has captions. CIDEr takes two, and of one it is "
+            "always 0: no epoch can be told to be better than another, nor than what training begins from. "
+            "Next step: caption more images, or give more of them split val."
+        )
+
+
+def _validates_on_one(data: ImportData, store: Store) -> bool:
+    return len(data.load(store).references("val")) == 1
+
+
+def _note_changes(data: ImportData, store: Store, progress: Progress) -> None:
     if isinstance(data, ChangedData):
-        note_data(data.whole, store, progress)
-        progress.note(data.note())
+        _note_changes(data.whole, store, progress)
+        progress.note(data.note(store))
     elif isinstance(data, CleanReferences):
         progress.note(f"{data.path}: `--clean-labels` {data.cleaning(store)}.")
     else:
         references = data.load(store).references("train")
         _, cleaning = clean_captions(references.only(itertools.islice(references, LOOKED_AT)))
-        if cleaning.unplain > UNPLAIN * cleaning.captions:
+        if cleaning.unlike_people:
             progress.note(
                 f"{data.path}: of the first {cleaning.captions:,} training captions {cleaning.unplain:,} are "
                 f"not plain sentences, as if a large model wrote them; `--clean-labels` {cleaning}."
@@ -89,13 +100,13 @@ def note_labels(
 
 
 def note_training(name: str, run: Train, store: Store, progress: Progress, teaches: bool = False) -> None:
-    """Say so if a trained captioner has learnt next to nothing.
+    """Say so if a trained captioner has learnt next to nothing, as far as validation can tell.
 
     Args:
         teaches: whether others are to learn from it.
     """
     score = run.summary(store)["best_validation_cider"]
-    if score < LEARNT_NOTHING:
+    if score < LEARNT_NOTHING and not _validates_on_one(run.data, store):
         step = _OTHER_TEACHER if teaches else _TRAIN_LONGER
         progress.note(
             f"{name} has learnt next to nothing (validation CIDEr {100 * score:.1f}). Next step: {step}."

@@ -214,7 +214,11 @@ class CleanReferences(ImportData):
 
     def read(self, progress: Progress = SILENT) -> Dataset:
         """The data set with clean captions."""
-        return self._clean(self._as_written(progress, line_breaks=True))[0]
+        return self.read_and_count(progress)[0]
+
+    def read_and_count(self, progress: Progress = SILENT) -> tuple[Dataset, Cleaning]:
+        """The data set with clean captions, and what was done."""
+        return self._clean(self._as_written(progress, line_breaks=True))
 
     def _clean(self, dataset: Dataset) -> tuple[Dataset, Cleaning]:
         captions, cleaning = clean_captions(dataset.captions, self.max_words, self.tokenizer)

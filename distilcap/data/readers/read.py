@@ -67,7 +67,8 @@ def read_dataset(
         for entry in result.entries.values()
     )
     texts = {entry.id: entry.captions for entry in result.entries.values() if entry.captions}
-    return Dataset(_name_of(path), records, CaptionSet.of_texts(texts))
+    by_hash = all(entry.split is None for entry in result.entries.values())
+    return Dataset(_name_of(path), records, CaptionSet.of_texts(texts), by_hash=by_hash)
 
 
 def find_entries(
