@@ -53,9 +53,9 @@ def distill(
         for run in teacher.trains if isinstance(teacher, Member) else ():
             store.build(run, progress)
             note_training(teacher.name, run, store, progress, teaches=True)
-    for labels, name in plan.taught.items():  # before any student: they may be worth none
+    for labels, (name, learner) in plan.taught.items():  # before any student: they may be worth none
         store.build(labels, progress)
-        note_labels(labels, plan.data, store, progress, name)
+        note_labels(labels, learner, store, progress, name)
     for student in plan.students:
         for run in student.trains:
             store.build(run, progress)

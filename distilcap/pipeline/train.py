@@ -135,7 +135,7 @@ def train_run(stage: Train, store: Store, progress: Progress) -> TrainedRun:
     note_data(stage.data, store, progress)
     if stage.labels is not None:
         store.build(stage.labels, progress)
-        note_labels(stage.labels, stage.data, store, progress)
+        note_labels(stage.labels, stage, store, progress)
     folder = store.build(stage, progress)
     note_training(stage.describe(), stage, store, progress)
     summary = stage.summary(store)
