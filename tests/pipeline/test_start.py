@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from distilcap.cli.distill import _web_command
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.pipeline.distill import distill
+from distilcap.pipeline.distill import _how_to_take, _taken, distill
 from distilcap.pipeline.own_images import TEACHERS, DistillOptions, plan_own_images
 from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.recipe import PAPER
@@ -110,6 +111,28 @@ def test_the_box_is_student_and_teacher_by_default(
     assert [row.role for row in distilled.rows] == ["start", "teacher", "student", "distilled"]
     assert "On your 4 test images, 'from box, distilled' has" in distilled.verdict
     assert all(planned.complete for planned in store.plan(runs))
+    (box,), undistilled, student = with_box.starts, with_box.students[0], with_box.students[-1]
+    run = str(store.path(runs[0]))
+    assert _taken(student, with_box, store) == _how_to_take(student, with_box, store) == ""
+    assert _taken(box, with_box, store) == "box"
+    assert "'box as it is' is what training began from: `distilcap caption photo.jpg`." in _how_to_take(
+        box, with_box, store
+    )
+    assert _taken(undistilled, with_box, store) == run
+    assert f"`distilcap export {run} --to …` makes a bundle of" in _how_to_take(undistilled, with_box, store)
+    mine = plan(home, start=home / "run")
+    assert _taken(mine.starts[0], mine, store) == str(home / "run")
+    assert f"`distilcap caption photo.jpg --run {home / 'run'}`" in _how_to_take(mine.starts[0], mine, store)
+
+
+def test_the_browser_gets_the_captioner_to_take() -> None:
+    to = Path("mine")
+    shown = "--to mine/web && distilcap serve mine/web"
+    assert _web_command("", to) == f"distilcap web mine/bundle {shown}"
+    assert _web_command("box", to) == f"distilcap web {shown}"
+    assert _web_command("runs/train-1", to) == (
+        f"distilcap export runs/train-1 --to mine/bundle-to-take && distilcap web mine/bundle-to-take {shown}"
+    )
 
 
 def test_a_tuned_encoder_comes_along(home: Path, tmp_path: Path) -> None:
