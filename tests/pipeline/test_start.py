@@ -152,8 +152,18 @@ def test_a_tuned_encoder_comes_along(home: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_begun_from_is_said(home: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no captioner in the box to begin from; give a run's folder"):
         begun(home, "box")
-    with pytest.raises(DataError, match="there is no trained captioner"):
+    ways = r"; `--start` takes `box`, `none`, or the folder of a run in a store, .* which `distill`"
+    with pytest.raises(DataError, match="there is no trained captioner in it" + ways):
         begun(home, str(tmp_path))
+    with pytest.raises(DataError, match="boxx: there is no such folder" + ways):
+        begun(home, "boxx")
+    (tmp_path / "mine/bundle").mkdir(parents=True)
+    (tmp_path / "mine/bundle/manifest.json").write_text("{}")
+    for folder in ("mine", "mine/bundle"):
+        with pytest.raises(
+            DataError, match=f"{folder}: holds a bundle, which cannot be trained further" + ways
+        ):
+            begun(home, str(tmp_path / folder))
     data, start = DataOptions(home / "others"), home / "run"
     with pytest.raises(
         ConfigError, match="brings its own encoder, with image_size 64, but `image_size` is 96"
