@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distilcap.errors import DataError
+from distilcap.shown import counted
 from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
@@ -99,7 +100,7 @@ def check_enough(
         return
     counts = ", ".join(f"{captioned[split]} {split}" for split in ("train", *needed))
     raise DataError(
-        f"{whole:,} photograph{'s' * (whole != 1)} with captions ({counts}); training takes {FEWEST} (better "
+        f"{counted(whole, 'photograph')} with captions ({counts}); training takes {FEWEST} (better "
         f"50), of these {_LEARNT} or more in split train. Caption more of them."
     )
 
@@ -130,8 +131,8 @@ class Coverage:
 
     def __str__(self) -> str:
         return (
-            f"{self.kept:,} of {self.different:,} different words occur {self.min_count} times or more "
-            f"(tokenizer {self.tokenizer}); {self.unknown_words:.1%} of the training words, in "
+            f"{self.kept:,} of {self.different:,} different words occur {counted(self.min_count, 'time')} or "
+            f"more (tokenizer {self.tokenizer}); {self.unknown_words:.1%} of the training words, in "
             f"{self.unknown_captions:.1%} of the captions, become <unk>."
         )
 

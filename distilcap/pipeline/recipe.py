@@ -83,9 +83,6 @@ class Amount:
                 "examples/label_with_vlm."
             )
 
-    def __str__(self) -> str:
-        return f"{self.images:,} training images with {self.captions:,} captions"
-
 
 def chosen_training(given: Given, recipe: str, amount: Amount, started: bool) -> TrainingOptions:
     """Options of training: those that were given, and for the others those of the recipe.

@@ -16,6 +16,7 @@ from distilcap.data.trainable import HELD_OUT, check_enough, held_out, to_hold_o
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import find_image_files, left_out
+from distilcap.shown import counted
 from distilcap.stages.data import ImportData
 from distilcap.store.stage import added_later, not_in_key
 from distilcap.store.store import Store
@@ -106,10 +107,8 @@ class HoldOut(ChangedData):
         moved = " and ".join(
             f"{len(after.references(split)) - had[split]:,} for {split}" for split in self.splits
         )
-        return (
-            f"{self.path}: {had['train']:,} captioned images are of split train, {were}; of those of train, "
-            f"{moved} are set aside."
-        )
+        whole = counted(had["train"], "captioned image")
+        return f"{self.path}: {whole} of split train, {were}; of those of train, {moved} set aside."
 
 
 def _tenth(count: int) -> int:
@@ -153,10 +152,9 @@ class AddUnlabelled(ChangedData):
         others = Counter[str]()
         found = len(_records(Path(self.folder), others))
         added = len(self.load(store).images) - len(self.whole.load(store).images)
-        known = f"; {found - added:,} more are in the data already" if found > added else ""
+        known = f" ({found - added:,} more in the data already)" if found > added else ""
         said = f"; {left_out(others)}" if others else ""
-        added_images = f"{added:,} image{'s' * (added != 1)}"
-        return f"{self.folder}: {added_images} to train on, which the teacher labels{known}{said}."
+        return f"{self.folder}: {counted(added, 'image')} to train on, which the teacher labels{known}{said}."
 
 
 def _records(folder: Path, others: Counter[str] | None = None) -> tuple[ImageRecord, ...]:

@@ -21,7 +21,7 @@ def test_scenes_are_drawn_and_clean(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "6 images with five captions each" in shown
     assert "6 images (4 train, 1 val, 1 test), 30 captions.\n" in shown
-    assert "different words occur 1 times or more (tokenizer ptb); " in shown
+    assert "different words occur 1 time or more (tokenizer ptb); " in shown
     assert "\nNo problems.\n" in shown
 
 

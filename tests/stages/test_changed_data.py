@@ -100,8 +100,8 @@ def test_it_is_said_how_many_are_held_out(tmp_path: Path) -> None:
     derived = HoldOut.where_needed(data, data.read(), ("val", "test"))
     assert isinstance(derived, HoldOut)
     assert derived.note(store) == (
-        f"{path}: 6 captioned images are of split train, none of val and none of test; of those of train, "
-        "2 for val and 1 for test are set aside."
+        f"{path}: 6 captioned images of split train, none of val and none of test; of those of train, "
+        "2 for val and 1 for test set aside."
     )
     assert stage_at(store.path(derived)) == derived
 
@@ -142,7 +142,9 @@ def test_unlabelled_images_become_training_images(tmp_path: Path) -> None:
     (more / "film.mov").write_text("no image")
     (more / "elsewhere").symlink_to(tmp_path / "others")
     note = added.note(store)
-    assert note.startswith(f"{more}: 5 images to train on, which the teacher labels; 1 more are in the data")
+    assert note.startswith(
+        f"{more}: 5 images to train on, which the teacher labels (1 more in the data already)"
+    )
     assert "1 .mov" in note
     assert "1 linked folder not entered" in note
     shutil.move(more, tmp_path / "moved")
