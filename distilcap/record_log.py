@@ -23,6 +23,8 @@ from distilcap.progress import SILENT, Progress
 
 __all__ = ["RecordLog", "check_options", "locked"]
 
+_FIX = "take another folder, or delete it"
+
 
 class RecordLog:
     """A log that one process at a time writes to; opened again, it goes on after its last whole record.
@@ -37,12 +39,15 @@ class RecordLog:
     Args:
         header: what decides the records, as JSON.
         progress: receives the remark.
+        fix: what a person does who wants another header.
 
     Raises:
         DataError: another process has it open, or it has another header.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], progress: Progress = SILENT) -> None:
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], progress: Progress = SILENT, fix: str = _FIX
+    ) -> None:
         self.path = path
         self.records: list[Any] = []
         self._ends = [(0, b"")]  # offset and checksum where each line ends, with the file's beginning
@@ -52,7 +57,7 @@ class RecordLog:
             _lock(self._file.fileno(), path)
             self._read(progress)
             if self.records:
-                check_options(path, self.records.pop(0), header)
+                check_options(path, self.records.pop(0), header, fix)
             else:
                 self.append(header)
                 self.records.clear()
@@ -144,7 +149,7 @@ def _lock(handle: int, path: Path) -> None:
         ) from None
 
 
-def check_options(path: Path, begun: Any, now: Mapping[str, Any]) -> None:
+def check_options(path: Path, begun: Any, now: Mapping[str, Any], fix: str = _FIX) -> None:
     """Make sure that a job goes on with the options that it was begun with.
 
     Raises:
@@ -156,4 +161,4 @@ def check_options(path: Path, begun: Any, now: Mapping[str, Any]) -> None:
     begun = begun if isinstance(begun, dict) else {}
     names = [name for name in {**begun, **now} if begun.get(name) != now.get(name)]
     changes = ", ".join(f"{name}: {begun.get(name)!r}, now {now.get(name)!r}" for name in names)
-    raise DataError(f"{path}: begun with other options ({changes}); take another folder, or delete it.")
+    raise DataError(f"{path}: begun with other options ({changes}); {fix}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["shown"]
+__all__ = ["counted", "shown"]
 
 # Controls, formats (of direction, among others), halves of characters, separators of lines and paragraphs.
 _WRITTEN_OUT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -26,3 +26,8 @@ def _shown(character: str) -> str:
     if unicodedata.category(character) not in _WRITTEN_OUT or character in _JOINERS:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def counted(count: int, what: str) -> str:
+    """Such as "1 image" and "2,000 images"."""
+    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from distilcap.cli.progress import PlainConsole, TerminalProgress
-from distilcap.shown import shown
+from distilcap.shown import counted, shown
+from distilcap.study.announce import in_words
+from distilcap.training.options import CrossEntropyPhase, TrainingOptions
 
 # What moves the cursor, changes colours or turns the direction of writing; hypothesis finds such rarely.
 CONTROLS = [*map(chr, range(32)), *map(chr, range(127, 160)), *"\u2028\u2029\ufeff\u00ad\u200e\u200f\u061c"]
@@ -58,3 +60,10 @@ def test_markup_is_text_wherever_it_is_printed(text: str) -> None:
     plain = io.StringIO()
     list(TerminalProgress(PlainConsole(file=plain)).track([1], text))
     assert plain.getvalue().count(shown(text)) == 2
+
+
+def test_one_is_no_plural_and_rates_are_short() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2_000)] == ["0 images", "1 image", "2,000 images"]
+    said = in_words(TrainingOptions(CrossEntropyPhase(epochs=1, weight_averaging=0.958333)))
+    assert said.startswith("1 epoch of cross-entropy")
+    assert "averaging 0.958)" in said

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from distilcap.box import NAME as BOX
 from distilcap.cli.box import say_terms
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
@@ -79,8 +80,18 @@ def distill(
         else:  # the facts of a tuned encoder are read in a store, and a plan leaves none behind
             kept = Store(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         announce(plan.stages(not no_export), kept, PROGRESS)
-    run_distillation(title, plan, store, engine, output, export=not no_export)
-    bundle = output.to / "bundle"
-    if not output.plan and not no_export and bundle.is_dir():
-        site = output.to / "web"
-        CONSOLE.print(f"In the browser: distilcap web {bundle} --to {site} && distilcap serve {site}")
+    distilled = run_distillation(title, plan, store, engine, output, export=not no_export)
+    if distilled is not None and distilled.bundle is not None and (output.to / "bundle").is_dir():
+        CONSOLE.print(f"In the browser: {_web_command(distilled.take, output.to)}", soft_wrap=True)
+
+
+def _web_command(take: str, to: Path) -> str:
+    """How the captioner to take (see `Distilled.take`) gets into the browser."""
+    bundle, site = to / "bundle", to / "web"
+    shown = f"--to {site} && distilcap serve {site}"
+    if take == BOX:
+        return f"distilcap web {shown}"
+    if not take:
+        return f"distilcap web {bundle} {shown}"
+    other = to / "bundle-to-take"
+    return f"distilcap export {take} --to {other} && distilcap web {other} {shown}"

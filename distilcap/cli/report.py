@@ -16,6 +16,7 @@ from distilcap.options import Options, option
 from distilcap.store.engine import EngineOptions, build_ahead
 
 if TYPE_CHECKING:
+    from distilcap.pipeline.distill import Distilled
     from distilcap.pipeline.plan import Distillation
     from distilcap.reports.grids import Grid
     from distilcap.reports.records import Results, Row
@@ -105,21 +106,21 @@ def run_distillation(
     engine: EngineOptions,
     output: OutputOptions,
     export: bool = True,
-) -> None:
-    """Run a distillation, print its table, and write results, page and bundle."""
+) -> Distilled | None:
+    """Run a distillation, print its table, and write results, page and bundle; None where that is planned."""
     from distilcap.pipeline.distill import distill, write_distilled
     from distilcap.stages.data import judge_data
     from distilcap.store.store import Store
 
     if output.plan:
         print_plan(plan.stages(export), Store(store))
-        return
+        return None
     kept = open_store(store)
     judge_data(plan.stages(export), kept)
     build_ahead(plan.stages(export), kept, PROGRESS, engine)
     distilled = distill(plan, kept, PROGRESS, export=export)
     if not FIRST:
-        return
+        return distilled
     results = write_distilled(
         title, plan, distilled, kept.alone(), output.to, PROGRESS, photos=not output.no_photos
     )
@@ -127,6 +128,7 @@ def run_distillation(
     _print_runs(distilled.rows, store)
     if distilled.bundle is not None:
         CONSOLE.print(f"Bundle: {output.to / 'bundle'}")
+    return distilled
 
 
 def print_plan(stages: Sequence[Stage], store: Store) -> None:

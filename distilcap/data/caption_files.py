@@ -26,13 +26,14 @@ __all__ = ["fit_ids", "read_candidates", "read_references"]
 Entries = Iterable[tuple[Any, int | None]]
 
 
-def read_references(path: Path) -> CaptionSet:
+def read_references(path: Path, line_breaks: bool = False) -> CaptionSet:
     """Read the references of every image.
 
     Args:
         path: COCO annotations or results (any number for an image), objects or rows with `image_id` and
             `caption` (JSON, JSON Lines, CSV, TSV), {"id": ["caption", …]}, our captions files, or any form of
             data set that `read_dataset` knows.
+        line_breaks: captions of a data set keep theirs; those of the other forms do anyway.
 
     Raises:
         DataError: the file is missing, of none of these forms, empty, or differs from its checksum file; or
@@ -41,7 +42,7 @@ def read_references(path: Path) -> CaptionSet:
     verify_checksum(path)
     captions = _scored(Source(path), lists=True)
     if captions is None:
-        captions = read_dataset(path, need_images=False).captions
+        captions = read_dataset(path, need_images=False, line_breaks=line_breaks).captions
     return _filled(path, captions)
 
 

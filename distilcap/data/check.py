@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,23 @@ from distilcap.data.cleaning import Cleaning, clean_captions
 from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
 from distilcap.data.readers.columns import BY_NAME, Columns
-from distilcap.data.readers.entries import Entry, Problem, split_by_hash
-from distilcap.data.trainable import Coverage, usual_min_count, words_to_learn
+from distilcap.data.readers.entries import Entry, Problem, ReadResult, split_by_hash
+from distilcap.data.trainable import (
+    Coverage,
+    check_enough,
+    held_out,
+    to_hold_out,
+    usual_min_count,
+    words_to_learn,
+)
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.large import opened, reduce
 from distilcap.text.tokenizers import PTB
 
 __all__ = ["Report", "check_dataset"]
+
+_SCORED = ("val", "test")  # splits that `distill` needs
 
 
 @dataclass(frozen=True)
@@ -68,23 +77,26 @@ def check_dataset(
     Raises:
         DataError: there is nothing to read, or a captions file as a whole is not of any known form.
     """
-    result = find_entries(path, images, split, columns)
+    result = find_entries(path, images, split, columns, line_breaks=True)
     entries = list(result.entries.values())
     if not entries and not result.problems:
         raise DataError(f"{path}: there are no images in it.")
     for entry in entries:
         if not entry.captions:
             result.problem("no captions", f"image '{entry.id}' has no captions.", entry.line, entry.source)
+    written = CaptionSet.of_texts({entry.id: entry.captions for entry in entries})
+    clean, cleaning = clean_captions(written, tokenizer=tokenizer)
     coverage = None
     if any(_split(entry) == "train" for entry in entries):  # else they are data to score captions on
-        train, val = (
-            [e.captions for e in entries if e.captions and _split(e) == s] for s in ("train", "val")
-        )
-        least = min_count or usual_min_count(sum(map(len, train)))
         try:
-            _, coverage = words_to_learn(train, len(val), least, tokenizer=tokenizer)
+            coverage = _judge(
+                entries, clean if cleaning.unlike_people else written, min_count, tokenizer, result
+            )
         except DataError as error:
-            result.problem("nothing to learn", str(error), None)
+            why = f" `--clean-labels` {cleaning}." if cleaning.unlike_people and cleaning.dropped else ""
+            result.problem("nothing to learn", f"{error}{why}", None)
+        if cleaning.unlike_people:
+            result.notes.append("captions are judged as `--clean-labels` leaves them: a model wrote them.")
     seen: dict[bytes, Entry] = {}
     with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as pool:
         try:
@@ -103,10 +115,34 @@ def check_dataset(
             raise
     sizes = Counter(_split(entry) for entry in entries)
     captions = sum(len(entry.captions) for entry in entries)
-    captions_of_all = CaptionSet.of_texts({entry.id: entry.captions for entry in entries})
-    _, cleaning = clean_captions(captions_of_all, tokenizer=tokenizer)
     counts = {name: sizes[name] for name in SPLITS}
     return Report(counts, captions, tuple(result.problems), cleaning, coverage, tuple(result.notes))
+
+
+def _judge(
+    entries: Sequence[Entry], captions: CaptionSet, min_count: int | None, tokenizer: str, result: ReadResult
+) -> Coverage:
+    """What a vocabulary keeps of the captions, once images are held out as `distill` does; that is noted.
+
+    Raises:
+        DataError: there is nothing to learn.
+    """
+    of_split = {name: [e.id for e in entries if captions.get(e.id) and _split(e) == name] for name in SPLITS}
+    captioned = {name: len(ids) for name, ids in of_split.items()}
+    by_hash = all(entry.split is None for entry in entries)
+    moved = to_hold_out(captioned, _SCORED, by_hash)
+    if by_hash:
+        check_enough(captioned, _SCORED, moved, by_hash)
+    apart = held_out(of_split["train"], moved)
+    train = [captions.texts(id) for id in of_split["train"] if id not in apart]
+    if moved:
+        counts = " and ".join(f"{count:,} for {name}" for name, count in moved.items())
+        result.notes.append(
+            f"of {captioned['train']:,} captioned training images `distill` sets {counts} aside."
+        )
+    validation = captioned["val"] + moved.get("val", 0)
+    least = min_count or usual_min_count(sum(len(captions[id]) for id in of_split["train"]))
+    return words_to_learn(train, validation, least, tokenizer=tokenizer)[1]
 
 
 def _split(entry: Entry) -> str:

@@ -20,9 +20,10 @@ from distilcap.text.tokenizers import PTB, tokenizer_of
 
 __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_captions"]
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Raise it when the rules make something else of a caption: it is in the keys of cleaned artifacts."""
 
+_UNPLAIN = 0.2  # people say "a picture of" in 0.1 % of Flickr8k's captions; drawn scenes do in 6 %
 _LONGEST = 5_000  # characters that are looked at: patterns may take the square of it
 
 
@@ -76,6 +77,11 @@ class Cleaning:
         plain = ("length", "empty")
         counted = [*self.changed_by.items(), *self.dropped_by.items()]
         return sum(count for kind, count in counted if kind not in plain)
+
+    @property
+    def unlike_people(self) -> bool:
+        """Whether so many captions are not plain sentences that a large model will have written them."""
+        return self.unplain > _UNPLAIN * self.captions
 
     def save(self, path: Path) -> None:
         """Write JSON."""

@@ -1,6 +1,7 @@
-"""Rules by which a large model's captions become plain sentences: a table of patterns, each with an example.
+"""Rules by which a large model's captions become plain sentences, each with examples.
 
-They are made for English; captions of other languages pass unharmed. `cleaning.clean_caption` applies them.
+They are made for English; captions of other languages pass unharmed. `cleaning_patterns` has what they look
+for, and `cleaning.clean_caption` applies them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from distilcap.data.cleaning_patterns import MARK, MARKUP, PREAMBLES, PREFIXES, REFUSALS
 from distilcap.text.tokenizers import Tokenizer
 
 __all__ = ["EMPTY", "RULES", "Kind", "Rule", "length_rule"]
@@ -73,111 +75,6 @@ def _cut_off(kind: Kind, patterns: Mapping[str, str]) -> Rule:
     return Rule(kind, cut, tuple((head + rest, rest.strip()) for head, rest in examples))
 
 
-_NOUN = "(?:image|picture|photo|photograph|pic|snapshot)"
-_SCENE = "(?:image|picture|photo|photograph|pic|snapshot|scene|illustration|visual|frame)"
-_THE = "(?:(?:the|this|that) )?(?:(?:given|provided|uploaded|attached) )?"
-_YOURS = "(?: (?:that )?you(?:'ve| have)? (?:provided|shared|uploaded|sent))?"
-_SEEMS = "(?: is|'s| appears to be| seems to be| looks like)"
-_SHOWS = (
-    "(?:shows?|depicts?|features?|displays?|captures?|portrays?|presents?|illustrates?|contains?|includes?|"
-    "showcases?|represents?|is of|is showing|is about)"
-)
-_EMPTY_WORDS = (
-    "(?:(?:clear|detailed|beautiful|stunning|captivating|vibrant|nice|color|colour|"
-    "high[- ](?:quality|resolution)|close[- ]up) )*"
-)
-_REFUSED = "(?:cannot|can't|can not|could not|couldn't|do not|don't|won't|will not|would not|must decline)"
-
-_PREFIXES = {
-    "The image clearly shows us that| A dog runs.": (
-        rf"{_THE}{_SCENE}{_YOURS} (?:(?:clearly|prominently|simply|appears to|seems to) )?"
-        rf"{_SHOWS}(?: us)?(?: that)?\b[: ]"
-    ),
-    # The comma, or a word that begins a sentence, must follow: not "in the picture of her family".
-    "In this picture,| There is a dog.": (
-        rf"(?:in|on|at|from) (?:the (?:center|centre|middle|foreground) of )?{_THE}{_SCENE}{_YOURS}"
-        r"(?:,|(?= (?:we|you|one can|there|an?|the|two|three|some|several|people) ))"
-    ),
-    "we can see that| a dog runs.": (
-        r"(?:we|you|one|i) (?:can |could |may )?(?:clearly |also )?(?:see|observe|notice)(?: that)? "
-    ),
-    "This is a close-up photo of| A dog.": (
-        rf"(?:(?:this|it|here|that|{_THE}{_SCENE}){_SEEMS} )?(?:(?:an?|the|one) )?{_EMPTY_WORDS}{_NOUN} "
-        r"(?:of|showing|depicting|featuring|capturing) "
-    ),
-    "The picture is| A close-up of a dog.": rf"{_THE}{_SCENE}{_YOURS}{_SEEMS} (?=an? )",
-    "The main focus of the image is| A dog.": rf"(?:the )?(?:main )?(?:subject|focus) of {_THE}{_SCENE} is ",
-    "Pictured here are| Two dogs.": rf"(?:pictured|shown|seen)(?: here| in {_THE}{_SCENE})? (?:is|are) ",
-}
-_PREAMBLES = {
-    "Sure!| A dog runs.": r"(?:sure|certainly|of course|absolutely|okay|ok)(?: thing)?[!,.:] ?",
-    "Here's a short caption for this photo:| A dog runs.": (
-        r"here(?:'s| is| are)\b[^.:!?\n]{0,60}\b(?:captions?|descriptions?|sentences?|summary|image|photo)\b"
-        r"[^.:!?\n]{0,60}:"
-    ),
-    "Image description:| A dog runs.": (
-        r"(?:(?:image|photo|picture|short|brief|concise|possible|one[- ]sentence|alt) )*"
-        r"(?:captions?|title|option|descriptions?|alt[- ]text|answer|response|output|assistant|summary|image|"
-        rf"photo|picture)(?: #?\d+)?(?: (?:of|for) {_THE}{_NOUN})?(?: ?:| [-–—] )"
-    ),
-}
-_REFUSALS = {
-    "I'm sorry, I can't describe this image.": (
-        r"(?:(?:i'm|i am|we're|we are) (?:so |very |really |truly )?sorry|sorry[,.!]|(?:my )?apologies|"
-        r"i apologi[sz]e|unfortunately,? (?:i|we|the image|there is no)\b)"
-    ),
-    "As an AI model, I see no images.": r"as an? (?:ai|artificial|large|language)\b",
-    "I cannot identify people.": (
-        rf"i (?:{_REFUSED}|am unable|am not able|would need|need (?:more|to see)|have no)\b"
-    ),
-    "I'm unable to help with that.": r"i'm (?:unable|not able|not sure|just an? ai|an? ai)\b",
-    "Unable to determine the content of the image.": (
-        r"(?:unable|not able) to (?:determine|describe|identify|see|view|process|provide|generate|caption)\b"
-    ),
-    "It is not possible to describe the image.": (
-        r"it(?:'s| is| was) (?:not possible|impossible) to (?:determine|describe|identify|tell|say|see)\b"
-    ),
-    "Image not found": (
-        rf"{_THE}{_NOUN} (?:could )?not (?:be )?(?:found|loaded|available|visible|provided|displayed)\b"
-    ),
-    "Please upload the image.": (
-        r"(?:please )?(?:upload|provide|share|attach) (?:an?|the|your|more) (?:\w+ )?"
-        r"(?:image|photo|picture|context)"
-    ),
-    "It looks like no image was provided.": (
-        r"(?:it (?:looks|seems|appears) (?:like |that |as if )?)?"
-        r"(?:there (?:is|appears to be|seems to be) )?"
-        rf"no {_NOUN} (?:(?:is|was|has been) )?(?:provided|attached|uploaded|visible|available|given)"
-    ),
-    "The image appears to be blank.": (
-        rf"{_THE}{_NOUN} (?:is|appears to be|seems to be|seems) (?:completely |entirely )?"
-        r"(?:blank|empty|missing|corrupted|unavailable|not (?:visible|available|provided))\b"
-    ),
-    "N/A": r"(?:n/?a|none|null|nan|unknown|undefined|error|no caption|no description)\W*$",
-}
-_MARKUP = (  # what it is for, what becomes of that, pattern, replacement
-    ("<think>A dog?</think>A dog.", "A dog.", r"<think>.*?(?:</think>|\Z)", ""),
-    ("A dog.<|im_end|>", "A dog. ", r"<\|[^|<>]*\|>|</?(?!unk>)[A-Za-z][^<>]*>", " "),
-    ("![dog](dog.png)A dog.", "A dog.", r"!\[[^\[\]\n]*\]\([^)\n]*\)", ""),
-    ("A [dog](dog.html).", "A dog.", r"\[([^\[\]\n]+)\]\([^)\s]+\)", r"\1"),
-    ("```text\nA dog.\n```", "\nA dog.\n", r"```\w*", ""),
-    ("`A dog.`", "A dog.", r"`([^`\n]+)`", r"\1"),
-    # A title above the text.
-    ("# Dogs\n\nA dog.", "A dog.", r"\A(?:#{1,6}[ \t][^\n]*|\*\*[^*\n]+\*\*:?[ \t]*)\n+(?=\s*\w)", ""),
-    ("A **big dog**.", "A big dog.", r"\*\*(?=\S)(.+?)\*\*", r"\1"),
-    ("A __big dog__.", "A big dog.", r"(?<!\w)__(?=\S)(.+?)__(?!\w)", r"\1"),
-    ("A *big dog*.", "A big dog.", r"(?<![\w*])\*(?=[^\s*])([^*\n]+)\*(?![\w*])", r"\1"),
-    ("A _big dog_.", "A big dog.", r"(?<!\w)_(?=[^\s_])([^_\n]+)_(?!\w)", r"\1"),
-    ("## A dog.", "A dog.", r"^[ \t]*#{1,6}[ \t]+", ""),
-    ("A dog. #dog #ball", "A dog.", r"(?:\s+#[^\W\d]\w*)+\s*\Z", ""),
-    ("> A dog.", "A dog.", r"^[ \t]*>[ \t]+", ""),
-    # A list whose lines were joined: its first item.
-    ("- A dog - A cat", "A dog", r"\A[-*+•] ([^\n]+?) [-*+•] .*", r"\1"),
-    # A number alone may be an ordinal, as in "3. Platz".
-    ("1. A dog.\n2. A cat.", "A dog.\n2. A cat.", r"\A1[.)]\s+(?=.*\s2[.)]\s)", ""),
-    ("* A dog.\n* A cat.", "A dog.\nA cat.", r"^[ \t]*(?:[-*+•]|\d{1,2}\))[ \t]+", ""),
-)
-_MARK = r"[<>`*_#\[]|^\s*[-+•\d]|\n\s*[-+•\d]"
 _QUOTES = ('""', "“”", "„“", "„”", "«»", "»«", "‘’", "''", "「」", "『』")
 
 
@@ -214,12 +111,20 @@ def _first_sentence(text: str) -> str:
         head, end = text[: match.start()], match.group()
         words = head.split()
         if end[0] in ".!?":
-            ends = len(words) > 1 and not _goes_on(words[-1], end, text[match.end() :].lstrip(_OPENING), text)
+            rest = text[match.end() :]
+            goes_on = _goes_on(words[-1], end, rest.lstrip(_OPENING), text) if len(words) > 1 else True
+            ends = not goes_on and not _is_quoted(text[: match.end()], rest)
         else:
             ends = len(re.findall(r"\w", head)) > 3
         if ends:
             return text[: match.end()].rstrip()
     return text
+
+
+def _is_quoted(before: str, after: str) -> bool:
+    """Whether a quotation begins before a place and ends after it."""
+    opened = before.count('"') % 2 and '"' in after
+    return bool(opened) or (before.count("“") > before.count("”") and "”" in after)
 
 
 def _goes_on(word: str, end: str, rest: str, text: str) -> bool:
@@ -249,7 +154,12 @@ def _drop_loops(text: str) -> str | None:
     return None if _LOOPS.search(text) else text
 
 
-EMPTY: Final = Rule("empty", lambda text: text if any(map(str.isalnum, text)) else None, (("...", None),))
+def _drop_empty(text: str) -> str | None:
+    """Drop what has no letter or digit, or announces what does not follow."""
+    return text if any(map(str.isalnum, text)) and not text.endswith((":", "：")) else None
+
+
+EMPTY: Final = Rule("empty", _drop_empty, (("...", None), ("The main elements are:", None)))
 _CLAUSE = "while|whilst|which|who|where|but|as"
 _JOINTS = (  # the better first: a comma alone may stand in a list, or around an insertion
     re.compile(rf"(?i)\s*[;:–—](?=\s)|\s*,(?=\s(?:{_CLAUSE}|with|and|\w+ing)\s)|\s(?=(?:{_CLAUSE})\s)"),
@@ -299,11 +209,11 @@ def length_rule(max_words: int, tokenizer: Tokenizer) -> Rule:
 
 
 RULES: Final = (
-    _replace(_MARKUP, hint=_MARK),
-    _drop(_REFUSALS),
+    _replace(MARKUP, hint=MARK),
+    _drop(REFUSALS),
     Rule("quotes", _unquote, (('"A dog runs."', "A dog runs."), ("“A dog’s tail”", "A dog’s tail"))),
-    _cut_off("preamble", _PREAMBLES),
-    _cut_off("prefix", _PREFIXES),
+    _cut_off("preamble", PREAMBLES),
+    _cut_off("prefix", PREFIXES),
     Rule(
         "sentences",
         _first_sentence,
@@ -311,6 +221,7 @@ RULES: Final = (
             ("A dog runs fast. It is brown.", "A dog runs fast."),
             ("Mr. T. is in St. Louis! He runs.", "Mr. T. is in St. Louis!"),
             ("A dog\nA cat", "A dog"),
+            ('A man says "Hi. Who is it?" to a dog. It barks.', 'A man says "Hi. Who is it?" to a dog.'),
         ),
     ),
     Rule(

@@ -7,7 +7,7 @@ import os
 import stat
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Dataset:
         name: for people; not part of the fingerprint.
         images: in the order of the file they came from.
         captions: by image id.
+        by_hash: nobody chose the splits; a hash of the ids did.
 
     Raises:
         DataError: an id occurs twice, a split is unknown, or captions belong to no image.
@@ -51,6 +52,7 @@ class Dataset:
     name: str
     images: tuple[ImageRecord, ...]
     captions: CaptionSet
+    by_hash: bool = field(default=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         counts = Counter(image.id for image in self.images)
@@ -96,8 +98,8 @@ class Dataset:
             texts = [caption.text for caption in self.captions.get(image.id, ())]
             fields = [image.id, image.split, image.path.name, *probe(image.path), *texts]
             digest.update(b"%d\n" % len(fields))
-            for field in fields:
-                content = str(field).encode("utf-8", "surrogatepass")
+            for value in fields:
+                content = str(value).encode("utf-8", "surrogatepass")
                 digest.update(b"%d:%b\n" % (len(content), content))
         return digest.hexdigest()
 

@@ -4,25 +4,105 @@ from __future__ import annotations
 
 import reprlib
 import sys
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distilcap.errors import DataError
+from distilcap.shown import counted
 from distilcap.text.tokenizers import PTB, advice_on_tokenizer, tokenizer_of
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
-__all__ = ["MAX_WORDS", "MIN_COUNT", "Coverage", "Variety", "usual_min_count", "words_to_learn"]
+__all__ = [
+    "FEWEST",
+    "HELD_OUT",
+    "MAX_WORDS",
+    "MIN_COUNT",
+    "Coverage",
+    "Variety",
+    "check_enough",
+    "held_out",
+    "to_hold_out",
+    "usual_min_count",
+    "words_to_learn",
+]
 
 MIN_COUNT, MAX_WORDS = 5, 16  # the paper's
 MOST_UNKNOWN, MOST_CUT = 0.1, 0.25  # shares that are warned of
 _MIN_COUNTS = ((300, 1), (2_000, 2), (8_000, 3), (20_000, 4))  # up to so many captions, and how often
+FEWEST = 4  # images with captions, below which none are held out: there would be nothing to learn
+HELD_OUT = 0.1  # share of the training images with captions that an empty split gets
+_LEARNT = 2  # training images with captions, at least
+_SCORED = 2  # images that CIDEr takes: of a single one it is 0, whatever the caption
 _ALIKE = 50  # captions to a different caption, from which on it is said that they hardly differ
 
 
 def usual_min_count(captions: int) -> int:
     """Number of times that a word must occur in so many captions: of few, rare words are worth learning."""
     return next((count for most, count in _MIN_COUNTS if captions <= most), MIN_COUNT)
+
+
+def to_hold_out(captioned: Mapping[str, int], needed: Sequence[str], by_hash: bool) -> dict[str, int]:
+    """How many training images each split is to get that is short of captioned images.
+
+    An empty split gets a tenth, and two or more where half of all images stay for training; else one. A split
+    of a single image gets others likewise, if nobody chose it.
+
+    Args:
+        captioned: number of images with captions, by split.
+        needed: splits that must have some.
+        by_hash: a hash of ids made the splits.
+
+    Returns:
+        Empty where nothing is needed, or too few images are there.
+    """
+    train, whole = captioned["train"], sum(captioned[split] for split in ("train", *needed))
+    moved = {split: 1 for split in needed if not captioned[split]}
+    if whole < FEWEST or train - len(moved) < _LEARNT:
+        return {}
+    for split in needed:
+        if captioned[split] > (1 if by_hash else 0):
+            continue
+        more = max(_SCORED, round(HELD_OUT * train)) - captioned[split]
+        others = sum(count for name, count in moved.items() if name != split)
+        if 2 * (train - others - more) >= whole:
+            moved[split] = more
+    return moved
+
+
+def held_out(train: Iterable[str], moved: Mapping[str, int]) -> dict[str, str]:
+    """The new splits of the training images that are moved, by id; which ones depends on their ids alone.
+
+    Args:
+        train: the ids of those that have captions.
+        moved: what `to_hold_out` gives.
+    """
+    order = iter(sorted(train, key=lambda id: (zlib.crc32(id.encode()), id)))
+    return {id: split for split, count in moved.items() for id, _ in zip(order, range(count), strict=False)}
+
+
+def check_enough(
+    captioned: Mapping[str, int], needed: Sequence[str], moved: Mapping[str, int], by_hash: bool
+) -> None:
+    """Make sure that there are images to learn from, and some in each split that is needed.
+
+    Args:
+        captioned, needed, by_hash: see `to_hold_out`, which gives `moved`.
+
+    Raises:
+        DataError: there are too few; the message says how many it takes.
+    """
+    whole = sum(captioned[split] for split in ("train", *needed))
+    lacking = [split for split in needed if not captioned[split] + moved.get(split, 0)]
+    enough = captioned["train"] - sum(moved.values()) >= _LEARNT and not lacking
+    if enough and not (by_hash and whole < FEWEST):
+        return
+    counts = ", ".join(f"{captioned[split]} {split}" for split in ("train", *needed))
+    raise DataError(
+        f"{counted(whole, 'photograph')} with captions ({counts}); training takes {FEWEST} (better "
+        f"50), of these {_LEARNT} or more in split train. Caption more of them."
+    )
 
 
 @dataclass(frozen=True)
@@ -51,8 +131,8 @@ class Coverage:
 
     def __str__(self) -> str:
         return (
-            f"{self.kept:,} of {self.different:,} different words occur {self.min_count} times or more "
-            f"(tokenizer {self.tokenizer}); {self.unknown_words:.1%} of the training words, in "
+            f"{self.kept:,} of {self.different:,} different words occur {counted(self.min_count, 'time')} or "
+            f"more (tokenizer {self.tokenizer}); {self.unknown_words:.1%} of the training words, in "
             f"{self.unknown_captions:.1%} of the captions, become <unk>."
         )
 

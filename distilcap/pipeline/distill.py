@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from distilcap.box import NAME as BOX
 from distilcap.errors import MissingError
 from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.remarks import note_data, note_labels, note_training, remarks_on_captions
@@ -17,6 +18,7 @@ from distilcap.progress import Progress
 from distilcap.reports.records import Results, Row
 from distilcap.reports.results import METRICS, Member, System, build_rows
 from distilcap.reports.sentences import decoding_sentences, gain_sentence, which_to_take
+from distilcap.stages.captioner import ImportCaptioner
 from distilcap.store.store import Store
 
 __all__ = ["Distilled", "distill", "write_distilled"]
@@ -30,11 +32,13 @@ class Distilled:
         rows: a row for each system, in the order of the table.
         verdict: what the distilled student gained, with its interval, and by what beam search ranks.
         bundle: the folder of the exported student; None where none was asked for or could be made.
+        take: the captioner to take, if not the bundle's: a run's folder, or `box`.
     """
 
     rows: tuple[Row, ...]
     verdict: str
     bundle: Path | None
+    take: str = ""
 
 
 def distill(
@@ -53,9 +57,9 @@ def distill(
         for run in teacher.trains if isinstance(teacher, Member) else ():
             store.build(run, progress)
             note_training(teacher.name, run, store, progress, teaches=True)
-    for labels, name in plan.taught.items():  # before any student: they may be worth none
+    for labels, (name, learner) in plan.taught.items():  # before any student: they may be worth none
         store.build(labels, progress)
-        note_labels(labels, plan.data, store, progress, name)
+        note_labels(labels, learner, store, progress, name)
     for student in plan.students:
         for run in student.trains:
             store.build(run, progress)
@@ -77,19 +81,31 @@ def distill(
             bundle = store.open(plan.exported) / "bundle"
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
-    return Distilled(rows, verdict, bundle)
+    return Distilled(rows, verdict, bundle, _taken(advice.take, plan, store) if advice else "")
+
+
+def _taken(system: System, plan: Distillation, store: Store) -> str:
+    """See `Distilled.take`."""
+    if system is plan.students[-1]:
+        return ""
+    if isinstance(system, Member):
+        return str(store.path(system.trains[0]))
+    start = plan.students[-1].trains[0].start
+    assert isinstance(start, ImportCaptioner), system.name
+    return BOX if start.name == BOX else start.path
 
 
 def _how_to_take(system: System, plan: Distillation, store: Store) -> str:
     """Which captioner the bundle is, where it is not the one to take, and how to get that."""
-    bundled = plan.students[-1]
-    if system is bundled:
+    taken = _taken(system, plan, store)
+    if not taken:
         return ""
     if isinstance(system, Member):
-        way = f"`distilcap export {store.path(system.trains[0])} --to …` makes a bundle of '{system.name}'"
+        way = f"`distilcap export {taken} --to …` makes a bundle of '{system.name}'"
     else:
-        way = f"'{system.name}' is what training began from, and is used as before"
-    return f"The bundle is '{bundled.name}'; {way}."
+        run = "" if taken == BOX else f" --run {taken}"
+        way = f"'{system.name}' is what training began from: `distilcap caption photo.jpg{run}`"
+    return f"The bundle is '{plan.students[-1].name}'; {way}."
 
 
 def _alternatives(plan: Distillation) -> tuple[System, ...]:

@@ -53,7 +53,7 @@ class GivenTeacher:
 
     def cleaned(self, max_words: int, tokenizer: str = PTB) -> GivenTeacher:
         """The same teacher with clean captions; its rows score what it wrote."""
-        labels = CleanLabels(self.labels, max_words, tokenizer)
+        labels = CleanLabels.of(self.labels, max_words, tokenizer)
         words = f"{self.labels_in_words}, cleaned"
         return dataclasses.replace(self, labels=labels, labels_in_words=words)
 

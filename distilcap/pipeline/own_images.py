@@ -16,18 +16,19 @@ from distilcap.pipeline.recipe import (
     MIN_COUNT_HELP,
     PAPER,
     RECIPE_HELP,
-    Amount,
     Given,
+    chosen_max_words,
     chosen_min_count,
     chosen_training,
+    learnt_data,
     refuse_early,
 )
 from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
 from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.captioner import box_folder
 from distilcap.stages.captions import CLEAN_LABELS
-from distilcap.stages.changed_data import AddUnlabelled, HoldOut
-from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData
+from distilcap.stages.changed_data import AddUnlabelled
+from distilcap.stages.data import BuildVocabulary, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.text.people import NEUTRAL_PEOPLE, RULES_VERSION, check_english
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
@@ -161,12 +162,9 @@ def plan_own_images(
     from distilcap.models.families import family_of
 
     refuse_early(training, options.teacher, options.student, options.intermediate)
-    source = data.stage()
-    dataset = source.read()
-    amount, start = Amount.of(dataset), _start(options, encoder)
-    min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
+    source, start = data.stage(), _start(options, encoder)
     by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions)
-    max_words = chosen_training(training, options.recipe, amount, False).max_words
+    max_words = chosen_max_words(training)
     larger = None
     if options.teacher_encoder:
         larger = EncoderOptions(
@@ -174,15 +172,13 @@ def plan_own_images(
         )
     seen: ImportData = AddUnlabelled.beside(source, options.unlabelled) if options.unlabelled else source
     given = options.given_teacher(seen, store)
-    amount.check(source.path, len(dataset.images))
-    learnt: ImportData = source
+    clean = options.clean_labels and given is None
+    learnt, amount = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
+    min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
     if options.clean_labels and given is not None:
         given = given.cleaned(max_words, options.tokenizer)
-    elif options.clean_labels:
-        learnt = CleanReferences.of_data(learnt, max_words, options.tokenizer)
     if options.neutral_people and given is not None:
         given = given.neutral()
-    learnt = HoldOut.where_needed(learnt, dataset, ("val", "test"))
     if options.unlabelled:
         learnt = AddUnlabelled.beside(learnt, options.unlabelled)
     if options.neutral_people:

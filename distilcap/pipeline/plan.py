@@ -83,10 +83,10 @@ class Distillation:
         return (*self.starts, *self.teachers, *self.students)
 
     @property
-    def taught(self) -> dict[Labels, str]:
-        """All labels that students learn from, in order, with their teachers' names."""
+    def taught(self) -> dict[Labels, tuple[str, Train]]:
+        """All labels that students learn from, in order, with their teachers' names and a run that learns."""
         return {
-            run.labels: str(student.teacher)
+            run.labels: (str(student.teacher), run)
             for student in self.students
             for run in student.trains
             if run.labels is not None

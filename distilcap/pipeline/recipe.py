@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distilcap.data.cleaning import Cleaning
 from distilcap.data.dataset import Dataset
 from distilcap.data.trainable import MIN_COUNT, usual_min_count
 from distilcap.errors import DataError
 from distilcap.options import filled
+from distilcap.stages.changed_data import HoldOut
+from distilcap.stages.data import CleanReferences, ImportData
 from distilcap.training.options import TrainingOptions
 
 __all__ = [
@@ -19,8 +22,11 @@ __all__ = [
     "RECIPE_HELP",
     "Amount",
     "Given",
+    "chosen_max_words",
     "chosen_min_count",
     "chosen_training",
+    "learnt_data",
+    "refuse_early",
 ]
 
 AUTO, PAPER = "auto", "paper"
@@ -54,24 +60,28 @@ class Amount:
         references = dataset.references("train")
         return Amount(len(references), sum(map(len, references.values())))
 
-    def check(self, path: str, images: int) -> None:
+    def check(self, path: str, images: int, cleaning: Cleaning | None = None) -> None:
         """Make sure that there is anything to learn from.
 
         Args:
-            path: of the data. images: that they have, with and without captions.
+            path: of the data.
+            images: that they have, with and without captions.
+            cleaning: what became of their captions; None where they are learnt as they are.
 
         Raises:
             DataError: no training image has a caption; the message says two ways out.
         """
+        if not self.images and cleaning is not None and cleaning.dropped:
+            raise DataError(
+                f"{path}: `--clean-labels` {cleaning}, so that no training image has a caption left; "
+                "`distilcap data check` shows examples."
+            )
         if not self.images:
             raise DataError(
                 f"{path}: no training image has a caption ({images:,} images in all). Put 1.txt beside "
                 "1.jpg, a caption a line (or see docs/data.md), or let a large model write them: "
                 "examples/label_with_vlm."
             )
-
-    def __str__(self) -> str:
-        return f"{self.images:,} training images with {self.captions:,} captions"
 
 
 def chosen_training(given: Given, recipe: str, amount: Amount, started: bool) -> TrainingOptions:
@@ -95,9 +105,43 @@ def refuse_early(training: Given, *captioners: str | None) -> None:
     """
     from distilcap.models.presets import captioner_name
 
-    chosen_training(training, PAPER, Amount(1, 1), False)
+    chosen_max_words(training)
     for name in filter(None, captioners):
         captioner_name(name)
+
+
+def chosen_max_words(training: Given) -> int:
+    """Most words of a caption that is learnt; no recipe decides it."""
+    return chosen_training(training, PAPER, Amount(1, 1), False).max_words
+
+
+def learnt_data(
+    source: ImportData, clean: bool, max_words: int, tokenizer: str, needed: Sequence[str]
+) -> tuple[ImportData, Amount]:
+    """The data to learn from, and how much there is before images are held out.
+
+    Args:
+        source: a person's data.
+        clean: their captions are cleaned first; what then lacks captions counts as without.
+        max_words, tokenizer: see `CleanReferences`.
+        needed: splits that must have captioned images (see `HoldOut`).
+
+    Raises:
+        DataError: there is too little to learn from.
+    """
+    learnt, cleaning = source, None
+    if clean:
+        learnt = CleanReferences.of_data(source, max_words, tokenizer)
+        dataset, cleaning = learnt.read_and_count()
+    else:
+        dataset = source.read()
+    amount = Amount.of(dataset)
+    amount.check(source.path, len(dataset.images), cleaning)
+    try:
+        return HoldOut.where_needed(learnt, dataset, needed), amount
+    except DataError as error:
+        dropped = f" `--clean-labels` {cleaning}." if cleaning is not None and cleaning.dropped else ""
+        raise DataError(f"{error}{dropped}") from None
 
 
 def chosen_min_count(given: int | None, training: Given, recipe: str, amount: Amount) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+from distilcap.data.caption_files import read_references
 from distilcap.data.cleaning import clean_captions
 from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
@@ -12,7 +15,7 @@ from distilcap.progress import Progress
 from distilcap.reports.results import Member, System
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.changed_data import ChangedData
-from distilcap.stages.data import CleanReferences, ImportData
+from distilcap.stages.data import BuildVocabulary, CleanReferences, ImportData
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
 from distilcap.training.options import LEARNT_NOTHING
@@ -22,8 +25,9 @@ __all__ = ["note_data", "note_labels", "note_training", "remarks_on_captions"]
 LOOKED_AT = 1000
 """Images whose captions are looked at for a large model's manners."""
 
-UNPLAIN = 0.2
-"""So large a share is not people's: they say "a picture of" in 0.1 % of Flickr8k, in 6 % of drawn scenes."""
+MOST_UNKNOWN = 0.01
+"""Share of a teacher's words that the vocabulary lacks, from which on they are named."""
+NAMED = 8  # of these words
 
 _TRAIN_LONGER = "train it longer (`--epochs`) or on more images"
 _OTHER_TEACHER = (
@@ -33,48 +37,66 @@ _OTHER_TEACHER = (
 
 
 def note_data(data: ImportData, store: Store, progress: Progress) -> None:
-    """Say what was made of a data set: of its captions by cleaning, and of its images."""
+    """Say what was made of a data set, of its captions by cleaning and of its images, and what it lacks."""
+    _note_changes(data, store, progress)
+    if _validates_on_one(data, store):
+        progress.note(
+            f"{data.path}: only one image of split val has captions. CIDEr takes two, and of one it is "
+            "always 0: no epoch can be told to be better than another, nor than what training begins from. "
+            "Next step: caption more images, or give more of them split val."
+        )
+
+
+def _validates_on_one(data: ImportData, store: Store) -> bool:
+    return len(data.load(store).references("val")) == 1
+
+
+def _note_changes(data: ImportData, store: Store, progress: Progress) -> None:
     if isinstance(data, ChangedData):
-        note_data(data.whole, store, progress)
-        progress.note(data.note())
+        _note_changes(data.whole, store, progress)
+        progress.note(data.note(store))
     elif isinstance(data, CleanReferences):
         progress.note(f"{data.path}: `--clean-labels` {data.cleaning(store)}.")
     else:
         references = data.load(store).references("train")
         _, cleaning = clean_captions(references.only(itertools.islice(references, LOOKED_AT)))
-        if cleaning.unplain > UNPLAIN * cleaning.captions:
+        if cleaning.unlike_people:
             progress.note(
                 f"{data.path}: of the first {cleaning.captions:,} training captions {cleaning.unplain:,} are "
                 f"not plain sentences, as if a large model wrote them; `--clean-labels` {cleaning}."
             )
 
 
-def note_labels(
-    labels: Labels, data: ImportData, store: Store, progress: Progress, teacher: str = ""
-) -> None:
+def note_labels(labels: Labels, run: Train, store: Store, progress: Progress, teacher: str = "") -> None:
     """Say what cleaning did to labels, or would do to those of a file, and what is wrong with them.
 
     Args:
+        run: that learns from them.
         teacher: its name; labels from a file are called by that.
 
     Raises:
-        DataError: those of the training images are all empty.
+        DataError: those of the training images are all empty, or cleaning dropped them all.
     """
     captions = labels.load(store)
-    if isinstance(labels, NeutralLabels):
-        labels = labels.labels
-    given = labels.labels if isinstance(labels, CleanLabels) else labels
+    cleaned = labels.labels if isinstance(labels, NeutralLabels) else labels
+    given = cleaned.labels if isinstance(cleaned, CleanLabels) else cleaned
     whose, step = teacher or given.key, _OTHER_TEACHER
     if isinstance(given, ImportCaptions):
         whose, step = given.path, "look into the file"
-    if isinstance(labels, CleanLabels):
-        progress.note(f"{whose}: `--clean-labels` {labels.cleaning(store)}.")
-    elif isinstance(labels, ImportCaptions):
-        _, cleaning = clean_captions(captions)
+    if isinstance(cleaned, CleanLabels):
+        progress.note(f"{whose}: `--clean-labels` {cleaned.cleaning(store)}.")
+    elif isinstance(cleaned, ImportCaptions):
+        _, cleaning = clean_captions(read_references(Path(cleaned.path), line_breaks=True))
         if cleaning.changed or cleaning.dropped:
             progress.note(f"{whose}: learnt from as it is; `--clean-labels` {cleaning}.")
-    described = [image.id for image in data.load(store).split("train") if image.id in captions]
-    variety = Variety.of(text for id in described for text in captions.texts(id))
+    described = [image.id for image in run.data.load(store).split("train") if image.id in captions]
+    if isinstance(cleaned, CleanLabels) and not described:
+        raise DataError(
+            f"{whose}: `--clean-labels` {cleaned.cleaning(store)}, so that no caption of a training image is "
+            f"left. Next step: {step}, or leave `--clean-labels` out."
+        )
+    texts = [text for id in described for text in captions.texts(id)]
+    variety = Variety.of(texts)
     said = f"{whose}, training images: {{}}. Next step: {step}."
     if variety.captions and not variety.different:
         raise DataError(said.format(variety.hardly_any()))
@@ -84,16 +106,37 @@ def note_labels(
         )
     if variety.hardly_any():
         progress.note(said.format(variety.hardly_any()))
+    _note_unknown_words(f"{whose}, training images", texts, run.vocabulary, store, progress)
+
+
+def _note_unknown_words(
+    whose: str, texts: Sequence[str], vocabulary: BuildVocabulary, store: Store, progress: Progress
+) -> None:
+    """Name words of labels that the data's own captions do not have, if they are more than a few."""
+    known = vocabulary.load(store)
+    words = Counter(word for text in texts for word in known.words_of(text)[: vocabulary.max_words])
+    unknown = words - Counter({word: words[word] for word in known.words})
+    if unknown.total() < MOST_UNKNOWN * max(words.total(), 1):
+        return
+    named = ", ".join(f"{word!r} {count:,}" for word, count in unknown.most_common(NAMED))
+    more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
+    start = f" and of {vocabulary.start.describe()}" if vocabulary.start else ""
+    progress.note(
+        f"{whose}: {unknown.total() / words.total():.1%} of the words become <unk> and are not learnt, for "
+        f"the vocabulary is of the data's own captions (`--min-count` {vocabulary.min_count}){start}: "
+        f"{named}{more}. Next step: add captions with these words to the data, or lower `--min-count` where "
+        "they are there but rare."
+    )
 
 
 def note_training(name: str, run: Train, store: Store, progress: Progress, teaches: bool = False) -> None:
-    """Say so if a trained captioner has learnt next to nothing.
+    """Say so if a trained captioner has learnt next to nothing, as far as validation can tell.
 
     Args:
         teaches: whether others are to learn from it.
     """
     score = run.summary(store)["best_validation_cider"]
-    if score < LEARNT_NOTHING:
+    if score < LEARNT_NOTHING and not _validates_on_one(run.data, store):
         step = _OTHER_TEACHER if teaches else _TRAIN_LONGER
         progress.note(
             f"{name} has learnt next to nothing (validation CIDEr {100 * score:.1f}). Next step: {step}."

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from distilcap.box import NAME as BOX
 from distilcap.encoders.recipes import default_engine
-from distilcap.errors import ConfigError, MissingError
+from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import parse_json
-from distilcap.stages.captioner import CaptionerStage, ImportCaptioner, box_folder
+from distilcap.runtime.manifest import MANIFEST
+from distilcap.stages.captioner import CONFIG, CaptionerStage, ImportCaptioner, box_folder
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.folders import run_of
@@ -103,8 +104,14 @@ def beginning(
 
 
 def _folder(start: Path) -> tuple[Path, str]:
-    """The folder of what is begun from, and its name for people."""
+    """The folder of what is begun from, and its name for people.
+
+    Raises:
+        DataError: no run lies there.
+        MissingError: there is no box.
+    """
     if str(start) != BOX:
+        _check_folder(start)
         return start, start.name
     folder = box_folder()
     if folder is None:
@@ -113,6 +120,20 @@ def _folder(start: Path) -> tuple[Path, str]:
             f"`--start {NOTHING}`."
         )
     return folder, BOX
+
+
+def _check_folder(start: Path) -> None:
+    ways = (
+        f"`--start` takes `{BOX}`, `{NOTHING}`, or the folder of a run in a store, such as runs/train-0f3a…, "
+        "which `distill` and `train` print"
+    )
+    if not start.is_dir():
+        raise DataError(f"{start}: there is no such folder; {ways}.")
+    if any((start / name).is_file() for name in (RECORD, CONFIG)):
+        return
+    if any((folder / MANIFEST).is_file() for folder in (start, start / "bundle")):
+        raise DataError(f"{start}: holds a bundle, which cannot be trained further; {ways}.")
+    raise DataError(f"{start}: there is no trained captioner in it; {ways}.")
 
 
 def _lies_in(folder: Path, store: Path) -> bool:

@@ -11,18 +11,18 @@ from distilcap.pipeline.recipe import (
     MIN_COUNT_HELP,
     PAPER,
     RECIPE_HELP,
-    Amount,
     Given,
+    chosen_max_words,
     chosen_min_count,
     chosen_training,
+    learnt_data,
     refuse_early,
 )
 from distilcap.pipeline.remarks import note_data, note_labels, note_training
 from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
 from distilcap.progress import Progress
 from distilcap.stages.captions import CLEAN_LABELS, CleanLabels, ImportCaptions, Labels
-from distilcap.stages.changed_data import HoldOut
-from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData, judge_data
+from distilcap.stages.data import BuildVocabulary, DataOptions, judge_data
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
@@ -81,19 +81,14 @@ def run_to_train(
         DataError: a file is missing or malformed.
     """
     refuse_early(training, run.captioner)
-    source = data.stage()
-    dataset = source.read()
-    amount, started = Amount.of(dataset), run.start is not None and str(run.start) != NOTHING
+    source, started = data.stage(), run.start is not None and str(run.start) != NOTHING
+    clean, max_words = run.clean_labels and run.labels is None, chosen_max_words(training)
+    learnt, amount = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
     chosen = chosen_training(training, run.recipe, amount, started)
     chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
-    amount.check(source.path, len(dataset.images))
-    learnt: ImportData = source
     labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
     if run.clean_labels and labels is not None:
-        labels = CleanLabels(labels, chosen.max_words, run.tokenizer)
-    elif run.clean_labels:
-        learnt = CleanReferences.of_data(source, chosen.max_words, run.tokenizer)
-    learnt = HoldOut.where_needed(learnt, dataset, ("val",))
+        labels = CleanLabels.of(labels, chosen.max_words, run.tokenizer)
     min_count = chosen_min_count(run.min_count, training, run.recipe, amount)
     vocabulary = BuildVocabulary(learnt, min_count, chosen.max_words, run.tokenizer)
     captioner = run.captioner or ("" if started else USUAL_CAPTIONER)
@@ -140,7 +135,7 @@ def train_run(stage: Train, store: Store, progress: Progress) -> TrainedRun:
     note_data(stage.data, store, progress)
     if stage.labels is not None:
         store.build(stage.labels, progress)
-        note_labels(stage.labels, stage.data, store, progress)
+        note_labels(stage.labels, stage, store, progress)
     folder = store.build(stage, progress)
     note_training(stage.describe(), stage, store, progress)
     summary = stage.summary(store)

@@ -20,7 +20,7 @@ class Advice:
 
     Attributes:
         sentence: that says so.
-        take: the system.
+        take: the system; the student itself where they cannot be compared.
     """
 
     sentence: str
@@ -80,7 +80,7 @@ def which_to_take(
 ) -> Advice | None:
     """Whether to take the student, or another system of the same size: by test images, paired.
 
-    None where there is no other, or no comparison.
+    None where there is no other.
 
     Args:
         others: those that took least to make come first, and are taken where the student is no better.
@@ -91,7 +91,11 @@ def which_to_take(
     for other in others:
         differences = _cider_differences(student, other, store, column)
         if not differences:
-            return None  # `gain_sentence` says why
+            names = ", ".join(f"'{each.name}'" for each in (student, *others))
+            return Advice(
+                f"Which of {names} to take cannot be told: CIDEr needs two test images with captions.",
+                student,
+            )
         low, high = mean_interval(differences)
         mean, same = statistics.fmean(differences), not any(differences)
         interval = f"95 % interval {low:+.1f} to {high:+.1f}"

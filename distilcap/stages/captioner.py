@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from distilcap.models.families import CaptionerOptions
     from distilcap.models.weights import TrainedCaptioner
 
-__all__ = ["DRAWN_WORDS", "EXTRA_WORDS", "CaptionerStage", "ImportCaptioner", "box_folder"]
+__all__ = ["CONFIG", "DRAWN_WORDS", "EXTRA_WORDS", "CaptionerStage", "ImportCaptioner", "box_folder"]
 
 DRAWN_WORDS = 17  # of a caption that an unfinished model draws
 EXTRA_WORDS = 4  # that a captioner may write beyond those it learnt, so that captions may end
-_CONFIG, _WEIGHTS = "captioner.json", "captioner.safetensors"
+CONFIG, _WEIGHTS = "captioner.json", "captioner.safetensors"
 
 
 def box_folder() -> Path | None:
@@ -47,7 +47,7 @@ def box_folder() -> Path | None:
         folder = Path(os.environ.get("DISTILCAP_BOX") or box_training())
     except MissingError:
         return None
-    return folder if (folder / _CONFIG).is_file() else None
+    return folder if (folder / CONFIG).is_file() else None
 
 
 class CaptionerStage(Stage, abc.ABC):
@@ -147,24 +147,24 @@ class ImportCaptioner(CaptionerStage):
         from distilcap.stages.folders import run_of
         from distilcap.text.tokenizers import PTB
 
-        if not (folder / _CONFIG).is_file():
-            raise DataError(f"{folder}: there is no trained captioner (no {_CONFIG} in it).")
+        if not (folder / CONFIG).is_file():
+            raise DataError(f"{folder}: there is no trained captioner (no {CONFIG} in it).")
         fix, weights, max_words = "copy it anew", None, 16 + EXTRA_WORDS
         if (folder / RECORD).is_file():
             check_artifact(folder)
             run = run_of(folder)
             weights, max_words = run.features.weights, run.max_words
-        config = read_sealed_json(folder / _CONFIG, fix)
-        with expected(folder / _CONFIG, "a captioner's configuration"):
+        config = read_sealed_json(folder / CONFIG, fix)
+        with expected(folder / CONFIG, "a captioner's configuration"):
             try:
                 options = options_of(config["architecture"], config["options"])
             except ConfigError as error:
-                raise DataError(f"{folder / _CONFIG}: {error}") from None
+                raise DataError(f"{folder / CONFIG}: {error}") from None
             recipe = dict(config["features"])
             if str(recipe.get("weights", "")).startswith("random"):
                 weights = "random"
             digest = hashlib.sha256()
-            for file in (_CONFIG, _WEIGHTS, TUNED):
+            for file in (CONFIG, _WEIGHTS, TUNED):
                 if (folder / file).is_file():
                     digest.update(f"{file} {sha256_of(folder / file)}\n".encode())
             return ImportCaptioner(
@@ -222,7 +222,7 @@ class ImportCaptioner(CaptionerStage):
         if ImportCaptioner.of(source, self.name, self.engine) != self:
             raise DataError(f"{source}: changed since the plan was made; start again.")
         write_json(folder / WORDS, list(load_captioner(source).vocabulary.words))
-        for file in (_CONFIG, _WEIGHTS, *([TUNED] if self.tuned else [])):
+        for file in (CONFIG, _WEIGHTS, *([TUNED] if self.tuned else [])):
             write_bytes(folder / file, (source / file).read_bytes())
 
     def load(self, store: Store) -> TrainedCaptioner:

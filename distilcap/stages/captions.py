@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -87,11 +88,16 @@ class CaptionsOfSplit(Labels):
 
 @dataclass(frozen=True)
 class ImportCaptions(Labels):
-    """Pseudo-captions from a file: any teacher at all."""
+    """Pseudo-captions from a file: any teacher at all.
+
+    Attributes:
+        line_breaks: captions have some and keep them, for cleaning; else they become spaces.
+    """
 
     on_gpu: ClassVar[bool] = False
     sha256: str
     path: str = not_in_key()
+    line_breaks: bool = added_later(False)
 
     @staticmethod
     def of(path: Path) -> ImportCaptions:
@@ -104,11 +110,17 @@ class ImportCaptions(Labels):
             raise DataError(f"{path}: there is no such captions file.")
         return ImportCaptions(sha256_of(path), str(path))
 
+    def for_cleaning(self) -> ImportCaptions:
+        """The same with line breaks, if there are any: a file without keeps its key."""
+        captions = read_references(Path(self.path), line_breaks=True)
+        broken = any("\n" in text for id in captions for text in captions.texts(id))
+        return dataclasses.replace(self, line_breaks=broken)
+
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write the file's captions as `captions.jsonl`, in whatever form they came."""
         if not Path(self.path).is_file() or sha256_of(Path(self.path)) != self.sha256:
             raise DataError(f"{self.path}: missing or changed since the plan was made; start again.")
-        read_references(Path(self.path)).save(folder / "captions.jsonl")
+        read_references(Path(self.path), self.line_breaks).save(folder / "captions.jsonl")
 
 
 @dataclass(frozen=True)
@@ -125,6 +137,17 @@ class CleanLabels(Labels):
     labels: Labels
     max_words: int = MAX_WORDS
     tokenizer: str = added_later(PTB)
+
+    @staticmethod
+    def of(labels: Labels, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> CleanLabels:
+        """Clean labels; those of a file are read, to know whether they have line breaks.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        if isinstance(labels, ImportCaptions):
+            labels = labels.for_cleaning()
+        return CleanLabels(labels, max_words, tokenizer)
 
     @property
     def n_best(self) -> int:

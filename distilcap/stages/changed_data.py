@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import CaptionSet
-from distilcap.data.dataset import Dataset, ImageRecord, probe
+from distilcap.data.dataset import SPLITS, Dataset, ImageRecord, probe
+from distilcap.data.trainable import HELD_OUT, check_enough, held_out, to_hold_out
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import find_image_files, left_out
+from distilcap.shown import counted
 from distilcap.stages.data import ImportData
-from distilcap.store.stage import not_in_key
+from distilcap.store.stage import added_later, not_in_key
 from distilcap.store.store import Store
 
 __all__ = ["AddUnlabelled", "ChangedData", "HoldOut"]
-
-HELD_OUT = 0.1
-"""Share of the training images with captions that an empty split gets; one at least."""
-FEWEST = 4
-"""Training images with captions below which none are held out: there would be nothing to learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +39,7 @@ class ChangedData(ImportData, abc.ABC):
         """What becomes of the other data set."""
 
     @abc.abstractmethod
-    def note(self) -> str:
+    def note(self, store: Store) -> str:
         """What was done, for people."""
 
     def read(self, progress: Progress = SILENT) -> Dataset:
@@ -62,38 +58,61 @@ def _fields(whole: ImportData) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class HoldOut(ChangedData):
-    """A data set in which training images are held out for splits that have no captioned image.
+    """A data set in which training images are held out for splits that are short of captioned images.
 
-    A tenth of those with captions, one at least; which ones depends on their ids alone.
+    See `data.trainable.to_hold_out`.
 
     Attributes:
-        splits: that were empty.
+        splits: that were short.
+        moved: how many images each gets; () is a tenth of those with captions, one at least.
     """
 
     splits: tuple[str, ...]
+    moved: tuple[int, ...] = added_later(())
 
     @staticmethod
-    def where_needed(whole: ImportData, dataset: Dataset, needed: Iterable[str]) -> ImportData:
-        """The data set itself, where each of the `needed` splits has a captioned image."""
-        empty = tuple(split for split in needed if not dataset.references(split))
-        if not empty or len(dataset.references("train")) < FEWEST:
+    def where_needed(whole: ImportData, dataset: Dataset, needed: Sequence[str]) -> ImportData:
+        """The data set itself, where each of the `needed` splits has captioned images.
+
+        Raises:
+            DataError: there are too few to learn from, or to hold out.
+        """
+        captioned = {split: len(dataset.references(split)) for split in SPLITS}
+        moved = to_hold_out(captioned, needed, dataset.by_hash)
+        try:
+            check_enough(captioned, needed, moved, dataset.by_hash)
+        except DataError as error:
+            raise DataError(f"{whole.path}: {error}") from None
+        if not moved:
             return whole
-        return HoldOut(**_fields(whole), splits=empty)
+        counts = tuple(moved.values())
+        usual = (_tenth(captioned["train"]),) * len(moved)
+        return HoldOut(**_fields(whole), splits=tuple(moved), moved=() if counts == usual else counts)
 
     def changed(self, dataset: Dataset) -> Dataset:
         """See `ChangedData.changed`."""
-        order = sorted(dataset.references("train"), key=lambda id: (zlib.crc32(id.encode()), id))
-        each = max(1, round(HELD_OUT * len(order)))
-        moved = {id: split for n, split in enumerate(self.splits) for id in order[n * each : (n + 1) * each]}
+        train = dataset.references("train")
+        counts = self.moved or (_tenth(len(train)),) * len(self.splits)
+        moved = held_out(train, dict(zip(self.splits, counts, strict=True)))
         images = (
             dataclasses.replace(image, split=moved.get(image.id, image.split)) for image in dataset.images
         )
-        return Dataset(dataset.name, tuple(images), dataset.captions)
+        return dataclasses.replace(dataset, images=tuple(images))
 
-    def note(self) -> str:
+    def note(self, store: Store) -> str:
         """See `ChangedData.note`."""
-        each = f"{HELD_OUT:.0%} of the training images, one at least"
-        return f"{self.path}: no captioned image is of split {' or '.join(self.splits)}, which gets {each}."
+        before, after = self.whole.load(store), self.load(store)
+        had = {split: len(before.references(split)) for split in ("train", *self.splits)}
+        were = " and ".join(f"{had[split] or 'none'} of {split}" for split in self.splits)
+        moved = " and ".join(
+            f"{len(after.references(split)) - had[split]:,} for {split}" for split in self.splits
+        )
+        whole = counted(had["train"], "captioned image")
+        return f"{self.path}: {whole} of split train, {were}; of those of train, {moved} set aside."
+
+
+def _tenth(count: int) -> int:
+    return max(1, round(HELD_OUT * count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +145,16 @@ class AddUnlabelled(ChangedData):
         new = tuple(image for image in added if probe(image.path) not in known)
         if Dataset("", added, CaptionSet({})).fingerprint() != self.content:
             raise DataError(f"{self.folder}: changed since the plan was made; start again.")
-        return Dataset(dataset.name, dataset.images + new, dataset.captions)
+        return dataclasses.replace(dataset, images=dataset.images + new)
 
-    def note(self) -> str:
+    def note(self, store: Store) -> str:
         """See `ChangedData.note`; also what of the folder is left out."""
         others = Counter[str]()
-        _records(Path(self.folder), others)
+        found = len(_records(Path(self.folder), others))
+        added = len(self.load(store).images) - len(self.whole.load(store).images)
+        known = f" ({found - added:,} more in the data already)" if found > added else ""
         said = f"; {left_out(others)}" if others else ""
-        return f"{self.folder}: its images are training images that the teacher labels{said}."
+        return f"{self.folder}: {counted(added, 'image')} to train on, which the teacher labels{known}{said}."
 
 
 def _records(folder: Path, others: Counter[str] | None = None) -> tuple[ImageRecord, ...]:

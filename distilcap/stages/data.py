@@ -100,15 +100,23 @@ class ImportData(Stage):
         Raises:
             DataError: it cannot be read.
         """
+        return self._as_written(progress)
+
+    def _as_written(self, progress: Progress = SILENT, line_breaks: bool = False) -> Dataset:
         images = Path(self.images) if self.images else None
-        return read_dataset(Path(self.path), images, columns=self.columns, progress=progress)
+        return read_dataset(
+            Path(self.path), images, columns=self.columns, line_breaks=line_breaks, progress=progress
+        )
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `images.json` and `references.jsonl`."""
         dataset = self.read(progress)
+        self._check_unchanged(dataset)
+        self.write(dataset, folder)
+
+    def _check_unchanged(self, dataset: Dataset) -> None:
         if dataset.fingerprint() != self.fingerprint:
             raise DataError(f"{self.path}: changed while it was being read; start again.")
-        self.write(dataset, folder)
 
     def write(self, dataset: Dataset, folder: Path) -> None:
         """Write `images.json` and `references.jsonl`."""
@@ -182,6 +190,8 @@ class HideCaptions(ImportData):
 class CleanReferences(ImportData):
     """A data set whose captions, of all splits, are a large model's and are cleaned (see `data.cleaning`).
 
+    Captions are cleaned with their line breaks, and so the fingerprint is of captions with these.
+
     Attributes:
         max_words: longer captions are cut.
         tokenizer: that counts the words.
@@ -193,16 +203,33 @@ class CleanReferences(ImportData):
 
     @staticmethod
     def of_data(whole: ImportData, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> CleanReferences:
-        """Clean the captions of a data set."""
+        """Clean the captions of a data set, which is read once more, to know its line breaks.
+
+        Raises:
+            DataError: it cannot be read.
+        """
         same = {field.name: getattr(whole, field.name) for field in dataclasses.fields(ImportData)}
+        same["fingerprint"] = whole._as_written(line_breaks=True).fingerprint()
         return CleanReferences(**same, max_words=max_words, tokenizer=tokenizer)
+
+    def read(self, progress: Progress = SILENT) -> Dataset:
+        """The data set with clean captions."""
+        return self.read_and_count(progress)[0]
+
+    def read_and_count(self, progress: Progress = SILENT) -> tuple[Dataset, Cleaning]:
+        """The data set with clean captions, and what was done."""
+        return self._clean(self._as_written(progress, line_breaks=True))
+
+    def _clean(self, dataset: Dataset) -> tuple[Dataset, Cleaning]:
+        captions, cleaning = clean_captions(dataset.captions, self.max_words, self.tokenizer)
+        return dataclasses.replace(dataset, captions=captions), cleaning
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""
-        super().build(folder, store, progress)
-        references = CaptionSet.load(folder / "references.jsonl")
-        captions, cleaning = clean_captions(references, self.max_words, self.tokenizer)
-        captions.save(folder / "references.jsonl")
+        dataset = self._as_written(progress, line_breaks=True)
+        self._check_unchanged(dataset)
+        cleaned, cleaning = self._clean(dataset)
+        self.write(cleaned, folder)
         cleaning.save(folder / "cleaning.json")
 
     def cleaning(self, store: Store) -> Cleaning:

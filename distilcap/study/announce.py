@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distilcap.progress import Progress
+from distilcap.shown import counted
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
@@ -27,11 +28,13 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     facts = facts_of(first.data, first.features, store, first.vocabulary.min_count)
     seconds = sum(cost.seconds for cost in estimate_plan(plan, facts, store))
     ways = dict.fromkeys(in_words(run.training) for run in runs)
+    images, each = counted(facts.images["train"], "training image"), round(facts.captions, 1)
+    often = counted(first.vocabulary.min_count, "time")
     took = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
     progress.note(
-        f"{facts.images['train']:,} training images, {facts.captions:.1f} captions each; words that occur "
-        f"{first.vocabulary.min_count} times or more. Training: {'; '.join(ways)}. All that is to be done "
-        f"takes {'at most ' if any(run.training.patience for run in runs) else ''}about {took}."
+        f"{images}, {each:g} caption{'s' * (each != 1)} each; words that occur {often} or more. "
+        f"Training: {'; '.join(ways)}. All that is to be done takes "
+        f"{'at most ' if any(run.training.patience for run in runs) else ''}about {took}."
     )
 
 
@@ -39,9 +42,10 @@ def in_words(options: TrainingOptions) -> str:
     """How long and how a captioner is trained."""
     crossed, critical = options.cross_entropy, options.self_critical
     said = (
-        f"{crossed.epochs} epochs of cross-entropy in batches of {options.batch_images} images (learning "
-        f"rate {crossed.learning_rate:g}, {crossed.schedule}, label smoothing {crossed.label_smoothing:g}, "
-        f"averaging {crossed.weight_averaging:g})"
+        f"{counted(crossed.epochs, 'epoch')} of cross-entropy in batches of "
+        f"{counted(options.batch_images, 'image')} (learning rate {crossed.learning_rate:g}, "
+        f"{crossed.schedule}, label smoothing {crossed.label_smoothing:g}, averaging "
+        f"{crossed.weight_averaging:.3g})"
     )
     if critical.epochs:
         said += f", then {critical.epochs} of self-critical training ({critical.learning_rate:g})"

@@ -55,12 +55,17 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
     captioned anew.
 
     Raises:
-        DataError: the server is gone; what was captioned is kept. Or `to` was begun by another captioner.
+        DataError: the server is gone; what was captioned is kept. Or `to` is a folder, or was begun by
+            another captioner.
         ConfigError: the server refuses all photographs.
     """
     done = Labelled({}, {}, {})
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of photographs.")
+    if to.is_dir():
+        raise DataError(
+            f"{to}: is a folder; `--to` names the captions file, such as {to / 'captions.jsonl'}."
+        )
     others = Counter[str]()
     photos = [
         ImageRecord(photo.relative_to(folder).as_posix(), photo, "train")
@@ -70,7 +75,8 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
         progress.note(f"{folder}: {left_out(others)}.")
     if not photos:
         raise DataError(f"{folder}: there are no photographs in it.")
-    with RecordLog(to.with_name(f".{to.name}.log"), captioner.recipe, progress) as log:
+    fix = "give another `--to`, or delete this log"
+    with RecordLog(to.with_name(f".{to.name}.log"), captioner.recipe, progress, fix) as log:
         with expected(log.path, "a log of captions; delete it"):
             captions = {
                 (record["image"], *record.get("file", ())): str(record["caption"]) for record in log.records

@@ -21,7 +21,7 @@ def test_scenes_are_drawn_and_clean(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "6 images with five captions each" in shown
     assert "6 images (4 train, 1 val, 1 test), 30 captions.\n" in shown
-    assert "different words occur 1 times or more (tokenizer ptb); " in shown
+    assert "different words occur 1 time or more (tokenizer ptb); " in shown
     assert "\nNo problems.\n" in shown
 
 
@@ -58,9 +58,10 @@ def test_what_becomes_unknown_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     def write(folder: Path, captions: list[str]) -> Path:
         folder.mkdir()
         lines = ["image,caption,split"]
-        for number, caption in enumerate(captions):
+        splits = ["train"] * (len(captions) - 1) + ["val", "test"]
+        for number, (caption, split) in enumerate(zip([*captions, captions[-1]], splits, strict=True)):
             Image.effect_noise((16, 16), 90).save(folder / f"{number}.png")
-            lines.append(f"{number}.png,{caption},{'val' if number == len(captions) - 1 else 'train'}")
+            lines.append(f"{number}.png,{caption},{split}")
         (folder / "captions.csv").write_text("\n".join(lines))
         return folder
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilcap.data import cleaning_rules
+from distilcap.data import cleaning_patterns
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.cleaning import clean_caption, clean_captions
 from distilcap.data.cleaning_rules import EMPTY, RULES, Rule, length_rule
@@ -30,12 +30,12 @@ def test_each_rule_does_what_its_examples_say(rule: Rule) -> None:
 
 
 def test_each_pattern_is_the_one_that_its_example_needs() -> None:
-    for table in ("_PREFIXES", "_PREAMBLES", "_REFUSALS"):
-        for example, pattern in getattr(cleaning_rules, table).items():
+    for table in ("PREFIXES", "PREAMBLES", "REFUSALS"):
+        for example, pattern in getattr(cleaning_patterns, table).items():
             match = re.match(pattern, example.replace("|", ""), re.IGNORECASE)
             assert match, example
             assert "|" not in example or match.end() - example.index("|") in (0, 1)
-    for before, after, pattern, becomes in cleaning_rules._MARKUP:
+    for before, after, pattern, becomes in cleaning_patterns.MARKUP:
         assert re.sub(pattern, becomes, before, flags=re.MULTILINE | re.DOTALL) == after
 
 
@@ -61,6 +61,26 @@ WRITTEN = {
     "In the center of the image, a cat sleeps.": "A cat sleeps.",
     '"A dog runs on sand." This caption says what the dog does.': "A dog runs on sand.",
     "**": None,
+    "The image contains the following:\n\n- A dog\n- A cat": "A dog",
+    "Here are the elements:\n\n1. **Dog**: A brown dog runs.\n2. **Sky**: Blue.": "A brown dog runs.",
+    "Here are the key elements:\n\n1. **Dog**: brown": "Dog: brown",
+    "**Main subject**: A dog runs.": "A dog runs.",
+    "- **Main subject:** A dog runs.\n- **Sky:** It is blue.": "A dog runs.",
+    "I cannot describe it, for these reasons:\n- It is dark.": None,
+    "Can you please provide the image?": None,
+    "You haven't provided an image.": None,
+    "It looks like you haven't uploaded an image.": None,
+    "I'd be happy to help! Please share the image.": None,
+    "Due to content policy, I cannot describe this image.": None,
+    "Sorry I can't": None,
+    "This image cannot be described.": None,
+    "There isn't an image attached.": None,
+    "The image shows.": None,
+    "As a large language model, I see no image.": None,
+    "A picture of a dog who sits on the sand": "A dog who sits on the sand",
+    "A photo of an arena with few people in the stands .": "An arena with few people in the stands .",
+    "This is a picture of a dog lying on the sand": "A dog lying on the sand",
+    'The image shows a man. He says "Go. Now."': "A man.",
 }  # fmt: skip
 
 
@@ -81,6 +101,15 @@ PLAIN = [
     "A dog by Acme Intl. and friends",
     "The dog says ... Woof",
     "The picture is upside down.",
+    "As a large crowd watches, a man jumps.",
+    "As a large dog jumps, a boy laughs.",
+    "As a fashion model walks by, two people clap.",
+    "A picture of a dog hangs on the wall.",
+    "A photo of a man is on the table.",
+    'A man says "Hello. How are you?" to a dog.',
+    "A man says “Hello. How are you?” to a dog.",
+    "Sorry dogs wait at a door",
+    "There is a picture attached to the wall.",
     "“A dog reads “Go”",
     "A very very big dog runs side by side by side with a dog.",
     "A <unk> dog in a 3.5 m deep pool; a 2) painted on it",

@@ -177,7 +177,17 @@ def test_every_photograph_is_captioned_once_and_the_file_serves_twice(
     assert stub.levels()[6:] == [70]
     assert len(read_references(file)) == 7
     assert ask(example, stub, photos, "--prompt", "Who?") == 2
-    assert "begun with other options (prompt: 'What?', now 'Who?')" in capsys.readouterr().err
+    said = "begun with other options (prompt: 'What?', now 'Who?'); give another `--to`, or delete this log."
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_as_captions_file_is_refused_before_any_captioning(
+    example: Any, stub: Stub, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(photos), "--to", str(photos.parent), "--server", stub.url, "--model", "tiny"]
+    assert example[0].main(arguments) == 2
+    assert f"{photos.parent}: is a folder; `--to` names the captions file" in capsys.readouterr().err
+    assert stub.asked == []
 
 
 def test_errors_pass_are_named_or_end_it(

@@ -106,7 +106,7 @@ def test_captions_that_hardly_differ() -> None:
 def test_a_teacher_that_writes_nothing_is_named_with_the_next_step(
     scenes: Path, store: Store, ids: tuple[str, ...]
 ) -> None:
-    data, notes = ImportData.of(scenes), Notes()
+    run, notes = tiny(run_to_train(*options(scenes), RunOptions("updown-tiny"), TRAINING)), Notes()
     for texts, said in (
         (("a dog",), "all 24 captions say 'a dog'"),
         (
@@ -116,7 +116,7 @@ def test_a_teacher_that_writes_nothing_is_named_with_the_next_step(
     ):
         labels = WrittenLabels(texts, ids)
         store.build(labels)
-        note_labels(labels, data, store, notes, "teacher tiny")
+        note_labels(labels, run, store, notes, "teacher tiny")
         (note,) = notes.said
         assert note.startswith(
             f"teacher tiny, training images: {said}. Next step: train it longer (`--epochs`) "
@@ -129,8 +129,48 @@ def test_a_teacher_that_writes_nothing_is_named_with_the_next_step(
         DataError,
         match=r"teacher tiny, training images: all 24 captions are empty\. Next step: train it longer",
     ):
-        note_labels(empty, data, store, notes, "teacher tiny")
+        note_labels(empty, run, store, notes, "teacher tiny")
     assert not notes.said
+
+
+def test_words_of_labels_that_are_not_learnt_are_named(
+    scenes: Path, store: Store, ids: tuple[str, ...], tmp_path: Path
+) -> None:
+    asked = RunOptions("updown-tiny", labels=save(tmp_path / "1.jsonl", ids, "a red corgi", "a red cat"))
+    run = run_to_train(*options(scenes), asked, TRAINING)
+    assert run.labels is not None
+    notes = Notes()
+    note_labels(run.labels, run, store, notes)
+    assert notes.said == [
+        f"{tmp_path}/1.jsonl, training images: 16.7% of the words become <unk> and are not learnt, for the "
+        "vocabulary is of the data's own captions (`--min-count` 5): 'corgi' 12. Next step: add captions "
+        "with these words to the data, or lower `--min-count` where they are there but rare."
+    ]
+    notes.said.clear()
+    known = ImportCaptions.of(save(tmp_path / "2.jsonl", ids, *["a red cat", "a <unk> cat"] * 20))
+    note_labels(known, run, store, notes)
+    assert notes.said == []
+
+
+def test_labels_that_cleaning_drops_altogether_are_refused_at_once(
+    scenes: Path, ids: tuple[str, ...], tmp_path: Path
+) -> None:
+    file, store = save(tmp_path / "theirs.jsonl", ids, "I'm sorry.", "dai dai dai"), Store(tmp_path / "store")
+    asked = DistillOptions(student="updown-tiny", teacher_captions=file, clean_labels=True, min_count=1)
+    _, plan = plan_own_images(*options(scenes), asked, TRAINING, tmp_path)
+    (labels,) = plan.taught
+    said = (
+        r"theirs\.jsonl: `--clean-labels` changes 0 of 24 captions and drops 24 \(refusal 12, repetition 12\)"
+        r", so that no caption of a training image is left\. Next step: look into the file, or leave"
+    )
+    with pytest.raises(DataError, match=said):
+        note_labels(labels, plan.taught[labels][1], store, SILENT, plan.taught[labels][0])
+    run = run_to_train(
+        *options(scenes), RunOptions("updown-tiny", labels=file, clean_labels=True, min_count=1), TRAINING
+    )
+    with pytest.raises(DataError, match=said):
+        train_run(run, store, SILENT)
+    assert not store.has(run.features)
 
 
 def test_labels_of_a_file_are_reported_and_cleaned(
@@ -253,9 +293,10 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     said = [note for note in notes.said if "Next step" in note or "clean" in note]
     assert said[0] == "theirs: `--clean-labels` changes 24 of 24 captions (prefix 24) and drops 0."
     assert said[1].startswith("theirs, training images: all 24 captions say 'a dog runs'. Next step: ")
-    assert said[2].startswith("updown-tiny has learnt next to nothing (validation CIDEr ")
-    assert said[3].startswith("updown-tiny, distilled has learnt next to nothing (validation CIDEr ")
-    assert len(said) == 4
+    assert said[2].startswith("theirs, training images: 33.3% of the words become <unk>")
+    assert said[3].startswith("updown-tiny has learnt next to nothing (validation CIDEr ")
+    assert said[4].startswith("updown-tiny, distilled has learnt next to nothing (validation CIDEr ")
+    assert len(said) == 5
     assert "updown-tiny, distilled has learnt next to nothing: all 8 captions " in distilled.verdict
     results = collect_results("title", plan.systems, distilled.rows, distilled.verdict, store, notes)
     assert len(results.samples) == 7

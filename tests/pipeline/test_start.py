@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from distilcap.cli.distill import _web_command
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.pipeline.distill import distill
+from distilcap.pipeline.distill import _how_to_take, _taken, distill
 from distilcap.pipeline.own_images import TEACHERS, DistillOptions, plan_own_images
 from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.recipe import PAPER
@@ -110,6 +111,28 @@ def test_the_box_is_student_and_teacher_by_default(
     assert [row.role for row in distilled.rows] == ["start", "teacher", "student", "distilled"]
     assert "On your 4 test images, 'from box, distilled' has" in distilled.verdict
     assert all(planned.complete for planned in store.plan(runs))
+    (box,), undistilled, student = with_box.starts, with_box.students[0], with_box.students[-1]
+    run = str(store.path(runs[0]))
+    assert _taken(student, with_box, store) == _how_to_take(student, with_box, store) == ""
+    assert _taken(box, with_box, store) == "box"
+    assert "'box as it is' is what training began from: `distilcap caption photo.jpg`." in _how_to_take(
+        box, with_box, store
+    )
+    assert _taken(undistilled, with_box, store) == run
+    assert f"`distilcap export {run} --to …` makes a bundle of" in _how_to_take(undistilled, with_box, store)
+    mine = plan(home, start=home / "run")
+    assert _taken(mine.starts[0], mine, store) == str(home / "run")
+    assert f"`distilcap caption photo.jpg --run {home / 'run'}`" in _how_to_take(mine.starts[0], mine, store)
+
+
+def test_the_browser_gets_the_captioner_to_take() -> None:
+    to = Path("mine")
+    shown = "--to mine/web && distilcap serve mine/web"
+    assert _web_command("", to) == f"distilcap web mine/bundle {shown}"
+    assert _web_command("box", to) == f"distilcap web {shown}"
+    assert _web_command("runs/train-1", to) == (
+        f"distilcap export runs/train-1 --to mine/bundle-to-take && distilcap web mine/bundle-to-take {shown}"
+    )
 
 
 def test_a_tuned_encoder_comes_along(home: Path, tmp_path: Path) -> None:
@@ -129,8 +152,18 @@ def test_a_tuned_encoder_comes_along(home: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_begun_from_is_said(home: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no captioner in the box to begin from; give a run's folder"):
         begun(home, "box")
-    with pytest.raises(DataError, match="there is no trained captioner"):
+    ways = r"; `--start` takes `box`, `none`, or the folder of a run in a store, .* which `distill`"
+    with pytest.raises(DataError, match="there is no trained captioner in it" + ways):
         begun(home, str(tmp_path))
+    with pytest.raises(DataError, match="boxx: there is no such folder" + ways):
+        begun(home, "boxx")
+    (tmp_path / "mine/bundle").mkdir(parents=True)
+    (tmp_path / "mine/bundle/manifest.json").write_text("{}")
+    for folder in ("mine", "mine/bundle"):
+        with pytest.raises(
+            DataError, match=f"{folder}: holds a bundle, which cannot be trained further" + ways
+        ):
+            begun(home, str(tmp_path / folder))
     data, start = DataOptions(home / "others"), home / "run"
     with pytest.raises(
         ConfigError, match="brings its own encoder, with image_size 64, but `image_size` is 96"
@@ -148,6 +181,6 @@ def test_the_command_says_how_it_trains_and_for_how_long(home: Path, tmp_path: P
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert "updown-tiny" in result.output
     said = " ".join(result.output.split())
-    assert "12 training images, 5.0 captions each; words that occur 1 times or more." in said
+    assert "12 training images, 5 captions each; words that occur 1 time or more." in said
     assert "Training: 0 epochs of cross-entropy in batches of 16 images (learning rate 0.001, cosine" in said
     assert re.search(r"takes (at most )?about \d+ (seconds|minutes)\.", said)

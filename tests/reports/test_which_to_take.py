@@ -51,3 +51,14 @@ def test_what_learnt_nothing_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nothing_is_said_where_there_is_no_choice() -> None:
     assert not which_to_take((), STUDENT, Store(Path("nowhere")))
+
+
+def test_a_single_test_image_tells_no_better_one_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "_cider_differences", lambda *_: [])
+    advice = which_to_take((START, PLAIN), STUDENT, Store(Path("nowhere")))
+    assert advice is not None
+    assert advice.take is STUDENT
+    assert advice.sentence == (
+        "Which of 'distilled', 'start', 'plain' to take cannot be told: CIDEr needs two test images with "
+        "captions."
+    )

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
 from distilcap.data.scenes import draw_scenes
+from distilcap.data.trainable import FEWEST
 from distilcap.errors import DataError
-from distilcap.stages.changed_data import FEWEST, AddUnlabelled, HoldOut
+from distilcap.stages.changed_data import AddUnlabelled, HoldOut
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
@@ -23,35 +24,86 @@ WHOLE = ImportData("0123", "photos", "photos", None)
 SPLIT = st.lists(st.tuples(st.sampled_from(SPLITS), st.booleans()), max_size=30)
 
 
-def dataset(images: list[tuple[str, bool]]) -> Dataset:
+def dataset(images: list[tuple[str, bool]], by_hash: bool = False) -> Dataset:
     records = tuple(ImageRecord(str(n), Path(f"{n}.jpg"), split) for n, (split, _) in enumerate(images))
-    return Dataset(
-        "photos", records, CaptionSet.of_texts({str(n): ["a"] for n, (_, has) in enumerate(images) if has})
-    )
+    texts = {str(n): ["a"] for n, (_, has) in enumerate(images) if has}
+    return Dataset("photos", records, CaptionSet.of_texts(texts), by_hash=by_hash)
 
 
-@given(SPLIT, st.sampled_from([("val",), ("val", "test")]))
+@given(SPLIT, st.sampled_from([("val",), ("val", "test")]), st.booleans())
 def test_each_needed_split_gets_captioned_images(
-    images: list[tuple[str, bool]], needed: tuple[str, ...]
+    images: list[tuple[str, bool]], needed: tuple[str, ...], by_hash: bool
 ) -> None:
-    before = dataset(images)
+    before = dataset(images, by_hash)
+    had = {split: len(before.references(split)) for split in SPLITS}
+    whole = had["train"] + sum(had[split] for split in needed)
+    few = whole < FEWEST and (by_hash or not all(had[split] for split in needed))
+    if few or had["train"] < 2 + sum(not had[split] for split in needed):
+        with pytest.raises(DataError, match=f"photos: {whole} photograph"):
+            HoldOut.where_needed(WHOLE, before, needed)
+        return
     derived = HoldOut.where_needed(WHOLE, before, needed)
-    empty = [split for split in needed if not before.references(split)]
-    captioned = len(before.references("train"))
-    if not empty or captioned < FEWEST:
-        assert derived is WHOLE
+    if derived is WHOLE:
+        assert all(had[split] for split in needed)
         return
     assert isinstance(derived, HoldOut)
     after = derived.changed(before)
     sizes = {split: len(after.references(split)) for split in SPLITS}
-    assert {sizes[split] for split in empty} == {max(1, round(captioned / 10))}
+    assert all(sizes[split] for split in needed)
     assert sizes["train"] >= 2
+    if had["train"] >= 15 and not by_hash:
+        assert derived.moved == ()  # as it always was
+        assert {sizes[split] for split in derived.splits} == {round(had["train"] / 10)}
+    assert by_hash or not any(had[split] for split in derived.splits), "a person gave it"
     assert after.captions == before.captions
     moved = {new.id for old, new in zip(before.images, after.images, strict=True) if old.split != new.split}
     assert moved <= set(before.references("train"))
     assert derived.changed(after.__class__("photos", before.images[::-1], before.captions)).split(
         "val"
     ) == tuple(reversed(after.split("val")))
+
+
+@pytest.mark.parametrize(
+    ("given", "by_hash", "becomes"),
+    [
+        ((4, 0, 0), False, (2, 1, 1)),
+        ((5, 0, 0), False, (3, 1, 1)),
+        ((6, 0, 0), False, (3, 2, 1)),
+        ((8, 0, 0), False, (4, 2, 2)),
+        ((14, 0, 0), False, (10, 2, 2)),
+        ((3, 1, 0), False, (2, 1, 1)),
+        ((17, 1, 2), False, (17, 1, 2)),
+        ((17, 1, 2), True, (16, 2, 2)),
+        ((9, 1, 1), True, (7, 2, 2)),
+        ((3, 1, 1), True, (3, 1, 1)),
+        ((40, 1, 5), True, (37, 4, 5)),
+    ],
+)
+def test_two_images_are_held_out_where_half_of_all_stay(
+    given: tuple[int, ...], by_hash: bool, becomes: tuple[int, ...], tmp_path: Path
+) -> None:
+    """CIDEr of a single image is always 0."""
+    splits = [split for split, count in zip(SPLITS, given, strict=True) for _ in range(count)]
+    before = dataset([(split, True) for split in splits], by_hash)
+    derived = HoldOut.where_needed(WHOLE, before, ("val", "test"))
+    after = derived.changed(before) if isinstance(derived, HoldOut) else before
+    assert tuple(len(after.references(split)) for split in SPLITS) == becomes
+
+
+def test_it_is_said_how_many_are_held_out(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.jpg").write_bytes(b"not looked into %d" % number)
+    rows = "".join(f"{n}.jpg,train,a dog {n}\n" for n in range(6))
+    path, store = tmp_path / "captions.csv", Store(tmp_path / "store")
+    path.write_text(f"image,split,caption\n{rows}")
+    data = ImportData.of(path)
+    derived = HoldOut.where_needed(data, data.read(), ("val", "test"))
+    assert isinstance(derived, HoldOut)
+    assert derived.note(store) == (
+        f"{path}: 6 captioned images of split train, none of val and none of test; of those of train, "
+        "2 for val and 1 for test set aside."
+    )
+    assert stage_at(store.path(derived)) == derived
 
 
 def test_a_data_set_that_was_moved_is_found_where_it_lies_now(tmp_path: Path) -> None:
@@ -89,7 +141,10 @@ def test_unlabelled_images_become_training_images(tmp_path: Path) -> None:
     assert stage_at(store.path(added)) == added
     (more / "film.mov").write_text("no image")
     (more / "elsewhere").symlink_to(tmp_path / "others")
-    note = added.note()
+    note = added.note(store)
+    assert note.startswith(
+        f"{more}: 5 images to train on, which the teacher labels (1 more in the data already)"
+    )
     assert "1 .mov" in note
     assert "1 linked folder not entered" in note
     shutil.move(more, tmp_path / "moved")

@@ -76,8 +76,8 @@ STAGES: dict[str, Stage] = {
     "add-unlabelled-d3757eee2796": AddUnlabelled(
         "0123456789abcdef", "photos", "photos", None, whole=DATA, content="ff00", folder="more"
     ),
-    "clean-labels-5f11113f1333": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
-    "clean-references-d53f991f1ff0": CleanReferences.of_data(DATA),
+    "clean-labels-fb8a73803068": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
+    "clean-references-901bb8c7e788": CleanReferences("0123456789abcdef", "photos", "photos", None),
 }
 
 

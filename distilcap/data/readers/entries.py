@@ -109,6 +109,7 @@ class ReadResult:
         homes: folders that images' names start from, as the reader knows them; else those of the data set.
         prefix: put before the names of images, where a file's names start from its own folder.
         notes: remarks on how the data were read, which are no problems.
+        line_breaks: captions keep theirs, as cleaning needs them; else they become spaces.
     """
 
     where: Path
@@ -117,6 +118,7 @@ class ReadResult:
     homes: list[Path] = field(default_factory=list)
     prefix: str = ""
     notes: list[str] = field(default_factory=list)
+    line_breaks: bool = False
 
     def problem(self, kind: str, message: str, line: int | None, source: Path | None = None) -> None:
         """Note a problem in `source`, by default the file being read."""
@@ -187,12 +189,17 @@ class ReadResult:
 
     def caption(self, entry: Entry, text: str, line: int | None) -> None:
         """Add a caption; an empty caption is noted and left out, a repeated caption is noted and kept."""
-        text = " ".join(text.split())
+        one_line = " ".join(text.split())
+        if self.line_breaks:
+            lines = (" ".join(line.split()) for line in text.splitlines())
+            text = "\n".join(line for line in lines if line)
+        else:
+            text = one_line
         if not any(letter.isalnum() for letter in text):
             self.problem("empty caption", f"a caption of image '{entry.id}' is empty.", line)
             return
         if text in entry.captions:
-            self.problem("duplicate caption", f"image '{entry.id}' has the caption '{text}' twice.", line)
+            self.problem("duplicate caption", f"image '{entry.id}' has the caption '{one_line}' twice.", line)
         entry.captions.append(text)
 
     def captions(self, entry: Entry, texts: Iterable[Any], line: int | None) -> None:

@@ -30,6 +30,7 @@ def read_dataset(
     *,
     columns: Columns = BY_NAME,
     need_images: bool = True,
+    line_breaks: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
     """Read a data set; its form is seen from the content.
@@ -41,7 +42,7 @@ def read_dataset(
             where the data has no split at all, a hash of the id parts it 80 : 10 : 10.
         columns: which hold what, where their names do not say it.
         need_images: refuse a data set of which no image file is there; scores need captions only.
-
+        line_breaks: captions keep theirs, as cleaning needs them; else they become spaces.
         progress: receives remarks, on entries that were left out among others.
 
     Empty captions and missing image files are let through here (the captions are left out);
@@ -51,7 +52,7 @@ def read_dataset(
         DataError: the data cannot be read as it is; the message names file and line.
         ConfigError: `split` is not one of "train", "val", "test".
     """
-    result = find_entries(path, images, split, columns)
+    result = find_entries(path, images, split, columns, line_breaks)
     _judge(result, progress)
     if not result.entries:
         raise DataError(f"{path}: there are no images in it.")
@@ -66,11 +67,16 @@ def read_dataset(
         for entry in result.entries.values()
     )
     texts = {entry.id: entry.captions for entry in result.entries.values() if entry.captions}
-    return Dataset(_name_of(path), records, CaptionSet.of_texts(texts))
+    by_hash = all(entry.split is None for entry in result.entries.values())
+    return Dataset(_name_of(path), records, CaptionSet.of_texts(texts), by_hash=by_hash)
 
 
 def find_entries(
-    path: Path, images: Path | None = None, split: str | None = None, columns: Columns = BY_NAME
+    path: Path,
+    images: Path | None = None,
+    split: str | None = None,
+    columns: Columns = BY_NAME,
+    line_breaks: bool = False,
 ) -> ReadResult:
     """Read the caption files at `path`, find the image files, and keep a list of every problem met.
 
@@ -88,7 +94,7 @@ def find_entries(
     form = form_of(source)
     if form is None:
         raise DataError(f"{path}: {_unknown(source)}.")
-    result = ReadResult(path, notes=source.notes)
+    result = ReadResult(path, notes=source.notes, line_breaks=line_breaks)
     form.read(source, result)
     result.where = path
     result.use_own_ids()
