@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 RESULTS = "results.json"
-LATER = ("width", "search", "teacher_seconds", "scored_images", "test_images")
+LATER = ("width", "search", "teacher_seconds", "scored_images", "test_images", "curve_ends")
 """Fields that reports of older versions lack."""
 MOST = 300
 """Rows, and samples: more could not be drawn, and nobody would read them."""
@@ -204,6 +204,7 @@ class Results:
         command, schedules, decoding, tables, conclusions, missing: of reports with tables; left out of the
             JSON of others.
         schedules: how long each kind of captioner was trained, in words.
+        curve_ends: how far validation still rose when training ended, in words.
         decoding: sentences about what beam search ranks by.
         missing: names of rows of the tables that are not trained yet, and left out.
         scored_images: test images that the scores are of.
@@ -217,6 +218,7 @@ class Results:
     samples: tuple[Sample, ...]
     command: str = ""
     schedules: tuple[str, ...] = ()
+    curve_ends: str = ""
     decoding: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     conclusions: tuple[Conclusion, ...] = ()

@@ -24,7 +24,7 @@ from distilcap.store.store import Store
 from distilcap.study.conclusions import judge
 from distilcap.study.contrasts import Contrasts, Scored
 from distilcap.study.ranking import ranking_sentence
-from distilcap.study.schedules import schedules
+from distilcap.study.schedules import curve_ends, schedules
 
 __all__ = [
     "METRICS",
@@ -142,6 +142,7 @@ def run_tables(
         results,
         command=command,
         schedules=schedules(members),
+        curve_ends=curve_ends(members, store),
         decoding=tuple(decoding_sentences(rows)),
         tables=tuple(compared),
         conclusions=conclusions,
