@@ -150,7 +150,7 @@ def clean_caption(text: str, max_words: int = MAX_WORDS, tokenizer: str = PTB) -
     """
     rules = (*RULES, length_rule(max_words, tokenizer_of(tokenizer)), EMPTY)
     kinds: dict[Kind, None] = {"length": None} if len(text) > _LONGEST else {}
-    text, before = text[:_LONGEST].strip(), None
+    text, before = "\n".join(text[:_LONGEST].strip().splitlines()), None  # also of "\r\n"
     while text != before:  # a rule may uncover what an earlier rule is for; each makes the caption shorter
         before = text
         for rule in rules:

@@ -30,7 +30,7 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     ways = dict.fromkeys(in_words(run.training) for run in runs)
     images, each = counted(facts.images["train"], "training image"), round(facts.captions, 1)
     often = counted(first.vocabulary.min_count, "time")
-    took = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    took = counted(round(seconds / 60), "minute") if seconds >= 90 else counted(round(seconds), "second")
     progress.note(
         f"{images}, {each:g} caption{'s' * (each != 1)} each; words that occur {often} or more. "
         f"Training: {'; '.join(ways)}. All that is to be done takes "

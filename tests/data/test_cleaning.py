@@ -64,6 +64,7 @@ WRITTEN = {
     "The image contains the following:\n\n- A dog\n- A cat": "A dog",
     "Here are the elements:\n\n1. **Dog**: A brown dog runs.\n2. **Sky**: Blue.": "A brown dog runs.",
     "Here are the key elements:\n\n1. **Dog**: brown": "Dog: brown",
+    "The image contains the following:\r\n\r\n- A dog\r\n- A cat": "A dog",
     "**Main subject**: A dog runs.": "A dog runs.",
     "- **Main subject:** A dog runs.\n- **Sky:** It is blue.": "A dog runs.",
     "I cannot describe it, for these reasons:\n- It is dark.": None,

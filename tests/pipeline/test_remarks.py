@@ -222,7 +222,7 @@ def test_captions_of_a_data_set_are_cleaned_in_all_splits(scenes: Path, store: S
     content = json.loads((scenes / "dataset_scenes.json").read_text())
     for image in content["images"]:
         image["sentences"] = [
-            {"raw": f"**Caption:** {image['sentences'][0]['raw']}"},
+            {"raw": f"Caption: **{image['sentences'][0]['raw']}**"},
             {"raw": "I cannot see."},
         ]
     (tmp_path / "theirs.json").write_text(json.dumps(content))

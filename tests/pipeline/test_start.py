@@ -183,4 +183,4 @@ def test_the_command_says_how_it_trains_and_for_how_long(home: Path, tmp_path: P
     said = " ".join(result.output.split())
     assert "12 training images, 5 captions each; words that occur 1 time or more." in said
     assert "Training: 0 epochs of cross-entropy in batches of 16 images (learning rate 0.001, cosine" in said
-    assert re.search(r"takes (at most )?about \d+ (seconds|minutes)\.", said)
+    assert re.search(r"takes (at most )?about \d+ (seconds?|minutes?)\.", said)
