@@ -7,7 +7,6 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -20,7 +19,7 @@ from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import Generate, GenerateTogether
+from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
@@ -33,15 +32,11 @@ from distilcap.study.options import TableOptions
 from distilcap.study.presets import PRESETS, table_preset
 from distilcap.study.published import TABLE_1, TABLE_2
 from distilcap.study.rows import Students, paper_tables
-from distilcap.study.schedules import schedules
 from distilcap.study.tables import (
-    finished,
     members_of,
     run_tables,
     stages_of_tables,
-    with_strongest_controls,
 )
-from distilcap.study.worth import worth_table
 
 METRICS = ("bleu", "rouge_l", "cider")
 NOWHERE = Store(Path("nowhere"))
@@ -161,64 +156,6 @@ def test_names_are_unique_and_baselines_are_there() -> None:
         assert keys.setdefault(member.name, member.trains[0].key) == member.trains[0].key
 
 
-def test_extra_changes_nothing_but_what_is_learnt_from() -> None:
-    rows = extra_table(students_of("quick")).rows
-    small = [row.member.trains[0] for row in rows if row.member.size == "small"]
-    assert len({(train.options, train.training) for train in small}) == 1
-    assert len({train.key for train in small}) == len(small) == 13
-
-
-def test_the_largest_teacher_is_all_big_captioners_of_both_families() -> None:
-    """With one seed these are the two teachers, which have a row."""
-    name = "updown-small, top 1 of all teachers"
-    for preset in ("flickr8k", "quick"):
-        rows = {row.member.name: row.member for row in extra_table(students_of(preset)).rows}
-        for train in rows[name].trains:
-            assert isinstance(train.labels, GenerateTogether)
-            together = [(one.architecture, one.training.seed) for one in train.labels.captioners]
-            assert together == [(family, seed) for family in ("updown", "aoanet") for seed in (0, 1, 2)]
-    assert name not in {row.member.name for row in extra_table(students_of("quick", 1)).rows}
-
-
-@pytest.mark.parametrize("preset", ["flickr8k", "quick"])
-def test_the_best_ways_take_more_seeds_and_so_does_what_they_are_compared_with(preset: str) -> None:
-    few = students_of(preset, 1)
-    options = TableOptions(preset=preset, seeds=1, more_seeds=3, more_for="5 best; top 1 of all teachers")
-    table = extra_table(options.students(few.data, few.features))
-    seeds = {row.member.name: len(row.member.trains) for row in table.rows if row.member.role != "teacher"}
-    several = {"updown-small", "updown-small, 5 best", "updown-small, top 1 of all teachers"}
-    assert {name for name, count in seeds.items() if count == 3} == several
-    assert {count for name, count in seeds.items() if name not in several} == {1}
-    first = {row.member.name: row.member.trains[0].key for row in extra_table(few).rows}
-    now = {row.member.name: row.member.trains[0].key for row in table.rows}
-    assert first.items() <= now.items()  # nothing is trained anew
-    half = TableOptions(preset=preset, seeds=1, more_seeds=2, more_for="half of the captions")
-    for row in extra_table(half.students(few.data, few.features)).rows:
-        if row.member.role != "teacher":
-            assert len(row.member.trains) == (2 if "half of the captions" in row.member.name else 1)
-
-
-def test_more_seeds_that_say_nothing_are_refused() -> None:
-    few = students_of("quick", 1)
-
-    def refused(**options: Any) -> str:
-        with pytest.raises(ConfigError) as error:
-            extra_table(TableOptions(preset="quick", seeds=1, **options).students(few.data, few.features))
-        return str(error.value)
-
-    assert "go together" in refused(more_seeds=3)
-    assert "go together" in refused(more_for="5 best")
-    assert "must name ways of `extra` (top 1; 5 best; " in refused(more_seeds=3, more_for="6 best")
-    with pytest.raises(ConfigError, match="must be above `seeds`, 3, but is 2"):
-        TableOptions(more_seeds=2, more_for="5 best").students(few.data, few.features)
-
-
-def test_metrics_are_named_with_spaces_or_not_but_one_at_least() -> None:
-    assert TableOptions(metrics=" cider, rouge_l,,cider").metric_names == ("cider", "rouge_l")
-    with pytest.raises(ConfigError, match="`metrics` must name at least one metric"):
-        TableOptions(metrics=" , ").metric_names  # noqa: B018
-
-
 def _lines(path: Path) -> Iterator[dict[str, str]]:
     with path.open(encoding="utf-8") as file:
         yield from csv.DictReader(file)
@@ -335,54 +272,6 @@ def test_a_plan_on_the_command_line_runs_nothing(smoke: Students, tmp_path: Path
     assert "`more_seeds` is of `extra`, not of all" in str(wrong.exception)
     none = CliRunner().invoke(cli, [*arguments[:-3], "--seeds", "0"])
     assert "'--seeds': 0 is not in the range" in none.output
-
-
-def test_the_strongest_control_has_all_but_the_teacher() -> None:
-    teacher, undistilled, control, distilled, rewarded = (
-        row.member for row in worth_table(students_of("flickr8k")).rows
-    )
-    for plain, then in ((undistilled, control), (distilled, rewarded)):
-        assert [train.start for train in then.trains] == list(plain.trains)
-        for train in (*plain.trains, *then.trains):
-            phases = train.training.cross_entropy.epochs, train.training.self_critical.epochs
-            assert phases == ((0, 5) if train.start else (10, 0))
-    for own, taught in zip(undistilled.trains, distilled.trains, strict=True):
-        assert isinstance(taught.labels, Generate)
-        assert taught.labels.n_best == 5
-        assert taught.labels.captioner in teacher.trains
-        assert dataclasses.replace(taught, labels=None) == own
-    baselines = [row.baseline for row in worth_table(students_of("flickr8k")).rows]
-    assert baselines == [None, None, undistilled.name, None, None]  # of distilled ones the scores decide
-    with pytest.raises(ConfigError, match="Preset quick trains students without a self-critical phase"):
-        worth_table(students_of("quick"))
-
-
-@pytest.mark.parametrize("rewarded", [0.4, 0.6])
-def test_the_strongest_control_is_the_one_that_scores_best(
-    rewarded: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def summary(train: Train, store: Store) -> dict[str, float]:
-        return {"best_validation_cider": rewarded if train.start else 0.5}
-
-    monkeypatch.setattr(Train, "summary", summary)
-    table = worth_table(students_of("flickr8k"))
-    chosen, said = with_strongest_controls(table, NOWHERE)
-    plain, control = (row.member.name for row in table.rows[1:3])
-    best, other = (control, plain) if rewarded > 0.5 else (plain, control)
-    assert [row.baseline for row in chosen.rows] == [None, None, plain, best, best]
-    scores = f"{best}: {100 * max(rewarded, 0.5):.1f}, {other}: {100 * min(rewarded, 0.5):.1f}"
-    assert said == [f"Strongest without a teacher, by greedy CIDEr on validation: {best} ({scores})."]
-    monkeypatch.setattr(Store, "has", lambda store, stage: not getattr(stage.captioner, "start", None))
-    (kept,), _ = finished([table], NOWHERE)
-    assert kept.rows[2].controls == (plain,)
-
-
-def test_a_schedule_tells_what_a_run_began_from() -> None:
-    (_, alone, then) = schedules(members_of([worth_table(students_of("flickr8k"))]))
-    assert alone == (
-        "updown 256 wide: 10 epochs of cross-entropy, 0 of self-critical training, 16 images a step"
-    )
-    assert then == f"{alone}, then 5 epochs of self-critical training, 16 images a step"
 
 
 @pytest.mark.slow
