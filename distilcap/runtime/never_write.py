@@ -54,7 +54,7 @@ def blocked_words(
         check_english(vocabulary.tokenizer)
         words = {**_known_neutral(vocabulary), **words}
     blocked = blocked_ids(words, vocabulary)
-    if len(blocked) >= len(vocabulary) - len(SPECIALS):
+    if blocked and len(blocked) >= len(vocabulary) - len(SPECIALS):
         raise ConfigError("`never_write` names every word of the captioner, so that it could write none.")
     return blocked
 

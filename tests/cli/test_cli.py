@@ -84,7 +84,7 @@ def test_interrupts_full_disks_and_missing_packages_are_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases: list[tuple[BaseException, int, str]] = [
-        (KeyboardInterrupt(), 130, "goes on from there"),
+        (KeyboardInterrupt(), 130, "goes on from what was kept"),
         (OSError(28, "No space left on device", "big"), 2, "big: No space left on device; free some space"),
         (ModuleNotFoundError("No module named 'onnx'", name="onnx"), 2, "The package onnx is needed"),
         (DistilCapError("two\nlines"), 2, "Error: two lines"),
