@@ -3,7 +3,7 @@
 Command: `distilcap reproduce flickr8k --data flickr8k/ --to docs/results/flickr8k-line`
 Schedule: shorter than the paper's 30 + 10 epochs, so that two cores suffice; the same for all students.
 Features: EfficientNet-Lite0, 7 x 7 grid of 1280 channels at 224 px.
-Run time and result: see README and docs/log.md.
+Run time and result: see docs/log.md.
 """
 
 from __future__ import annotations
