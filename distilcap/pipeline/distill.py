@@ -1,7 +1,7 @@
 """Teacher -> pseudo-captions -> student, beside the same student without them.
 
-`distill` runs what `plan.plan_distillation` decided: the command `distilcap distill`, the demo, and `distilcap
-reproduce flickr8k`.
+`distill` runs what `plan.plan_distillation` decided: the commands `distilcap distill` and
+`distilcap reproduce flickr8k`, and the demo.
 """
 
 from __future__ import annotations
