@@ -224,7 +224,10 @@ class Train(CaptionerStage):
         # Somebody's file may describe the images of validation and test too.
         pseudo = pseudo.only(id for id in pseudo if id in learnt)
         if not pseudo:
-            raise DataError(f"{self.labels.key}: none of its images is a training image of {self.data.path}.")
+            raise DataError(
+                f"{self.labels.key}: has no caption of a training image of {self.data.path}; `distilcap data "
+                "check` shows the images, and what `--clean-labels` drops."
+            )
         variety = Variety.of(text for id in pseudo for text in pseudo.texts(id))
         if not variety.different:
             raise DataError(

@@ -207,7 +207,7 @@ def test_what_brings_no_teacher_is_refused(home: Path, tmp_path: Path) -> None:
         DataError, match=r"describes no training image of .*; image ids there are like '.+', "
     ):
         call(home, "distill", "scenes", "--teacher-captions", file)
-    with pytest.raises(DataError, match=r"import-captions-\w+: none of its images is a training image of "):
+    with pytest.raises(DataError, match=r"import-captions-\w+: has no caption of a training image of "):
         call(home, "train", "scenes", "--captioner", "updown-tiny", "--labels", file)
 
 
