@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 import os
@@ -57,7 +59,7 @@ def write_captions(
     Args:
         to: `.csv` or `.jsonl` with image, caption, log_prob and confidence (nothing where it is not
             calibrated); `.txt` with image, tab, caption.
-        overwrite: replace a file that is there, even if it is none of this function's.
+        overwrite: replace a file that is there, even if it is none of this function's, or of others.
 
     Raises:
         ConfigError: another ending.
@@ -68,11 +70,13 @@ def write_captions(
         raise ConfigError(f"`to` must end in one of {', '.join(FORMATS)}, but is {to.name}.")
     if to.is_dir():
         raise DataError(f"{to}: a folder has that name; take another for the file of captions.")
-    if to.exists() and not (overwrite or _written_here(to, photos)):
+    if to.is_file() and not (overwrite or _is_of(to, photos)):
         raise DataError(
-            f"{to}: is there, and this command did not write it; take another name, or `--overwrite`."
+            f"{to}: is there, and holds something else than captions that this command wrote of these "
+            "photographs; take another name, or `--overwrite`."
         )
-    with RecordLog(to.with_name(f".{to.name}.partial.jsonl"), captioner.recipe, progress) as log:
+    begun, fix = to.with_name(f".{to.name}.partial.jsonl"), "take another `--to`, or delete that file"
+    with RecordLog(begun, captioner.recipe, progress, fix) as log:
         states = {_name(photo): _state(photo) for photo in photos}
         lines: list[_Line] = [
             line
@@ -103,17 +107,25 @@ def write_captions(
     return Written(len({line["image"] for line in written}), failed, empty=empty)
 
 
-def _written_here(to: Path, photos: Sequence[Path]) -> bool:
-    """Whether a file is one that `write_captions` wrote, by its first line; an empty one is nobody's."""
-    with to.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline(1_000_000)
-    if not first.strip():
-        return to.stat().st_size == 0
-    if to.suffix.lower() == ".csv":
-        return first.strip() == ",".join(_COLUMNS)
-    if to.suffix.lower() == ".txt":  # without a head of its own: the first photograph must be one of these
-        return first.partition("\t")[0] in {shown(_name(photo)) for photo in photos}
-    return first.startswith('{"image": ') and all(f'"{column}": ' in first for column in _COLUMNS)
+def _is_of(to: Path, photos: Sequence[Path]) -> bool:
+    """Whether a file has `write_captions`' columns, and photographs of these alone; an empty one is nobody's.
+
+    A text has no columns by which it could be told from a person's.
+    """
+    text = to.read_text("utf-8", errors="replace")
+    if not text:
+        return True
+    rows: list[Mapping[str, str]]
+    try:
+        if to.suffix.lower() == ".csv":
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        else:
+            rows = [json.loads(line) for line in text.splitlines()] if to.suffix.lower() == ".jsonl" else []
+    except (ValueError, csv.Error):
+        return False
+    ours = all(isinstance(row, dict) and tuple(row) == _COLUMNS for row in rows)
+    names = {name for photo in photos for name in (_name(photo), f"'{_name(photo)}")}  # see `csv_text`
+    return bool(rows) and ours and all(row["image"] in names for row in rows)
 
 
 def _name(photo: Path) -> str:
@@ -180,8 +192,13 @@ def write_side_files(
         overwrite: write files that are there anew.
     """
     beside = _side_files(photos, form)
-    todo = [photo for photo in photos if overwrite or not os.path.lexists(beside[photo])]
-    failed: list[str] = []
+    images = beside.keys()
+    failed = [
+        f"{photo}: its side file would replace an image." for photo in photos if beside[photo] in images
+    ]
+    able = [photo for photo in photos if beside[photo] not in images]
+    todo = [photo for photo in able if overwrite or not os.path.lexists(beside[photo])]
+    unable = len(failed)
     empty = 0
     results = zip(todo, captioner.each(todo), strict=True)
     for photo, result in progress.track(results, "Captioning", len(photos), len(photos) - len(todo)):
@@ -195,20 +212,26 @@ def write_side_files(
             write_text(beside[photo], SIDE_FILES[form](result.text))
         except (DataError, OSError) as error:
             failed.append(f"{beside[photo]}: {error}")
-    return Written(len(todo) - len(failed) - empty, tuple(failed), len(photos) - len(todo), empty)
+    captioned = len(todo) - (len(failed) - unable) - empty
+    return Written(captioned, tuple(failed), len(able) - len(todo), empty)
 
 
 def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
-    """The side file of each photograph, and of the other images of their folders: no two have the same."""
+    """The side file of each photograph, and of the other images of their folders: no two have the same.
+
+    Only one that differs from an image by nothing else can be an image itself.
+    """
     images = {photo for photo in photos if photo.name}
     for folder in {photo.parent for photo in photos}:
         with suppress(OSError):
             images |= {path for path in folder.iterdir() if path.suffix.lower() in IMAGE_FILE_ENDINGS}
     beside = {image: image.with_suffix(f".{form}") for image in images}
-    while shared := {file for file, count in Counter(beside.values()).items() if count > 1}:
-        # A whole name may be another's without its ending: `a.jpg.webp` beside `a.jpg` and `a.png`.
-        beside |= {
-            image: image.with_name(f"{image.name}.{form}") for image in images if beside[image] in shared
+    before: dict[Path, Path] = {}
+    while beside != before:  # a whole name may be another's: `a.jpg.webp` beside `a.jpg` and `a.png`
+        before, files = beside, Counter([*beside.values(), *images])
+        beside = {
+            image: image.with_name(f"{image.name}.{form}") if files[file] > 1 else file
+            for image, file in before.items()
         }
     return beside
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,6 +136,7 @@ def test_what_changed_since_a_kill_is_captioned_anew(
     written = captions()
     assert written["1.png"] == written["20.png"] == "grey, <99> & co"
     assert written["2.png"] == "grey, <2> & co"
+    to.unlink()
     others = tmp_path / "others" / "photos"
     others.mkdir(parents=True)
     for number in range(50):
@@ -149,7 +152,8 @@ def test_what_changed_since_a_kill_is_captioned_anew(
 def test_a_file_stays_where_no_photo_can_be_read(photos: list[Path], tmp_path: Path) -> None:
     write_captions(OfGrey(), photos[:1], to := tmp_path / "captions.csv", SILENT)
     kept = to.read_text()
-    written = write_captions(OfGrey(), [photos[20]], to, SILENT)
+    photos[0].write_bytes(b"no picture")
+    written = write_captions(OfGrey(), photos[:1], to, SILENT)
     assert (written.captioned, len(written.failed)) == (0, 1)
     assert to.read_text() == kept
 
@@ -160,23 +164,43 @@ def test_a_file_stays_where_no_photo_can_be_read(photos: list[Path], tmp_path: P
         ("captions.csv", "image,caption\n0.png,written by a person\n"),
         ("captions.jsonl", '{"image": "0.png", "caption": "written by a person"}\n'),
         ("captions.txt", "0.png#0\twritten by a person\n"),
+        ("captions.csv", "image,caption,log_prob,confidence\nother.png,of another photograph,-1,0.5\n"),
+        ("captions.jsonl", "no JSON"),
     ],
 )
 def test_only_its_own_files_are_replaced(photos: list[Path], tmp_path: Path, name: str, content: str) -> None:
     (to := tmp_path / name).write_text(content)
     captioner = OfGrey()
-    with pytest.raises(
-        DataError, match=r"this command did not write it; take another name, or `--overwrite`"
-    ):
+    with pytest.raises(DataError, match=r"of these photographs; take another name, or `--overwrite`"):
         write_captions(captioner, photos[:2], to, SILENT)
     assert (to.read_text(), captioner.seen) == (content, 0)
-    for _ in range(2):  # the second time it replaces its own
-        write_captions(captioner, photos[:2], to, SILENT, overwrite=to.read_text() == content)
+    for _ in range(2):  # the second time it replaces its own; a text cannot be told from a person's
+        again = to.read_text() == content or to.suffix == ".txt"
+        write_captions(captioner, photos[:2], to, SILENT, overwrite=again)
     assert captioner.seen == 4
     assert "grey, <1>" in to.read_text()
     (tmp_path / f"folder{to.suffix}").mkdir()
     with pytest.raises(DataError, match="a folder has that name"):
         write_captions(captioner, photos[:2], tmp_path / f"folder{to.suffix}", SILENT)
+
+
+def test_a_pipe_is_written_into(photos: list[Path], tmp_path: Path) -> None:
+    os.mkfifo(to := tmp_path / "pipe.csv")
+    with ThreadPoolExecutor(1) as pool:
+        got = pool.submit(to.read_text)
+        write_captions(OfGrey(), photos[:1], to, SILENT)
+        assert "grey, <0>" in got.result(30)
+
+
+def test_a_side_file_never_replaces_an_image(photos: list[Path], tmp_path: Path) -> None:
+    named, bare = tmp_path / "photo.txt", tmp_path / "photo"  # images are known by their content
+    for path in (named, bare):
+        path.write_bytes(photos[1].read_bytes())
+    written = write_side_files(OfGrey(), [named, bare], "txt", SILENT, overwrite=True)
+    assert named.read_bytes() == bare.read_bytes() == photos[1].read_bytes()
+    assert named.with_name("photo.txt.txt").read_text() == "grey, <1> & co\n"
+    assert (written.captioned, written.there) == (1, 0)
+    assert written.failed == (f"{bare}: its side file would replace an image.",)
 
 
 def test_no_two_photos_have_one_side_file(tmp_path: Path) -> None:
