@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,11 @@ def distill(
 
 def _web_command(take: str, to: Path) -> str:
     """How the captioner to take (see `Distilled.take`) gets into the browser."""
-    bundle, site = to / "bundle", to / "web"
+    bundle, site = (shlex.quote(str(to / name)) for name in ("bundle", "web"))
     shown = f"--to {site} && distilcap serve {site}"
     if take == BOX:
         return f"distilcap web {shown}"
     if not take:
         return f"distilcap web {bundle} {shown}"
-    other = to / "bundle-to-take"
-    return f"distilcap export {take} --to {other} && distilcap web {other} {shown}"
+    other = shlex.quote(str(to / "bundle-to-take"))
+    return f"distilcap export {shlex.quote(take)} --to {other} && distilcap web {other} {shown}"

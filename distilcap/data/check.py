@@ -127,12 +127,17 @@ def _judge(
     Raises:
         DataError: there is nothing to learn.
     """
-    of_split = {name: [e.id for e in entries if captions.get(e.id) and _split(e) == name] for name in SPLITS}
+    there = [entry for entry in entries if captions.get(entry.id) and entry.path.is_file()]
+    of_split = {name: [entry.id for entry in there if _split(entry) == name] for name in SPLITS}
     captioned = {name: len(ids) for name, ids in of_split.items()}
     by_hash = all(entry.split is None for entry in entries)
     moved = to_hold_out(captioned, _SCORED, by_hash)
-    if by_hash:
+    try:
         check_enough(captioned, _SCORED, moved, by_hash)
+    except DataError as error:
+        if by_hash:
+            raise
+        result.notes.append(f"`distill` refuses them, though `train` may not: {error}")
     apart = held_out(of_split["train"], moved)
     train = [captions.texts(id) for id in of_split["train"] if id not in apart]
     if moved:

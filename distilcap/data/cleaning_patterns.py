@@ -58,7 +58,10 @@ PREAMBLES: Final = {
         r"here(?:'s| is| are)\b[^.:!?\n]{0,60}\b(?:captions?|descriptions?|sentences?|summary|image|photo)\b"
         r"[^.:!?\n]{0,60}:"
     ),
-    "The picture has the following:\n| A dog runs.": r"[^\n]*:[ \t]*\n+(?:\s*\d{1,2}[.)](?=\s))?",
+    # Not where the text of a sign follows.
+    "The picture has the following:\n| A dog runs.": (
+        r"[^\n]*(?<!reads)(?<!says)(?<!play):[ \t]*\n+(?:\s*\d{1,2}[.)](?=\s))?"
+    ),
     "Image description:| A dog runs.": (
         r"(?:(?:image|photo|picture|short|brief|concise|possible|one[- ]sentence|alt) )*"
         r"(?:captions?|title|option|descriptions?|alt[- ]text|answer|response|output|assistant|summary|image|"

@@ -57,16 +57,16 @@ def to_hold_out(captioned: Mapping[str, int], needed: Sequence[str], by_hash: bo
     Returns:
         Empty where nothing is needed, or too few images are there.
     """
-    train, whole = captioned["train"], sum(captioned[split] for split in ("train", *needed))
+    train, scored = captioned["train"], sum(captioned[split] for split in needed)
     moved = {split: 1 for split in needed if not captioned[split]}
-    if whole < FEWEST or train - len(moved) < _LEARNT:
+    if sum(captioned.values()) < FEWEST or train - len(moved) < _LEARNT:
         return {}
     for split in needed:
         if captioned[split] > (1 if by_hash else 0):
             continue
         more = max(_SCORED, round(HELD_OUT * train)) - captioned[split]
         others = sum(count for name, count in moved.items() if name != split)
-        if 2 * (train - others - more) >= whole:
+        if 2 * (train - others - more) >= train + scored:
             moved[split] = more
     return moved
 
@@ -93,15 +93,16 @@ def check_enough(
     Raises:
         DataError: there are too few; the message says how many it takes.
     """
-    whole = sum(captioned[split] for split in ("train", *needed))
+    whole = sum(captioned.values())
     lacking = [split for split in needed if not captioned[split] + moved.get(split, 0)]
     enough = captioned["train"] - sum(moved.values()) >= _LEARNT and not lacking
     if enough and not (by_hash and whole < FEWEST):
         return
-    counts = ", ".join(f"{captioned[split]} {split}" for split in ("train", *needed))
+    counts = ", ".join(f"{count} {split}" for split, count in captioned.items())
+    lacks = f" Split {' and '.join(lacking)} has none, and train has none to spare." if lacking else ""
     raise DataError(
-        f"{counted(whole, 'photograph')} with captions ({counts}); training takes {FEWEST} (better "
-        f"50), of these {_LEARNT} or more in split train. Caption more of them."
+        f"{counted(whole, 'photograph')} with captions ({counts}); training takes {FEWEST} (better 50), of "
+        f"these {_LEARNT} or more in split train.{lacks} Caption more of them."
     )
 
 

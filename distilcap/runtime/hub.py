@@ -59,7 +59,7 @@ def find_bundle(bundle: Path) -> Path:
         folder = kept / commit
         if not _is_whole(folder):
             _fetch(hub, repo, commit, folder)
-            write_text(last, commit)
+        write_text(last, commit)
     return folder
 
 
@@ -73,21 +73,20 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _commit(hub: Any, repo: str, revision: str | None, last: Path) -> str:
-    """The commit that a revision is; without an answer the `last` that was fetched."""
+    """The commit that a revision is; without an answer the `last` that it was."""
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
     try:
-        return _checked_commit(str(hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha), repo)
+        commit = str(hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha)
     except (hub.errors.RepositoryNotFoundError, hub.errors.RevisionNotFoundError):
         raise
     except (hub.errors.HTTPError, OSError):
-        if not last.is_file():
+        kept = last.read_text("utf-8", "replace").strip() if last.is_file() else ""
+        if _COMMIT.fullmatch(kept) is None:
             raise
-        return _checked_commit(last.read_text("utf-8"), last)
-
-
-def _checked_commit(commit: str, where: str | Path) -> str:
-    """A commit's name, which becomes a folder's: nothing that leads elsewhere."""
-    if _COMMIT.fullmatch(commit) is None:
-        raise BundleError(f"{where}: the Hub's commit must be 40 hexadecimal digits, but is {shown(commit)}.")
+        return kept
+    if _COMMIT.fullmatch(commit) is None:  # it becomes a folder's name: nothing that leads elsewhere
+        raise BundleError(f"{repo}: the Hub's commit must be 40 hexadecimal digits, but is {shown(commit)}.")
     return commit
 
 

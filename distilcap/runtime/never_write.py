@@ -42,6 +42,8 @@ def blocked_words(
         ConfigError: neutral words for people, but the vocabulary is not English; or no word is left.
         DataError: a file cannot be read.
     """
+    if not all(item.strip() for item in named):
+        raise ConfigError("`never_write` is empty; is a variable of the shell unset?")
     words = named_words(named)
     if unknown := [word for word in words if _id(word, vocabulary) == PAD]:
         progress.note(f"Never written anyway, since the captioner does not know them: {_some(unknown)}.")

@@ -77,7 +77,7 @@ class HoldOut(ChangedData):
         Raises:
             DataError: there are too few to learn from, or to hold out.
         """
-        captioned = {split: len(dataset.references(split)) for split in SPLITS}
+        captioned = {split: len(_captioned(dataset, split)) for split in SPLITS}
         moved = to_hold_out(captioned, needed, dataset.by_hash)
         try:
             check_enough(captioned, needed, moved, dataset.by_hash)
@@ -91,7 +91,7 @@ class HoldOut(ChangedData):
 
     def changed(self, dataset: Dataset) -> Dataset:
         """See `ChangedData.changed`."""
-        train = dataset.references("train")
+        train = _captioned(dataset, "train")
         counts = self.moved or (_tenth(len(train)),) * len(self.splits)
         moved = held_out(train, dict(zip(self.splits, counts, strict=True)))
         images = (
@@ -109,6 +109,15 @@ class HoldOut(ChangedData):
         )
         whole = counted(had["train"], "captioned image")
         return f"{self.path}: {whole} of split train, {were}; of those of train, {moved} set aside."
+
+
+def _captioned(dataset: Dataset, split: str) -> list[str]:
+    """Ids of a split's images that have captions, and whose files are there: no other can be scored.
+
+    Where no file is there at all, as on a machine that got a pack of results, all count.
+    """
+    images = [image for image in dataset.split(split) if image.id in dataset.captions]
+    return [image.id for image in images if image.path.is_file()] or [image.id for image in images]
 
 
 def _tenth(count: int) -> int:

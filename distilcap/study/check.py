@@ -97,7 +97,12 @@ def _expect_data(data: ImportData, store: Store) -> None:
 
 
 def _changed_texts(published: Results, folder: Path) -> Iterator[str]:
-    """Where a file beside `results.json` says something else; files that are not there say nothing."""
+    """Where a file beside `results.json` says something else; files that are not there say nothing.
+
+    An older version worded them otherwise: those of a report without all of today's fields are left alone.
+    """
+    if not published.curve_ends:
+        return
     for name, text in report_texts(published).items():
         if not (path := folder / name).is_file():
             continue

@@ -64,7 +64,7 @@ def more_general(word: str) -> str | None:
     """What is written for a neutral word that a captioner does not know: "person" for "sibling"."""
     if word in _PRONOUNS:
         return None
-    return "people" if word.endswith(("s", "people")) else "person"
+    return "people" if word.endswith(("s", "people", "children")) else "person"
 
 
 def neutral(text: str) -> str:

@@ -28,7 +28,7 @@ class Remarks(Silent):
     [
         ((), (), ""),
         (("man, dog",), ((5, 0), (7, 0)), ""),
-        (("Dog", "dog", " ", ","), ((7, 0),), ""),
+        (("Dog", "dog", ","), ((7, 0),), ""),
         (("Bär",), ((9, 0),), ""),
         (("man=person,person",), ((5, 0), (6, 0)), ""),
         (("cat,man,<eos>,<unk>",), ((5, 0),), "cat, <eos>, <unk>"),
@@ -54,14 +54,19 @@ def test_an_unknown_word_cannot_be_written_in_place_of_another() -> None:
     ]
 
 
+def test_an_empty_list_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match=r"`never_write` is empty; is a variable"):
+        blocked_words(("",), False, WORDS)
+
+
 def test_a_word_must_be_left() -> None:
     with pytest.raises(ConfigError, match="names every word of the captioner"):
         blocked_words(("a,man,person,dog,he,Bär",), False, WORDS)
 
 
 def test_a_neutral_word_that_is_unknown_becomes_a_more_general_one() -> None:
-    words = Vocabulary((*SPECIALS, "brother", "sisters", "him", "person", "people"))
-    assert blocked_words((), True, words) == ((4, 7), (5, 8), (6, 0))
+    words = Vocabulary((*SPECIALS, "brother", "sisters", "him", "person", "people", "boys"))
+    assert blocked_words((), True, words) == ((4, 7), (5, 8), (6, 0), (9, 8))
 
 
 def test_words_of_a_file(tmp_path: Path) -> None:

@@ -154,8 +154,13 @@ def test_what_was_fetched_opens_without_the_hub(exported, hub, monkeypatch):
     fetched = find_bundle_by("hf:me/captioner")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert find_bundle_by("hf:me/captioner") == fetched
+    assert find_bundle_by(f"hf:me/captioner@{fetched.name}") == fetched
     with pytest.raises(BundleError, match="did not answer"):
         find_bundle_by("hf:me/captioner@other")
+    for damaged in (b"\xff\xfe", b""):
+        (fetched.parent / "main.txt").write_bytes(damaged)
+        with pytest.raises(BundleError, match="did not answer"):
+            find_bundle_by("hf:me/captioner")
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     del hub.repositories["me/captioner"]
     with pytest.raises(BundleError, match="no such repository"):

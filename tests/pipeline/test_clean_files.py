@@ -121,6 +121,20 @@ def test_splits_and_amount_are_those_of_clean_captions(tmp_path: Path) -> None:
     assert amount.images == 13
 
 
+def test_no_image_is_set_aside_whose_file_is_missing(tmp_path: Path) -> None:
+    path = photographs(tmp_path, [("train", f"a dog runs {n}") for n in range(8)])
+    for number in range(4, 8):
+        (tmp_path / f"{number}.jpg").unlink()
+    learnt, _ = learnt_data(ImportData.of(path), False, 16, "ptb", ("val", "test"))
+    dataset = learnt.load(Store(tmp_path / "store"))
+    apart = {id for split in ("val", "test") for id in dataset.references(split)}
+    assert len(apart) == 2
+    assert apart < {"0", "1", "2", "3"}
+    assert check_dataset(path).notes == (
+        "of 4 captioned training images `distill` sets 1 for val and 1 for test aside.",
+    )
+
+
 def test_that_cleaning_left_too_little_is_said(tmp_path: Path) -> None:
     drops = r"`--clean-labels` changes 0 of 4 captions and drops {} \(refusal {}\)"
     path = photographs(tmp_path, [("train", "a dog"), *[("train", REFUSAL)] * 3])
