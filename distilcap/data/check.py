@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -127,7 +128,7 @@ def _judge(
     Raises:
         DataError: there is nothing to learn.
     """
-    there = [entry for entry in entries if captions.get(entry.id) and entry.path.is_file()]
+    there = [entry for entry in entries if captions.get(entry.id) and os.path.isfile(entry.path)]
     of_split = {name: [entry.id for entry in there if _split(entry) == name] for name in SPLITS}
     captioned = {name: len(ids) for name, ids in of_split.items()}
     by_hash = all(entry.split is None for entry in entries)

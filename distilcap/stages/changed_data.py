@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _captioned(dataset: Dataset, split: str) -> list[str]:
     Where no file is there at all, as on a machine that got a pack of results, all count.
     """
     images = [image for image in dataset.split(split) if image.id in dataset.captions]
-    return [image.id for image in images if image.path.is_file()] or [image.id for image in images]
+    return [image.id for image in images if os.path.isfile(image.path)] or [image.id for image in images]
 
 
 def _tenth(count: int) -> int:
