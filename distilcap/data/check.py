@@ -131,12 +131,11 @@ def _judge(
     there = [entry for entry in entries if captions.get(entry.id) and os.path.isfile(entry.path)]
     of_split = {name: [entry.id for entry in there if _split(entry) == name] for name in SPLITS}
     captioned = {name: len(ids) for name, ids in of_split.items()}
-    by_hash = all(entry.split is None for entry in entries)
-    moved = to_hold_out(captioned, _SCORED, by_hash)
+    moved = to_hold_out(captioned, _SCORED, result.by_hash)
     try:
-        check_enough(captioned, _SCORED, moved, by_hash)
+        check_enough(captioned, _SCORED, moved, result.by_hash)
     except DataError as error:
-        if by_hash:
+        if result.by_hash:
             raise
         result.notes.append(f"`distill` refuses them, though `train` may not: {error}")
     apart = held_out(of_split["train"], moved)

@@ -120,7 +120,7 @@ def _is_of(to: Path, photos: Sequence[Path]) -> bool:
         if to.suffix.lower() == ".csv":
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
         else:
-            rows = [json.loads(line) for line in text.splitlines()] if to.suffix.lower() == ".jsonl" else []
+            rows = [json.loads(line) for line in io.StringIO(text)] if to.suffix.lower() == ".jsonl" else []
     except (ValueError, csv.Error):
         return False
     ours = all(isinstance(row, dict) and tuple(row) == _COLUMNS for row in rows)
@@ -192,13 +192,10 @@ def write_side_files(
         overwrite: write files that are there anew.
     """
     beside = _side_files(photos, form)
-    images = beside.keys()
-    failed = [
-        f"{photo}: its side file would replace an image." for photo in photos if beside[photo] in images
-    ]
-    able = [photo for photo in photos if beside[photo] not in images]
+    unable = [photo for photo in photos if beside[photo] in beside]  # it is an image itself
+    able = [photo for photo in photos if beside[photo] not in beside]
     todo = [photo for photo in able if overwrite or not os.path.lexists(beside[photo])]
-    unable = len(failed)
+    failed: list[str] = []
     empty = 0
     results = zip(todo, captioner.each(todo), strict=True)
     for photo, result in progress.track(results, "Captioning", len(photos), len(photos) - len(todo)):
@@ -212,8 +209,9 @@ def write_side_files(
             write_text(beside[photo], SIDE_FILES[form](result.text))
         except (DataError, OSError) as error:
             failed.append(f"{beside[photo]}: {error}")
-    captioned = len(todo) - (len(failed) - unable) - empty
-    return Written(captioned, tuple(failed), len(able) - len(todo), empty)
+    refused = (f"{photo}: its side file would replace an image." for photo in unable)
+    captioned = len(todo) - len(failed) - empty
+    return Written(captioned, (*refused, *failed), len(able) - len(todo), empty)
 
 
 def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:

@@ -132,7 +132,6 @@ class ImageCaptioner:
     @staticmethod
     def of_run(folder: Path, decode: DecodeChoice, progress: Progress = SILENT) -> ImageCaptioner:
         """Load a trained run, onto a GPU where there is one; see `RunCaptioner.load`."""
-        from distilcap.models.weights import WEIGHTS
         from distilcap.pipeline.photographs import RunCaptioner
         from distilcap.training.processes import launched
 
@@ -149,7 +148,7 @@ class ImageCaptioner:
             captions = run.label(pixels, run.decode.beam_size, decode.n_best, names)
             return [_possible(map(written, of_image)) for of_image in captions]
 
-        recipe = _recipe(folder, sha256_of(folder / WEIGHTS), run.decode, decode.n_best)
+        recipe = _recipe(folder, run.name, run.decode, decode.n_best)
         return ImageCaptioner(folder, run.encoder.preprocessing, describe, recipe)
 
     def without_doubtful(self, least: float) -> ImageCaptioner:

@@ -140,7 +140,8 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
     if repo != _parse(repo)[0]:
         raise ConfigError(f"`repo` must be user/name, but is {shown(repo)}.")
     hub = _hub()
-    names = [*read_manifest(folder).files, MANIFEST, CHECKSUM]
+    manifest = read_manifest(folder)
+    names = [*manifest.files, MANIFEST, CHECKSUM]
     with _told(hub, repo), tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "bundle"
         whole.mkdir()
@@ -150,7 +151,7 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
             (whole / "README.md").write_text(_FRONT + card.read_text(encoding="utf-8"), encoding="utf-8")
         api = hub.HfApi(_endpoint())
         page = api.create_repo(repo, private=private, exist_ok=True)
-        message = f"Bundle of {read_manifest(folder).made_by}"
+        message = f"Bundle of {manifest.made_by}"
         older = _older_bundle(hub, api, repo, Path(scratch))
         gone = [glob.escape(name) for name in older - {*names, "README.md"}]
         api.upload_folder(repo_id=repo, folder_path=whole, commit_message=message, delete_patterns=gone)

@@ -120,6 +120,11 @@ class ReadResult:
     notes: list[str] = field(default_factory=list)
     line_breaks: bool = False
 
+    @property
+    def by_hash(self) -> bool:
+        """Whether no entry names a split, so that a hash of the ids makes them."""
+        return all(entry.split is None for entry in self.entries.values())
+
     def problem(self, kind: str, message: str, line: int | None, source: Path | None = None) -> None:
         """Note a problem in `source`, by default the file being read."""
         assert kind in KINDS, kind

@@ -67,8 +67,7 @@ def read_dataset(
         for entry in result.entries.values()
     )
     texts = {entry.id: entry.captions for entry in result.entries.values() if entry.captions}
-    by_hash = all(entry.split is None for entry in result.entries.values())
-    return Dataset(_name_of(path), records, CaptionSet.of_texts(texts), by_hash=by_hash)
+    return Dataset(_name_of(path), records, CaptionSet.of_texts(texts), by_hash=result.by_hash)
 
 
 def find_entries(
