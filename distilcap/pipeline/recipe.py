@@ -129,10 +129,10 @@ def learnt_data(
     Raises:
         DataError: there is too little to learn from.
     """
-    learnt, cleaning = source, None
+    learnt: ImportData = source
+    cleaning: Cleaning | None = None
     if clean:
-        learnt = CleanReferences.of_data(source, max_words, tokenizer)
-        dataset, cleaning = learnt.read_and_count()
+        learnt, dataset, cleaning = CleanReferences.read_from(source, max_words, tokenizer)
     else:
         dataset = source.read()
     amount = Amount.of(dataset)

@@ -203,22 +203,30 @@ class CleanReferences(ImportData):
 
     @staticmethod
     def of_data(whole: ImportData, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> CleanReferences:
+        """See `read_from`."""
+        return CleanReferences.read_from(whole, max_words, tokenizer)[0]
+
+    @staticmethod
+    def read_from(
+        whole: ImportData, max_words: int = MAX_WORDS, tokenizer: str = PTB
+    ) -> tuple[CleanReferences, Dataset, Cleaning]:
         """Clean the captions of a data set, which is read once more, to know its line breaks.
+
+        Returns:
+            The stage, the data set with clean captions, and what was done.
 
         Raises:
             DataError: it cannot be read.
         """
+        written = whole._as_written(line_breaks=True)
         same = {field.name: getattr(whole, field.name) for field in dataclasses.fields(ImportData)}
-        same["fingerprint"] = whole._as_written(line_breaks=True).fingerprint()
-        return CleanReferences(**same, max_words=max_words, tokenizer=tokenizer)
+        same["fingerprint"] = written.fingerprint()
+        cleaned = CleanReferences(**same, max_words=max_words, tokenizer=tokenizer)
+        return (cleaned, *cleaned._clean(written))
 
     def read(self, progress: Progress = SILENT) -> Dataset:
         """The data set with clean captions."""
-        return self.read_and_count(progress)[0]
-
-    def read_and_count(self, progress: Progress = SILENT) -> tuple[Dataset, Cleaning]:
-        """The data set with clean captions, and what was done."""
-        return self._clean(self._as_written(progress, line_breaks=True))
+        return self._clean(self._as_written(progress, line_breaks=True))[0]
 
     def _clean(self, dataset: Dataset) -> tuple[Dataset, Cleaning]:
         captions, cleaning = clean_captions(dataset.captions, self.max_words, self.tokenizer)
