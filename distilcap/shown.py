@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["counted", "shown"]
+__all__ = ["counted", "shown", "some"]
 
 # Controls, formats (of direction, among others), halves of characters, separators of lines and paragraphs.
 _WRITTEN_OUT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -31,3 +32,9 @@ def _shown(character: str) -> str:
 def counted(count: int, what: str) -> str:
     """Such as "1 image" and "2,000 images"."""
     return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def some(names: Sequence[object], limit: int = 3) -> str:
+    """The first names, and how many there are beyond them: "a, b, c and 4 more"."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(map(str, names[:limit])) + more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from distilcap.cli.progress import PlainConsole, TerminalProgress
-from distilcap.shown import counted, shown
+from distilcap.shown import counted, shown, some
 from distilcap.study.announce import in_words
 from distilcap.training.options import CrossEntropyPhase, TrainingOptions
 
@@ -67,3 +68,16 @@ def test_one_is_no_plural_and_rates_are_short() -> None:
     said = in_words(TrainingOptions(CrossEntropyPhase(epochs=1, weight_averaging=0.958333)))
     assert said.startswith("1 epoch of cross-entropy")
     assert "averaging 0.958)" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "limit", "line"),
+    [
+        ([], 3, ""),
+        (["a", "b", "c"], 3, "a, b, c"),
+        (["a", "b", "c", "d"], 3, "a, b, c and 1 more"),
+        (range(1234), 2, "0, 1 and 1,232 more"),
+    ],
+)
+def test_some_of_many_names(names: Sequence[object], limit: int, line: str) -> None:
+    assert some(names, limit) == line

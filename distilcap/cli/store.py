@@ -11,6 +11,7 @@ from rich.table import Table
 from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, store_option
 from distilcap.errors import ConfigError, DataError
+from distilcap.shown import some
 
 if TYPE_CHECKING:
     from distilcap.store.contents import Entry
@@ -49,11 +50,10 @@ def list_stages(store: Path) -> None:
     table.add_column("remark")
     for entry in entries:
         users = [item.key for item in entries if entry.key in item.inputs()]
-        shown = ", ".join(users[:2]) + (f" and {len(users) - 2} more" if len(users) > 2 else "")
         fault = "of a plugin or another version" if entry.unknown else "damaged" if entry.fault else ""
         remark = "results only" if entry.results_only else fault
         seconds = "" if entry.seconds is None else f"{entry.seconds:.1f}"
-        table.add_row(entry.key, readable_size(entry.bytes), seconds, shown, remark)
+        table.add_row(entry.key, readable_size(entry.bytes), seconds, some(users, 2), remark)
     for build in unfinished(store):
         remark = "a process is at it" if build.running else "unfinished: the same command goes on"
         table.add_row(build.folder.name, readable_size(build.bytes), "", "", remark)

@@ -19,6 +19,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_json, write_text
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.large import opened
+from distilcap.shown import some
 from distilcap.text.tokenize import tokenize
 
 __all__ = ["FORMS", "Converted", "convert"]
@@ -166,7 +167,7 @@ def _copyable(dataset: Dataset, to: Path, progress: Progress) -> Dataset:
             (others if image.path.is_file() else missing).append(image.path)
     left_out = [
         *([f"{len(missing):,} images whose file is missing are left out"] if missing else []),
-        *([f"{len(others):,} files that are no images are left out: {_some(others)}"] if others else []),
+        *([f"{len(others):,} files that are no images are left out: {some(others, 10)}"] if others else []),
     ]
     if not images:
         raise DataError(f"{to}: no image to copy; {'; '.join(left_out) or 'the data set has none'}.")
@@ -184,10 +185,6 @@ def _is_image(path: Path) -> bool:
     except Exception:  # Pillow raises whatever it meets in damaged files
         return False
     return True
-
-
-def _some(paths: list[Path]) -> str:
-    return ", ".join(map(str, paths[:10])) + (f" and {len(paths) - 10:,} more" if len(paths) > 10 else "")
 
 
 def _imagefolder(dataset: Dataset, to: Path, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from distilcap.errors import DataError
 from distilcap.models.captioner import Captioner
 from distilcap.models.finite import broken_images, broken_weight, named
 from distilcap.shapes import Regions
+from distilcap.shown import some
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = ["Hypotheses"]
@@ -52,11 +53,5 @@ class Hypotheses:
                 "diverged; train it again, or copy it anew."
             )
         if images := broken_images(regions, ids):
-            raise DataError(
-                f"The features of image {_listed(images)} hold NaN or infinity; extract them again."
-            )
-        raise DataError(f"The captioner gives NaN or infinity for image {_listed(named(wrong, ids))}.")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise DataError(f"The features of image {some(images)} hold NaN or infinity; extract them again.")
+        raise DataError(f"The captioner gives NaN or infinity for image {some(named(wrong, ids))}.")

@@ -13,6 +13,7 @@ from distilcap.data.trainable import Variety
 from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.reports.results import Member, System
+from distilcap.shown import some
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import BuildVocabulary, CleanReferences, ImportData
@@ -118,13 +119,12 @@ def _note_unknown_words(
     unknown = words - Counter({word: words[word] for word in known.words})
     if unknown.total() < MOST_UNKNOWN * max(words.total(), 1):
         return
-    named = ", ".join(f"{word!r} {count:,}" for word, count in unknown.most_common(NAMED))
-    more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
+    named = some([f"{word!r} {count:,}" for word, count in unknown.most_common()], NAMED)
     start = f" and of {vocabulary.start.describe()}" if vocabulary.start else ""
     progress.note(
         f"{whose}: {unknown.total() / words.total():.1%} of the words become <unk> and are not learnt, for "
         f"the vocabulary is of the data's own captions (`--min-count` {vocabulary.min_count}){start}: "
-        f"{named}{more}. Next step: add captions with these words to the data, or lower `--min-count` where "
+        f"{named}. Next step: add captions with these words to the data, or lower `--min-count` where "
         "they are there but rare."
     )
 

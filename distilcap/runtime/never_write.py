@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import SILENT, Progress
+from distilcap.shown import some
 from distilcap.text.people import check_english, more_general, neutral_words
 from distilcap.text.vocabulary import PAD, SPECIALS, Vocabulary
 
@@ -46,11 +47,13 @@ def blocked_words(
         raise ConfigError("`never_write` is empty; is a variable of the shell unset?")
     words = named_words(named)
     if unknown := [word for word in words if _id(word, vocabulary) == PAD]:
-        progress.note(f"Never written anyway, since the captioner does not know them: {_some(unknown)}.")
+        progress.note(
+            f"Never written anyway, since the captioner does not know them: {some(unknown, _SHOWN)}."
+        )
     if lost := [other for other in words.values() if other and _id(other, vocabulary) == PAD]:
         progress.note(
-            f"Unknown to the captioner, so nothing is written in place of others: {_some(lost)}; other words "
-            "get their probability."
+            "Unknown to the captioner, so nothing is written in place of others: "
+            f"{some(lost, _SHOWN)}; other words get their probability."
         )
     if neutral_people:
         check_english(vocabulary.tokenizer)
@@ -67,11 +70,6 @@ def _known_neutral(vocabulary: Vocabulary) -> dict[str, str | None]:
         word: more_general(other) if other and _id(other, vocabulary) == PAD else other
         for word, other in neutral_words().items()
     }
-
-
-def _some(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _SHOWN:,} more" if len(words) > _SHOWN else ""
-    return f"{', '.join(words[:_SHOWN])}{more}"
 
 
 def named_words(named: Iterable[str]) -> dict[str, str | None]:

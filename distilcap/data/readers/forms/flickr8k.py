@@ -9,6 +9,7 @@ from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
 from distilcap.errors import DataError
+from distilcap.shown import some
 
 __all__ = ["FORM"]
 
@@ -57,11 +58,7 @@ def _read(source: Source, result: ReadResult) -> None:
     for image_id, entry in result.entries.items():
         entry.split = splits[image_id]
     if unlisted:
-        result.notes.append(f"{token}: left out, since no list has them: {_some(unlisted)}.")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more images" if len(names) > 3 else "")
+        result.notes.append(f"{token}: left out, since no list has them: {some(unlisted)}.")
 
 
 FORM = DataForm(
