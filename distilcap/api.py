@@ -21,7 +21,7 @@ from distilcap.data.readers import Columns
 from distilcap.data.readers import read_dataset as read_dataset_at
 from distilcap.errors import DistilCapError
 from distilcap.keywords import AnyPath, DistillKeywords, TrainKeywords
-from distilcap.options import check_names, filled
+from distilcap.options import check_names, filled, path_of
 from distilcap.pipeline.captioned import Captioned
 from distilcap.pipeline.captioning import ImageCaptioner
 from distilcap.pipeline.scoring import compare, evaluate
@@ -88,7 +88,7 @@ def load(
         ModuleNotFoundError: a run, but PyTorch is not installed.
     """
     return ImageCaptioner.open(
-        Path(path),
+        path_of(path),
         filled(
             DecodeChoice,
             {

@@ -35,11 +35,14 @@ __all__ = [
     "filled",
     "named_fields",
     "option",
+    "path_of",
     "value_type",
 ]
 
 SEED_LIMIT = 2**63 - 1
 """Largest seed: what PyTorch's and NumPy's generators both take."""
+
+_NAMES = frozenset({"box", "none"})  # what stands for a captioner, or for none, where a folder may stand
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,12 @@ def value_type(hint: Any) -> type[Any]:
     return kind
 
 
+def path_of(written: str | os.PathLike[str]) -> Path:
+    """A path as a person wrote it: `./box` stays a folder, where `Path` alone would make it the name."""
+    path = Path(written)
+    return path.absolute() if str(path) in _NAMES and os.fspath(written) != str(path) else path
+
+
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """A value as its field declares it: a path may be given as text, and a float as a whole number."""
     kind = value_type(hint)
@@ -194,7 +203,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         value = (value,) if isinstance(value, str) else value  # a single one, not its letters
         return tuple(_typed(name, item, kind) for item in value)
     if kind is Path and isinstance(value, str | os.PathLike):
-        return Path(value)
+        return path_of(value)
     if kind is float and type(value) is int:
         return float(value)  # a recipe's hash tells 1 from 1.0
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):

@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distilcap.cli.bounds import NamedPath
 from distilcap.cli.options import flags
 from distilcap.errors import ConfigError
-from distilcap.options import Bounds, Options, option
+from distilcap.options import Bounds, Options, filled, option, path_of
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 
@@ -129,3 +130,14 @@ def test_messages_name_the_option() -> None:
 def test_everything_that_training_offers_is_a_flag(kind: type[Options]) -> None:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         assert "help" in field.metadata or isinstance(field.default, Options), field.name
+
+
+@pytest.mark.parametrize("name", ["box", "none"])
+def test_a_folder_of_a_captioners_name_is_a_folder_where_a_person_says_so(name: str) -> None:
+    """`Path("./box")` is `Path("box")`, which names the captioner that comes with the package."""
+    here = Path.cwd() / name
+    assert path_of(name) == Path(name)
+    assert [path_of(written) for written in (f"./{name}", f"{name}/", str(here))] == [here] * 3
+    assert path_of("./other") == Path("other")
+    assert filled(Outer, {"data": f"./{name}"}).data == here
+    assert NamedPath(path_type=Path).convert(f"./{name}", None, None) == here

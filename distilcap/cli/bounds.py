@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from distilcap.options import SEED_LIMIT
+from distilcap.options import SEED_LIMIT, path_of
 
 __all__ = [
     "BATCH",
@@ -44,7 +44,7 @@ class NamedPath(click.Path):
         """Read the option's text."""
         if not str(value):
             self.fail("the path is empty; is a variable of the shell unset?", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(path_of(value), param, ctx)
 
 
 PATH = NamedPath(path_type=Path)

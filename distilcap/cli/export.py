@@ -97,17 +97,14 @@ def _decode_options(run: Path, decode: DecodeChoice) -> DecodeOptions:
 
 
 def _recipe_of(run: Path) -> Train | None:
-    """Of a run of the store; None of a captioner from elsewhere."""
+    """Of a run of a store, without which its licence is unknown; None of a captioner from elsewhere."""
     from distilcap.stages.folders import run_of
     from distilcap.store.record import RECORD, check_artifact
 
     if not (run / RECORD).is_file():
         return None
     check_artifact(run)
-    try:
-        return run_of(run, whole=True)
-    except DataError:  # of a version with other stages
-        return None
+    return run_of(run, whole=True)
 
 
 def _show_export(exported: Exported) -> None:

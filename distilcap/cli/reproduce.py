@@ -78,10 +78,10 @@ def reproduce(
 
     WHAT is one of the paper's tables, several for one report, or all of them; or extra: other ways of
     distilling; or families: captioners of equal width beside one another; or worth: a student without and
-    with a teacher, each without and with self-critical training. flickr8k is the experiment of the
-    README, encoders the table of docs/encoders.md, box the captioner that comes with the package. A killed
-    command goes on where it stopped; two may share a store. With --check, WHAT and the options may be left
-    out: they are then those of the report.
+    with a teacher, each without and with self-critical training (README's table). flickr8k is README's
+    former experiment, encoders the table of docs/encoders.md, box the captioner that comes with the package.
+    A killed command goes on where it stopped; two may share a store. With --check, WHAT and the options may
+    be left out: they are then those of the report.
     """
     if check is not None and not what:
         _as_the_report_was_made(check, data)

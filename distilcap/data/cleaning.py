@@ -23,6 +23,7 @@ __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_capti
 RULES_VERSION: Final = 3
 """Raise it when the rules make something else of a caption: it is in the keys of cleaned artifacts."""
 
+_PLAIN = frozenset({"length", "empty"})  # kinds of rule that people's captions meet too
 _UNPLAIN = 0.2  # people say "a picture of" in 0.1 % of Flickr8k's captions; drawn scenes do in 6 %
 _LONGEST = 5_000  # characters that are looked at: patterns may take the square of it
 
@@ -50,6 +51,7 @@ class Cleaning:
         changed_by: how many each kind of rule changed; a caption may count for more than one.
         dropped_by: how many each kind of rule dropped.
         examples: for each kind, the first caption and what became of it.
+        unplain: how many were changed or dropped for more than length, which people's captions have too.
     """
 
     captions: int
@@ -58,6 +60,7 @@ class Cleaning:
     changed_by: Mapping[Kind, int]
     dropped_by: Mapping[Kind, int]
     examples: Mapping[Kind, tuple[str, str | None]]
+    unplain: int = 0
 
     @staticmethod
     def load(path: Path) -> Cleaning:
@@ -70,13 +73,6 @@ class Cleaning:
         with expected(path, "the counts of a cleaning"):
             sum((content["captions"], content["changed"], content["dropped"]))
             return Cleaning(**content)
-
-    @property
-    def unplain(self) -> int:
-        """How many changes and drops were for more than length, which people's captions have too."""
-        plain = ("length", "empty")
-        counted = [*self.changed_by.items(), *self.dropped_by.items()]
-        return sum(count for kind, count in counted if kind not in plain)
 
     @property
     def unlike_people(self) -> bool:
@@ -121,12 +117,13 @@ def clean_captions(
 
 
 def _count(cleaned: Iterable[tuple[str, Cleaned]]) -> Cleaning:
-    captions = changed = dropped = 0
+    captions = changed = dropped = unplain = 0
     changed_by: Counter[Kind] = Counter()
     dropped_by: Counter[Kind] = Counter()
     examples: dict[Kind, tuple[str, str | None]] = {}
     for text, result in cleaned:
         captions += 1
+        unplain += not _PLAIN.issuperset(result.rules)
         if result.text is None:
             dropped += 1
             dropped_by[result.rules[-1]] += 1
@@ -137,7 +134,13 @@ def _count(cleaned: Iterable[tuple[str, Cleaned]]) -> Cleaning:
             for kind in result.rules:
                 examples.setdefault(kind, (text, result.text))
     return Cleaning(
-        captions, changed, dropped, dict(changed_by.most_common()), dict(dropped_by.most_common()), examples
+        captions,
+        changed,
+        dropped,
+        dict(changed_by.most_common()),
+        dict(dropped_by.most_common()),
+        examples,
+        unplain,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from distilcap.data.captions import Caption
 from distilcap.errors import DistilCapError
+from distilcap.runtime.calibration import mean_log_prob
 
 __all__ = ["Captioned", "WrittenCaption"]
 
@@ -17,7 +18,8 @@ class WrittenCaption(Caption):
 
     Attributes:
         words: as the captioner's tokenizer has them.
-        log_prob: log-probability of the words and the end token, in nats.
+        log_prob: log-probability of the tokens, in nats.
+        tokens: how many: the words, and the end token where the caption ended by itself.
         confidence: how often such captions are as close to people's captions as people's are to each other
             (see docs/bundle.md), 0 to 1; None of a run, or of a bundle without calibration.
     """
@@ -25,14 +27,15 @@ class WrittenCaption(Caption):
     log_prob: float = 0.0
     words: tuple[str, ...] = ()
     confidence: float | None = None
+    tokens: int = 1
 
     @property
     def word_probability(self) -> float:
-        """Geometric mean of the words' and the end token's probabilities, 0 to 1.
+        """Geometric mean of the tokens' probabilities, 0 to 1.
 
         Unlike `log_prob` it can be compared between captions of different lengths.
         """
-        return math.exp(self.log_prob / (len(self.words) + 1))
+        return math.exp(mean_log_prob(self.log_prob, self.tokens))
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,9 @@ class ImageCaptioner:
 
         def written(caption: BundleCaption) -> WrittenCaption:
             own = tuple(words[token] for token in caption.tokens if token != EOS)
-            return WrittenCaption(caption.text, caption.log_prob, own, caption.confidence)
+            return WrittenCaption(
+                caption.text, caption.log_prob, own, caption.confidence, len(caption.tokens)
+            )
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             result = bundle.search(bundle.see(np.stack(pixels), names), options)
@@ -140,9 +142,9 @@ class ImageCaptioner:
 
         def written(caption: Caption) -> WrittenCaption:
             assert caption.log_prob is not None
-            return WrittenCaption(
-                caption.text, caption.log_prob, tuple(tokenizer.written_words(caption.text))
-            )
+            words = tuple(tokenizer.written_words(caption.text))
+            tokens = min(len(words) + 1, run.decode.max_words)  # a caption that is cut has no end token
+            return WrittenCaption(caption.text, caption.log_prob, words, tokens=tokens)
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
             captions = run.label(pixels, run.decode.beam_size, decode.n_best, names)

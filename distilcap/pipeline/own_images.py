@@ -163,7 +163,6 @@ def plan_own_images(
 
     refuse_early(training, options.teacher, options.student, options.intermediate)
     source, start = data.stage(), _start(options, encoder)
-    by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions)
     max_words = chosen_max_words(training)
     larger = None
     if options.teacher_encoder:
@@ -174,6 +173,7 @@ def plan_own_images(
     given = options.given_teacher(seen, store)
     clean = options.clean_labels and given is None
     learnt, amount = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
+    by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions) or amount.many
     min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
     if options.clean_labels and given is not None:
         given = given.cleaned(max_words, options.tokenizer)

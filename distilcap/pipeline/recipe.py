@@ -60,6 +60,11 @@ class Amount:
         references = dataset.references("train")
         return Amount(len(references), sum(map(len, references.values())))
 
+    @property
+    def many(self) -> bool:
+        """Whether there is so much that nothing was measured there: the recipe is the paper's."""
+        return self.images >= _MANY
+
     def check(self, path: str, images: int, cleaning: Cleaning | None = None) -> None:
         """Make sure that there is anything to learn from.
 
@@ -158,7 +163,7 @@ def _auto(amount: Amount, started: bool) -> dict[str, Any]:
 
     No run ends early: on 40 validation images a peak of chance ended one far below its best.
     """
-    if amount.images >= _MANY:  # nothing was measured there: the paper's
+    if amount.many:
         return {"validate_start": started}
     updates, fewest, most = (240, 3, 24) if started else (3_400, 9, 40)
     images = max(1, amount.images)  # data without captions are refused later, with the way out

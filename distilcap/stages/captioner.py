@@ -6,7 +6,7 @@ import abc
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_type_hints
 
@@ -121,6 +121,7 @@ class ImportCaptioner(CaptionerStage):
         path: of its folder.
         weights: file of the weights of an encoder that was not tuned, if not the published ones.
         engine: what runs the encoder, see `encoders.engines`.
+        terms: of a run that itself began from weights with a licence, see `licence`.
     """
 
     packable: ClassVar[bool] = False
@@ -135,6 +136,7 @@ class ImportCaptioner(CaptionerStage):
     path: str = not_in_key()
     weights: str | None = not_in_key()
     engine: str = added_later("torch")
+    terms: tuple[tuple[str, str], ...] = field(default=(), compare=False, metadata={"in_key": False})
 
     @staticmethod
     def of(folder: Path, name: str, engine: str = "torch") -> ImportCaptioner:
@@ -150,10 +152,11 @@ class ImportCaptioner(CaptionerStage):
         if not (folder / CONFIG).is_file():
             raise DataError(f"{folder}: there is no trained captioner (no {CONFIG} in it).")
         fix, weights, max_words = "copy it anew", None, 16 + EXTRA_WORDS
+        terms: dict[str, str] | None = None
         if (folder / RECORD).is_file():
             check_artifact(folder)
             run = run_of(folder)
-            weights, max_words = run.features.weights, run.max_words
+            weights, max_words, terms = run.features.weights, run.max_words, run.licence
         config = read_sealed_json(folder / CONFIG, fix)
         with expected(folder / CONFIG, "a captioner's configuration"):
             try:
@@ -179,6 +182,7 @@ class ImportCaptioner(CaptionerStage):
                 str(folder),
                 weights,
                 engine,
+                tuple((terms or {}).items()),
             )
 
     @property
@@ -199,7 +203,7 @@ class ImportCaptioner(CaptionerStage):
     @property
     def licence(self) -> dict[str, str] | None:
         """See `CaptionerStage.licence`."""
-        return dict(LICENCE) if self.name == BOX else None
+        return dict(LICENCE) if self.name == BOX else dict(self.terms) or None
 
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
         """See `CaptionerStage.seen_in`; the data are always needed."""

@@ -37,8 +37,8 @@ class LabelOptions(BeamChoice):
     )
     precision: str | None = option(
         None,
-        "Number format of a run's products; auto is bfloat16 where the processor or GPU has units for it.  "
-        "[default: the run's own; with --images float32]",
+        "Number format of a run's products; auto is bfloat16 where the processor has units for it, float32 "
+        "on a GPU.  [default: the run's own; with --images float32]",
         choices=("float32", "bfloat16", "auto"),
     )
 

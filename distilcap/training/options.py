@@ -135,6 +135,6 @@ class TrainingOptions(Options):
     precision: str = option(
         "float32",
         "Number format of products, in training and wherever the run captions: bfloat16 is PyTorch's "
-        "autocast; auto is bfloat16 where the processor or GPU has units for it.",
+        "autocast; auto is bfloat16 where the processor has units for it, float32 on a GPU.",
         choices=("float32", "bfloat16", "auto"),
     )

@@ -9,7 +9,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -189,7 +189,8 @@ class Local:
         try:
             self._processor = transformers.AutoProcessor.from_pretrained(model, trust_remote_code=False)
             if not getattr(self._processor, "chat_template", None):
-                self._teacher = PretrainedTeacher.load(find_model(model))
+                loaded = PretrainedTeacher.load(find_model(model))
+                self._teacher = replace(loaded, max_tokens=max_tokens)
                 self.recipe = {"model": model, "max_tokens": max_tokens}
                 return
             kind = transformers.AutoModelForImageTextToText
@@ -203,7 +204,7 @@ class Local:
         """See `Captioner.caption`."""
         image = read_image(photo)
         if self._teacher is not None:
-            ((caption,),) = self._teacher.caption([image], max_tokens=self.max_tokens)
+            ((caption,),) = self._teacher.caption([image])
             text = caption.text
         else:
             text = self._answer(image)

@@ -144,7 +144,9 @@ def test_options_of_the_search(exported: Exported, photos: list[Path]) -> None:
         (caption.text, caption.log_prob) for caption in expected
     ]
     short = distilcap.load(exported.folder, max_words=2).caption(photos[0])
-    assert len(short.words) <= 2
+    assert len(short.words) == 2
+    # It was cut: two words, and no end token.
+    assert short.best.word_probability == pytest.approx(math.exp(short.log_prob / 2))
 
 
 def test_words_are_those_of_the_bundles_tokenizer(

@@ -120,6 +120,9 @@ def test_the_box_is_student_and_teacher_by_default(
     )
     assert _taken(undistilled, with_box, store) == run
     assert f"`distilcap export {run} --to …` makes a bundle of" in _how_to_take(undistilled, with_box, store)
+    learnt_on = ImportCaptioner.of(store.path(runs[0]), "mine")
+    assert learnt_on.licence == runs[0].licence  # the box's terms stay, whatever the run is called
+    assert "non-commercial" in (learnt_on.licence or {})["captioner"]
     mine = plan(home, start=home / "run")
     assert _taken(mine.starts[0], mine, store) == str(home / "run")
     assert f"`distilcap caption photo.jpg --run {home / 'run'}`" in _how_to_take(mine.starts[0], mine, store)
