@@ -241,6 +241,31 @@ def test_results_without_weights_are_enough_until_the_captioner_is_needed(small:
     assert (folder / "captioner.safetensors").read_bytes() == whole
 
 
+def test_a_stage_that_is_built_again_is_never_half_there(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary = small.run.vocabulary
+    folder = small.store.path(vocabulary)
+    leave_out(folder, ["words.json"])
+    (folder / "words.json").unlink()
+    rename, seen = Path.rename, list[Path]()
+
+    def kill(path: Path, target: Path) -> Path:
+        seen.append(target)
+        if target == folder:  # the new one takes the old one's place
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", kill)
+        with pytest.raises(KeyboardInterrupt):
+            small.store.build(vocabulary, whole=True)
+    assert seen == [folder.parent / ".partial" / f".removed-{folder.name}", folder]
+    assert not folder.exists()
+    assert small.store.open(vocabulary) == folder
+    assert (folder / "words.json").is_file()
+
+
 def test_a_deleted_data_set_is_imported_again_for_new_captions(small: Small) -> None:
     shutil.rmtree(small.store.path(small.data))
     small.store.build(Generate(small.run, "val", 1))
