@@ -12,7 +12,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.progress import Progress
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.never_write import blocked_ids, named_words
+from distilcap.runtime.never_write import blocked_ids, paired
 from distilcap.stages.captioner import CaptionerStage
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, labelling_work
 from distilcap.stages.data import ImportData
@@ -45,7 +45,8 @@ class Generate(CaptionsOfSplit):
         data: whose images, if not those that it was trained on.
         decoding: chooses the length penalty on validation; None takes `length_penalty`.
         precision: number format of products, "float32" or "bfloat16".
-        never_write: words of the vocabulary that the search leaves out; see `runtime.never_write`.
+        never_write: words of the vocabulary that the search leaves out, as `runtime.never_write.paired` takes
+            them.
     """
 
     together: ClassVar[bool] = True
@@ -122,7 +123,7 @@ class Generate(CaptionsOfSplit):
                 self.beam,
                 self.captioner.max_words,
                 penalty,
-                blocked=blocked_ids(named_words(self.never_write), trained.vocabulary),
+                blocked=blocked_ids(paired(self.never_write), trained.vocabulary),
                 precision=self.precision,
             ),
             n_best=self.n_best,
