@@ -107,7 +107,7 @@ class Generate(CaptionsOfSplit):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
         from distilcap.decode.beam import BeamSearch
-        from distilcap.training.shares import caption_together
+        from distilcap.training.shares import caption_together, forget_logs
 
         trained = self.captioner.load(store)
         features = self.captioner.seen_in(self.data).load(store)
@@ -132,7 +132,8 @@ class Generate(CaptionsOfSplit):
             log=folder,
         )
         if store.processes.first:
-            captions.save(folder / "captions.jsonl")
+            captions.save(folder / CAPTIONS)
+            forget_logs(folder)
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of the search."""
@@ -239,7 +240,7 @@ class GenerateTogether(CaptionsOfSplit):
         """Write `captions.jsonl`."""
         from distilcap.decode.beam import BeamSearch
         from distilcap.teachers.ensemble import Ensemble
-        from distilcap.training.shares import caption_together
+        from distilcap.training.shares import caption_together, forget_logs
 
         trained: list[TrainedCaptioner] = [train.load(store) for train in self.captioners]
         features = self._features().load(store)
@@ -257,6 +258,7 @@ class GenerateTogether(CaptionsOfSplit):
             log=folder,
         )
         captions.save(folder / CAPTIONS)
+        forget_logs(folder)
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of the search, of all captioners."""
