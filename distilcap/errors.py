@@ -1,6 +1,6 @@
 """What can go wrong for a person, as one tree of exceptions.
 
-The command line prints a `DistilCapError` as one line and exits with code 2. Every message says what is
+The command line prints a `DistilCapError` as one line and exits with code 2. Every message says
 what is wrong, where, and the fix, in one grammar: "`beam_size` must be at least 1, but is 0."
 Invariants of our own code are `assert`s, not these.
 """

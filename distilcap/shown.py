@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["counted", "shown", "some"]
+__all__ = ["counted", "first_line", "shown", "some"]
 
 # Controls, formats (of direction, among others), halves of characters, separators of lines and paragraphs.
 _WRITTEN_OUT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -27,6 +27,11 @@ def _shown(character: str) -> str:
     if unicodedata.category(character) not in _WRITTEN_OUT or character in _JOINERS:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message; the name of its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def counted(count: int, what: str) -> str:

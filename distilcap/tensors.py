@@ -21,6 +21,7 @@ from torch import Tensor
 from distilcap.errors import DataError
 from distilcap.files import atomic_path, parse_json
 from distilcap.integrity import CHANGED, canonical_json
+from distilcap.shown import first_line
 
 __all__ = ["load_tensors", "refuse_non_finite", "save_tensors"]
 
@@ -65,8 +66,7 @@ def load_tensors(
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; {fix}.") from None
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path}: damaged, or not a file of tensors ({reason}); {fix}.") from None
+        raise DataError(f"{path}: damaged, or not a file of tensors ({first_line(error)}); {fix}.") from None
     if _KEY in metadata:
         content = _checked(path, tensors, metadata, fix)
     elif older is None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from distilcap.cli.progress import PlainConsole, TerminalProgress
-from distilcap.shown import counted, shown, some
+from distilcap.shown import counted, first_line, shown, some
 from distilcap.study.announce import in_words
 from distilcap.training.options import CrossEntropyPhase, TrainingOptions
 
@@ -68,6 +68,20 @@ def test_one_is_no_plural_and_rates_are_short() -> None:
     said = in_words(TrainingOptions(CrossEntropyPhase(epochs=1, weight_averaging=0.958333)))
     assert said.startswith("1 epoch of cross-entropy")
     assert "averaging 0.958)" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\n not so\nbut so"), "not so"),
+        (ValueError("one\rtwo"), "one"),
+        (OSError(2, "No such file"), "[Errno 2] No such file"),
+        (KeyError(), "KeyError"),
+        (ValueError(" \n"), "ValueError"),
+    ],
+)
+def test_the_first_line_of_an_error_is_never_empty(error: Exception, line: str) -> None:
+    assert first_line(error) == line
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ Example:
   distilcap store export results.tar.gz --keep results/results.json
   distilcap store import results.tar.gz --store elsewhere/runs
 """
+_UNKNOWN = "of a plugin that is not loaded (`distilcap --plugin MODULE`) or of another version"
 
 
 @click.group(epilog=EXAMPLE)
@@ -78,10 +79,7 @@ def verify(keys: tuple[str, ...], store: Path) -> None:
     old = sum(entry.unchecked for entry in entries)
     remark = f"; {old} of them are of an older version and have no checksums" if old else ""
     if unknown := sum(entry.unknown for entry in entries):
-        remark += (
-            f"; {unknown} of them are of a plugin that is not loaded (`distilcap --plugin MODULE`) or of "
-            "another version: their files are undamaged"
-        )
+        remark += f"; {unknown} of them are {_UNKNOWN}: their files are undamaged"
     CONSOLE.print(f"{store}: {len(entries)} stages, none damaged{remark}")
 
 
@@ -101,7 +99,7 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
     import shutil
 
     from distilcap.data.features import readable_size
-    from distilcap.store.contents import keys_in, needed_by, remove, unfinished
+    from distilcap.store.contents import half_deleted, keys_in, needed_by, remove, unfinished
 
     entries = _contents(store)
     kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
@@ -112,6 +110,7 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
             )
     doomed = [entry for entry in entries if entry.key not in kept]
     builds = [build for build in unfinished(store) if also_unfinished and not build.running]
+    rest = half_deleted(store)
     for entry in doomed:
         CONSOLE.print(f"{entry.key}  {readable_size(entry.bytes)}")
         if yes:
@@ -120,10 +119,14 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
         CONSOLE.print(f"unfinished {build.folder.name}  {readable_size(build.bytes)}")
         if yes:
             shutil.rmtree(build.folder)
-    size = readable_size(sum(entry.bytes for entry in doomed) + sum(build.bytes for build in builds))
+    for folder, size in rest.items():
+        CONSOLE.print(f"rest of a deletion {folder.name}  {readable_size(size)}")
+        if yes:
+            shutil.rmtree(folder, ignore_errors=True)
+    size = sum(entry.bytes for entry in doomed) + sum(build.bytes for build in builds) + sum(rest.values())
     CONSOLE.print(
         f"{'Deleted' if yes else 'To delete (with --yes)'}: {len(doomed) + len(builds)} of "
-        f"{len(entries)} stages, {size}; {len(kept)} are kept."
+        f"{len(entries)} stages, {readable_size(size)}; {len(kept)} are kept."
     )
 
 
@@ -165,8 +168,11 @@ def export_(to: Path, keep: tuple[Path, ...], without: tuple[Path, ...], store: 
         kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
         entries = [entry for entry in entries if entry.key in kept]
     there = {key for pack in without for key in packed_keys(pack)}
-    packed = export_results([entry for entry in entries if entry.key not in there], to)
+    entries = [entry for entry in entries if entry.key not in there]
+    packed = export_results(entries, to)
     CONSOLE.print(f"{to}: results of {len(packed)} stages, {readable_size(to.stat().st_size)}")
+    if unknown := [entry.key for entry in entries if entry.unknown]:
+        CONSOLE.print(f"Left out, {_UNKNOWN}: {some(unknown)}.", soft_wrap=True)
 
 
 @store.command("import")

@@ -7,6 +7,7 @@ else, and the teacher says what; so there is more to learn from than there are p
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from distilcap.data.dataset import ImageRecord
+from distilcap.data.dataset import ImageRecord, probe
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import atomic_path, read_json, write_json
 from distilcap.progress import SILENT, Progress
@@ -66,20 +67,25 @@ def write_crops(
         What is wrong with images that cannot be read; the others are cropped.
 
     Raises:
-        ConfigError: the folder holds other crops.
+        ConfigError: the folder holds other crops, or crops of other images.
         DataError: the folder holds other files.
     """
-    recipe = {"each": each, "size": size}
+    train = [image for image in images if image.split == "train"]
+    options = {"each": each, "size": size}
+    recipe = {**options, "images": _digest(train)}
     mark = folder / RECIPE
     if mark.exists():
-        if read_json(mark) != recipe:
-            raise ConfigError(f"{folder}: holds crops of other options ({RECIPE}); name another folder.")
-    elif folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder}: holds other files; name a new folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(mark, recipe)
+        found = read_json(mark)
+        if found not in (recipe, options):  # older versions wrote the options alone
+            other = "images" if isinstance(found, dict) and options.items() <= found.items() else "options"
+            raise ConfigError(f"{folder}: holds crops of other {other} ({RECIPE}); name another folder.")
+    else:
+        if folder.exists() and any(folder.iterdir()):
+            raise DataError(f"{folder}: holds other files; name a new folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(mark, recipe)
     failed = []
-    for image in progress.track([image for image in images if image.split == "train"], "Cropping"):
+    for image in progress.track(train, "Cropping"):
         files = [folder / f"{_file_name(image.id)}_{number}.jpg" for number in range(each)]
         if all(file.exists() for file in files):
             continue
@@ -92,6 +98,12 @@ def write_crops(
             with atomic_path(file) as new:
                 crop_of(picture, image.path.name, number, size).save(new, "JPEG", quality=92)
     return failed
+
+
+def _digest(images: Iterable[ImageRecord]) -> str:
+    """Of all that decides crops but their options: ids, names and (as in a fingerprint) contents."""
+    sources = sorted((image.id, image.path.name, *probe(image.path)) for image in images)
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
 def _file_name(image_id: str) -> str:

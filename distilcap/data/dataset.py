@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import reprlib
 import stat
 import zlib
 from collections import Counter
@@ -14,10 +15,25 @@ from pathlib import Path
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
 
-__all__ = ["SPLITS", "Dataset", "ImageRecord", "probe"]
+__all__ = ["SPLITS", "Dataset", "ImageRecord", "check_split", "no_split", "probe"]
 
 SPLITS = ("train", "val", "test")
 _PROBE = 4096  # bytes read at each end of an image file for its fingerprint
+
+
+def no_split(given: object) -> str:
+    """What is wrong with what is not one of `SPLITS`."""
+    return f"`split` must be one of {', '.join(SPLITS)}, but is {reprlib.repr(given)}"
+
+
+def check_split(name: str) -> None:
+    """Make sure that a person named one of `SPLITS`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if name not in SPLITS:
+        raise ConfigError(f"{no_split(name)}.")
 
 
 @dataclass(frozen=True)
@@ -58,10 +74,7 @@ class Dataset:
         counts = Counter(image.id for image in self.images)
         for image in self.images:
             if image.split not in SPLITS:
-                raise DataError(
-                    f"{self.name}: `split` must be one of {', '.join(SPLITS)}, "
-                    f"but is '{image.split}' at image '{image.id}'."
-                )
+                raise DataError(f"{self.name}: {no_split(image.split)} at image '{image.id}'.")
             if counts[image.id] > 1:
                 raise DataError(f"{self.name}: image '{image.id}' occurs {counts[image.id]} times.")
         for image_id in self.captions:
@@ -74,8 +87,7 @@ class Dataset:
         Raises:
             ConfigError: `name` is not one of `SPLITS`.
         """
-        if name not in SPLITS:
-            raise ConfigError(f"`split` must be one of {', '.join(SPLITS)}, but is '{name}'.")
+        check_split(name)
         return tuple(image for image in self.images if image.split == name)
 
     def references(self, name: str) -> CaptionSet:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,14 +69,12 @@ class FeatureWriter:
         self._counts: list[int] = []
         self._checksums: list[int] = []
         header = {"recipe": self.recipe, "regions": regions, "dim": dim}
-        self._log = RecordLog(folder / LOG, header, progress)
-        try:
-            self._rows = self._open()
-        except BaseException:
-            self._log.close()
-            raise
-        with expected(folder / LOG, f"a log of this extraction; delete {folder}"):
-            self._resume(progress)
+        with contextlib.ExitStack() as opened:
+            self._log = opened.enter_context(RecordLog(folder / LOG, header, progress))
+            self._rows = opened.enter_context(self._open())
+            with expected(folder / LOG, f"a log of this extraction; delete {folder}"):
+                self._resume(progress)
+            opened.pop_all()  # they stay open
 
     def _open(self) -> IO[bytes]:
         if (self.folder / STORE).exists():

@@ -26,6 +26,7 @@ from distilcap.progress import SILENT, Progress
 from distilcap.runtime.graphs import load_session
 from distilcap.runtime.pixels import Floats
 from distilcap.shapes import Regions
+from distilcap.shown import first_line
 
 __all__ = ["TOLERANCE", "GraphEncoder", "run_by"]
 
@@ -85,7 +86,7 @@ def run_by(engine: str, encoder: Encoder, progress: Progress = SILENT) -> Encode
     except (MemoryError, MissingError):
         raise
     except Exception as error:  # exporter and engines raise whatever they meet
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
     progress.note(f"{encoder.name} is run by PyTorch instead of {engine}: {reason}")
     return encoder
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distilcap.errors import DataError, MissingError
 from distilcap.files import sha256_of
+from distilcap.shown import first_line
 from distilcap.tensors import load_tensors, refuse_non_finite
 
 __all__ = [
@@ -111,8 +112,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: not a file of weights ({reason}).") from None
+        raise DataError(f"{path}: not a file of weights ({first_line(error)}).") from None
     for wrapper in ("state_dict_ema", "state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]

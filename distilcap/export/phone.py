@@ -28,6 +28,7 @@ from distilcap.runtime.bundle import Bundle, Seen
 from distilcap.runtime.pixels import Bytes, normalise
 from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult
 from distilcap.shapes import Regions
+from distilcap.shown import first_line
 
 __all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "step_program", "write_programs"]
 
@@ -78,9 +79,8 @@ def _lowered(programs: dict[str, Any]) -> bytes:
     try:
         lowered = to_edge_transform_and_lower(programs, partitioner=partitioners).to_executorch()
     except Exception as error:  # ExecuTorch raises classes of its own, and Exception itself
-        reason = str(error).partition("\n")[0]
         raise BundleError(
-            f"ExecuTorch cannot lower {' and '.join(programs)} of this captioner ({reason}); "
+            f"ExecuTorch cannot lower {' and '.join(programs)} of this captioner ({first_line(error)}); "
             "leave out `--executorch`, or take another family."
         ) from None
     return bytes(lowered.buffer)
@@ -102,8 +102,9 @@ class PhoneBundle(Bundle):
                 try:
                     self._programs[name] = runtime.load_program(self.folder / file)
                 except Exception as error:  # ExecuTorch raises classes of its own, FileNotFoundError too
-                    reason = str(error).partition("\n")[0]
-                    raise BundleError(f"{self.folder / file}: cannot be loaded ({reason}).") from None
+                    raise BundleError(
+                        f"{self.folder / file}: cannot be loaded ({first_line(error)})."
+                    ) from None
             self._methods: dict[str, Any] = {}
         if method not in self._methods:
             self._methods[method] = self._programs[program].load_method(method)

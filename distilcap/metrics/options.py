@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import ConfigError
 from distilcap.metrics.base import Score
 from distilcap.metrics.evaluation import OFFICIAL, evaluate, with_reasons
 from distilcap.metrics.frequencies import DocumentFrequencies
-from distilcap.metrics.registry import create_metric, metric_names
+from distilcap.metrics.registry import create_metric, metric_names, named_metrics
 from distilcap.options import Options, option
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP, advice_on_tokenizer
 
@@ -51,7 +50,7 @@ class ScoreOptions(Options):
         """Scores by name, without intervals.
 
         Raises:
-            ConfigError: a metric or the tokenizer is unknown.
+            ConfigError: a metric or the tokenizer is unknown, or no metric is named.
             DataError: the captions cannot be scored, see `evaluate`.
         """
         frequencies = DocumentFrequencies.load(self.df) if self.df else None
@@ -59,9 +58,6 @@ class ScoreOptions(Options):
             create_metric(name, frequencies=frequencies, end=self.end)
             if name == "cider"
             else create_metric(name)
-            for name in map(str.strip, self.metrics.split(","))
-            if name
+            for name in named_metrics(self.metrics)
         ]
-        if not wanted:
-            raise ConfigError("`metrics` must name at least one metric.")
         return with_reasons(evaluate(candidates, references, wanted, self.tokenizer))

@@ -62,6 +62,18 @@ def metric_names() -> tuple[str, ...]:
     return tuple(_metrics)
 
 
+def named_metrics(named: str) -> tuple[str, ...]:
+    """The metrics that a person names, with commas between; each once.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    names = tuple(dict.fromkeys(filter(None, map(str.strip, named.split(",")))))
+    if not names:
+        raise ConfigError("`metrics` must name at least one metric.")
+    return names
+
+
 def create_metric(name: str, **options: Any) -> Metric[Any]:
     """Make a metric.
 

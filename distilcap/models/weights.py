@@ -15,6 +15,7 @@ from distilcap.models.captioner import Captioner
 from distilcap.models.families import CaptionerOptions
 from distilcap.models.fast import accelerate, plain_asked_for
 from distilcap.models.presets import build_captioner, options_of
+from distilcap.shown import first_line
 from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
@@ -78,8 +79,9 @@ def load_captioner(folder: Path, device: str = "cpu") -> TrainedCaptioner:
         with torch.device("meta"):  # whatever the sizes are, nothing is allocated yet
             expected = dict(build_captioner(architecture, options, *sizes).named_parameters())
     except (AssertionError, ConfigError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{folder / CONFIG}: not a captioner's configuration ({reason}).") from None
+        raise DataError(
+            f"{folder / CONFIG}: not a captioner's configuration ({first_line(error)})."
+        ) from None
     tensors, _ = load_tensors(folder / WEIGHTS, fix)
     if tensors.keys() != expected.keys():
         raise DataError(f"{folder / WEIGHTS}: its tensors are not those of {architecture}.")

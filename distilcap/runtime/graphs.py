@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilcap.errors import BundleError, MissingError
+from distilcap.shown import first_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -109,7 +110,7 @@ def _fits(result: Any, shape: Shape) -> bool:
 
 def _reason(error: Exception) -> str:
     """The first line of an error of ONNX Runtime, which can quote the graph."""
-    return _printable(str(error).partition("\n")[0]) or type(error).__name__
+    return _printable(first_line(error))
 
 
 def _printable(text: str) -> str:

@@ -23,7 +23,7 @@ from distilcap.errors import BundleError, ConfigError, MissingError
 from distilcap.files import cache_folder, write_text
 from distilcap.runtime.limits import MAX_MANIFEST_BYTES
 from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
-from distilcap.shown import shown
+from distilcap.shown import first_line, shown
 
 __all__ = ["find_bundle", "push_bundle"]
 
@@ -206,13 +206,10 @@ def _told(hub: Any, what: str) -> Iterator[None]:
     except hub.errors.RevisionNotFoundError:
         raise BundleError(f"{what}: has no such revision.") from None
     except hub.errors.LocalEntryNotFoundError as error:
-        raise BundleError(f"{what}: the Hub did not give a file ({_first_line(error)}).") from None
+        raise BundleError(f"{what}: the Hub did not give a file ({shown(first_line(error))}).") from None
     except hub.errors.EntryNotFoundError:
         raise BundleError(f"{what}: holds no whole bundle; only what `distilcap push` wrote opens.") from None
     except (hub.errors.HTTPError, OSError) as error:
-        raise BundleError(f"{what}: the Hub did not answer as it should ({_first_line(error)}).") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return shown(lines[0])
+        raise BundleError(
+            f"{what}: the Hub did not answer as it should ({shown(first_line(error))})."
+        ) from None

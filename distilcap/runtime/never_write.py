@@ -12,7 +12,15 @@ from distilcap.shown import some
 from distilcap.text.people import check_english, more_general, neutral_words
 from distilcap.text.vocabulary import PAD, SPECIALS, Vocabulary
 
-__all__ = ["NEVER_WRITE", "Blocked", "blocked_ids", "blocked_words", "named_words", "never_written"]
+__all__ = [
+    "NEVER_WRITE",
+    "Blocked",
+    "blocked_ids",
+    "blocked_words",
+    "named_words",
+    "never_written",
+    "paired",
+]
 
 NEVER_WRITE = (
     "Words that are never written, with commas between, or a .txt file with a word a line; the search takes "
@@ -78,7 +86,12 @@ def named_words(named: Iterable[str]) -> dict[str, str | None]:
     Raises:
         DataError: a file cannot be read.
     """
-    pairs = (word.partition("=") for item in named for word in _words_of(item))
+    return paired(word for item in named for word in _words_of(item))
+
+
+def paired(words: Iterable[str]) -> dict[str, str | None]:
+    """Words or "word=other", each with the other; a comma is the word's own ("1,000")."""
+    pairs = (word.partition("=") for word in words)
     return {word.strip(): instead.strip() or None for word, _, instead in pairs if word.strip()}
 
 

@@ -146,10 +146,12 @@ class ImportData(Stage):
         if not images or images[0].path.exists():
             return dataset
         try:
-            now = {image.id: image for image in self.read().images}
+            now = {image.id: image.path for image in self.read().images}
         except DataError:  # nor are they there: whoever needs their pixels says so
             return dataset
-        return dataclasses.replace(dataset, images=tuple(now.get(image.id, image) for image in images))
+        # Only where they lie: the splits of the file may have been edited since.
+        found = (dataclasses.replace(image, path=now.get(image.id, image.path)) for image in images)
+        return dataclasses.replace(dataset, images=tuple(found))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.progress import Progress
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.never_write import blocked_ids, named_words
+from distilcap.runtime.never_write import blocked_ids, paired
 from distilcap.stages.captioner import CaptionerStage
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, labelling_work
 from distilcap.stages.data import ImportData
@@ -45,7 +45,8 @@ class Generate(CaptionsOfSplit):
         data: whose images, if not those that it was trained on.
         decoding: chooses the length penalty on validation; None takes `length_penalty`.
         precision: number format of products, "float32" or "bfloat16".
-        never_write: words of the vocabulary that the search leaves out; see `runtime.never_write`.
+        never_write: words of the vocabulary that the search leaves out, as `runtime.never_write.paired` takes
+            them.
     """
 
     together: ClassVar[bool] = True
@@ -106,7 +107,7 @@ class Generate(CaptionsOfSplit):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
         from distilcap.decode.beam import BeamSearch
-        from distilcap.training.shares import caption_together
+        from distilcap.training.shares import caption_together, forget_logs
 
         trained = self.captioner.load(store)
         features = self.captioner.seen_in(self.data).load(store)
@@ -122,7 +123,7 @@ class Generate(CaptionsOfSplit):
                 self.beam,
                 self.captioner.max_words,
                 penalty,
-                blocked=blocked_ids(named_words(self.never_write), trained.vocabulary),
+                blocked=blocked_ids(paired(self.never_write), trained.vocabulary),
                 precision=self.precision,
             ),
             n_best=self.n_best,
@@ -131,7 +132,8 @@ class Generate(CaptionsOfSplit):
             log=folder,
         )
         if store.processes.first:
-            captions.save(folder / "captions.jsonl")
+            captions.save(folder / CAPTIONS)
+            forget_logs(folder)
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of the search."""
@@ -238,7 +240,7 @@ class GenerateTogether(CaptionsOfSplit):
         """Write `captions.jsonl`."""
         from distilcap.decode.beam import BeamSearch
         from distilcap.teachers.ensemble import Ensemble
-        from distilcap.training.shares import caption_together
+        from distilcap.training.shares import caption_together, forget_logs
 
         trained: list[TrainedCaptioner] = [train.load(store) for train in self.captioners]
         features = self._features().load(store)
@@ -256,6 +258,7 @@ class GenerateTogether(CaptionsOfSplit):
             log=folder,
         )
         captions.save(folder / CAPTIONS)
+        forget_logs(folder)
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of the search, of all captioners."""

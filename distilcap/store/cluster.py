@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.errors import ConfigError, DistilCapError, MissingError
+from distilcap.shown import first_line
 from distilcap.store.side_by_side import RETRIES, call_here
 
 __all__ = ["RayWorkers", "ray_workers"]
@@ -60,9 +61,8 @@ class RayWorkers:
                 raise error.cause from None
             raise
         except errors.RayError as error:
-            reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
-                f"{name}: its worker died {RETRIES + 1} times ({reason}); if memory was short, "
+                f"{name}: its worker died {RETRIES + 1} times ({first_line(error)}); if memory was short, "
                 "`--cpus-per-stage` lets fewer stages share a machine."
             ) from None
 
@@ -120,7 +120,7 @@ def _init(ray: Any) -> None:
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises of all kinds here, also plain `Exception`
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         if address := os.environ.get("RAY_ADDRESS"):
             raise ConfigError(f"No Ray cluster answers at {address}: {reason}.") from error
         raise ConfigError(

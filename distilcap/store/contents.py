@@ -15,11 +15,20 @@ from pathlib import Path
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
-from distilcap.integrity import left_out
-from distilcap.store.record import RECORD, check_artifact, has_checksums, read_record
+from distilcap.integrity import left_out, rebuild
+from distilcap.store.record import RECORD, check_artifact, has_checksums, read_record, set_aside
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
 
-__all__ = ["Entry", "Unfinished", "contents", "keys_in", "needed_by", "remove", "unfinished"]
+__all__ = [
+    "Entry",
+    "Unfinished",
+    "contents",
+    "half_deleted",
+    "keys_in",
+    "needed_by",
+    "remove",
+    "unfinished",
+]
 
 
 @dataclass(frozen=True)
@@ -114,8 +123,11 @@ def _entry(folder: Path) -> Entry:
         checked = has_checksums(folder)
         partial = checked and bool(left_out(folder))
     except (DataError, KeyError, TypeError, ValueError) as error:
-        fault = str(error) if isinstance(error, DataError) else f"{folder}: its record is damaged ({error})."
-        unknown = isinstance(error, UnknownStageError)
+        unknown, fault = isinstance(error, UnknownStageError), str(error)
+        if not (folder / RECORD).is_file():
+            fault = f"{folder / RECORD}: missing; {rebuild(folder)}."
+        elif not isinstance(error, DataError):
+            fault = f"{folder}: its record is damaged ({error}); {rebuild(folder)}."
         return Entry(folder, None, fault, unknown, size, None, False, False)
     return Entry(folder, stage, None, False, size, seconds, partial, not checked)
 
@@ -126,8 +138,13 @@ def _bytes(folder: Path) -> int:
 
 def unfinished(root: Path) -> Iterator[Unfinished]:
     """Builds that are not complete."""
-    for folder in sorted(path for path in (root / ".partial").glob("*") if path.is_dir()):
+    for folder in sorted(path for path in (root / ".partial").glob("[!.]*") if path.is_dir()):
         yield Unfinished(folder, _bytes(folder), _locked(root / ".locks" / folder.name))
+
+
+def half_deleted(root: Path) -> dict[Path, int]:
+    """What deletions left that were killed, with its bytes on disk; nobody needs it."""
+    return {folder: _bytes(folder) for folder in sorted((root / ".partial").glob(".removed-*"))}
 
 
 def _locked(path: Path) -> bool:
@@ -188,9 +205,4 @@ def remove(root: Path, key: str) -> None:
         raise ConfigError(f"{key!r} is no stage of the store {root}; `distilcap store ls` lists them.")
     if _locked(root / ".locks" / key):
         raise ConfigError(f"{folder}: a process is at it; try again when it has ended.")
-    # Renamed first, so that it is never half there.
-    doomed = root / ".partial" / f".removed-{key}"
-    doomed.parent.mkdir(exist_ok=True)
-    shutil.rmtree(doomed, ignore_errors=True)
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
+    shutil.rmtree(set_aside(folder))

@@ -50,7 +50,8 @@ class Imported:
 def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
     """Write stages without their weights into one file; returns their keys.
 
-    Stages that only say where data lie, and bundles, are left out: they are quickly made again.
+    Stages that only say where data lie, and bundles, are left out: they are quickly made again. So are those
+    of a plugin that is not loaded or of another version.
 
     Raises:
         DataError: a stage is damaged, or there is none.
@@ -63,6 +64,8 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
         tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for entry in entries:
+            if entry.fault is not None and not entry.unknown:
+                raise DataError(entry.fault)
             if entry.stage is None or not entry.stage.packable:
                 continue
             check_artifact(entry.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,16 @@ from distilcap.integrity import (
     write_sealed_json,
 )
 
-__all__ = ["RECORD", "check_artifact", "complete", "from_json", "has_checksums", "read_record", "to_json"]
+__all__ = [
+    "RECORD",
+    "check_artifact",
+    "complete",
+    "from_json",
+    "has_checksums",
+    "read_record",
+    "set_aside",
+    "to_json",
+]
 
 RECORD, _FORMAT = "stage.json", "distilcap stage 2"  # of the first format there are no checksums
 
@@ -61,6 +71,14 @@ def check_artifact(folder: Path, names: Iterable[str] = ()) -> None:
     """
     if has_checksums(folder):
         check_folder(folder, names)
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a stage's folder to where it is deleted, so that it is never half there; returns where."""
+    aside = folder.parent / ".partial" / f".removed-{folder.name}"
+    aside.parent.mkdir(exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
 
 
 def to_json(value: Any) -> Any:

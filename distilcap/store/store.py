@@ -19,7 +19,15 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected
 from distilcap.integrity import left_out, read_sealed_json, write_sealed_json
 from distilcap.progress import SILENT, Progress
-from distilcap.store.record import RECORD, check_artifact, complete, has_checksums, read_record, to_json
+from distilcap.store.record import (
+    RECORD,
+    check_artifact,
+    complete,
+    has_checksums,
+    read_record,
+    set_aside,
+    to_json,
+)
 from distilcap.store.stage import Stage
 from distilcap.training.processes import ALONE, Processes
 
@@ -161,9 +169,10 @@ class Store:
         record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": to_json(stage)}
         complete(scratch, record, stage.checked_by_row)
         final = self.path(stage)
-        if final.exists():  # without the files that were left out
-            shutil.rmtree(final)
+        former = set_aside(final) if final.exists() else None  # without the files that were left out
         scratch.rename(final)
+        if former is not None:
+            shutil.rmtree(former, ignore_errors=True)
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from distilcap.encoders.recipes import ENGINES
 from distilcap.errors import ConfigError
+from distilcap.metrics.registry import named_metrics
 from distilcap.options import Options, option
 from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
@@ -62,10 +63,7 @@ class TableOptions(Options):
         Raises:
             ConfigError: there is none.
         """
-        names = tuple(dict.fromkeys(filter(None, map(str.strip, self.metrics.split(",")))))
-        if not names:
-            raise ConfigError("`metrics` must name at least one metric.")
-        return names
+        return named_metrics(self.metrics)
 
     def students(self, data: ImportData, features: ExtractFeatures | None = None) -> Students:
         """Everything about the rows but which they are.

@@ -15,6 +15,7 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
+from distilcap.shown import first_line
 from distilcap.teachers.shards import PhotoCaptioner, check_labels
 
 __all__ = ["PretrainedTeacher", "find_model", "fingerprint_of", "label_images"]
@@ -37,8 +38,7 @@ def find_model(name: str) -> Path:
         try:
             folder = Path(snapshot_download(name, allow_patterns=list(_KEPT)))
         except Exception as error:  # the hub's client raises its own, its network library's and ValueError
-            reason = str(error).strip().splitlines()[0]
-            raise MissingError(f"{name}: no such folder, and no download ({reason}).") from None
+            raise MissingError(f"{name}: no such folder, and no download ({first_line(error)}).") from None
     if not (folder / "config.json").is_file():
         raise DataError(f"{folder}: not a model of transformers (there is no config.json in it).")
     return folder
@@ -99,8 +99,7 @@ class PretrainedTeacher:
             processor = transformers.AutoImageProcessor.from_pretrained(folder, **safe)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
         except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise DataError(f"{folder}: not an image-to-text model: {reason}") from None
+            raise DataError(f"{folder}: not an image-to-text model: {first_line(error)}") from None
         name = f"{folder.resolve().name}-{fingerprint_of(folder)[:12]}"
         return PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
 

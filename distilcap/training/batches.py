@@ -59,7 +59,20 @@ class Batch:
 
 
 class Batches:
-    """Epochs of batches over images that have captions."""
+    """Epochs of batches over images that have captions.
+
+    An epoch has each image once, with K of its captions drawn anew; an image that has fewer gets rows of pads
+    beside them.
+
+    Args:
+        captions: of each image, as `encode_captions` gives them.
+        batch_images: B; the last batch of an epoch may have fewer.
+        captions_per_image: K, or the most captions that any image has where these are fewer.
+        seed: of the order of images and the choice of captions.
+
+    Raises:
+        DataError: there is no caption.
+    """
 
     def __init__(
         self, captions: EncodedCaptions, batch_images: int, captions_per_image: int, seed: int

@@ -12,6 +12,7 @@ from distilcap.errors import TrainingError
 from distilcap.models.captioner import Captioner
 from distilcap.models.finite import broken_images, broken_weight
 from distilcap.shapes import Regions
+from distilcap.shown import some
 from distilcap.training.checkpoint import Position
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase
 
@@ -58,7 +59,7 @@ def check_loss(
         )
     if weight is None and (images := broken_images(regions, ids)):
         raise TrainingError(
-            f"The loss is {loss:.3g} at {where}, since the features of image {', '.join(images[:3])} "
+            f"The loss is {loss:.3g} at {where}, since the features of image {some(images)} "
             f"hold NaN or infinity; extract them again. {kept}"
         )
     became = f", and the weight `{weight}` is not finite" if weight else ""

@@ -101,8 +101,19 @@ class SelfCritical:
     """REINFORCE with a baseline from the model itself (Rennie et al. 2017, equation 7).
 
     Captions are drawn without a graph and with dropout off; one teacher-forced pass over them gives the
-    gradient. The loss is -mean over captions of (reward - baseline) x mean log-probability of its tokens'
-    sum, normalised by the number of tokens as published implementations do.
+    gradient. With rewards r and baselines b of K samples w of each image, the loss is
+
+        -sum over images i and samples k of (r_ik - b_ik) sum over t of log p(w_ikt) / N,
+
+    where N is the number of all these samples' tokens, end tokens too, as published implementations have it.
+
+    Args:
+        reward: of drawn captions.
+        samples: K, captions drawn of each image; at least 2 where the baseline is "others".
+        baseline: "others", the mean reward of the image's other samples, or "greedy", that of its greedy
+            caption.
+        max_words: most words of a drawn caption, its end token not counted.
+        dropout: on in the pass that gives the gradient.
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distilcap.errors import LaunchError, MissingError
+from distilcap.shown import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -164,7 +165,7 @@ def _joined(on_gpu: bool) -> Processes:
     except ValueError as error:
         raise LaunchError(
             f"The {processes_asked_for()[1]} processes of this launch do not meet "
-            f"({_reason(error.__cause__ or error)}); start them by `torchrun` or `accelerate launch`."
+            f"({first_line(error.__cause__ or error)}); start them by `torchrun` or `accelerate launch`."
         ) from error
     atexit.register(_leave)
     return Processes(state.process_index, state.num_processes, str(state.device))
@@ -210,16 +211,12 @@ def _waiting() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LaunchError(
-            f"Another process of this launch has ended ({_reason(error)}); what was finished is kept, and "
+            f"Another process of this launch has ended ({first_line(error)}); what was finished is kept, and "
             "the same command goes on from there."
         ) from error
     finally:
         if handled:
             signal.signal(signal.SIGTERM, handler)
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def first_to_fail() -> bool:

@@ -16,7 +16,12 @@ __all__ = ["clearly_better", "move_average", "rate_factor"]
 
 
 def rate_factor(phase: CrossEntropyPhase | SelfCriticalPhase, step: int, epoch: int, total: int) -> float:
-    """The learning rate's factor: warm-up, then steps of 0.8 every 3 epochs or half a cosine to zero."""
+    """The learning rate's factor: warm-up, times 0.8 for every 3 epochs or half a cosine to zero.
+
+    Args:
+        step, epoch: steps taken and epochs finished in the phase before this step; both from 0.
+        total: steps of the whole phase, where the cosine ends.
+    """
     warmup = min(1.0, (step + 1) / phase.warmup_steps) if phase.warmup_steps else 1.0
     if phase.schedule == "cosine":
         return warmup * 0.5 * (1 + math.cos(math.pi * step / total))

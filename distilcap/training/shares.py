@@ -17,7 +17,7 @@ from distilcap.progress import SILENT, Progress
 from distilcap.text.vocabulary import Vocabulary
 from distilcap.training.processes import Processes
 
-__all__ = ["BatchShare", "caption_together", "share_of_batch"]
+__all__ = ["BatchShare", "caption_together", "forget_logs", "share_of_batch"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def caption_together(
     """`caption_images`, each process captioning its share; all get the captions of all images.
 
     Args:
-        log: folder in which each process keeps what it has done, so that a killed job goes on there.
+        log: folder in which each process keeps what it has done, so that a killed job goes on there;
+            `forget_logs` deletes that when the captions are safe.
     """
     own_log = log and log / f"captions-{processes.rank + 1}-of-{processes.count}.log"
     own = caption_images(
@@ -96,7 +97,10 @@ def caption_together(
         for shares in processes.gather(dict(own)):
             captions |= shares
         own = CaptionSet({image_id: captions[image_id] for image_id in ids})
-    if log and processes.first:  # also those of an earlier launch, of more processes
-        for path in log.glob("captions-*.log"):
-            path.unlink()
     return own
+
+
+def forget_logs(log: Path) -> None:
+    """Delete what all processes kept, also those of an earlier launch, of more processes."""
+    for path in log.glob("captions-*.log"):
+        path.unlink()

@@ -15,6 +15,7 @@ from distilcap.cli.main import cli
 from distilcap.cli.scores import as_csv, as_latex
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import DistilCapError
+from distilcap.metrics import registry
 from distilcap.metrics.base import Score
 from distilcap.metrics.frequencies import DocumentFrequencies
 
@@ -170,6 +171,19 @@ def test_a_clear_difference_is_starred_and_none_is_not(files: Path) -> None:
     row = next(line for line in same.output.splitlines() if line.count("│") > 5)
     assert "+0.00" in row
     assert " *" not in row
+
+
+def test_a_metric_that_is_named_twice_is_scored_once(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    create = registry.create_metric
+    monkeypatch.setattr(
+        "distilcap.metrics.options.create_metric",
+        lambda name, **rest: (made.append(name), create(name, **rest))[1],
+    )
+    common = ("evaluate", files / "good.jsonl", "--references", files / "references.jsonl", "--resamples", 0)
+    run(*common, "--metrics", "rouge_l, rouge_l,")
+    assert made == ["rouge_l"]
+    assert "at least one metric" in str(run(*common, "--metrics", " ,").exception)
 
 
 def test_unknown_metrics_are_refused(files: Path) -> None:

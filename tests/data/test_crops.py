@@ -64,6 +64,22 @@ def test_a_folder_of_other_crops_or_files_is_left_alone(tmp_path: Path) -> None:
         write_crops(images, tmp_path / "images", 2, 32)
 
 
+def test_crops_of_another_data_set_or_another_photograph_need_another_folder(tmp_path: Path) -> None:
+    images, crops = _records(tmp_path / "images"), tmp_path / "crops"
+    write_crops(images, crops, 1, 32)
+    write_crops(
+        [*images[:0:-1], images[0], ImageRecord("new", images[2].path, "val")], crops, 1, 32
+    )  # the same
+    others = [ImageRecord(image.id, images[1 - n].path, "train") for n, image in enumerate(images[:2])]
+    with pytest.raises(ConfigError, match=rf"crops: holds crops of other images \({RECIPE}\); name another"):
+        write_crops(others, crops, 1, 32)
+    _ramp(50, 50).save(images[0].path)
+    with pytest.raises(ConfigError, match="of other images"):
+        write_crops(images, crops, 1, 32)
+    (crops / RECIPE).write_text('{"each": 1, "size": 32}')  # of an older version, which did not know
+    assert write_crops(images, crops, 1, 32) == []
+
+
 def test_a_broken_image_is_named_and_the_others_are_cropped(tmp_path: Path) -> None:
     images = _records(tmp_path / "images")
     images[0].path.write_bytes(b"no image")

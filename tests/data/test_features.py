@@ -20,6 +20,7 @@ from distilcap.data.feature_writer import FeatureWriter
 from distilcap.data.features import FeatureStore, Skipped, check_space, finite_rows, readable_size
 from distilcap.errors import DataError
 from distilcap.progress import Silent
+from distilcap.record_log import RecordLog
 
 RECIPE = {"encoder": "test"}
 
@@ -125,6 +126,16 @@ def test_a_kill_between_the_last_renames_is_fixed(tmp_path: Path) -> None:
     (tmp_path / "features.partial").rename(tmp_path / "features.safetensors")
     store = FeatureWriter(tmp_path, RECIPE, 3, 5).finish()
     assert np.array_equal(store.rows(["a", "b"])[0], rows(2))
+
+
+def test_a_log_of_something_else_leaves_nothing_open(tmp_path: Path) -> None:
+    with RecordLog(tmp_path / "progress.jsonl", {"recipe": RECIPE, "regions": 3, "dim": 5}) as log:
+        log.append({"captions": []})
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(DataError, match="a log of this extraction; delete") as kept:
+        FeatureWriter(tmp_path, RECIPE, 3, 5)
+    assert len(os.listdir("/proc/self/fd")) == before, kept
+    RecordLog(tmp_path / "progress.jsonl", {"recipe": RECIPE, "regions": 3, "dim": 5}).close()  # no lock
 
 
 def test_an_unknown_and_a_skipped_image_are_named(tmp_path: Path) -> None:

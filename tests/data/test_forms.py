@@ -212,6 +212,12 @@ def test_other_columns_of_captions_are_named(tmp_path: Path) -> None:
     assert texts(read_dataset(tmp_path, columns=columns)) == {"a.jpg": ["The dog.", "a dog"]}
 
 
+def test_of_many_unread_columns_the_first_are_named(tmp_path: Path) -> None:
+    record = {"file_name": "a.jpg", **{f"prompt{n}": "a dog" for n in range(12)}}
+    files(tmp_path, {"metadata.jsonl": [record], **images("a.jpg")})
+    assert [note for note in check_dataset(tmp_path).notes if "prompt9 and 2 more; `--caption" in note]
+
+
 def test_where_no_captions_are_read_the_keys_are_named(tmp_path: Path) -> None:
     files(tmp_path, {"metadata.jsonl": [{"file_name": "a.jpg", "prompt": "a dog"}], **images("a.jpg")})
     report = check_dataset(tmp_path)

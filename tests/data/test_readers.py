@@ -222,6 +222,10 @@ def test_files_of_several_splits_are_read_together(tmp_path: Path) -> None:
         DataError, match=r"more than one file may hold the captions \(more.csv, .*name the file you mean"
     ):
         read_dataset(tmp_path)
+    for number in range(6):
+        (tmp_path / f"more{number}.csv").write_text("image,caption\n")
+    with pytest.raises(DataError, match=r"\(more.csv, .*, more3.csv and 5 more\); name"):
+        read_dataset(tmp_path)
 
 
 def test_without_splits_a_hash_of_the_id_decides(tmp_path: Path) -> None:

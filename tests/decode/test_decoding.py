@@ -24,7 +24,7 @@ from distilcap.models.presets import build_captioner, preset
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 from distilcap.training.processes import ALONE
-from distilcap.training.shares import caption_together
+from distilcap.training.shares import caption_together, forget_logs
 
 
 class Table(Captioner):
@@ -349,10 +349,15 @@ def test_a_killed_labelling_goes_on_after_its_last_batch(tmp_path: Path) -> None
         caption_images(small(), WORDS, Source(features), IDS, options, batch_images=3, log=log)
 
 
-def test_a_labelling_leaves_no_logs_not_even_those_of_more_processes(tmp_path: Path) -> None:
+def test_logs_of_a_labelling_are_kept_until_they_are_forgotten_even_those_of_more_processes(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "captions-2-of-2.log").touch()
     source = Source(torch.randn(5, 3, 8))
-    caption_together(ALONE, small(), WORDS, source, IDS, BeamSearch(1, 3), log=tmp_path)
+    made = caption_together(ALONE, small(), WORDS, source, IDS, BeamSearch(1, 3), log=tmp_path)
+    source.features.zero_()
+    assert caption_together(ALONE, small(), WORDS, source, IDS, BeamSearch(1, 3), log=tmp_path) == made
+    forget_logs(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

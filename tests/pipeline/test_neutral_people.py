@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +18,16 @@ from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.labelling import Labelling
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.progress import SILENT
+from distilcap.runtime.never_write import Blocked
 from distilcap.stages.captions import ImportCaptions, NeutralLabels
 from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shards import label_shard
+from distilcap.text.vocabulary import SPECIALS, Vocabulary
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 TRAINING = TrainingOptions(CrossEntropyPhase(epochs=1), SelfCriticalPhase(epochs=0))
@@ -104,6 +108,24 @@ def test_captions_of_a_split_leave_words_out_under_another_key(run: Path) -> Non
     assert len(set(run.parent.glob("generate-*")) - stages) == 1
     neutral = distilcap.label(run, split="test", beam_size=2, neutral_people=True)
     assert not {"man", "woman", "his"} & {word for id in neutral for word in neutral.texts(id)[0].split()}
+
+
+def test_a_word_of_a_list_keeps_its_comma(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked: list[Blocked] = []
+
+    def searched(*given: Any, **_: Any) -> CaptionSet:
+        blocked.append(given[5].blocked)
+        return CaptionSet({})
+
+    words = Vocabulary((*SPECIALS, "1,000", "1", "000", "dog", "notes.txt"))
+    trained = run_of(run).load(Store(run.parent))
+    monkeypatch.setattr(BuildVocabulary, "load", lambda *_: words)
+    monkeypatch.setattr(Train, "load", lambda *_: dataclasses.replace(trained, vocabulary=words))
+    monkeypatch.setattr("distilcap.training.shares.caption_together", searched)
+    listed = tmp_path / "words.txt"
+    listed.write_text("1,000=dog\nnotes.txt\n")
+    distilcap.label(run, split="test", beam_size=1, never_write=(str(listed),))
+    assert blocked == [((4, 7), (8, 0))]
 
 
 class SaysMan:

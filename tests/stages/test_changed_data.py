@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,21 @@ def test_a_data_set_that_was_moved_is_found_where_it_lies_now(tmp_path: Path) ->
     with pytest.raises(DataError, match="there is no such image, nor any of the others"):
         store.build(features)  # it was sealed without any image once
     assert not store.has(features)
+
+
+def test_an_artifact_keeps_its_splits_where_the_data_set_was_moved_and_edited(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "here", (4, 2, 2), size=48)
+    store = Store(tmp_path / "store")
+    data = ImportData.of(tmp_path / "here" / "dataset_scenes.json", tmp_path / "here" / "images")
+    store.build(data)
+    before = data.load(store)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    captions = tmp_path / "there" / "dataset_scenes.json"
+    captions.write_text(captions.read_text().replace('"train"', '"test"'))
+    moved = dataclasses.replace(data, path=str(captions), images=str(tmp_path / "there" / "images"))
+    after = moved.load(store)
+    assert all(image.path.exists() for image in after.images)
+    assert [image.split for image in after.images] == [image.split for image in before.images]
 
 
 def test_unlabelled_images_become_training_images(tmp_path: Path) -> None:

@@ -184,6 +184,30 @@ def test_a_pack_of_nothing_is_refused_when_it_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "pack.tar.gz").exists()
 
 
+def test_no_pack_is_made_without_what_is_damaged(
+    original: Built, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = tmp_path / "pack.tar.gz"
+    with monkeypatch.context() as patch:
+        patch.delitem(stage_module._kinds, "Evaluate")  # as if a plugin had brought it
+        patch.setattr("distilcap.stages.folders.import_stages", lambda: None)
+        shown = words(call("export", pack, "--store", root))
+        keys = sorted((original.scores.key, original.teacher_scores.key))
+        assert "of a plugin that is not loaded" in shown
+        assert f"of another version: {keys[0]}, {keys[1]}." in shown
+    pack.unlink()
+    flip(root / original.student.key / "stage.json")
+    for keep in ((), ("--keep", original.student.key)):
+        error = call("export", pack, *keep, "--store", root).exception
+        assert isinstance(error, DataError)
+        assert f"{original.student.key}/stage.json" in str(error)
+        assert not pack.exists()
+    assert "Left out" not in words(call("export", pack, "--keep", original.teacher.key, "--store", root))
+    (root / original.student.key / "stage.json").unlink()
+    error = call("export", pack, "--store", root).exception
+    assert "stage.json: missing; delete the folder" in str(error)
+
+
 def test_a_full_disk_does_not_make_a_pack_damaged(
     original: Built, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +238,18 @@ def test_gc_deletes_unfinished_builds_only_when_asked(original: Built, root: Pat
         words(call("gc", "--unfinished", *keep))
         assert not (root / ".partial" / "train-aaaaaaaaaaaa").exists()
         assert (root / ".partial" / "train-bbbbbbbbbbbb").exists()
+
+
+def test_what_a_killed_deletion_left_is_no_build_and_goes(original: Built, root: Path) -> None:
+    rest = root / ".partial" / ".removed-train-aaaaaaaaaaaa"
+    rest.mkdir(parents=True)
+    (rest / "captioner.safetensors").write_bytes(bytes(2000))
+    assert "removed" not in words(call("ls", "--store", root))
+    gc = ("gc", "--keep", original.scores.key, "--store", root)
+    assert f"rest of a deletion {rest.name}" in words(call(*gc))
+    assert rest.exists()
+    words(call(*gc, "--yes"))
+    assert not rest.exists()
 
 
 def test_rm_says_what_was_made_of_it_and_it_is_built_again(original: Built, root: Path) -> None:

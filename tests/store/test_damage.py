@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from distilcap.cli.main import cli
+from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import DataError
 from distilcap.files import read_json, write_json
@@ -28,7 +29,7 @@ from distilcap.reports.results import Member
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import FEATURES, ExtractFeatures
-from distilcap.stages.label import Generate
+from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
@@ -239,6 +240,46 @@ def test_results_without_weights_are_enough_until_the_captioner_is_needed(small:
     store.build(small.captions)  # trains again
     assert small.run.summary(store)["parameters"] == parameters
     assert (folder / "captioner.safetensors").read_bytes() == whole
+
+
+def test_captions_that_could_not_be_saved_are_not_made_again(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = Generate(small.run, "val", 2), GenerateTogether((small.run,), "val", 2)
+    for stage in stages:
+        with monkeypatch.context() as patch:
+            patch.setattr(CaptionSet, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+            with pytest.raises(DataError, match="No space left"):
+                small.store.build(stage)
+        with monkeypatch.context() as patch:
+            patch.setattr("distilcap.decode.captions.beam_search", lambda *_: pytest.fail("captioned again"))
+            folder = small.store.build(stage)
+        assert not list(folder.glob("*.log"))
+
+
+def test_a_stage_that_is_built_again_is_never_half_there(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary = small.run.vocabulary
+    folder = small.store.path(vocabulary)
+    leave_out(folder, ["words.json"])
+    (folder / "words.json").unlink()
+    rename, seen = Path.rename, list[Path]()
+
+    def kill(path: Path, target: Path) -> Path:
+        seen.append(target)
+        if target == folder:  # the new one takes the old one's place
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", kill)
+        with pytest.raises(KeyboardInterrupt):
+            small.store.build(vocabulary, whole=True)
+    assert seen == [folder.parent / ".partial" / f".removed-{folder.name}", folder]
+    assert not folder.exists()
+    assert small.store.open(vocabulary) == folder
+    assert (folder / "words.json").is_file()
 
 
 def test_a_deleted_data_set_is_imported_again_for_new_captions(small: Small) -> None:

@@ -139,6 +139,17 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         PretrainedTeacher.load(tmp_path)
     with pytest.raises(MissingError, match="no such folder, and no download"):
         find_model("not a name of any model")
+
+    def silent(*_: object, **__: object) -> None:
+        raise ValueError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("huggingface_hub.snapshot_download", silent)
+        with pytest.raises(MissingError, match=r"no download \(ValueError\)"):
+            find_model("somebody/model")
+        patch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", silent)
+        with pytest.raises(DataError, match="not an image-to-text model: ValueError"):
+            PretrainedTeacher.load(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingError, match=r"pip install 'distilcap\[teachers\]' brings it"):
         PretrainedTeacher.load(tmp_path)

@@ -351,6 +351,10 @@ def test_features_that_are_nan_are_not_blamed_on_the_learning_rate(
         TrainingError, match=r"since the features of image image4 hold NaN or infinity; extract"
     ):
         training(tmp_path, source, phases).run()
+    for image in source.features.values():
+        image[0] = value
+    with pytest.raises(TrainingError, match=r"of image (image\d+, ){2}image\d+ and \d+ more hold NaN"):
+        training(tmp_path, source, phases).run()
 
 
 def test_cross_entropy_is_the_mean_over_real_tokens() -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from distilcap.data.dataset import SPLITS
+from distilcap.data.dataset import SPLITS, no_split
 
 __all__ = [
     "FATAL",
@@ -158,12 +157,7 @@ class ReadResult:
             self.malformed(f"an image's name without NUL, but it is {name!r:.100}", line)
             return None
         if split is not None and (not isinstance(split, str) or known_split(split) is None):
-            choice = ", ".join(SPLITS)
-            self.problem(
-                "unknown split",
-                f"`split` must be one of {choice}, but is {reprlib.repr(split)} at '{name}'.",
-                line,
-            )
+            self.problem("unknown split", f"{no_split(split)} at '{name}'.", line)
             return None
         known = None if split is None else known_split(split)
         before = self.entries.get(id)

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
-from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
+from distilcap.data.dataset import Dataset, ImageRecord, check_split
 from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import FATAL, ReadResult, split_by_hash
 from distilcap.data.readers.find import bases_of, find_images
 from distilcap.data.readers.registry import form_of
 from distilcap.data.readers.source import Source
-from distilcap.errors import ConfigError, DataError
+from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 
 __all__ = ["find_entries", "read_dataset"]
@@ -83,8 +83,8 @@ def find_entries(
         DataError: there is nothing to read, or a file as a whole is not of any form.
         ConfigError: `split` is not one of "train", "val", "test".
     """
-    if split is not None and split not in SPLITS:
-        raise ConfigError(f"`split` must be one of {', '.join(SPLITS)}, but is '{split}'.")
+    if split is not None:
+        check_split(split)
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
     if images is not None and not images.is_dir():

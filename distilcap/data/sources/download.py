@@ -68,7 +68,8 @@ def download(
 
     Raises:
         MissingError: the file cannot be had; what has come so far is kept.
-        DataError: what came has another size or checksum than it should; it is removed.
+        DataError: the server has a file of another size, and what has come so far is kept; or what came has
+            another checksum than it should, and is removed.
     """
     final, part = folder / remote.name, folder / f"{remote.name}.part"
     if final.is_file() and final.stat().st_size == remote.size:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distilcap.errors import DistilCapError, MissingError
+from distilcap.shown import first_line
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -57,4 +58,4 @@ def open_page(*, width: int = 1280, height: int = 900, seconds: float = 120.0) -
             page.set_default_timeout(1000 * seconds)
             yield page
     except Error as error:
-        raise DistilCapError(f"The page in Chromium failed: {error.message.splitlines()[0]}") from error
+        raise DistilCapError(f"The page in Chromium failed: {first_line(error)}") from error

@@ -10,6 +10,7 @@ from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
+from distilcap.shown import some
 
 __all__ = ["FORM"]
 
@@ -65,7 +66,7 @@ def _holds_captions(file: Source) -> bool:
 def _only(files: list[Path], folder: Path) -> list[Path]:
     splits = [split_in(file.name) for file in files]
     if len(files) > 1 and (None in splits or len(set(splits)) < len(splits)):
-        names = ", ".join(file.name for file in files[:5])
+        names = some([file.name for file in files], 5)
         raise DataError(
             f"{folder}: more than one file may hold the captions ({names}); name the file you mean."
         )

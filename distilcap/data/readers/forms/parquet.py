@@ -17,6 +17,7 @@ from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.unpacked import Unpacked
 from distilcap.errors import DataError, MissingError
+from distilcap.shown import first_line
 
 __all__ = ["FORM"]
 
@@ -158,7 +159,7 @@ def _errors_named(path: Path) -> Iterator[Any]:
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        reason = str(error).partition("\n")[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise DataError(f"{path}: not a whole table of Parquet or Arrow: {reason}.") from None
 
 

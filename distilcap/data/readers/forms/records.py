@@ -12,6 +12,7 @@ from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
 from distilcap.errors import DataError
 from distilcap.files import NULLING_DECODER, parse_json
+from distilcap.shown import some
 
 __all__ = ["FORM", "note_unread", "records_of"]
 
@@ -72,9 +73,9 @@ def note_unread(source: Source, kinds: Mapping[tuple[str, ...], Roles]) -> None:
             if name not in (*roles.images, roles.split)
         )
     if unread:
-        names = ", ".join(list(unread)[:10])
         source.notes.append(
-            f"{source.path}: not read: {names}; `--caption-column` names columns of captions."
+            f"{source.path}: not read: {some(list(unread), 10)}; "
+            "`--caption-column` names columns of captions."
         )
 
 
