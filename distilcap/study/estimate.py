@@ -86,6 +86,7 @@ def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[
             continue
         work = stage.work(facts)
         seconds = store.seconds(stage) if work.comparable and store.has(stage) else 0.0
-        if seconds > 0 and data & {planned.stage.key for planned in store.plan([stage])}:
+        timed = seconds > 0 and work.amount > 0  # captions of an empty split say nothing of a rate
+        if timed and data & {planned.stage.key for planned in store.plan([stage])}:
             logs.setdefault(stage.rate_owner(), []).append(math.log(work.amount / seconds))
     return {kind: math.exp(sum(rates) / len(rates)) for kind, rates in logs.items()}
