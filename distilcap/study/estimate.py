@@ -8,6 +8,7 @@ two.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ def facts_of(data: ImportData, features: ExtractFeatures, store: Store, min_coun
     counts = Counter(
         word for id in references for text in references.texts(id) for word in text.lower().split()
     )
+    if features.tuned_by is not None:  # of the same shapes as untuned, and perhaps not there yet
+        features = dataclasses.replace(features, tuned_by=None, weights="random")
     encoder = features.create(store)
     return Facts(
         {split: len(dataset.split(split)) for split in SPLITS},
