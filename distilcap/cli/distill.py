@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +61,6 @@ def distill(
     too much); the trained runs stay in the store. Options of training hold for teacher and students. For a
     table that others may quote take --seeds 3: students are trained so often, the teacher once.
     """
-    from distilcap.store.store import Store
     from distilcap.study.announce import announce
     from distilcap.training.processes import launched
 
@@ -73,14 +70,7 @@ def distill(
     title, plan = plan_own_images(data, encoder, options, training, store, device)
     if plan.students[-1].trains[0].licence is not None:
         say_terms()
-    with contextlib.ExitStack() as stack:
-        if not output.plan:
-            kept = open_store(store)
-        elif store.is_dir():
-            kept = Store(store)
-        else:  # the facts of a tuned encoder are read in a store, and a plan leaves none behind
-            kept = Store(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        announce(plan.stages(not no_export), kept, PROGRESS)
+    announce(plan.stages(not no_export), open_store(store), PROGRESS)
     distilled = run_distillation(title, plan, store, engine, output, export=not no_export)
     if distilled is not None and distilled.bundle is not None and (output.to / "bundle").is_dir():
         CONSOLE.print(f"In the browser: {_web_command(distilled.take, output.to)}", soft_wrap=True)

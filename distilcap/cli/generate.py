@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distilcap.cli.bounds import PATH
-from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here, store_option
+from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, precision_here
 from distilcap.cli.options import flags
 from distilcap.errors import ConfigError
 from distilcap.store.engine import EngineOptions
@@ -44,7 +44,6 @@ Example:
     help="With --images, instead of RUN: folder or hub name of a model of transformers, or a "
     "plugin's teacher.",
 )
-@store_option
 @click.option(
     "--split", type=click.Choice(["train", "val", "test"]), default="train", help="Split to caption."
 )
@@ -60,7 +59,6 @@ Example:
 def generate(
     run: Path | None,
     model: str | None,
-    store: Path,
     split: str,
     options: LabelOptions,
     to: Path,
@@ -68,7 +66,7 @@ def generate(
     engine: EngineOptions,
 ) -> None:
     """Caption a split with the trained RUN (or photographs with a --model), for a student to learn from or
-    to be scored.
+    to be scored. The captions of a split are kept in the run's store, and not made again.
 
     The file has a JSON object a line: {"image": id, "captions": [{"text": …, "log_prob": …}]}. Beside it lies
     its checksum (NAME.sha256), which commands that read it check; `sha256sum --check` does, too.
@@ -101,7 +99,7 @@ def generate(
     from distilcap.files import write_checksum
     from distilcap.pipeline.labelling import label_split
 
-    kept = open_store(store if store != Path("runs") else run.resolve().parent)
+    kept = open_store(run.resolve().parent)
     if options.precision:
         options = replace(options, precision=precision_here(options.precision, kept.processes.device))
     captions = label_split(run, split, options, kept, PROGRESS)

@@ -16,7 +16,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
 from distilcap.stages.captioner import ImportCaptioner
-from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
+from distilcap.stages.captions import CaptionsOfSplit, CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.data import ImportData
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate, GenerateTogether
@@ -50,6 +50,10 @@ class GivenTeacher:
     labels: Labels
     labels_in_words: str
     rows: tuple[System, ...] = ()
+
+    def scored_on(self, data: ImportData) -> GivenTeacher:
+        """The same teacher, its rows of the test images of other data: those of its students."""
+        return dataclasses.replace(self, rows=tuple(_scored_on(row, data) for row in self.rows))
 
     def cleaned(self, max_words: int, tokenizer: str = PTB) -> GivenTeacher:
         """The same teacher with clean captions; its rows score what it wrote."""
@@ -162,6 +166,17 @@ def start_as_it_is(start: ImportCaptioner, data: ImportData, beam: int) -> Given
     """A row of what students begin from, as it is; its captions are searched for as theirs."""
     greedy, searched = (Generate.as_chosen(start, "test", width, data=data) for width in (GREEDY, beam))
     return GivenSystem(f"{start.name} as it is", greedy, searched, beam, "start")
+
+
+def _scored_on(row: System, data: ImportData) -> System:
+    if isinstance(row, Member):
+        return dataclasses.replace(row, data=data)
+    return dataclasses.replace(row, greedy=_of(row.greedy, data), searched=_of(row.searched, data))
+
+
+def _of(captions: CaptionsOfSplit, data: ImportData) -> CaptionsOfSplit:
+    assert isinstance(captions, GenerateTogether | LabelWithPretrained), captions
+    return dataclasses.replace(captions, data=data)
 
 
 def _run_at(folder: Path, store: Path) -> Train:

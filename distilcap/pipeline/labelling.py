@@ -9,7 +9,7 @@ from pathlib import Path
 from distilcap.data.captions import CaptionSet
 from distilcap.data.neutral import neutral_captions
 from distilcap.encoders.recipes import default_engine
-from distilcap.errors import ConfigError
+from distilcap.errors import ConfigError, DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.runtime.formats import left_out
@@ -85,10 +85,16 @@ class Labelling:
 def label_split(run: Path, split: str, options: LabelOptions, store: Store, progress: Progress) -> CaptionSet:
     """Captions of a split of the data set that a run was trained on; they are kept in the store.
 
+    Args:
+        store: that the run lies in.
+
     Raises:
-        as `label_shard`.
+        DataError: there is no trained run, or not under its name in the store.
+        ConfigError: words or precision cannot be.
     """
     trained = run_of(run)
+    if store.path(trained).resolve() != run.resolve():  # the store would lack it, and train it again
+        raise DataError(f"{run}: a run is found by its name; rename this folder to {trained.key}.")
     vocabulary = trained.vocabulary.load(store)
     if options.neutral_people:
         check_english(vocabulary.tokenizer)

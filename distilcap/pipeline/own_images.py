@@ -181,6 +181,8 @@ def plan_own_images(
         given = given.neutral()
     if options.unlabelled:
         learnt = AddUnlabelled.beside(learnt, options.unlabelled)
+    if given is not None and learnt != seen:
+        given = given.scored_on(learnt)
     if options.neutral_people:
         learnt = dataclasses.replace(learnt, neutral_people=RULES_VERSION)
     vocabulary = BuildVocabulary(learnt, min_count, max_words, options.tokenizer)

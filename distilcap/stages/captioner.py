@@ -91,7 +91,10 @@ class CaptionerStage(Stage, abc.ABC):
 
     @abc.abstractmethod
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
-        """What it reads of data; None is what it was trained on, where that is known."""
+        """What it reads of data; None is what it was trained on, where that is known.
+
+        Data of which captions or splits alone were changed have the features of those that they were made of.
+        """
 
     @abc.abstractmethod
     def load(self, store: Store) -> TrainedCaptioner:
@@ -214,7 +217,9 @@ class ImportCaptioner(CaptionerStage):
             encoder, form = str(recipe["encoder"]), str(recipe["form"])
             own_decoding = str(recipe["preprocessing"].get("decoding", "whole"))
         tuned_by = self if self.tuned else None
-        seen = ExtractFeatures(data, self.recipe_json, tuned_by, encoder, size, self.weights, form)
+        seen = ExtractFeatures(
+            data.same_images, self.recipe_json, tuned_by, encoder, size, self.weights, form
+        )
         # A tuned encoder is kept with the decoding that it was tuned on.
         return seen.by(self.engine, own_decoding if self.tuned else "reduced")
 

@@ -71,6 +71,11 @@ class HoldOut(ChangedData):
     splits: tuple[str, ...]
     moved: tuple[int, ...] = added_later(())
 
+    @property
+    def same_images(self) -> ImportData:
+        """See `ImportData.same_images`."""
+        return self.whole.same_images
+
     @staticmethod
     def where_needed(whole: ImportData, dataset: Dataset, needed: Sequence[str]) -> ImportData:
         """The data set itself, where each of the `needed` splits has captioned images.
@@ -136,6 +141,11 @@ class AddUnlabelled(ChangedData):
 
     content: str
     folder: str = not_in_key()
+
+    @property
+    def same_images(self) -> ImportData:
+        """See `ImportData.same_images`; of the others, with these."""
+        return dataclasses.replace(self, **_fields(self.whole.same_images))
 
     @staticmethod
     def beside(whole: ImportData, folder: Path) -> AddUnlabelled:

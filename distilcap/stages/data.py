@@ -94,6 +94,11 @@ class ImportData(Stage):
             dataset.fingerprint(), dataset.name, str(path), str(images) if images else None, columns=columns
         )
 
+    @property
+    def same_images(self) -> ImportData:
+        """The data set that these were made of by changing captions and splits: it has the same features."""
+        return dataclasses.replace(self, neutral_people=0)
+
     def read(self, progress: Progress = SILENT) -> Dataset:
         """Read the data set where it lies.
 
@@ -197,11 +202,18 @@ class CleanReferences(ImportData):
     Attributes:
         max_words: longer captions are cut.
         tokenizer: that counts the words.
+        whole: the data set as it is, which the key need not name; None of older artifacts.
     """
 
     version: ClassVar[int] = RULES_VERSION
     max_words: int = MAX_WORDS
     tokenizer: str = added_later(PTB)
+    whole: ImportData | None = field(default=None, compare=False, kw_only=True, metadata={"in_key": False})
+
+    @property
+    def same_images(self) -> ImportData:
+        """See `ImportData.same_images`."""
+        return self.whole.same_images if self.whole is not None else super().same_images
 
     @staticmethod
     def of_data(whole: ImportData, max_words: int = MAX_WORDS, tokenizer: str = PTB) -> CleanReferences:
@@ -223,7 +235,7 @@ class CleanReferences(ImportData):
         written = whole._as_written(line_breaks=True)
         same = {field.name: getattr(whole, field.name) for field in dataclasses.fields(ImportData)}
         same["fingerprint"] = written.fingerprint()
-        cleaned = CleanReferences(**same, max_words=max_words, tokenizer=tokenizer)
+        cleaned = CleanReferences(**same, max_words=max_words, tokenizer=tokenizer, whole=whole)
         return (cleaned, *cleaned._clean(written))
 
     def read(self, progress: Progress = SILENT) -> Dataset:

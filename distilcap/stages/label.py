@@ -101,8 +101,8 @@ class Generate(CaptionsOfSplit):
         return self.captioner.tokenizer
 
     def inputs(self) -> tuple[Stage, ...]:
-        """The run, the features that it reads, and how it decodes."""
-        return self.captioner, self.captioner.seen_in(self.data), *_given(self.decoding)
+        """The run, the features that it reads, other data than its own, and how it decodes."""
+        return self.captioner, self.captioner.seen_in(self.data), *_given(self.data, self.decoding)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl` (a `CaptionSet` with log-probabilities)."""
@@ -173,8 +173,8 @@ def decode_options(captioner: Train, store: Store, beam: int) -> DecodeOptions:
     return options
 
 
-def _given(decoding: ChooseDecoding | None) -> tuple[Stage, ...]:
-    return () if decoding is None else (decoding,)
+def _given(*stages: Stage | None) -> tuple[Stage, ...]:
+    return tuple(stage for stage in stages if stage is not None)
 
 
 @dataclass(frozen=True)
@@ -233,8 +233,8 @@ class GenerateTogether(CaptionsOfSplit):
         return next(iter(seen.values()))
 
     def inputs(self) -> tuple[Stage, ...]:
-        """The runs, the features that they read, and how they decode."""
-        return *self.captioners, self._features(), *_given(self.decoding)
+        """The runs, the features that they read, other data than their own, and how they decode."""
+        return *self.captioners, self._features(), *_given(self.data, self.decoding)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl`."""

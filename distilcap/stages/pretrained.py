@@ -7,8 +7,9 @@ from pathlib import Path
 
 from distilcap.errors import DataError
 from distilcap.progress import Progress
-from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
+from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit, labelling_work
 from distilcap.stages.data import ImportData
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import added_later, not_in_key
 from distilcap.store.store import Store
 from distilcap.text.tokenizers import PTB
@@ -79,3 +80,7 @@ class LabelWithPretrained(CaptionsOfSplit):
         )
         captions.save(folder / CAPTIONS)
         log.unlink(missing_ok=True)
+
+    def work(self, facts: Facts) -> Work:
+        """Disk alone: how fast the model is, nobody knows (`study.announce` says so)."""
+        return labelling_work(facts, self.split, 0.0, self.n_best)

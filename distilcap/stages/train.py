@@ -134,8 +134,8 @@ class Train(CaptionerStage):
         return self.training.precision
 
     def seen_in(self, data: ImportData | None) -> ExtractFeatures:
-        """What it reads of other data than those it was trained on; None is its own."""
-        return self.seen if data is None else dataclasses.replace(self.seen, data=data)
+        """See `CaptionerStage.seen_in`."""
+        return self.seen if data is None else dataclasses.replace(self.seen, data=data.same_images)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Train in the folder (see `training.loop.Training`) and write `training.json`."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from distilcap.progress import Progress
 from distilcap.shown import counted
+from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
@@ -18,10 +19,12 @@ __all__ = ["announce", "in_words"]
 def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     """Say how each captioner of a plan is going to be trained, and how long all stages are going to take.
 
-    What is complete takes no time; where all trainings are, nothing is said.
+    What is complete takes no time; where all trainings are, nothing is said. Of somebody else's model no
+    speed is known: it is named instead.
     """
     plan = store.plan(stages)
-    runs = [planned.stage for planned in plan if isinstance(planned.stage, Train) and not planned.complete]
+    missing = [planned.stage for planned in plan if not planned.complete]
+    runs = [stage for stage in missing if isinstance(stage, Train)]
     if not runs:
         return
     first = runs[0]
@@ -31,10 +34,12 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     images, each = counted(facts.images["train"], "training image"), round(facts.captions, 1)
     often = counted(first.vocabulary.min_count, "time")
     took = counted(round(seconds / 60), "minute") if seconds >= 90 else counted(round(seconds), "second")
+    models = dict.fromkeys(stage.model for stage in missing if isinstance(stage, LabelWithPretrained))
+    without = f", without labelling by {' and '.join(models)}, whose speed is not known" if models else ""
     progress.note(
         f"{images}, {each:g} caption{'s' * (each != 1)} each; words that occur {often} or more. "
         f"Training: {'; '.join(ways)}. All that is to be done takes "
-        f"{'at most ' if any(run.training.patience for run in runs) else ''}about {took}."
+        f"{'at most ' if any(run.training.patience for run in runs) else ''}about {took}{without}."
     )
 
 

@@ -8,6 +8,7 @@ two.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ def facts_of(data: ImportData, features: ExtractFeatures, store: Store, min_coun
     counts = Counter(
         word for id in references for text in references.texts(id) for word in text.lower().split()
     )
+    if features.tuned_by is not None:  # of the same shapes as untuned, and perhaps not there yet
+        features = dataclasses.replace(features, tuned_by=None, weights="random")
     encoder = features.create(store)
     return Facts(
         {split: len(dataset.split(split)) for split in SPLITS},
@@ -86,6 +89,7 @@ def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[
             continue
         work = stage.work(facts)
         seconds = store.seconds(stage) if work.comparable and store.has(stage) else 0.0
-        if seconds > 0 and data & {planned.stage.key for planned in store.plan([stage])}:
+        timed = seconds > 0 and work.amount > 0  # captions of an empty split say nothing of a rate
+        if timed and data & {planned.stage.key for planned in store.plan([stage])}:
             logs.setdefault(stage.rate_owner(), []).append(math.log(work.amount / seconds))
     return {kind: math.exp(sum(rates) / len(rates)) for kind, rates in logs.items()}

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from distilcap.data.scenes import draw_scenes
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.pipeline.train import RunOptions, run_to_train
-from distilcap.reports.results import trained_members
+from distilcap.reports.results import COLUMNS, trained_members
+from distilcap.stages.changed_data import HoldOut
 from distilcap.stages.data import DataOptions
-from distilcap.stages.features import EncoderOptions
+from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.stages.label import GenerateTogether
+from distilcap.stages.pretrained import LabelWithPretrained
+from distilcap.store.record import complete, to_json
+from distilcap.store.store import Store
+from distilcap.teachers import registry
 from distilcap.training import precision
 from distilcap.training.options import TrainingOptions
 
@@ -29,3 +36,28 @@ def test_precision_is_resolved_before_a_stage_is_named(
     runs.append(run_to_train(data, EncoderOptions(), RunOptions(), auto))
     assert len(runs) == 4
     assert {run.training.precision for run in runs} == {"bfloat16"}
+
+
+def test_given_teachers_are_scored_on_the_images_of_their_students(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where images are set aside for a test split, a teacher's row needs them too; its labels do not."""
+    monkeypatch.setitem(registry._teachers, "theirs", lambda: SimpleNamespace(name="1", read=0, label=0))
+    draw_scenes(tmp_path / "scenes", (12, 2, 0), size=32)
+    data, encoder = DataOptions(tmp_path / "scenes"), EncoderOptions(encoder_weights="random", image_size=32)
+    store, source = Store(tmp_path / "store"), data.stage()
+    runs = [run_to_train(data, encoder, RunOptions(), {"seed": seed}, store.root) for seed in range(2)]
+    for run in runs:  # as if they were trained
+        store.path(run).mkdir(parents=True)
+        complete(store.path(run), {"seconds": 1.0, "made_by": to_json(run)}, ())
+    paths = tuple(store.path(run) for run in runs)
+    for given, rows in ((DistillOptions(teacher_model="theirs"), 1), (DistillOptions(teacher_run=paths), 3)):
+        _, plan = plan_own_images(data, encoder, given, {}, store.root)
+        assert isinstance(plan.data, HoldOut)
+        assert len(plan.teachers) == rows
+        scored = [captions for row in plan.systems for column in COLUMNS for captions in row.scored(column)]
+        assert {captions.source for captions in scored} == {plan.data}
+        assert isinstance(plan.labels, GenerateTogether | LabelWithPretrained)
+        assert plan.labels.source == source
+        planned = [planned.stage for planned in store.plan(plan.stages())]
+        assert [stage for stage in planned if isinstance(stage, ExtractFeatures)] == [plan.features]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -21,8 +22,10 @@ from distilcap.pipeline.recipe import PAPER
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.progress import SILENT
 from distilcap.stages.captioner import ImportCaptioner, box_folder
-from distilcap.stages.data import DataOptions
-from distilcap.stages.features import EncoderOptions
+from distilcap.stages.changed_data import AddUnlabelled, HoldOut
+from distilcap.stages.data import CleanReferences, DataOptions
+from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.stages.folders import stage_at
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
@@ -51,9 +54,9 @@ def begun(home: Path, start: Path | str = "run", data: str = "others", **trainin
     return run_to_train(DataOptions(home / data), TORCH, run, GIVEN | training)
 
 
-def plan(home: Path, **options: object) -> Distillation:
+def plan(home: Path, data: Path | None = None, **options: object) -> Distillation:
     asked = DistillOptions(beam_size=2, min_count=1, **options)  # type: ignore[arg-type]
-    return plan_own_images(DataOptions(home / "others"), TORCH, asked, GIVEN, home / "store")[1]
+    return plan_own_images(DataOptions(data or home / "others"), TORCH, asked, GIVEN, home / "store")[1]
 
 
 def test_untrained_it_says_what_its_start_says(home: Path, tmp_path: Path) -> None:
@@ -126,6 +129,31 @@ def test_the_box_is_student_and_teacher_by_default(
     mine = plan(home, start=home / "run")
     assert _taken(mine.starts[0], mine, store) == str(home / "run")
     assert f"`distilcap caption photo.jpg --run {home / 'run'}`" in _how_to_take(mine.starts[0], mine, store)
+
+
+def test_no_picture_is_seen_twice(home: Path, tmp_path: Path) -> None:
+    """Features hold images: clean captions, neutral words and images set aside need no others."""
+    images = DataOptions(home / "others").stage().read().images
+    lines = [
+        {"image": str(image.path), "captions": ["a man\n\n- runs"], "split": "train"} for image in images
+    ]
+    data = tmp_path / "captions.jsonl"
+    data.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    asked = {"clean_labels": True, "neutral_people": True, "unlabelled": home / "scenes"}
+    planned = plan(home, data, start=home / "run", **asked)
+    store = Store(tmp_path / "store")
+    stages = [planned.stage for planned in store.plan(planned.stages())]
+    assert isinstance(planned.data, AddUnlabelled)
+    assert isinstance(planned.data.whole, HoldOut)
+    assert isinstance(planned.data.whole.whole, CleanReferences)
+    assert [stage for stage in stages if isinstance(stage, ExtractFeatures)] == [planned.features]
+    as_it_is = planned.starts[0].scored("beam")[0]
+    store.build(as_it_is)
+    assert list(as_it_is.load(store)) == [image.id for image in planned.data.load(store).split("test")]
+    assert [path.name for path in (tmp_path / "store").glob("extract-*")] == [planned.features.key]
+    again = stage_at(store.path(planned.data.whole))
+    assert isinstance(again, HoldOut)
+    assert again.same_images == DataOptions(data).stage()
 
 
 def test_the_browser_gets_the_captioner_to_take() -> None:

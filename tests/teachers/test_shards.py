@@ -224,6 +224,19 @@ def test_the_commands(run: Path, photos: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_a_split_is_captioned_in_the_runs_own_store(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another, or under another name, the run would be missing, and be trained again."""
+    monkeypatch.setenv("DISTILCAP_STORE", str(tmp_path / "elsewhere"))
+    arguments = ["--split", "val", "--beam", "1", "--to", str(tmp_path / "val.jsonl")]
+    CliRunner().invoke(cli, ["generate", str(run), *arguments], catch_exceptions=False)
+    assert not (tmp_path / "elsewhere").exists()
+    shutil.copytree(run, tmp_path / "mine")
+    with pytest.raises(DataError, match=f"mine: .* rename this folder to {run.name}"):
+        CliRunner().invoke(cli, ["generate", str(tmp_path / "mine"), *arguments], catch_exceptions=False)
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
