@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. Both create what they need.
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := train,encoders,metrics,export,scale,heic,parquet,hub,test
+EXTRAS := train,encoders,metrics,export,scale,heic,parquet,hub,teachers,test
 
 .PHONY: demo test lint types unit test-slow test-faults install clean
 

@@ -77,9 +77,9 @@ def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> 
     asked: list[int] = []
 
     class Counting(PretrainedTeacher):
-        def caption(self, photos: Any, *rest: Any) -> Any:
+        def label(self, photos: Any, *rest: Any) -> Any:
             asked.append(len(photos))
-            return super().caption(photos, *rest)
+            return super().label(photos, *rest)
 
     counting = Counting(**vars(teacher))
     again = label_images(counting, images, torn, **options)
@@ -101,7 +101,10 @@ def test_nan_never_becomes_a_label(folder: Path, tmp_path: Path) -> None:
     photo.save(tmp_path / "0.png")
 
     class Broken(PretrainedTeacher):
-        def caption(self, photos: Any, *rest: Any) -> Any:
+        def read(self, photo: Path) -> Any:
+            return photo
+
+        def label(self, photos: Any, *rest: Any) -> Any:
             return [(Caption("a a a", float("nan")),) for _ in photos]
 
     images = [ImageRecord("0", tmp_path / "0.png", "train")]
