@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import Entry, Problem, ReadResult, split_by_hash
 from distilcap.data.trainable import (
     Coverage,
+    captioned_ids,
     check_enough,
     held_out,
     to_hold_out,
@@ -85,7 +85,7 @@ def check_dataset(
     for entry in entries:
         if not entry.captions:
             result.problem("no captions", f"image '{entry.id}' has no captions.", entry.line, entry.source)
-    written = CaptionSet.of_texts({entry.id: entry.captions for entry in entries})
+    written = CaptionSet.of_texts({entry.id: entry.captions for entry in entries if entry.captions})
     clean, cleaning = clean_captions(written, tokenizer=tokenizer)
     coverage = None
     if any(_split(entry) == "train" for entry in entries):  # else they are data to score captions on
@@ -128,8 +128,10 @@ def _judge(
     Raises:
         DataError: there is nothing to learn.
     """
-    there = [entry for entry in entries if captions.get(entry.id) and os.path.isfile(entry.path)]
-    of_split = {name: [entry.id for entry in there if _split(entry) == name] for name in SPLITS}
+    of_split = {
+        name: captioned_ids(((entry.id, entry.path) for entry in entries if _split(entry) == name), captions)
+        for name in SPLITS
+    }
     captioned = {name: len(ids) for name, ids in of_split.items()}
     moved = to_hold_out(captioned, _SCORED, result.by_hash)
     try:
@@ -139,14 +141,15 @@ def _judge(
             raise
         result.notes.append(f"`distill` refuses them, though `train` may not: {error}")
     apart = held_out(of_split["train"], moved)
-    train = [captions.texts(id) for id in of_split["train"] if id not in apart]
+    learnt = [entry.id for entry in entries if _split(entry) == "train" and entry.id in captions]
+    train = [captions.texts(id) for id in learnt if id not in apart]
     if moved:
         counts = " and ".join(f"{count:,} for {name}" for name, count in moved.items())
         result.notes.append(
             f"of {captioned['train']:,} captioned training images `distill` sets {counts} aside."
         )
     validation = captioned["val"] + moved.get("val", 0)
-    least = min_count or usual_min_count(sum(len(captions[id]) for id in of_split["train"]))
+    least = min_count or usual_min_count(sum(len(captions[id]) for id in learnt))
     return words_to_learn(train, validation, least, tokenizer=tokenizer)[1]
 
 

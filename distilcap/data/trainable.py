@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from distilcap.errors import DataError
 from distilcap.shown import counted
@@ -21,6 +23,7 @@ __all__ = [
     "MIN_COUNT",
     "Coverage",
     "Variety",
+    "captioned_ids",
     "check_enough",
     "held_out",
     "to_hold_out",
@@ -41,6 +44,16 @@ _ALIKE = 50  # captions to a different caption, from which on it is said that th
 def usual_min_count(captions: int) -> int:
     """Number of times that a word must occur in so many captions: of few, rare words are worth learning."""
     return next((count for most, count in _MIN_COUNTS if captions <= most), MIN_COUNT)
+
+
+def captioned_ids(images: Iterable[tuple[str, Path]], captions: Container[str]) -> list[str]:
+    """Ids of those images that have captions, and whose files are there: no other can be scored.
+
+    Where no file is there at all, as on a machine that got a pack of results, all count.
+    """
+    captioned = [(image_id, path) for image_id, path in images if image_id in captions]
+    there = [image_id for image_id, path in captioned if os.path.isfile(path)]
+    return there or [image_id for image_id, _ in captioned]
 
 
 def to_hold_out(captioned: Mapping[str, int], needed: Sequence[str], by_hash: bool) -> dict[str, int]:

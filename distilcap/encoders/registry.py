@@ -15,13 +15,11 @@ from distilcap.encoders.families import encoder_families
 from distilcap.encoders.weights import load_into
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import sha256_of
+from distilcap.runtime.limits import MAX_DIM, MAX_SIZE
 from distilcap.runtime.pixels import Preprocessing
 from distilcap.tensors import load_tensors, save_tensors
 
 __all__ = ["create_encoder", "save_encoder"]
-
-MAX_SIZE = 4096  # pixels of a side
-MAX_DIM = 65_536  # features of a region
 _METADATA = "distilcap.encoder"
 
 

@@ -22,15 +22,15 @@ from distilcap.store.planning import Facts
 from distilcap.store.record import RECORD, check_artifact
 from distilcap.store.stage import Stage, added_later, not_in_key
 from distilcap.store.store import Store
+from distilcap.training.options import EXTRA_WORDS
 
 if TYPE_CHECKING:
     from distilcap.models.families import CaptionerOptions
     from distilcap.models.weights import TrainedCaptioner
 
-__all__ = ["CONFIG", "DRAWN_WORDS", "EXTRA_WORDS", "CaptionerStage", "ImportCaptioner", "box_folder"]
+__all__ = ["CONFIG", "DRAWN_WORDS", "CaptionerStage", "ImportCaptioner", "box_folder"]
 
 DRAWN_WORDS = 17  # of a caption that an unfinished model draws
-EXTRA_WORDS = 4  # that a captioner may write beyond those it learnt, so that captions may end
 CONFIG, _WEIGHTS = "captioner.json", "captioner.safetensors"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import SPLITS, Dataset, ImageRecord, probe
-from distilcap.data.trainable import HELD_OUT, check_enough, held_out, to_hold_out
+from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import find_image_files, left_out
@@ -118,12 +117,7 @@ class HoldOut(ChangedData):
 
 
 def _captioned(dataset: Dataset, split: str) -> list[str]:
-    """Ids of a split's images that have captions, and whose files are there: no other can be scored.
-
-    Where no file is there at all, as on a machine that got a pack of results, all count.
-    """
-    images = [image for image in dataset.split(split) if image.id in dataset.captions]
-    return [image.id for image in images if os.path.isfile(image.path)] or [image.id for image in images]
+    return captioned_ids(((image.id, image.path) for image in dataset.split(split)), dataset.captions)
 
 
 def _tenth(count: int) -> int:

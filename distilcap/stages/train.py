@@ -13,14 +13,14 @@ from distilcap.encoders.recipes import TORCH
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_bytes, write_json
 from distilcap.progress import Progress
-from distilcap.stages.captioner import DRAWN_WORDS, EXTRA_WORDS, CaptionerStage
+from distilcap.stages.captioner import DRAWN_WORDS, CaptionerStage
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import BuildVocabulary, ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures, seen_ids
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later
 from distilcap.store.store import Store
-from distilcap.training.options import TokenDistillation, TrainingOptions
+from distilcap.training.options import EXTRA_WORDS, TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:
     from distilcap.decode.captions import RegionSource

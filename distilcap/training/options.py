@@ -9,7 +9,17 @@ from distilcap.errors import ConfigError
 from distilcap.options import SEED_LIMIT, Options, option
 from distilcap.runtime.limits import MAX_BEAM, MAX_WORDS
 
-__all__ = ["LEARNT_NOTHING", "CrossEntropyPhase", "SelfCriticalPhase", "TokenDistillation", "TrainingOptions"]
+__all__ = [
+    "EXTRA_WORDS",
+    "LEARNT_NOTHING",
+    "CrossEntropyPhase",
+    "SelfCriticalPhase",
+    "TokenDistillation",
+    "TrainingOptions",
+]
+
+EXTRA_WORDS = 4
+"""That a captioner may write beyond those it learnt, so that captions may end."""
 
 LEARNT_NOTHING = 0.01
 """Validation CIDEr (0 to 10) below which a captioner has learnt next to nothing: 1.0 in tables."""

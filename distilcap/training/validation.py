@@ -11,7 +11,7 @@ from distilcap.decode.captions import RegionSource
 from distilcap.metrics.evaluation import evaluate, scoring_tokenizer
 from distilcap.models.captioner import Captioner
 from distilcap.text.vocabulary import Vocabulary
-from distilcap.training.options import TrainingOptions
+from distilcap.training.options import EXTRA_WORDS, TrainingOptions
 from distilcap.training.processes import Processes
 from distilcap.training.shares import caption_together
 
@@ -32,7 +32,7 @@ def validate(
     """
     ids = tuple(references)[: options.validation_images or None]
     state = torch.get_rng_state()
-    search = BeamSearch(options.validation_beam, options.max_words + 4, precision=options.precision)
+    search = BeamSearch(options.validation_beam, options.max_words + EXTRA_WORDS, precision=options.precision)
     if isinstance(source, nn.Module):
         source.eval()
     captions = caption_together(processes, captioner, vocabulary, source, ids, search)

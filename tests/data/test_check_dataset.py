@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from distilcap.data.check import check_dataset
-from distilcap.data.readers import find_entries
+from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.entries import KINDS
+from distilcap.data.trainable import usual_min_count, words_to_learn
 from distilcap.errors import DataError
 
 
@@ -26,6 +27,22 @@ def test_a_clean_folder_has_no_problems(tmp_path: Path) -> None:
     assert report.problems == ()
     assert report.images == {"train": 0, "val": 0, "test": 6}
     assert report.captions == 6
+
+
+def test_words_are_counted_as_training_counts_them(tmp_path: Path) -> None:
+    """Captions of images whose files are missing are learnt from nobody, but their words are known."""
+    lines = ["image,caption,split"]
+    for number in range(12):
+        lines.append(f"{number}.png,picture number{number},{'train' if number < 8 else 'val'}")
+        if number not in (1, 2):
+            picture(tmp_path / f"{number}.png", number)
+    lines += [f"{number}.png,a test,test" for number in (20, 21)]
+    for number in (20, 21):
+        picture(tmp_path / f"{number}.png", number)
+    (tmp_path / "captions.csv").write_text("\n".join(lines))
+    learnt = read_dataset(tmp_path / "captions.csv").references("train")
+    _, coverage = words_to_learn([learnt.texts(id) for id in learnt], 4, usual_min_count(8))
+    assert check_dataset(tmp_path / "captions.csv").coverage == coverage
 
 
 def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
