@@ -189,9 +189,9 @@ def _advise(options: ScoreOptions, references: CaptionSet) -> None:
 
 def _fingerprint(references: CaptionSet, scored: CaptionSet) -> str:
     """Of the references of the images that were scored."""
-    from distilcap.metrics.files import fingerprint_of
+    from distilcap.metrics.files import references_fingerprint
 
-    return fingerprint_of(references.only(image_id for image_id in references if image_id in scored))
+    return references_fingerprint(references.only(image_id for image_id in references if image_id in scored))
 
 
 def _read_systems(

@@ -38,7 +38,6 @@ def flags(
     kind: type[Options],
     name: str,
     *,
-    prefix: str = "",
     only: tuple[str, ...] | None = None,
     without: tuple[str, ...] = (),
     defaults: dict[str, Any] | None = None,
@@ -51,7 +50,6 @@ def flags(
     Args:
         kind: the option class.
         name: of the command's argument that gets the object.
-        prefix: before all names, such as "scst_".
         only, without: names of fields that get flags; the others keep their defaults.
         defaults: other defaults than the class's, by field.
         given: the command gets the values that were given, by name, for it decides the others itself.
@@ -60,7 +58,7 @@ def flags(
     def decorate(function: Function) -> Function:
         chosen = [
             (flag, owner, field)
-            for flag, owner, field in named_fields(kind, prefix)
+            for flag, owner, field in named_fields(kind)
             if (only is None or field.name in only) and field.name not in without
         ]
 
@@ -71,7 +69,7 @@ def flags(
             for flag, _, field in chosen:
                 if (given or field.metadata.get("follows")) and source(flag) == _UNGIVEN:
                     del values[flag]
-            kwargs[name] = values if given else filled(kind, values, prefix)
+            kwargs[name] = values if given else filled(kind, values)
             return function(*args, **kwargs)
 
         for flag, owner, field in reversed(chosen):

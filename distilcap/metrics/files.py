@@ -23,12 +23,12 @@ from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.metrics.base import Score
 from distilcap.metrics.registry import metric_of
 
-__all__ = ["fingerprint_of", "read_scores", "scores_to_json", "write_scores"]
+__all__ = ["read_scores", "references_fingerprint", "scores_to_json", "write_scores"]
 
 FORM = "distilcap scores 2"  # 1 had no checksum
 
 
-def fingerprint_of(references: CaptionSet) -> str:
+def references_fingerprint(references: CaptionSet) -> str:
     """Name the references by their content: 16 hexadecimal digits of a SHA-256."""
     digest = hashlib.sha256()
     for image_id in sorted(references):

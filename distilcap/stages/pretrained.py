@@ -22,7 +22,7 @@ class LabelWithPretrained(CaptionsOfSplit):
     """Captions of one split by a `transformers` image-to-text model, or by a plugin's teacher.
 
     Attributes:
-        fingerprint: of the model's files (see `teachers.registry.fingerprint_of`).
+        fingerprint: of the model's files (see `teachers.registry.teacher_fingerprint`).
         max_tokens: of a caption, in the model's own tokens.
         model: a folder, a name on the model hub, or a registered teacher.
         scored_by: the tokenizer of the students.
@@ -57,16 +57,16 @@ class LabelWithPretrained(CaptionsOfSplit):
         max_tokens: int = 40,
     ) -> LabelWithPretrained:
         """Look at the model's files, or fetch them, to know their fingerprint."""
-        from distilcap.teachers.registry import fingerprint_of
+        from distilcap.teachers.registry import teacher_fingerprint
 
-        return LabelWithPretrained(data, split, fingerprint_of(model), beam, n_best, max_tokens, model)
+        return LabelWithPretrained(data, split, teacher_fingerprint(model), beam, n_best, max_tokens, model)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl`; a killed build goes on after its last batch."""
         from distilcap.teachers.pretrained import label_images
-        from distilcap.teachers.registry import fingerprint_of, load_teacher
+        from distilcap.teachers.registry import load_teacher, teacher_fingerprint
 
-        if fingerprint_of(self.model) != self.fingerprint:
+        if teacher_fingerprint(self.model) != self.fingerprint:
             raise DataError(f"{self.model}: changed since the plan was made; start again.")
         images = self.data.load(store).split(self.split)
         log = folder / "captions.partial.jsonl"

@@ -18,7 +18,7 @@ from distilcap.record_log import RecordLog
 from distilcap.shown import first_line
 from distilcap.teachers.shards import PhotoCaptioner, check_labels
 
-__all__ = ["PretrainedTeacher", "find_model", "fingerprint_of", "label_images"]
+__all__ = ["PretrainedTeacher", "find_model", "label_images", "model_fingerprint"]
 
 _KEPT = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
 
@@ -44,7 +44,7 @@ def find_model(name: str) -> Path:
     return folder
 
 
-def fingerprint_of(folder: Path) -> str:
+def model_fingerprint(folder: Path) -> str:
     """A hash of all that decides what a model says: configuration, weights, words."""
     files = sorted({path for pattern in _KEPT for path in folder.glob(pattern)})
     digests = [[path.name, sha256_of(path)] for path in files]
@@ -100,7 +100,7 @@ class PretrainedTeacher:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder}: not an image-to-text model: {first_line(error)}") from None
-        name = f"{folder.resolve().name}-{fingerprint_of(folder)[:12]}"
+        name = f"{folder.resolve().name}-{model_fingerprint(folder)[:12]}"
         return PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
 
     def read(self, photo: Path) -> Any:

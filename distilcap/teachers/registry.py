@@ -10,7 +10,7 @@ from distilcap.errors import ConfigError
 from distilcap.plugins import load_plugins
 from distilcap.teachers.shards import PhotoCaptioner
 
-__all__ = ["MAX_TOKENS", "fingerprint_of", "is_registered", "load_teacher", "register_teacher"]
+__all__ = ["MAX_TOKENS", "is_registered", "load_teacher", "register_teacher", "teacher_fingerprint"]
 
 MAX_TOKENS = 40
 """Of a caption, in the own tokens of a model of transformers."""
@@ -63,7 +63,7 @@ def _made(name: str) -> PhotoCaptioner:
     return teacher
 
 
-def fingerprint_of(name: str) -> str:
+def teacher_fingerprint(name: str) -> str:
     """What tells the captions of a teacher from those of others: a hash of all that decides what it says.
 
     Raises:
@@ -73,4 +73,4 @@ def fingerprint_of(name: str) -> str:
         return hashlib.sha256(f"{name}: {_made(name).name}".encode()).hexdigest()
     from distilcap.teachers import pretrained
 
-    return pretrained.fingerprint_of(pretrained.find_model(name))
+    return pretrained.model_fingerprint(pretrained.find_model(name))

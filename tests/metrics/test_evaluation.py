@@ -14,7 +14,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.metrics import Evaluator, Metric, Score, create_metric, evaluate
 from distilcap.metrics.cider import CiderD
 from distilcap.metrics.diversity import measure_diversity
-from distilcap.metrics.files import fingerprint_of, read_scores, write_scores
+from distilcap.metrics.files import read_scores, references_fingerprint, write_scores
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.metrics.registry import keys_of, metric_names, metric_of
 from distilcap.metrics.significance import intervals
@@ -113,9 +113,9 @@ def test_cider_takes_document_frequencies_and_an_end_token(tmp_path):
 def test_scores_come_back_from_their_file(tmp_path):
     scores = intervals(evaluate(CANDIDATES, REFERENCES, BASIC), resamples=50)
     scores["spice"] = Score.missing("spice", "spice|v:1.0", "no Java")
-    write_scores(tmp_path / "s.json", scores, fingerprint_of(REFERENCES), diversity={})
+    write_scores(tmp_path / "s.json", scores, references_fingerprint(REFERENCES), diversity={})
     found, fingerprint = read_scores(tmp_path / "s.json")
-    assert fingerprint == fingerprint_of(REFERENCES) != fingerprint_of(CANDIDATES)
+    assert fingerprint == references_fingerprint(REFERENCES) != references_fingerprint(CANDIDATES)
     assert found["spice"].unavailable == "no Java"
     for key in keys_of(BASIC):
         assert (found[key], found[key].interval) == (scores[key], scores[key].interval)
@@ -124,7 +124,7 @@ def test_scores_come_back_from_their_file(tmp_path):
 
 def test_files_of_scores_and_frequencies_know_that_they_are_damaged(tmp_path):
     path = tmp_path / "x.json"
-    write_scores(path, evaluate(CANDIDATES, REFERENCES, BASIC), fingerprint_of(REFERENCES))
+    write_scores(path, evaluate(CANDIDATES, REFERENCES, BASIC), references_fingerprint(REFERENCES))
     _every_flip_is_refused(path, read_scores)
     DocumentFrequencies("x", 3, {"a": 2, "a dog": 3}).save(path)
     _every_flip_is_refused(path, DocumentFrequencies.load)

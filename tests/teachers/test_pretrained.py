@@ -19,7 +19,7 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.folders import stage_at
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.store.store import Store
-from distilcap.teachers.pretrained import PretrainedTeacher, find_model, fingerprint_of, label_images
+from distilcap.teachers.pretrained import PretrainedTeacher, find_model, label_images, model_fingerprint
 
 pytestmark = pytest.mark.filterwarnings("default")  # the package's own warnings are not ours
 
@@ -128,10 +128,10 @@ def test_a_stage_labels_a_split(folder: Path, tmp_path: Path) -> None:
 def test_the_fingerprint_follows_content_alone(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert fingerprint_of(tmp_path) == fingerprint_of(folder)
+    assert model_fingerprint(tmp_path) == model_fingerprint(folder)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"initializer_factor": 2.0}))
-    assert fingerprint_of(tmp_path) != fingerprint_of(folder)
+    assert model_fingerprint(tmp_path) != model_fingerprint(folder)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
