@@ -364,6 +364,8 @@ def test_a_photo_is_chosen_and_described(site, bundle, photos):
         assert page.get_attribute("#photo", "alt") == text
         assert page.locator("#alternatives li").count() == 3
         assert "ms:" in page.text_content("#times")
+        terms = bundle.manifest.licence["captioner"]
+        assert page.text_content("#terms") == f"Terms of the captioner: {terms}."
         # On a phone nothing sticks out sideways, and everything to touch is large enough.
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         heights = (

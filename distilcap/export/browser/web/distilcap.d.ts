@@ -26,6 +26,8 @@ export interface Facts {
   architecture: string;
   threads: number;
   preprocessing: object;
+  /** Terms of the bundle's parts: program, encoder, captioner. */
+  licence: Record<string, string>;
 }
 
 export interface Captioner {

@@ -25,6 +25,7 @@ const ready = load({ threads, progress: (share) => ($("progress").value = share)
       `${facts.megabytes.toFixed(1)} MB in ${facts.precision}: ${facts.encoder} sees, ${facts.architecture} writes ` +
       `with ${facts.words.toLocaleString("en")} words. It runs on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}` +
       `${"serviceWorker" in navigator ? " and works offline from now on" : ""}.`;
+    if (facts.licence.captioner) $("terms").textContent = `Terms of the captioner: ${facts.licence.captioner}.`;
     return captioner;
   },
   (error) => {

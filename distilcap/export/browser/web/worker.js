@@ -25,6 +25,7 @@ async function load({ bundle, threads }) {
     architecture: manifest.model.architecture,
     threads: ort.env.wasm.numThreads,
     preprocessing: manifest.preprocessing,
+    licence: manifest.licence ?? {},
   };
 }
 
