@@ -15,6 +15,7 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, DistilCapError
 from distilcap.models.presets import preset, size_of
 from distilcap.models.updown import UpDownOptions
+from distilcap.pipeline.distill import distill as run_distillation
 from distilcap.reports import results
 from distilcap.stages.captions import ImportCaptions
 from distilcap.stages.data import ImportData
@@ -48,6 +49,7 @@ def _quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "METRICS", metrics)
     for function in (results.build_rows, results.stages_of):
         monkeypatch.setattr(function, "__defaults__", (metrics,))
+    monkeypatch.setitem(run_distillation.__kwdefaults__, "metrics", metrics)
 
 
 def call(home: Path, command: str, data: str, *options: str) -> str:
