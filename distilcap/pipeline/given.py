@@ -181,7 +181,6 @@ def _of(captions: CaptionsOfSplit, data: ImportData) -> CaptionsOfSplit:
 
 def _run_at(folder: Path, store: Path) -> Train:
     run = run_of(folder)
-    # In another store it would be missing, and be trained again.
-    if Store(store).path(run).resolve() != folder.resolve():
+    if not Store(store).finds(run, folder):
         raise ConfigError(f"`--teacher-run` must be a run of `--store` ({store}), but is {folder}.")
     return run

@@ -93,7 +93,7 @@ def label_split(run: Path, split: str, options: LabelOptions, store: Store, prog
         ConfigError: words or precision cannot be.
     """
     trained = run_of(run)
-    if store.path(trained).resolve() != run.resolve():  # the store would lack it, and train it again
+    if not store.finds(trained, run):
         raise DataError(f"{run}: a run is found by its name; rename this folder to {trained.key}.")
     vocabulary = trained.vocabulary.load(store)
     if options.neutral_people:

@@ -57,6 +57,10 @@ class Store:
         """The same store for this process by itself, where the others do not make the same calls."""
         return Store(self.root, dataclasses.replace(self.processes, rank=0, count=1), self.progress)
 
+    def finds(self, stage: Stage, folder: Path) -> bool:
+        """Whether the folder is the stage's place here; elsewhere it would be missing, and be made again."""
+        return self.path(stage).resolve() == folder.resolve()
+
     def path(self, stage: Stage) -> Path:
         """Where a stage's artifact lies once it is complete; who reads it asks `open`."""
         return self.root / stage.key
