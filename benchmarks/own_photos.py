@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.own_photos_page import RESULTS, table, write_page
 from benchmarks.pages import read_lines
@@ -161,6 +162,7 @@ def measure(cell: Cell, flickr8k: Path, to: Path, known: Sequence[dict[str, Any]
         "box": distilled.start.sha256[:12] if isinstance(distilled.start, ImportCaptioner) else None,
         "run": distilled.key,
         "epochs": [epochs, distilled.training.cross_entropy.epochs + distilled.training.self_critical.epochs],
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         # None where they were spent by a process before this one.
         "cpu_seconds": None if there else round(sum(after[:4]) - sum(before[:4])),
         "cider": cider,
