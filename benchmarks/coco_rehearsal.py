@@ -46,9 +46,10 @@ from distilcap.progress import LOGGED, Progress
 from distilcap.reports.report import write_report
 from distilcap.stages.captions import Labels
 from distilcap.stages.changed_data import ChangedData
-from distilcap.stages.data import ImportData, judge_data
+from distilcap.stages.data import ImportData
 from distilcap.stages.label import Generate
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import judge_data
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study.options import TableOptions

@@ -36,9 +36,10 @@ from distilcap.models.presets import preset
 from distilcap.pipeline.labelling import Labelling, label_side_by_side
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.engine import EngineOptions
 from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions

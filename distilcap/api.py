@@ -217,8 +217,8 @@ def distill(
     from distilcap.pipeline.distill import distill as run_plan
     from distilcap.pipeline.distill import write_distilled
     from distilcap.pipeline.own_images import DistillOptions, plan_own_images
-    from distilcap.stages.data import judge_data
     from distilcap.stages.features import EncoderOptions
+    from distilcap.stages.vocabulary import judge_data
     from distilcap.study.announce import announce
     from distilcap.training.options import TrainingOptions
 

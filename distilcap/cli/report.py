@@ -109,7 +109,7 @@ def run_distillation(
 ) -> Distilled | None:
     """Run a distillation, print its table, and write results, page and bundle; None where that is planned."""
     from distilcap.pipeline.distill import distill, write_distilled
-    from distilcap.stages.data import judge_data
+    from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
 
     if output.plan:
@@ -153,7 +153,7 @@ def run_members(
     from distilcap.reports.collect import collect_results
     from distilcap.reports.results import build_rows, stages_of
     from distilcap.reports.sentences import decoding_sentences, gain_sentence
-    from distilcap.stages.data import judge_data
+    from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
 
     if output.plan:

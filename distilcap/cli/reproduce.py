@@ -209,7 +209,7 @@ def _run(
     output: OutputOptions,
     only_finished: bool,
 ) -> None:
-    from distilcap.stages.data import judge_data
+    from distilcap.stages.vocabulary import judge_data
     from distilcap.study.tables import finished, run_tables, stages_of_tables
 
     kept = open_store(store)

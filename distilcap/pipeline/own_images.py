@@ -28,8 +28,9 @@ from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.captioner import box_folder
 from distilcap.stages.captions import CLEAN_LABELS
 from distilcap.stages.changed_data import AddUnlabelled
-from distilcap.stages.data import BuildVocabulary, DataOptions, ImportData
+from distilcap.stages.data import DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.text.people import NEUTRAL_PEOPLE, RULES_VERSION, check_english
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions

@@ -13,11 +13,12 @@ from distilcap.pipeline.given import GivenTeacher, ensemble, labels_in_words, st
 from distilcap.reports.results import Member, System, stages_of
 from distilcap.stages.captioner import CaptionerStage, ImportCaptioner
 from distilcap.stages.captions import Labels
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.stage import Stage
 from distilcap.text.tokenizers import PTB
 from distilcap.training.options import TrainingOptions

@@ -16,8 +16,9 @@ from distilcap.reports.results import Member, System
 from distilcap.shown import some
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.changed_data import ChangedData
-from distilcap.stages.data import BuildVocabulary, CleanReferences, ImportData
+from distilcap.stages.data import CleanReferences, ImportData
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.training.options import LEARNT_NOTHING
 

@@ -13,9 +13,10 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import parse_json
 from distilcap.runtime.manifest import MANIFEST
 from distilcap.stages.captioner import CONFIG, CaptionerStage, ImportCaptioner, box_folder
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.folders import run_of
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.record import RECORD
 from distilcap.store.store import Store
 

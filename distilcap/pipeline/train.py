@@ -22,9 +22,10 @@ from distilcap.pipeline.remarks import note_data, note_labels, note_training
 from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
 from distilcap.progress import Progress
 from distilcap.stages.captions import CLEAN_LABELS, CleanLabels, ImportCaptions, Labels
-from distilcap.stages.data import BuildVocabulary, DataOptions, judge_data
+from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary, judge_data
 from distilcap.store.store import Store
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.precision import resolved_precision

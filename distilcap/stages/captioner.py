@@ -16,8 +16,9 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected, parse_json, sha256_of, write_bytes, write_json
 from distilcap.integrity import read_sealed_json
 from distilcap.progress import Progress
-from distilcap.stages.data import WORDS, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures
+from distilcap.stages.vocabulary import WORDS
 from distilcap.store.planning import Facts
 from distilcap.store.record import RECORD, check_artifact
 from distilcap.store.stage import Stage, added_later, not_in_key

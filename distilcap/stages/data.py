@@ -1,11 +1,10 @@
-"""The data of an experiment as stages: images and references, hidden captions, the vocabulary."""
+"""The data of an experiment as stages: images and references, hidden and cleaned captions."""
 
 from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.neutral import neutral_captions
 from distilcap.data.readers import BY_NAME, Columns, read_dataset
 from distilcap.data.readers.entries import is_text
-from distilcap.data.trainable import MAX_WORDS, MIN_COUNT, Coverage, words_to_learn
+from distilcap.data.trainable import MAX_WORDS
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected, read_json, write_json
 from distilcap.options import Options, option
@@ -23,20 +22,14 @@ from distilcap.progress import SILENT, Progress
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later, not_in_key
 from distilcap.store.store import Store
-from distilcap.text.tokenizers import PTB, tokenizer_of
-from distilcap.text.vocabulary import Vocabulary
+from distilcap.text.tokenizers import PTB
 
 __all__ = [
-    "WORDS",
-    "BuildVocabulary",
     "CleanReferences",
     "DataOptions",
     "HideCaptions",
     "ImportData",
-    "judge_data",
 ]
-
-WORDS = "words.json"
 
 
 @dataclass(frozen=True)
@@ -257,73 +250,3 @@ class CleanReferences(ImportData):
     def cleaning(self, store: Store) -> Cleaning:
         """What was done."""
         return Cleaning.load(store.open(self, "cleaning.json") / "cleaning.json")
-
-
-@dataclass(frozen=True)
-class BuildVocabulary(Stage):
-    """The words of the training references; students share it with their teacher.
-
-    Attributes:
-        min_count, max_words, tokenizer: see `data.trainable.words_to_learn`.
-        start: the captioner that is begun from (an `ImportCaptioner`), whose words come first and all stay.
-    """
-
-    rate: ClassVar[float] = 4e3  # images a second
-    data: ImportData
-    min_count: int = MIN_COUNT
-    max_words: int = MAX_WORDS
-    tokenizer: str = added_later(PTB)
-    start: Stage | None = added_later(None)  # noqa: RUF009
-
-    def __post_init__(self) -> None:
-        tokenizer_of(self.tokenizer)  # or an error
-
-    def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `words.json` and `coverage.json`, unless there is nothing to learn.
-
-        As an input of `Train` it comes first.
-        """
-        dataset = self.data.load(store)
-        references = dataset.references("train")
-        captions, validation = [references.texts(id) for id in references], len(dataset.references("val"))
-        try:
-            vocabulary, coverage = words_to_learn(
-                captions, validation, self.min_count, self.max_words, self.tokenizer
-            )
-        except DataError as error:
-            raise DataError(f"{self.data.path}: {error}") from None
-        words = vocabulary.words
-        if self.start is not None:
-            words = Vocabulary.load(store.open(self.start, WORDS) / WORDS).words + words
-        write_json(folder / "coverage.json", asdict(coverage))
-        write_json(folder / WORDS, list(dict.fromkeys(words)))
-
-    def work(self, facts: Facts) -> Work:
-        """Images."""
-        return Work(facts.all_images)
-
-    def load(self, store: Store) -> Vocabulary:
-        """Read the artifact."""
-        return Vocabulary.load(store.open(self) / WORDS, tokenizer_of(self.tokenizer))
-
-    def coverage(self, store: Store) -> Coverage | None:
-        """What the words leave out of the captions; None of artifacts that were made before it was kept."""
-        path = store.open(self) / "coverage.json"
-        if not path.is_file():
-            return None
-        content = read_json(path)
-        with expected(path, "what a vocabulary keeps of captions"):
-            return Coverage(**content)
-
-
-def judge_data(stages: Iterable[Stage], store: Store) -> None:
-    """Build the vocabularies of a plan first, and say what they keep of the captions.
-
-    Data that can teach nothing is refused before hours of work.
-    """
-    for planned in store.plan(stages):
-        if isinstance(planned.stage, BuildVocabulary):
-            store.build(planned.stage)
-            if coverage := planned.stage.coverage(store):
-                for line in (str(coverage), *(f"Warning: {warning}" for warning in coverage.warnings)):
-                    store.progress.note(line)

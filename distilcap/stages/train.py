@@ -15,8 +15,9 @@ from distilcap.files import expected, read_json, write_bytes, write_json
 from distilcap.progress import Progress
 from distilcap.stages.captioner import DRAWN_WORDS, CaptionerStage
 from distilcap.stages.captions import Labels
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import TUNED, ExtractFeatures, seen_ids
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later
 from distilcap.store.store import Store

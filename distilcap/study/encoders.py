@@ -13,9 +13,10 @@ from pathlib import Path
 
 from distilcap.models.updown import UpDownOptions
 from distilcap.reports.results import Member
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 __all__ = ["ENCODERS", "encoder_members"]

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from distilcap.models.families import title_of
 from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.study.presets import TablePreset
 from distilcap.study.published import TABLE_1, TABLE_2, TABLE_3, TABLE_4, Printed
 from distilcap.study.tables import Table, TableRow

@@ -15,9 +15,10 @@ from distilcap.cli.main import cli
 from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.models.updown import UpDownOptions
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 

@@ -14,9 +14,10 @@ from distilcap.data.check import check_dataset
 from distilcap.data.trainable import MIN_COUNT, words_to_learn
 from distilcap.errors import DataError
 from distilcap.models.presets import preset
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.text.tokenize import tokenize
 from distilcap.training.options import TrainingOptions

@@ -20,11 +20,12 @@ from distilcap.models.fast import PLAIN
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT
 from distilcap.stages.captions import Labels
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.other_labels import DrawCaptions
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shards import label_shard

@@ -38,7 +38,7 @@ from distilcap.progress import SILENT
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.stages.captions import ImportCaptions
-from distilcap.stages.data import BuildVocabulary, DataOptions, HideCaptions, ImportData
+from distilcap.stages.data import DataOptions, HideCaptions, ImportData
 from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.export import Export
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
@@ -47,6 +47,7 @@ from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.other_labels import DrawCaptions
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.contents import contents
 from distilcap.store.pack import export_results, import_results
 from distilcap.store.stage import Stage

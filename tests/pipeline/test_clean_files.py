@@ -19,9 +19,10 @@ from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.progress import Silent
 from distilcap.stages.captions import CleanLabels, ImportCaptions
 from distilcap.stages.changed_data import HoldOut
-from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData
+from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 
 WRITTEN = {

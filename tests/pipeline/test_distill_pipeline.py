@@ -27,11 +27,12 @@ from distilcap.reports.results import stages_of
 from distilcap.reports.sentences import decoding_sentences
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeChoice
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import Generate, decode_options, decoding_of
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 

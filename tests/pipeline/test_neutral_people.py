@@ -20,10 +20,11 @@ from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.progress import SILENT
 from distilcap.runtime.never_write import Blocked
 from distilcap.stages.captions import ImportCaptions, NeutralLabels
-from distilcap.stages.data import BuildVocabulary, CleanReferences, DataOptions, ImportData
+from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shards import label_shard

@@ -15,7 +15,7 @@ from distilcap.models.updown import UpDownOptions
 from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.captions import CleanLabels, ImportCaptions
 from distilcap.stages.changed_data import AddUnlabelled, HoldOut
-from distilcap.stages.data import BuildVocabulary, CleanReferences, HideCaptions, ImportData
+from distilcap.stages.data import CleanReferences, HideCaptions, ImportData
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import run_of, stage_at
@@ -24,6 +24,7 @@ from distilcap.stages.measure import Evaluate, MeasureLatency
 from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.record import complete, to_json
 from distilcap.store.stage import Stage
 from distilcap.training.options import CrossEntropyPhase, TokenDistillation, TrainingOptions

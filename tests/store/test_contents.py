@@ -20,12 +20,13 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.updown import UpDownOptions
 from distilcap.stages.captions import CaptionsOfSplit
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import import_stages
 from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate, read_scores
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store import stage as stage_module
 from distilcap.store.contents import contents, needed_by
 from distilcap.store.pack import export_results, import_results

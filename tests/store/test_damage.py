@@ -27,11 +27,12 @@ from distilcap.progress import SILENT
 from distilcap.reports.collect import collect_results
 from distilcap.reports.results import Member
 from distilcap.stages.captions import ImportCaptions
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import FEATURES, ExtractFeatures
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.training.checkpoint import load_checkpoint

@@ -13,11 +13,12 @@ from distilcap.models.updown import UpDownOptions
 from distilcap.progress import Silent
 from distilcap.runtime.pixels import Preprocessing
 from distilcap.stages.captioner import ImportCaptioner
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.planning import Facts
 from distilcap.store.record import complete, to_json
 from distilcap.store.stage import Stage

@@ -22,9 +22,10 @@ from distilcap.files import sha256_of
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT, Silent
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.teachers.listing import NamedImage, find_images
 from distilcap.teachers.options import LabelOptions

@@ -18,12 +18,13 @@ from distilcap.models.captioner import Captioner
 from distilcap.models.presets import build_captioner
 from distilcap.models.updown import UpDownOptions
 from distilcap.shapes import Regions
-from distilcap.stages.data import BuildVocabulary, HideCaptions, ImportData
+from distilcap.stages.data import HideCaptions, ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.teachers.ensemble import Ensemble
 from distilcap.teachers.interpolation import closest_to_references

@@ -17,10 +17,11 @@ from distilcap.models.presets import build_captioner, options_of
 from distilcap.pipeline.labelling import Labelling
 from distilcap.progress import Progress
 from distilcap.shapes import Regions
-from distilcap.stages.data import BuildVocabulary, ImportData
+from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
 from distilcap.stages.train import Train
+from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.teachers.shard_files import Labelled
 from distilcap.training import precision as precision_module
 from distilcap.training.options import TrainingOptions
