@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Train"]
 
+SUMMARY = "training.json"
 WORDS = 12  # of a caption with its end token
 
 
@@ -144,10 +145,15 @@ class Train(CaptionerStage):
         from distilcap.metrics.reward import CiderReward
         from distilcap.models.presets import build_captioner
         from distilcap.models.transfer import begin_from
-        from distilcap.models.weights import TrainedCaptioner
+        from distilcap.models.weights import TrainedCaptioner, load_captioner
         from distilcap.training.batches import encode_captions
-        from distilcap.training.loop import Training
+        from distilcap.training.loop import CHECKPOINT, Training
 
+        # The checkpoint goes last: a build that was killed after that has only to be taken over.
+        ended = (folder / SUMMARY).exists() and not (folder / CHECKPOINT).exists()
+        if store.processes.agree(ended):
+            load_captioner(folder)  # damage since then is told now
+            return
         dataset, features = self.data.load(store), self.features.load(store)
         vocabulary = self.vocabulary.load(store)
         readable = {image.id for image in dataset.images if image.id in features}
@@ -196,7 +202,7 @@ class Train(CaptionerStage):
         elif tuned is not None:  # the run's folder is all that an export needs
             write_bytes(folder / TUNED, tuned.read_bytes())
         write_json(
-            folder / "training.json",
+            folder / SUMMARY,
             {
                 "parameters": captioner.parameter_count(),
                 "train_seconds": round(position.seconds, 2),
@@ -204,6 +210,7 @@ class Train(CaptionerStage):
                 "best_validation_cider": position.best_score,
             },
         )
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _token_teacher(self, store: Store) -> TokenTeacher | None:
         from distilcap.training.imitation import TokenTeacher
@@ -255,7 +262,7 @@ class Train(CaptionerStage):
 
     def summary(self, store: Store) -> dict[str, Any]:
         """Parameters, training seconds, images seen, best validation CIDEr."""
-        path = store.open(self, "training.json") / "training.json"
+        path = store.open(self, SUMMARY) / SUMMARY
         content = read_json(path)
         with expected(path, "the summary of a training"):
             sum(content.values())

@@ -14,9 +14,12 @@ from distilcap.models.finite import broken_images, broken_weight
 from distilcap.shapes import Regions
 from distilcap.shown import some
 from distilcap.training.checkpoint import Position
-from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase
+from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCriticalPhase
 
-__all__ = ["check_loss", "check_weights"]
+__all__ = ["check_loss", "check_weights", "fallen"]
+
+FALLEN = 0.9
+"""Share of the best validation below which the last one of a phase is told of."""
 
 
 def check_loss(
@@ -73,6 +76,21 @@ def check_weights(captioner: Captioner, position: Position, folder: Path) -> Non
             f"Training diverged in epoch {position.epoch}: the weight `{weight}` holds NaN or "
             f"infinity; a lower `learning_rate` is the usual fix. {_kept(position, folder)}"
         )
+
+
+def fallen(phase: CrossEntropyPhase | SelfCriticalPhase, position: Position) -> str:
+    """What to tell at a phase's end where its last validation is far below the best; else empty."""
+    validated = [record for record in position.history if "validation_cider" in record]
+    best = position.best_score
+    if not validated or best < LEARNT_NOTHING or (last := validated[-1]["validation_cider"]) >= FALLEN * best:
+        return ""
+    kept = next((one for one in reversed(validated) if one["validation_cider"] == round(best, 6)), None)
+    when = f"{kept['phase'].replace('_', '-')}, epoch {kept['epoch']}" if kept else "before training"
+    flag = "--scst-learning-rate" if isinstance(phase, SelfCriticalPhase) else "--learning-rate"
+    return (
+        f"Validation CIDEr fell from {100 * best:.1f} ({when}) to {100 * last:.1f}; the weights of then are "
+        f"kept. Next step: a lower `{flag}` than {phase.learning_rate:g} is the usual fix."
+    )
 
 
 def _kept(position: Position, folder: Path) -> str:

@@ -3,12 +3,16 @@
 A small captioner's step is some 2,500 operators of a few microseconds each; a processor core takes ten times
 as long to launch them as a GPU to compute them (docs/speed.md). A recording is launched as one. It has one
 shape and asks the processor nothing, so captions are padded to the longest and every sample is drawn to the
-last word. Must equal `training.objectives`, but for the random numbers that dropout and samples take.
+last word. Scheduled sampling and imitation are never recorded. Must equal `training.objectives`, but for the
+random numbers that dropout and samples take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import gc
+import os
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +20,7 @@ from torch.nn.functional import pad
 
 from distilcap.decode.beam import forbidden_tokens
 from distilcap.decode.captions import RegionSource
+from distilcap.errors import TrainingError
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast.captioner import FastCaptioner
 from distilcap.models.fast.packing import Packing
@@ -27,7 +32,10 @@ from distilcap.training.objectives import CrossEntropy, Objective, SelfCritical
 from distilcap.training.options import TrainingOptions
 from distilcap.training.processes import Processes
 
-__all__ = ["Recordings", "recordings_for"]
+__all__ = ["RECORD", "Recordings", "recordings_for"]
+
+RECORD = "DISTILCAP_RECORD"
+"""The environment variable that, where it is 0, has every step computed and none recorded."""
 
 Compute = Callable[..., Tensor]
 """What can be recorded: tensors of one shape to a tensor, all on one device."""
@@ -95,12 +103,11 @@ class Recordings:
         if "drawn" not in self._recorded:
             forbidden = forbidden_tokens(True, regions.features.device)
             with_best = objective.baseline == "greedy"
+            samples, words = objective.samples, self.words  # not `self`, whose recording this becomes
 
             def draw(features: Tensor, mask: Tensor) -> Tensor:
                 memory = captioner.encode(Regions(features, mask))
-                return draw_to_the_end(
-                    captioner, memory, objective.samples, forbidden, self.words, with_best=with_best
-                )
+                return draw_to_the_end(captioner, memory, samples, forbidden, words, with_best=with_best)
 
             self._recorded["drawn"] = _without_gradient(draw, (regions.features, regions.mask))
         return self._recorded["drawn"](regions.features, regions.mask)
@@ -108,7 +115,7 @@ class Recordings:
 
 def recordings_for(options: TrainingOptions, source: RegionSource, processes: Processes) -> Recordings | None:
     """For a run whose steps a GPU replays: all batches have one shape, and no encoder is trained along."""
-    if not processes.device.startswith("cuda") or processes.count > 1:
+    if not processes.device.startswith("cuda") or processes.count > 1 or os.environ.get(RECORD) == "0":
         return None
     if options.precision != "float32" or isinstance(source, nn.Module):
         return None
@@ -133,13 +140,34 @@ class _Loss(nn.Module):
         return weighted.masked_fill(~real, 0.0).sum() / real.sum()
 
 
+@contextmanager
+def _recording(device: torch.device) -> Iterator[None]:
+    """Within, a step is recorded. Random numbers are as before afterwards: a resumed run records again, and
+    must draw the same. No garbage is collected: an older recording that died meanwhile would spoil this one.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with torch.random.fork_rng([device]):
+            yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"A training step could not be recorded as a CUDA graph ({reason}). Next step: set the "
+            f"environment variable {RECORD}=0 and start again; the run goes on from its checkpoint."
+        ) from error
+    finally:
+        if collects:
+            gc.enable()
+
+
 def _with_gradient(compute: nn.Module, given: tuple[Tensor, ...]) -> Compute:
     """Record a module's forward and backward pass; on other devices than GPUs, itself."""
     if given[0].device.type != "cuda":
         return compute
     # Warm-up has its own stream, and gradients wait for it once; nothing is wrong.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
-    with torch.random.fork_rng([given[0].device]):  # a resumed run records again, and must draw the same
+    with _recording(given[0].device):
         recorded: Compute = torch.cuda.make_graphed_callables(compute, given, allow_unused_input=True)  # type: ignore
     return recorded
 
@@ -159,7 +187,7 @@ class _Replay:
         self.graph = torch.cuda.CUDAGraph()
         stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.no_grad(), torch.random.fork_rng([given[0].device]):
+        with torch.no_grad(), _recording(given[0].device):
             with torch.cuda.stream(stream):
                 compute(*self.given)  # what happens the first time only is not recorded
             torch.cuda.current_stream().wait_stream(stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from distilcap.training.divergence import check_loss, check_weights
+from distilcap.training.divergence import check_loss, check_weights, fallen
 from distilcap.training.graphs import Recordings, recordings_for
 from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
@@ -50,8 +51,8 @@ class Training:
         labels: captions of the training images, by people or by a teacher.
         validation: references of the validation images.
         reward: of the self-critical phase, made when that begins.
-        folder: gets `captioner.*` (the best by validation CIDEr), `log.json` and, while it runs,
-            `checkpoint.safetensors`.
+        folder: gets `captioner.*` (the best by validation CIDEr), `log.json` and `checkpoint.safetensors`,
+            which whoever keeps the result deletes.
         checkpoint_seconds: at most so much work is lost with a killed process.
         token_teacher: imitated in the cross-entropy phase.
         processes: all run this, on the same batches, of which each computes its share of images; the first
@@ -95,9 +96,12 @@ class Training:
         else:
             self._take_path(self.processes.agree(plain_asked_for()))
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
-        for number in range(self.position.phase, len(phases)):
-            if phases[number].epochs:
-                self._run_phase(number, phases[number], batches)
+        try:
+            for number in range(self.position.phase, len(phases)):
+                if phases[number].epochs:
+                    self._run_phase(number, phases[number], batches)
+        finally:
+            self._forget_recordings()
         if self.position.start_scores:
             self.progress.note(
                 "No epoch is clearly better on validation than what training began from: that stays."
@@ -107,7 +111,6 @@ class Training:
                 save_captioner(self.folder, self.trained)
             # Again, for a run that was killed after its last epoch: what the checkpoint keeps is checked.
             write_json(self.folder / LOG, self.position.history)
-            (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return self.position
 
     @property
@@ -122,7 +125,7 @@ class Training:
         if self.token_teacher is not None:
             teacher = choose(self.token_teacher.captioner)
             self.token_teacher = dataclasses.replace(self.token_teacher, captioner=teacher)
-        self.position.plain = not self._captioner.accelerated
+        self.position.plain = by_plain_code  # the student may have no faster form where its teacher has
         if by_plain_code != plain_asked_for():
             path = "plain" if by_plain_code else "accelerated"
             self.progress.note(f"This run began with {path} code, and goes on with it.")
@@ -146,6 +149,7 @@ class Training:
             self._save(modules, optimizer)
         at = self.position
         critical = self._self_critical(phase) if isinstance(phase, SelfCriticalPhase) else None
+        self._forget_recordings()
         self._recordings = recordings_for(self.options, self.source, self.processes)
         total = phase.epochs * len(batches)
         saved = started = time.perf_counter()
@@ -165,6 +169,14 @@ class Training:
                 self._save(modules, optimizer)
                 # Validation and saving are not training time.
                 saved = started = time.perf_counter()
+        if told := fallen(phase, at):
+            self.progress.note(told)
+
+    def _forget_recordings(self) -> None:
+        """PyTorch's recordings are in cycles: left to the collector, they would die at any later moment."""
+        if self._recordings is not None:
+            self._recordings = None
+            gc.collect()
 
     def _save(self, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
         save_checkpoint(self.folder / CHECKPOINT, self.position, modules, optimizer, self.processes)

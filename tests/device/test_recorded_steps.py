@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import gc
+import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -13,17 +17,18 @@ import pytest
 import torch
 from device_waits import waiting
 from small_captioners import small_captioner
-from test_training_on_device import CAPTIONS, DIM, NO_DROPOUT, VOCABULARY, WORDS, Pictures, reward
+from test_training_on_device import CAPTIONS, DIM, NO_DROPOUT, VOCABULARY, WORDS, Pictures, reward, training
 from torch import Tensor, nn
 
 from distilcap.decode.beam import forbidden_tokens
 from distilcap.decode.captions import RegionSource
+from distilcap.errors import TrainingError
 from distilcap.models.captioner import Captioner
 from distilcap.models.families import families
 from distilcap.models.fast import accelerate
 from distilcap.models.fast.sampling import draw, draw_to_the_end
 from distilcap.text.vocabulary import EOS, PAD
-from distilcap.training import graphs
+from distilcap.training import graphs, loop
 from distilcap.training.batches import Batch, Batches, encode_captions
 from distilcap.training.graphs import Recordings, recordings_for
 from distilcap.training.objectives import CrossEntropy, Objective, SelfCritical
@@ -178,6 +183,76 @@ def test_batches_of_another_size_and_other_objectives_are_computed(device: torch
     recordings.images = 3
     one_step(lambda *given: recordings(CrossEntropy(sampling=0.5), *given), captioner, batch)
     assert not recordings._recorded
+
+
+def test_recordings_die_with_their_phase(
+    tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At known moments: one that dies while another is made spoils that."""
+    made: list[weakref.ref[Recordings]] = []
+    alive: list[int] = []
+
+    def recordings(options: TrainingOptions, *_: object) -> Recordings:
+        alive.append(sum(one() is not None for one in made))
+        recordings = Recordings(options.batch_images, options.max_words)
+        recordings._recorded["cycle"] = recordings  # type: ignore[assignment]  # as PyTorch's own are in
+        made.append(weakref.ref(recordings))
+        return recordings
+
+    monkeypatch.setattr(loop, "recordings_for", recordings)
+    gc.disable()
+    try:
+        training(tmp_path, device).run()
+        alive.append(sum(one() is not None for one in made))
+    finally:
+        gc.enable()
+    assert alive == [0, 0, 0]
+
+
+def test_recorded_samples_do_not_keep_their_recordings() -> None:
+    captioner = accelerate(small_captioner("updown", len(VOCABULARY), DIM)).eval()
+    recordings = Recordings(3, WORDS)
+    recordings._drawn(
+        SelfCritical(reward(), 2, max_words=WORDS), captioner, Pictures().regions_of(list(CAPTIONS))
+    )
+    kept = weakref.ref(recordings)
+    gc.disable()
+    try:
+        del recordings
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_nothing_is_collected_while_a_step_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    collects: list[bool] = []
+
+    def graphed(compute: nn.Module, *_: object, **__: object) -> nn.Module:
+        collects.append(gc.isenabled())
+        return compute
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", graphed)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    given = cast(Tensor, SimpleNamespace(device=torch.device("cuda")))
+    graphs._with_gradient(nn.Identity(), (given,))
+    assert collects == [False]
+    assert gc.isenabled()
+
+
+def test_a_recording_that_fails_says_how_to_go_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("operation not permitted\nmore lines")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fails)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    given = cast(Tensor, SimpleNamespace(device=torch.device("cuda")))
+    with pytest.raises(TrainingError, match=r"\(operation not permitted\)\. .*DISTILCAP_RECORD=0"):
+        graphs._with_gradient(nn.Identity(), (given,))
+    options, gpu = TrainingOptions(), Processes(device="cuda")
+    monkeypatch.setenv("DISTILCAP_RECORD", "0")
+    assert not recordings_for(options, Pictures(), gpu)
+    monkeypatch.setenv("DISTILCAP_RECORD", "1")
+    assert recordings_for(options, Pictures(), gpu)
 
 
 def test_only_steps_of_one_shape_on_one_gpu_are_recorded() -> None:

@@ -208,6 +208,28 @@ def test_a_copied_captioner_and_a_checkpoint_know_their_damage_by_themselves(
     small.store.build(longer)
 
 
+@pytest.mark.parametrize("at", ["complete", "write_json"])
+def test_a_training_that_is_killed_at_its_end_is_not_trained_again(
+    at: str, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    run = dataclasses.replace(small.run, training=dataclasses.replace(TRAINING, seed=5))
+    where = "distilcap.store.store.complete" if at == "complete" else "distilcap.stages.train.write_json"
+    monkeypatch.setattr(where, killed)
+    with pytest.raises(Killed):
+        small.store.build(run)
+    monkeypatch.undo()
+    monkeypatch.setattr("distilcap.training.loop.Training._step", killed)
+    small.store.build(run)
+    assert run.summary(small.store)["images_seen"] > 0
+    assert not (small.store.path(run) / "checkpoint.safetensors").exists()
+
+
 def test_a_store_of_an_older_version_still_opens(small: Small) -> None:
     store = small.store
     before = small.run.load(store).captioner.state_dict()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import CHECKPOINT, Killed, Notes, Pictures, options, training, weights
+from test_training import Killed, Notes, Pictures, options, training, weights
 
 from distilcap.models.weights import load_captioner
 from distilcap.training.loop import Training
@@ -83,4 +83,3 @@ def test_a_run_that_ends_early_is_resumed_to_the_same_weights(tmp_path: Path) ->
         assert [record["loss"] for record in resumed.history] == [record["loss"] for record in history]
         again = weights(load_captioner(folder).captioner)
         assert all(torch.equal(again[name], best[name]) for name in best), dies_at
-        assert not (folder / CHECKPOINT).exists()

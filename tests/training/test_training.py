@@ -19,6 +19,7 @@ from distilcap.errors import ConfigError, DataError, TrainingError
 from distilcap.metrics.reward import CiderReward
 from distilcap.models.captioner import Captioner
 from distilcap.models.families import families
+from distilcap.models.fast import accelerate
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import Silent
@@ -26,7 +27,10 @@ from distilcap.shapes import Regions
 from distilcap.tensors import load_tensors
 from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
+from distilcap.training import loop
 from distilcap.training.batches import Batch, Batches, encode_captions
+from distilcap.training.checkpoint import Position
+from distilcap.training.divergence import fallen
 from distilcap.training.imitation import TokenTeacher
 from distilcap.training.loop import CHECKPOINT, Training
 from distilcap.training.objectives import CrossEntropy, SelfCritical, scheduled_sampling_logits
@@ -147,7 +151,6 @@ def test_a_run_killed_at_any_step_and_resumed_gives_the_same_weights(tmp_path: P
         assert [record["loss"] for record in resumed.position.history] == [
             record["loss"] for record in whole.position.history
         ]
-        assert not (folder / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("path", ["plain", "accelerated"])
@@ -204,6 +207,49 @@ def test_a_run_goes_on_with_the_code_that_it_began_with(
         ]
         for name, tensor in weights(whole._captioner).items():
             assert torch.equal(tensor, weights(resumed._captioner)[name]), name
+
+
+def test_a_teacher_stays_fast_where_the_student_has_no_fast_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISTILCAP_PLAIN", raising=False)
+    slow = type(small_captioner("updown", len(VOCABULARY), 6))
+    monkeypatch.setattr(loop, "accelerate", lambda one: one if type(one) is slow else accelerate(one))
+    one_epoch = options(self_critical=SelfCriticalPhase(epochs=0))
+
+    def begun(source: Pictures, notes: Notes) -> Training:
+        run = training(tmp_path, source, one_epoch, progress=notes, checkpoint_seconds=0.0)
+        teacher = small_captioner("aoanet", len(VOCABULARY), 6)
+        run.token_teacher = TokenTeacher(teacher, Pictures(), TokenDistillation())
+        return run
+
+    with pytest.raises(Killed):
+        begun(Pictures(3), Notes()).run()
+    notes = Notes()
+    resumed = begun(Pictures(), notes)
+    resumed.run()
+    assert not resumed._captioner.accelerated
+    assert resumed.token_teacher is not None
+    assert resumed.token_teacher.captioner.accelerated
+    assert not [note for note in notes.said if "began with" in note]
+
+
+@pytest.mark.parametrize(
+    ("phase", "scores", "told"),
+    [
+        (SelfCriticalPhase(), (0.467, 0.301), "fell from 49.7 (cross-entropy, epoch 1) to 30.1"),
+        (SelfCriticalPhase(), (0.467, 0.45), ""),
+        (CrossEntropyPhase(), (0.3,), "lower `--learning-rate` than 0.0005"),
+    ],
+)
+def test_validation_that_fell_is_told(phase: SelfCriticalPhase, scores: tuple[float, ...], told: str) -> None:
+    history: list[dict[str, object]] = [
+        {"phase": "cross_entropy", "epoch": 1, "validation_cider": 0.497},
+        *({"phase": "self_critical", "epoch": 1 + n, "validation_cider": s} for n, s in enumerate(scores)),
+    ]
+    said = fallen(phase, Position(best_score=0.497, history=history))
+    assert told in said
+    assert bool(told) == bool(said)
 
 
 def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_training import CHECKPOINT, Killed, Notes, Pictures, options, training, weights
+from test_training import Killed, Notes, Pictures, options, training, weights
 
 from distilcap.models.weights import load_captioner
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase
@@ -71,4 +71,3 @@ def test_a_validated_start_is_resumed_to_the_same_weights(tmp_path: Path, rate: 
         assert resumed.run().start_scores == position.start_scores
         again = weights(load_captioner(folder).captioner)
         assert all(torch.equal(again[name], best[name]) for name in best), dies_at
-        assert not (folder / CHECKPOINT).exists()

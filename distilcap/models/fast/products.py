@@ -34,6 +34,7 @@ class PackedMatrix:
 
     def __init__(self, matrix: Tensor) -> None:
         self.matrix = matrix.detach()
+        self._whole = matrix  # the object itself, whose id must stay its own while others ask by it
         packs = matrix.device.type == "cpu" and matrix.dtype == torch.float32 and _packs()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.matrix, _ROWS) if packs else None
 

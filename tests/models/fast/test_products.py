@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -90,6 +92,15 @@ def test_a_matrix_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
             linear(torch.randn(2, 3), first)
             linear(torch.randn(5, 3), second)
     assert len(made) == 2
+
+
+def test_a_packed_matrix_keeps_its_weight_itself() -> None:
+    """It is found by the weight's id, which must not become another's."""
+    matrix = torch.ones(3, 2)
+    packed, kept = PackedMatrix(matrix), weakref.ref(matrix)
+    del matrix
+    assert kept() is not None
+    assert packed(torch.ones(1, 2)).sum() == 6
 
 
 def test_searches_share_packed_weights_while_they_stay(packs: bool) -> None:
