@@ -1,8 +1,8 @@
 """AoANet, faster: the equations of `models.aoanet` in the same order, in fewer and larger operators.
 
 A step multiplies with weights that are packed once a search (`products`) and projects each word once
-(`layers`); where no weight is dropped, attention is PyTorch's fused operator, which copies no keys and
-values. Regions are refined by `refiner`, given captions are read by `aoanet_recurrence`.
+(`layers`); on the CPU, where no weight is dropped, attention is PyTorch's fused operator, which copies no
+keys and values. Regions are refined by `refiner`, given captions are read by `aoanet_recurrence`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ __all__ = ["HeadAttention", "HeadAttentionGradient", "multi_head_attention"]
 def multi_head_attention(
     query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, heads: int, dropout: Dropout
 ) -> Tensor:
-    """See `models.aoanet.multi_head_attention`; copies no keys and values where nothing is dropped."""
+    """See `models.aoanet.multi_head_attention`; on the CPU, no copies where nothing is dropped."""
     query, keys, values = (split_heads(tensor, heads) for tensor in (query, keys, values))
     on_cpu = query.device.type == "cpu"
     hidden = None if on_cpu and mask.all() else ~mask[:, None, None]
