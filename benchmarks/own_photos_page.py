@@ -127,10 +127,15 @@ def write_page(path: Path) -> None:
     if path.resolve() != (KEPT / RESULTS).resolve():
         shutil.copyfile(path, KEPT / RESULTS)
     boxes = list(dict.fromkeys(one["box"] for one in cells if one["box"] is not None))
+    beside = {group_of(one)[:4] for one in cells if one["box"] is not None}
+    alone = [one for one in cells if group_of(one)[:4] not in beside]
     parts = []
     for box in boxes:
-        rows = table([one for one in cells if one["box"] in (None, box)])
+        rows = table([one for one in cells if one not in alone and one["box"] in (None, box)])
         parts.append(f"The box is `{box}`.\n\n{rows}\n")
-    draw(cells, boxes[-1], KEPT / CURVE)
-    parts.append(f"![CIDEr by number of photographs](results/own-photos/{CURVE})\n")
+    if alone:
+        parts.append(f"Measured from nothing only:\n\n{table(alone)}\n")
+    if boxes:
+        draw(cells, boxes[-1], KEPT / CURVE)
+        parts.append(f"![CIDEr by number of photographs](results/own-photos/{CURVE})\n")
     put_between(PAGE, BEGIN, "\n".join(parts))

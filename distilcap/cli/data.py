@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -195,15 +196,25 @@ Example:
 def crops(path: Path, images: Path | None, folder: Path, each: int, size: int, columns: Columns) -> None:
     """Write crops of the training images at PATH, for a teacher to label: more to learn from.
 
-    An image that cannot be read is named at the end; the others are cropped.
+    Images that `distill` holds out of them for validation and test are not cropped. An image that cannot be
+    read is named at the end; the others are cropped.
     """
     from distilcap.data.crops import write_crops
     from distilcap.data.readers import Source, form_of, read_dataset
     from distilcap.data.readers.forms.image_folder import FORM
+    from distilcap.stages.changed_data import HoldOut
+    from distilcap.stages.data import ImportData
 
     if folder.resolve().is_relative_to(path.resolve()) and form_of(Source(path, columns=columns)) is FORM:
         raise DataError(f"{folder}: crops in {path} would be images of it; name a folder outside.")
-    failed = write_crops(read_dataset(path, images, columns=columns).images, folder, each, size, PROGRESS)
+    dataset = read_dataset(path, images, columns=columns, progress=PROGRESS)
+    whole = ImportData(dataset.fingerprint(), dataset.name, str(path), str(images) if images else None)
+    with contextlib.suppress(
+        DataError
+    ):  # too few captions: `distill` does not take them, whatever is cropped
+        learnt = HoldOut.where_needed(whole, dataset, ("val", "test"))
+        dataset = learnt.changed(dataset) if isinstance(learnt, HoldOut) else dataset
+    failed = write_crops(dataset.images, folder, each, size, PROGRESS)
     say(f"{folder}: {each} crops of each training image, for `--unlabelled {shlex.quote(str(folder))}`.")
     if failed:
         raise DataError(f"{len(failed)} images could not be read: {'; '.join(failed)}")

@@ -6,12 +6,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distilcap.metrics.significance import mean_interval
+from distilcap.metrics.significance import FEW_IMAGES, mean_interval
 from distilcap.reports.records import Row
 from distilcap.reports.results import METRICS, Member, System, column_scores, trained_members
 from distilcap.store.store import Store
 
 __all__ = ["Advice", "decoding_sentences", "gain_sentence", "which_to_take"]
+
+_LEAST_IMAGES = 8
+"""Differences over fewer are told without a verdict."""
+_TOO_FEW = "too few test images to tell"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def decoding_sentences(rows: Sequence[Row]) -> list[str]:
 def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam") -> str:
     """Say whether the distilled students gained over the undistilled student, at what noise.
 
-    A paired bootstrap over test images, averaged over seeds, of the difference in CIDEr.
+    By the paired difference in CIDEr over test images (`mean_interval`), averaged over seeds.
     """
     members = trained_members(systems)
     undistilled = {member.size: member for member in reversed(members) if member.role == "student"}
@@ -68,9 +72,13 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
         low, high = mean_interval(differences)
         mean = statistics.fmean(differences)
         verdict = "gained" if low > 0 else "lost" if high < 0 else "neither clearly gained nor lost"
+        tail = ""
+        if len(differences) < _LEAST_IMAGES:
+            verdict, tail = "stands", f": {_TOO_FEW}"
+        only = f"only {len(differences)} " if len(differences) < FEW_IMAGES else ""
         sentences.append(
             f"{member.name} {verdict} against {baseline.name}: {mean:+.1f} CIDEr ({column}), "
-            f"95 % interval {low:+.1f} to {high:+.1f} over test images."
+            f"95 % interval {low:+.1f} to {high:+.1f} over {only}test images{tail}."
         )
     return " ".join(sentences)
 
@@ -104,18 +112,20 @@ def which_to_take(
             if same
             else f"{mean:+.1f} CIDEr ({column}) against '{other.name}', {interval}"
         )
-        if -mean > most or (best is student and mean == 0):
+        few = len(differences) < _LEAST_IMAGES
+        if few:
+            best = other if same and best is student else best
+        elif -mean > most or (best is student and mean == 0):
             best, clear, most = other, same or high < 0, -mean
         elif best is student:
             clear = clear and low > 0
     if not clauses:
         return None
+    count = len(differences)
+    on = f"On only {count}" if count < FEW_IMAGES else f"On your {count:,}"
     doubt = "" if clear else "nothing is clearly better; "
-    gains = "; ".join(clauses)
-    return Advice(
-        f"On your {len(differences):,} test images, '{student.name}' has {gains}: {doubt}take '{best.name}'.",
-        best,
-    )
+    verdict = _TOO_FEW if few and best is student else f"{doubt}take '{best.name}'"
+    return Advice(f"{on} test images, '{student.name}' has {'; '.join(clauses)}: {verdict}.", best)
 
 
 def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:

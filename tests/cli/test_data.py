@@ -5,6 +5,9 @@ import pytest
 from PIL import Image
 
 from distilcap.cli.main import main
+from distilcap.pipeline.recipe import learnt_data
+from distilcap.stages.data import ImportData
+from distilcap.text.tokenizers import PTB
 
 
 def run(*arguments: str) -> int:
@@ -110,3 +113,22 @@ def test_crops_are_written_and_a_broken_image_is_named(
     for file in crops.glob("*.jpg"):
         with Image.open(file) as crop:
             assert crop.size == (32, 32)
+
+
+def test_no_crop_shows_an_image_that_distill_holds_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, crops = tmp_path / "photos", tmp_path / "crops"
+    photos.mkdir()
+    names = [f"p{number}" for number in range(20)]
+    rows = "".join(f"{name}.jpg,a red wall,train\n" for name in names)
+    (photos / "captions.csv").write_text(f"image,caption,split\n{rows}")
+    for number, name in enumerate(names):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(photos / f"{name}.jpg")
+    main(["data", "crops", str(photos), "--to", str(crops), "--each", "1", "--size", "32"])
+    capsys.readouterr()
+    cropped = {file.stem.removesuffix("_0") for file in crops.glob("*.jpg")}
+    learnt, _ = learnt_data(ImportData.of(photos), False, 20, PTB, ("val", "test"))
+    train = {image.id for image in learnt.read().split("train")}
+    assert len(train) == 16
+    assert cropped == train

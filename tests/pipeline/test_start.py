@@ -112,7 +112,7 @@ def test_the_box_is_student_and_teacher_by_default(
     store = Store(tmp_path)
     distilled = distill(with_box, store, SILENT, export=False, metrics=("cider",))
     assert [row.role for row in distilled.rows] == ["start", "teacher", "student", "distilled"]
-    assert "On your 4 test images, 'from box, distilled' has" in distilled.verdict
+    assert "On only 4 test images, 'from box, distilled' has" in distilled.verdict
     assert all(planned.complete for planned in store.plan(runs))
     (box,), undistilled, student = with_box.starts, with_box.students[0], with_box.students[-1]
     run = str(store.path(runs[0]))

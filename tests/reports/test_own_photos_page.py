@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.own_photos_page import difference, table
+from benchmarks import own_photos_page
+from benchmarks.own_photos_page import difference, table, write_page
 
 IMAGES = 30
 
@@ -49,3 +52,17 @@ def test_the_interval_is_about_the_mean_of_all_pairs(gains: list[list[int]]) -> 
     assert abs(mean - np.mean(gains)) <= 0.05 + 1e-9
     assert low - 0.1 <= mean <= high + 0.1
     assert min(map(min, gains)) - 0.1 <= low <= high <= max(map(max, gains)) + 0.1
+
+
+@pytest.mark.parametrize("boxes", [0, 2])
+def test_rows_without_any_box_stand_once(boxes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_photos_page, "KEPT", tmp_path / "kept")
+    put: list[str] = []
+    monkeypatch.setattr(own_photos_page, "put_between", lambda *given: put.append(given[2]))
+    cells = [cell(0, None, student=20, distilled=30) | {"kind": "training"}]
+    cells += [cell(0, f"box{number}", start=10, student=40, distilled=50) for number in range(boxes)]
+    path = tmp_path / "lines.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in cells))
+    write_page(path)
+    assert put[0].count("| training |") == 1
+    assert put[0].count("The box is") == boxes

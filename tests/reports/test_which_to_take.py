@@ -8,7 +8,7 @@ import pytest
 
 from distilcap.reports import sentences
 from distilcap.reports.results import Member
-from distilcap.reports.sentences import which_to_take
+from distilcap.reports.sentences import gain_sentence, which_to_take
 from distilcap.store.store import Store
 
 STUDENT, START, PLAIN = (Member(name, "student", "small", ()) for name in ("distilled", "start", "plain"))
@@ -32,7 +32,7 @@ def test_the_best_by_the_mean_is_taken_and_doubt_is_said(
     advice = which_to_take((START, PLAIN), STUDENT, Store(Path("nowhere")))
     assert advice is not None
     sentence = advice.sentence
-    assert sentence.startswith("On your 8 test images, 'distilled' has ")
+    assert sentence.startswith("On only 8 test images, 'distilled' has ")
     assert sentence.endswith(f"take '{advice.take.name}'.")
     for other, differences in gains.items():
         assert f"{sum(differences) / 2:+.1f} CIDEr (beam) against '{other}'" in sentence
@@ -62,3 +62,36 @@ def test_a_single_test_image_tells_no_better_one_and_that_is_said(monkeypatch: p
         "Which of 'distilled', 'start', 'plain' to take cannot be told: CIDEr needs two test images with "
         "captions."
     )
+
+
+@pytest.mark.parametrize(
+    ("images", "gained", "taken"),
+    [
+        (7, "stands against", ": too few test images to tell."),
+        (8, "neither clearly gained nor lost against", ": nothing is clearly better; take 'distilled'."),
+    ],
+)
+def test_few_test_images_give_no_verdict(
+    images: int, gained: str, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A percentile bootstrap of these calls the gain clear."""
+    differences = [12.0, 9.0, 11.0, 8.0, -9.5, 9.0, -8.0, 9.0][:images]
+    monkeypatch.setattr(sentences, "_cider_differences", lambda *_: differences)
+    advice = which_to_take((START,), STUDENT, Store(Path("nowhere")))
+    assert advice is not None
+    assert advice.take is STUDENT
+    assert advice.sentence.startswith(f"On only {images} test images, ")
+    assert advice.sentence.endswith(taken)
+    distilled = Member("distilled", "distilled", "small", ())
+    monkeypatch.setattr(sentences, "trained_members", lambda _: [PLAIN, distilled])
+    said = gain_sentence((), Store(Path("nowhere")))
+    assert said.startswith(f"distilled {gained} plain: ")
+    assert f"over only {images} test images" in said
+    assert said.endswith(": too few test images to tell.") == (images < 8)
+
+
+def test_many_test_images_are_no_remark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "_cider_differences", lambda *_: 15 * [5.0, 6.0])
+    advice = which_to_take((START,), STUDENT, Store(Path("nowhere")))
+    assert advice is not None
+    assert advice.sentence.startswith("On your 30 test images, 'distilled' has +5.5 CIDEr (beam)")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from distilcap.data.readers.entries import ReadResult, split_in
 from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
+from distilcap.data.readers.text import read_start
 from distilcap.errors import DataError
+from distilcap.files import NULLING_DECODER, parse_json
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
-from distilcap.shown import some
+from distilcap.shown import counted, some
 
 __all__ = ["FORM"]
 
 _NAMED = (("dataset",), ("captions",), ("metadata", "results", "meta_cap"))  # the likeliest first
+_WRITTEN = ["image", "caption", "log_prob", "confidence"]
+"""The columns that `distilcap caption --to` writes (`pipeline.caption_files`)."""
 _TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 
 
@@ -78,11 +83,50 @@ def _read(source: Source, result: ReadResult) -> None:
     for path in files:
         split = source.split or (split_in(path.name) if len(files) > 1 else None)
         file = source.within(path, split)
+        _refuse_written(file)
         form = form_of(file)
         assert form is not None
         result.where = path
         form.read(file, result)
     result.homes = [files[0].parent]
+    if said := _unread(source, files, result):
+        result.notes.append(said)
+
+
+def _unread(source: Source, files: list[Path], result: ReadResult) -> str:
+    """What of the captions files' own folder they leave out; "" where nothing."""
+    home = source if files[0].parent == source.path else source.within(files[0].parent)
+    images = [file for file in home.files if _ending(file) in IMAGE_FILE_ENDINGS]
+    stems = {image.stem for image in images}
+    sides = sum(_ending(file) in (".txt", ".caption") and file.stem in stems for file in home.files)
+    named = {PurePath(entry.name.replace("\\", "/")).stem for entry in result.entries.values()}
+    others = sum(image.stem not in named for image in images)
+    lost = [
+        f"{counted(number, what)}" for number, what in ((sides, "side file"), (others, "image")) if number
+    ]
+    names = some([file.name for file in files], 5)
+    if not lost:
+        return ""
+    return f"{source.path}: captions are read from {names}; not read: {' and '.join(lost)} of the folder."
+
+
+def _refuse_written(file: Source) -> None:
+    """Refuse what a captioner wrote of these photographs, which nobody means to learn from unasked.
+
+    Raises:
+        DataError: it has the columns that `distilcap caption --to` writes.
+    """
+    first = read_start(file.path).partition("\n")[0]
+    heads = first.strip().split(",")
+    if file.layout == "lines":
+        with contextlib.suppress(DataError):  # a line that is no JSON is named when all are read
+            value = parse_json(first, file.path, NULLING_DECODER)
+            heads = list(value) if isinstance(value, dict) else []
+    if heads == _WRITTEN:
+        raise DataError(
+            f"{file.path}: captions that `distilcap caption --to` wrote, beside photographs. Move the file "
+            "elsewhere, or name it itself to learn from it."
+        )
 
 
 FORM = DataForm(

@@ -11,7 +11,9 @@ from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.errors import DataError
+from distilcap.integrity import CHECKSUMS
 from distilcap.runtime.formats import find_image_files, left_out
+from distilcap.shown import some
 
 __all__ = ["FORM"]
 
@@ -22,7 +24,7 @@ def _matches(source: Source) -> bool:
 
 def _read(source: Source, result: ReadResult) -> None:
     """A side file has a caption a line. Images in a first-level folder called train, val or test belong to
-    that split.
+    that split. Folders that distilcap wrote below it are left out: their images are copies.
 
     Raises:
         DataError: there is no image.
@@ -30,7 +32,11 @@ def _read(source: Source, result: ReadResult) -> None:
     folder = source.path
     others: Counter[str] = Counter()
     sides: dict[Path, dict[str, Path]] = defaultdict(dict)
-    for file in folder.rglob("*"):
+    files = list(folder.rglob("*"))
+    results = {file.parent for file in files if file.parent != folder and _is_mark_of_result(file)}
+    for file in files:
+        if results and not results.isdisjoint(file.parents):
+            continue
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not hidden:
             sides[file.with_suffix("")][file.suffix.lower()] = file
@@ -38,6 +44,8 @@ def _read(source: Source, result: ReadResult) -> None:
     broken: list[str] = []
     for file in sorted(find_image_files(folder, others)):
         name = file.relative_to(folder).as_posix()
+        if results and not results.isdisjoint(file.parents):
+            continue
         if not file.is_file():
             broken.append(name)
             continue
@@ -60,6 +68,9 @@ def _read(source: Source, result: ReadResult) -> None:
                 name = file.relative_to(folder).as_posix()
                 message = f"'{name}' has captions, but there is no image of that name."
                 result.problem("unknown image", message, None)
+    if results:
+        names = some(sorted(each.relative_to(folder).as_posix() for each in results), 5)
+        result.notes.append(f"{folder}: not read, since distilcap wrote it: {names}.")
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
     for ending in kinds:
@@ -69,6 +80,12 @@ def _read(source: Source, result: ReadResult) -> None:
         result.notes.append(f"{folder}: {count} left out: no file, or a broken link, such as {broken[0]!r}.")
     if said := left_out(others):
         result.notes.append(f"{folder}: {said}.")
+
+
+def _is_mark_of_result(file: Path) -> bool:
+    """Whether a file shows that its folder is a report with pictures, or a stage in a store."""
+    beside = {"report.html": "results.json", "stage.json": CHECKSUMS}.get(file.name)
+    return beside is not None and file.with_name(beside).is_file()
 
 
 def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[str, Path]) -> None:

@@ -59,7 +59,21 @@ def _read(source: Source, result: ReadResult) -> None:
             right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
             if not right or not add_record(result, record, roles, known_split(key) or source.split, line):
                 result.malformed('{"image": …, "caption": …}', line)
+    _check_named(source, kinds)
     note_unread(source, kinds)
+
+
+def _check_named(source: Source, kinds: Iterable[tuple[str, ...]]) -> None:
+    """Refuse a named column that no record has.
+
+    Raises:
+        DataError: there is one.
+    """
+    columns, there = source.columns, dict.fromkeys(name for names in kinds for name in names)
+    for name in (columns.image_column, *columns.caption_column, columns.split_column):
+        if name and there and name not in there:
+            found = " | ".join(there)[:200]
+            raise DataError(f"{source.path}: there is no column `{name}`; there are: {found}.")
 
 
 def note_unread(source: Source, kinds: Mapping[tuple[str, ...], Roles]) -> None:

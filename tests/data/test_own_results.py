@@ -1,0 +1,63 @@
+"""What distilcap wrote into a folder of photographs is not learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distilcap.data.readers import find_entries, read_dataset
+from distilcap.errors import DataError
+
+
+def test_results_and_stores_below_a_folder_of_images_are_not_its_images(tmp_path: Path) -> None:
+    for name in (
+        "a.jpg",
+        "a.txt",
+        "distilled/results.json",
+        "distilled/report.html",
+        "distilled/images/sample-01.jpg",
+        "runs/train-0f/stage.json",
+        "runs/train-0f/checksums.json",
+        "runs/train-0f/words.txt",
+        "mine/stage.json",
+        "mine/b.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}" if name.endswith("json") else "a dog")
+    found = find_entries(tmp_path)
+    assert list(found.entries) == ["a", "mine/b"]
+    assert not found.problems
+    (note,) = (note for note in found.notes if "distilcap wrote it" in note)
+    assert "distilled" in note
+    assert "runs/train-0f" in note
+    images = find_entries(tmp_path / "distilled")  # named itself, it is read
+    assert list(images.entries) == ["images/sample-01"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("captions.csv", "image,caption,log_prob,confidence\na.jpg,a dog,-3.1,0.5\n"),
+        ("all.jsonl", '{"image": "a.jpg", "caption": "a dog", "log_prob": -3.1, "confidence": null}\n'),
+    ],
+)
+def test_captions_of_a_captioner_are_read_only_where_they_are_named(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_text("an image")
+    (tmp_path / "a.txt").write_text("a puppy")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}: captions that `distilcap caption --to` wrote"):
+        read_dataset(tmp_path)
+    assert read_dataset(tmp_path / name).captions.texts("a") == ["a dog"]
+
+
+def test_what_a_captions_file_leaves_out_of_its_folder_is_said(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_text("an image")
+        (tmp_path / f"{name}.txt").write_text("a puppy")
+    (tmp_path / "labels.jsonl").write_text('{"image": "a.jpg", "caption": "a dog"}\n')
+    assert find_entries(tmp_path).notes == [
+        f"{tmp_path}: captions are read from labels.jsonl; not read: 3 side files and 2 images of the folder."
+    ]
