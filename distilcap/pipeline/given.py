@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distilcap.data.caption_files import read_references
+from distilcap.data.named_captions import captions_for
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
@@ -79,16 +79,17 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
         path: in any form that `read_references` knows; images of other splits are left out.
 
     Raises:
-        DataError: the file is missing or malformed, or describes no training image.
+        DataError: the file is missing or malformed, describes no training image, or mistakes one for another
+            (see `captions_for`).
     """
     labels = ImportCaptions.of(path)
-    captions = read_references(path)
     dataset = data.read()
     if not dataset.captions:
         raise DataError(
             f"{data.path}: has no captions of its own, to validate and score on; if those of {path} are to "
             f"serve for that too, give it as the data: `--data {path} --images {data.images or data.path}`."
         )
+    labels, captions = labels.of_images(data, dataset), captions_for(dataset, path)
     images = dataset.split("train")
     described = sum(bool(captions.get(image.id)) for image in images)
     if not described:

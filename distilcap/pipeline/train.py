@@ -87,7 +87,9 @@ def run_to_train(
     learnt, amount = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
     chosen = chosen_training(training, run.recipe, amount, started)
     chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
-    labels: Labels | None = ImportCaptions.of(run.labels) if run.labels else None
+    labels: Labels | None = None
+    if run.labels:
+        labels = ImportCaptions.of(run.labels).of_images(source, source.read())
     if run.clean_labels and labels is not None:
         labels = CleanLabels.of(labels, chosen.max_words, run.tokenizer)
     min_count = chosen_min_count(run.min_count, training, run.recipe, amount)

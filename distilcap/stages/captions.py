@@ -11,6 +11,8 @@ from typing import ClassVar
 from distilcap.data.caption_files import read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
+from distilcap.data.dataset import Dataset
+from distilcap.data.named_captions import captions_for
 from distilcap.data.neutral import neutral_captions
 from distilcap.data.trainable import MAX_WORDS
 from distilcap.errors import DataError
@@ -92,12 +94,15 @@ class ImportCaptions(Labels):
 
     Attributes:
         line_breaks: captions have some and keep them, for cleaning; else they become spaces.
+        images: data whose images the file knows by the names of their files alone (see `captions_for`); None
+            where its ids are theirs.
     """
 
     on_gpu: ClassVar[bool] = False
     sha256: str
     path: str = not_in_key()
     line_breaks: bool = added_later(False)
+    images: ImportData | None = added_later(None)  # noqa: RUF009
 
     @staticmethod
     def of(path: Path) -> ImportCaptions:
@@ -110,6 +115,15 @@ class ImportCaptions(Labels):
             raise DataError(f"{path}: there is no such captions file.")
         return ImportCaptions(sha256_of(path), str(path))
 
+    def of_images(self, data: ImportData, dataset: Dataset) -> ImportCaptions:
+        """The same for the images of data, which were read: those that it knows by their files' names too.
+
+        Raises:
+            DataError: see `captions_for`.
+        """
+        same = captions_for(dataset, Path(self.path)).keys() == read_references(Path(self.path)).keys()
+        return self if same else dataclasses.replace(self, images=data)
+
     def for_cleaning(self) -> ImportCaptions:
         """The same with line breaks, if there are any: a file without keeps its key."""
         captions = read_references(Path(self.path), line_breaks=True)
@@ -120,7 +134,11 @@ class ImportCaptions(Labels):
         """Write the file's captions as `captions.jsonl`, in whatever form they came."""
         if not Path(self.path).is_file() or sha256_of(Path(self.path)) != self.sha256:
             raise DataError(f"{self.path}: missing or changed since the plan was made; start again.")
-        read_references(Path(self.path), self.line_breaks).save(folder / "captions.jsonl")
+        if self.images is None:
+            captions = read_references(Path(self.path), self.line_breaks)
+        else:
+            captions = captions_for(self.images.load(store), Path(self.path), self.line_breaks)
+        captions.save(folder / "captions.jsonl")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""Captions of a data set's images from a file that names image files: which caption is whose."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict
+from pathlib import Path
+
+from distilcap.data.caption_files import read_references
+from distilcap.data.captions import CaptionSet
+from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.readers import Source, form_of
+from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult, is_absolute
+from distilcap.errors import DataError
+
+__all__ = ["captions_for"]
+
+
+def captions_for(dataset: Dataset, path: Path, line_breaks: bool = False) -> CaptionSet:
+    """Read captions, each under the id that its image has in a data set; others keep the ids of the file.
+
+    The ids of two files need not be the same: one counts its images, another names files. An image that the
+    captions file knows by a file's name is the one whose file has that name, wherever just one has.
+
+    Args:
+        path, line_breaks: see `read_references`.
+
+    Raises:
+        DataError: it cannot be read; or an id is one image's and the file named with it another's; or two
+            entries are one image's.
+    """
+    captions = read_references(path, line_breaks)
+    known = {image.id: image for image in dataset.images}
+    of_name: dict[str, list[ImageRecord]] = defaultdict(list)
+    for image in dataset.images:
+        of_name[image.path.name].append(image)
+    names = _file_names(path, captions)
+    ids: dict[str, str] = {}
+    for id in captions:
+        name = names.get(id, id).replace("\\", "/")
+        file = known.get(name) or _only(name, of_name)
+        if id in known and id in names and file is not None and file.id != id:
+            raise DataError(
+                f"{path}: image {name!r} would be called {id!r}, which is the id of {known[id].path.name} "
+                f"in the data; the file {file.path.name} has id {file.id!r} there. Write the data's ids: "
+                f'{{"image_id": "{file.id}", "caption": …}}.'
+            )
+        fitted = id if id in known or file is None else file.id
+        if fitted in ids:
+            raise DataError(
+                f"{path}: images {ids[fitted]!r} and {id!r} are both image {fitted!r} of the data. Write the "
+                f'data\'s ids: {{"image_id": "{fitted}", "caption": …}}.'
+            )
+        ids[fitted] = id
+    return CaptionSet({fitted: captions[id] for fitted, id in ids.items()})
+
+
+def _file_names(path: Path, captions: CaptionSet) -> dict[str, str]:
+    """What a captions file calls images' files, by the ids that its reader makes; none where it has ids."""
+    source, result = Source(path), ReadResult(path)
+    try:
+        form = form_of(source)
+        if form is not None:
+            form.read(source, result)
+    except DataError:  # captions to score need not be of a data set's form
+        return {}
+    result.use_own_ids()
+    names = {entry.id: entry.name for entry in result.entries.values()}
+    if not names.keys() >= set(captions):  # the file's ids are its own
+        return {}
+    return {id: name for id, name in names.items() if posixpath.splitext(name)[1].lower() in IMAGE_ENDINGS}
+
+
+def _only(name: str, of_name: dict[str, list[ImageRecord]]) -> ImageRecord | None:
+    """The only image whose file's path ends so; of a path of another machine, the last part counts."""
+    parts = tuple(posixpath.normpath(name).split("/"))
+    parts = parts[-1:] if is_absolute(name) or "://" in name else parts
+    found = [image for image in of_name.get(parts[-1], ()) if image.path.parts[-len(parts) :] == parts]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,106 @@
+"""Captions of somebody's file come to the photographs that it names, or are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from distilcap.data.captions import CaptionSet
+from distilcap.data.named_captions import captions_for
+from distilcap.data.readers import read_dataset
+from distilcap.errors import DataError
+from distilcap.pipeline.given import captions_teacher
+from distilcap.stages.captions import ImportCaptions
+from distilcap.stages.data import ImportData
+from distilcap.store.store import Store
+
+
+def write_image(path: Path) -> None:
+    Image.new("L", (8, 8)).save(path)
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Images that COCO's form counts in the order of their names: 1.jpg, 10.jpg, 11.jpg, 2.jpg."""
+    for name in ("1", "10", "11", "2"):
+        write_image(tmp_path / f"{name}.jpg")
+    names = enumerate(sorted(path.name for path in tmp_path.glob("*.jpg")), 1)
+    images = [{"id": number, "file_name": name, "split": "train"} for number, name in names]
+    captions = [{"image_id": image["id"], "caption": f"file {image['file_name']}"} for image in images]
+    return written(tmp_path / "data.json", {"images": images, "annotations": captions})
+
+
+def fitted(data: Path, path: Path) -> dict[str, str]:
+    captions = captions_for(read_dataset(data), path)
+    return {id: captions.texts(id)[0] for id in captions}
+
+
+def test_files_that_are_named_are_refused_where_their_ids_are_other_images(
+    coco: Path, tmp_path: Path
+) -> None:
+    theirs = written(tmp_path / "theirs.json", [{"image": "2.jpg", "caption": "two"}])
+    said = (
+        r"theirs\.json: image '2\.jpg' would be called '2', which is the id of 10\.jpg in the data; the file "
+        r'2\.jpg has id \'4\' there\. Write the data\'s ids: \{"image_id": "4", "caption": …\}\.$'
+    )
+    with pytest.raises(DataError, match=said):
+        captions_teacher(theirs, ImportData.of(coco))
+    ids = written(tmp_path / "ids.json", [{"image_id": "4", "caption": "two"}])
+    assert fitted(coco, ids) == {"4": "two"}
+
+
+def test_files_that_are_named_come_to_the_images_of_other_ids(coco: Path, tmp_path: Path) -> None:
+    content = json.loads(coco.read_text())
+    for image in content["images"]:
+        image["id"] += 100
+    for caption in content["annotations"]:
+        caption["image_id"] += 100
+    data = ImportData.of(written(coco, content))
+    theirs = [{"image": "/theirs/2.jpg", "caption": "two"}, {"image": "10.jpg", "caption": "ten"}]
+    file = written(tmp_path / "theirs.json", [*theirs, {"image": "99.jpg", "caption": "another"}])
+    assert fitted(coco, file) == {"104": "two", "102": "ten", "99": "another"}
+    teacher, store = captions_teacher(file, data), Store(tmp_path / "store")
+    assert teacher.labels_in_words == "theirs.json, 2 of 4 training images"
+    store.build(teacher.labels)
+    assert teacher.labels.load(store) == captions_for(data.read(), file)
+    assert teacher.labels.key != ImportCaptions.of(file).key
+    of_ids = ImportCaptions.of(written(tmp_path / "ids.json", {"104": "two"}))
+    assert of_ids.of_images(data, data.read()) == of_ids
+
+
+def test_names_that_differ_by_their_ending_are_told_apart(tmp_path: Path) -> None:
+    """Of two such files, whichever a file has first gets the id without ending."""
+    for name in ("a.jpg", "a.png"):
+        write_image(tmp_path / name)
+    both = [{"image": name, "caption": name, "split": "train"} for name in ("a.jpg", "a.png")]
+    data = written(tmp_path / "data.json", both)
+    assert fitted(data, data) == {"a": "a.jpg", "a.png": "a.png"}
+    with pytest.raises(DataError, match=r"image 'a\.png' would be called 'a', which is the id of a\.jpg"):
+        fitted(data, written(tmp_path / "theirs.json", both[::-1]))
+    # Of our own files, and of rows of ids, the name is the id.
+    own = tmp_path / "own.jsonl"
+    CaptionSet.of_texts({"a.png": ["png"], "a": ["jpg"]}).save(own)
+    assert fitted(data, own) == {"a.png": "png", "a": "jpg"}
+
+
+def test_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:
+    for name in ("cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_image(tmp_path / name)
+    names = ("cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg")
+    data = written(tmp_path / "data.json", [{"image": name, "caption": name} for name in names])
+    theirs = [{"image": name, "caption": name} for name in ("dogs/1.jpg", "1.jpg", "2.jpg", "cats/2.jpg")]
+    expected = {"dogs/1": "dogs/1.jpg", "1": "1.jpg", "dogs/2": "2.jpg", "cats/2": "cats/2.jpg"}
+    assert fitted(data, written(tmp_path / "theirs.json", theirs)) == expected
+    twice = written(tmp_path / "twice.json", [{"image": n, "caption": n} for n in ("dogs/2.jpg", "2.jpg")])
+    with pytest.raises(DataError, match=r"images 'dogs/2' and '2' are both image 'dogs/2' of the data"):
+        fitted(data, twice)
