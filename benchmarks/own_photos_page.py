@@ -129,9 +129,10 @@ def write_page(path: Path) -> None:
     boxes = list(dict.fromkeys(one["box"] for one in cells if one["box"] is not None))
     beside = {group_of(one)[:4] for one in cells if one["box"] is not None}
     alone = [one for one in cells if group_of(one)[:4] not in beside]
+    others = [one for one in cells if group_of(one)[:4] in beside]
     parts = []
     for box in boxes:
-        rows = table([one for one in cells if one not in alone and one["box"] in (None, box)])
+        rows = table([one for one in others if one["box"] in (None, box)])
         parts.append(f"The box is `{box}`.\n\n{rows}\n")
     if alone:
         parts.append(f"Measured from nothing only:\n\n{table(alone)}\n")

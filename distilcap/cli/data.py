@@ -209,9 +209,8 @@ def crops(path: Path, images: Path | None, folder: Path, each: int, size: int, c
         raise DataError(f"{folder}: crops in {path} would be images of it; name a folder outside.")
     dataset = read_dataset(path, images, columns=columns, progress=PROGRESS)
     whole = ImportData(dataset.fingerprint(), dataset.name, str(path), str(images) if images else None)
-    with contextlib.suppress(
-        DataError
-    ):  # too few captions: `distill` does not take them, whatever is cropped
+    # Too few captions: `distill` does not take them, whatever is cropped.
+    with contextlib.suppress(DataError):
         learnt = HoldOut.where_needed(whole, dataset, ("val", "test"))
         dataset = learnt.changed(dataset) if isinstance(learnt, HoldOut) else dataset
     failed = write_crops(dataset.images, folder, each, size, PROGRESS)

@@ -18,7 +18,10 @@ from distilcap.errors import DataError
 from distilcap.files import checksum_file, parse_json, verify_checksum, write_text
 from distilcap.integrity import check_file
 
-__all__ = ["Caption", "CaptionSet", "captions_from", "parse_captions", "record_of"]
+__all__ = ["WRITTEN_COLUMNS", "Caption", "CaptionSet", "captions_from", "parse_captions", "record_of"]
+
+WRITTEN_COLUMNS = ("image", "caption", "log_prob", "confidence")
+"""Of a file of captions that `distilcap caption --to` writes."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from distilcap.data.readers import Source, form_of
 from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult, is_absolute
 from distilcap.errors import DataError
 
-__all__ = ["captions_for"]
+__all__ = ["by_ids_of", "captions_for"]
 
 
 def captions_for(dataset: Dataset, path: Path, line_breaks: bool = False) -> CaptionSet:
@@ -26,10 +26,17 @@ def captions_for(dataset: Dataset, path: Path, line_breaks: bool = False) -> Cap
         path, line_breaks: see `read_references`.
 
     Raises:
-        DataError: it cannot be read; or an id is one image's and the file named with it another's; or two
-            entries are one image's.
+        DataError: it cannot be read, or see `by_ids_of`.
     """
-    captions = read_references(path, line_breaks)
+    return by_ids_of(dataset, read_references(path, line_breaks), path)
+
+
+def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:
+    """The captions of a file, each under the id that its image has in a data set; see `captions_for`.
+
+    Raises:
+        DataError: an id is one image's and the file named with it another's; or two entries are one image's.
+    """
     known = {image.id: image for image in dataset.images}
     of_name: dict[str, list[ImageRecord]] = defaultdict(list)
     for image in dataset.images:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from distilcap.data.captions import WRITTEN_COLUMNS
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_text
 from distilcap.pipeline.captioned import Captioned
@@ -27,7 +28,6 @@ from distilcap.shown import shown
 __all__ = ["FORMATS", "SIDE_FILES", "Written", "write_captions", "write_side_files"]
 
 _Line = Mapping[str, str | float | None]
-_COLUMNS = ("image", "caption", "log_prob", "confidence")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _is_of(to: Path, photos: Sequence[Path]) -> bool:
             rows = [json.loads(line) for line in io.StringIO(text)] if to.suffix.lower() == ".jsonl" else []
     except (ValueError, csv.Error):
         return False
-    ours = all(isinstance(row, dict) and tuple(row) == _COLUMNS for row in rows)
+    ours = all(isinstance(row, dict) and tuple(row) == WRITTEN_COLUMNS for row in rows)
     names = {name for photo in photos for name in (_name(photo), f"'{_name(photo)}")}  # see `csv_text`
     return bool(rows) and ours and all(row["image"] in names for row in rows)
 

@@ -12,7 +12,7 @@ from distilcap.data.caption_files import read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
 from distilcap.data.dataset import Dataset
-from distilcap.data.named_captions import captions_for
+from distilcap.data.named_captions import by_ids_of, captions_for
 from distilcap.data.neutral import neutral_captions
 from distilcap.data.trainable import MAX_WORDS
 from distilcap.errors import DataError
@@ -121,7 +121,8 @@ class ImportCaptions(Labels):
         Raises:
             DataError: see `captions_for`.
         """
-        same = captions_for(dataset, Path(self.path)).keys() == read_references(Path(self.path)).keys()
+        captions = read_references(Path(self.path))
+        same = by_ids_of(dataset, captions, Path(self.path)).keys() == captions.keys()
         return self if same else dataclasses.replace(self, images=data)
 
     def for_cleaning(self) -> ImportCaptions:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from pathlib import Path, PurePath
 
+from distilcap.data.captions import WRITTEN_COLUMNS
 from distilcap.data.readers.entries import ReadResult, split_in
 from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
@@ -18,8 +19,6 @@ from distilcap.shown import counted, some
 __all__ = ["FORM"]
 
 _NAMED = (("dataset",), ("captions",), ("metadata", "results", "meta_cap"))  # the likeliest first
-_WRITTEN = ["image", "caption", "log_prob", "confidence"]
-"""The columns that `distilcap caption --to` writes (`pipeline.caption_files`)."""
 _TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 
 
@@ -101,12 +100,10 @@ def _unread(source: Source, files: list[Path], result: ReadResult) -> str:
     sides = sum(_ending(file) in (".txt", ".caption") and file.stem in stems for file in home.files)
     named = {PurePath(entry.name.replace("\\", "/")).stem for entry in result.entries.values()}
     others = sum(image.stem not in named for image in images)
-    lost = [
-        f"{counted(number, what)}" for number, what in ((sides, "side file"), (others, "image")) if number
-    ]
-    names = some([file.name for file in files], 5)
+    lost = [counted(number, what) for number, what in ((sides, "side file"), (others, "image")) if number]
     if not lost:
         return ""
+    names = some([file.name for file in files], 5)
     return f"{source.path}: captions are read from {names}; not read: {' and '.join(lost)} of the folder."
 
 
@@ -122,7 +119,7 @@ def _refuse_written(file: Source) -> None:
         with contextlib.suppress(DataError):  # a line that is no JSON is named when all are read
             value = parse_json(first, file.path, NULLING_DECODER)
             heads = list(value) if isinstance(value, dict) else []
-    if heads == _WRITTEN:
+    if tuple(heads) == WRITTEN_COLUMNS:
         raise DataError(
             f"{file.path}: captions that `distilcap caption --to` wrote, beside photographs. Move the file "
             "elsewhere, or name it itself to learn from it."
