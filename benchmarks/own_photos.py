@@ -195,11 +195,12 @@ def main() -> None:
     to = arguments.to.resolve()
     path = to / RESULTS
     for cell in cells(arguments):
-        known = read_lines(path)
-        result = measure(cell, arguments.flickr8k, to, known)
+        result = measure(cell, arguments.flickr8k, to, read_lines(path))
         if result is not None:
-            others = [
-                other for other in known if any(other[key] != result[key] for key in (*vars(cell), "box"))
+            others = [  # read again: another process may have measured a cell meanwhile
+                other
+                for other in read_lines(path)
+                if any(other[key] != result[key] for key in (*vars(cell), "box"))
             ]
             lines = [json.dumps(line, separators=(",", ":")) for line in [*others, result]]
             write_text(path, "\n".join([*lines, ""]))
