@@ -6,7 +6,7 @@ import dataclasses
 import zlib
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
@@ -22,14 +22,19 @@ from distilcap.progress import SILENT, Progress
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later, not_in_key
 from distilcap.store.store import Store
+from distilcap.text.people import RULES_VERSION as WORDS_VERSION
 from distilcap.text.tokenizers import PTB
 
 __all__ = [
+    "NEUTRAL_VERSION",
     "CleanReferences",
     "DataOptions",
     "HideCaptions",
     "ImportData",
 ]
+
+NEUTRAL_VERSION: Final = WORDS_VERSION + 1
+"""Of a data set with neutral words for people: that of the words, and 1 since validation has them too."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ class ImportData(Stage):
         images: where the images lie, if not beside it.
         columns: which hold what.
         fingerprint: of the content (`Dataset.fingerprint`).
-        neutral_people: version of the rules by which training captions get neutral words for people
-            (`text.people`); 0 leaves them as they are.
+        neutral_people: `NEUTRAL_VERSION`, where captions of training and validation get neutral words for
+            people (`text.people`); 0 leaves them as they are.
     """
 
     packable: ClassVar[bool] = False
@@ -120,7 +125,9 @@ class ImportData(Stage):
         """Write `images.json` and `references.jsonl`."""
         captions = dataset.captions
         if self.neutral_people:
-            captions = neutral_captions(captions, (image.id for image in dataset.split("train")))
+            # Else the epoch kept, or what training begins from, is the one that best says what is not wanted.
+            rewritten = (*dataset.split("train"), *dataset.split("val"))
+            captions = neutral_captions(captions, (image.id for image in rewritten))
         captions.save(folder / "references.jsonl")
         images = [[image.id, str(image.path.resolve()), image.split] for image in dataset.images]
         write_json(folder / "images.json", {"name": self.name, "images": images})
