@@ -51,7 +51,7 @@ def distill(
 ) -> Distilled:
     """Run a distillation from the data to the bundle; what the store holds already is not made again."""
     store.build(plan.data, progress)
-    note_data(plan.data, store, progress)
+    note_data(plan.students[-1].trains[0], store, progress)
     store.build(plan.features, progress)
     for teacher in plan.teachers:
         for run in teacher.trains if isinstance(teacher, Member) else ():

@@ -103,9 +103,10 @@ class ImportData(Stage):
         Raises:
             DataError: it cannot be read.
         """
-        return self._as_written(progress)
+        return self.as_written(progress)
 
-    def _as_written(self, progress: Progress = SILENT, line_breaks: bool = False) -> Dataset:
+    def as_written(self, progress: Progress = SILENT, line_breaks: bool = False) -> Dataset:
+        """Read the data set where it lies, whatever becomes of it (see `read_dataset`)."""
         images = Path(self.images) if self.images else None
         return read_dataset(
             Path(self.path), images, columns=self.columns, line_breaks=line_breaks, progress=progress
@@ -232,7 +233,7 @@ class CleanReferences(ImportData):
         Raises:
             DataError: it cannot be read.
         """
-        written = whole._as_written(line_breaks=True)
+        written = whole.as_written(line_breaks=True)
         same = {field.name: getattr(whole, field.name) for field in dataclasses.fields(ImportData)}
         same["fingerprint"] = written.fingerprint()
         cleaned = CleanReferences(**same, max_words=max_words, tokenizer=tokenizer, whole=whole)
@@ -240,7 +241,7 @@ class CleanReferences(ImportData):
 
     def read(self, progress: Progress = SILENT) -> Dataset:
         """The data set with clean captions."""
-        return self._clean(self._as_written(progress, line_breaks=True))[0]
+        return self._clean(self.as_written(progress, line_breaks=True))[0]
 
     def _clean(self, dataset: Dataset) -> tuple[Dataset, Cleaning]:
         captions, cleaning = clean_captions(dataset.captions, self.max_words, self.tokenizer)
@@ -248,7 +249,7 @@ class CleanReferences(ImportData):
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""
-        dataset = self._as_written(progress, line_breaks=True)
+        dataset = self.as_written(progress, line_breaks=True)
         self._check_unchanged(dataset)
         cleaned, cleaning = self._clean(dataset)
         self.write(cleaned, folder)

@@ -231,7 +231,7 @@ def test_a_single_validation_image_is_named_before_training_alone(
     encoder = EncoderOptions(encoder_weights="random", image_size=32)
     run = run_to_train(DataOptions(path), encoder, RunOptions("updown-tiny"), {}, tmp_path)
     monkeypatch.setattr(Train, "summary", lambda *_: {"best_validation_cider": 0.0})
-    note_data(run.data, store, notes)
+    note_data(run, store, notes)
     note_training("it", run, store, notes)
     (note,) = notes.said
     single = "only one image of split val has captions. CIDEr takes two"
