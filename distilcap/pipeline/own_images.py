@@ -176,12 +176,12 @@ def plan_own_images(
     learnt, amount = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
     by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions) or amount.many
     min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
-    if options.clean_labels and given is not None:
-        given = given.cleaned(max_words, options.tokenizer)
     if options.unlabelled:
         learnt = AddUnlabelled.beside(learnt, options.unlabelled)
     if given is not None and learnt != seen:
-        given = given.scored_on(learnt)
+        given = given.of_students(learnt)
+    if given is not None and options.clean_labels:
+        given = given.cleaned(max_words, options.tokenizer)
     if options.neutral_people:
         learnt = dataclasses.replace(learnt, neutral_people=NEUTRAL_VERSION)
     vocabulary = BuildVocabulary(learnt, min_count, max_words, options.tokenizer)

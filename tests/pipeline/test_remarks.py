@@ -287,7 +287,7 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     teacher = GivenTeacher("theirs", WrittenLabels(("In this picture, a dog runs.",), ids), "theirs").cleaned(
         16
     )
-    assert teacher.labels_in_words == "theirs, cleaned"
+    assert teacher.labels_in_words == "theirs, then cleaned"
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=32, weights="random")
     plan = plan_distillation(data, features, teacher, STUDENT, beam=2, min_count=1)
     notes = Notes()
