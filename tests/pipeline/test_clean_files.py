@@ -209,7 +209,12 @@ def test_data_check_judges_what_cleaning_leaves_of_a_models_captions(tmp_path: P
     report = check_dataset(path)
     assert report.coverage is not None
     assert report.coverage.warnings == []
-    assert "captions are judged as `--clean-labels` leaves them: a model wrote them." in report.notes
+    (note,) = (note for note in report.notes if "judged" in note)
+    assert "as `--clean-labels` leaves them: many are as if a large model wrote them. Without" in note
+    path = photographs(tmp_path, [("train", f"knock knock knock {n}") for n in range(12)])
+    report = check_dataset(path)
+    assert report.cleaning.dropped_by == {"repetition": 12}
+    assert "judged" not in " ".join(report.notes), "people repeat themselves too"
 
 
 class Notes(Silent):
