@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from distilcap.cli.report import print_plan
 from distilcap.data.scenes import draw_scenes
 from distilcap.models.updown import UpDownOptions
 from distilcap.progress import Silent
@@ -80,7 +81,9 @@ def test_facts_of_a_tuned_encoder_build_nothing(scenes: ImportData, tmp_path: Pa
     assert not store.root.exists()
 
 
-def test_a_model_whose_speed_is_not_known_is_named(scenes: ImportData, tmp_path: Path) -> None:
+def test_a_model_whose_speed_is_not_known_is_named(
+    scenes: ImportData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store, said = Store(tmp_path / "store"), Notes()
     labels = LabelWithPretrained(scenes, "train", "ff", 3, 1, 40, "large/")
     tests = dataclasses.replace(labels, split="test")
@@ -91,6 +94,8 @@ def test_a_model_whose_speed_is_not_known_is_named(scenes: ImportData, tmp_path:
     announce([run, dataclasses.replace(run, labels=labels), tests], store, said)
     unknown = ", without labelling by large/, whose speed is not known."
     assert said.notes[-1].endswith(unknown)
+    print_plan([tests], store, FACTS)
+    assert f"to do ? 0.0 MB {tests.key}" in " ".join(capsys.readouterr().out.split())
     announce([run], store, said)
     assert "All that is to be done takes about" in said.notes[-1]
     assert "not known" not in said.notes[-1]
