@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from distilcap.reports.grids import Grid
     from distilcap.reports.records import Results, Row
     from distilcap.reports.results import System
+    from distilcap.stages.train import Train
+    from distilcap.store.planning import Facts
     from distilcap.store.stage import Stage
     from distilcap.store.store import Store
 
-__all__ = ["OutputOptions", "report", "report_results", "run_distillation", "run_members"]
+__all__ = ["OutputOptions", "print_plan", "report", "report_results", "run_distillation", "run_members"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def run_distillation(
     from distilcap.store.store import Store
 
     if output.plan:
-        print_plan(plan.stages(export), Store(store))
+        print_plan(plan.stages(export), Store(store), _facts(plan.students[-1].trains[0], Store(store)))
         return None
     kept = open_store(store)
     judge_data(plan.stages(export), kept)
@@ -131,10 +133,41 @@ def run_distillation(
     return distilled
 
 
-def print_plan(stages: Sequence[Stage], store: Store) -> None:
-    """Print the stages of a plan and which of them are complete."""
-    for planned in store.plan(stages):
-        CONSOLE.print(f"{'there' if planned.complete else 'to do'}  {planned.stage.key}")
+def print_plan(stages: Sequence[Stage], store: Store, facts: Facts) -> None:
+    """Print the stages of a plan, which of them are complete, and about what the others take."""
+    from distilcap.stages.pretrained import LabelWithPretrained
+    from distilcap.study.estimate import estimate_plan
+
+    costs = estimate_plan(store.plan(stages), facts, store)
+    missing = [cost for cost in costs if not cost.planned.complete]
+    for cost in costs:
+        stage, there, price = cost.planned.stage, "there", ""
+        if not cost.planned.complete:
+            took = "?" if isinstance(stage, LabelWithPretrained) else duration(cost.seconds)
+            there, price = "to do", f"{took:>8} {cost.megabytes:9.1f} MB"
+        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {stage.describe()}", soft_wrap=True)
+    seconds, megabytes = sum(cost.seconds for cost in missing), sum(cost.megabytes for cost in missing)
+    measured = sum(cost.seconds for cost in missing if cost.measured)
+    share = f"{measured / seconds:.0%}" if seconds else "all"
+    CONSOLE.print(
+        f"{len(costs)} stages, {len(costs) - len(missing)} there. To do: about {duration(seconds)} of one "
+        f"process and {megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
+        "rest by those of one core elsewhere.",
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "2 h 05"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02}"
+
+
+def _facts(run: Train, store: Store) -> Facts:
+    from distilcap.study.estimate import facts_of
+
+    return facts_of(run.data, run.features, store, run.vocabulary.min_count)
 
 
 def _print_runs(rows: Sequence[Row], store: Path) -> None:
@@ -151,13 +184,14 @@ def run_members(
 ) -> None:
     """Build, score and report the members of an experiment, or only print what that would take."""
     from distilcap.reports.collect import collect_results
-    from distilcap.reports.results import build_rows, stages_of
+    from distilcap.reports.results import build_rows, stages_of, trained_members
     from distilcap.reports.sentences import decoding_sentences, gain_sentence
     from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
 
     if output.plan:
-        print_plan(stages_of(members), Store(store))
+        first = trained_members(members)[0].trains[0]
+        print_plan(stages_of(members), Store(store), _facts(first, Store(store)))
         return
     kept = open_store(store)
     judge_data(stages_of(members), kept)

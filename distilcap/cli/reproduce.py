@@ -13,7 +13,7 @@ import click
 from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store, store_option
 from distilcap.cli.options import flags
-from distilcap.cli.report import OutputOptions, report_results, run_distillation, run_members
+from distilcap.cli.report import OutputOptions, print_plan, report_results, run_distillation, run_members
 from distilcap.errors import ConfigError, DataError
 from distilcap.shown import shown
 from distilcap.store.engine import EngineOptions, build_ahead
@@ -123,7 +123,12 @@ def reproduce(
         tables = _tables(together or what, students)
         title = f"{' and '.join(what)} on {students.data.name}, preset {students.preset.name}"
         if output.plan:
-            _print_plan(tables, students, Store(store), options.metric_names)
+            from distilcap.study.estimate import facts_of
+            from distilcap.study.tables import stages_of_tables
+
+            least, kept = students.preset.min_count, Store(store)
+            facts = facts_of(students.data, students.features, kept, least)
+            print_plan(stages_of_tables(tables, options.metric_names), kept, facts)
         elif check is not None:
             _check(check, title, students.data, tables, options.metric_names)
         else:
@@ -225,36 +230,3 @@ def _run(
     results = run_tables(title, tables, kept, PROGRESS, metrics, command, missing)
     if FIRST:
         report_results(results, output)
-
-
-def _print_plan(
-    tables: tuple[Table, ...], students: Students, store: Store, metrics: tuple[str, ...]
-) -> None:
-    from distilcap.study.estimate import estimate_plan, facts_of
-    from distilcap.study.tables import stages_of_tables
-
-    plan = store.plan(stages_of_tables(tables, metrics))
-    facts = facts_of(students.data, students.features, store, students.preset.min_count)
-    costs = estimate_plan(plan, facts, store)
-    for cost in costs:
-        price = "" if cost.planned.complete else f"{duration(cost.seconds):>8} {cost.megabytes:9.1f} MB"
-        there = "there" if cost.planned.complete else "to do"
-        stage = cost.planned.stage
-        CONSOLE.print(f"{there}  {price:20}  {stage.key}  {stage.describe()}", soft_wrap=True)
-    missing = [cost for cost in costs if not cost.planned.complete]
-    seconds, megabytes = sum(cost.seconds for cost in missing), sum(cost.megabytes for cost in missing)
-    measured = sum(cost.seconds for cost in missing if cost.measured)
-    share = f"{measured / seconds:.0%}" if seconds else "all"
-    CONSOLE.print(
-        f"{len(plan)} stages, {len(plan) - len(missing)} there. To do: about {duration(seconds)} of one "
-        f"process and {megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
-        "rest by those of one core elsewhere.",
-    )
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: "2 h 05"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02}"

@@ -97,7 +97,10 @@ def check_dataset(
             why = f" `--clean-labels` {cleaning}." if cleaning.unlike_people and cleaning.dropped else ""
             result.problem("nothing to learn", f"{error}{why}", None)
         if cleaning.unlike_people:
-            result.notes.append("captions are judged as `--clean-labels` leaves them: a model wrote them.")
+            result.notes.append(
+                "captions are judged as `--clean-labels` leaves them: many are as if a large model wrote "
+                "them. Without it they are learnt as they are."
+            )
     seen: dict[bytes, Entry] = {}
     with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as pool:
         try:

@@ -23,7 +23,7 @@ __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_capti
 RULES_VERSION: Final = 3
 """Raise it when the rules make something else of a caption: it is in the keys of cleaned artifacts."""
 
-_PLAIN = frozenset({"length", "empty"})  # kinds of rule that people's captions meet too
+_PLAIN = frozenset({"length", "repetition", "empty"})  # kinds of rule that people's captions meet too
 _UNPLAIN = 0.2  # people say "a picture of" in 0.1 % of Flickr8k's captions; drawn scenes do in 6 %
 _LONGEST = 5_000  # characters that are looked at: patterns may take the square of it
 
@@ -51,7 +51,8 @@ class Cleaning:
         changed_by: how many each kind of rule changed; a caption may count for more than one.
         dropped_by: how many each kind of rule dropped.
         examples: for each kind, the first caption and what became of it.
-        unplain: how many were changed or dropped for more than length, which people's captions have too.
+        unplain: how many were changed or dropped for more than length or repetition, which say nothing of
+            who wrote them.
     """
 
     captions: int

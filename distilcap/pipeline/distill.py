@@ -51,7 +51,7 @@ def distill(
 ) -> Distilled:
     """Run a distillation from the data to the bundle; what the store holds already is not made again."""
     store.build(plan.data, progress)
-    note_data(plan.data, store, progress)
+    note_data(plan.students[-1].trains[0], store, progress)
     store.build(plan.features, progress)
     for teacher in plan.teachers:
         for run in teacher.trains if isinstance(teacher, Member) else ():
@@ -70,6 +70,7 @@ def distill(
         advice.sentence if advice else "",
         _how_to_take(advice.take, plan, store) if advice and export else "",
         gain_sentence(plan.systems, store),
+        _whose_words(plan),
         *decoding_sentences(rows),
     ]
     remarks = remarks_on_captions(plan.systems, store)
@@ -82,6 +83,17 @@ def distill(
         except MissingError as error:
             progress.note(f"No bundle was written: {error}")
     return Distilled(rows, verdict, bundle, _taken(advice.take, plan, store) if advice else "")
+
+
+def _whose_words(plan: Distillation) -> str:
+    """Of test references, where students are taught other words for people than those have."""
+    if not plan.data.neutral_people:
+        return ""
+    start = f", which '{plan.starts[0].name}' writes too" if plan.starts else ""
+    return (
+        f"Test references keep people's own words (man, woman …){start}; neutral words for people "
+        "(`--neutral-people`) score lower on them."
+    )
 
 
 def _taken(system: System, plan: Distillation, store: Store) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distilcap.data.dataset import Dataset
 from distilcap.data.named_captions import captions_for
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
@@ -44,21 +45,27 @@ class GivenTeacher:
         labels: its captions of the training images.
         labels_in_words: what they are, for tables.
         rows: what can be measured of it.
+        described: images that a captions file describes; None of other teachers.
     """
 
     name: str
     labels: Labels
     labels_in_words: str
     rows: tuple[System, ...] = ()
+    described: frozenset[str] | None = None
 
-    def scored_on(self, data: ImportData) -> GivenTeacher:
-        """The same teacher, its rows of the test images of other data: those of its students."""
-        return dataclasses.replace(self, rows=tuple(_scored_on(row, data) for row in self.rows))
+    def of_students(self, data: ImportData) -> GivenTeacher:
+        """The same teacher with its students' data: of their test images are its rows, and of their training
+        images it is said how many a file describes."""
+        rows, words = tuple(_scored_on(row, data) for row in self.rows), self.labels_in_words
+        if self.described is not None:
+            words = _in_words(self.name, self.described, data.read())
+        return dataclasses.replace(self, rows=rows, labels_in_words=words)
 
     def cleaned(self, max_words: int, tokenizer: str = PTB) -> GivenTeacher:
         """The same teacher with clean captions; its rows score what it wrote."""
         labels = CleanLabels.of(self.labels, max_words, tokenizer)
-        words = f"{self.labels_in_words}, cleaned"
+        words = f"{self.labels_in_words}, then cleaned"
         return dataclasses.replace(self, labels=labels, labels_in_words=words)
 
     def neutral(self) -> GivenTeacher:
@@ -90,15 +97,22 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
             f"serve for that too, give it as the data: `--data {path} --images {data.images or data.path}`."
         )
     labels, captions = labels.of_images(data, dataset), captions_for(dataset, path)
-    images = dataset.split("train")
-    described = sum(bool(captions.get(image.id)) for image in images)
-    if not described:
-        own, wanted = (next(iter(ids), "") for ids in (captions, [image.id for image in images]))
+    images = [image.id for image in dataset.split("train")]
+    described = frozenset(id for id in captions if captions[id])
+    if described.isdisjoint(images):
+        own, wanted = (next(iter(ids), "") for ids in (captions, images))
         raise DataError(
             f"{path}: describes no training image of {data.path}; image ids there are like {wanted!r}, here "
             f"like {own!r}."
         )
-    return GivenTeacher(path.name, labels, f"{path.name}, {described:,} of {len(images):,} training images")
+    words = _in_words(path.name, described, dataset)
+    return GivenTeacher(path.name, labels, words, described=described)
+
+
+def _in_words(name: str, described: frozenset[str], dataset: Dataset) -> str:
+    images = dataset.split("train")
+    count = sum(image.id in described for image in images)
+    return f"{name}, {count:,} of {len(images):,} training images"
 
 
 def model_teacher(model: str, data: ImportData, beam: int, n_best: int, tokenizer: str = PTB) -> GivenTeacher:

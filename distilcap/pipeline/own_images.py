@@ -28,10 +28,10 @@ from distilcap.runtime.limits import MAX_BEAM
 from distilcap.stages.captioner import box_folder
 from distilcap.stages.captions import CLEAN_LABELS
 from distilcap.stages.changed_data import AddUnlabelled
-from distilcap.stages.data import DataOptions, ImportData
+from distilcap.stages.data import NEUTRAL_VERSION, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.vocabulary import BuildVocabulary
-from distilcap.text.people import NEUTRAL_PEOPLE, RULES_VERSION, check_english
+from distilcap.text.people import NEUTRAL_PEOPLE, check_english
 from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 from distilcap.training.precision import resolved_precision
@@ -176,16 +176,14 @@ def plan_own_images(
     learnt, amount = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
     by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions) or amount.many
     min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
-    if options.clean_labels and given is not None:
-        given = given.cleaned(max_words, options.tokenizer)
-    if options.neutral_people and given is not None:
-        given = given.neutral()
     if options.unlabelled:
         learnt = AddUnlabelled.beside(learnt, options.unlabelled)
     if given is not None and learnt != seen:
-        given = given.scored_on(learnt)
+        given = given.of_students(learnt)
+    if given is not None and options.clean_labels:
+        given = given.cleaned(max_words, options.tokenizer)
     if options.neutral_people:
-        learnt = dataclasses.replace(learnt, neutral_people=RULES_VERSION)
+        learnt = dataclasses.replace(learnt, neutral_people=NEUTRAL_VERSION)
     vocabulary = BuildVocabulary(learnt, min_count, max_words, options.tokenizer)
 
     def role(name: str, start: Path | None = None) -> tuple[Role, ExtractFeatures]:

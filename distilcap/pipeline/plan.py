@@ -161,6 +161,10 @@ def plan_distillation(
             name, Generate.as_chosen(labeller, "train", beam, n_best), labels_in_words(beam, n_best)
         )
 
+    def as_taught(teacher: GivenTeacher) -> GivenTeacher:
+        """What a teacher began from may say other words for people than its references did."""
+        return teacher.neutral() if data.neutral_people else teacher
+
     def member(name: str, kind: str, role: Role, runs: tuple[Train, ...], **taught: Any) -> Member:
         return Member(name, kind, role.size, runs, beam=beam, **taught)
 
@@ -185,6 +189,7 @@ def plan_distillation(
             if teachers_together == 1
             else ensemble(name, members, None, beam, n_best)
         )
+    teacher = as_taught(teacher)
     teachers += teacher.rows
     students = [member(student.name, "student", student, tuple(run(student, seed) for seed in seeds))]
     if control_epochs:
@@ -199,7 +204,7 @@ def plan_distillation(
         name = f"{intermediate.name}, distilled"
         taught = {"teacher": teacher.name, "labels": teacher.labels_in_words}
         students.append(member(name, "distilled", intermediate, (labeller,), **taught))
-        teacher = labelled_by(name, labeller)
+        teacher = as_taught(labelled_by(name, labeller))
     taught = {"teacher": teacher.name, "labels": teacher.labels_in_words}
     taught["labels"] += " and references" if keep_originals else ""
     runs = tuple(run(student, seed, teacher.labels) for seed in seeds)

@@ -38,9 +38,11 @@ _OTHER_TEACHER = (
 )
 
 
-def note_data(data: ImportData, store: Store, progress: Progress) -> None:
-    """Say what was made of a data set, of its captions by cleaning and of its images, and what it lacks."""
-    _note_changes(data, store, progress)
+def note_data(run: Train, store: Store, progress: Progress) -> None:
+    """Say what was made of a run's data, of their captions by cleaning and of their images, and what they
+    lack."""
+    data = run.data
+    _note_changes(data, run, store, progress)
     if _validates_on_one(data, store):
         progress.note(
             f"{data.path}: only one image of split val has captions. CIDEr takes two, and of one it is "
@@ -53,15 +55,16 @@ def _validates_on_one(data: ImportData, store: Store) -> bool:
     return len(data.load(store).references("val")) == 1
 
 
-def _note_changes(data: ImportData, store: Store, progress: Progress) -> None:
+def _note_changes(data: ImportData, run: Train, store: Store, progress: Progress) -> None:
     if isinstance(data, ChangedData):
-        _note_changes(data.whole, store, progress)
+        _note_changes(data.whole, run, store, progress)
         progress.note(data.note(store))
     elif isinstance(data, CleanReferences):
         progress.note(f"{data.path}: `--clean-labels` {data.cleaning(store)}.")
     else:
-        references = data.load(store).references("train")
-        _, cleaning = clean_captions(references.only(itertools.islice(references, LOOKED_AT)))
+        references = data.as_written(line_breaks=True).references("train")
+        first = references.only(itertools.islice(references, LOOKED_AT))
+        _, cleaning = clean_captions(first, run.training.max_words, run.tokenizer)
         if cleaning.unlike_people:
             progress.note(
                 f"{data.path}: of the first {cleaning.captions:,} training captions {cleaning.unplain:,} are "
@@ -88,7 +91,8 @@ def note_labels(labels: Labels, run: Train, store: Store, progress: Progress, te
     if isinstance(cleaned, CleanLabels):
         progress.note(f"{whose}: `--clean-labels` {cleaned.cleaning(store)}.")
     elif isinstance(cleaned, ImportCaptions):
-        _, cleaning = clean_captions(read_references(Path(cleaned.path), line_breaks=True))
+        written = read_references(Path(cleaned.path), line_breaks=True)
+        _, cleaning = clean_captions(written, run.training.max_words, run.tokenizer)
         if cleaning.changed or cleaning.dropped:
             progress.note(f"{whose}: learnt from as it is; `--clean-labels` {cleaning}.")
     described = [image.id for image in run.data.load(store).split("train") if image.id in captions]

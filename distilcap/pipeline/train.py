@@ -135,7 +135,7 @@ def train_run(stage: Train, store: Store, progress: Progress) -> TrainedRun:
     What a person should know of its captions and of what it learnt is noted.
     """
     judge_data([stage], store)
-    note_data(stage.data, store, progress)
+    note_data(stage, store, progress)
     if stage.labels is not None:
         store.build(stage.labels, progress)
         note_labels(stage.labels, stage, store, progress)

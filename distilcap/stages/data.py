@@ -6,7 +6,7 @@ import dataclasses
 import zlib
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
@@ -22,14 +22,19 @@ from distilcap.progress import SILENT, Progress
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later, not_in_key
 from distilcap.store.store import Store
+from distilcap.text.people import RULES_VERSION as WORDS_VERSION
 from distilcap.text.tokenizers import PTB
 
 __all__ = [
+    "NEUTRAL_VERSION",
     "CleanReferences",
     "DataOptions",
     "HideCaptions",
     "ImportData",
 ]
+
+NEUTRAL_VERSION: Final = WORDS_VERSION + 1
+"""Of a data set with neutral words for people: that of the words, and 1 since validation has them too."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ class ImportData(Stage):
         images: where the images lie, if not beside it.
         columns: which hold what.
         fingerprint: of the content (`Dataset.fingerprint`).
-        neutral_people: version of the rules by which training captions get neutral words for people
-            (`text.people`); 0 leaves them as they are.
+        neutral_people: `NEUTRAL_VERSION`, where captions of training and validation get neutral words for
+            people (`text.people`); 0 leaves them as they are.
     """
 
     packable: ClassVar[bool] = False
@@ -98,9 +103,10 @@ class ImportData(Stage):
         Raises:
             DataError: it cannot be read.
         """
-        return self._as_written(progress)
+        return self.as_written(progress)
 
-    def _as_written(self, progress: Progress = SILENT, line_breaks: bool = False) -> Dataset:
+    def as_written(self, progress: Progress = SILENT, line_breaks: bool = False) -> Dataset:
+        """Read the data set where it lies, whatever becomes of it (see `read_dataset`)."""
         images = Path(self.images) if self.images else None
         return read_dataset(
             Path(self.path), images, columns=self.columns, line_breaks=line_breaks, progress=progress
@@ -120,7 +126,9 @@ class ImportData(Stage):
         """Write `images.json` and `references.jsonl`."""
         captions = dataset.captions
         if self.neutral_people:
-            captions = neutral_captions(captions, (image.id for image in dataset.split("train")))
+            # Else the epoch kept, or what training begins from, is the one that best says what is not wanted.
+            rewritten = (*dataset.split("train"), *dataset.split("val"))
+            captions = neutral_captions(captions, (image.id for image in rewritten))
         captions.save(folder / "references.jsonl")
         images = [[image.id, str(image.path.resolve()), image.split] for image in dataset.images]
         write_json(folder / "images.json", {"name": self.name, "images": images})
@@ -225,7 +233,7 @@ class CleanReferences(ImportData):
         Raises:
             DataError: it cannot be read.
         """
-        written = whole._as_written(line_breaks=True)
+        written = whole.as_written(line_breaks=True)
         same = {field.name: getattr(whole, field.name) for field in dataclasses.fields(ImportData)}
         same["fingerprint"] = written.fingerprint()
         cleaned = CleanReferences(**same, max_words=max_words, tokenizer=tokenizer, whole=whole)
@@ -233,7 +241,7 @@ class CleanReferences(ImportData):
 
     def read(self, progress: Progress = SILENT) -> Dataset:
         """The data set with clean captions."""
-        return self._clean(self._as_written(progress, line_breaks=True))[0]
+        return self._clean(self.as_written(progress, line_breaks=True))[0]
 
     def _clean(self, dataset: Dataset) -> tuple[Dataset, Cleaning]:
         captions, cleaning = clean_captions(dataset.captions, self.max_words, self.tokenizer)
@@ -241,7 +249,7 @@ class CleanReferences(ImportData):
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write what `ImportData` writes, with clean captions, and the counts as `cleaning.json`."""
-        dataset = self._as_written(progress, line_breaks=True)
+        dataset = self.as_written(progress, line_breaks=True)
         self._check_unchanged(dataset)
         cleaned, cleaning = self._clean(dataset)
         self.write(cleaned, folder)

@@ -106,7 +106,8 @@ class Train(CaptionerStage):
         epochs = options.cross_entropy.epochs * crossed + options.self_critical.epochs * drawn
         # The encoder's work is not counted where that learns too.
         comparable = not self.tune_encoder
-        return Work(facts.images["train"] * epochs, 4e-6 * parameters + 0.1, comparable)
+        images = facts.captioned if self.labels is None else facts.images["train"]
+        return Work(images * epochs, 4e-6 * parameters + 0.1, comparable)
 
     def describe(self) -> str:
         """The captioner, its seed and what it learns from."""

@@ -14,10 +14,11 @@ class Facts:
 
     Attributes:
         images: of each split.
-        captions: of an image.
+        captions: of an image that has any.
         words: of the vocabulary.
         regions, dim: of an image's features.
         pixels: of an image that the encoder sees.
+        uncaptioned: training images without captions, which only labels tell something of.
     """
 
     images: dict[str, int]
@@ -26,6 +27,12 @@ class Facts:
     regions: int
     dim: int
     pixels: int
+    uncaptioned: int = 0
+
+    @property
+    def captioned(self) -> int:
+        """Training images with captions."""
+        return self.images["train"] - self.uncaptioned
 
     @property
     def all_images(self) -> int:

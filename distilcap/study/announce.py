@@ -31,13 +31,14 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     facts = facts_of(first.data, first.features, store, first.vocabulary.min_count)
     seconds = sum(cost.seconds for cost in estimate_plan(plan, facts, store))
     ways = dict.fromkeys(in_words(run.training) for run in runs)
-    images, each = counted(facts.images["train"], "training image"), round(facts.captions, 1)
+    images, each = counted(facts.captioned, "training image"), round(facts.captions, 1)
+    others = f", and {facts.uncaptioned:,} without captions" if facts.uncaptioned else ""
     often = counted(first.vocabulary.min_count, "time")
     took = counted(round(seconds / 60), "minute") if seconds >= 90 else counted(round(seconds), "second")
     models = dict.fromkeys(stage.model for stage in missing if isinstance(stage, LabelWithPretrained))
     without = f", without labelling by {' and '.join(models)}, whose speed is not known" if models else ""
     progress.note(
-        f"{images}, {each:g} caption{'s' * (each != 1)} each; words that occur {often} or more. "
+        f"{images}, {each:g} caption{'s' * (each != 1)} each{others}; words that occur {often} or more. "
         f"Training: {'; '.join(ways)}. All that is to be done takes "
         f"{'at most ' if any(run.training.patience for run in runs) else ''}about {took}{without}."
     )

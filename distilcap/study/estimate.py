@@ -42,6 +42,7 @@ def facts_of(data: ImportData, features: ExtractFeatures, store: Store, min_coun
         encoder.regions,
         encoder.dim,
         encoder.preprocessing.size**2,
+        len(dataset.split("train")) - len(references),
     )
 
 

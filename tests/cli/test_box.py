@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -144,7 +145,11 @@ def test_its_terms_are_said_where_training_begins_from_it(
     said = " ".join(result.stderr.split())
     assert "8 training images" in said
     assert "All that is to be done takes about" in said
-    assert "to do train-" in " ".join(result.stdout.split())
+    said = " ".join(result.stdout.split())
+    assert re.search(r"to do \d+ (s|min) \d+\.\d MB train-\w+ \w+ \d+ wide", said), (
+        "each stage with what it takes"
+    )
+    assert re.search(r"stages, \d+ there\. To do: about \d+ (s|min) of one process", said)
     assert not store.exists(), "a plan leaves nothing behind"
 
 

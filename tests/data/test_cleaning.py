@@ -227,7 +227,7 @@ def test_counts_and_log_probabilities() -> None:
     assert (cleaning.captions, cleaning.changed, cleaning.dropped) == (6, 2, 3)
     assert cleaning.changed_by == {"prefix": 2, "sentences": 1}
     assert cleaning.dropped_by == {"refusal": 2, "repetition": 1}
-    assert cleaning.unplain == 5  # captions, each once
+    assert cleaning.unplain == 4  # captions, each once, without what only repeats itself
     assert cleaning.examples["prefix"] == ("The image shows a cat. It is big.", "A cat.")
     assert str(cleaning) == (
         "changes 2 of 6 captions (prefix 2, sentences 1) and drops 3 (refusal 2, repetition 1)"

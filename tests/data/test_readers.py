@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_files import Notes
 
 from distilcap.data.convert import convert
 from distilcap.data.dataset import Dataset
@@ -191,7 +192,12 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     assert data.captions.texts("train/a") == ["a dog", "a puppy"]
     assert len(data.captions) == 1
     (tmp_path / "train/z.txt").write_text("nobody")
-    with pytest.raises(DataError, match=r"'train/z.txt' has captions, but there is no image of that name"):
+    notes = Notes()
+    assert read_dataset(tmp_path, progress=notes) == data, "a single one is somebody's notes"
+    said = "'train/z.txt' belongs to no image; rename it as its image is called, or move it."
+    assert notes.notes == [f"{tmp_path}: {said}"]
+    (tmp_path / "train/y.txt").write_text("nobody")
+    with pytest.raises(DataError, match=r"'train/y\.txt' belongs to no image; .* There are 1 more"):
         read_dataset(tmp_path)
 
 

@@ -96,6 +96,21 @@ def test_data_without_line_breaks_keep_their_keys(tmp_path: Path) -> None:
 REFUSAL = "I'm sorry, I can't describe this image."
 
 
+def test_a_side_file_of_paragraphs_a_title_or_a_list_is_one_caption_where_it_is_cleaned(
+    tmp_path: Path,
+) -> None:
+    texts = (*WRITTEN, "Here is a caption:\n\nA pig sits.", "a dog\nthe dog\n\n", "- a cow\n- a hen\n")
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.jpg").write_bytes(b"not looked into %d" % number)
+        (tmp_path / f"{number}.txt").write_bytes(text.encode())
+    plain = said(read_dataset(tmp_path).captions)
+    assert plain[:5] == ["# Dogs", "A dog runs.", "1. A dog sits", "2. A cat", "A boy jumps"]
+    _, dataset, cleaning = CleanReferences.read_from(ImportData.of(tmp_path))
+    assert said(dataset.captions) == [*WRITTEN.values(), "A pig sits.", "a dog", "the dog", "a cow"]
+    assert cleaning.dropped == 0
+    assert "empty caption" not in check_dataset(tmp_path).counts
+
+
 def photographs(folder: Path, captions: list[tuple[str, str]]) -> Path:
     """A data set of images with a split and a caption each."""
     path = folder / "captions.jsonl"
@@ -194,7 +209,12 @@ def test_data_check_judges_what_cleaning_leaves_of_a_models_captions(tmp_path: P
     report = check_dataset(path)
     assert report.coverage is not None
     assert report.coverage.warnings == []
-    assert "captions are judged as `--clean-labels` leaves them: a model wrote them." in report.notes
+    (note,) = (note for note in report.notes if "judged" in note)
+    assert "as `--clean-labels` leaves them: many are as if a large model wrote them. Without" in note
+    path = photographs(tmp_path, [("train", f"knock knock knock {n}") for n in range(12)])
+    report = check_dataset(path)
+    assert report.cleaning.dropped_by == {"repetition": 12}
+    assert "judged" not in " ".join(report.notes), "people repeat themselves too"
 
 
 class Notes(Silent):
@@ -216,7 +236,7 @@ def test_a_single_validation_image_is_named_before_training_alone(
     encoder = EncoderOptions(encoder_weights="random", image_size=32)
     run = run_to_train(DataOptions(path), encoder, RunOptions("updown-tiny"), {}, tmp_path)
     monkeypatch.setattr(Train, "summary", lambda *_: {"best_validation_cider": 0.0})
-    note_data(run.data, store, notes)
+    note_data(run, store, notes)
     note_training("it", run, store, notes)
     (note,) = notes.said
     single = "only one image of split val has captions. CIDEr takes two"

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.pipeline.train import RunOptions, run_to_train
@@ -61,3 +62,16 @@ def test_given_teachers_are_scored_on_the_images_of_their_students(
         assert plan.labels.source == source
         planned = [planned.stage for planned in store.plan(plan.stages())]
         assert [stage for stage in planned if isinstance(stage, ExtractFeatures)] == [plan.features]
+
+
+def test_images_that_a_file_describes_are_counted_once_some_are_set_aside(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", (12, 2, 0), size=32)
+    data, encoder = DataOptions(tmp_path / "scenes"), EncoderOptions(encoder_weights="random", image_size=32)
+    ids = [image.id for image in data.stage().read().split("train")]
+    file = tmp_path / "theirs.jsonl"
+    CaptionSet.of_texts({id: ["a dog"] for id in ids}).save(file)
+    asked = DistillOptions(teacher_captions=file, clean_labels=True)
+    _, plan = plan_own_images(data, encoder, asked, {}, tmp_path / "store")
+    left = len(plan.data.read().split("train"))
+    assert left < len(ids)
+    assert plan.students[-1].labels == f"theirs.jsonl, {left} of {left} training images, then cleaned"

@@ -252,24 +252,26 @@ def test_captions_of_a_data_set_are_cleaned_in_all_splits(scenes: Path, store: S
 def test_captions_of_a_data_set_that_a_large_model_wrote_are_remarked_on(
     scenes: Path, store: Store, tmp_path: Path
 ) -> None:
-    data, notes = ImportData.of(scenes), Notes()
-    store.build(data)
-    note_data(data, store, notes)
+    notes, asked = Notes(), RunOptions("updown-tiny")
+    note_data(run_to_train(*options(scenes), asked, TRAINING), store, notes)
     assert not notes.said, "drawn captions are plain"
     content = json.loads((scenes / "dataset_scenes.json").read_text())
     theirs = [image for image in content["images"] if image["split"] == "train"][:12]
     for image in theirs:
-        image["sentences"] = [{"raw": "The image shows a dog."} for _ in image["sentences"]]
+        image["sentences"] = [{"raw": "A dog runs on the grass\n\nIt is happy"} for _ in image["sentences"]]
     (tmp_path / "theirs.json").write_text(json.dumps(content))
-    data = ImportData.of(tmp_path / "theirs.json", scenes / "images")
-    store.build(data)
-    note_data(data, store, notes)
-    (note,) = notes.said
+    data, (_, encoder) = DataOptions(tmp_path / "theirs.json", scenes / "images"), options(scenes)
+    note_data(run_to_train(data, encoder, asked, TRAINING), store, notes)
     counts = re.search(
-        r"of the first 120 training captions (\d+) are not plain .* changes (\d+) of 120", note
+        r"of the first 120 training captions (\d+) are not plain .* changes (\d+) of 120 captions "
+        r"\(sentences 60, .*length 1\)",
+        notes.said[-1],
     )
     assert counts is not None
     assert all(int(count) >= sum(len(image["sentences"]) for image in theirs) for count in counts.groups())
+    short = dataclasses.replace(TRAINING, max_words=4)
+    note_data(run_to_train(data, encoder, asked, short), store, notes)
+    assert "(length " in notes.said[-1], "most are longer"
 
 
 def test_a_distillation_says_what_its_captioners_have_not_learnt(
@@ -285,7 +287,7 @@ def test_a_distillation_says_what_its_captioners_have_not_learnt(
     teacher = GivenTeacher("theirs", WrittenLabels(("In this picture, a dog runs.",), ids), "theirs").cleaned(
         16
     )
-    assert teacher.labels_in_words == "theirs, cleaned"
+    assert teacher.labels_in_words == "theirs, then cleaned"
     features = ExtractFeatures.of(data, "efficientnet-lite0", size=32, weights="random")
     plan = plan_distillation(data, features, teacher, STUDENT, beam=2, min_count=1)
     notes = Notes()

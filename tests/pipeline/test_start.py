@@ -22,6 +22,7 @@ from distilcap.pipeline.recipe import PAPER
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.progress import SILENT
 from distilcap.stages.captioner import ImportCaptioner, box_folder
+from distilcap.stages.captions import NeutralLabels
 from distilcap.stages.changed_data import AddUnlabelled, HoldOut
 from distilcap.stages.data import CleanReferences, DataOptions
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
@@ -103,16 +104,20 @@ def test_the_box_is_student_and_teacher_by_default(
     monkeypatch.setenv("DISTILCAP_BOX", str(home / "run"))
     assert plan(home, start=Path("none")).starts == ()
     assert plan(home, student="updown-tiny").starts == ()
-    with_box = plan(home)
+    assert isinstance(plan(home).labels, GenerateTogether)
+    with_box = plan(home, neutral_people=True)
     runs = [run for row in with_box.students for run in row.trains]
-    assert isinstance(with_box.labels, GenerateTogether)
-    assert [run.training.seed for run in with_box.labels.captioners] == list(range(TEACHERS))
-    assert with_box.labels.captioners[0] == runs[0]  # the undistilled student is trained once
+    assert isinstance(with_box.labels, NeutralLabels)  # the box guesses genders
+    labels = with_box.labels.labels
+    assert isinstance(labels, GenerateTogether)
+    assert [run.training.seed for run in labels.captioners] == list(range(TEACHERS))
+    assert labels.captioners[0] == runs[0]  # the undistilled student is trained once
     assert {run.start for run in runs} == {ImportCaptioner.of(home / "run", "box")}
     store = Store(tmp_path)
     distilled = distill(with_box, store, SILENT, export=False, metrics=("cider",))
     assert [row.role for row in distilled.rows] == ["start", "teacher", "student", "distilled"]
     assert "On only 4 test images, 'from box, distilled' has" in distilled.verdict
+    assert "keep people's own words (man, woman …), which 'box as it is' writes too;" in distilled.verdict
     assert all(planned.complete for planned in store.plan(runs))
     (box,), undistilled, student = with_box.starts, with_box.students[0], with_box.students[-1]
     run = str(store.path(runs[0]))

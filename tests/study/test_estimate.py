@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from distilcap.cli.report import print_plan
 from distilcap.data.scenes import draw_scenes
 from distilcap.models.updown import UpDownOptions
 from distilcap.progress import Silent
 from distilcap.runtime.pixels import Preprocessing
 from distilcap.stages.captioner import ImportCaptioner
+from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
@@ -79,7 +81,9 @@ def test_facts_of_a_tuned_encoder_build_nothing(scenes: ImportData, tmp_path: Pa
     assert not store.root.exists()
 
 
-def test_a_model_whose_speed_is_not_known_is_named(scenes: ImportData, tmp_path: Path) -> None:
+def test_a_model_whose_speed_is_not_known_is_named(
+    scenes: ImportData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store, said = Store(tmp_path / "store"), Notes()
     labels = LabelWithPretrained(scenes, "train", "ff", 3, 1, 40, "large/")
     tests = dataclasses.replace(labels, split="test")
@@ -90,6 +94,23 @@ def test_a_model_whose_speed_is_not_known_is_named(scenes: ImportData, tmp_path:
     announce([run, dataclasses.replace(run, labels=labels), tests], store, said)
     unknown = ", without labelling by large/, whose speed is not known."
     assert said.notes[-1].endswith(unknown)
+    print_plan([tests], store, FACTS)
+    assert f"to do ? 0.0 MB {tests.key}" in " ".join(capsys.readouterr().out.split())
     announce([run], store, said)
     assert "All that is to be done takes about" in said.notes[-1]
     assert "not known" not in said.notes[-1]
+
+
+def test_images_without_captions_are_told_apart(scenes: ImportData, tmp_path: Path) -> None:
+    """An undistilled student learns nothing from them."""
+    draw_scenes(tmp_path / "more", (40, 1, 1), size=32, seed=3)
+    data, store, said = AddUnlabelled.beside(scenes, tmp_path / "more"), Store(tmp_path / "store"), Notes()
+    features = dataclasses.replace(FEATURES, data=data)
+    training = dataclasses.replace(UNTRAINED, cross_entropy=CrossEntropyPhase(epochs=9))
+    words = BuildVocabulary(data, 1)
+    run = dataclasses.replace(RUN, data=data, features=features, vocabulary=words, training=training)
+    announce([run], store, said)
+    assert said.notes[-1].startswith("8 training images, 5 captions each, and 42 without captions; words")
+    facts = facts_of(data, features, store, 1)
+    labelled = dataclasses.replace(run, labels=Generate(run, "train", 5, 5), keep_originals=False)
+    assert run.work(facts).amount == pytest.approx(labelled.work(facts).amount * 8 / 50)

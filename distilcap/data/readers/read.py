@@ -120,11 +120,14 @@ def _judge(result: ReadResult, progress: Progress) -> None:
     """Name what was left out, or refuse data of which too much would be.
 
     Raises:
-        DataError: a problem that forbids reading, or more than a tenth of the entries are not of the form.
+        DataError: a problem that forbids reading, or more than a tenth of the entries, and more than one
+            caption of no image, are not of the form.
     """
     fatal = [problem for problem in result.problems if problem.kind in FATAL]
     captions = sum(len(entry.captions) for entry in result.entries.values())
     few = len(fatal) <= LEFT_OUT * max(captions, len(result.entries))
+    if result.entries and [problem.kind for problem in fatal] == ["unknown image"]:
+        few = True  # notes.txt among five photographs
     if fatal and not (few and all(problem.kind in LEFT_OUT_KINDS for problem in fatal)):
         tail = f" There are {len(fatal) - 1} more; `distilcap data check` names them all."
         raise DataError(f"{fatal[0]}{tail if len(fatal) > 1 else ''}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from distilcap.data.readers.columns import texts_of
@@ -13,6 +14,9 @@ __all__ = ["SIDE_ENDINGS", "add_side_captions"]
 
 SIDE_ENDINGS = (".caption", ".txt", ".json")
 """The first that is there counts: kohya's .txt may hold tags, and img2dataset's .json repeats the .txt."""
+
+_TITLE = re.compile(r"(?m)\A\s*(?:#{1,6}[ \t]|\*\*[^*\n]+\*\*:?[ \t\r]*$|```|<think>)")
+_ITEM = re.compile(r"(?m)^[ \t]*(?:[-*+•]|\d{1,2}[.)])[ \t]")
 
 
 def add_side_captions(result: ReadResult, image: Entry, texts: Mapping[str, str]) -> None:
@@ -31,8 +35,16 @@ def add_side_captions(result: ReadResult, image: Entry, texts: Mapping[str, str]
             if isinstance(content, dict) and "caption" in content:
                 result.captions(image, texts_of(content["caption"]), None)
     elif ending:
-        for number, text in enumerate(_lines(texts[ending]), 1):
+        whole = texts[ending]
+        lines = [whole] if result.line_breaks and _is_one_caption(whole) else _lines(whole)
+        for number, text in enumerate(lines, 1):
             result.caption(image, text, number)
+
+
+def _is_one_caption(text: str) -> bool:
+    """Whether a large model wrote a caption of several lines: paragraphs, a title with a text, or a list."""
+    paragraphs = re.search(r"\n\s*\n", text.strip()) is not None
+    return paragraphs or _TITLE.match(text) is not None or len(_ITEM.findall(text)) > 1
 
 
 def _lines(text: str) -> list[str]:

@@ -66,7 +66,7 @@ def _read(source: Source, result: ReadResult) -> None:
             about = file.stem.lower().startswith(("readme", "license", "licence"))
             if ending in kinds - {".json"} and not about:  # where no text is a caption, these are other files
                 name = file.relative_to(folder).as_posix()
-                message = f"'{name}' has captions, but there is no image of that name."
+                message = f"'{name}' belongs to no image; rename it as its image is called, or move it."
                 result.problem("unknown image", message, None)
     if results:
         names = some(sorted(each.relative_to(folder).as_posix() for each in results), 5)
