@@ -208,6 +208,7 @@ class Train(CaptionerStage):
                 "train_seconds": round(position.seconds, 2),
                 "images_seen": position.images,
                 "best_validation_cider": position.best_score,
+                "device": position.device,
             },
         )
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -265,8 +266,9 @@ class Train(CaptionerStage):
         path = store.open(self, SUMMARY) / SUMMARY
         content = read_json(path)
         with expected(path, "the summary of a training"):
-            sum(content.values())
-            return dict(content)
+            numbers = {name: value for name, value in content.items() if name != "device"}
+            sum(numbers.values())
+            return numbers
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:
