@@ -40,6 +40,7 @@ class _Keywords(TypedDict, total=False):
     scst_baseline: str
     scst_dropout: bool
     scst_weight_averaging: float
+    scst_unk_is_wrong: bool
     batch_images: int
     captions_per_image: int
     max_words: int

@@ -99,7 +99,7 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
     import shutil
 
     from distilcap.data.features import readable_size
-    from distilcap.store.contents import half_deleted, keys_in, needed_by, remove, unfinished
+    from distilcap.store.contents import IMPORT, keys_in, left_behind, needed_by, remove, unfinished
 
     entries = _contents(store)
     kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
@@ -110,7 +110,7 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
             )
     doomed = [entry for entry in entries if entry.key not in kept]
     builds = [build for build in unfinished(store) if also_unfinished and not build.running]
-    rest = half_deleted(store)
+    rest = left_behind(store)
     for entry in doomed:
         CONSOLE.print(f"{entry.key}  {readable_size(entry.bytes)}")
         if yes:
@@ -120,7 +120,8 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
         if yes:
             shutil.rmtree(build.folder)
     for folder, size in rest.items():
-        CONSOLE.print(f"rest of a deletion {folder.name}  {readable_size(size)}")
+        what = "an import" if folder.name.startswith(IMPORT) else "a deletion"
+        CONSOLE.print(f"rest of {what} {folder.name}  {readable_size(size)}")
         if yes:
             shutil.rmtree(folder, ignore_errors=True)
     size = sum(entry.bytes for entry in doomed) + sum(build.bytes for build in builds) + sum(rest.values())

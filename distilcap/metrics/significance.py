@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import FloatArray, Metric, Score
 from distilcap.metrics.registry import metric_of
+from distilcap.metrics.student import half_width
 
 __all__ = [
     "FEW_IMAGES",
@@ -119,10 +120,8 @@ def mean_interval(values: ArrayLike, resamples: int = 10_000, seed: int = 0) -> 
     """
     numbers = np.asarray(values, dtype=np.float64)
     if 1 < len(numbers) < FEW_IMAGES:
-        from scipy.special import stdtrit
-
         mean = float(numbers.mean())
-        half = float(stdtrit(len(numbers) - 1, 0.975) * numbers.std(ddof=1)) / len(numbers) ** 0.5
+        half = half_width([(float(numbers.var(ddof=1)) / len(numbers), len(numbers) - 1)])
         return mean - half, mean + half
     means = [weights @ numbers for weights in _draws(len(numbers), resamples, seed)]
     return _percentiles(np.concatenate(means) / len(numbers))

@@ -173,7 +173,7 @@ def plan_own_images(
     seen: ImportData = AddUnlabelled.beside(source, options.unlabelled) if options.unlabelled else source
     given = options.given_teacher(seen, store)
     clean = options.clean_labels and given is None
-    learnt, amount = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
+    learnt, amount, _ = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
     by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions) or amount.many
     min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
     if options.unlabelled:

@@ -122,8 +122,8 @@ def chosen_max_words(training: Given) -> int:
 
 def learnt_data(
     source: ImportData, clean: bool, max_words: int, tokenizer: str, needed: Sequence[str]
-) -> tuple[ImportData, Amount]:
-    """The data to learn from, and how much there is before images are held out.
+) -> tuple[ImportData, Amount, Dataset]:
+    """The data to learn from, how much there is before images are held out, and the data set as it was read.
 
     Args:
         source: a person's data.
@@ -143,7 +143,7 @@ def learnt_data(
     amount = Amount.of(dataset)
     amount.check(source.path, len(dataset.images), cleaning)
     try:
-        return HoldOut.where_needed(learnt, dataset, needed), amount
+        return HoldOut.where_needed(learnt, dataset, needed), amount, dataset
     except DataError as error:
         dropped = f" `--clean-labels` {cleaning}." if cleaning is not None and cleaning.dropped else ""
         raise DataError(f"{error}{dropped}") from None

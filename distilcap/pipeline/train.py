@@ -84,12 +84,12 @@ def run_to_train(
     refuse_early(training, run.captioner)
     source, started = data.stage(), run.start is not None and str(run.start) != NOTHING
     clean, max_words = run.clean_labels and run.labels is None, chosen_max_words(training)
-    learnt, amount = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
+    learnt, amount, dataset = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
     chosen = chosen_training(training, run.recipe, amount, started)
     chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
     labels: Labels | None = None
     if run.labels:
-        labels = ImportCaptions.of(run.labels).of_images(source, source.read())
+        labels = ImportCaptions.of(run.labels).of_images(source, dataset)
     if run.clean_labels and labels is not None:
         labels = CleanLabels.of(labels, chosen.max_words, run.tokenizer)
     min_count = chosen_min_count(run.min_count, training, run.recipe, amount)

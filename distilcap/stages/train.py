@@ -21,6 +21,7 @@ from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later
 from distilcap.store.store import Store
+from distilcap.text.vocabulary import BOS, UNK
 from distilcap.training.options import EXTRA_WORDS, TokenDistillation, TrainingOptions
 
 if TYPE_CHECKING:
@@ -170,7 +171,9 @@ class Train(CaptionerStage):
         def reward() -> CiderReward:
             # An image without references of its own is rewarded by its labels.
             captions = labels if self.scst_references == "pseudo" else CaptionSet({**labels, **originals})
-            return CiderReward(encode_captions(captions, vocabulary, max_words=None))
+            # Nobody draws the begin token, so that it is no word that could be rewarded.
+            unknown = BOS if self.training.self_critical.unk_is_wrong else UNK
+            return CiderReward(encode_captions(captions, vocabulary, None, unknown))
 
         captioner = build_captioner(
             self.architecture, self.options, len(vocabulary), features.dim, self.training.seed
@@ -209,6 +212,7 @@ class Train(CaptionerStage):
                 "train_seconds": round(position.seconds, 2),
                 "images_seen": position.images,
                 "best_validation_cider": position.best_score,
+                "device": position.device,
             },
         )
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -266,8 +270,9 @@ class Train(CaptionerStage):
         path = store.open(self, SUMMARY) / SUMMARY
         content = read_json(path)
         with expected(path, "the summary of a training"):
-            sum(content.values())
-            return dict(content)
+            numbers = {name: value for name, value in content.items() if name != "device"}
+            sum(numbers.values())
+            return numbers
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:

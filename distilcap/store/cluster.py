@@ -16,7 +16,7 @@ from typing import Any
 
 from distilcap.errors import ConfigError, DistilCapError, MissingError
 from distilcap.shown import first_line
-from distilcap.store.side_by_side import RETRIES, call_here
+from distilcap.store.side_by_side import NO_GPU, RETRIES, call_here
 
 __all__ = ["RayWorkers", "ray_workers"]
 
@@ -35,6 +35,7 @@ class RayWorkers:
         """Make a call as soon as there is room; `name` is for people."""
         # Workers on other machines have their own environment; DISTILCAP_PLAIN must hold there, too.
         own_variables = {key: value for key, value in os.environ.items() if key.startswith("DISTILCAP_")}
+        own_variables |= {} if self._gpus else NO_GPU  # Ray hides them too, but warns that it will not
         task = self._task.options(
             name=name,
             num_cpus=self._cpus,
@@ -72,7 +73,8 @@ def ray_workers(cpus: int, gpus: float | None) -> Iterator[RayWorkers]:
     """Workers of the cluster of RAY_ADDRESS, or the one running on this machine, or else this machine.
 
     Args:
-        cpus: threads of each call. gpus: of a call that computes on one; None is one where there are GPUs.
+        cpus: threads of each call. gpus: of a call that computes on one; None is one where there are GPUs,
+            and 0 is the CPU.
 
     Raises:
         MissingError: Ray is not installed.

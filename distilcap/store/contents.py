@@ -20,15 +20,19 @@ from distilcap.store.record import RECORD, check_artifact, has_checksums, read_r
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
 
 __all__ = [
+    "IMPORT",
     "Entry",
     "Unfinished",
     "contents",
-    "half_deleted",
     "keys_in",
+    "left_behind",
     "needed_by",
     "remove",
     "unfinished",
 ]
+
+IMPORT = ".import"
+"""Begins the name of each folder that a pack is unpacked into; the lock of those who do."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,12 @@ def unfinished(root: Path) -> Iterator[Unfinished]:
         yield Unfinished(folder, _bytes(folder), _locked(root / ".locks" / folder.name))
 
 
-def half_deleted(root: Path) -> dict[Path, int]:
-    """What deletions left that were killed, with its bytes on disk; nobody needs it."""
-    return {folder: _bytes(folder) for folder in sorted((root / ".partial").glob(".removed-*"))}
+def left_behind(root: Path) -> dict[Path, int]:
+    """What deletions and imports left that were killed, with its bytes on disk; nobody needs it."""
+    rests, imports = sorted((root / ".partial").glob(".removed-*")), sorted(root.glob(f"{IMPORT}-*"))
+    if not _locked(root / ".locks" / IMPORT):  # asked after they were seen: none is of an import that runs
+        rests += imports
+    return {folder: _bytes(folder) for folder in rests}
 
 
 def _locked(path: Path) -> bool:

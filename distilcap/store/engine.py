@@ -58,7 +58,8 @@ class EngineOptions(Options):
     cpus_per_stage: int = option(1, "With processes or ray: number of threads of a stage.", least=1, most=256)
     gpus_per_stage: float | None = option(
         None,
-        "With processes or ray: number of GPUs of a stage, such as 0.25.  [default: 1 where there are GPUs]",
+        "With processes or ray: number of GPUs of a stage, such as 0.25; 0 is the CPU.  [default: 1 where "
+        "there are GPUs]",
         least=0,
         most=1024,
     )

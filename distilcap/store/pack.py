@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import gzip
 import io
 import shutil
@@ -23,7 +24,7 @@ from typing import Any
 from distilcap.errors import DataError
 from distilcap.files import atomic_path, bare_name, failures_named
 from distilcap.integrity import CHECKSUMS, leave_out
-from distilcap.store.contents import Entry
+from distilcap.store.contents import IMPORT, Entry
 from distilcap.store.record import RECORD, check_artifact, complete, read_record, to_json
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
 
@@ -143,7 +144,7 @@ def import_results(source: Path, root: Path) -> Imported:
         DataError: it is no pack, or damaged; the message names what.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as folder:
+    with _only_import(root), tempfile.TemporaryDirectory(dir=root, prefix=f"{IMPORT}-") as folder:
         with (
             _damage_named(source),
             gzip.open(source) as stream,
@@ -171,6 +172,18 @@ def import_results(source: Path, root: Path) -> Imported:
     if not new and not known:
         raise DataError(f"{source}: holds no stage.")
     return Imported(tuple(new), tuple(known))
+
+
+@contextlib.contextmanager
+def _only_import(root: Path) -> Iterator[None]:
+    """One import of a store at a time; what others left that were killed is deleted."""
+    lock = root / ".locks" / IMPORT
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for left in root.glob(f"{IMPORT}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.TarInfo, list[str]]]:

@@ -23,9 +23,11 @@ from distilcap.cores import usable_cores
 from distilcap.errors import ConfigError, DistilCapError
 from distilcap.plugins import plugin_failure
 
-__all__ = ["RETRIES", "ProcessWorkers", "call_here", "process_workers"]
+__all__ = ["NO_GPU", "RETRIES", "ProcessWorkers", "call_here", "process_workers"]
 
 RETRIES = 3  # of a call whose worker died
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Variables that hide a machine's GPUs from a worker."""
 _SPAWN = multiprocessing.get_context("spawn")  # PyTorch's threads do not survive a fork
 
 
@@ -49,15 +51,20 @@ class _Call:
 
 @dataclass
 class _Worker:
-    """A process, and the call that it makes at present."""
+    """A process, and the call that it makes at present.
 
+    Attributes:
+        hides_gpus: it computes on the CPU, whatever there is.
+    """
+
+    hides_gpus: bool
     connection: Connection = field(init=False)
     process: Any = field(init=False)
     call: _Call | None = None
 
     def __post_init__(self) -> None:
         self.connection, theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_work, args=(theirs,))
+        self.process = _SPAWN.Process(target=_work, args=(theirs, self.hides_gpus))
         # Ctrl-C reaches all processes at any moment; the first ends the others, which take it for nothing.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -114,7 +121,7 @@ class ProcessWorkers:
                 left.append(call)
                 continue
             if idle is None:
-                self._workers.append(idle := _Worker())
+                self._workers.append(idle := _Worker(hides_gpus=not self._gpus))
             idle.call = call
             # A worker that has died between two calls is found when its answer is waited for.
             with suppress(OSError):
@@ -153,7 +160,7 @@ def process_workers(cpus: int, gpus: float | None) -> Iterator[ProcessWorkers]:
 
     Args:
         cpus: threads of each call. gpus: share of this machine's first GPU, of a call that computes on one;
-            None is all of it.
+            None is all of it, and 0 is the CPU.
 
     Raises:
         ConfigError: this machine has less than that.
@@ -181,8 +188,10 @@ def _first_gpu() -> float:
     return float(torch.cuda.is_available())
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, hides_gpus: bool) -> None:
     """What a worker does."""
+    if hides_gpus:
+        os.environ.update(NO_GPU)  # PyTorch reads it when it is first asked for one
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:

@@ -15,13 +15,13 @@ gives the sum: a variance that few seeds show widens it, the more the more it we
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+
+from distilcap.metrics.student import half_width
 
 __all__ = ["MOST_SEEDS", "Contrasts", "Estimate", "Scored"]
 
@@ -101,7 +101,7 @@ class Contrasts:
                 sum(weights[name] for name in group) ** 2 / runs[group[0]] for group in of_teachers if group
             )
             parts.append((share * self._teacher_luck.variance, self._teacher_luck.degrees_of(seeds)))
-        half = _half_width(parts, 1 - 0.025 / comparisons)
+        half = half_width(parts, 1 - 0.025 / comparisons)
         return Estimate(value, value - half, value + half)
 
     def seeds_to_decide(
@@ -130,15 +130,6 @@ class _Spread:
     def degrees_of(self, seeds: int | None) -> int:
         """Degrees of freedom with so many seeds of every system; None is what ran."""
         return self.degrees if seeds is None else self.a_seed * (seeds - 1)
-
-
-def _half_width(parts: Sequence[tuple[float, int]], probability: float) -> float:
-    """Student's t times the deviation of a sum of variances, each with its degrees of freedom."""
-    total = sum(variance for variance, _ in parts)
-    if not total:
-        return 0.0
-    degrees = total**2 / sum(variance**2 / degrees for variance, degrees in parts if variance)
-    return float(stdtrit(degrees, probability)) * math.sqrt(total)
 
 
 def _taught_together(systems: Sequence[Scored]) -> list[dict[str, Scored]]:

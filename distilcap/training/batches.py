@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import DataError
-from distilcap.text.vocabulary import BOS, EOS, PAD, Vocabulary
+from distilcap.text.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 
 __all__ = ["Batch", "Batches", "EncodedCaptions", "encode_captions"]
 
@@ -19,11 +19,16 @@ EncodedCaptions = Mapping[str, Sequence[Sequence[int]]]
 """Ids of each caption of each image."""
 
 
-def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int | None) -> EncodedCaptions:
+def encode_captions(
+    captions: CaptionSet, vocabulary: Vocabulary, max_words: int | None, unknown: int = UNK
+) -> EncodedCaptions:
     """Tokenize and number captions; empty captions are dropped.
 
     An end token closes a caption, unless it was cut at `max_words`. Without `max_words` captions are whole
     and have no end token: that is what a reward takes as references, and it counts the end itself.
+
+    Args:
+        unknown: id of a word that the vocabulary does not have.
     """
     encoded = {}
     for image_id in captions:
@@ -32,7 +37,8 @@ def encode_captions(captions: CaptionSet, vocabulary: Vocabulary, max_words: int
             words = vocabulary.words_of(text)
             if words:
                 ended = [EOS] if max_words is not None and len(words) <= max_words else []
-                encodings.append(vocabulary.encode(words, max_words) + ended)
+                ids = vocabulary.encode(words, max_words)
+                encodings.append([unknown if id == UNK else id for id in ids] + ended)
         if encodings:
             encoded[image_id] = encodings
     return encoded

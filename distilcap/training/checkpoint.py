@@ -33,6 +33,8 @@ class Position:
         start_scores: of each validation image, by the weights that training began from, while these are kept.
         since_better: validations of the phase since weights were last kept.
         plain: whether the run computes by plain code alone; `models.fast` rounds differently.
+        means: of the figures of the epoch's steps so far (of those since, where an older version began it).
+        device: by name; those that the run was on one after another; empty where an older version began it.
     """
 
     phase: int = 0
@@ -47,6 +49,8 @@ class Position:
     plain: bool = False
     start_scores: list[float] = field(default_factory=list)
     since_better: int = 0
+    means: dict[str, float] = field(default_factory=dict)
+    device: str = ""
 
 
 def save_checkpoint(

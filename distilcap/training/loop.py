@@ -39,6 +39,7 @@ __all__ = ["CHECKPOINT", "ENCODER", "LOG", "Training"]
 
 CHECKPOINT, LOG, ENCODER = "checkpoint.safetensors", "log.json", "encoder.safetensors"
 Phase = CrossEntropyPhase | SelfCriticalPhase
+_THEN = ", then "  # between the devices of a run
 
 
 @dataclass
@@ -93,8 +94,10 @@ class Training:
             if self.position.best_phase >= 0 and self.processes.first:
                 load_captioner(self.folder)  # damage since then is told now, and not kept as the result
             self._take_path(self.position.plain)
+            self._note_device()
         else:
             self._take_path(self.processes.agree(plain_asked_for()))
+            self.position.device = self.processes.device_name
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
         try:
             for number in range(self.position.phase, len(phases)):
@@ -130,6 +133,16 @@ class Training:
             path = "plain" if by_plain_code else "accelerated"
             self.progress.note(f"This run began with {path} code, and goes on with it.")
 
+    def _note_device(self) -> None:
+        """Say so, here and in what the run leaves, where it goes on on another device than it was on last."""
+        own, before = self.processes.device_name, self.position.device.split(_THEN)
+        if own != before[-1] != "":
+            self.position.device = _THEN.join([*before, own])
+            self.progress.note(
+                f"This run was on {before[-1]}, and goes on on {own}: numbers round differently, and its "
+                "dropout and samples are others than without the change."
+            )
+
     def _run_phase(self, number: int, phase: Phase, batches: Batches) -> None:
         average = copy.deepcopy(self._captioner) if phase.weight_averaging else None
         modules: dict[str, nn.Module] = {"captioner": self._captioner}
@@ -140,7 +153,9 @@ class Training:
         optimizer = self._optimizer(phase)
         resumes = self.processes.agree((self.folder / CHECKPOINT).exists()) and self.position.phase == number
         if resumes:
+            device = self.position.device
             self.position = load_checkpoint(self.folder / CHECKPOINT, modules, optimizer, self.processes)
+            self.position.device = device
         else:
             self._begin_phase(number, modules)
             if self.options.validate_start and self.position.best_phase < 0:
@@ -159,13 +174,16 @@ class Training:
             if average is not None:
                 move_average(average, self._captioner, phase.weight_averaging, at.step)
             at.step, at.batch, at.images = at.step + 1, at.batch + 1, at.images + len(batch.ids)
+            for figure, value in figures.items():
+                mean = at.means.get(figure, value)
+                at.means[figure] = mean + (value - mean) / at.batch
             ended = at.batch == len(batches)
             now = time.perf_counter()
             if ended or self.processes.agree(now - saved > self.checkpoint_seconds):
                 at.seconds += now - started
                 if ended:
                     at.epoch, at.batch = at.epoch + 1, 0
-                    self._end_epoch(number, phase, average or self._captioner, figures)
+                    self._end_epoch(number, phase, average or self._captioner)
                 self._save(modules, optimizer)
                 # Validation and saving are not training time.
                 saved = started = time.perf_counter()
@@ -200,6 +218,7 @@ class Training:
             history=at.history,
             plain=at.plain,
             start_scores=at.start_scores,
+            device=at.device,
         )
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
@@ -267,8 +286,9 @@ class Training:
         optimizer.step()
         return part.figures
 
-    def _end_epoch(self, number: int, phase: Phase, captioner: Captioner, figures: dict[str, float]) -> None:
+    def _end_epoch(self, number: int, phase: Phase, captioner: Captioner) -> None:
         at = self.position
+        figures, at.means = at.means, {}
         record: dict[str, Any] = {
             "phase": "self_critical" if isinstance(phase, SelfCriticalPhase) else "cross_entropy",
             "epoch": at.epoch,

@@ -106,6 +106,8 @@ class SelfCritical:
         -sum over images i and samples k of (r_ik - b_ik) sum over t of log p(w_ikt) / N,
 
     where N is the number of all these samples' tokens, end tokens too, as published implementations have it.
+    `<unk>` is drawn too, though search writes none: where it was forbidden, nothing punished its probability,
+    which grew to 0.8 in an epoch (docs/log.md). The reward can call it wrong (`unk_is_wrong`).
 
     Args:
         reward: of drawn captions.

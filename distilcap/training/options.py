@@ -82,6 +82,12 @@ class SelfCriticalPhase(Options):
         False, "Keep dropout on while drawn captions are scored for the gradient; drawing has it off."
     )
     weight_averaging: float = option(0.0, _AVERAGING, least=0, below=1)
+    unk_is_wrong: bool = option(
+        False,
+        "Reward no <unk>, which captions are never written with; else a drawn <unk> is rewarded as any word, "
+        "where a reference has a rare one.",
+        omitted=False,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

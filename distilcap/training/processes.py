@@ -54,6 +54,14 @@ class Processes:
         """Whether this process writes files and talks to people."""
         return self.rank == 0
 
+    @property
+    def device_name(self) -> str:
+        """For people: a GPU's model; of other devices the kind, such as "cpu"."""
+        import torch
+
+        device = torch.device(self.device)
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This process's items: every `count`-th."""
         return items[self.rank :: self.count]

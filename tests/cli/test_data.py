@@ -128,7 +128,7 @@ def test_no_crop_shows_an_image_that_distill_holds_out(
     main(["data", "crops", str(photos), "--to", str(crops), "--each", "1", "--size", "32"])
     capsys.readouterr()
     cropped = {file.stem.removesuffix("_0") for file in crops.glob("*.jpg")}
-    learnt, _ = learnt_data(ImportData.of(photos), False, 20, PTB, ("val", "test"))
+    learnt, *_ = learnt_data(ImportData.of(photos), False, 20, PTB, ("val", "test"))
     train = {image.id for image in learnt.read().split("train")}
     assert len(train) == 16
     assert cropped == train

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics import Score, create_metric, evaluate
-from distilcap.metrics.significance import System, compare_systems, compare_table, holm, intervals
+from distilcap.metrics.significance import (
+    System,
+    compare_systems,
+    compare_table,
+    holm,
+    intervals,
+    mean_interval,
+)
+from distilcap.metrics.student import half_width
 
 ROUGE = create_metric("rouge_l")
 
@@ -157,3 +165,12 @@ def test_what_is_not_available_has_no_interval() -> None:
     assert found["spice"] is missing
     assert found["rouge_l"].interval == (1.0, 1.0)
     assert intervals({"spice": missing})["spice"].interval is None
+
+
+def test_student_s_t_widens_where_few_show_a_variance() -> None:
+    assert half_width([(4.0, 9)]) == pytest.approx(2 * 2.262157)  # of the tables
+    assert half_width([(2.0, 9), (2.0, 9), (0.0, 1)]) == pytest.approx(2 * 2.100922)  # 18 degrees of freedom
+    assert half_width([(4.0, 9)], 0.995) == pytest.approx(2 * 3.249836)
+    assert half_width([(0.0, 9)]) == 0
+    low, high = mean_interval([1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))

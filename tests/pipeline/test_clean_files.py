@@ -126,13 +126,13 @@ def test_splits_and_amount_are_those_of_clean_captions(tmp_path: Path) -> None:
     given = [("train", f"a dog and ball {n}") for n in range(12)] + [("train", REFUSAL), ("test", REFUSAL)]
     path, store = photographs(tmp_path, [*given, ("val", REFUSAL)]), Store(tmp_path / "store")
     source = ImportData.of(path)
-    learnt, amount = learnt_data(source, True, 16, "ptb", ("val", "test"))
+    learnt, amount, _ = learnt_data(source, True, 16, "ptb", ("val", "test"))
     assert isinstance(learnt, HoldOut)
     assert isinstance(learnt.whole, CleanReferences)
     assert (amount.images, amount.captions) == (12, 12)
     splits = {split: len(learnt.load(store).references(split)) for split in ("train", "val", "test")}
     assert splits == {"train": 8, "val": 2, "test": 2}
-    unclean, amount = learnt_data(source, False, 16, "ptb", ("val", "test"))
+    unclean, amount, _ = learnt_data(source, False, 16, "ptb", ("val", "test"))
     assert unclean is source
     assert amount.images == 13
 
@@ -141,7 +141,7 @@ def test_no_image_is_set_aside_whose_file_is_missing(tmp_path: Path) -> None:
     path = photographs(tmp_path, [("train", f"a dog runs {n}") for n in range(8)])
     for number in range(4, 8):
         (tmp_path / f"{number}.jpg").unlink()
-    learnt, _ = learnt_data(ImportData.of(path), False, 16, "ptb", ("val", "test"))
+    learnt, *_ = learnt_data(ImportData.of(path), False, 16, "ptb", ("val", "test"))
     dataset = learnt.load(Store(tmp_path / "store"))
     apart = {id for split in ("val", "test") for id in dataset.references(split)}
     assert len(apart) == 2
@@ -192,7 +192,7 @@ def test_data_check_sets_images_aside_as_distill_does(tmp_path: Path) -> None:
     assert report.notes == ("of 6 captioned training images `distill` sets 2 for val and 1 for test aside.",)
     plan(path, tmp_path)
     assert report.coverage is not None
-    learnt, _ = learnt_data(ImportData.of(path), False, 16, "ptb", ("val", "test"))
+    learnt, *_ = learnt_data(ImportData.of(path), False, 16, "ptb", ("val", "test"))
     store = Store(tmp_path / "store")
     assert BuildVocabulary(learnt, 1).coverage(store) == report.coverage
 
@@ -241,3 +241,19 @@ def test_a_single_validation_image_is_named_before_training_alone(
     (note,) = notes.said
     single = "only one image of split val has captions. CIDEr takes two"
     assert (single if count == 1 else "it has learnt next to nothing") in note
+
+
+def test_labels_that_name_files_cost_no_second_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, labels = write(tmp_path, "json"), tmp_path / "labels.jsonl"
+    labels.write_text('{"image": "0.jpg", "caption": "one"}\n{"image": "1.jpg", "caption": "two"}\n')
+    readings = []
+    own = ImportData._as_written
+    monkeypatch.setattr(ImportData, "_as_written", lambda *given, **k: readings.append(1) or own(*given, **k))
+    encoder = EncoderOptions(encoder_weights="random", image_size=32)
+    run_to_train(DataOptions(path), encoder, RunOptions("updown-tiny"), {}, tmp_path)
+    without = len(readings)
+    asked = RunOptions("updown-tiny", labels=labels)
+    assert run_to_train(DataOptions(path), encoder, asked, {}, tmp_path).labels is not None
+    assert len(readings) == 2 * without

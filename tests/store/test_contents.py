@@ -28,7 +28,7 @@ from distilcap.stages.measure import Evaluate, read_scores
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store import stage as stage_module
-from distilcap.store.contents import contents, needed_by
+from distilcap.store.contents import contents, left_behind, needed_by
 from distilcap.store.pack import export_results, import_results
 from distilcap.store.store import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
@@ -253,6 +253,42 @@ def test_what_a_killed_deletion_left_is_no_build_and_goes(original: Built, root:
     assert not rest.exists()
 
 
+def test_what_a_killed_import_left_goes_but_not_of_one_that_runs(
+    original: Built, root: Path, tmp_path: Path
+) -> None:
+    rest = root / ".import-abcd1234"
+    (rest / "train-aaaaaaaaaaaa").mkdir(parents=True)
+    gc = ("gc", "--keep", original.scores.key, "--yes", "--store", root)
+    (root / ".locks").mkdir(exist_ok=True)
+    with (root / ".locks" / ".import").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "rest of" not in words(call(*gc))
+        assert rest.exists()
+    assert f"rest of an import {rest.name}" in words(call(*gc))
+    assert not rest.exists()
+    # So it does with the next import, which says with its lock that it runs.
+    rest.mkdir()
+    export_results(contents(root), tmp_path / "pack.tar.gz")
+    import_results(tmp_path / "pack.tar.gz", root)
+    assert not rest.exists()
+
+
+def test_a_running_import_is_left_alone(
+    original: Built, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_results(contents(root), tmp_path / "pack.tar.gz")
+    seen: list[dict[Path, int]] = []
+
+    def meanwhile(folder: Path, source: Path) -> None:
+        assert folder.parent in root.glob(".import-*")
+        seen.append(left_behind(root))
+
+    monkeypatch.setattr("distilcap.store.pack._check", meanwhile)
+    import_results(tmp_path / "pack.tar.gz", root)
+    assert seen
+    assert not any(seen)
+
+
 def test_rm_says_what_was_made_of_it_and_it_is_built_again(original: Built, root: Path) -> None:
     before = (root / original.labels.key / "captions.jsonl").read_bytes()
     assert f"{original.student.key} was made of it" in words(call("rm", original.labels.key, "--store", root))
@@ -332,5 +368,4 @@ def test_hostile_packs_add_nothing(original: Built, root: Path, tmp_path: Path) 
         with pytest.raises(DataError):
             import_results(case, other)
         assert not list(tmp_path.rglob("victim*"))
-        left = [path for path in other.iterdir() if path.name.startswith(".")]
-        assert not left, case
+        assert not list(other.glob(".import-*")), case

@@ -227,6 +227,7 @@ def test_a_training_that_is_killed_at_its_end_is_not_trained_again(
     monkeypatch.setattr("distilcap.training.loop.Training._step", killed)
     small.store.build(run)
     assert run.summary(small.store)["images_seen"] > 0
+    assert read_json(small.store.path(run) / "training.json")["device"] == "cpu"
     assert not (small.store.path(run) / "checkpoint.safetensors").exists()
 
 

@@ -161,7 +161,8 @@ def test_a_share_of_a_gpu_limits_how_many_compute_on_it(
     begun: list[Any] = []
 
     class Worker(SimpleNamespace):
-        def __init__(self) -> None:
+        def __init__(self, hides_gpus: bool) -> None:
+            assert not hides_gpus
             super().__init__(call=None, connection=SimpleNamespace(send=begun.append))
 
     monkeypatch.setattr(side_by_side, "_Worker", Worker)
@@ -178,6 +179,19 @@ def test_a_share_of_a_gpu_limits_how_many_compute_on_it(
         side_by_side.process_workers(1, 2),
     ):
         pass
+
+
+@pytest.mark.parametrize(("share", "seen"), [(0, ""), (None, "0")])
+def test_without_a_share_of_the_gpu_workers_do_not_see_it(
+    engine: str, share: float | None, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "ray" and share is None:
+        pytest.skip("no machine of this cluster has a GPU")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(side_by_side, "_first_gpu", lambda: 1.0)
+    options = EngineOptions(engine, gpus_per_stage=share)
+    got = call_side_by_side(os.getenv, {"one": ("CUDA_VISIBLE_DEVICES",)}, options, SILENT, "Calls")
+    assert got == {"one": seen}
 
 
 @pytest.mark.parametrize(

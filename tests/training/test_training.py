@@ -40,6 +40,7 @@ from distilcap.training.options import (
     TokenDistillation,
     TrainingOptions,
 )
+from distilcap.training.processes import Processes
 
 CAPTIONS = CaptionSet.of_texts(
     {
@@ -260,11 +261,49 @@ def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: 
     tensors, content = load_tensors(path, "")
     position = content["position"]
     assert position.pop("plain") is False
+    assert position.pop("means")
+    assert position.pop("device") == "cpu"
     save_file(tensors, path, metadata={"position": json.dumps(position)})
     monkeypatch.setenv("DISTILCAP_PLAIN", "1")
     resumed = training(tmp_path, Pictures(), options())
     resumed.run()
     assert resumed._captioner.accelerated
+
+
+def test_the_log_has_the_means_over_an_epoch_s_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[dict[str, float]] = []
+    own = Training._step
+
+    def noted(self: Training, *given: object) -> dict[str, float]:
+        steps.append(own(self, *given))  # type: ignore[arg-type]
+        return steps[-1]
+
+    monkeypatch.setattr(Training, "_step", noted)
+    history = training(tmp_path, Pictures(), options()).run().history
+    for number, record in enumerate(history):
+        of_epoch = steps[3 * number : 3 * number + 3]
+        for name in of_epoch[0]:
+            mean = np.mean([figures[name] for figures in of_epoch])
+            assert record[name] == pytest.approx(mean, abs=1e-6), (number, name)
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(device: str, dies_at: int | None = None) -> list[str]:
+        monkeypatch.setattr(Processes, "device_name", device)
+        notes = Notes()
+        going = training(tmp_path, Pictures(dies_at), options(), progress=notes, checkpoint_seconds=0.0)
+        if dies_at:
+            with pytest.raises(Killed):
+                going.run()
+        else:
+            assert going.run().device == "cpu, then A GPU"
+        return [note for note in notes.said if "goes on on" in note]
+
+    assert not run("cpu", 2)
+    (said,) = run("A GPU", 3)
+    assert "was on cpu, and goes on on A GPU:" in said
+    assert not run("A GPU", 9)  # in the other phase
+    assert not run("A GPU")
 
 
 def test_a_checkpoint_of_another_shape_is_refused_whole_in_one_line(tmp_path: Path) -> None:
