@@ -59,7 +59,10 @@ Example:
     help="Write the caption beside each photo: a text, or metadata that photo programs read.",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Replace a file that --to did not write, and side files that are there."
+    "--overwrite",
+    is_flag=True,
+    help="Replace a file that --to did not write so: a person's, one edited since, or one of other options; "
+    "and side files that are there.",
 )
 def caption(
     photos: tuple[Path, ...],
