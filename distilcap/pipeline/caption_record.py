@@ -50,14 +50,13 @@ class CaptionRecord(RecordLog):
         progress: Progress,
         overwrite: bool,
     ) -> None:
-        there = to.read_bytes() if to.is_file() else b""
-        path = written_record(to)
+        self._to, self._images, self._form, self._overwrite = to, images, form, overwrite
+        there, path = self._there(), written_record(to)
         if there and not overwrite and not path.is_file():
             raise _foreign(to)
         super().__init__(path, {"format": "distilcap captions 1"}, progress)
         try:
-            if there and not overwrite:
-                self._check_unedited(to, there, images, form)
+            self._check_unedited()
             begun = self.records[0]["recipe"] if self.records else recipe
             if begun != recipe:
                 if not overwrite and (there or not self._written()):  # a file that was deleted is not missed
@@ -77,27 +76,35 @@ class CaptionRecord(RecordLog):
         return latest
 
     def writes(self, content: bytes, images: Sequence[str]) -> None:
-        """Note what is about to be written: before it is, so that a run killed between knows its file."""
+        """Note what is about to be written: before it is, so that a run killed between knows its file.
+
+        Raises:
+            DataError: somebody edited the file meanwhile.
+        """
+        self._check_unedited()
         self.append({"sha256": hashlib.sha256(content).hexdigest(), "images": images})
 
     def _written(self) -> list[dict[str, Any]]:
         return [record for record in self.records if "sha256" in record]
 
-    def _check_unedited(
-        self, to: Path, there: bytes, images: Collection[str], form: Callable[[Sequence[Line]], str]
-    ) -> None:
-        written = self._written()
+    def _there(self) -> bytes:
+        return self._to.read_bytes() if self._to.is_file() else b""
+
+    def _check_unedited(self) -> None:
+        to, there, written = self._to, self._there(), self._written()
+        if not there or self._overwrite:
+            return
         if not written:
             raise _foreign(to)
         digest = hashlib.sha256(there).hexdigest()
         same = next((record for record in reversed(written) if record["sha256"] == digest), None)
         if same is None:
             latest = self.lines()
-            ours = form([line for image in written[-1]["images"] for line in latest[image]]).split("\n")
+            ours = self._form([line for image in written[-1]["images"] for line in latest[image]]).split("\n")
             changed = (Counter(ours) - Counter(there.decode("utf-8", "replace").split("\n"))).total()
             said = f" ({changed:,} of its {len(ours) - 1:,} lines differ)" if changed else ""
             raise DataError(f"{to}: was edited since this command wrote it{said}; {_FIX}.")
-        if others := len(set(same["images"]) - set(images)):
+        if others := len(set(same["images"]) - set(self._images)):
             raise DataError(
                 f"{to}: holds captions of {counted(others, 'photograph')} beside those asked for; {_FIX}."
             )

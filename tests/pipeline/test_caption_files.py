@@ -178,6 +178,20 @@ def test_a_complete_file_goes_on_with_more_photographs_alone(photos: list[Path],
     )
 
 
+def test_captions_that_are_corrected_meanwhile_stay(photos: list[Path], tmp_path: Path) -> None:
+    write_captions(captioner := OfGrey(), photos[:2], to := tmp_path / "captions.csv", SILENT)
+
+    class Corrects(Notes):
+        def note(self, message: str) -> None:
+            to.write_text(to.read_text().replace("<1>", "<one>"))
+
+    with pytest.raises(DataError, match="was edited"):
+        write_captions(captioner, photos[:3], to, Corrects())
+    assert "<one>" in to.read_text()
+    write_captions(captioner, photos[:3], to, SILENT, overwrite=True)
+    assert (len(to.read_text().splitlines()), captioner.seen) == (4, 3)
+
+
 def test_a_run_that_is_killed_while_it_writes_knows_its_file(
     photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
