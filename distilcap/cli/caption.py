@@ -78,8 +78,8 @@ def caption(
     """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
 
     A photo that cannot be read is named at the end; the others go on. With --to or --side-files, captions go
-    into files, and a killed command goes on where it was. A file of --to is known
-    again by a hidden record beside it (.NAME.captions.jsonl), and what was corrected in it stays.
+    into files, and a killed command goes on where it was. A file of --to is known again by a hidden record
+    beside it (.NAME.captions.jsonl), and what was corrected in it stays.
     """
     if run is not None and bundle is not None:
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")
