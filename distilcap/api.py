@@ -21,7 +21,7 @@ from distilcap.data.readers import Columns
 from distilcap.data.readers import read_dataset as read_dataset_at
 from distilcap.errors import DistilCapError
 from distilcap.keywords import AnyPath, DistillKeywords, TrainKeywords
-from distilcap.options import check_names, filled, path_of
+from distilcap.options import check_names, filled, keywords_checked, path_of
 from distilcap.pipeline.captioned import Captioned
 from distilcap.pipeline.captioning import ImageCaptioner
 from distilcap.pipeline.scoring import compare, evaluate
@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 
+@keywords_checked
 def load(
     path: AnyPath = NAME,
     *,
@@ -106,6 +107,7 @@ def load(
     )
 
 
+@keywords_checked
 def read_dataset(
     path: AnyPath,
     images: AnyPath | None = None,
@@ -246,6 +248,7 @@ def distill(
     return distilled
 
 
+@keywords_checked
 def label(
     run: AnyPath,
     *,

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import inspect
 import math
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from distilcap.errors import ConfigError
 
@@ -33,6 +35,7 @@ __all__ = [
     "bounds_of",
     "check_names",
     "filled",
+    "keywords_checked",
     "named_fields",
     "option",
     "path_of",
@@ -132,6 +135,8 @@ class Options:
 
 
 Class = TypeVar("Class", bound=Options)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def named_fields(
@@ -174,11 +179,27 @@ def check_names(names: Iterable[str], kinds: Iterable[type[Options]], without: S
         ConfigError: a name is not; the message has the likeliest that is.
     """
     known = [name for kind in kinds for name, _, _ in named_fields(kind) if name not in without]
+    _check_known(names, known)
+
+
+def _check_known(names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             fix = f"did you mean `{close[0]}`?" if close else f"options are {', '.join(known)}."
             raise ConfigError(f"There is no option `{name}`; {fix}")
+
+
+def keywords_checked(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which refuses a keyword that it does not have as `check_names` does."""
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
+        _check_known(keywords, known)
+        return function(*arguments, **keywords)
+
+    return checked
 
 
 def value_type(hint: Any) -> type[Any]:

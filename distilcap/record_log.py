@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from distilcap.errors import DataError
 from distilcap.files import failures_named, parse_json
@@ -110,7 +110,7 @@ class RecordLog:
         """Let go of the log, so that another process may open it."""
         self._file.close()
 
-    def __enter__(self) -> RecordLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

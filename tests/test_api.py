@@ -182,6 +182,8 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
             lambda: distilcap.train("x", epoch=5),  # type: ignore[call-arg]
             "There is no option `epoch`; did you mean `epochs`?",
         ),
+        (lambda: distilcap.load(beam=5), "There is no option `beam`; did you mean `beam_size`?"),  # type: ignore[call-arg]
+        (lambda: distilcap.evaluate("a", "b", metric="cider"), "There is no option `metric`; did you"),  # type: ignore[call-arg]
         (lambda: distilcap.distill("x", seed=5), "There is no option `seed`"),  # type: ignore[call-arg]
         (
             lambda: distilcap.train("x", epochs=-1),

@@ -59,7 +59,10 @@ Example:
     help="Write the caption beside each photo: a text, or metadata that photo programs read.",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Replace a file that --to did not write, and side files that are there."
+    "--overwrite",
+    is_flag=True,
+    help="Replace a file that --to did not write so: a person's, one edited since, or one of other options; "
+    "and side files that are there.",
 )
 def caption(
     photos: tuple[Path, ...],
@@ -75,7 +78,8 @@ def caption(
     """Print captions of PHOTOS, which are files, or folders whose photographs are all captioned.
 
     A photo that cannot be read is named at the end; the others go on. With --to or --side-files, captions go
-    into files, and a killed command goes on where it was.
+    into files, and a killed command goes on where it was. A file of --to is known again by a hidden record
+    beside it (.NAME.captions.jsonl), and what was corrected in it stays.
     """
     if run is not None and bundle is not None:
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")

@@ -71,6 +71,11 @@ def evaluate(
     if lacking := sum(image_id not in scored for image_id in known):
         said = f"{lacking:,} of the {len(known):,} images of {references} have no caption and are left out."
         say(said, err=True)
+    if empty := sum(not of_image[0].text for of_image in scored.values()):
+        said = (
+            f"{empty:,} of the {len(scored):,} captions of {captions} are empty, and are scored as they are."
+        )
+        say(said, err=True)
     _advise(options, known)
     scores = options.score(scored, known)
     if options.resamples:
@@ -205,6 +210,7 @@ def _read_systems(
     known: CaptionSet | None = None
     scored: list[tuple[str, list[dict[str, Score]]]] = []
     fingerprints: dict[str, str] = {}
+    images: dict[str, set[str]] = {}
     for name in systems:
         seeds = []
         for path in map(Path, name.split(",")):
@@ -220,11 +226,18 @@ def _read_systems(
                 candidates = fit_ids(read_candidates(path), known)
                 scores = options.score(candidates, known)
                 fingerprints[str(path)] = _fingerprint(known, candidates)
+            images[str(path)] = {image_id for score in scores.values() for image_id in score.per_image}
             seeds.append(scores)
         scored.append((name, seeds))
     if len(set(fingerprints.values())) > 1:
         first, second = next(
             (a, b) for a in fingerprints for b in fingerprints if fingerprints[a] != fingerprints[b]
         )
+        counts = [len(images[first]), len(images[second]), len(images[first] & images[second])]
+        if counts != [counts[-1]] * 3:
+            raise ConfigError(
+                f"{first} has captions of {counts[0]:,} images and {second} of {counts[1]:,}, {counts[2]:,} "
+                "of them in both; a comparison needs the same images."
+            )
         raise ConfigError(f"{first} and {second} were scored against different references.")
     return scored

@@ -6,8 +6,9 @@ ids become strings; images keep the order of the file's image list, as in the of
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def read_references(path: Path, line_breaks: bool = False) -> CaptionSet:
 def read_candidates(path: Path) -> CaptionSet:
     """Read one caption of each image; of our own files, which may hold more, each image's first counts.
 
+    An empty caption is one: left out, a captioner that doubts would score as if its images were not there.
+
     Args:
         path: any of the forms that `read_references` takes, with one caption of an image.
 
@@ -61,7 +64,7 @@ def read_candidates(path: Path) -> CaptionSet:
         return _filled(path, CaptionSet.load(path))
     captions = _scored(source, lists=False)
     if captions is None:
-        captions = read_dataset(path, need_images=False).captions
+        captions = read_dataset(path, need_images=False, keep_empty=True).captions
     for image_id, of_image in captions.items():
         if len(of_image) != 1:
             raise DataError(f"{path}: image {image_id} must have one caption, but has {len(of_image)}.")
@@ -74,6 +77,9 @@ def fit_ids(candidates: CaptionSet, references: CaptionSet) -> CaptionSet:
     Where captions name paths from another folder (`photos/1`, and `1` in the references), folders at the
     start are left out, if each image is then known and no two are the same. A stem that several references
     share names none of them.
+
+    Raises:
+        DataError: a candidate's image has no references.
     """
     stems = Counter(map(image_id_of, references))
     known = {image_id_of(id): id for id in references if stems[image_id_of(id)] == 1}
@@ -90,8 +96,21 @@ def fit_ids(candidates: CaptionSet, references: CaptionSet) -> CaptionSet:
         if all(id in references for id in shorter.values()) and len(set(shorter.values())) == len(shorter):
             fitted = shorter
     if len(set(fitted.values())) < len(fitted):
-        return candidates
+        fitted = {id: id for id in candidates}
+    if unknown := [id for id in fitted.values() if not references.get(id)]:
+        raise DataError(_no_references(unknown, candidates, references))
     return CaptionSet({fitted[image_id]: captions for image_id, captions in candidates.items()})
+
+
+def _no_references(unknown: Sequence[str], candidates: CaptionSet, references: CaptionSet) -> str:
+    more = f", nor have {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+    files = {posixpath.basename(image_id_of(id)) for id in references}
+    same = sum(posixpath.basename(image_id_of(id)) in files for id in candidates)
+    return (
+        f"image {unknown[0]!r} has a candidate, but no references{more}. References are called like "
+        f"{next(iter(references), '')!r}; by the file's name alone {same:,} of the {len(candidates):,} "
+        "candidates are among them. Keep the candidates that have references."
+    )
 
 
 def _filled(path: Path, captions: CaptionSet) -> CaptionSet:

@@ -18,7 +18,15 @@ from distilcap.errors import DataError
 from distilcap.files import checksum_file, parse_json, verify_checksum, write_text
 from distilcap.integrity import check_file
 
-__all__ = ["WRITTEN_COLUMNS", "Caption", "CaptionSet", "captions_from", "parse_captions", "record_of"]
+__all__ = [
+    "WRITTEN_COLUMNS",
+    "Caption",
+    "CaptionSet",
+    "captions_from",
+    "parse_captions",
+    "record_of",
+    "written_record",
+]
 
 WRITTEN_COLUMNS = ("image", "caption", "log_prob", "confidence")
 """Of a file of captions that `distilcap caption --to` writes."""
@@ -108,6 +116,11 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
                 raise DataError(f"{path}:{number}: image {image_id!r} has a line already; keep one of them.")
             captions[image_id] = of_image
         return CaptionSet(captions)
+
+
+def written_record(path: Path) -> Path:
+    """What `distilcap caption --to` keeps beside a file of captions that it wrote (`CaptionRecord`)."""
+    return path.with_name(f".{path.name}.captions.jsonl")
 
 
 def record_of(image_id: str, captions: Sequence[Caption]) -> dict[str, Any]:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from distilcap.data.captions import WRITTEN_COLUMNS
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_text
+from distilcap.pipeline.caption_record import CaptionRecord, Line, by_image
 from distilcap.pipeline.captioned import Captioned
 from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
 from distilcap.progress import Progress
-from distilcap.record_log import RecordLog
 from distilcap.reports.formats import csv_text
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 from distilcap.shown import shown
 
 __all__ = ["FORMATS", "SIDE_FILES", "Written", "write_captions", "write_side_files"]
-
-_Line = Mapping[str, str | float | None]
 
 
 @dataclass(frozen=True)
@@ -52,80 +47,63 @@ def write_captions(
 ) -> Written:
     """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
 
-    What was captioned before the kill is captioned again where the file is another or was changed since. A
-    begun file of another captioner or search is refused. Where no photograph can be read, a file that is
-    there stays.
+    A hidden record beside the file (`CaptionRecord`) says what is captioned already and whether the file was
+    edited since. A photograph that is another or was changed since is captioned again. Where no photograph
+    can be read, a file that is there stays.
 
     Args:
         to: `.csv` or `.jsonl` with image, caption, log_prob and confidence (nothing where it is not
             calibrated); `.txt` with image, tab, caption.
-        overwrite: replace a file that is there, even if it is none of this function's, or of others.
+        overwrite: replace a file that is there, whoever wrote it, and a record of other options.
 
     Raises:
         ConfigError: another ending.
-        DataError: another process writes this file, or began it with other options; or something else is
-            there, such as captions that people wrote.
+        DataError: another process writes this file, or it was written or begun with other options; or
+            something else is there, such as captions that people wrote or corrected.
     """
     if to.suffix.lower() not in FORMATS:
         raise ConfigError(f"`to` must end in one of {', '.join(FORMATS)}, but is {to.name}.")
     if to.is_dir():
         raise DataError(f"{to}: a folder has that name; take another for the file of captions.")
-    if to.is_file() and not (overwrite or _is_of(to, photos)):
-        raise DataError(
-            f"{to}: is there, and holds something else than captions that this command wrote of these "
-            "photographs; take another name, or `--overwrite`."
-        )
-    begun, fix = to.with_name(f".{to.name}.partial.jsonl"), "take another `--to`, or delete that file"
-    with RecordLog(begun, captioner.recipe, progress, fix) as log:
-        states = {_name(photo): _state(photo) for photo in photos}
-        lines: list[_Line] = [
-            line
-            for record in log.records
-            for line in record["lines"]
-            if line["error"] is None and line.get("state") == states.get(line["image"])
-        ]
-        known = {line["image"] for line in lines}
+    states = {_name(photo): _state(photo) for photo in photos}
+
+    def form(lines: Sequence[Line]) -> str:
+        return FORMATS[to.suffix.lower()]([_shown(line) for line in lines])
+
+    with CaptionRecord(to, captioner.recipe, states.keys(), form, progress, overwrite) as record:
+        known = {
+            image: lines
+            for image, lines in record.lines().items()
+            if lines[0]["error"] is None and lines[0]["state"] == states.get(image)
+        }
         todo = [photo for photo in photos if _name(photo) not in known]
+        if known and todo:
+            said = f"{len(known):,} of {len(photos):,} photographs are captioned already; going on."
+            progress.note(f"{to}: {said}")
         results = zip(todo, captioner.each(todo), strict=True)
-        tracked = iter(progress.track(results, "Captioning", len(photos), len(photos) - len(todo)))
+        done = len(photos) - len(todo)
+        tracked = iter(progress.track(results, "Captioning", len(photos), done) if todo else ())
         while batch := list(itertools.islice(tracked, BATCH_IMAGES)):
             new = [
                 line | {"state": states[_name(photo)]}
                 for photo, result in batch
                 for line in _lines(photo, result)
             ]
-            log.append({"lines": new})
-            lines += new
-        order = {_name(photo): at for at, photo in enumerate(photos)}
-        lines.sort(key=lambda line: order[str(line["image"])])
+            record.append({"lines": new})
+            known |= by_image(new)
+        lines = [line for image in states for line in known.get(image, [])]
         written = [line for line in lines if line["error"] is None]
-        if written:
-            write_text(to, FORMATS[to.suffix.lower()]([_shown(line) for line in written]))
-        log.remove()
+        content = form(written).encode()
+        if written and not (to.is_file() and to.read_bytes() == content):
+            record.writes(content, list(by_image(written)))
+            write_text(to, content.decode())
+        elif written and not todo:
+            progress.note(f"{to}: already complete.")
+        if not to.is_file():  # a pipe, or nothing: no later run has anything to compare with
+            record.remove()
     failed = tuple(str(line["error"]) for line in lines if line["error"] is not None)
     empty = sum(not line["caption"] for line in written)
-    return Written(len({line["image"] for line in written}), failed, empty=empty)
-
-
-def _is_of(to: Path, photos: Sequence[Path]) -> bool:
-    """Whether a file has `write_captions`' columns, and photographs of these alone; an empty one is nobody's.
-
-    A text has no columns by which it could be told from a person's.
-    """
-    text = to.read_text("utf-8", errors="replace")
-    if not text:
-        return True
-    rows: list[Mapping[str, str]]
-    try:
-        if to.suffix.lower() == ".csv":
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        else:
-            rows = [json.loads(line) for line in io.StringIO(text)] if to.suffix.lower() == ".jsonl" else []
-    except (ValueError, csv.Error):
-        return False
-    ours = all(isinstance(row, dict) and tuple(row) == WRITTEN_COLUMNS for row in rows)
-    names = {name for photo in photos for name in (_name(photo), f"'{_name(photo)}")}  # see `csv_text`
-    return bool(rows) and ours and all(row["image"] in names for row in rows)
+    return Written(len(by_image(written)), failed, empty=empty)
 
 
 def _name(photo: Path) -> str:
@@ -158,19 +136,19 @@ def _lines(photo: Path, result: Captioned) -> list[dict[str, str | float | None]
     ]
 
 
-def _shown(line: _Line) -> _Line:
+def _shown(line: Line) -> Line:
     return {name: value for name, value in line.items() if name not in ("error", "state")}
 
 
-def _as_json(lines: Sequence[_Line]) -> str:
+def _as_json(lines: Sequence[Line]) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _as_text(lines: Sequence[_Line]) -> str:
+def _as_text(lines: Sequence[Line]) -> str:
     return "".join(f"{shown(str(line['image']))}\t{shown(str(line['caption']))}\n" for line in lines)
 
 
-FORMATS: dict[str, Callable[[Sequence[_Line]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Line]], str]] = {
     ".csv": csv_text,
     ".jsonl": _as_json,
     ".txt": _as_text,

@@ -10,6 +10,7 @@ from distilcap.data.caption_files import fit_ids, read_candidates, read_referenc
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset
 from distilcap.keywords import AnyPath
+from distilcap.options import keywords_checked
 from distilcap.progress import LOGGED
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Candidates: TypeAlias = CaptionSet | AnyPath
 References: TypeAlias = CaptionSet | Dataset | AnyPath
 
 
+@keywords_checked
 def evaluate(
     candidates: Candidates,
     references: References,
@@ -62,6 +64,7 @@ def evaluate(
     return intervals(scores, resamples) if resamples else scores
 
 
+@keywords_checked
 def compare(
     candidates: Candidates,
     baseline: Candidates,

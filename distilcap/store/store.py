@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from distilcap.errors import ConfigError, DataError
+from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected
 from distilcap.integrity import left_out, read_sealed_json, write_sealed_json
 from distilcap.progress import SILENT, Progress
@@ -75,11 +75,21 @@ class Store:
             names: of the files that are to be read; none means all.
 
         Raises:
-            DataError: it is damaged; the message says how it is rebuilt.
+            DataError: it is damaged; the message says how it is rebuilt. Or it was given without weights, and
+                what these are made of is not here.
         """
         if not self.processes.agree(self.has(stage, whole=not names)):
             self.progress.note(f"{stage.key} is needed, but not in the store: building it")
-            self.build(stage, whole=not names)
+            results_only = self.has(stage)
+            try:
+                self.build(stage, whole=not names)
+            except (ConfigError, DataError, MissingError) as error:
+                if not results_only:
+                    raise
+                raise DataError(
+                    f"{self.path(stage)}: holds results only (imported without weights), and cannot be made "
+                    f"again here: {error} Copy this folder whole from the store where it was made."
+                ) from error
         check_artifact(self.path(stage), names)
         return self.path(stage)
 

@@ -317,6 +317,54 @@ def test_cider_of_one_image_is_not_a_number_but_a_reason(references: Path) -> No
     assert "n/a" not in result.output
 
 
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".txt"])
+def test_captions_left_empty_are_scored_as_empty(references: Path, ending: str) -> None:
+    """What `caption --min-confidence --to` wrote; left out, doubtful captions would raise the score."""
+    named = [
+        {"image": f"{row['image_id']}.jpg", "caption": row["caption"] if number < 3 else ""}
+        for number, row in enumerate(rows())
+    ]
+    candidates = references.with_name(f"cand{ending}")
+    if ending == ".jsonl":
+        in_form(candidates, named)
+    else:
+        sign, head = ("\t", "") if ending == ".txt" else (",", "image,caption\n")
+        candidates.write_text(head + "".join(f"{row['image']}{sign}{row['caption']}\n" for row in named))
+    to = references.with_name("s.json")
+    arguments = [
+        "--references",
+        references,
+        "--metrics",
+        "bleu,rouge_l,cider",
+        "--resamples",
+        0,
+        "--json",
+        to,
+    ]
+    result = run("evaluate", candidates, *arguments)
+    assert result.exit_code == 0, result.exception
+    assert result.stderr.startswith(f"2 of the 5 captions of {candidates} are empty"), result.stderr
+    scores = json.loads(to.read_text())
+    assert set(scores["per_image"]["4"].values()) <= {0.0}
+    assert scores["scores"]["rouge_l"]["value"] == pytest.approx(0.9313 * 3 / 5, abs=1e-3)
+    cider = scores["scores"]["cider"]["value"]
+    coco = [{"image_id": n, "caption": row["caption"]} for n, row in enumerate(named)]
+    run("evaluate", in_form(references.with_name("coco.json"), coco), *arguments)
+    assert json.loads(to.read_text())["scores"]["cider"]["value"] == cider
+    part = in_form(references.with_name("part.jsonl"), named[:2])
+    result = run("compare", candidates, part, *arguments[:4])
+    said = "cand\\.\\w+ has captions of 5 images and .*part.jsonl of 2, 2 of them in both"
+    assert re.search(said, str(result.exception)), result.exception
+
+
+def test_files_in_other_folders_are_matched_all_or_said_not_to_be(references: Path) -> None:
+    named = [{"image_id": f"p400/{n}.jpg", "caption": "a dog"} for n in range(9)]
+    candidates = in_form(references.with_name("cand.jsonl"), named)
+    result = run("evaluate", candidates, "--references", references, "--metrics", "rouge_l")
+    assert "5 of the 9 candidates are among them" in str(result.exception), result.exception
+    assert "left out" not in result.stderr
+
+
 CHINESE = {str(n): ["一只狗在绿色的草地上奔跑", "棕色的狗在玩球"] for n in range(3)}
 
 

@@ -111,7 +111,8 @@ def test_a_stem_of_several_images_names_none_of_them() -> None:
 
     assert fitted(["a.jpg", "a.png"], ["a", "a.png"]) == ["a", "a.png"]
     assert fitted(["in/a.jpg", "in/a.png"], ["a", "a.png"]) == ["a", "a.png"]
-    assert fitted(["a", "b"], ["a.jpg", "a.png", "b.jpg"]) == ["a", "b.jpg"]
+    with pytest.raises(DataError, match=r"'a' has a candidate, but no references\."):
+        fitted(["a", "b"], ["a.jpg", "a.png", "b.jpg"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

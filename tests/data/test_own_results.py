@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from distilcap.data.captions import written_record
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.errors import DataError
 
@@ -40,6 +41,7 @@ def test_results_and_stores_below_a_folder_of_images_are_not_its_images(tmp_path
     [
         ("captions.csv", "image,caption,log_prob,confidence\na.jpg,a dog,-3.1,0.5\n"),
         ("all.jsonl", '{"image": "a.jpg", "caption": "a dog", "log_prob": -3.1, "confidence": null}\n'),
+        ("captions.txt", "a.jpg\ta dog\n"),
     ],
 )
 def test_captions_of_a_captioner_are_read_only_where_they_are_named(
@@ -48,6 +50,7 @@ def test_captions_of_a_captioner_are_read_only_where_they_are_named(
     (tmp_path / "a.jpg").write_text("an image")
     (tmp_path / "a.txt").write_text("a puppy")
     (tmp_path / name).write_text(text)
+    written_record(tmp_path / name).touch()
     with pytest.raises(DataError, match=f"{name}: captions that `distilcap caption --to` wrote"):
         read_dataset(tmp_path)
     assert read_dataset(tmp_path / name).captions.texts("a") == ["a dog"]

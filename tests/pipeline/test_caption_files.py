@@ -115,7 +115,98 @@ def test_all_captions_in_one_file_after_a_kill(photos: list[Path], tmp_path: Pat
         rows = [tuple(line.split("\t")) for line in to.read_text().splitlines()]  # type: ignore[misc]
     expected = [(str(path), f"grey, <{n}> & co") for n, path in enumerate(photos) if n != 20]
     assert rows == expected
-    assert sorted(path.name for path in tmp_path.iterdir()) == [to.name, "photos"]
+    record = f".{to.name}.captions.jsonl"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [record, to.name, "photos"]
+    kept, seen = to.read_bytes(), captioner.seen
+    assert write_captions(captioner, photos, to, SILENT) == written, "complete already"
+    assert (to.read_bytes(), captioner.seen) == (kept, seen)
+
+
+class Notes(Silent):
+    """Keeps the remarks."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".txt"])
+def test_captions_that_a_person_corrected_stay(photos: list[Path], tmp_path: Path, ending: str) -> None:
+    to, captioner = tmp_path / f"captions{ending}", OfGrey()
+    write_captions(captioner, photos[:3], to, SILENT)
+    written = to.read_text()
+    for changed, said in [
+        (written.replace("<1>", "<one>"), r"captions.* was edited .*\(1 of its \d lines differ\)"),
+        (written + written.splitlines(keepends=True)[-1], r"was edited since this command wrote it; take"),
+    ]:
+        to.write_text(changed)
+        for options in ("1", "5"):
+            with pytest.raises(DataError, match=said):
+                write_captions(OfGrey(options), photos[:3], to, SILENT)
+        assert (to.read_text(), captioner.seen) == (changed, 3)
+    write_captions(captioner, photos[:3], to, SILENT, overwrite=True)
+    assert (to.read_text(), captioner.seen) == (written, 3), "they are known still"
+
+
+def test_a_complete_file_goes_on_with_more_photographs_alone(photos: list[Path], tmp_path: Path) -> None:
+    to, captioner, notes = tmp_path / "captions.csv", OfGrey(), Notes()
+    write_captions(captioner, photos[:9], to, SILENT)
+    kept = to.read_text()
+    for given, search, said in [
+        (photos[:9], "5", r"captions.csv: begun with other options \(search: '1', now '5'\); .*--overwrite"),
+        (photos[1:3], "1", r"captions.csv: holds captions of 7 photographs beside those asked for; .*--over"),
+    ]:
+        with pytest.raises(DataError, match=said):
+            write_captions(OfGrey(search), given, to, SILENT)
+    assert to.read_text() == kept
+    write_captions(captioner, photos[:12], to, notes)
+    write_captions(captioner, photos[:12], to, notes)
+    assert captioner.seen == 12
+    going_on = f"{to}: 9 of 12 photographs are captioned already; going on."
+    assert notes.notes == [going_on, f"{to}: already complete."]
+    write_captions(captioner, photos[:2], to, SILENT, overwrite=True)
+    write_captions(captioner, photos[:2], to, SILENT)
+    with pytest.raises(Killed):  # the record of the other options is replaced once, and then gone on with
+        write_captions(OfGrey("5"), photos, to, Dies(), overwrite=True)
+    write_captions(other := OfGrey("5"), photos, to, SILENT, overwrite=True)
+    assert other.seen == 50 - 32
+    to.unlink()
+    assert write_captions(captioner, photos[:2], to, SILENT).captioned == 2, (
+        "nothing is lost by other options"
+    )
+
+
+def test_captions_that_are_corrected_meanwhile_stay(photos: list[Path], tmp_path: Path) -> None:
+    write_captions(captioner := OfGrey(), photos[:2], to := tmp_path / "captions.csv", SILENT)
+
+    class Corrects(Notes):
+        def note(self, message: str) -> None:
+            to.write_text(to.read_text().replace("<1>", "<one>"))
+
+    with pytest.raises(DataError, match="was edited"):
+        write_captions(captioner, photos[:3], to, Corrects())
+    assert "<one>" in to.read_text()
+    write_captions(captioner, photos[:3], to, SILENT, overwrite=True)
+    assert (len(to.read_text().splitlines()), captioner.seen) == (4, 3)
+
+
+def test_a_run_that_is_killed_while_it_writes_knows_its_file(
+    photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, captioner = tmp_path / "captions.csv", OfGrey()
+    write_captions(captioner, photos[:2], to, SILENT)
+
+    def killed(path: Path, content: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distilcap.pipeline.caption_files.write_text", killed)
+        with pytest.raises(Killed):
+            write_captions(captioner, photos[:3], to, SILENT)
+    write_captions(captioner, photos[:3], to, SILENT)
+    assert (len(to.read_text().splitlines()), captioner.seen) == (4, 3)
 
 
 def test_what_changed_since_a_kill_is_captioned_anew(
@@ -171,13 +262,13 @@ def test_a_file_stays_where_no_photo_can_be_read(photos: list[Path], tmp_path: P
 def test_only_its_own_files_are_replaced(photos: list[Path], tmp_path: Path, name: str, content: str) -> None:
     (to := tmp_path / name).write_text(content)
     captioner = OfGrey()
-    with pytest.raises(DataError, match=r"of these photographs; take another name, or `--overwrite`"):
+    with pytest.raises(
+        DataError, match=r"nothing says that this command wrote it; take another .*`--overwrite`"
+    ):
         write_captions(captioner, photos[:2], to, SILENT)
     assert (to.read_text(), captioner.seen) == (content, 0)
-    for _ in range(2):  # the second time it replaces its own; a text cannot be told from a person's
-        again = to.read_text() == content or to.suffix == ".txt"
-        write_captions(captioner, photos[:2], to, SILENT, overwrite=again)
-    assert captioner.seen == 4
+    write_captions(captioner, photos[:2], to, SILENT, overwrite=True)
+    write_captions(captioner, photos[:2], to, SILENT)  # it is its own now
     assert "grey, <1>" in to.read_text()
     (tmp_path / f"folder{to.suffix}").mkdir()
     with pytest.raises(DataError, match="a folder has that name"):

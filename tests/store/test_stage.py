@@ -234,6 +234,25 @@ def test_results_alone_are_complete_until_their_weights_are_needed(tmp_path: Pat
     assert store.has(TWO, whole=True)
 
 
+def test_results_alone_that_cannot_be_made_again_are_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    folder = store.build(TWO)
+    leave_out(folder, ["builds"])
+    (folder / "builds").unlink()
+
+    def fails(*_: Any) -> None:
+        raise DataError("training: there is no trained captioner.")
+
+    monkeypatch.setattr(Sum, "build", fails)
+    with pytest.raises(DataError, match=rf"{TWO.key}: holds results only.* no trained captioner\. Copy this"):
+        store.open(TWO)
+    shutil.rmtree(folder)
+    with pytest.raises(DataError, match=r"^training: there is no"):
+        store.open(TWO)
+
+
 @dataclass(frozen=True)
 class Threads(Processes):
     """Two processes of a launch, played by two threads; a message that only one sends breaks both."""

@@ -109,6 +109,7 @@ class ReadResult:
         prefix: put before the names of images, where a file's names start from its own folder.
         notes: remarks on how the data were read, which are no problems.
         line_breaks: captions keep theirs, as cleaning needs them; else they become spaces.
+        keep_empty: empty captions are kept, as captions to score need them.
     """
 
     where: Path
@@ -118,6 +119,7 @@ class ReadResult:
     prefix: str = ""
     notes: list[str] = field(default_factory=list)
     line_breaks: bool = False
+    keep_empty: bool = False
 
     @property
     def by_hash(self) -> bool:
@@ -187,7 +189,7 @@ class ReadResult:
         self.entries = {entry.id: entry for entry in self.entries.values()}
 
     def caption(self, entry: Entry, text: str, line: int | None) -> None:
-        """Add a caption; an empty caption is noted and left out, a repeated caption is noted and kept."""
+        """Add a caption; an empty caption is noted and left out, unless `keep_empty`, a repeated one kept."""
         one_line = " ".join(text.split())
         if self.line_breaks:
             lines = (" ".join(line.split()) for line in text.splitlines())
@@ -196,7 +198,8 @@ class ReadResult:
             text = one_line
         if not any(letter.isalnum() for letter in text):
             self.problem("empty caption", f"a caption of image '{entry.id}' is empty.", line)
-            return
+            if not self.keep_empty:
+                return
         if text in entry.captions:
             self.problem("duplicate caption", f"image '{entry.id}' has the caption '{one_line}' twice.", line)
         entry.captions.append(text)

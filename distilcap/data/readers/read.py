@@ -31,6 +31,7 @@ def read_dataset(
     columns: Columns = BY_NAME,
     need_images: bool = True,
     line_breaks: bool = False,
+    keep_empty: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
     """Read a data set; its form is seen from the content.
@@ -43,6 +44,7 @@ def read_dataset(
         columns: which hold what, where their names do not say it.
         need_images: refuse a data set of which no image file is there; scores need captions only.
         line_breaks: captions keep theirs, as cleaning needs them; else they become spaces.
+        keep_empty: empty captions are kept, as captions to score need them.
         progress: receives remarks, on entries that were left out among others.
 
     Empty captions and missing image files are let through here (the captions are left out);
@@ -52,7 +54,7 @@ def read_dataset(
         DataError: the data cannot be read as it is; the message names file and line.
         ConfigError: `split` is not one of "train", "val", "test".
     """
-    result = find_entries(path, images, split, columns, line_breaks)
+    result = find_entries(path, images, split, columns, line_breaks, keep_empty)
     _judge(result, progress)
     if not result.entries:
         raise DataError(f"{path}: there are no images in it.")
@@ -76,6 +78,7 @@ def find_entries(
     split: str | None = None,
     columns: Columns = BY_NAME,
     line_breaks: bool = False,
+    keep_empty: bool = False,
 ) -> ReadResult:
     """Read the caption files at `path`, find the image files, and keep a list of every problem met.
 
@@ -93,7 +96,7 @@ def find_entries(
     form = form_of(source)
     if form is None:
         raise DataError(f"{path}: {_unknown(source)}.")
-    result = ReadResult(path, notes=source.notes, line_breaks=line_breaks)
+    result = ReadResult(path, notes=source.notes, line_breaks=line_breaks, keep_empty=keep_empty)
     form.read(source, result)
     result.where = path
     result.use_own_ids()

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from pathlib import Path, PurePath
 
-from distilcap.data.captions import WRITTEN_COLUMNS
+from distilcap.data.captions import WRITTEN_COLUMNS, written_record
 from distilcap.data.readers.entries import ReadResult, split_in
 from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
@@ -111,7 +111,8 @@ def _refuse_written(file: Source) -> None:
     """Refuse what a captioner wrote of these photographs, which nobody means to learn from unasked.
 
     Raises:
-        DataError: it has the columns that `distilcap caption --to` writes.
+        DataError: it has the columns that `distilcap caption --to` writes, or its record beside it: a `.txt`
+            has no columns.
     """
     first = read_start(file.path).partition("\n")[0]
     heads = first.strip().split(",")
@@ -119,7 +120,7 @@ def _refuse_written(file: Source) -> None:
         with contextlib.suppress(DataError):  # a line that is no JSON is named when all are read
             value = parse_json(first, file.path, NULLING_DECODER)
             heads = list(value) if isinstance(value, dict) else []
-    if tuple(heads) == WRITTEN_COLUMNS:
+    if tuple(heads) == WRITTEN_COLUMNS or written_record(file.path).is_file():
         raise DataError(
             f"{file.path}: captions that `distilcap caption --to` wrote, beside photographs. Move the file "
             "elsewhere, or name it itself to learn from it."

@@ -1,0 +1,122 @@
+"""What `write_captions` keeps beside a file of captions: which images it captioned, and what it wrote.
+
+A `RecordLog` of {"recipe": of the captioner}, then {"lines": of a batch} and, of each file that was written,
+{"sha256": of its content, "images": those in it}. It stays when the file is complete: only by it can a later
+run tell its own file from one that a person corrected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from distilcap.data.captions import written_record
+from distilcap.errors import DataError
+from distilcap.progress import Progress
+from distilcap.record_log import RecordLog, check_options
+from distilcap.shown import counted
+
+__all__ = ["CaptionRecord", "Line", "by_image"]
+
+Line: TypeAlias = Mapping[str, str | float | None]
+
+_FIX = "take another `--to`, or `--overwrite`"
+
+
+class CaptionRecord(RecordLog):
+    """The record of a file of captions, opened to go on with it.
+
+    Args:
+        to: the file of captions.
+        recipe: of the captioner.
+        images: that are to be in the file.
+        form: lines to the file's text.
+        overwrite: replace a file that is there, whoever wrote it, and a record of other options.
+
+    Raises:
+        DataError: another process has it open; or the file is not this record's, was edited since, has other
+            images too, or was written or begun with other options.
+    """
+
+    def __init__(
+        self,
+        to: Path,
+        recipe: Mapping[str, str],
+        images: Collection[str],
+        form: Callable[[Sequence[Line]], str],
+        progress: Progress,
+        overwrite: bool,
+    ) -> None:
+        self._to, self._images, self._form, self._overwrite = to, images, form, overwrite
+        there, path = self._there(), written_record(to)
+        if there and not overwrite and not path.is_file():
+            raise _foreign(to)
+        super().__init__(path, {"format": "distilcap captions 1"}, progress)
+        try:
+            self._check_unedited()
+            begun = self.records[0]["recipe"] if self.records else recipe
+            if begun != recipe:
+                if not overwrite and (there or not self._written()):  # a file that was deleted is not missed
+                    check_options(to, begun, recipe, _FIX)
+                self.keep(0)
+            if not self.records:
+                self.append({"recipe": recipe})
+        except BaseException:
+            self.close()
+            raise
+
+    def lines(self) -> dict[str, list[Line]]:
+        """The lines of each image, as it was captioned last."""
+        latest: dict[str, list[Line]] = {}
+        for record in self.records:
+            latest |= by_image(record.get("lines", ()))
+        return latest
+
+    def writes(self, content: bytes, images: Sequence[str]) -> None:
+        """Note what is about to be written: before it is, so that a run killed between knows its file.
+
+        Raises:
+            DataError: somebody edited the file meanwhile.
+        """
+        self._check_unedited()
+        self.append({"sha256": hashlib.sha256(content).hexdigest(), "images": images})
+
+    def _written(self) -> list[dict[str, Any]]:
+        return [record for record in self.records if "sha256" in record]
+
+    def _there(self) -> bytes:
+        return self._to.read_bytes() if self._to.is_file() else b""
+
+    def _check_unedited(self) -> None:
+        to, there, written = self._to, self._there(), self._written()
+        if not there or self._overwrite:
+            return
+        if not written:
+            raise _foreign(to)
+        digest = hashlib.sha256(there).hexdigest()
+        same = next((record for record in reversed(written) if record["sha256"] == digest), None)
+        if same is None:
+            latest = self.lines()
+            ours = self._form([line for image in written[-1]["images"] for line in latest[image]]).split("\n")
+            changed = (Counter(ours) - Counter(there.decode("utf-8", "replace").split("\n"))).total()
+            said = f" ({changed:,} of its {len(ours) - 1:,} lines differ)" if changed else ""
+            raise DataError(f"{to}: was edited since this command wrote it{said}; {_FIX}.")
+        if others := len(set(same["images"]) - set(self._images)):
+            raise DataError(
+                f"{to}: holds captions of {counted(others, 'photograph')} beside those asked for; {_FIX}."
+            )
+
+
+def by_image(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Lines by the image that they are of, in their order."""
+    grouped: dict[str, list[Line]] = {}
+    for line in lines:
+        grouped.setdefault(str(line["image"]), []).append(line)
+    return grouped
+
+
+def _foreign(to: Path) -> DataError:
+    return DataError(f"{to}: is there, and nothing says that this command wrote it; {_FIX}.")
