@@ -176,7 +176,7 @@ def train(
     from distilcap.study.announce import announce
     from distilcap.training.options import TrainingOptions
 
-    check_names(options, (Columns, EncoderOptions, RunOptions, TrainingOptions))
+    check_names(options, (Columns, EncoderOptions, RunOptions, TrainingOptions), "distilcap train")
     stage = run_to_train(
         _data_options(data, images, filled(Columns, options)),
         filled(EncoderOptions, options),
@@ -228,6 +228,7 @@ def distill(
     check_names(
         options,
         (Columns, EncoderOptions, DistillOptions, TrainingOptions),
+        "distilcap distill",
         without=("label_smoothing", "seed"),
     )
     title, plan = plan_own_images(

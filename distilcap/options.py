@@ -172,11 +172,13 @@ def filled(kind: type[Class], values: Mapping[str, Any], prefix: str = "") -> Cl
     return kind(**fields)
 
 
-def check_names(names: Iterable[str], kinds: Iterable[type[Options]], without: Sequence[str] = ()) -> None:
-    """Make sure that every name is of an option of these classes, but for those `without`.
+def check_names(
+    names: Iterable[str], kinds: Iterable[type[Options]], command: str, without: Sequence[str] = ()
+) -> None:
+    """Make sure that every name is of an option of these classes, which a command has, but for `without`.
 
     Raises:
-        ConfigError: a name is not; the message has the likeliest that is.
+        ConfigError: a name is not; the message has the likeliest that are.
     """
     known = [name for kind in kinds for name, _, _ in named_fields(kind) if name not in without]
     _check_known(names, known)
@@ -186,7 +188,12 @@ def _check_known(names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            fix = f"did you mean `{close[0]}`?" if close else f"options are {', '.join(known)}."
+            near = ", ".join(f"`{one}`" for one in difflib.get_close_matches(name, known, 3, 0.0))
+            fix = (
+                f"did you mean `{close[0]}`?"
+                if close
+                else f"the closest are {near}; `{command} --help` lists all."
+            )
             raise ConfigError(f"There is no option `{name}`; {fix}")
 
 

@@ -186,6 +186,11 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
         (lambda: distilcap.evaluate("a", "b", metric="cider"), "There is no option `metric`; did you"),  # type: ignore[call-arg]
         (lambda: distilcap.distill("x", seed=5), "There is no option `seed`"),  # type: ignore[call-arg]
         (
+            lambda: distilcap.distill("x", plan=True),  # type: ignore[call-arg]
+            "There is no option `plan`; the closest are `patience`, `split_column`, `clean_labels`; "
+            "`distilcap distill --help` lists all.",
+        ),
+        (
             lambda: distilcap.train("x", epochs=-1),
             "`epochs` must be at least 0 and at most 100000, but is -1.",
         ),

@@ -73,16 +73,17 @@ def distill(
     announce(plan.stages(not no_export), open_store(store), PROGRESS)
     distilled = run_distillation(title, plan, store, engine, output, export=not no_export)
     if distilled is not None and distilled.bundle is not None and (output.to / "bundle").is_dir():
-        CONSOLE.print(f"In the browser: {_web_command(distilled.take, output.to)}", soft_wrap=True)
+        CONSOLE.print(_in_the_browser(distilled.take, output.to), soft_wrap=True)
 
 
-def _web_command(take: str, to: Path) -> str:
-    """How the captioner to take (see `Distilled.take`) gets into the browser."""
+def _in_the_browser(take: str, to: Path) -> str:
+    """How the captioner to take (see `Distilled.take`) gets into the browser, and where it is no bundle's."""
     bundle, site = (shlex.quote(str(to / name)) for name in ("bundle", "web"))
     shown = f"--to {site} && distilcap serve {site}"
     if take == BOX:
-        return f"distilcap web {shown}"
+        return f"In the browser, the captioner in the box (not {bundle}): distilcap web {shown}"
     if not take:
-        return f"distilcap web {bundle} {shown}"
+        return f"In the browser: distilcap web {bundle} {shown}"
     other = shlex.quote(str(to / "bundle-to-take"))
-    return f"distilcap export {shlex.quote(take)} --to {other} && distilcap web {other} {shown}"
+    command = f"distilcap export {shlex.quote(take)} --to {other} && distilcap web {other} {shown}"
+    return f"In the browser, the captioner to take (not {bundle}): {command}"

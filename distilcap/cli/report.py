@@ -111,11 +111,14 @@ def run_distillation(
 ) -> Distilled | None:
     """Run a distillation, print its table, and write results, page and bundle; None where that is planned."""
     from distilcap.pipeline.distill import distill, write_distilled
+    from distilcap.pipeline.remarks import note_plan
     from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
 
     if output.plan:
-        print_plan(plan.stages(export), Store(store), _facts(plan.students[-1].trains[0], Store(store)))
+        run = plan.students[-1].trains[0]
+        note_plan(run, Store(store), PROGRESS)
+        print_plan(plan.stages(export), Store(store), _facts(run, Store(store)))
         return None
     kept = open_store(store)
     judge_data(plan.stages(export), kept)

@@ -183,14 +183,16 @@ def _drawn_or_there(
 
     folder = _folder(data)
     if str(data) == "scenes" and not folder.exists():
+        counts, size = table_preset(options.preset).scenes
         if output.plan or processes_asked_for()[1] > 1:
+            train, val, test = counts
             raise DataError(
                 f"{folder}: the scenes are not drawn yet, and neither a plan nor a launch of several "
-                f"processes draws them: `distilcap data scenes --to {folder}` does, in a minute."
+                f"processes draws them. As preset {options.preset} does: `distilcap data scenes --to {folder}"
+                f" --train {train} --val {val} --test {test} --size {size}`."
             )
         from distilcap.data.scenes import draw_scenes
 
-        counts, size = table_preset(options.preset).scenes
         draw_scenes(folder, counts, size=size, progress=PROGRESS)
     return ImportData.of(folder, images)
 

@@ -16,6 +16,7 @@ from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
 from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import Entry, Problem, ReadResult, split_by_hash
+from distilcap.data.readers.find import ADDRESS
 from distilcap.data.trainable import (
     Coverage,
     captioned_ids,
@@ -109,6 +110,8 @@ def check_dataset(
             for entry, (kind, why, digest) in pairs:
                 if kind:
                     message = f"image '{entry.id}': {entry.path} {why}{entry.hint}."
+                    if entry.address:
+                        message = f"image {entry.name!r} is an address on the internet; {ADDRESS}."
                     result.problem(kind, message, entry.line, entry.source)
                 elif (original := seen.setdefault(digest, entry)) is not entry:
                     name, original_name = (f"'{image.id}' ({_split(image)})" for image in (entry, original))

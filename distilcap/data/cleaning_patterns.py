@@ -8,18 +8,25 @@ __all__ = ["MARK", "MARKUP", "PREAMBLES", "PREFIXES", "REFUSALS"]
 
 _NOUN = "(?:image|picture|photo|photograph|pic|snapshot)"
 _SCENE = "(?:image|picture|photo|photograph|pic|snapshot|scene|illustration|visual|frame)"
-_THE = "(?:(?:the|this|that) )?(?:(?:given|provided|uploaded|attached) )?"
+_ADJECTIVE = (
+    "(?:clear|detailed|beautiful|stunning|captivating|vibrant|nice|color|colour|colou?rful|"
+    "high[- ](?:quality|resolution)|close[- ]up|candid|dynamic|striking|serene|lively|charming|heartwarming|"
+    "dramatic|intimate|evocative|picturesque|breathtaking|intriguing|whimsical|compelling|atmospheric|tranquil|"
+    "peaceful|playful|joyful|engaging|mesmeri[sz]ing|delightful|energetic|powerful|memorable)"
+)
+_EMPTY_WORDS = f"(?:{_ADJECTIVE},? )*"
+_THE = f"(?:(?:the|this|that) |an? (?={_ADJECTIVE}))?(?:(?:given|provided|uploaded|attached) )?{_EMPTY_WORDS}"
 _YOURS = "(?: (?:that )?you(?:'ve| have)? (?:provided|shared|uploaded|sent))?"
 _SEEMS = "(?: is|'s| appears to be| seems to be| looks like)"
 _SHOWS = (
     "(?:shows?|depicts?|features?|displays?|captures?|portrays?|presents?|illustrates?|contains?|includes?|"
     "showcases?|represents?|is of|is showing|is about)"
 )
-_EMPTY_WORDS = (
-    "(?:(?:clear|detailed|beautiful|stunning|captivating|vibrant|nice|color|colour|"
-    "high[- ](?:quality|resolution)|close[- ]up) )*"
+# A shot alone may be one of whiskey.
+_PHOTO_OF = (
+    f"(?:(?:an?|the|one) )?{_EMPTY_WORDS}(?:{_NOUN}|{_ADJECTIVE},? shot) "
+    "(?:of|showing|depicting|featuring|capturing)"
 )
-_PHOTO_OF = f"(?:(?:an?|the|one) )?{_EMPTY_WORDS}{_NOUN} (?:of|showing|depicting|featuring|capturing)"
 # A picture in the picture: "… of a dog hangs on the wall". Behind "who" or a comma the verb is the dog's.
 _AT = "(?:on|in|at|above|against|over|behind|beside|near|next|under)"
 _PLACED = (
@@ -35,7 +42,8 @@ _REFUSED = "(?:cannot|can't|can not|could not|couldn't|do not|don't|won't|will n
 
 PREFIXES: Final = {
     "The image clearly shows us that| A dog runs.": (
-        rf"{_THE}{_SCENE}{_YOURS} (?:(?:clearly|prominently|simply|appears to|seems to) )?"
+        rf"{_THE}{_SCENE}{_YOURS} "
+        r"(?:(?:clearly|prominently|simply|beautifully|vividly|appears to|seems to) )?"
         rf"{_SHOWS}(?: us)?(?: that)?\b[: ]"
     ),
     # The comma, or a word that begins a sentence, must follow: not "in the picture of her family".

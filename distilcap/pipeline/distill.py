@@ -116,8 +116,8 @@ def _how_to_take(system: System, plan: Distillation, store: Store) -> str:
         way = f"`distilcap export {taken} --to …` makes a bundle of '{system.name}'"
     else:
         run = "" if taken == BOX else f" --run {taken}"
-        way = f"'{system.name}' is what training began from: `distilcap caption photo.jpg{run}`"
-    return f"The bundle is '{plan.students[-1].name}'; {way}."
+        way = f"`distilcap caption photo.jpg{run}` takes '{system.name}', which training began from"
+    return f"The bundle written here is '{plan.students[-1].name}' all the same; {way}."
 
 
 def _alternatives(plan: Distillation) -> tuple[System, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +19,11 @@ from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, Neutr
 from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import CleanReferences, ImportData
 from distilcap.stages.train import Train
-from distilcap.stages.vocabulary import BuildVocabulary
+from distilcap.stages.vocabulary import BuildVocabulary, judge_data
 from distilcap.store.store import Store
 from distilcap.training.options import LEARNT_NOTHING
 
-__all__ = ["note_data", "note_labels", "note_training", "remarks_on_captions"]
+__all__ = ["note_data", "note_labels", "note_plan", "note_training", "remarks_on_captions"]
 
 LOOKED_AT = 1000
 """Images whose captions are looked at for a large model's manners."""
@@ -36,6 +37,26 @@ _OTHER_TEACHER = (
     f"{_TRAIN_LONGER}, or bring a teacher that can caption (`--teacher-run`, `--teacher-model`, "
     "`--teacher-captions`)"
 )
+
+
+def note_plan(run: Train, store: Store, progress: Progress) -> None:
+    """Say of a run that is only planned what is said of its data before it trains, and how many images are
+    missing. The store stays as it is: words are counted in a folder of their own.
+
+    Raises:
+        DataError: the data can teach nothing.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        apart = Store(Path(scratch), progress=progress)
+        judge_data([run], apart)
+        note_data(run, apart, progress)
+        images = run.data.load(apart).images
+    missing = [image.path for image in images if not image.path.is_file()]
+    if missing and not store.has(run.features):
+        progress.note(
+            f"{run.data.path}: {len(missing):,} of {len(images):,} image files are not there and would be "
+            f"skipped: {some(missing)}. `distilcap data check` names them all."
+        )
 
 
 def note_data(run: Train, store: Store, progress: Progress) -> None:

@@ -94,6 +94,7 @@ def which_to_take(
         others: those that took least to make come first, and are taken where the student is no better.
     """
     clauses: list[str] = []
+    equal: list[str] = []
     best: System = student
     clear, most = True, 0.0
     for other in others:
@@ -106,12 +107,11 @@ def which_to_take(
             )
         low, high = mean_interval(differences)
         mean, same = statistics.fmean(differences), not any(differences)
-        interval = f"95 % interval {low:+.1f} to {high:+.1f}"
-        clauses.append(
-            f"the scores of '{other.name}' on each of them, so nothing was learnt beyond it"
-            if same
-            else f"{mean:+.1f} CIDEr ({column}) against '{other.name}', {interval}"
-        )
+        if same:
+            equal.append(f"'{other.name}'")
+        else:
+            interval = f"95 % interval {low:+.1f} to {high:+.1f}"
+            clauses.append(f"{mean:+.1f} CIDEr ({column}) against '{other.name}', {interval}")
         few = len(differences) < _LEAST_IMAGES
         if few:
             best = other if same and best is student else best
@@ -119,6 +119,10 @@ def which_to_take(
             best, clear, most = other, same or high < 0, -mean
         elif best is student:
             clear = clear and low > 0
+    if equal:
+        them = "them" if len(equal) > 1 else "that"
+        names = " and ".join(equal)
+        clauses.append(f"the same score on every image as {names}, so it learnt nothing beyond {them}")
     if not clauses:
         return None
     count = len(differences)

@@ -9,10 +9,13 @@ from typing import ClassVar
 from distilcap.progress import Progress
 from distilcap.stages.decoding import ChooseDecoding
 from distilcap.stages.train import Train
+from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later
 from distilcap.store.store import Store
 
 __all__ = ["Export"]
+
+SECONDS, IMAGE_SECONDS = 30.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Export(Stage):
 
     measures: ClassVar[bool] = True
     packable: ClassVar[bool] = False
+    rate: ClassVar[float] = 1.0  # seconds in a second
     captioner: Train
     precisions: tuple[str, ...] = ("int8", "float16", "float32")
     images: int = 100
@@ -36,6 +40,11 @@ class Export(Stage):
         """The run, the features that made its encoder, and how it decodes."""
         stages: tuple[Stage, ...] = (self.captioner, self.captioner.seen)
         return stages if self.decoding is None else (*stages, self.decoding)
+
+    def work(self, facts: Facts) -> Work:
+        """Seconds: tracing and compressing take the same of all data, checks and calibration are by image."""
+        images = min(facts.images["val"], self.images)
+        return Work(SECONDS + IMAGE_SECONDS * images, 10.0)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `bundle/`, checked against PyTorch."""

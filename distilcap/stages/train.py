@@ -36,6 +36,7 @@ __all__ = ["Train"]
 
 SUMMARY = "training.json"
 WORDS = 12  # of a caption with its end token
+EPOCH_SECONDS = 7e-8  # for a parameter: a checkpoint of it and of its two moments is written
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Train(CaptionerStage):
         return super().inputs() + ((teacher.seen,) if teacher is not None else ())
 
     def work(self, facts: Facts) -> Work:
-        """Multiply-adds of both phases; a backward pass costs as much as two forward ones."""
+        """Multiply-adds of both phases and of their validations; a backward pass costs as much as two forward
+        ones. What each epoch takes beside them decides where images are few."""
         from distilcap.models.presets import multiply_adds
 
         regions, word, parameters = multiply_adds(
@@ -108,7 +110,12 @@ class Train(CaptionerStage):
         # The encoder's work is not counted where that learns too.
         comparable = not self.tune_encoder
         images = facts.captioned if self.labels is None else facts.images["train"]
-        return Work(images * epochs, 4e-6 * parameters + 0.1, comparable)
+        phases = [phase.epochs for phase in (options.cross_entropy, options.self_critical) if phase.epochs]
+        validations = sum(-(-epochs // options.validation_every) for epochs in phases)
+        validated = min(facts.images["val"], options.validation_images or facts.images["val"])
+        validation = validated * (regions + options.validation_beam * DRAWN_WORDS * word)
+        kept = self.rate * sum(phases) * EPOCH_SECONDS * parameters
+        return Work(images * epochs + validations * validation + kept, 4e-6 * parameters + 0.1, comparable)
 
     def describe(self) -> str:
         """The captioner, its seed and what it learns from."""

@@ -76,6 +76,10 @@ def check_report(
             raise DataError(
                 f"{folder / PACKS}: lacks {', '.join(lacking)}, without which nothing can be scored again."
             )
+        scores = [stage for stage in stages_of_tables(kept, metrics) if isinstance(stage, Evaluate)]
+        for stage in progress.track(scores, "Scoring captions again", len(scores)):
+            store.build(stage)
+        progress.note("Comparing rows, with their intervals.")
         again = run_tables(title, kept, store, progress, metrics, published.command, missing)
         # Which images are shown is no number: older versions chose others.
         samples = samples_again(published.samples, members_of(kept), store)

@@ -24,7 +24,7 @@ class TableOptions(Options):
     preset: str = option(
         "paper",
         "Of tables: paper, 30 + 10 epochs as published; flickr8k, both phases, for Flickr8k; quick, short "
-        "and narrow, for two CPU cores; smoke, a test of seconds.",
+        "and narrow, for two CPU cores; smoke, a test, of seconds on the few scenes that it draws.",
         choices=tuple(PRESETS),
     )
     seeds: int | None = option(

@@ -79,10 +79,18 @@ def check_weights(captioner: Captioner, position: Position, folder: Path) -> Non
 
 
 def fallen(phase: CrossEntropyPhase | SelfCriticalPhase, position: Position) -> str:
-    """What to tell at a phase's end where its last validation is far below the best; else empty."""
+    """What to tell at a phase's end where its last validation is far below the best; else empty.
+
+    So it is where what training began from is kept: that is told at the end, and no rate is to blame.
+    """
     validated = [record for record in position.history if "validation_cider" in record]
     best = position.best_score
-    if not validated or best < LEARNT_NOTHING or (last := validated[-1]["validation_cider"]) >= FALLEN * best:
+    if (
+        position.start_scores
+        or not validated
+        or best < LEARNT_NOTHING
+        or (last := validated[-1]["validation_cider"]) >= FALLEN * best
+    ):
         return ""
     kept = next((one for one in reversed(validated) if one["validation_cider"] == round(best, 6)), None)
     when = f"{kept['phase'].replace('_', '-')}, epoch {kept['epoch']}" if kept else "before training"

@@ -136,7 +136,8 @@ def test_its_terms_are_said_where_training_begins_from_it(
 ) -> None:
     monkeypatch.delenv("DISTILCAP_BOX")
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
-    draw_scenes(tmp_path / "scenes", (8, 4, 4), size=32)
+    drawn = draw_scenes(tmp_path / "scenes", (8, 4, 4), size=32)
+    drawn.images[0].path.unlink()
     store = tmp_path / "store"
     asked = ["distill", "--data", str(tmp_path / "scenes"), "--store", str(store), "--plan"]
     result = CliRunner().invoke(cli, asked)
@@ -145,6 +146,8 @@ def test_its_terms_are_said_where_training_begins_from_it(
     said = " ".join(result.stderr.split())
     assert "8 training images" in said
     assert "All that is to be done takes about" in said
+    assert "different words occur 1 time or more" in said
+    assert "1 of 16 image files are not there and would be skipped" in said
     said = " ".join(result.stdout.split())
     assert re.search(r"to do \d+ (s|min) \d+\.\d MB train-\w+ \w+ \d+ wide", said), (
         "each stage with what it takes"

@@ -58,6 +58,9 @@ WRITTEN = {
     "Photo of": None,
     "This appears to be a close-up photo of a cat. #cat #cute": "A cat.",
     "The image you provided shows a cat.": "A cat.",
+    "In this vibrant photograph, a dog runs on grass.": "A dog runs on grass.",
+    "This captivating, lively image beautifully showcases a dog.": "A dog.",
+    "A candid shot of a man on a bench.": "A man on a bench.",
     "In the center of the image, a cat sleeps.": "A cat sleeps.",
     '"A dog runs on sand." This caption says what the dog does.': "A dog runs on sand.",
     "**": None,
@@ -85,6 +88,13 @@ WRITTEN = {
 }  # fmt: skip
 
 
+def test_a_caption_of_300_words_loses_its_opening() -> None:
+    long = " ".join(f"word{n}" for n in range(297))
+    cleaned = clean_caption(f"In this vibrant photograph, {long}.", max_words=400)
+    assert cleaned.text == f"W{long[1:]}."
+    assert cleaned.rules == ("prefix",)
+
+
 @pytest.mark.parametrize("before", WRITTEN)
 def test_what_large_models_write(before: str) -> None:
     assert clean_caption(before).text == WRITTEN[before]
@@ -107,6 +117,7 @@ PLAIN = [
     "As a fashion model walks by, two people clap.",
     "A picture of a dog hangs on the wall.",
     "A photo of a man is on the table.",
+    "A shot of whiskey stands on a bar.",
     'A man says "Hello. How are you?" to a dog.',
     "A man says “Hello. How are you?” to a dog.",
     "Sorry dogs wait at a door",

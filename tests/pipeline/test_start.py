@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from distilcap.cli.distill import _web_command
+from distilcap.cli.distill import _in_the_browser
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
@@ -123,8 +123,9 @@ def test_the_box_is_student_and_teacher_by_default(
     run = str(store.path(runs[0]))
     assert _taken(student, with_box, store) == _how_to_take(student, with_box, store) == ""
     assert _taken(box, with_box, store) == "box"
-    assert "'box as it is' is what training began from: `distilcap caption photo.jpg`." in _how_to_take(
-        box, with_box, store
+    assert _how_to_take(box, with_box, store) == (
+        "The bundle written here is 'from box, distilled' all the same; `distilcap caption photo.jpg` takes "
+        "'box as it is', which training began from."
     )
     assert _taken(undistilled, with_box, store) == run
     assert f"`distilcap export {run} --to …` makes a bundle of" in _how_to_take(undistilled, with_box, store)
@@ -164,10 +165,13 @@ def test_no_picture_is_seen_twice(home: Path, tmp_path: Path) -> None:
 def test_the_browser_gets_the_captioner_to_take() -> None:
     to = Path("mine")
     shown = "--to mine/web && distilcap serve mine/web"
-    assert _web_command("", to) == f"distilcap web mine/bundle {shown}"
-    assert _web_command("box", to) == f"distilcap web {shown}"
-    assert _web_command("runs/train-1", to) == (
-        f"distilcap export runs/train-1 --to mine/bundle-to-take && distilcap web mine/bundle-to-take {shown}"
+    assert _in_the_browser("", to) == f"In the browser: distilcap web mine/bundle {shown}"
+    assert _in_the_browser("box", to) == (
+        f"In the browser, the captioner in the box (not mine/bundle): distilcap web {shown}"
+    )
+    assert _in_the_browser("runs/train-1", to) == (
+        "In the browser, the captioner to take (not mine/bundle): distilcap export runs/train-1 --to "
+        f"mine/bundle-to-take && distilcap web mine/bundle-to-take {shown}"
     )
 
 

@@ -77,8 +77,8 @@ STAGES: dict[str, Stage] = {
     "add-unlabelled-d3757eee2796": AddUnlabelled(
         "0123456789abcdef", "photos", "photos", None, whole=DATA, content="ff00", folder="more"
     ),
-    "clean-labels-fb8a73803068": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
-    "clean-references-901bb8c7e788": CleanReferences("0123456789abcdef", "photos", "photos", None),
+    "clean-labels-7e481ea6159f": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
+    "clean-references-3e3c2a073fa6": CleanReferences("0123456789abcdef", "photos", "photos", None),
 }
 
 

@@ -75,6 +75,7 @@ def test_a_report_agrees_with_its_captions(published: Path, tmp_path: Path) -> N
     result = run("reproduce", "--check", report)
     assert result.exit_code == 0, (result.output, result.exception)
     assert "every number is as its captions score" in " ".join(result.output.split())
+    assert "Scoring captions again" in result.stderr
 
 
 def test_a_changed_number_is_named(published: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from distilcap.runtime.pixels import Preprocessing
 from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
+from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
 from distilcap.stages.pretrained import LabelWithPretrained
@@ -113,4 +114,23 @@ def test_images_without_captions_are_told_apart(scenes: ImportData, tmp_path: Pa
     assert said.notes[-1].startswith("8 training images, 5 captions each, and 42 without captions; words")
     facts = facts_of(data, features, store, 1)
     labelled = dataclasses.replace(run, labels=Generate(run, "train", 5, 5), keep_originals=False)
-    assert run.work(facts).amount == pytest.approx(labelled.work(facts).amount * 8 / 50)
+    none, nobody = (
+        dataclasses.replace(facts, images=facts.images | {"train": n}, uncaptioned=n - m)
+        for n, m in ((0, 0), (42, 0))
+    )
+    ends = run.work(none).amount  # what each epoch takes beside training images
+    assert run.work(nobody).amount == ends
+    assert run.work(facts).amount - ends == pytest.approx((labelled.work(facts).amount - ends) * 8 / 50)
+
+
+def test_validation_and_what_needs_no_images_are_counted() -> None:
+    """At 16 photographs from the captioner in the box they are most of the time."""
+    training = dataclasses.replace(UNTRAINED, cross_entropy=CrossEntropyPhase(epochs=24))
+    run = dataclasses.replace(RUN, training=training)
+    facts = dataclasses.replace(FACTS, images={"train": 0, "val": 2, "test": 0})
+    more = dataclasses.replace(FACTS, images={"train": 0, "val": 42, "test": 0})
+    seldom = dataclasses.replace(run, training=dataclasses.replace(training, validation_every=24))
+    assert run.work(more).amount > seldom.work(more).amount > seldom.work(facts).amount > 0
+    assert Export(run).work(facts).amount / Export.rate >= 30
+    assert Export(run).work(more).amount > Export(run).work(facts).amount
+    assert Export.rate_owner() is Export

@@ -96,6 +96,11 @@ class Entry:
     hint: str = ""
     captions: list[str] = field(default_factory=list)
 
+    @property
+    def address(self) -> bool:
+        """Whether the name is an address on the internet."""
+        return "://" in self.name
+
 
 @dataclass
 class ReadResult:

@@ -9,11 +9,18 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, is_absolute
+from distilcap.shown import some
 
-__all__ = ["MOST_FILES", "bases_of", "find_images"]
+__all__ = ["ADDRESS", "MOST_FILES", "bases_of", "find_images"]
+
+ADDRESS: Final = (
+    "distilcap downloads nothing: download the images (img2dataset does), and name the files instead"
+)
+"""What to do about an image that is named by an address on the internet."""
 
 MOST_FILES = 500_000
 """Of a folder, among which a name is looked for that is written otherwise."""
@@ -53,6 +60,13 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
             found = _otherwise_written(entry, folders, near, named, matched)
         last, path = found or (last, os.path.join(folders[0], entry.name))
         entry.path = Path(path)
+    addresses = [
+        entry for entry in result.entries.values() if entry.address and not os.path.isfile(entry.path)
+    ]
+    if addresses:
+        names = some([repr(entry.name) for entry in addresses], 1)
+        are = "image is an address" if len(addresses) == 1 else "images are addresses"
+        result.notes.append(f"{len(addresses):,} {are} on the internet ({names}); {ADDRESS}.")
     for how, count in matched.items():
         result.notes.append(f"{count:,} image{'s' if count > 1 else ''} found {how}.")
 
@@ -80,7 +94,7 @@ def _otherwise_written(
         if files:
             entry.hint = f"; there are {_told_apart([entry.name, *files])}"
             return None
-    if named and (is_absolute(entry.name) or "://" in entry.name):
+    if named and (is_absolute(entry.name) or entry.address):
         parts = list(names)[-1].replace("\\", "/").split("/")
         for start in range(1, len(parts)):
             if found := _as_written("/".join(parts[start:]), folders):

@@ -9,7 +9,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord, check_split
 from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import FATAL, ReadResult, split_by_hash
-from distilcap.data.readers.find import bases_of, find_images
+from distilcap.data.readers.find import ADDRESS, bases_of, find_images
 from distilcap.data.readers.registry import form_of
 from distilcap.data.readers.source import Source
 from distilcap.errors import DataError
@@ -60,6 +60,8 @@ def read_dataset(
         raise DataError(f"{path}: there are no images in it.")
     if need_images and not any(os.path.isfile(entry.path) for entry in result.entries.values()):
         example = next(iter(result.entries.values()))
+        if example.address:
+            raise DataError(f"{path}: image {example.name!r} is an address on the internet; {ADDRESS}.")
         raise DataError(
             f"{path}: none of the {len(result.entries)} images is there; looked for {example.path}"
             f"{example.hint or ' and so on'}. Name the folder they are in (`--images`)."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from distilcap.data.readers.columns import Roles, add_record, roles_of
+from distilcap.data.readers.columns import Columns, Roles, add_record, roles_of
 from distilcap.data.readers.entries import ReadResult, known_split
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
@@ -15,6 +16,9 @@ from distilcap.files import NULLING_DECODER, parse_json
 from distilcap.shown import some
 
 __all__ = ["FORM", "note_unread", "records_of"]
+
+_NAMING = "`--image-column` or `--caption-column` names their path:"
+_DEEPEST = 8  # of keys inside others
 
 
 def records_of(source: Source) -> Iterable[tuple[Any, int]]:
@@ -49,18 +53,51 @@ def _is_record(value: Any, source: Source) -> bool:
 
 def _read(source: Source, result: ReadResult) -> None:
     kinds: dict[tuple[str, ...], Roles] = {}
+    paths: dict[str, list[str]] = {}
+    told = False
     for key, records in _lists(source).items():
         for value, line in records:
-            record = value if isinstance(value, dict) else {}
+            record = _with_named(value, source.columns) if isinstance(value, dict) else {}
             names = tuple(record)
-            roles = (
-                kinds[names] if names in kinds else kinds.setdefault(names, roles_of(names, source.columns))
-            )
+            if names not in kinds:
+                kinds[names] = roles_of(names, source.columns)
+                paths |= {name: list(_paths(inner, name)) for name, inner in record.items()}
+            roles = kinds[names]
             right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
             if not right or not add_record(result, record, roles, known_split(key) or source.split, line):
-                result.malformed('{"image": …, "caption": …}', line)
+                inside = [path for name in names for path in paths[name] if path != name and not told]
+                told = told or bool(inside)
+                hint = f"; keys inside others are read where {_NAMING} {some(inside, 5)}" if inside else ""
+                result.malformed(f'{{"image": …, "caption": …}}{hint}', line)
     _check_named(source, kinds)
-    note_unread(source, kinds)
+    note_unread(source, kinds, paths)
+
+
+def _with_named(record: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """A record, and beside its keys what a person named inside them, such as `response.caption`."""
+    named = (columns.image_column, *columns.caption_column, columns.split_column)
+    inside = {name: _at(record, name) for name in named if name and "." in name and name not in record}
+    return record | {name: value for name, value in inside.items() if value is not None}
+
+
+def _at(value: Any, path: str) -> Any:
+    """What lies at a path of keys, and of numbers from 0 in lists; None where nothing does."""
+    for key in path.split("."):
+        if isinstance(value, list):
+            value = dict(zip(map(str, range(len(value))), value, strict=True))
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _paths(value: Any, path: str) -> Iterator[str]:
+    """The paths of all texts in a value; of a list of objects, those in its first."""
+    if isinstance(value, str):
+        yield path
+    elif path.count(".") < _DEEPEST:
+        if isinstance(value, list):
+            value = {"0": value[0]} if value and isinstance(value[0], dict) else {}
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            yield from _paths(inner, f"{path}.{key}")
 
 
 def _check_named(source: Source, kinds: Iterable[tuple[str, ...]]) -> None:
@@ -76,15 +113,24 @@ def _check_named(source: Source, kinds: Iterable[tuple[str, ...]]) -> None:
             raise DataError(f"{source.path}: there is no column `{name}`; there are: {found}.")
 
 
-def note_unread(source: Source, kinds: Mapping[tuple[str, ...], Roles]) -> None:
-    """Say which columns might hold captions but were not read; all others, where none was read."""
+def note_unread(
+    source: Source,
+    kinds: Mapping[tuple[str, ...], Roles],
+    paths: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """Say which columns might hold captions but were not read; all others, where none was read.
+
+    Args:
+        paths: of what lies inside columns, such as `response.caption`.
+    """
     unread = dict.fromkeys(name for roles in kinds.values() for name in roles.unread)
     if not any(roles.captions for roles in kinds.values()):
         unread = dict.fromkeys(
-            name
+            path
             for names, roles in kinds.items()
             for name in names
             if name not in (*roles.images, roles.split)
+            for path in paths.get(name) or [name]
         )
     if unread:
         source.notes.append(
