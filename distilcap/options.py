@@ -181,19 +181,15 @@ def check_names(
         ConfigError: a name is not; the message has the likeliest that are.
     """
     known = [name for kind in kinds for name, _, _ in named_fields(kind) if name not in without]
-    _check_known(names, known)
+    _check_known(names, known, f"`{command} --help`")
 
 
-def _check_known(names: Iterable[str], known: Sequence[str]) -> None:
+def _check_known(names: Iterable[str], known: Sequence[str], listed: str) -> None:
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             near = ", ".join(f"`{one}`" for one in difflib.get_close_matches(name, known, 3, 0.0))
-            fix = (
-                f"did you mean `{close[0]}`?"
-                if close
-                else f"the closest are {near}; `{command} --help` lists all."
-            )
+            fix = f"did you mean `{close[0]}`?" if close else f"the closest are {near}; {listed} lists all."
             raise ConfigError(f"There is no option `{name}`; {fix}")
 
 
@@ -203,7 +199,7 @@ def keywords_checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
-        _check_known(keywords, known)
+        _check_known(keywords, known, f"`help(distilcap.{function.__name__})`")
         return function(*arguments, **keywords)
 
     return checked
