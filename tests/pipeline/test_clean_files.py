@@ -249,8 +249,8 @@ def test_labels_that_name_files_cost_no_second_reading(
     path, labels = write(tmp_path, "json"), tmp_path / "labels.jsonl"
     labels.write_text('{"image": "0.jpg", "caption": "one"}\n{"image": "1.jpg", "caption": "two"}\n')
     readings = []
-    own = ImportData._as_written
-    monkeypatch.setattr(ImportData, "_as_written", lambda *given, **k: readings.append(1) or own(*given, **k))
+    own = ImportData.as_written
+    monkeypatch.setattr(ImportData, "as_written", lambda *given, **k: readings.append(1) or own(*given, **k))
     encoder = EncoderOptions(encoder_weights="random", image_size=32)
     run_to_train(DataOptions(path), encoder, RunOptions("updown-tiny"), {}, tmp_path)
     without = len(readings)
