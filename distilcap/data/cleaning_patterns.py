@@ -15,16 +15,16 @@ _ADJECTIVE = (
     "peaceful|playful|joyful|engaging|mesmeri[sz]ing|delightful|energetic|powerful|memorable)"
 )
 _EMPTY_WORDS = f"(?:{_ADJECTIVE},? )*"
-_THE = f"(?:(?:the|this|that) |an? (?={_ADJECTIVE}))?(?:(?:given|provided|uploaded|attached) )?{_EMPTY_WORDS}"
+_THE = f"(?:(?:the|this|that) )?(?:(?:given|provided|uploaded|attached) )?{_EMPTY_WORDS}"
 _YOURS = "(?: (?:that )?you(?:'ve| have)? (?:provided|shared|uploaded|sent))?"
 _SEEMS = "(?: is|'s| appears to be| seems to be| looks like)"
 _SHOWS = (
     "(?:shows?|depicts?|features?|displays?|captures?|portrays?|presents?|illustrates?|contains?|includes?|"
     "showcases?|represents?|is of|is showing|is about)"
 )
-# A shot alone may be one of whiskey.
+# A shot, or a nice one, may be of whiskey.
 _PHOTO_OF = (
-    f"(?:(?:an?|the|one) )?{_EMPTY_WORDS}(?:{_NOUN}|{_ADJECTIVE},? shot) "
+    f"(?:(?:an?|the|one) )?{_EMPTY_WORDS}(?:{_NOUN}|(?!nice|clear|powerful){_ADJECTIVE},? shot) "
     "(?:of|showing|depicting|featuring|capturing)"
 )
 # A picture in the picture: "… of a dog hangs on the wall". Behind "who" or a comma the verb is the dog's.

@@ -48,7 +48,7 @@ def note_plan(run: Train, store: Store, progress: Progress) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         apart = Store(Path(scratch), progress=progress)
-        judge_data([run], apart)
+        judge_data([run.vocabulary], apart)  # a teacher's words are counted already
         note_data(run, apart, progress)
         images = run.data.load(apart).images
     missing = [image.path for image in images if not image.path.is_file()]

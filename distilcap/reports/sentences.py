@@ -135,7 +135,8 @@ def which_to_take(
 def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:
     """First less second of each test image, times 100; empty for a single image, which has no CIDEr."""
     own, other = (_per_image_cider(each, store, column) for each in (first, second))
-    return [100 * (own[image_id] - other[image_id]) for image_id in own]
+    # Means over seeds that are equal may differ in their last digit.
+    return [round(100 * (own[image_id] - other[image_id]), 9) for image_id in own]
 
 
 def _per_image_cider(member: System, store: Store, column: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCr
 
 __all__ = ["check_loss", "check_weights", "fallen"]
 
-FALLEN = 0.9
+FALLEN, FALLEN_FROM_START = 0.9, 0.5  # where what training began from is kept
 """Share of the best validation below which the last one of a phase is told of."""
 
 
@@ -81,15 +81,16 @@ def check_weights(captioner: Captioner, position: Position, folder: Path) -> Non
 def fallen(phase: CrossEntropyPhase | SelfCriticalPhase, position: Position) -> str:
     """What to tell at a phase's end where its last validation is far below the best; else empty.
 
-    So it is where what training began from is kept: that is told at the end, and no rate is to blame.
+    Where what training began from is kept, only a fall below half of it: epochs that are no better are
+    usual there, and told at the end.
     """
     validated = [record for record in position.history if "validation_cider" in record]
     best = position.best_score
     if (
-        position.start_scores
-        or not validated
+        not validated
         or best < LEARNT_NOTHING
-        or (last := validated[-1]["validation_cider"]) >= FALLEN * best
+        or (last := validated[-1]["validation_cider"])
+        >= (FALLEN_FROM_START if position.start_scores else FALLEN) * best
     ):
         return ""
     kept = next((one for one in reversed(validated) if one["validation_cider"] == round(best, 6)), None)

@@ -251,7 +251,10 @@ def test_validation_that_fell_is_told(phase: SelfCriticalPhase, scores: tuple[fl
     said = fallen(phase, Position(best_score=0.497, history=history))
     assert told in said
     assert bool(told) == bool(said)
-    assert not fallen(phase, Position(best_score=0.497, history=history, start_scores=[0.5, 0.494]))
+    kept = Position(best_score=0.497, history=history, start_scores=[0.5, 0.494])
+    assert not fallen(phase, kept)
+    history.append({"phase": "self_critical", "epoch": 9, "validation_cider": 0.2})
+    assert "to 20.0" in fallen(phase, kept)
 
 
 def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ SIDE_ENDINGS = (".caption", ".txt", ".json")
 """The first that is there counts: kohya's .txt may hold tags, and img2dataset's .json repeats the .txt."""
 
 _TITLE = re.compile(r"(?m)\A\s*(?:#{1,6}[ \t]|\*\*[^*\n]+\*\*:?[ \t\r]*$|```|<think>)")
+_SHORT = 20  # words of a line
 _ITEM = re.compile(r"(?m)^[ \t]*(?:[-*+•]|\d{1,2}[.)])[ \t]")
 
 
@@ -42,9 +43,15 @@ def add_side_captions(result: ReadResult, image: Entry, texts: Mapping[str, str]
 
 
 def _is_one_caption(text: str) -> bool:
-    """Whether a large model wrote a caption of several lines: paragraphs, a title with a text, or a list."""
-    paragraphs = re.search(r"\n\s*\n", text.strip()) is not None
-    return paragraphs or _TITLE.match(text) is not None or len(_ITEM.findall(text)) > 1
+    """Whether a large model wrote a caption of several lines: paragraphs, a title with a text, or a list.
+
+    Three short lines or more, with blank ones between, are a person's captions.
+    """
+    if _TITLE.match(text) or len(_ITEM.findall(text)) > 1:
+        return True
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    short = all("\n" not in each and len(each.split()) <= _SHORT for each in paragraphs)
+    return len(paragraphs) > 1 and not (short and len(paragraphs) > 2)
 
 
 def _lines(text: str) -> list[str]:
