@@ -5,6 +5,7 @@ Sequence-level distillation (Kim & Rush 2016) is then ordinary training on anoth
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ __all__ = [
     "Caption",
     "CaptionSet",
     "captions_from",
+    "is_written",
     "parse_captions",
     "record_of",
     "written_record",
@@ -121,6 +123,15 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
 def written_record(path: Path) -> Path:
     """What `distilcap caption --to` keeps beside a file of captions that it wrote (`CaptionRecord`)."""
     return path.with_name(f".{path.name}.captions.jsonl")
+
+
+def is_written(path: Path) -> bool:
+    """Whether a file of captions is as `distilcap caption --to` wrote it, by the record beside it."""
+    record = written_record(path)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() in record.read_text("utf-8", errors="replace")
+    except OSError:  # no record
+        return False
 
 
 def record_of(image_id: str, captions: Sequence[Caption]) -> dict[str, Any]:

@@ -61,7 +61,10 @@ class CaptionRecord(RecordLog):
             if begun != recipe:
                 if not overwrite and (there or not self._written()):  # a file that was deleted is not missed
                     check_options(to, begun, recipe, _FIX)
+                known = [record for record in self._written() if record["sha256"] == _sha256(there)]
                 self.keep(0)
+                for record in ({"recipe": recipe}, *known[-1:]):  # a file that is there stays known
+                    self.append(record)
             if not self.records:
                 self.append({"recipe": recipe})
         except BaseException:
@@ -82,7 +85,7 @@ class CaptionRecord(RecordLog):
             DataError: somebody edited the file meanwhile.
         """
         self._check_unedited()
-        self.append({"sha256": hashlib.sha256(content).hexdigest(), "images": images})
+        self.append({"sha256": _sha256(content), "images": images})
 
     def _written(self) -> list[dict[str, Any]]:
         return [record for record in self.records if "sha256" in record]
@@ -96,11 +99,13 @@ class CaptionRecord(RecordLog):
             return
         if not written:
             raise _foreign(to)
-        digest = hashlib.sha256(there).hexdigest()
+        digest = _sha256(there)
         same = next((record for record in reversed(written) if record["sha256"] == digest), None)
         if same is None:
             latest = self.lines()
-            ours = self._form([line for image in written[-1]["images"] for line in latest[image]]).split("\n")
+            ours = self._form(
+                [line for image in written[-1]["images"] for line in latest.get(image, [])]
+            ).split("\n")
             changed = (Counter(ours) - Counter(there.decode("utf-8", "replace").split("\n"))).total()
             said = f" ({changed:,} of its {len(ours) - 1:,} lines differ)" if changed else ""
             raise DataError(f"{to}: was edited since this command wrote it{said}; {_FIX}.")
@@ -116,6 +121,10 @@ def by_image(lines: Iterable[Line]) -> dict[str, list[Line]]:
     for line in lines:
         grouped.setdefault(str(line["image"]), []).append(line)
     return grouped
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _foreign(to: Path) -> DataError:

@@ -127,7 +127,8 @@ class ImageCaptioner:
             result = bundle.search(bundle.see(np.stack(pixels), names), options)
             return [_possible(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
 
-        recipe = _recipe(folder, sha256_of(folder / MANIFEST), options, decode.n_best)
+        bundle_id = f"bundle with manifest {sha256_of(folder / MANIFEST)[:16]}"  # wherever it lies
+        recipe = _recipe(bundle_id, options, decode.n_best)
         calibrated = manifest.calibration is not None
         return ImageCaptioner(folder, manifest.preprocessing, describe, recipe, calibrated, workers)
 
@@ -150,7 +151,7 @@ class ImageCaptioner:
             captions = run.label(pixels, run.decode.beam_size, decode.n_best, names)
             return [_possible(map(written, of_image)) for of_image in captions]
 
-        recipe = _recipe(folder, run.name, run.decode, decode.n_best)
+        recipe = _recipe(f"{folder.resolve()}, {run.name}", run.decode, decode.n_best)
         return ImageCaptioner(folder, run.encoder.preprocessing, describe, recipe)
 
     def without_doubtful(self, least: float) -> ImageCaptioner:
@@ -239,11 +240,10 @@ class ImageCaptioner:
             return error
 
 
-def _recipe(folder: Path, content: str, options: DecodeOptions, n_best: int) -> dict[str, str]:
+def _recipe(captioner: str, options: DecodeOptions, n_best: int) -> dict[str, str]:
     never = hashlib.sha256(repr(options.blocked).encode()).hexdigest()[:12]
     return {
-        "captioner": str(folder.resolve()),
-        "its content": content,
+        "captioner": captioner,
         "search": f"beam {options.beam_size}, {n_best} best, at most {options.max_words} words, length "
         f"penalty {options.length_penalty:g}, {len(options.blocked)} words never written ({never})",
     }

@@ -317,11 +317,11 @@ def test_cider_of_one_image_is_not_a_number_but_a_reason(references: Path) -> No
     assert "n/a" not in result.output
 
 
-@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".txt"])
-def test_captions_left_empty_are_scored_as_empty(references: Path, ending: str) -> None:
+@pytest.mark.parametrize(("ending", "empty"), [(".csv", ""), (".jsonl", ""), (".jsonl", None), (".txt", "")])
+def test_captions_left_empty_are_scored_as_empty(references: Path, ending: str, empty: str | None) -> None:
     """What `caption --min-confidence --to` wrote; left out, doubtful captions would raise the score."""
     named = [
-        {"image": f"{row['image_id']}.jpg", "caption": row["caption"] if number < 3 else ""}
+        {"image": f"{row['image_id']}.jpg", "caption": row["caption"] if number < 3 else empty}
         for number, row in enumerate(rows())
     ]
     candidates = references.with_name(f"cand{ending}")

@@ -170,7 +170,7 @@ def test_a_complete_file_goes_on_with_more_photographs_alone(photos: list[Path],
     write_captions(captioner, photos[:2], to, SILENT)
     with pytest.raises(Killed):  # the record of the other options is replaced once, and then gone on with
         write_captions(OfGrey("5"), photos, to, Dies(), overwrite=True)
-    write_captions(other := OfGrey("5"), photos, to, SILENT, overwrite=True)
+    write_captions(other := OfGrey("5"), photos, to, SILENT)  # the file that is there is known still
     assert other.seen == 50 - 32
     to.unlink()
     assert write_captions(captioner, photos[:2], to, SILENT).captioned == 2, (

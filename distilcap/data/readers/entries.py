@@ -212,12 +212,14 @@ class ReadResult:
     def captions(self, entry: Entry, texts: Iterable[Any], line: int | None) -> None:
         """Add captions given as strings or as objects with the text in "text", "raw" or "caption".
 
-        None is a caption that is not there: noted and left out.
+        None is a caption that is not there: noted and left out, or empty with `keep_empty`.
         """
         for text in texts:
             if isinstance(text, dict):
                 text = next((text[key] for key in ("text", "raw", "caption") if key in text), text)
-            if text is None:
+            if text is None and self.keep_empty:
+                self.caption(entry, "", line)
+            elif text is None:
                 self.problem(
                     "empty caption", f"a caption of image '{entry.id}' is null, so there is none.", line
                 )

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from pathlib import Path, PurePath
 
-from distilcap.data.captions import WRITTEN_COLUMNS, written_record
+from distilcap.data.captions import WRITTEN_COLUMNS, is_written
 from distilcap.data.readers.entries import ReadResult, split_in
 from distilcap.data.readers.registry import DataForm, form_of, register_form
 from distilcap.data.readers.source import Source
@@ -120,10 +120,10 @@ def _refuse_written(file: Source) -> None:
         with contextlib.suppress(DataError):  # a line that is no JSON is named when all are read
             value = parse_json(first, file.path, NULLING_DECODER)
             heads = list(value) if isinstance(value, dict) else []
-    if tuple(heads) == WRITTEN_COLUMNS or written_record(file.path).is_file():
+    if tuple(heads) == WRITTEN_COLUMNS or is_written(file.path):
         raise DataError(
             f"{file.path}: captions that `distilcap caption --to` wrote, beside photographs. Move the file "
-            "elsewhere, or name it itself to learn from it."
+            "elsewhere; or name it itself to learn from it, with `--images` for where its names begin."
         )
 
 
