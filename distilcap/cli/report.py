@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from distilcap.reports.grids import Grid
     from distilcap.reports.records import Results, Row
     from distilcap.reports.results import System
-    from distilcap.stages.train import Train
     from distilcap.store.planning import Facts
     from distilcap.store.stage import Stage
     from distilcap.store.store import Store
@@ -114,11 +113,12 @@ def run_distillation(
     from distilcap.pipeline.remarks import note_plan
     from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
+    from distilcap.study.estimate import facts_of_run
 
     if output.plan:
-        run = plan.students[-1].trains[0]
-        note_plan(run, Store(store), PROGRESS)
-        print_plan(plan.stages(export), Store(store), _facts(run, Store(store)))
+        run, planned = plan.students[-1].trains[0], Store(store)
+        note_plan(run, planned, PROGRESS)
+        print_plan(plan.stages(export), planned, facts_of_run(run, planned))
         return None
     kept = open_store(store)
     judge_data(plan.stages(export), kept)
@@ -167,12 +167,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02}"
 
 
-def _facts(run: Train, store: Store) -> Facts:
-    from distilcap.study.estimate import facts_of
-
-    return facts_of(run.data, run.features, store, run.vocabulary.min_count)
-
-
 def _print_runs(rows: Sequence[Row], store: Path) -> None:
     for row in (row for row in rows if row.runs):
         CONSOLE.print(f"{row.name}: {store / row.runs[0]}", soft_wrap=True)
@@ -191,10 +185,11 @@ def run_members(
     from distilcap.reports.sentences import decoding_sentences, gain_sentence
     from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
+    from distilcap.study.estimate import facts_of_run
 
     if output.plan:
-        first = trained_members(members)[0].trains[0]
-        print_plan(stages_of(members), Store(store), _facts(first, Store(store)))
+        first, planned = trained_members(members)[0].trains[0], Store(store)
+        print_plan(stages_of(members), planned, facts_of_run(first, planned))
         return
     kept = open_store(store)
     judge_data(stages_of(members), kept)

@@ -5,7 +5,6 @@ Sequence-level distillation (Kim & Rush 2016) is then ordinary training on anoth
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -16,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from distilcap.errors import DataError
-from distilcap.files import checksum_file, parse_json, verify_checksum, write_text
+from distilcap.files import checksum_file, parse_json, sha256_of, verify_checksum, write_text
 from distilcap.integrity import check_file
 
 __all__ = [
@@ -128,10 +127,7 @@ def written_record(path: Path) -> Path:
 def is_written(path: Path) -> bool:
     """Whether a file of captions is as `distilcap caption --to` wrote it, by the record beside it."""
     record = written_record(path)
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() in record.read_text("utf-8", errors="replace")
-    except OSError:  # no record
-        return False
+    return record.is_file() and sha256_of(path) in record.read_text("utf-8", errors="replace")
 
 
 def record_of(image_id: str, captions: Sequence[Caption]) -> dict[str, Any]:

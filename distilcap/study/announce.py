@@ -10,7 +10,7 @@ from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
-from distilcap.study.estimate import estimate_plan, facts_of
+from distilcap.study.estimate import estimate_plan, facts_of_run
 from distilcap.training.options import TrainingOptions
 
 __all__ = ["announce", "in_words"]
@@ -28,7 +28,7 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     if not runs:
         return
     first = runs[0]
-    facts = facts_of(first.data, first.features, store, first.vocabulary.min_count)
+    facts = facts_of_run(first, store)
     seconds = sum(cost.seconds for cost in estimate_plan(plan, facts, store))
     ways = dict.fromkeys(in_words(run.training) for run in runs)
     images, each = counted(facts.captioned, "training image"), round(facts.captions, 1)

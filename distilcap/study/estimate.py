@@ -19,10 +19,11 @@ from distilcap.errors import DataError
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
+from distilcap.stages.train import Train
 from distilcap.store.planning import Facts, Work
 from distilcap.store.store import Planned, Store
 
-__all__ = ["Cost", "estimate_plan", "facts_of", "measured_rates"]
+__all__ = ["Cost", "estimate_plan", "facts_of", "facts_of_run", "measured_rates"]
 
 
 def facts_of(data: ImportData, features: ExtractFeatures, store: Store, min_count: int) -> Facts:
@@ -44,6 +45,11 @@ def facts_of(data: ImportData, features: ExtractFeatures, store: Store, min_coun
         encoder.preprocessing.size**2,
         len(dataset.split("train")) - len(references),
     )
+
+
+def facts_of_run(run: Train, store: Store) -> Facts:
+    """What `facts_of` sees of a run's data and encoder."""
+    return facts_of(run.data, run.features, store, run.vocabulary.min_count)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from distilcap.data.readers.columns import Columns, Roles, add_record, roles_of
+from distilcap.data.readers.columns import Roles, add_record, roles_of
 from distilcap.data.readers.entries import ReadResult, known_split
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
@@ -54,13 +54,15 @@ def _is_record(value: Any, source: Source) -> bool:
 def _read(source: Source, result: ReadResult) -> None:
     kinds: dict[tuple[str, ...], Roles] = {}
     paths: dict[str, list[str]] = {}
-    told = False
+    told, columns = False, source.columns
+    named = (columns.image_column, *columns.caption_column, columns.split_column)
+    inner_names = [name for name in named if name and "." in name]
     for key, records in _lists(source).items():
         for value, line in records:
-            record = _with_named(value, source.columns) if isinstance(value, dict) else {}
+            record = _with_named(value, inner_names) if isinstance(value, dict) else {}
             names = tuple(record)
             if names not in kinds:
-                kinds[names] = roles_of(names, source.columns)
+                kinds[names] = roles_of(names, columns)
                 paths |= {name: list(_paths(inner, name)) for name, inner in record.items()}
             roles = kinds[names]
             right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
@@ -73,10 +75,9 @@ def _read(source: Source, result: ReadResult) -> None:
     note_unread(source, kinds, paths)
 
 
-def _with_named(record: dict[str, Any], columns: Columns) -> dict[str, Any]:
+def _with_named(record: dict[str, Any], named: Sequence[str]) -> dict[str, Any]:
     """A record, and beside its keys what a person named inside them, such as `response.caption`."""
-    named = (columns.image_column, *columns.caption_column, columns.split_column)
-    inside = {name: _at(record, name) for name in named if name and "." in name and name not in record}
+    inside = {name: _at(record, name) for name in named if name not in record}
     return record | {name: value for name, value in inside.items() if value is not None}
 
 
@@ -84,7 +85,7 @@ def _at(value: Any, path: str) -> Any:
     """What lies at a path of keys, and of numbers from 0 in lists; None where nothing does."""
     for key in path.split("."):
         if isinstance(value, list):
-            value = dict(zip(map(str, range(len(value))), value, strict=True))
+            value = {str(number): item for number, item in enumerate(value)}
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
