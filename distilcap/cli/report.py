@@ -143,10 +143,11 @@ def print_plan(stages: Sequence[Stage], store: Store, facts: Facts) -> None:
 
     costs = estimate_plan(store.plan(stages), facts, store)
     missing = [cost for cost in costs if not cost.planned.complete]
+    unknown = [cost for cost in missing if isinstance(cost.planned.stage, LabelWithPretrained)]
     for cost in costs:
         stage, there, price = cost.planned.stage, "there", ""
         if not cost.planned.complete:
-            took = "?" if isinstance(stage, LabelWithPretrained) else duration(cost.seconds)
+            took = "?" if cost in unknown else duration(cost.seconds)
             there, price = "to do", f"{took:>8} {cost.megabytes:9.1f} MB"
         CONSOLE.print(f"{there}  {price:20}  {stage.key}  {stage.describe()}", soft_wrap=True)
     seconds, megabytes = sum(cost.seconds for cost in missing), sum(cost.megabytes for cost in missing)
@@ -155,7 +156,8 @@ def print_plan(stages: Sequence[Stage], store: Store, facts: Facts) -> None:
     CONSOLE.print(
         f"{len(costs)} stages, {len(costs) - len(missing)} there. To do: about {duration(seconds)} of one "
         f"process and {megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
-        "rest by those of one core elsewhere.",
+        "rest by those of one core elsewhere."
+        + (" What is marked ? is not counted: its model is not of distilcap." if unknown else ""),
     )
 
 

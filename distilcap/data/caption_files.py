@@ -67,7 +67,10 @@ def read_candidates(path: Path) -> CaptionSet:
         captions = read_dataset(path, need_images=False, keep_empty=True).captions
     for image_id, of_image in captions.items():
         if len(of_image) != 1:
-            raise DataError(f"{path}: image {image_id} must have one caption, but has {len(of_image)}.")
+            raise DataError(
+                f"{path}: image {image_id} must have one caption, but has {len(of_image)}; keep the best "
+                "of each image (`distilcap caption` writes it alone without `--n-best`)."
+            )
     return _filled(path, captions)
 
 

@@ -286,7 +286,7 @@ def test_names_of_files_that_fit_no_ids_are_refused(references: Path, names: tup
         ([{"image_id": 0, "caption": ["a dog"]}], r"entry 1 \(image 0\): .*must be text, but is a list"),
         ([{"image_id": 0}], r"entry 1 \(image 0\): .*must be text, but is missing"),
         ([*rows(1), {"caption": "x"}], r"entry 2: expected COCO results"),
-        ([*rows(5), *rows(2)], r"cand.json: image 0 must have one caption, but has 2"),
+        ([*rows(5), *rows(2)], r"cand.json: image 0 must have one caption, but has 2; keep the best"),
         (
             [{"image_id": n, "caption": "x"} for n in (0, 7, 8)],
             r"'7' has a candidate, but no references, nor have 1",

@@ -195,7 +195,7 @@ def test_files_of_references_and_candidates(tmp_path):
     (tmp_path / "results.json").write_text('[{"image_id": 7, "caption": "x"}]')
     assert read_candidates(tmp_path / "results.json").texts("7") == ["x"]
     assert len(read_candidates(tmp_path / "ours.jsonl")["2"]) == 3
-    with pytest.raises(DataError, match=r"list\.json: image 3 must have one caption, but has 2\."):
+    with pytest.raises(DataError, match=r"list\.json: image 3 must have one caption, but has 2; "):
         read_candidates(tmp_path / "list.json")
     (tmp_path / "bad.json").write_text('[{"image_id": 7, "caption": 5}]')
     with pytest.raises(DataError, match="expected COCO results"):
