@@ -83,9 +83,9 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         with failures_named(final):
             # Made here, since some writers (safetensors) make files that their owner alone may read: now the
-            # umask decides for all.
+            # umask decides for all, and what is replaced stays as readable as it was.
             scratch.touch()
-            mode = scratch.stat().st_mode & 0o777
+            mode = (final if final.exists() else scratch).stat().st_mode & 0o777
             yield scratch
             scratch.chmod(mode)
             with scratch.open("rb+") as file:

@@ -35,6 +35,9 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     write_text(path, "second")
     assert path.read_text() == "second"
     assert sha256_of(path) == hashlib.sha256(b"second").hexdigest()
+    path.chmod(0o600)
+    write_text(path, "mine alone")
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:

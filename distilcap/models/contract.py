@@ -10,6 +10,7 @@ from torch import Tensor
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner
 from distilcap.shapes import Regions
+from distilcap.shown import some
 
 __all__ = ["check_captioner"]
 
@@ -26,6 +27,14 @@ def check_captioner(name: str, captioner: Captioner) -> None:
     for attribute in ("vocabulary_size", "region_dim"):
         if not hasattr(captioner, attribute):
             raise _wrong(name, f"`__init__` must set `self.{attribute}`")
+    unsaved = captioner.state_dict().keys() - dict(captioner.named_parameters(remove_duplicate=False)).keys()
+    if unsaved:
+        raise _wrong(
+            name,
+            f"parameters alone are saved, but it keeps {some(sorted(unsaved))} as buffers: take a layer "
+            "without running numbers (LayerNorm instead of BatchNorm), or register them with "
+            "`persistent=False` if `__init__` always makes the same",
+        )
     training = captioner.training
     with torch.random.fork_rng(devices=[]):
         captioner.eval()

@@ -17,13 +17,22 @@ from distilcap.text.tokenizers import PTB
 
 __all__ = ["NEUTRAL_PEOPLE", "RULES_VERSION", "check_english", "more_general", "neutral", "neutral_words"]
 
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Raise it when `neutral` makes something else of a caption: it is in the keys of rewritten artifacts."""
 
 NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman, boy, girl … (English only)"
 """What the options `neutral_people` write; for their help."""
 
 _PRONOUNS = {"them", "their", "theirs", "themselves", "person's"}
+_DESCRIBING = ("male", "female")
+_SEX = re.compile(
+    rf"\b(?:(?P<article>an?) +)?(?:{'|'.join(_DESCRIBING)}) +(?=(?P<next>[a-z]+))"
+    r"(?!(?:in|is|are|and|or|with|on|at|to|of|who|that|has|have|was|were|by|from|near|as|for|while|\w+ing)\b)"
+    r"(?!(?:his|her|their|a|an|the|this)\b)",
+    re.IGNORECASE,
+)
+"""Where it describes: "a male surfer", not "a male in a hat"; "a male walks" is told by its article."""
+_NOUNS_IN_S = ("ss", "tennis", "sports", "gymnastics", "bus")
 _PAIRS = (  # "a man and a woman" has become "a person and a person"
     (re.compile(r"\b(?:a|one) person and (?:(?:a|one|another) )?person\b", re.IGNORECASE), "two people"),
     (re.compile(r"\b(?:a|one) child and (?:(?:a|one|another) )?child\b", re.IGNORECASE), "two children"),
@@ -56,8 +65,11 @@ def _pattern() -> re.Pattern[str]:
 
 
 def neutral_words() -> dict[str, str | None]:
-    """English words that say a person's gender, each with the word instead, if it is a single word."""
-    return {word: None if " " in instead else instead for word, instead in _replacements().items()}
+    """English words that say a person's gender, each with the word that may stand wherever it does."""
+    return {
+        word: None if " " in instead or word in _DESCRIBING else instead
+        for word, instead in _replacements().items()
+    }
 
 
 def more_general(word: str) -> str | None:
@@ -70,12 +82,25 @@ def more_general(word: str) -> str | None:
 def neutral(text: str) -> str:
     """An English caption with neutral words for people; one that has them already stays as it is."""
 
-    written = _pattern().sub(lambda match: _as_begun(match, _replacements()[match[0].lower()]), text)
+    written = _SEX.sub(_without_sex, text)
+    if text[:1].isupper():
+        written = written[:1].upper() + written[1:]
+    written = _pattern().sub(lambda match: _as_begun(match, _replacements()[match[0].lower()]), written)
     if written == text:
         return text
     for pair, together in _PAIRS:
         written = pair.sub(functools.partial(_as_begun, text=together), written)
     return written
+
+
+def _without_sex(match: re.Match[str]) -> str:
+    """ "An athlete" of "a female athlete"; "a male walks" stays, for after "a" a word in -s is a verb."""
+    article, following = match["article"], match["next"].lower()
+    if article and following.endswith("s") and not following.endswith(_NOUNS_IN_S):
+        return match[0]
+    if article:
+        return _as_begun(match, "an " if following[0] in "aeiou" else "a ")
+    return ""
 
 
 def _as_begun(match: re.Match[str], text: str) -> str:

@@ -205,6 +205,12 @@ FAULTS = {  # module, what stands there, what a newcomer writes instead, what th
         "new_ones(",
         "family mean: `initial_state` must return zeros",
     ),
+    "running numbers": (
+        "my_captioner.py",
+        "self.regions = nn.Linear(region_dim, options.hidden)",
+        "self.regions = nn.Linear(region_dim, options.hidden); self.norm = nn.BatchNorm1d(options.hidden)",
+        r"family mean: parameters alone are saved, but it keeps norm.num_batches_tracked, .* as buffers",
+    ),
     "no region_dim": (
         "my_captioner.py",
         "self.region_dim, self.options = vocabulary_size, region_dim, options",

@@ -25,6 +25,12 @@ from distilcap.text.tokenize import tokenize
         ("as he jumps", "as the person jumps"),
         ("a dog in a man-made lake with Batman", "a dog in a man-made lake with Batman"),
         ("two dogs run", "two dogs run"),
+        ("A female athlete and a male tennis player", "An athlete and a tennis player"),
+        ("Female surfer in a wave", "Surfer in a wave"),
+        ("A male in a hat", "A person in a hat"),
+        ("a male walks, a female is sitting", "a person walks, a person is sitting"),
+        ("the male lion", "the lion"),
+        ("A fisherman stands", "A fisher stands"),
     ],
 )
 def test_captions_are_rewritten(text: str, expected: str) -> None:
