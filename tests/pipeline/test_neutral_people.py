@@ -28,6 +28,7 @@ from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.teachers.options import LabelOptions
 from distilcap.teachers.shards import label_shard
+from distilcap.text.people import RULES_VERSION
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
@@ -153,7 +154,7 @@ def test_captions_of_photographs_are_rewritten_and_go_on_only_so(scenes: Path, t
     label_shard(SaysMan(), scenes / "images", tmp_path, LabelOptions(neutral_people=True), SILENT)
     written = CaptionSet.load(next(tmp_path.glob("*.jsonl")))
     assert set(written.values()) == {(Caption("a person with their dog"),)}
-    with pytest.raises(DataError, match=r"begun with other options \(neutral_people: 1, now None\)"):
+    with pytest.raises(DataError, match=r"begun with other options \(neutral_people: 2, now None\)"):
         label_shard(SaysMan(), scenes / "images", tmp_path, LabelOptions(), SILENT)
 
 
@@ -175,8 +176,8 @@ def test_blocked_words_are_in_the_name_of_a_labeller(run: Path, scenes: Path, tm
 
 def test_keys_hold_the_version_of_the_rules() -> None:
     labels = ImportCaptions("ff00", "labels.jsonl")
-    assert NeutralLabels(labels).recipe()["version"] == 1
+    assert NeutralLabels(labels).recipe()["version"] == RULES_VERSION
     data = ImportData("0", "data", "nowhere", None)
     assert "neutral_people" not in data.recipe()
     neutral = dataclasses.replace(data, neutral_people=NEUTRAL_VERSION)
-    assert neutral.recipe()["neutral_people"] == 2
+    assert neutral.recipe()["neutral_people"] == RULES_VERSION + 1
