@@ -45,7 +45,6 @@ class _Keywords(TypedDict, total=False):
     captions_per_image: int
     max_words: int
     gradient_clip: float
-    encoder_learning_rate: float
     validation_beam: int
     validation_every: int
     validation_images: int
@@ -68,6 +67,7 @@ class TrainKeywords(_Keywords, total=False):
     scst_references: str
     tune_encoder: bool
     tune_stages: int
+    encoder_learning_rate: float
     label_smoothing: float
     seed: int
 
