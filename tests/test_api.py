@@ -95,7 +95,7 @@ KEYWORDS = [
     (
         keywords.DistillKeywords,
         (Columns, EncoderOptions, DistillOptions, TrainingOptions),
-        ("label_smoothing", "seed"),
+        ("label_smoothing", "seed", "encoder_learning_rate"),
     ),
 ]
 
