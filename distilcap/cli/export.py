@@ -167,7 +167,9 @@ def web(bundle: Path | None, to: Path, runtime: Path | None) -> None:
 @click.command(epilog=PUSH)
 @click.argument("bundle", type=PATH)
 @click.argument("repo")
-@click.option("--private", is_flag=True, help="A new repository is seen by you alone.")
+@click.option(
+    "--private", is_flag=True, help="A new repository is seen by you alone; a public one is refused."
+)
 def push(bundle: Path, repo: str, private: bool) -> None:
     """Publish BUNDLE on the Hugging Face Hub as REPO (user/name); it is checked first."""
     from distilcap.runtime.hub import find_bundle, push_bundle
