@@ -35,13 +35,6 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
     """
     if not to.exists() and not to.is_symlink():
         return
-    if os.path.ismount(to):
-        raise ConfigError(f"{to} is a mounted folder, which cannot be replaced; name a folder inside it.")
-    if _here().is_relative_to(os.path.realpath(to)):
-        raise ConfigError(
-            f"{to} is replaced, but is the folder you are in or above it; go out of it (`cd`) and name it "
-            "from there."
-        )
     if not to.is_dir() or (any(to.iterdir()) and not (to / mark).is_file()):
         raise ConfigError(
             f"`to` must be a new folder or a folder written before, but {to} holds something else."
@@ -49,6 +42,13 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
     for path in to.iterdir() if ours is None else ():
         if path.name.startswith(".") and path.name not in _OF_NOBODY:
             raise ConfigError(f"{to} is written anew, but holds {path.name}; move that elsewhere first.")
+    if os.path.ismount(to):
+        raise ConfigError(f"{to} is a mounted folder, which cannot be replaced; name a folder inside it.")
+    if _here().is_relative_to(os.path.realpath(to)):
+        raise ConfigError(
+            f"{to} is replaced, but is the folder you are in or above it; go out of it (`cd`) and name it "
+            "from there."
+        )
 
 
 def _here() -> Path:

@@ -153,9 +153,10 @@ def test_what_cannot_be_replaced_is_refused_before_the_work(
             write(to, "new")
     assert (tmp_path / "here" / "mark").read_text() == "older"
     write(Path("bundle"), "below it")
-    monkeypatch.setattr("os.path.ismount", lambda path: path == inside)
-    with pytest.raises(ConfigError, match=r"inside is a mounted folder.*; name a folder inside it"):
-        write(inside, "new")
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "disk")
+    with pytest.raises(ConfigError, match=r"disk is a mounted folder.*; name a folder inside it"):
+        write(tmp_path / "disk", "new")
     monkeypatch.setattr("pathlib.Path.cwd", lambda: os.stat(tmp_path / "deleted"))
     write(tmp_path / "here", "new")
 
