@@ -302,7 +302,7 @@ def _captions_of(bundle: Bundle, pictures: Iterator[tuple[str, Bytes]]) -> dict[
     captions: dict[str, BundleCaption] = {}
     while batch := list(itertools.islice(pictures, 8)):
         names, pixels = zip(*batch, strict=True)
-        written = bundle.captions_of(bundle.search(bundle.see(np.stack(pixels), names)))
+        written = bundle.captions_of(bundle.search(bundle.see(np.stack(pixels), names), names=names))
         captions |= {name: beam[0] for name, beam in zip(names, written, strict=True)}
     return captions
 
