@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
+from distilcap.box import LICENCE, NAME, box_limits, box_training
 from distilcap.cli.bounds import PATH, THREADS
-from distilcap.cli.box import named_bundle
+from distilcap.cli.box import named_bundle, say_terms
 from distilcap.cli.common import CONSOLE, PROGRESS
 from distilcap.cli.options import flags
-from distilcap.errors import DataError
+from distilcap.errors import DataError, MissingError
 from distilcap.export.options import ExportOptions
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 
@@ -58,7 +60,8 @@ def export(
 ) -> None:
     """Write the captioner of RUN and its encoder as a bundle: ONNX, a manifest, a model card.
 
-    Its captions are compared with PyTorch's, and nothing is written where they disagree.
+    Its captions are compared with PyTorch's, and nothing is written where they disagree. RUN may be `box`,
+    the captioner in the box.
     """
     from distilcap.export.bundle import export_bundle
     from distilcap.models.weights import load_captioner
@@ -68,6 +71,9 @@ def export(
         from distilcap.data.readers import read_dataset
 
         dataset = read_dataset(data, images, progress=PROGRESS)
+    if str(run) == NAME:
+        say_terms()
+        run = box_training()
     recipe = _recipe_of(run)
     exported = export_bundle(
         run,
@@ -76,8 +82,8 @@ def export(
         encoder=recipe.encoder_in(run) if recipe else None,
         data=dataset,
         decode=decode.over(_decode_options(run, decode), load_captioner(run).vocabulary, PROGRESS),
-        licence=recipe.licence if recipe else None,
         progress=PROGRESS,
+        **_terms_of(run, recipe),
     )
     _show_export(exported)
 
@@ -105,6 +111,14 @@ def _recipe_of(run: Path) -> Train | None:
         return None
     check_artifact(run)
     return run_of(run, whole=True)
+
+
+def _terms_of(run: Path, recipe: Train | None) -> dict[str, Any]:
+    """Licence and limits of the captioner in the box, which has no recipe; else the recipe's licence."""
+    with suppress(MissingError):
+        if run.resolve() == box_training().resolve():
+            return {"licence": LICENCE, "limits": box_limits()}
+    return {"licence": recipe.licence if recipe else None}
 
 
 def _show_export(exported: Exported) -> None:
@@ -167,7 +181,9 @@ def web(bundle: Path | None, to: Path, runtime: Path | None) -> None:
 @click.command(epilog=PUSH)
 @click.argument("bundle", type=PATH)
 @click.argument("repo")
-@click.option("--private", is_flag=True, help="A new repository is seen by you alone.")
+@click.option(
+    "--private", is_flag=True, help="A new repository is seen by you alone; a public one is refused."
+)
 def push(bundle: Path, repo: str, private: bool) -> None:
     """Publish BUNDLE on the Hugging Face Hub as REPO (user/name); it is checked first."""
     from distilcap.runtime.hub import find_bundle, push_bundle

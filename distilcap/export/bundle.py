@@ -33,7 +33,7 @@ from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle, BundleCaption
 from distilcap.runtime.calibration import LEAST_IMAGES, Calibration
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.manifest import MANIFEST, Manifest, write_manifest
+from distilcap.runtime.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels
 
 __all__ = ["CARD", "Exported", "export_bundle"]
@@ -94,8 +94,10 @@ def export_bundle(
 
     Raises:
         ConfigError: something that is no bundle lies at `to`.
-        DataError: `run` is no trained captioner or read other features; the split has no images.
-        BundleError: the bundle's captions are not PyTorch's, or surely lose more CIDEr than `max_loss`.
+        DataError: `run` is no trained captioner or read other features; the split has no images, or none of
+            those to compare can be read.
+        BundleError: the bundle's captions are not PyTorch's, or surely lose more CIDEr than `max_loss`; or
+            what was written does not open again.
     """
     precision = options.precision
     check_replaceable(to, MANIFEST)
@@ -117,6 +119,11 @@ def export_bundle(
 
     def compared(bundle: Bundle, most: int | None, batch_images: int = 8) -> Comparison:
         comparison = compare(encoder, trained, bundle, pictures(most), batch_images)
+        if data and not comparison.images:
+            raise DataError(
+                f"{data.name}: no image of its split `{options.split}` can be read ({len(records[:most]):,} "
+                "tried), so nothing can be compared; name their folder by `images`."
+            )
         progress.note(f"{type(bundle).__name__} in {bundle.manifest.precision}: {comparison}")
         return comparison
 
@@ -142,6 +149,10 @@ def export_bundle(
             _agreeing(to, compared(PhoneBundle.open(final), PARITY_IMAGES, 1))
         write_text(final / CARD, model_card(manifest, str(agreement), limits))
         manifest = write_manifest(final, manifest)
+        try:
+            read_manifest(final)
+        except BundleError as error:
+            raise BundleError(f"Not written: {str(error).replace(str(final), str(to))}") from None
     progress.note(f"{to}: {manifest.megabytes():.2f} MB, {precision}")
     return Exported(to, manifest, parity, agreement)
 
@@ -204,6 +215,7 @@ def _scores(
     ours, theirs = agreement.captions()
     known = [image_id for image_id in ours if data.captions.get(image_id)]
     if not known:
+        progress.note("No compared image has references: the bundle is not scored, nor held to `max_loss`.")
         return {}
     exact, written = (
         evaluate(captions.only(known), data.captions, METRICS, tokenizer) for captions in (ours, theirs)
@@ -262,7 +274,8 @@ def _calibration(
 ) -> Calibration | None:
     """Of confidence: fitted on validation images, and measured on the compared split or on held-out halves.
 
-    None, with a remark, where too few validation images are described by two people.
+    None, with a remark, where too few validation images are described by two people, or these say nothing
+    alike.
     """
     people = People(data.references("val"), bundle.manifest.vocabulary.tokenizer)
     compared = people.right(agreement.theirs, data.captions)
@@ -275,9 +288,13 @@ def _calibration(
         measured_on = f"{len(compared[0]):,} images of {options.split}"
         calibration = calibrate(people, people.right(written, data.captions), compared, measured_on)
     if calibration is None:
-        progress.note(
-            f"Confidence is not calibrated: it takes {LEAST_IMAGES} validation images with two captions each."
-        )
+        reason = f"it takes {LEAST_IMAGES} validation images with two captions each"
+        if people.images >= LEAST_IMAGES and not people.agree:
+            reason = (
+                "a quarter of people's captions or more share no words with the others of their image, so "
+                "that no caption would be called wrong"
+            )
+        progress.note(f"Confidence is not calibrated: {reason}.")
     return calibration
 
 
@@ -285,7 +302,7 @@ def _captions_of(bundle: Bundle, pictures: Iterator[tuple[str, Bytes]]) -> dict[
     captions: dict[str, BundleCaption] = {}
     while batch := list(itertools.islice(pictures, 8)):
         names, pixels = zip(*batch, strict=True)
-        written = bundle.captions_of(bundle.search(bundle.see(np.stack(pixels), names)))
+        written = bundle.captions_of(bundle.search(bundle.see(np.stack(pixels), names), names=names))
         captions |= {name: beam[0] for name, beam in zip(names, written, strict=True)}
     return captions
 

@@ -21,6 +21,7 @@ from distilcap.metrics.cider import CiderD
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.runtime.bundle import BundleCaption
 from distilcap.runtime.calibration import BINS, LEAST_IMAGES, Calibration, Reliability
+from distilcap.runtime.limits import MAX_LOGIT
 from distilcap.text.tokenizers import tokenizer_of
 
 __all__ = ["People", "calibrate", "fit", "reliability"]
@@ -41,6 +42,7 @@ class People:
     Attributes:
         images: how many of them have two captions at least.
         threshold: what three quarters of people's captions reach in CIDEr-D against the image's others.
+        agree: whether that is more than nothing, so that it can tell a right caption from a wrong one.
     """
 
     def __init__(self, references: CaptionSet, tokenizer: str) -> None:
@@ -59,6 +61,7 @@ class People:
             )
             own += self._scores(one, others).values()
         self.threshold = float(np.quantile(own, ATYPICAL)) if own else 0.0
+        self.agree = self.threshold > 1e-6  # a sum of floats
 
     def _scores(self, captions: CaptionSet, references: CaptionSet) -> Mapping[str, float]:
         return evaluate(captions, references, [self._metric], self._tokenizer)["cider"].per_image
@@ -80,7 +83,7 @@ def calibrate(
     held_out: tuple[Floats, Floats] | None = None,
     measured_on: str = "",
 ) -> Calibration | None:
-    """Fit a calibration and measure it; None where there are fewer than `LEAST_IMAGES` images.
+    """Fit a calibration and measure it; None of fewer than `LEAST_IMAGES` images, or where no people agree.
 
     Args:
         fitted: what `People.right` gave of validation images.
@@ -88,7 +91,7 @@ def calibrate(
         measured_on: what `held_out` is, in words.
     """
     scores, right = fitted
-    if min(len(scores), people.images) < LEAST_IMAGES:
+    if min(len(scores), people.images) < LEAST_IMAGES or not people.agree:
         return None
     slope, intercept = fit(scores, right)
     if held_out is None or not len(held_out[0]):
@@ -126,10 +129,12 @@ def fit(scores: Floats, right: Floats) -> tuple[float, float]:
         if np.abs(step).max() < 1e-9:
             break
     slope, intercept = (float(weight) for weight in weights)
-    if slope <= 0:  # the captioner's probabilities tell nothing
+    slope, intercept = slope / spread, intercept - slope * float(scores.mean()) / spread
+    if not 0 < slope <= MAX_LOGIT or abs(intercept) > MAX_LOGIT:
+        # The captioner's probabilities tell nothing, or are all but the same: no bundle has such numbers.
         share = (hits + 1) / (count + 2)
         return 0.0, float(np.log(share / (1 - share)))
-    return slope / spread, intercept - slope * float(scores.mean()) / spread
+    return slope, intercept
 
 
 def reliability(confidence: Floats, right: Floats) -> Reliability:

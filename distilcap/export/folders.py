@@ -30,7 +30,8 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
 
     Raises:
         ConfigError: `to` exists, is not empty and does not hold `mark`; or it holds something hidden, such as
-            `.git`, that is not taken over.
+            `.git`, that is not taken over; or it is mounted, or the command runs in it, so that no other
+            folder can take its place.
     """
     if not to.exists() and not to.is_symlink():
         return
@@ -41,6 +42,21 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
     for path in to.iterdir() if ours is None else ():
         if path.name.startswith(".") and path.name not in _OF_NOBODY:
             raise ConfigError(f"{to} is written anew, but holds {path.name}; move that elsewhere first.")
+    if os.path.ismount(to):
+        raise ConfigError(f"{to} is a mounted folder, which cannot be replaced; name a folder inside it.")
+    if _here().is_relative_to(os.path.realpath(to)):
+        raise ConfigError(
+            f"{to} is replaced, but is the folder you are in or above it; go out of it (`cd`) and name it "
+            "from there."
+        )
+
+
+def _here() -> Path:
+    """The folder in which the command runs; where that was deleted, none that can be replaced."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
 
 
 @contextmanager
@@ -137,6 +153,11 @@ def whole_folder(to: Path, mark: str, ours: Collection[str] | None = None) -> It
         yield new
         if ours is not None and to.exists():
             _take_over((path for path in to.iterdir() if path.name not in ours), new)
-        if to.exists():
-            os.replace(to, older)
-        os.replace(new, to)
+        try:
+            if to.exists():
+                os.replace(to, older)
+            os.replace(new, to)
+        except BaseException:  # Ctrl-C between the two
+            if older.exists() and not to.exists():
+                os.replace(older, to)
+            raise

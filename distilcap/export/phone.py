@@ -123,7 +123,9 @@ class PhoneBundle(Bundle):
         method = self._method("decoder", "encode")
         return tuple(np.array(tensor) for tensor in method.execute((features, mask)))
 
-    def step(self, tokens: Ids, state: Arrays, memory: Arrays) -> tuple[Floats, Arrays]:
+    def step(
+        self, tokens: Ids, state: Arrays, memory: Arrays, names: Sequence[str] = ()
+    ) -> tuple[Floats, Arrays]:
         """See `Bundle.step`; at most `MOST_CAPTIONS` hypotheses."""
         inputs = [torch.from_numpy(np.ascontiguousarray(tensor)) for tensor in (tokens, *state, *memory)]
         logits, *after = (np.array(tensor) for tensor in self._method("decoder", "step").execute(inputs))
@@ -131,7 +133,7 @@ class PhoneBundle(Bundle):
 
     def greedy(self, seen: Seen, names: Sequence[str] = ()) -> SearchResult:
         """See `Bundle.greedy`; here the loop is Python's."""
-        return self.search(seen, replace(self.manifest.decode, beam_size=1, length_penalty=0.0))
+        return self.search(seen, replace(self.manifest.decode, beam_size=1, length_penalty=0.0), names)
 
 
 def _require() -> None:

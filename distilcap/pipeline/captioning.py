@@ -124,7 +124,7 @@ class ImageCaptioner:
             )
 
         def describe(names: Sequence[str], pixels: Sequence[Bytes]) -> list[tuple[WrittenCaption, ...]]:
-            result = bundle.search(bundle.see(np.stack(pixels), names), options)
+            result = bundle.search(bundle.see(np.stack(pixels), names), options, names)
             return [_possible(map(written, beam[: decode.n_best])) for beam in bundle.captions_of(result)]
 
         bundle_id = f"bundle with manifest {sha256_of(folder / MANIFEST)[:16]}"  # wherever it lies

@@ -116,7 +116,7 @@ class Bundle:
         return run_graph(path, self.session(graph), inputs, self._names(graph)[1], expected)
 
     def _refuse_nan(self, graph: str, values: Floats, names: Sequence[str] = ()) -> None:
-        """Make sure that what a graph gave, (B, …), is finite; else name the image, if names are known."""
+        """Make sure that what came of a graph, (B, …), is finite; else name the image, if names are known."""
         finite = np.isfinite(values)
         if finite.all():
             return
@@ -160,7 +160,9 @@ class Bundle:
         images = len(memory[0])
         return tuple(np.zeros((images, captions, width), np.float32) for width in self.manifest.state)
 
-    def step(self, tokens: Ids, state: Arrays, memory: Arrays) -> tuple[Floats, Arrays]:
+    def step(
+        self, tokens: Ids, state: Arrays, memory: Arrays, names: Sequence[str] = ()
+    ) -> tuple[Floats, Arrays]:
         """Read one word of each caption (B, K); give logits (B, K, V) and the state after it.
 
         Raises:
@@ -172,14 +174,29 @@ class Bundle:
         widths = (len(self.manifest.vocabulary), *self.manifest.state)
         expected = [(np.float32, (*tokens.shape, width)) for width in widths]
         logits, *state_after = self._run("step", inputs, *expected)
-        self._refuse_nan("step", logits.max(axis=-1))  # NaN and infinity are the highest
+        self._refuse_nan("step", logits.max(axis=-1), names)  # NaN and infinity are the highest
         return logits, tuple(state_after)
 
-    def search(self, seen: Seen, options: DecodeOptions | None = None) -> SearchResult:
-        """Find the best captions of images; None takes the bundle's own options."""
+    def search(
+        self, seen: Seen, options: DecodeOptions | None = None, names: Sequence[str] = ()
+    ) -> SearchResult:
+        """Find the best captions of images; None takes the bundle's own options, `names` are for errors.
+
+        Raises:
+            BundleError: see `step`; or no caption of an image has a probability.
+        """
         options = options or self.manifest.decode
         memory = self.encode(seen)
-        return search(self.step, self.initial_state(memory, options.beam_size), memory, options)
+
+        def step(tokens: Ids, state: Arrays, kept: Arrays) -> tuple[Floats, Arrays]:
+            *memory, rows = kept
+            return self.step(tokens, state, tuple(memory), [names[row] for row in rows] if names else ())
+
+        # Images leave the search as their captions end; each one's place stays with its memory.
+        state, rows = self.initial_state(memory, options.beam_size), np.arange(len(seen[0]))
+        result = search(step, state, (*memory, rows), options)
+        self._refuse_nan("step", result.log_probs[:, 0], names)
+        return result
 
     def greedy(self, seen: Seen, names: Sequence[str] = ()) -> SearchResult:
         """Greedy captions (B, 1, T) in a single run of one graph; T is the longest of them.
@@ -228,7 +245,8 @@ class Bundle:
             BundleError: the bundle gives NaN for it, or its graphs are not what the manifest says.
         """
         pixels = load_pixels(photo, self.manifest.preprocessing)
-        return self.captions_of(self.search(self.see(pixels[None], [_name(photo)]), options))[0]
+        names = [_name(photo)]
+        return self.captions_of(self.search(self.see(pixels[None], names), options, names))[0]
 
     def greedy_caption(self, photo: Path | bytes) -> BundleCaption:
         """The greedy caption of one image, by the single greedy graph.

@@ -134,8 +134,8 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
     Raises:
         ConfigError: `repo` is not of the form `user/name`.
         MissingError: `huggingface_hub` is not installed.
-        BundleError: the bundle is damaged, the repository holds something else than a bundle, or the server
-            refuses it.
+        BundleError: the bundle is damaged, the repository holds something else than a bundle or is public
+            where `private` is asked for, or the server refuses it.
     """
     if repo != _parse(repo)[0]:
         raise ConfigError(f"`repo` must be user/name, but is {shown(repo)}.")
@@ -151,6 +151,12 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
             (whole / "README.md").write_text(_FRONT + card.read_text(encoding="utf-8"), encoding="utf-8")
         api = hub.HfApi(_endpoint())
         page = api.create_repo(repo, private=private, exist_ok=True)
+        if (
+            private and not api.model_info(repo).private
+        ):  # of one that is there, `create_repo` keeps what it is
+            raise BundleError(
+                f"{repo}: is public; make it private in its settings on the Hub, or take another name."
+            )
         message = f"Bundle of {manifest.made_by}"
         older = _older_bundle(hub, api, repo, Path(scratch))
         gone = [glob.escape(name) for name in older - {*names, "README.md"}]

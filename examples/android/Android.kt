@@ -21,8 +21,10 @@ fun captioner(context: Context): Captioner {
 
 /** Captions of an upright photograph, best first; takes tens of milliseconds, so call it off the main thread. */
 fun Captioner.caption(photo: Bitmap, beam: Int = manifest.decode.width): List<Caption> {
+    // `ImageDecoder` leaves a photograph where only the graphics processor reads it; by name, for Android before 8.
+    val readable = if (photo.config?.name == "HARDWARE") photo.copy(Bitmap.Config.ARGB_8888, false) else photo
     val colours = IntArray(photo.width * photo.height)
-    photo.getPixels(colours, 0, photo.width, 0, 0, photo.width, photo.height)
+    readable.getPixels(colours, 0, photo.width, 0, 0, photo.width, photo.height)
     return caption(Picture(colours, photo.width, photo.height), beam)
 }
 

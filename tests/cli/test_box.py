@@ -170,3 +170,23 @@ def test_it_knows_photographs() -> None:
     """Not a score: that it is a captioner of photographs, not of stickers or of nothing."""
     manifest = Bundle.open(box_bundle()).manifest
     assert {"dog", "water", "man", "street"} <= set(manifest.vocabulary.words)
+
+
+@pytest.mark.parametrize("name", [None, "box", "link"])
+def test_an_export_of_it_keeps_its_terms(
+    name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    given: dict[str, object] = {}
+
+    def export_bundle(run: Path, to: Path, options: object, **others: object) -> None:
+        given.update(others, run=run)
+        raise DataError("far enough")
+
+    monkeypatch.setattr("distilcap.export.bundle.export_bundle", export_bundle)
+    (tmp_path / "link").symlink_to(box_training())
+    run = {None: str(box_training()), "link": str(tmp_path / "link")}.get(name, "box")
+    result = CliRunner().invoke(cli, ["export", run, "--to", str(tmp_path / "bundle")])
+    assert "far enough" in str(result.exception)
+    assert load_captioner(Path(str(given["run"]))).vocabulary == load_captioner(box_training()).vocabulary
+    assert (given["licence"], given["limits"]) == (LICENCE, box_limits())

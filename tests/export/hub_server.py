@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Repository:
     files: dict[str, bytes] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    private: bool = False
 
     @property
     def sha(self) -> str:
@@ -64,7 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._missing("RepoNotFound")
                 return
             siblings = [{"rfilename": name} for name in repository.files]
-            self._send(200, {"id": match[1], "sha": repository.sha, "siblings": siblings, "tags": []})
+            facts = {"id": match[1], "sha": repository.sha, "siblings": siblings, "tags": []}
+            self._send(200, facts | {"private": repository.private})
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/[^/]+", path):
             files = self.hub.repositories[match[1]].files
             self._send(
@@ -96,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'me'}/{asked['name']}"
-            self.hub.repositories.setdefault(name, Repository()).commit()
+            new = Repository(private=asked.get("visibility") == "private" or bool(asked.get("private")))
+            self.hub.repositories.setdefault(name, new).commit()
             self._send(200, {"url": f"{self.hub.address}/{name}"})
         elif "/preupload/" in self.path:
             files = json.loads(body)["files"]

@@ -17,21 +17,32 @@ from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
-from distilcap.export.bundle import _training_pictures, export_bundle
+from distilcap.export.bundle import _calibration, _training_pictures, export_bundle
 from distilcap.export.card import model_card
 from distilcap.export.licences import licences_of
+from distilcap.export.onnx.parity import Comparison
 from distilcap.export.onnx.rounding import Rounded
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.captioner import take_images
-from distilcap.progress import Progress
+from distilcap.progress import Silent
 from distilcap.runtime.bundle import Bundle
+from distilcap.runtime.calibration import BINS, Calibration, Reliability
 from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.limits import MAX_LOGIT
 from distilcap.runtime.manifest import Manifest, read_manifest
 from distilcap.runtime.pixels import Preprocessing, normalise
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 SIZE = 32
+
+
+class Remarks(Silent):
+    def __init__(self):
+        self.told: list[str] = []
+
+    def note(self, message):
+        self.told.append(message)
 
 
 @pytest.fixture(scope="session")
@@ -224,6 +235,35 @@ def test_scores_on_data_go_into_manifest_and_card(run, encoder, data, tmp_path):
     assert "| cider |" in (exported.folder / "MODEL_CARD.md").read_text()
 
 
+def test_a_bundle_that_was_compared_on_no_image_is_not_written(run, encoder, data, tmp_path):
+    lost = dataclasses.replace(data, images=data.images[-1:], captions=CaptionSet({}))
+    with pytest.raises(DataError, match=r"pictures: no image of its split `val` can be read \(1 tried\)"):
+        export_bundle(run, tmp_path / "unseen", encoder=encoder, data=lost)
+    assert not (tmp_path / "unseen").exists()
+
+
+def test_a_bundle_that_would_not_open_is_not_written(run, encoder, data, tmp_path, monkeypatch):
+    steep = Calibration(MAX_LOGIT + 1, 0, 0.5, 50, Reliability(*[(0,) * BINS] * 3), "")
+    monkeypatch.setattr("distilcap.export.bundle._calibration", lambda *_: steep)
+    to = tmp_path / "bundle"
+    with pytest.raises(BundleError, match=rf"^Not written: {to}/manifest.json: `calibration.slope` must be"):
+        export_bundle(run, to, encoder=encoder, data=data)
+    assert not to.exists()
+
+
+def test_it_is_said_why_nothing_is_scored_or_calibrated(run, encoder, data, bundle, tmp_path):
+    remarks = Remarks()
+    nameless = dataclasses.replace(data, captions=CaptionSet({}))
+    export_bundle(run, tmp_path / "bundle", encoder=encoder, data=nameless, progress=remarks)
+    assert any("is not scored" in text for text in remarks.told)
+    assert any("it takes 50 validation images with two captions each" in text for text in remarks.told)
+    records = tuple(ImageRecord(str(number), tmp_path / "lost", "val") for number in range(60))
+    captions = {record.id: ["a dog runs", "nothing alike"] for record in records}
+    strange = Dataset("strange", records, CaptionSet.of_texts(captions))
+    assert _calibration(bundle, Comparison(), strange, ExportOptions(), remarks) is None
+    assert "no caption would be called wrong" in remarks.told[-1]
+
+
 def card_of(manifest, text):
     """The card where every text of the data and the run is `text`, without what is escaped."""
     cider = {"value": 1, "pytorch": 1, "signature": text}
@@ -332,14 +372,10 @@ def test_the_licence_of_the_encoder_is_told_or_said_to_be_unknown(exported):
 
 
 def test_an_encoder_is_rounded_by_drawn_pictures_where_no_photograph_can_be_read(tmp_path):
-    class Remarks(Progress):
-        def note(self, text):
-            told.append(text)
-
-    told: list[str] = []
+    remarks = Remarks()
     lost = ImageRecord("1", tmp_path / "lost.jpg", "train")
     data = Dataset("mine", (lost,), CaptionSet({}))
-    pictures = list(_training_pictures(data, Preprocessing(SIZE), Remarks())())
+    pictures = list(_training_pictures(data, Preprocessing(SIZE), remarks)())
     assert len(pictures) == 64
     assert pictures[0].shape == (SIZE, SIZE, 3)
-    assert told == ["mine: no training image can be read; drawn pictures stand for them."]
+    assert remarks.told == ["mine: no training image can be read; drawn pictures stand for them."]

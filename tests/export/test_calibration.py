@@ -15,6 +15,7 @@ from distilcap.metrics import evaluate
 from distilcap.runtime.bundle import BundleCaption
 from distilcap.runtime.calibration import BINS, LEAST_IMAGES, Calibration, Reliability
 from distilcap.runtime.fields import Fields
+from distilcap.runtime.limits import MAX_LOGIT
 
 
 def calibrated_source(count: int, slope: float, intercept: float, seed: int = 0):
@@ -42,10 +43,16 @@ def test_every_fit_is_finite_and_never_falls(pairs):
     slope, intercept = fit(scores, right)
     assert math.isfinite(slope)
     assert math.isfinite(intercept)
-    assert slope >= 0
+    assert 0 <= slope <= MAX_LOGIT
+    assert abs(intercept) <= MAX_LOGIT
     if slope == 0:
         share = (right.sum() + 1) / (len(right) + 2)
         assert confidences(slope, intercept, scores)[0] == pytest.approx(share)
+
+
+def test_a_fit_that_no_bundle_may_have_is_the_share():
+    scores = np.linspace(-1, -0.9999, 100)  # all but the same: the slope would be some 10^5
+    assert fit(scores, (np.arange(100) >= 40).astype(float)) == (0.0, pytest.approx(np.log(61 / 41)))
 
 
 def test_likelier_captions_that_are_wrong_give_all_the_same_confidence():
@@ -74,44 +81,47 @@ REFERENCES = CaptionSet.of_texts(
 )
 
 
+ALIKE = CaptionSet({id: captions[:2] for id, captions in REFERENCES.items()})
+
+
 def test_people_are_measured_against_the_others_of_the_same_image():
     people = People(REFERENCES, "ptb")
     assert people.images == 60
     # A third of people's captions have nothing in common with the others.
     assert people.threshold == pytest.approx(0.0)
-    without = CaptionSet({id: captions[:2] for id, captions in REFERENCES.items()})
-    first = CaptionSet({id: captions[:1] for id, captions in without.items()})
-    second = CaptionSet({id: captions[1:] for id, captions in without.items()})
+    assert not people.agree
+    first = CaptionSet({id: captions[:1] for id, captions in ALIKE.items()})
+    second = CaptionSet({id: captions[1:] for id, captions in ALIKE.items()})
     # Of two captions each is the other's only reference.
     alike = evaluate(first, second, ["cider"], "ptb")["cider"].value
-    assert People(without, "ptb").threshold == pytest.approx(alike, rel=0.25)
-    assert People(without, "ptb").threshold > 1
+    assert People(ALIKE, "ptb").threshold == pytest.approx(alike, rel=0.25)
+    assert People(ALIKE, "ptb").threshold > 1
 
 
 def test_captions_are_right_that_are_as_close_as_peoples():
-    captions = {id: captions[:2] for id, captions in REFERENCES.items()}
-    people = People(CaptionSet(captions), "ptb")
+    people = People(ALIKE, "ptb")
     written = {
         "0": BundleCaption("a red dog number 0 runs", -3.0, (4, 5, 2)),
         "1": BundleCaption("a cat", -1.0, (4, 2)),
         "unknown": BundleCaption("a cat", -1.0, (4, 2)),
     }
-    scores, right = people.right(written, CaptionSet(captions))
+    scores, right = people.right(written, ALIKE)
     assert scores.tolist() == [-1.0, -0.5]
     assert right.tolist() == [1.0, 0.0]
 
 
 def test_too_few_images_are_not_calibrated():
-    people = People(REFERENCES, "ptb")
+    people = People(ALIKE, "ptb")
     scores, right, _ = calibrated_source(LEAST_IMAGES - 1, 6, 3)
     assert calibrate(people, (scores, right)) is None
-    assert calibrate(People(REFERENCES.top(), "ptb"), calibrated_source(200, 6, 3)[:2]) is None, (
-        "one caption each"
-    )
+    enough = calibrated_source(200, 6, 3)[:2]
+    assert calibrate(people, enough) is not None
+    assert calibrate(People(ALIKE.top(), "ptb"), enough) is None, "one caption each"
+    assert calibrate(People(REFERENCES, "ptb"), enough) is None, "whatever is written would be right"
 
 
 def test_it_is_measured_on_what_it_was_not_fitted_on():
-    people = People(REFERENCES, "ptb")
+    people = People(ALIKE, "ptb")
     fitted = calibrated_source(2_000, 6, 3, seed=1)[:2]
     halves = calibrate(people, fitted)
     assert halves is not None

@@ -140,12 +140,42 @@ def test_what_a_person_put_there_stays(tmp_path: Path) -> None:
     assert (to / "mark").read_text() == "newest"
 
 
-def test_a_folder_is_written_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    with whole_folder(Path("."), "mark") as new:
-        (new / "mark").write_text("")
-    assert (tmp_path / "here" / "mark").is_file()
+def test_what_cannot_be_replaced_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mounted folder, and the one that a shell stands in: it would be left in a folder that is deleted."""
+    inside = tmp_path / "here" / "inside"
+    inside.mkdir(parents=True)
+    (tmp_path / "here" / "mark").write_text("older")
+    for place, to in ((inside.parent, Path(".")), (inside, inside.parent), (inside, Path(".."))):
+        monkeypatch.chdir(place)
+        with pytest.raises(ConfigError, match=r"here is replaced, but is the folder you are in or above"):
+            write(to, "new")
+    assert (tmp_path / "here" / "mark").read_text() == "older"
+    write(Path("bundle"), "below it")
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "disk")
+    with pytest.raises(ConfigError, match=r"disk is a mounted folder.*; name a folder inside it"):
+        write(tmp_path / "disk", "new")
+    monkeypatch.setattr("pathlib.Path.cwd", lambda: os.stat(tmp_path / "deleted"))
+    write(tmp_path / "here", "new")
+
+
+def test_ctrl_c_between_the_two_moves_puts_the_older_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(old: Path, new: Path) -> None:
+        real(old, new)
+        if new.name == "older":
+            raise KeyboardInterrupt
+
+    write(tmp_path / "bundle", "older")
+    real = os.replace
+    monkeypatch.setattr(folders.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "bundle", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert (tmp_path / "bundle" / "mark").read_text() == "older"
 
 
 def test_only_scratch_folders_are_removed(tmp_path: Path) -> None:

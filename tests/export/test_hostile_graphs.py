@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from distilcap import load
 from distilcap.cli.caption import caption as caption_command
 from distilcap.errors import BundleError
 from distilcap.export.pictures import sample_pictures
@@ -78,6 +79,39 @@ def test_a_batch_names_the_image_that_is_nan(copied, bundle):
         bundle.greedy((features, mask), ["a.png", "b.png", "c.png"])
     with pytest.raises(BundleError, match=r"step.onnx: it gave NaN or infinity; its weights"):
         bundle.search((features, mask))
+    with pytest.raises(BundleError, match=r"step.onnx: it gave NaN or infinity for b.png"):
+        bundle.search((features, mask), names=["a.png", "b.png", "c.png"])
+
+
+def test_a_photograph_whose_captions_have_no_probability_is_named(exported, photo, monkeypatch):
+    """Minus infinity for all words that may be written is no NaN, and leaves nothing to say."""
+
+    def mute(self, *given, real=Bundle.step):
+        logits, state = real(self, *given)
+        logits[..., 2:] = -np.inf
+        return logits, state
+
+    monkeypatch.setattr(Bundle, "step", mute)
+    captioner = load(exported.folder)
+    for photographs in (photo, [photo]):
+        with pytest.raises(
+            BundleError, match=rf"step.onnx: it gave NaN or infinity for {photo}; its weights"
+        ):
+            captioner.caption(photographs)
+
+
+def test_images_keep_their_names_while_others_leave_the_search(bundle, monkeypatch):
+    def recorded(self, tokens, state, memory, names, real=Bundle.step):
+        searched.append(len(names))
+        for row, name in enumerate(names):
+            np.testing.assert_array_equal(memory[0][row], whole[0][int(name)])
+        return real(self, tokens, state, memory, names)
+
+    seen = bundle.see(np.stack([one for _, one in sample_pictures(16, 32)]))
+    whole, searched = bundle.encode(seen), []
+    monkeypatch.setattr(Bundle, "step", recorded)
+    bundle.search(seen, names=[str(number) for number in range(16)])
+    assert searched[0] == 16 > searched[-1]
 
 
 def test_a_decoder_of_nan_gives_no_caption(copied, photo):

@@ -63,6 +63,18 @@ def test_an_older_bundle_is_replaced_and_nothing_else(exported, hub):
     assert files == before
 
 
+def test_what_is_private_never_goes_into_a_public_repository(exported, hub):
+    push_bundle(exported.folder, "me/mine", private=True)
+    push_bundle(exported.folder, "me/mine", private=True)
+    assert hub.repositories["me/mine"].private
+    push_bundle(exported.folder, "me/captioner")
+    files = hub.repositories["me/captioner"].files
+    files.clear()
+    with pytest.raises(BundleError, match=r"me/captioner: is public; make it private in its settings"):
+        push_bundle(exported.folder, "me/captioner", private=True)
+    assert not files
+
+
 def test_a_bundle_that_was_damaged_since_is_fetched_again(exported, hub, monkeypatch):
     push_bundle(exported.folder, "me/captioner")
     encoder = find_bundle_by("hf:me/captioner") / "encoder.onnx"

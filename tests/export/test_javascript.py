@@ -278,6 +278,27 @@ console.log(JSON.stringify({ changes, mixed }));
     assert answer["changes"] == changes
 
 
+DECODED = """
+import { decodePicture } from "./distilcap.js";
+const asked = [];
+globalThis.createImageBitmap = async (picture, options) => asked.push(options.resizeWidth ?? null);
+for (const file of given) {
+  const picture = new Blob([Uint8Array.from(atob(file), (one) => one.charCodeAt(0))]);
+  await decodePicture(picture, { size: 224, decoding: "reduced" });
+}
+console.log(JSON.stringify(asked));
+"""
+
+
+def test_a_large_jpeg_is_reduced_however_much_metadata_it_has(scripts):
+    segment = b"\xff\xe2\xff\xff" + bytes(0xFFFD)
+    Image.new("RGB", (4000, 3000)).save(buffer := io.BytesIO(), "JPEG")
+    head, rest = buffer.getvalue()[:2], buffer.getvalue()[2:]
+    files = [head + count * segment + rest for count in (0, 40)] + [head + 40 * segment]
+    given = [base64.b64encode(file).decode() for file in files]
+    assert run_node(scripts, DECODED, given) == [1000, 1000, None]
+
+
 ACTIVATE = """
 import vm from "node:vm";
 const kept = new Set(given.caches), handlers = {};
@@ -305,3 +326,53 @@ def test_the_service_worker_clears_its_own_old_caches_alone(scripts: Path) -> No
     others = ["notes-v3", "distilcap-https://a.io/ 1", "distilcap-https://a.io/b/c/ 1"]
     given = {"script": script, "scope": "https://a.io/b/", "caches": [*others, "distilcap-https://a.io/b/ 1"]}
     assert run_node(scripts, ACTIVATE, given) == [*others, "distilcap-https://a.io/b/ unwritten"]
+
+
+SERVED = """
+import vm from "node:vm";
+const kept = { "https://a.io/b/": "page", "https://a.io/b/page.js": "script" };
+const handlers = {}, told = [];
+let network, whole = true;
+const self = {
+  registration: { scope: "https://a.io/b/", unregister: async () => told.push("unregistered") },
+  addEventListener: (name, handler) => (handlers[name] = handler),
+};
+const caches = {
+  match: async ({ url }) => (whole && url in kept ? new Response(kept[url]) : undefined),
+  delete: async () => (whole = false),
+};
+const location = { origin: "https://a.io" };
+const fetch = async ({ url }) => network(url);
+vm.runInNewContext(given.script, { self, caches, location, fetch, URL, Headers, Response });
+async function ask(path, mode) {
+  let answer;
+  const request = { method: "GET", url: `https://a.io/b/${path}`, mode };
+  handlers.fetch({ request, respondWith: (promise) => (answer = promise) });
+  told.push(await answer.then((one) => (one.status ? one.text() : one.type), (error) => error.message));
+}
+for (const now of [
+  () => { throw new Error("offline"); },
+  () => new Response("page"),
+  () => new Response("busy", { status: 503 }),
+  () => Response.error(),
+  (url) => new Response(`other ${url}`),
+]) {
+  network = now;
+  await ask("", "navigate");
+  await ask("page.js", "cors");
+}
+console.log(JSON.stringify(told));
+"""
+
+
+def test_the_service_worker_hides_no_other_site_at_its_address(scripts: Path) -> None:
+    script = (resources.files("distilcap.export.browser") / "web" / "service-worker.js").read_text()
+    offline, same, busy, moved = (
+        ["page", "script"],
+        ["page", "script"],
+        ["busy", "script"],
+        ["error", "script"],
+    )
+    other = ["unregistered", "other https://a.io/b/", "other https://a.io/b/page.js"]
+    told = run_node(scripts, SERVED, {"script": script})
+    assert told == [*offline, *same, *busy, *moved, *other]

@@ -27,6 +27,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = tmp_path_factory.mktemp("parent")
     site = parent / "site"
     (site / "bundle").mkdir(parents=True)
+    (site / "page").mkdir()
+    (site / "page" / "index.html").write_text("<!doctype html>")
+    (parent / "index.html").write_bytes(SECRET)
     (site / "index.html").write_text("<!doctype html>")
     (site / "page.js").write_text("let x;")
     (site / "bundle" / "a b.bin").write_bytes(b"weights")
@@ -76,6 +79,7 @@ def ask(address: tuple[str, int], path: str, method: str = "GET") -> tuple[int, 
     [
         ("/", "text/html; charset=utf-8"),
         ("/index.html?threads=2", "text/html; charset=utf-8"),
+        ("/page/?threads=2", "text/html; charset=utf-8"),
         ("/page.js", "text/javascript"),
         ("/inner.js", "text/javascript"),  # a link that stays inside
         ("/bundle/a%20b.bin", "application/octet-stream"),

@@ -508,7 +508,7 @@ def test_it_works_offline_once_loaded(site, bundle, photos):
         with serving(site) as address:
             page.goto(address)
             page.evaluate("captioner.ready")
-            page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+            page.locator("#facts", has_text="works offline from now on").wait_for()
             page.wait_for_function("() => navigator.serviceWorker.controller")
         # The server is gone.
         page.goto(f"{address}?again")

@@ -81,12 +81,12 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 def file_in(folder: Path, address: str) -> Path | None:
-    """The file of `folder` that the path of an address names; "/" is its page.
+    """The file of `folder` that the path of an address names; of a folder's, which ends in "/", its page.
 
     None for what is no regular file, hidden, or outside of the folder, through links too.
     """
     name = unquote(address.partition("?")[0].partition("#")[0])
-    parts = (name.removeprefix("/") or "index.html").split("/")
+    parts = (name + "index.html" if name.endswith("/") or not name else name).removeprefix("/").split("/")
     if any(part == "" or part.startswith(".") or not part.isprintable() or "\\" in part for part in parts):
         return None
     try:

@@ -83,10 +83,14 @@ def compare(
     comparison = Comparison()
     pictures = iter(pictures)
     while batch := list(itertools.islice(pictures, batch_images)):
-        pixels = np.stack([image for _, image in batch])
+        names, images = zip(*batch, strict=True)
+        pixels = np.stack(images)
         seen = encoder(torch.from_numpy(normalise(pixels, bundle.manifest.preprocessing)))
-        other_seen = bundle.see(pixels)
-        theirs = {"beam": bundle.search(other_seen), "greedy": bundle.greedy(other_seen)}
+        other_seen = bundle.see(pixels, names)
+        theirs = {
+            "beam": bundle.search(other_seen, names=names),
+            "greedy": bundle.greedy(other_seen, names),
+        }
         for kind, search in searches.items():
             ours = beam_search(trained.captioner, seen, search)
             for row, (name, _) in enumerate(batch):

@@ -62,7 +62,9 @@ export async function load({
  */
 export async function decodePicture(picture, preprocessing) {
   if (!(picture instanceof Blob)) return { bitmap: await createImageBitmap(picture, AS_IT_IS) };
-  const size = jpegSize(new Uint8Array(await picture.slice(0, HEAD).arrayBuffer()));
+  const head = new Uint8Array(await picture.slice(0, HEAD).arrayBuffer());
+  const more = picture.size > HEAD && head[0] === 0xff && head[1] === 0xd8; // a JPEG with still more metadata
+  const size = jpegSize(head) ?? (more ? jpegSize(new Uint8Array(await picture.arrayBuffer())) : undefined);
   const part = size ? reduction(size, preprocessing) : 1;
   if (part === 1) return { bitmap: await createImageBitmap(picture, AS_IT_IS) };
   const [desiredWidth, desiredHeight] = [size.width, size.height].map((side) => Math.ceil(side / part));

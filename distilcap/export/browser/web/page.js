@@ -9,6 +9,13 @@ function say(text, wrong = false) {
   $("status").classList.toggle("wrong", wrong);
 }
 
+// Fulfilled once every file is on the device.
+const kept = (async () => {
+  await navigator.serviceWorker.register("service-worker.js");
+  await navigator.serviceWorker.ready;
+})();
+kept.catch(() => {});
+
 const threads = Number(new URLSearchParams(location.search).get("threads")) || undefined;
 const ready = load({ threads, progress: (share) => ($("progress").value = share) }).then(
   (captioner) => {
@@ -23,8 +30,8 @@ const ready = load({ threads, progress: (share) => ($("progress").value = share)
     if (facts.tokenizer !== "ptb") $("caption").lang = $("alternatives").lang = $("photo").lang = "";
     $("facts").textContent =
       `${facts.megabytes.toFixed(1)} MB in ${facts.precision}: ${facts.encoder} sees, ${facts.architecture} writes ` +
-      `with ${facts.words.toLocaleString("en")} words. It runs on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}` +
-      `${"serviceWorker" in navigator ? " and works offline from now on" : ""}.`;
+      `with ${facts.words.toLocaleString("en")} words. It runs on ${facts.threads} ${facts.threads > 1 ? "threads" : "thread"}.`;
+    kept.then(() => ($("facts").textContent += " It works offline from now on."), () => {});
     if (facts.licence.captioner) $("terms").textContent = `Terms of the captioner: ${facts.licence.captioner}.`;
     return captioner;
   },
@@ -121,7 +128,7 @@ for (const name of ["dragover", "dragleave", "drop"]) {
   });
 }
 
-let stream;
+let stream, opening = false;
 
 function closeCamera() {
   stream?.getTracks().forEach((track) => track.stop());
@@ -132,14 +139,19 @@ function closeCamera() {
 }
 
 $("open-camera").addEventListener("click", async () => {
+  if (opening) return; // a second press would open a second stream, which nothing closes
+  opening = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    $("camera").srcObject = stream;
+    await $("camera").play();
   } catch {
+    closeCamera();
     say("The camera cannot be used: allow it in the browser, or choose a photo.", true);
     return;
+  } finally {
+    opening = false;
   }
-  $("camera").srcObject = stream;
-  await $("camera").play();
   $("photo").hidden = $("invitation").hidden = $("open-camera").hidden = true;
   $("camera").hidden = $("take").hidden = $("close-camera").hidden = false;
   $("take").focus();
@@ -160,4 +172,3 @@ $("take").addEventListener("click", () => {
   }, "image/png");
 });
 
-if ("serviceWorker" in navigator) navigator.serviceWorker.register("service-worker.js").catch(() => {});

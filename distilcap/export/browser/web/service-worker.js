@@ -23,17 +23,35 @@ self.addEventListener("activate", (event) => {
 });
 
 function isolated(response) {
+  if (!response.status) return response; // a redirect, which the browser follows itself
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }
 
+/** The page from the network while there is one: by now another may be served at this address. */
+async function newest(request, kept) {
+  let response;
+  try {
+    response = await fetch(request, { cache: "reload" }); // not "not modified": another page may be older
+  } catch (error) {
+    if (kept) return kept;
+    throw error;
+  }
+  if (kept && response.ok && (await response.clone().text()) !== (await kept.clone().text())) {
+    // Nothing that was kept belongs to another page, which has a worker of its own or none.
+    await caches.delete(CACHE);
+    await self.registration.unregister();
+  }
+  return response;
+}
+
 self.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || new URL(event.request.url).origin !== location.origin) return;
   event.respondWith((async () => {
-    const cache = await caches.open(CACHE);
-    const kept = await cache.match(event.request, { ignoreSearch: true });
+    const kept = await caches.match(event.request, { cacheName: CACHE, ignoreSearch: true });
+    if (event.request.mode === "navigate") return isolated(await newest(event.request, kept));
     return isolated(kept ?? (await fetch(event.request)));
   })());
 });
