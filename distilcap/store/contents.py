@@ -191,14 +191,17 @@ def needed_by(keys: Iterable[str], entries: Iterable[Entry]) -> set[str]:
     kept = set(keys)
     while True:
         more = {key for kept_key in kept & by_key.keys() for key in by_key[kept_key].inputs()}
-        more |= {
-            entry.key
-            for entry in by_key.values()
-            if entry.stage is not None and entry.stage.measures and entry.inputs() <= kept
-        }
-        if more & by_key.keys() <= kept:
+        more |= {entry.key for entry in by_key.values() if entry.stage and _needed(entry.stage, kept)}
+        if more <= kept:
             return kept & by_key.keys()
-        kept |= more & by_key.keys()
+        kept |= more
+
+
+def _needed(stage: Stage, kept: set[str]) -> bool:
+    """Whether a stage is kept with what it was made of, which need not be there: packs have no features."""
+    return stage.needed_with_inputs() and all(
+        made_of.key in kept or _needed(made_of, kept) for made_of in stage.inputs()
+    )
 
 
 def remove(root: Path, key: str) -> None:
