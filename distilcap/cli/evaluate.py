@@ -180,6 +180,7 @@ def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, t
         ([words_of(text) for text in captions.texts(image_id)] for image_id in captions),
         end,
         END_WORD,
+        tokenizer,
     )
     frequencies.save(to)
     CONSOLE.print(

@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from distilcap.cli.main import cli
 from distilcap.cli.scores import as_csv, as_latex
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import DistilCapError
+from distilcap.errors import ConfigError, DistilCapError
+from distilcap.integrity import write_sealed_json
 from distilcap.metrics import registry
 from distilcap.metrics.base import Score
 from distilcap.metrics.frequencies import DocumentFrequencies
@@ -88,7 +89,8 @@ def test_one_file_of_captions_is_wanted(files: Path) -> None:
 
 def test_document_frequencies_and_the_end_token_show_in_the_signature(files: Path) -> None:
     words = [[text.split() for text in texts] for texts in REFERENCES.values()]
-    DocumentFrequencies.of("mine", words, end=True).save(files / "df.json")
+    frequencies = DocumentFrequencies.of("mine", words, end=True)
+    frequencies.save(files / "df.json")
     arguments = ["evaluate", files / "good.jsonl", "--references", files / "references.jsonl"]
     both = [
         "--metrics",
@@ -104,7 +106,7 @@ def test_document_frequencies_and_the_end_token_show_in_the_signature(files: Pat
     result = run(*arguments, *both)
     assert result.exit_code == 0, (result.output, result.exception)
     (score,) = json.loads((files / "s.json").read_text())["scores"].values()
-    assert score["signature"] == "cider-d|refs:2|tok:ptb-official|df:mine|end:1|v:1.0"
+    assert score["signature"] == f"cider-d|refs:2|tok:ptb-official|df:{frequencies.label}|end:1|v:1.0"
     assert score["interval"] is None
 
 
@@ -394,3 +396,15 @@ def test_document_frequencies_of_characters(tmp_path: Path) -> None:
     result = run("metrics", "df", tmp_path / "captions.jsonl", "--tokenizer", "characters", "--to", to)
     assert result.exit_code == 0, result.output
     assert len(DocumentFrequencies.load(to).counts) == 6  # 3 characters, 2 pairs, 1 triple
+    captions = tmp_path / "c.json"
+    captions.write_text(json.dumps({"0.jpg": ["一只狗"], "1.jpg": ["一只猫"]}))
+    asked = ["evaluate", captions, "--references", captions, "--metrics", "cider", "--df", to]
+    assert run(*asked, "--tokenizer", "characters", "--resamples", 0).exit_code == 0
+    error = run(*asked).exception  # PTB has other words, and hardly one of them would be found
+    assert isinstance(error, ConfigError)
+    assert "metrics df --tokenizer ptb`" in str(error)
+    # Files of older versions are PTB's.
+    content = json.loads(to.read_text())
+    del content["tokenizer"], content["sha256"]
+    write_sealed_json(to, content)
+    assert run(*asked, "--resamples", 0).exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -100,7 +101,10 @@ def test_cider_takes_document_frequencies_and_an_end_token(tmp_path):
             3,
         )
         assert scores["cider"].per_image[image_id] == pytest.approx(expected)
-    assert scores["cider"].signature.endswith("|df:other|end:1|v:1.0")
+    assert scores["cider"].signature.endswith(f"|df:{frequencies.label}|end:1|v:1.0")
+    # Corpora are named by files, and two files of one name are two corpora.
+    assert re.fullmatch("other-[0-9a-f]{8}", frequencies.label)
+    assert DocumentFrequencies.of("other", plain[:2], end=True).label != frequencies.label
     with pytest.raises(ConfigError, match="count them again with the same"):
         CiderD(frequencies)
     (tmp_path / "bad.json").write_text('{"name": "x"}')
