@@ -224,7 +224,7 @@ def _run(
     if only_finished:
         tables, missing = finished(tables, kept)
     if not tables:
-        raise DataError(f"{store}: holds the captions of no row of these tables yet.")
+        raise DataError(f"{store}: no row of these tables is trained there yet.")
     stages = stages_of_tables(tables, metrics)
     judge_data(stages, kept)
     build_ahead(stages, kept, PROGRESS, engine)

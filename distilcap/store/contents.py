@@ -25,6 +25,7 @@ __all__ = [
     "Unfinished",
     "contents",
     "keys_in",
+    "lacking",
     "left_behind",
     "needed_by",
     "remove",
@@ -33,6 +34,7 @@ __all__ = [
 
 IMPORT = ".import"
 """Begins the name of each folder that a pack is unpacked into; the lock of those who do."""
+_KEY = "[a-z-]+-[0-9a-f]{12}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _is_stage(folder: Path) -> bool:
     """Whether a folder of a store is a stage's, also where its record is lost: it has the name of one."""
     if not folder.is_dir() or folder.name.startswith("."):
         return False
-    return bool(re.fullmatch(r"[a-z-]+-[0-9a-f]{12}", folder.name)) or (folder / RECORD).is_file()
+    return bool(re.fullmatch(_KEY, folder.name)) or (folder / RECORD).is_file()
 
 
 def _entry(folder: Path) -> Entry:
@@ -180,6 +182,20 @@ def keys_in(source: Path, entries: Iterable[Entry]) -> set[str]:
     if named := {key for key in known if f'"{key}"' in text}:
         return named
     raise DataError(f"{source}: names no stage of this store.")
+
+
+def lacking(sources: Iterable[Path], kept: Iterable[Entry], entries: Iterable[Entry]) -> list[str]:
+    """Keys of what is not in the store, though a results.json among `sources` names it, or what is kept was
+    made of it and a pack would have it."""
+    named = {
+        key
+        for source in sources
+        if source.suffix == ".json"
+        for key in re.findall(rf'"({_KEY})"', json.dumps(read_json(source)))
+    }
+    stages = (stage for entry in kept if entry.stage is not None for stage in entry.stage.inputs())
+    named |= {stage.key for stage in stages if stage.packable}
+    return sorted(named - {entry.key for entry in entries})
 
 
 def needed_by(keys: Iterable[str], entries: Iterable[Entry]) -> set[str]:

@@ -212,6 +212,17 @@ def test_no_pack_is_made_without_what_is_damaged(
     assert "stage.json: missing; delete the folder" in str(error)
 
 
+def test_a_pack_names_what_the_store_has_not(original: Built, root: Path, tmp_path: Path) -> None:
+    pack, results = tmp_path / "pack.tar.gz", tmp_path / "results.json"
+    results.write_text(json.dumps({"rows": [{"runs": [original.teacher.key, original.student.key]}]}))
+    export = ("export", pack, "--keep", results, "--store", root)
+    assert "Not in the store" not in words(call(*export))
+    shutil.rmtree(root / original.student.key)
+    assert f"missing in the pack: {original.student.key}." in words(call(*export))
+    of_scores = ("export", pack, "--keep", original.scores.key, "--store", root)
+    assert f"missing in the pack: {original.student.key}." in words(call(*of_scores))
+
+
 def test_a_full_disk_does_not_make_a_pack_damaged(
     original: Built, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ again."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,17 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(engine: str, tmp_path: 
     assert not store.has(Measure("alone", 1))
     build_side_by_side([last], store, Notes(), EngineOptions(engine))  # all is there
     assert len(noted) == 4
+
+
+def test_what_a_complete_stage_was_made_of_is_not_built_again(tmp_path: Path) -> None:
+    """As in a serial run: a report of what is trained trains nothing."""
+    first = Count("first", 1)
+    second = Count("second", 1, (first,))
+    store = Store(tmp_path)
+    store.build(second)
+    shutil.rmtree(store.path(first))
+    build_side_by_side([second], store, SILENT, EngineOptions("processes"))
+    assert not store.has(first)
 
 
 @pytest.mark.slow
