@@ -359,6 +359,24 @@ def test_captions_left_empty_are_scored_as_empty(references: Path, ending: str, 
     assert re.search(said, str(result.exception)), result.exception
 
 
+EMPTY_LISTS = {
+    "own.jsonl": '{"image": "0", "captions": []}\n{"image": "1", "captions": [{"text": "a"}, {"text": ""}]}\n',
+    "strings.jsonl": '{"image": "0.jpg", "captions": []}\n{"image": "1.jpg", "captions": ["a"]}\n',
+    "last.jsonl": '{"image": "1.jpg", "captions": ["a"]}\n{"image": "0.jpg", "captions": []}\n',
+    "list.json": '[{"image": "1.jpg", "captions": ["a"]}, {"image": "0.jpg", "captions": []}]',
+    "by_id.json": '{"0": [], "1": ["a"]}',
+}
+
+
+@pytest.mark.parametrize("name", EMPTY_LISTS)
+def test_images_listed_without_caption_are_scored_as_empty(name: str, references: Path) -> None:
+    candidates = references.with_name(name)
+    candidates.write_text(EMPTY_LISTS[name])
+    result = run("evaluate", candidates, "--references", references, "--metrics", "bleu", "--resamples", 0)
+    assert result.exit_code == 0, result.exception
+    assert f"1 of the 2 captions of {candidates} are empty" in result.stderr
+
+
 def test_files_in_other_folders_are_matched_all_or_said_not_to_be(references: Path) -> None:
     named = [{"image_id": f"p400/{n}.jpg", "caption": "a dog"} for n in range(9)]
     candidates = in_form(references.with_name("cand.jsonl"), named)
