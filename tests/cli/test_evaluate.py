@@ -360,7 +360,7 @@ def test_captions_left_empty_are_scored_as_empty(references: Path, ending: str, 
 
 
 EMPTY_LISTS = {
-    "own.jsonl": '{"image": "0", "captions": []}\n{"image": "1", "captions": [{"text": "a"}, {"text": ""}]}\n',
+    "own.jsonl": '{"image": "0", "captions": []}\n{"image": "1", "captions": [{"text": "a"}, {"text": ""}]}',
     "strings.jsonl": '{"image": "0.jpg", "captions": []}\n{"image": "1.jpg", "captions": ["a"]}\n',
     "last.jsonl": '{"image": "1.jpg", "captions": ["a"]}\n{"image": "0.jpg", "captions": []}\n',
     "list.json": '[{"image": "1.jpg", "captions": ["a"]}, {"image": "0.jpg", "captions": []}]',
