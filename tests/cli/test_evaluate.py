@@ -127,6 +127,36 @@ def test_score_files_are_compared_without_captions(files: Path) -> None:
     assert kept == again
 
 
+def test_scores_that_only_some_have_are_named(files: Path) -> None:
+    common = ["--references", files / "references.jsonl", "--resamples", 100, "--metrics"]
+    for name, metrics in (("good", "rouge_l,bleu"), ("bad", "rouge_l"), ("other", "bleu")):
+        CaptionSet.of_texts(GOOD).save(files / "other.jsonl")
+        run("evaluate", files / f"{name}.jsonl", *common, metrics, "--json", files / f"{name}.json")
+    good, bad, other = (files / f"{name}.json" for name in ("good", "bad", "other"))
+    found = run("compare", bad, good, "--resamples", 100)
+    assert found.exit_code == 0, found.exception
+    assert f"bleu_1 is left out, since it was not scored of {bad}." in found.stderr
+    error = run("compare", bad, other, "--resamples", 100).exception
+    assert isinstance(error, ConfigError)
+    assert "have no score in common" in str(error)
+
+
+def test_references_in_another_order_are_the_same(files: Path) -> None:
+    turned = dict(reversed([*REFERENCES.items()]))
+    CaptionSet.of_texts(turned).save(files / "turned.jsonl")
+    CaptionSet.of_texts({image: [image, "a dog"][:1] for image in REFERENCES}).save(files / "mixed.jsonl")
+    for name, references in (("good", "references"), ("mixed", "references"), ("mixed", "turned")):
+        to = ["--json", files / f"{name}-{references}.json", "--metrics", "rouge_l,bleu", "--resamples", 0]
+        run("evaluate", files / f"{name}.jsonl", "--references", files / f"{references}.jsonl", *to)
+
+    def compared(other: str) -> str:
+        result = run("compare", files / "good-references.json", files / other, "--resamples", 100)
+        assert result.exit_code == 0, result.exception
+        return result.output.replace(other, "other")
+
+    assert compared("mixed-turned.json").split() == compared("mixed-references.json").split()
+
+
 def test_scores_that_cannot_be_compared_are_refused(files: Path) -> None:
     common = ["--references", files / "references.jsonl", "--metrics", "rouge_l", "--resamples", 0]
     run("evaluate", files / "good.jsonl", *common, "--json", files / "official.json")
