@@ -112,9 +112,17 @@ def seal(folder: Path, by_row: Iterable[str] = ()) -> None:
     write_sealed_json(folder / CHECKSUMS, {"files": files, "left_out": []})
 
 
-def leave_out(folder: Path, names: Iterable[str]) -> None:
-    """Note in the manifest that files of the folder may be missing."""
+def leave_out(folder: Path, names: Iterable[str], copied: Path | None = None) -> None:
+    """Note in the manifest that files of the folder may be missing.
+
+    Args:
+        copied: a sealed folder that this one is a copy of; what was left out there is left out here, too.
+    """
     files, left = _manifest(folder)
+    if copied is not None:
+        theirs, gone = _manifest(copied)[0], left_out(copied)
+        left = [*left, *gone]
+        files = dict(sorted({**files, **{name: theirs[name] for name in gone if name in theirs}}.items()))
     write_sealed_json(
         folder / CHECKSUMS, {"files": files, "left_out": sorted({*left, *names} & files.keys())}
     )

@@ -113,9 +113,11 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
     from distilcap.metrics.significance import System, compare_table
 
     scored = _read_systems(systems, references, options)
-    keys = [key for key in scored[0][1][0] if all(key in seed for _, seeds in scored for seed in seeds)]
     columns = []
-    for key in keys:
+    for key in dict.fromkeys(key for _, seeds in scored for seed in seeds for key in seed):
+        if lacking := [name for name, seeds in scored if any(key not in seed for seed in seeds)]:
+            say(f"{key} is left out, since it was not scored of {', '.join(lacking)}.", err=True)
+            continue
         compared = [System(name, tuple(seed[key] for seed in seeds)) for name, seeds in scored]
         reasons = {score.unavailable for system in compared for score in system.seeds if score.unavailable}
         if reasons:
@@ -125,6 +127,11 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
             deviation = f" ± {100 * system.deviation:.2f}" if system.deviation is not None else ""
             CONSOLE.print(f"{key:8} {100 * system.mean:7.2f}{deviation}  {system.name}")
         columns.append((metric_of(key), compared))
+    if not columns:
+        raise ConfigError(
+            f"{', '.join(systems)} have no score in common that could be computed; score all of them with "
+            "the same `--metrics`."
+        )
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
         table.add_column(column, overflow="fold")
@@ -180,6 +187,7 @@ def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, t
         ([words_of(text) for text in captions.texts(image_id)] for image_id in captions),
         end,
         END_WORD,
+        tokenizer,
     )
     frequencies.save(to)
     CONSOLE.print(

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, FIRST, PROGRESS, open_store
+from distilcap.errors import ConfigError
 from distilcap.options import Options, option
 from distilcap.store.engine import EngineOptions, build_ahead
 
@@ -54,6 +55,8 @@ def report(results: Path, to: Path | None) -> None:
     from distilcap.reports.records import read_results
     from distilcap.reports.report import write_page
 
+    if to is not None and to.resolve() == results.resolve():
+        raise ConfigError(f"{to}: the page would replace these results; name another file, as report.html.")
     content = read_results(results)
     _print_results(content)
     if to is not None:

@@ -80,16 +80,16 @@ def reproduce(
     distilling; or families: captioners of equal width beside one another; or worth: a student without and
     with a teacher, each without and with self-critical training (README's table). flickr8k is README's
     former experiment, encoders the table of docs/encoders.md, box the captioner that comes with the package.
-    A killed command goes on where it stopped; two may share a store. With --check, WHAT and the options may
-    be left out: they are then those of the report.
+    A killed command goes on where it stopped; two may share a store. With --check, WHAT and the options but
+    --data and --images may be left out: they are then those of the report.
     """
     if check is not None and not what:
-        _as_the_report_was_made(check, data)
+        _as_the_report_was_made(check, data, images)
         return
     if not what or data is None:
         raise click.UsageError("Give what to reproduce, and its `--data`.")
     together = tuple(name for name in TABLES if name in what or "all" in what)
-    if len(what) > 1 and len(together) < len(set(what)):
+    if len(set(what)) > 1 and not set(what) <= {*TABLES, "all"}:
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
     if options.more_seeds and what[0] != "extra":
         raise ConfigError(f"`more_seeds` is of `extra`, not of {what[0]}; leave it out.")
@@ -99,8 +99,8 @@ def reproduce(
     if what[0] == "encoders":
         from distilcap.study.encoders import encoder_members
 
-        title = "Encoders under the same small captioner"
-        run_members(title, encoder_members(_folder(data), images), store, engine, output)
+        title, seeds = "Encoders under the same small captioner", tuple(range(options.seeds or 1))
+        run_members(title, encoder_members(_folder(data), images, seeds=seeds), store, engine, output)
     elif what[0] == "box":
         from distilcap.study.box import box_members, write_box
 
@@ -121,7 +121,7 @@ def reproduce(
     else:
         students = options.students(_drawn_or_there(data, images, options, output))
         tables = _tables(together or what, students)
-        title = f"{' and '.join(what)} on {students.data.name}, preset {students.preset.name}"
+        title = f"{' and '.join(dict.fromkeys(what))} on {students.data.name}, preset {students.preset.name}"
         if output.plan:
             from distilcap.study.estimate import facts_of
             from distilcap.study.tables import stages_of_tables
@@ -135,15 +135,26 @@ def reproduce(
             _run(title, tables, options.metric_names, store, engine, output, finished)
 
 
-def _as_the_report_was_made(folder: Path, data: Path | None) -> None:
+def _as_the_report_was_made(folder: Path, data: Path | None, images: Path | None) -> None:
     """Check a report by the command that made it, as it says; only its options are read."""
     from distilcap.reports.records import RESULTS, read_results
 
-    command = shlex.split(read_results(folder / RESULTS).command)
-    if command[:2] != ["distilcap", "reproduce"] or "--check" in command:
+    context = click.get_current_context()
+    for option in context.command.params:
+        given_here = context.get_parameter_source(str(option.name)) == click.core.ParameterSource.COMMANDLINE
+        if given_here and option.name not in ("data", "images", "check"):
+            raise ConfigError(
+                f"`--check` without WHAT takes the report's own options, and not `{option.opts[0]}`: leave "
+                "it out, or give WHAT and all options."
+            )
+    program, *command = shlex.split(read_results(folder / RESULTS).command) or [""]
+    # Options of all commands stand before this one's name; no plugin is loaded because a report names it.
+    while command and command[0].startswith("--"):
+        del command[: 2 if command[0] == "--plugin" else 1]
+    if program != "distilcap" or command[:1] != ["reproduce"] or "--check" in command:
         raise DataError(f"{folder / RESULTS}: no report of `distilcap reproduce` with tables.")
-    given = () if data is None else ("--data", str(data))
-    reproduce.main([*command[2:], *given, "--check", str(folder)], standalone_mode=False)
+    given = [f"--{name}={path}" for name, path in (("data", data), ("images", images)) if path is not None]
+    reproduce.main([*command[1:], *given, "--check", str(folder)], standalone_mode=False)
 
 
 def _check(
@@ -224,7 +235,7 @@ def _run(
     if only_finished:
         tables, missing = finished(tables, kept)
     if not tables:
-        raise DataError(f"{store}: holds the captions of no row of these tables yet.")
+        raise DataError(f"{store}: no row of these tables is trained there yet.")
     stages = stages_of_tables(tables, metrics)
     judge_data(stages, kept)
     build_ahead(stages, kept, PROGRESS, engine)

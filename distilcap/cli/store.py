@@ -161,19 +161,22 @@ def rm(keys: tuple[str, ...], store: Path) -> None:
 def export_(to: Path, keep: tuple[Path, ...], without: tuple[Path, ...], store: Path) -> None:
     """Pack captions, scores and recipes, without weights, into the file TO (.tar.gz)."""
     from distilcap.data.features import readable_size
-    from distilcap.store.contents import keys_in, needed_by
+    from distilcap.store.contents import keys_in, lacking, needed_by
     from distilcap.store.pack import export_results, packed_keys
 
-    entries = _contents(store)
+    entries, gone = _contents(store), []
     if keep:
         kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
-        entries = [entry for entry in entries if entry.key in kept]
+        everything, entries = entries, [entry for entry in entries if entry.key in kept]
+        gone = lacking(keep, entries, everything)
     there = {key for pack in without for key in packed_keys(pack)}
     entries = [entry for entry in entries if entry.key not in there]
     packed = export_results(entries, to)
     CONSOLE.print(f"{to}: results of {len(packed)} stages, {readable_size(to.stat().st_size)}")
     if unknown := [entry.key for entry in entries if entry.unknown]:
         CONSOLE.print(f"Left out, {_UNKNOWN}: {some(unknown)}.", soft_wrap=True)
+    if gone := [key for key in gone if key not in there]:
+        CONSOLE.print(f"Not in the store, and so missing in the pack: {some(gone)}.", soft_wrap=True)
 
 
 @store.command("import")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distilcap.data.captions import CaptionSet
+from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.readers import Source, form_of, read_dataset
 from distilcap.data.readers.columns import id_text, roles_of
 from distilcap.data.readers.entries import image_id_of, is_text
@@ -50,7 +50,8 @@ def read_references(path: Path, line_breaks: bool = False) -> CaptionSet:
 def read_candidates(path: Path) -> CaptionSet:
     """Read one caption of each image; of our own files, which may hold more, each image's first counts.
 
-    An empty caption is one: left out, a captioner that doubts would score as if its images were not there.
+    An empty caption is one, and an image listed without any has such a one: left out, a captioner that doubts
+    would score as if its images were not there.
 
     Args:
         path: any of the forms that `read_references` takes, with one caption of an image.
@@ -61,10 +62,11 @@ def read_candidates(path: Path) -> CaptionSet:
     verify_checksum(path)
     source = Source(path)
     if _is_own(source) or (not source.layout and form_of(source) is None):
-        return _filled(path, CaptionSet.load(path))
+        return _filled(path, _or_empty(CaptionSet.load(path)))
     captions = _scored(source, lists=False)
     if captions is None:
         captions = read_dataset(path, need_images=False, keep_empty=True).captions
+    captions = _or_empty(captions)
     for image_id, of_image in captions.items():
         if len(of_image) != 1:
             raise DataError(
@@ -72,6 +74,11 @@ def read_candidates(path: Path) -> CaptionSet:
                 "of each image (`distilcap caption` writes it alone without `--n-best`)."
             )
     return _filled(path, captions)
+
+
+def _or_empty(captions: CaptionSet) -> CaptionSet:
+    """The same with an empty caption where an image has none."""
+    return CaptionSet({image_id: of_image or (Caption(""),) for image_id, of_image in captions.items()})
 
 
 def fit_ids(candidates: CaptionSet, references: CaptionSet) -> CaptionSet:
@@ -205,9 +212,16 @@ def _is_own(source: Source) -> bool:
     """Return whether a file is one of ours: JSON lines whose captions are objects, not strings."""
     if source.layout not in ("lines", "") or not source.path.is_file():
         return False
-    try:
-        first = parse_json(read_start(source.path).partition("\n")[0], source.path)
-    except DataError:
-        return False
-    captions = first.get("captions") if isinstance(first, dict) else None
-    return isinstance(captions, list) and all(isinstance(caption, dict) for caption in captions)
+    empty = False
+    for line in read_start(source.path).split("\n"):
+        try:
+            first = parse_json(line, source.path)
+        except DataError:
+            return empty  # an empty line, or one that is cut
+        captions = first.get("captions") if isinstance(first, dict) else None
+        if not isinstance(captions, list):
+            return False
+        if captions:
+            return all(isinstance(caption, dict) for caption in captions)
+        empty = True  # the next line tells
+    return empty

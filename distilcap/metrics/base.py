@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -51,6 +51,14 @@ class Score:
     def missing(metric: str, signature: str, reason: str) -> Score:
         """A score that could not be computed: never a zero, never a substitute."""
         return Score(metric, math.nan, signature, {}, unavailable=reason)
+
+    def in_order(self, images: Sequence[str]) -> Score:
+        """The same with its images in this order; itself where they are others."""
+        if self.statistics is None or list(self.per_image) == images or {*self.per_image} != {*images}:
+            return self
+        rows = {image_id: row for row, image_id in enumerate(self.per_image)}
+        per_image = {image_id: self.per_image[image_id] for image_id in images}
+        return replace(self, per_image=per_image, statistics=self.statistics[[rows[id] for id in images]])
 
 
 class Metric(ABC, Generic[Prepared]):

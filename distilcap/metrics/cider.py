@@ -182,7 +182,7 @@ class CiderD(MeanMetric[_Prepared]):
 
     def settings(self) -> dict[str, str]:
         """Where document frequencies come from, and whether the end token counts."""
-        return {"df": self.frequencies.name if self.frequencies else "test", "end": str(int(self.end))}
+        return {"df": self.frequencies.label if self.frequencies else "test", "end": str(int(self.end))}
 
     def prepare(self, references: References) -> _Prepared:
         """Weigh the references' n-grams."""

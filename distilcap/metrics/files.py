@@ -20,7 +20,7 @@ import numpy as np
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.integrity import read_sealed_json, write_sealed_json
-from distilcap.metrics.base import Score
+from distilcap.metrics.base import MeanMetric, Score
 from distilcap.metrics.registry import metric_of
 
 __all__ = ["read_scores", "references_fingerprint", "scores_to_json", "write_scores"]
@@ -44,7 +44,8 @@ def scores_to_json(scores: Mapping[str, Score]) -> dict[str, Any]:
     for key, score in able.items():
         metric = metric_of(key)
         # The statistics of a mean are the scores themselves.
-        if score.statistics is not None and score.statistics.shape[1] > 1:
+        mean = isinstance(metric, MeanMetric)
+        if score.statistics is not None and not (mean and score.statistics.shape[1] == 1):
             pooled[metric.name] = [[_short(value) for value in row] for row in score.statistics]
     return {
         "scores": {

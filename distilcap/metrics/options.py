@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.data.captions import CaptionSet
+from distilcap.errors import ConfigError
 from distilcap.metrics.base import Score
 from distilcap.metrics.evaluation import OFFICIAL, evaluate, with_reasons
 from distilcap.metrics.frequencies import DocumentFrequencies
@@ -50,10 +51,17 @@ class ScoreOptions(Options):
         """Scores by name, without intervals.
 
         Raises:
-            ConfigError: a metric or the tokenizer is unknown, or no metric is named.
+            ConfigError: a metric or the tokenizer is unknown, no metric is named, or `df` was counted by
+                another tokenizer.
             DataError: the captions cannot be scored, see `evaluate`.
         """
         frequencies = DocumentFrequencies.load(self.df) if self.df else None
+        if frequencies and frequencies.tokenizer != self.words_by:
+            raise ConfigError(
+                f"{self.df}: counted in words of the tokenizer {frequencies.tokenizer}, but captions are "
+                f"scored in those of {self.words_by}; count them again by `metrics df --tokenizer "
+                f"{self.words_by}`."
+            )
         wanted = [
             create_metric(name, frequencies=frequencies, end=self.end)
             if name == "cider"

@@ -158,8 +158,7 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
     """
     if resamples < 1:
         raise ConfigError(f"`resamples` must be at least 1, but is {resamples}: a test needs them.")
-    for _, systems in columns:
-        _check(systems)
+    columns = [(metric, _checked(systems)) for metric, systems in columns]
     pairs = [(metric, systems[0], system) for metric, systems in columns for system in systems[1:]]
     if not pairs:
         return []
@@ -197,10 +196,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _check(systems: Sequence[System]) -> None:
+def _checked(systems: Sequence[System]) -> list[System]:
+    """Systems that can be compared, with the images in the first's order: files keep their references'."""
     if len(systems) < 2:
         raise ConfigError("A comparison takes at least two systems.")
     first = systems[0].seeds[0]
+    images = list(first.per_image)
+    systems = [replace(one, seeds=tuple(score.in_order(images) for score in one.seeds)) for one in systems]
     for system in systems:
         for score in system.seeds:
             if score.unavailable:
@@ -210,8 +212,9 @@ def _check(systems: Sequence[System]) -> None:
                     f"{systems[0].name} and {system.name} were scored differently and cannot be compared: "
                     f"{first.signature} and {score.signature}."
                 )
-            if list(score.per_image) != list(first.per_image):
+            if list(score.per_image) != images:
                 raise ConfigError(f"{systems[0].name} and {system.name} were scored on different images.")
+    return systems
 
 
 class _Stack:

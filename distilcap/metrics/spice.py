@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from distilcap.errors import MissingError
+from distilcap.errors import ConfigError, MissingError
 from distilcap.metrics.base import FloatArray, MeanMetric, Words
 from distilcap.metrics.ngrams import References
-from distilcap.metrics.spice_install import CORENLP_VERSION, locate, spice_home
+from distilcap.metrics.spice_install import CORENLP_VERSION, locate
 from distilcap.progress import SILENT, Progress
 
 __all__ = ["Spice"]
@@ -36,7 +36,7 @@ class Spice(MeanMetric[list[list[str]]]):
     english_only: ClassVar = True
 
     def __init__(self, home: Path | None = None, progress: Progress = SILENT) -> None:
-        self.home = home or spice_home()
+        self.home = home
         self.progress = progress
 
     def settings(self) -> dict[str, str]:
@@ -47,7 +47,7 @@ class Spice(MeanMetric[list[list[str]]]):
         """Why SPICE cannot run here, in a few words; None if it can."""
         try:
             locate(self.home)
-        except MissingError as error:
+        except (ConfigError, MissingError) as error:
             return str(error)
         return None
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from distilcap.errors import DataError, MissingError
+from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import read_json, sha256_of, write_json
 from distilcap.metrics.java import find_java
 from distilcap.metrics.spice_jar import SpiceJar
@@ -81,10 +81,21 @@ ARTIFACTS: Mapping[str, Artifact] = {
 
 
 def spice_home() -> Path:
-    """The folder of jars and parses: $DISTILCAP_SPICE, or `distilcap/spice` in the user's data folder."""
-    named = os.environ.get("DISTILCAP_SPICE")
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(named) if named else data / "distilcap" / "spice"
+    """The folder of jars and parses: $DISTILCAP_SPICE, or `distilcap/spice` in the user's data folder.
+
+    Raises:
+        ConfigError: nobody knows where home is.
+    """
+    if named := os.environ.get("DISTILCAP_SPICE"):
+        return Path(named)
+    try:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    except RuntimeError:
+        raise ConfigError(
+            "This user has no home folder to keep SPICE in; name a folder in the environment variable "
+            "DISTILCAP_SPICE."
+        ) from None
+    return data / "distilcap" / "spice"
 
 
 def _program() -> list[Path]:
@@ -108,8 +119,9 @@ def locate(home: Path | None = None) -> SpiceJar:
 
     Raises:
         MissingError: something is not there; the message says what, and the fix, in a few words.
+        ConfigError: as `spice_home`.
     """
-    home = home or spice_home()
+    home = (home or spice_home()).absolute()  # the program has another folder as its own
     program = _program()
     folder = home / "jars"
     try:
@@ -138,9 +150,9 @@ def install(
 
     Raises:
         MissingError: no Java, Maven or pycocoevalcap, or the download or the self-test failed.
-        DataError: a file is not the expected file.
+        DataError: a file is not the expected file. ConfigError: as `spice_home`.
     """
-    home = home or spice_home()
+    home = (home or spice_home()).absolute()
     folder = home / "jars"
     program = _program()
     _check(program[0], _SPICE_SHA256, "pycocoevalcap's spice-1.0.jar: install pycocoevalcap 1.2 again")

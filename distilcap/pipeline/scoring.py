@@ -53,7 +53,7 @@ def evaluate(
         says why in `unavailable`.
 
     Raises:
-        ConfigError: there is no such metric or tokenizer.
+        ConfigError: there is no such metric or tokenizer, or `df` was counted by another tokenizer.
         DataError: a file is missing or malformed, or a caption's image has no references.
     """
     from distilcap.metrics.significance import intervals

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Plot", "draw_plots"]
+__all__ = ["TABLE_PLOTS", "Plot", "draw_plots"]
 
 BLUE, RED, GREEN, PURPLE, GREY = "#1f6fb4", "#d9541e", "#2e8b57", "#7b4fa3", "#555555"
 SIZES = {"medium": BLUE, "small": RED}

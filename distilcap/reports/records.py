@@ -260,7 +260,7 @@ def read_results(path: Path) -> Results:
     """Read a `results.json`, which may be anybody's.
 
     Raises:
-        DataError: it is missing, not of that form, or a table shows a row that is not there.
+        DataError: it is missing, not of that form, or a table names a row that is not there.
     """
     results = from_json(Results, read_json(path), path)
     if not results.rows:
@@ -271,8 +271,9 @@ def read_results(path: Path) -> Results:
     names = {row.name for row in results.rows}
     for n, table in enumerate(results.tables):
         for k, entry in enumerate(table.rows):
-            if entry.row not in names:
-                raise DataError(
-                    f"{path}: `tables[{n}].rows[{k}].row` names no row of `rows`: {reprlib.repr(entry.row)}."
-                )
+            for key, name in (("row", entry.row), ("baseline", entry.baseline)):
+                if name is not None and name not in names:
+                    raise DataError(
+                        f"{path}: `tables[{n}].rows[{k}].{key}` names no row of `rows`: {reprlib.repr(name)}."
+                    )
     return results

@@ -17,7 +17,7 @@ from distilcap.progress import Progress
 from distilcap.reports.formats import latex, latex_table, markdown, markdown_code
 from distilcap.reports.grids import Grid, grids_of, legend, results_csv, signatures
 from distilcap.reports.pictures import lies_below, picture_jpeg
-from distilcap.reports.plots import Plot, draw_plots
+from distilcap.reports.plots import TABLE_PLOTS, Plot, draw_plots
 from distilcap.reports.records import RESULTS, Results, Sample
 
 if TYPE_CHECKING:
@@ -37,11 +37,14 @@ RULES = (
 def write_report(results: Results, folder: Path, progress: Progress, photos: bool = True) -> None:
     """Write `results.json`, its pictures and `report.html`; of tables also the other forms, and plots.
 
+    What an earlier report has in the folder goes, since it would be passed on with this one.
+
     Args:
         photos: without them samples are captions alone: for pictures that may not be passed on.
     """
     samples = tuple(_keep(sample, n, folder, progress, photos) for n, sample in enumerate(results.samples, 1))
     results = dataclasses.replace(results, samples=samples)
+    _delete_earlier(folder, {sample.path for sample in samples})
     write_json(folder / RESULTS, results.to_json())
     plots = draw_plots(results)
     pictures = [_picture(sample, folder, progress) for sample in results.samples]
@@ -50,6 +53,22 @@ def write_report(results: Results, folder: Path, progress: Progress, photos: boo
             write_bytes(folder / f"{plot.name}.png", plot.png)
     for name, text in _texts(results, plots, pictures).items():
         write_text(folder / name, text)
+
+
+def _delete_earlier(folder: Path, kept: set[str]) -> None:
+    """Delete the files of an earlier report, but for pictures that are written already.
+
+    Only pictures that its `results.json` names: others are a person's own.
+    """
+    if not (folder / RESULTS).is_file():
+        return
+    earlier = (folder / RESULTS).read_bytes()
+    for picture in folder.glob(f"{PICTURES}/sample-*.jpg"):
+        name = f"{PICTURES}/{picture.name}"
+        if name not in kept and f'"{name}"'.encode() in earlier:
+            picture.unlink()
+    for name in ("report.md", "report.tex", "report.csv", *(f"{plot}.png" for plot in TABLE_PLOTS)):
+        (folder / name).unlink(missing_ok=True)
 
 
 def report_texts(results: Results) -> dict[str, str]:

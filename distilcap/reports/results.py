@@ -10,7 +10,7 @@ from typing import Any
 from distilcap.metrics import Score
 from distilcap.progress import Progress
 from distilcap.reports.records import Columns, Row
-from distilcap.stages.captions import CaptionsOfSplit
+from distilcap.stages.captions import CaptionsOfSplit, Labels
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import Decoding
 from distilcap.stages.label import Generate, GenerateTogether
@@ -27,6 +27,8 @@ __all__ = [
     "System",
     "build_rows",
     "column_scores",
+    "latencies_of",
+    "read_beside_scores",
     "stages_of",
     "trained_members",
 ]
@@ -104,7 +106,23 @@ System = Member | GivenSystem
 def stages_of(members: Sequence[System], metrics: tuple[str, ...] = METRICS) -> list[Stage]:
     """Everything that `build_rows` will need, for a plan."""
     scores = [stage for member in members for stage in _all_evaluations(member, metrics)]
-    return [*scores, *_latencies(trained_members(members)).values()]
+    return [*scores, *latencies_of(trained_members(members)).values()]
+
+
+def read_beside_scores(member: Member) -> list[Stage]:
+    """What a report reads of a system that was captioned with and scored: the runs with those that they began
+    from, how they decode, and labels. It is made anew where it is missing."""
+    captions = [member.captions(train, beam) for train in member.trains for beam in (GREEDY, member.beam)]
+    chosen = [one.decoding for one in captions if one.decoding is not None]
+    runs = [run for train in member.trains for run in _whole_training(train)]
+    return [*runs, *chosen, *_all_labels(member.trains[0].labels)]
+
+
+def _all_labels(labels: Stage | None) -> list[Stage]:
+    """Labels and other labels that they were made from."""
+    if not isinstance(labels, Labels):
+        return []
+    return [labels, *(earlier for stage in labels.inputs() for earlier in _all_labels(stage))]
 
 
 def trained_members(members: Sequence[System]) -> list[Member]:
@@ -128,8 +146,8 @@ def _evaluations(captions: CaptionsOfSplit, column: str, metrics: tuple[str, ...
     return [Evaluate.of(captions, names) for names in (others, apart) if names]
 
 
-def _latencies(members: Sequence[Member]) -> dict[str, MeasureLatency]:
-    """By member; captioners of one shape are as fast as each other, so one of them is timed."""
+def latencies_of(members: Sequence[Member]) -> dict[str, MeasureLatency]:
+    """By member's name; captioners of one shape are as fast as each other, so one of them is timed."""
     timed: dict[Any, MeasureLatency] = {}
     for member in members:
         train = member.trains[0]
@@ -145,7 +163,7 @@ def build_rows(
     members: Sequence[System], store: Store, progress: Progress, metrics: tuple[str, ...] = METRICS
 ) -> tuple[Row, ...]:
     """Build what is missing and return the row of each member, in the order given."""
-    latencies = _latencies(trained_members(members))
+    latencies = latencies_of(trained_members(members))
     rows = []
     for member in members:
         for evaluation in _all_evaluations(member, metrics):

@@ -150,6 +150,10 @@ class ExtractFeatures(Stage):
         """The encoder."""
         return str(parse_json(self.recipe_json, self.key).get("encoder", self.encoder))
 
+    def needed_with_inputs(self) -> bool:
+        """See `Stage.needed_with_inputs`: the captions of a run that tuned its encoder are made of these."""
+        return self.tuned_by is not None
+
     def check_rows(self, folder: Path) -> None:
         """See `Stage.check_rows`."""
         FeatureStore.open(folder).check_rows()

@@ -13,7 +13,7 @@ from distilcap.progress import Progress
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.stages.train import Train
 from distilcap.store.planning import Facts, Work
-from distilcap.store.stage import Stage
+from distilcap.store.stage import Stage, added_later
 from distilcap.store.store import Store
 
 __all__ = ["Evaluate", "MeasureLatency", "read_scores"]
@@ -26,6 +26,7 @@ class Evaluate(Stage):
     Attributes:
         metrics: names that `metrics.evaluate` takes.
         available: which of them this machine could compute, since that changes the result.
+        versions: of those whose version is not the first, such as "coverage:1.1".
     """
 
     measures: ClassVar[bool] = True
@@ -33,14 +34,17 @@ class Evaluate(Stage):
     captions: CaptionsOfSplit
     metrics: tuple[str, ...]
     available: tuple[str, ...]
+    versions: tuple[str, ...] = added_later(())
 
     @staticmethod
     def of(captions: CaptionsOfSplit, metrics: tuple[str, ...]) -> Evaluate:
         """Ask which metrics can run here."""
-        from distilcap.metrics import create_metric
+        from distilcap.metrics import Metric, create_metric
 
-        able = tuple(name for name in metrics if create_metric(name).unavailable() is None)
-        return Evaluate(captions, metrics, able)
+        made = {name: create_metric(name) for name in metrics}
+        able = tuple(name for name, metric in made.items() if metric.unavailable() is None)
+        changed = (name for name in able if made[name].version != Metric.version)
+        return Evaluate(captions, metrics, able, tuple(f"{name}:{made[name].version}" for name in changed))
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `scores.json`: value, signature and per-image scores of each metric."""

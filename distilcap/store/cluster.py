@@ -43,7 +43,8 @@ class RayWorkers:
             max_retries=RETRIES,
             runtime_env={"env_vars": own_variables},
         )
-        self._running[task.remote(function, arguments, Path.cwd(), self._cpus)] = name
+        pickled = self._ray.cloudpickle.dumps((function, arguments))
+        self._running[task.remote(pickled, Path.cwd(), self._cpus)] = name
 
     def ended(self) -> tuple[str, Any]:
         """Wait for the next call to end: its name, and what it gave.

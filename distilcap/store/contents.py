@@ -25,6 +25,7 @@ __all__ = [
     "Unfinished",
     "contents",
     "keys_in",
+    "lacking",
     "left_behind",
     "needed_by",
     "remove",
@@ -33,6 +34,7 @@ __all__ = [
 
 IMPORT = ".import"
 """Begins the name of each folder that a pack is unpacked into; the lock of those who do."""
+_KEY = "[a-z-]+-[0-9a-f]{12}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _is_stage(folder: Path) -> bool:
     """Whether a folder of a store is a stage's, also where its record is lost: it has the name of one."""
     if not folder.is_dir() or folder.name.startswith("."):
         return False
-    return bool(re.fullmatch(r"[a-z-]+-[0-9a-f]{12}", folder.name)) or (folder / RECORD).is_file()
+    return bool(re.fullmatch(_KEY, folder.name)) or (folder / RECORD).is_file()
 
 
 def _entry(folder: Path) -> Entry:
@@ -182,6 +184,20 @@ def keys_in(source: Path, entries: Iterable[Entry]) -> set[str]:
     raise DataError(f"{source}: names no stage of this store.")
 
 
+def lacking(sources: Iterable[Path], kept: Iterable[Entry], entries: Iterable[Entry]) -> list[str]:
+    """Keys of what is not in the store, though a results.json among `sources` names it, or what is kept was
+    made of it and a pack would have it."""
+    named = {
+        key
+        for source in sources
+        if source.suffix == ".json"
+        for key in re.findall(rf'"({_KEY})"', json.dumps(read_json(source)))
+    }
+    stages = (stage for entry in kept if entry.stage is not None for stage in entry.stage.inputs())
+    named |= {stage.key for stage in stages if stage.packable}
+    return sorted(named - {entry.key for entry in entries})
+
+
 def needed_by(keys: Iterable[str], entries: Iterable[Entry]) -> set[str]:
     """Stages, what they were made of, and what measures them: all that a report of them needs.
 
@@ -191,14 +207,17 @@ def needed_by(keys: Iterable[str], entries: Iterable[Entry]) -> set[str]:
     kept = set(keys)
     while True:
         more = {key for kept_key in kept & by_key.keys() for key in by_key[kept_key].inputs()}
-        more |= {
-            entry.key
-            for entry in by_key.values()
-            if entry.stage is not None and entry.stage.measures and entry.inputs() <= kept
-        }
-        if more & by_key.keys() <= kept:
+        more |= {entry.key for entry in by_key.values() if entry.stage and _needed(entry.stage, kept)}
+        if more <= kept:
             return kept & by_key.keys()
-        kept |= more & by_key.keys()
+        kept |= more
+
+
+def _needed(stage: Stage, kept: set[str]) -> bool:
+    """Whether a stage is kept with what it was made of, which need not be there: packs have no features."""
+    return stage.needed_with_inputs() and all(
+        made_of.key in kept or _needed(made_of, kept) for made_of in stage.inputs()
+    )
 
 
 def remove(root: Path, key: str) -> None:

@@ -90,7 +90,8 @@ def _copy_results(entry: Entry, copy: Path) -> None:
     record["made_by"] = to_json(_without_folders(entry.stage))
     # Sealed with all files, so that weights that come back are checked; then the weights go.
     complete(copy, record, entry.stage.checked_by_row)
-    leave_out(copy, [path.relative_to(entry.folder).as_posix() for path in left])
+    copied = entry.folder if entry.results_only else None
+    leave_out(copy, [path.relative_to(entry.folder).as_posix() for path in left], copied)
     for path in left:
         (copy / path.relative_to(entry.folder)).unlink()
 
@@ -101,10 +102,9 @@ def _without_folders(value: Any) -> Any:
         changed = {}
         for field in dataclasses.fields(value):
             content = getattr(value, field.name)
-            if field.metadata.get("in_key", True):
-                changed[field.name] = _without_folders(content)
-            else:
-                changed[field.name] = PurePath(content).name if isinstance(content, str) else content
+            if isinstance(content, str) and not field.metadata.get("in_key", True):
+                content = PurePath(content).name
+            changed[field.name] = _without_folders(content)
         return dataclasses.replace(value, **changed)
     return tuple(_without_folders(item) for item in value) if isinstance(value, tuple) else value
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -21,7 +22,7 @@ from typing import Any
 
 from distilcap.cores import usable_cores
 from distilcap.errors import ConfigError, DistilCapError
-from distilcap.plugins import plugin_failure
+from distilcap.plugins import load_plugins, plugin_failure
 
 __all__ = ["NO_GPU", "RETRIES", "ProcessWorkers", "call_here", "process_workers"]
 
@@ -31,20 +32,25 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 _SPAWN = multiprocessing.get_context("spawn")  # PyTorch's threads do not survive a fork
 
 
-def call_here(function: Callable[..., Any], arguments: tuple[Any, ...], home: Path, threads: int) -> Any:
-    """Call a module's function on a worker, in the folder and with the threads that it is to have."""
+def call_here(call: bytes, home: Path, threads: int) -> Any:
+    """Call a module's function on a worker, in the folder and with the threads that it is to have.
+
+    Args:
+        call: the function and its arguments, pickled: they may be of a plugin, which is loaded before.
+    """
     import torch
 
     os.chdir(home)  # the data's paths may be relative
     torch.set_num_threads(threads)
+    load_plugins()
+    function, arguments = pickle.loads(call)
     return function(*arguments)
 
 
 @dataclass
 class _Call:
     name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
+    pickled: bytes
     gpus: float
     deaths: int = 0
 
@@ -86,7 +92,8 @@ class ProcessWorkers:
         self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], on_gpu: bool
     ) -> None:
         """Make a call as soon as there is room; `name` is for people."""
-        self._waiting.append(_Call(name, function, arguments, self._gpus if on_gpu else 0))
+        pickled = pickle.dumps((function, arguments))
+        self._waiting.append(_Call(name, pickled, self._gpus if on_gpu else 0))
 
     def ended(self) -> tuple[str, Any]:
         """Wait for the next call to end: its name, and what it gave.
@@ -125,7 +132,7 @@ class ProcessWorkers:
             idle.call = call
             # A worker that has died between two calls is found when its answer is waited for.
             with suppress(OSError):
-                idle.connection.send((call.function, call.arguments, Path.cwd(), self._cpus))
+                idle.connection.send((call.pickled, Path.cwd(), self._cpus))
         self._waiting = deque(left)
 
     def _died(self, worker: _Worker, call: _Call) -> None:
@@ -195,10 +202,10 @@ def _work(connection: Connection, hides_gpus: bool) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
-            function, arguments, home, threads = connection.recv()
+            call = connection.recv()
         except EOFError:
             return
-        connection.send(_outcome(function, arguments, home, threads))
+        connection.send(_outcome(*call))
 
 
 def _end_with_parent() -> None:

@@ -82,6 +82,10 @@ class Stage(Plannable, abc.ABC):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Make the artifact in `folder`, which may hold what a killed build left."""
 
+    def needed_with_inputs(self) -> bool:
+        """Whether reports of what it was made of need it."""
+        return self.measures
+
     def check_rows(self, folder: Path) -> None:
         """Read all of the files that are `checked_by_row`.
 

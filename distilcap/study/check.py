@@ -17,13 +17,21 @@ from distilcap.progress import Progress
 from distilcap.reports.collect import samples_again
 from distilcap.reports.records import LATER, RESULTS, Results, read_results
 from distilcap.reports.report import report_texts
+from distilcap.reports.results import read_beside_scores, stages_of
 from distilcap.stages.data import ImportData
 from distilcap.stages.measure import Evaluate
 from distilcap.store.contents import contents, remove
 from distilcap.store.pack import import_results
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
-from distilcap.study.tables import Table, finished, members_of, run_tables, stages_of_tables
+from distilcap.study.tables import (
+    Table,
+    captioned,
+    finished,
+    members_of,
+    run_tables,
+    stages_of_tables,
+)
 
 __all__ = ["PACKS", "check_report", "left_out"]
 
@@ -65,17 +73,20 @@ def check_report(
         for entry in contents(store.root):
             if isinstance(entry.stage, Evaluate):
                 remove(store.root, entry.key)
-        kept, missing = finished(tables, store)
-        if not kept:
+        members = [member for member in members_of(tables) if captioned(member, store)]
+        if not members:
             names, theirs = (" ".join(table.name for table in some) for some in (tables, published.tables))
             raise DataError(
                 f"{folder / PACKS}: holds the captions of no row of {names} with these options; the report "
                 f"is of {theirs}. Leave WHAT and the options out, and they are the report's."
             )
-        if lacking := [stage.key for stage in _to_build(stages_of_tables(kept, metrics), store.has)]:
+        read = [stage for member in members for stage in read_beside_scores(member)]
+        needed = [*stages_of(members, metrics), *read]
+        if lacking := dict.fromkeys(stage.key for stage in _to_build(needed, store.has)):
             raise DataError(
-                f"{folder / PACKS}: lacks {', '.join(lacking)}, without which nothing can be scored again."
+                f"{folder / PACKS}: lacks {', '.join(lacking)}, without which its rows cannot be made again."
             )
+        kept, missing = finished(tables, store)
         scores = [stage for stage in stages_of_tables(kept, metrics) if isinstance(stage, Evaluate)]
         for stage in progress.track(scores, "Scoring captions again", len(scores)):
             store.build(stage)

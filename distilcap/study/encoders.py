@@ -48,24 +48,32 @@ LEARN_ON = dataclasses.replace(
 
 
 def encoder_members(
-    data: Path, images: Path | None = None, encoders: tuple[str, ...] = ENCODERS, seed: int = 0
+    data: Path,
+    images: Path | None = None,
+    encoders: tuple[str, ...] = ENCODERS,
+    seeds: tuple[int, ...] = (0,),
 ) -> tuple[Member, ...]:
     """Three rows an encoder: frozen, frozen for longer, tuned."""
     source = ImportData.of(data, images)
     vocabulary = BuildVocabulary(source)
-    first, more = (dataclasses.replace(options, seed=seed) for options in (TRAINING, LEARN_ON))
 
-    def train(features: ExtractFeatures) -> Train:
+    def train(features: ExtractFeatures, seed: int) -> Train:
+        first = dataclasses.replace(TRAINING, seed=seed)
         return Train(source, vocabulary, features, "updown", CAPTIONER, first)
 
-    def member(name: str, role: str, run: Train) -> Member:
-        return Member(name, role, "128 wide", (run,))
+    def learn_on(run: Train) -> Train:
+        more = dataclasses.replace(LEARN_ON, seed=run.training.seed)
+        return dataclasses.replace(run, training=more, start=run)
+
+    def member(name: str, role: str, runs: tuple[Train, ...]) -> Member:
+        return Member(name, role, "128 wide", runs)
 
     members = []
     for name in encoders:
-        frozen = train(ExtractFeatures.of(source, name, SIZE))
-        longer = dataclasses.replace(frozen, training=more, start=frozen)
-        tuned = dataclasses.replace(longer, tune_encoder=True, tune_stages=2)
+        features = ExtractFeatures.of(source, name, SIZE)
+        frozen = tuple(train(features, seed) for seed in seeds)
+        longer = tuple(map(learn_on, frozen))
+        tuned = tuple(dataclasses.replace(run, tune_encoder=True, tune_stages=2) for run in longer)
         members += [
             member(f"{name}, frozen", "student", frozen),
             member(f"{name}, frozen, longer", "control", longer),

@@ -15,7 +15,14 @@ from distilcap.progress import Progress
 from distilcap.reports import records
 from distilcap.reports.collect import collect_results
 from distilcap.reports.records import Difference, Entry, Results
-from distilcap.reports.results import Member, build_rows, column_scores, stages_of
+from distilcap.reports.results import (
+    Member,
+    build_rows,
+    column_scores,
+    latencies_of,
+    read_beside_scores,
+    stages_of,
+)
 from distilcap.reports.sentences import decoding_sentences
 from distilcap.stages.captions import Labels
 from distilcap.stages.train import Train
@@ -30,6 +37,7 @@ __all__ = [
     "METRICS",
     "Table",
     "TableRow",
+    "captioned",
     "finished",
     "members_of",
     "run_tables",
@@ -82,11 +90,11 @@ def members_of(tables: Sequence[Table]) -> tuple[Member, ...]:
 
 
 def finished(tables: Sequence[Table], store: Store) -> tuple[tuple[Table, ...], tuple[str, ...]]:
-    """Tables with those of their rows whose captions are all there, and the names of the others.
+    """Tables with those of their rows that can be reported without a training, and the names of the others.
 
     A table without any row is left out; a row without its baseline is compared with nothing.
     """
-    names = {member.name for member in members_of(tables) if _captioned(member, store)}
+    names = _reportable(members_of(tables), store)
     kept = []
     for table in tables:
         rows = [row for row in table.rows if row.member.name in names]
@@ -103,8 +111,25 @@ def finished(tables: Sequence[Table], store: Store) -> tuple[tuple[Table, ...], 
     return tuple(kept), tuple(missing)
 
 
-def _captioned(member: Member, store: Store) -> bool:
+def captioned(member: Member, store: Store) -> bool:
+    """Whether all its captions are there."""
     return all(store.has(captions) for column in ("greedy", "beam") for captions in member.scored(column))
+
+
+def _reportable(members: Sequence[Member], store: Store) -> set[str]:
+    """Names of those of which all is there but scores and what is quickly measured."""
+    there = [
+        member
+        for member in members
+        if captioned(member, store) and all(map(store.has, read_beside_scores(member)))
+    ]
+    # One captioner of each shape is timed. Without its weights that is another's.
+    while True:
+        timed = {latency.captioner for latency in latencies_of(there).values() if not store.has(latency)}
+        without = {run.key for run in timed if not store.has(run, whole=True)}
+        if not without:
+            return {member.name for member in there}
+        there = [member for member in there if member.trains[0].key not in without]
 
 
 def run_tables(

@@ -205,7 +205,7 @@ def label_images(
             if not readable:
                 continue
             hypotheses = teacher.label([photo for _, photo in readable], beam, n_best)
-            check_labels(teacher.name, hypotheses, len(readable))
+            check_labels(teacher.name, hypotheses, [id for id, _ in readable])
             made = {id: captions for (id, _), captions in zip(readable, hypotheses, strict=True)}
             records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
             done |= made

@@ -70,19 +70,24 @@ class SeeingCaptioner(PhotoCaptioner, Protocol):
         """Caption what `see` gave, as `label` would."""
 
 
-def check_labels(name: str, made: Any, photos: int) -> None:
+def check_labels(name: str, made: Any, ids: Sequence[str]) -> None:
     """A teacher of a plugin may give anything.
 
+    Args:
+        ids: of the images that it captioned.
+
     Raises:
-        ConfigError: it is not a sequence of captions for each photograph.
+        ConfigError: it is not a sequence with one caption at least for each of them.
     """
     rule = f"The teacher {name}: `label` must return a tuple of `Caption`s for each photograph"
-    if not isinstance(made, Sequence) or len(made) != photos:
+    if not isinstance(made, Sequence) or len(made) != len(ids):
         what = f"{len(made)}" if isinstance(made, Sequence) else f"a {type(made).__name__}"
-        raise ConfigError(f"{rule}, here {photos}, but returns {what}.")
-    for best in made:
+        raise ConfigError(f"{rule}, here {len(ids)}, but returns {what}.")
+    for image_id, best in zip(ids, made, strict=True):
         if not isinstance(best, tuple | list) or not all(isinstance(item, Caption) for item in best):
             raise ConfigError(f"{rule}, but returns {best!r:.60}.")
+        if not best:
+            raise ConfigError(f"{rule}, but returns none for image {image_id!r}.")
 
 
 def label_shard(
@@ -192,7 +197,7 @@ class _Batch:
         """Caption them: the log's record of it."""
         describe = captioner.describe if isinstance(captioner, SeeingCaptioner) else captioner.label
         made = describe(self.seen, options.beam_size, options.n_best) if self.ids else []
-        check_labels(captioner.name, made, len(self.ids))
+        check_labels(captioner.name, made, self.ids)
         if options.neutral_people:
             made = [tuple(map(neutral_caption, best)) for best in made]
         captions = [record_of(image_id, best) for image_id, best in zip(self.ids, made, strict=True)]

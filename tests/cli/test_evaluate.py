@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from distilcap.cli.main import cli
 from distilcap.cli.scores import as_csv, as_latex
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import DistilCapError
+from distilcap.errors import ConfigError, DistilCapError
+from distilcap.integrity import write_sealed_json
 from distilcap.metrics import registry
 from distilcap.metrics.base import Score
 from distilcap.metrics.frequencies import DocumentFrequencies
@@ -88,7 +89,8 @@ def test_one_file_of_captions_is_wanted(files: Path) -> None:
 
 def test_document_frequencies_and_the_end_token_show_in_the_signature(files: Path) -> None:
     words = [[text.split() for text in texts] for texts in REFERENCES.values()]
-    DocumentFrequencies.of("mine", words, end=True).save(files / "df.json")
+    frequencies = DocumentFrequencies.of("mine", words, end=True)
+    frequencies.save(files / "df.json")
     arguments = ["evaluate", files / "good.jsonl", "--references", files / "references.jsonl"]
     both = [
         "--metrics",
@@ -104,7 +106,7 @@ def test_document_frequencies_and_the_end_token_show_in_the_signature(files: Pat
     result = run(*arguments, *both)
     assert result.exit_code == 0, (result.output, result.exception)
     (score,) = json.loads((files / "s.json").read_text())["scores"].values()
-    assert score["signature"] == "cider-d|refs:2|tok:ptb-official|df:mine|end:1|v:1.0"
+    assert score["signature"] == f"cider-d|refs:2|tok:ptb-official|df:{frequencies.label}|end:1|v:1.0"
     assert score["interval"] is None
 
 
@@ -123,6 +125,36 @@ def test_score_files_are_compared_without_captions(files: Path) -> None:
     kept, again = rows(found.output), rows(captions.output)
     assert len(kept) == 5
     assert kept == again
+
+
+def test_scores_that_only_some_have_are_named(files: Path) -> None:
+    common = ["--references", files / "references.jsonl", "--resamples", 100, "--metrics"]
+    for name, metrics in (("good", "rouge_l,bleu"), ("bad", "rouge_l"), ("other", "bleu")):
+        CaptionSet.of_texts(GOOD).save(files / "other.jsonl")
+        run("evaluate", files / f"{name}.jsonl", *common, metrics, "--json", files / f"{name}.json")
+    good, bad, other = (files / f"{name}.json" for name in ("good", "bad", "other"))
+    found = run("compare", bad, good, "--resamples", 100)
+    assert found.exit_code == 0, found.exception
+    assert f"bleu_1 is left out, since it was not scored of {bad}." in found.stderr
+    error = run("compare", bad, other, "--resamples", 100).exception
+    assert isinstance(error, ConfigError)
+    assert "have no score in common" in str(error)
+
+
+def test_references_in_another_order_are_the_same(files: Path) -> None:
+    turned = dict(reversed([*REFERENCES.items()]))
+    CaptionSet.of_texts(turned).save(files / "turned.jsonl")
+    CaptionSet.of_texts({image: [image, "a dog"][:1] for image in REFERENCES}).save(files / "mixed.jsonl")
+    for name, references in (("good", "references"), ("mixed", "references"), ("mixed", "turned")):
+        to = ["--json", files / f"{name}-{references}.json", "--metrics", "rouge_l,bleu", "--resamples", 0]
+        run("evaluate", files / f"{name}.jsonl", "--references", files / f"{references}.jsonl", *to)
+
+    def compared(other: str) -> str:
+        result = run("compare", files / "good-references.json", files / other, "--resamples", 100)
+        assert result.exit_code == 0, result.exception
+        return result.output.replace(other, "other")
+
+    assert compared("mixed-turned.json").split() == compared("mixed-references.json").split()
 
 
 def test_scores_that_cannot_be_compared_are_refused(files: Path) -> None:
@@ -357,6 +389,24 @@ def test_captions_left_empty_are_scored_as_empty(references: Path, ending: str, 
     assert re.search(said, str(result.exception)), result.exception
 
 
+EMPTY_LISTS = {
+    "own.jsonl": '{"image": "0", "captions": []}\n{"image": "1", "captions": [{"text": "a"}, {"text": ""}]}',
+    "strings.jsonl": '{"image": "0.jpg", "captions": []}\n{"image": "1.jpg", "captions": ["a"]}\n',
+    "last.jsonl": '{"image": "1.jpg", "captions": ["a"]}\n{"image": "0.jpg", "captions": []}\n',
+    "list.json": '[{"image": "1.jpg", "captions": ["a"]}, {"image": "0.jpg", "captions": []}]',
+    "by_id.json": '{"0": [], "1": ["a"]}',
+}
+
+
+@pytest.mark.parametrize("name", EMPTY_LISTS)
+def test_images_listed_without_caption_are_scored_as_empty(name: str, references: Path) -> None:
+    candidates = references.with_name(name)
+    candidates.write_text(EMPTY_LISTS[name])
+    result = run("evaluate", candidates, "--references", references, "--metrics", "bleu", "--resamples", 0)
+    assert result.exit_code == 0, result.exception
+    assert f"1 of the 2 captions of {candidates} are empty" in result.stderr
+
+
 def test_files_in_other_folders_are_matched_all_or_said_not_to_be(references: Path) -> None:
     named = [{"image_id": f"p400/{n}.jpg", "caption": "a dog"} for n in range(9)]
     candidates = in_form(references.with_name("cand.jsonl"), named)
@@ -394,3 +444,15 @@ def test_document_frequencies_of_characters(tmp_path: Path) -> None:
     result = run("metrics", "df", tmp_path / "captions.jsonl", "--tokenizer", "characters", "--to", to)
     assert result.exit_code == 0, result.output
     assert len(DocumentFrequencies.load(to).counts) == 6  # 3 characters, 2 pairs, 1 triple
+    captions = tmp_path / "c.json"
+    captions.write_text(json.dumps({"0.jpg": ["一只狗"], "1.jpg": ["一只猫"]}))
+    asked = ["evaluate", captions, "--references", captions, "--metrics", "cider", "--df", to]
+    assert run(*asked, "--tokenizer", "characters", "--resamples", 0).exit_code == 0
+    error = run(*asked).exception  # PTB has other words, and hardly one of them would be found
+    assert isinstance(error, ConfigError)
+    assert "metrics df --tokenizer ptb`" in str(error)
+    # Files of older versions are PTB's.
+    content = json.loads(to.read_text())
+    del content["tokenizer"], content["sha256"]
+    write_sealed_json(to, content)
+    assert run(*asked, "--resamples", 0).exit_code == 0

@@ -263,6 +263,12 @@ FAULTS = {  # module, what stands there, what a newcomer writes instead, what th
         "for mean in photos[:1]]",
         "teacher colours 1: `label` must return .* for each photograph, here 2, but returns 1",
     ),
+    "teacher's caption": (
+        "my_teacher.py",
+        "for mean in photos]",
+        "for mean in photos[:1]] + [()] * (len(photos) - 1)",
+        "teacher colours 1: `label` must return .*, but returns none for image 'b'",
+    ),
     "teacher's captions": (
         "my_teacher.py",
         "return [\n            tuple(",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from plain_cider import cider_d, document_frequencies
 from distilcap.data.caption_files import read_candidates, read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
-from distilcap.metrics import Evaluator, Metric, Score, create_metric, evaluate
+from distilcap.metrics import Evaluator, Metric, Score, create_metric, evaluate, registry
 from distilcap.metrics.cider import CiderD
 from distilcap.metrics.diversity import measure_diversity
 from distilcap.metrics.files import read_scores, references_fingerprint, write_scores
@@ -100,7 +101,10 @@ def test_cider_takes_document_frequencies_and_an_end_token(tmp_path):
             3,
         )
         assert scores["cider"].per_image[image_id] == pytest.approx(expected)
-    assert scores["cider"].signature.endswith("|df:other|end:1|v:1.0")
+    assert scores["cider"].signature.endswith(f"|df:{frequencies.label}|end:1|v:1.0")
+    # Corpora are named by files, and two files of one name are two corpora.
+    assert re.fullmatch("other-[0-9a-f]{8}", frequencies.label)
+    assert DocumentFrequencies.of("other", plain[:2], end=True).label != frequencies.label
     with pytest.raises(ConfigError, match="count them again with the same"):
         CiderD(frequencies)
     (tmp_path / "bad.json").write_text('{"name": "x"}')
@@ -143,6 +147,31 @@ def _every_flip_is_refused(path, read):
         with pytest.raises(DataError):
             read(path)
     path.write_bytes(whole)
+
+
+def test_one_statistic_that_is_no_mean_comes_back_from_a_file(tmp_path, monkeypatch):
+    class RootMeanSquare(Metric):
+        """Of captions' lengths."""
+
+        name = label = "rms"
+        keys = ("rms",)
+
+        def prepare(self, references):
+            return None
+
+        def statistics(self, candidates, prepared):
+            return np.array([[len(words) ** 2.0] for words in candidates])
+
+        def pool(self, totals, images):
+            return np.sqrt(totals / images)
+
+    monkeypatch.setitem(registry._metrics, "rms", RootMeanSquare)
+    scores = evaluate(CANDIDATES, REFERENCES, ["rms", "rouge_l"])
+    write_scores(tmp_path / "s.json", scores, "0123")
+    assert list(json.loads((tmp_path / "s.json").read_text())["statistics"]) == ["rms"]
+    back = read_scores(tmp_path / "s.json")[0]
+    assert back == scores
+    assert np.array_equal(back["rms"].statistics, scores["rms"].statistics)
 
 
 def test_every_score_has_its_metric():

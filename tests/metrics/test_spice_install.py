@@ -14,6 +14,7 @@ from fake_java import MAVEN, write_java, write_program
 from distilcap.cli.install_spice import install_spice
 from distilcap.errors import DataError, MissingError
 from distilcap.metrics import spice_install
+from distilcap.metrics.spice import Spice
 from distilcap.metrics.spice_install import ARTIFACTS, Artifact, install, locate, self_test, spice_home
 
 
@@ -208,6 +209,29 @@ def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert spice_home() == tmp_path / ".local" / "share" / "distilcap" / "spice"
     monkeypatch.setenv("DISTILCAP_SPICE", str(tmp_path / "elsewhere"))
     assert spice_home() == tmp_path / "elsewhere"
+
+
+def test_a_relative_folder_is_the_same_to_the_program(machine: Machine) -> None:
+    """Which has a folder of its own."""
+    machine.patch.chdir(machine.home.parent)
+    machine.patch.setenv("DISTILCAP_SPICE", machine.home.name)
+    install()
+    assert machine.files() == INSTALLED
+    found = locate()
+    assert found.parses == machine.home / "parses"
+    assert all(jar.is_absolute() for jar in found.jars)
+
+
+def test_without_a_home_folder_spice_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.delenv("DISTILCAP_SPICE", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert "name a folder in the environment variable DISTILCAP_SPICE" in (Spice().unavailable() or "")
+    monkeypatch.setenv("DISTILCAP_SPICE", "here")
+    assert spice_home() == Path("here")
 
 
 def test_command_installs_and_says_where(machine: Machine) -> None:

@@ -130,11 +130,12 @@ def test_the_key_is_named(change: dict[str, Any], message: str, tmp_path: Path) 
     assert str(caught.value) == f"{tmp_path / 'results.json'}: {message}"
 
 
-def test_rows_of_tables_are_among_the_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["row", "baseline"])
+def test_rows_of_tables_are_among_the_rows(key: str, tmp_path: Path) -> None:
     content = small(next(path for path in RECORDED if path.parent.name == "flickr8k"))
-    content["tables"][0]["rows"][1]["row"] = "nobody"
+    content["tables"][0]["rows"][1][key] = "nobody"
     (tmp_path / "results.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"`tables\[0\].rows\[1\].row` names no row of `rows`: 'nobody'"):
+    with pytest.raises(DataError, match=rf"`tables\[0\].rows\[1\].{key}` names no row of `rows`: 'nobody'"):
         read_results(tmp_path / "results.json")
 
 

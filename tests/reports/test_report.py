@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from distilcap.cli.main import cli
+from distilcap.errors import ConfigError
 from distilcap.progress import Silent
 from distilcap.reports import report
 from distilcap.reports.records import Results, read_results
@@ -182,6 +185,30 @@ def test_a_report_keeps_its_pictures_and_leaves_out_what_is_none(tmp_path: Path)
     write_page(read_results(tmp_path / "out/results.json"), tmp_path / "out", tmp_path / "again.html", notes)
     assert Page(tmp_path / "again.html").text == Page(tmp_path / "out/report.html").text
     assert before.count("data:image/jpeg") == 2
+
+
+def test_no_file_of_an_earlier_report_is_passed_on(tmp_path: Path) -> None:
+    out, photo = tmp_path / "out", photograph(tmp_path / "a.jpg")
+    own = photograph(out / "images/sample-03.jpg").read_bytes()
+    write_report(with_pictures(str(photo), str(photo)), out, Silent())
+    for name in ("report.md", "report.tex", "report.csv", "greedy_gap.png", "notes.md"):
+        (out / name).write_text("earlier")
+    write_report(with_pictures(str(photo)), out, Silent())
+    assert {path.name for path in (out / "images").iterdir()} == {"sample-01.jpg", "sample-03.jpg"}
+    write_report(with_pictures(str(photo)), out, Silent(), photos=False)
+    assert {path.name for path in out.iterdir()} == {"images", "notes.md", "report.html", "results.json"}
+    # A picture that no report wrote is a person's.
+    assert [path.read_bytes() for path in (out / "images").iterdir()] == [own]
+
+
+def test_the_page_does_not_replace_its_results(tmp_path: Path) -> None:
+    write_report(with_pictures(""), tmp_path, Silent())
+    before = (tmp_path / "results.json").read_bytes()
+    asked = ["report", str(tmp_path / "results.json"), "--to", str(tmp_path / "." / "results.json")]
+    error = CliRunner().invoke(cli, asked).exception
+    assert isinstance(error, ConfigError)
+    assert "name another file" in str(error)
+    assert (tmp_path / "results.json").read_bytes() == before
 
 
 def test_what_students_begin_from_and_the_student_stand_beside_the_own_caption(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from distilcap.errors import DataError
+from distilcap.metrics import registry
+from distilcap.metrics.rouge import RougeL
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.stages.captioner import ImportCaptioner
@@ -93,6 +95,21 @@ def test_a_stage_keeps_its_key_and_comes_back_from_its_record(key: str, tmp_path
     else:
         with pytest.raises(DataError, match=f"holds no trained captioner, but {type(stage).__name__}"):
             run_of(tmp_path)
+
+
+def test_a_metric_of_another_version_scores_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Coverage(RougeL):
+        name = "coverage"
+
+    def scored(version: str) -> Evaluate:
+        monkeypatch.setattr(Coverage, "version", version)
+        return Evaluate.of(CAPTIONS, ("cider", "coverage"))
+
+    monkeypatch.setitem(registry._metrics, "coverage", Coverage)
+    first = Evaluate(CAPTIONS, ("cider", "coverage"), ("cider", "coverage"))
+    assert scored("1.0").key == first.key
+    assert scored("1.1").versions == ("coverage:1.1",)
+    assert len({first.key, scored("1.1").key, scored("1.2").key}) == 3
 
 
 def test_a_record_makes_nothing_but_stages_and_their_options(tmp_path: Path) -> None:

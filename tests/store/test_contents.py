@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 import tarfile
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from click.testing import CliRunner, Result
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError
+from distilcap.integrity import left_out
 from distilcap.models.updown import UpDownOptions
 from distilcap.stages.captions import CaptionsOfSplit
-from distilcap.stages.data import ImportData
+from distilcap.stages.data import CleanReferences, ImportData
+from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import import_stages
 from distilcap.stages.label import Generate
@@ -28,8 +31,8 @@ from distilcap.stages.measure import Evaluate, read_scores
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store import stage as stage_module
-from distilcap.store.contents import contents, left_behind, needed_by
-from distilcap.store.pack import export_results, import_results
+from distilcap.store.contents import Entry, contents, left_behind, needed_by
+from distilcap.store.pack import _without_folders, export_results, import_results
 from distilcap.store.store import Store
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
@@ -209,6 +212,17 @@ def test_no_pack_is_made_without_what_is_damaged(
     assert "stage.json: missing; delete the folder" in str(error)
 
 
+def test_a_pack_names_what_the_store_has_not(original: Built, root: Path, tmp_path: Path) -> None:
+    pack, results = tmp_path / "pack.tar.gz", tmp_path / "results.json"
+    results.write_text(json.dumps({"rows": [{"runs": [original.teacher.key, original.student.key]}]}))
+    export = ("export", pack, "--keep", results, "--store", root)
+    assert "Not in the store" not in words(call(*export))
+    shutil.rmtree(root / original.student.key)
+    assert f"missing in the pack: {original.student.key}." in words(call(*export))
+    of_scores = ("export", pack, "--keep", original.scores.key, "--store", root)
+    assert f"missing in the pack: {original.student.key}." in words(call(*of_scores))
+
+
 def test_a_full_disk_does_not_make_a_pack_damaged(
     original: Built, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +338,37 @@ def test_results_travel_without_weights_and_count_as_complete(
     weights = f"{original.student.key}/captioner.safetensors"
     assert (other / weights).read_bytes() == (root / weights).read_bytes()
     assert "none damaged" in words(call("verify", "--store", other))
+
+
+def test_a_pack_of_a_pack_still_says_what_it_lacks(original: Built, root: Path, tmp_path: Path) -> None:
+    packs = [tmp_path / f"{number}.tar.gz" for number in range(2)]
+    for number, pack in enumerate(packs):
+        export_results(contents(root), pack)
+        root = tmp_path / str(number)
+        import_results(pack, root)
+        assert left_out(root / original.student.key) == ["captioner.safetensors"]
+    assert packs[0].read_bytes() == packs[1].read_bytes()
+
+
+def test_a_pack_names_no_folder_of_the_data_before_cleaning(original: Built) -> None:
+    data = original.data
+    whole = {field.name: getattr(data, field.name) for field in fields(ImportData)}
+    cleaned = CleanReferences(**whole, whole=data)
+    assert _without_folders(cleaned).whole.path == "scenes"
+
+
+def test_what_measures_a_run_with_a_tuned_encoder_is_kept(original: Built, root: Path) -> None:
+    run = replace(original.student, tune_encoder=True)
+    captions = Generate(run, "test", 1)
+    stages = [run, run.seen, captions, Evaluate.of(captions, ("cider",)), Export(run)]
+    entries = [Entry(root / stage.key, stage, None, False, 0, 0.0, False, False) for stage in stages]
+    everything = {stage.key for stage in stages}
+    assert needed_by({run.key}, [*contents(root), *entries]) >= everything
+    # Features, and where the data lie, are in no pack.
+    del entries[1]
+    assert needed_by({run.key}, entries) == everything - {run.seen.key}
+    # Neither the features nor the captions of another run.
+    assert not needed_by({original.student.key}, contents(root) + entries) & everything
 
 
 def packed(path: Path, members: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:

@@ -4,6 +4,8 @@ again."""
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.plan import Role, plan_distillation
+from distilcap.plugins import add_plugin
 from distilcap.progress import SILENT, Silent
 from distilcap.reports.results import stages_of
 from distilcap.stages.data import ImportData
@@ -79,6 +82,17 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(engine: str, tmp_path: 
     assert len(noted) == 4
 
 
+def test_what_a_complete_stage_was_made_of_is_not_built_again(tmp_path: Path) -> None:
+    """As in a serial run: a report of what is trained trains nothing."""
+    first = Count("first", 1)
+    second = Count("second", 1, (first,))
+    store = Store(tmp_path)
+    store.build(second)
+    shutil.rmtree(store.path(first))
+    build_side_by_side([second], store, SILENT, EngineOptions("processes"))
+    assert not store.has(first)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_what_a_stage_says_to_people_comes_back_as_it_was(engine: str, tmp_path: Path) -> None:
@@ -113,6 +127,30 @@ def test_what_goes_wrong_in_a_process_is_told_as_it_is(
 ) -> None:
     with pytest.raises(error, match=message):
         call_side_by_side(function, {"2": (2,)}, EngineOptions("processes"), SILENT, "Calls")
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from distilcap.store.stage import Stage
+
+@dataclass(frozen=True)
+class OfPlugin(Stage):
+    def build(self, folder, store, progress):
+        (folder / "made").touch()
+"""
+
+
+def test_a_stage_of_a_plugin_is_built_by_workers(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which know it by DISTILCAP_PLUGINS alone: no path of Python leads to the file."""
+    path = tmp_path / f"plugin_for_{engine}.py"
+    path.write_text(PLUGIN)
+    monkeypatch.setenv("DISTILCAP_PLUGINS", "")
+    add_plugin(str(path))
+    stage = sys.modules[path.stem].OfPlugin()
+    build_side_by_side([stage], Store(tmp_path / "store"), SILENT, EngineOptions(engine))
+    assert (Store(tmp_path / "store").path(stage) / "made").is_file()
 
 
 WAITS = """
@@ -170,7 +208,7 @@ def test_a_share_of_a_gpu_limits_how_many_compute_on_it(
     for number in range(4):
         workers.start(str(number), faulty, (number,), on_gpu=number < 3)
     workers._begin()
-    assert [arguments for _, arguments, *_ in begun] == [(0,), (1,), (3,)]  # the third waits for the GPU
+    assert [pickle.loads(call)[1] for call, *_ in begun] == [(0,), (1,), (3,)]  # the third waits for the GPU
     monkeypatch.setattr(side_by_side, "_first_gpu", lambda: 1.0)
     with (
         pytest.raises(

@@ -15,8 +15,9 @@ from distilcap.data.scenes import draw_scenes
 from distilcap.metrics.spice import Spice
 from distilcap.reports.records import LATER, read_results
 from distilcap.stages.label import Generate
+from distilcap.stages.train import Train
 from distilcap.store.contents import contents, remove
-from distilcap.store.pack import packed_keys
+from distilcap.store.pack import export_results, packed_keys
 from distilcap.study import check as check_module
 from distilcap.study import rows as tables_module
 
@@ -213,6 +214,17 @@ def test_rows_that_are_not_trained_are_left_out_and_named(
     result = run("reproduce", "--check", tmp_path / "whole")
     assert "missing: None in the report" in result.output
     assert result.exit_code != 0
+
+
+def test_a_run_that_a_pack_lacks_is_named_and_not_trained(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = results_alone(published, tmp_path / "report")
+    gone = read_results(report / "results.json").row("updown-small from updown-big, beam 1").runs[0]
+    kept = [entry for entry in contents(published / "store") if entry.key != gone]
+    export_results(kept, report / PACK)
+    monkeypatch.setattr(Train, "build", lambda *arguments: pytest.fail("trained"))
+    assert f"lacks {gone}," in str(run("reproduce", "--check", report).exception)
 
 
 def test_what_cannot_be_scored_here_is_not_compared_and_said(

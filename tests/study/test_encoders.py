@@ -17,3 +17,7 @@ def test_the_encoders_are_compared_at_equal_training(tmp_path: Path) -> None:
         frozen, longer, tuned = (members[f"{name}, {kind}"] for kind in ("frozen", "frozen, longer", "tuned"))
         assert longer.start == tuned.start == frozen
         assert dataclasses.replace(tuned, tune_encoder=False, tune_stages=0) == longer
+    for member in encoder_members(tmp_path, seeds=(0, 1)):
+        assert member.trains[0] == members[member.name]
+        assert [run.training.seed for run in member.trains] == [0, 1]
+        assert [run.start.training.seed for run in member.trains if run.start] in ([], [0, 1])

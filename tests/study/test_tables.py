@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,17 @@ from click.testing import CliRunner
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError
+from distilcap.integrity import leave_out
 from distilcap.progress import SILENT
 from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
+from distilcap.reports.results import latencies_of, read_beside_scores
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate
 from distilcap.stages.train import Train
+from distilcap.store.record import complete
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study import rows as tables_module
@@ -33,6 +38,7 @@ from distilcap.study.presets import PRESETS, table_preset
 from distilcap.study.published import TABLE_1, TABLE_2
 from distilcap.study.rows import Students, paper_tables
 from distilcap.study.tables import (
+    finished,
     members_of,
     run_tables,
     stages_of_tables,
@@ -285,6 +291,51 @@ def test_every_recipe_on_the_command_line(what: str, tmp_path: Path, monkeypatch
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert len(results["tables"]) == {"table1 table3": 2, "all": 4}.get(what, 1)
     assert results["verdict"]
+
+
+def pretend(store: Store, stage: Stage, *left: str) -> None:
+    """Let a stage be complete, or so but for files that are left out."""
+    store.path(stage).mkdir(parents=True)
+    for name in left:
+        (store.path(stage) / name).touch()
+    complete(store.path(stage), {}, ())
+    leave_out(store.path(stage), left)
+    for name in left:
+        (store.path(stage) / name).unlink()
+
+
+def test_rows_that_a_training_would_be_needed_for_are_not_finished(tmp_path: Path) -> None:
+    (table,) = paper_tables(students_of("smoke", 1), ["table1"])
+    rows = (replace(row, member=replace(row.member, length_penalty=None)) for row in table.rows)
+    tables = (replace(table, rows=tuple(rows)),)
+    store, members = Store(tmp_path), members_of(tables)
+    for member in members:
+        for column in ("greedy", "beam"):
+            for captions in member.scored(column):
+                pretend(store, captions)
+        for stage in read_beside_scores(member):
+            if not store.has(stage):
+                pretend(store, stage, *(["captioner.safetensors"] if isinstance(stage, Train) else ()))
+    timed = {latency.key: latency for latency in latencies_of(members).values()}
+    for latency in timed.values():
+        pretend(store, latency)
+    assert finished(tables, store) == (tables, ())
+    student = members[-1]
+    (beam,) = (generate.decoding for generate in student.scored("beam") if isinstance(generate, Generate))
+    assert beam is not None
+    for gone in (*student.trains, beam):
+        store.path(gone).rename(tmp_path / "aside")
+        assert finished(tables, store)[1] == (student.name,)
+        (tmp_path / "aside").rename(store.path(gone))
+    # A captioner is timed by its weights, which are none: the others of its shape neither have any.
+    latency = latencies_of(members)[student.name]
+    shutil.rmtree(store.path(latency))
+    assert finished(tables, store)[1] == tuple(
+        name for name, other in latencies_of(members).items() if other == latency
+    )
+    shutil.rmtree(store.path(student.trains[0]))
+    pretend(store, student.trains[0])
+    assert student.name not in finished(tables, store)[1]
 
 
 def test_stages_name_every_row_once() -> None:

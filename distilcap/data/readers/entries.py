@@ -212,9 +212,11 @@ class ReadResult:
     def captions(self, entry: Entry, texts: Iterable[Any], line: int | None) -> None:
         """Add captions given as strings or as objects with the text in "text", "raw" or "caption".
 
-        None is a caption that is not there: noted and left out, or empty with `keep_empty`.
+        None is a caption that is not there: noted and left out, or empty with `keep_empty`, and so is no
+        caption at all.
         """
-        for text in texts:
+        texts = tuple(texts)
+        for text in texts or ((None,) if self.keep_empty else ()):
             if isinstance(text, dict):
                 text = next((text[key] for key in ("text", "raw", "caption") if key in text), text)
             if text is None and self.keep_empty:

@@ -1,0 +1,61 @@
+"""`distilcap reproduce`: which words go together, and by which command a report is checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from distilcap.cli.main import cli
+from distilcap.cli.reproduce import reproduce
+from distilcap.errors import ConfigError
+
+RESULTS = Path(__file__).parents[2] / "docs/results/flickr8k-worth/results.json"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["reproduce", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("what", ["all extra", "extra all", "encoders all", "table1 worth", "all box"])
+def test_only_tables_go_together(what: str) -> None:
+    error = run(*what.split(), "--data", "nowhere").exception
+    assert isinstance(error, ConfigError)
+    assert f"Only tables go together, but not {what}" in str(error)
+
+
+@pytest.mark.parametrize("what", ["all table1", "table2 table1", "extra extra"])
+def test_tables_and_the_same_twice_go_together(what: str) -> None:
+    assert "nowhere" in str(run(*what.split(), "--data", "nowhere", "--preset", "smoke").exception)
+
+
+def report_of(command: str, folder: Path) -> Path:
+    content = json.loads(RESULTS.read_text())
+    (folder / "results.json").write_text(json.dumps(content | {"command": command}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "before", ["", "--plain ", "--plugin stranger.py --plain ", "--plugin=stranger.py --plugin other "]
+)
+def test_a_report_is_checked_by_its_own_options_on_these_data(
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr(reproduce, "main", lambda arguments, **_: called.append(arguments))
+    report = report_of(f"distilcap {before}reproduce worth --seeds 3", tmp_path)
+    result = run("--check", report, "--data", "here", "--images", "there")
+    assert result.exit_code == 0, result.exception
+    assert called == [["worth", "--seeds", "3", "--data=here", "--images=there", "--check", str(report)]]
+
+
+@pytest.mark.parametrize(
+    "option", [("--seeds", "2"), ("--metrics", "bleu"), ("--store", "here"), ("--finished",)]
+)
+def test_other_options_are_the_reports_own(option: tuple[str, ...], tmp_path: Path) -> None:
+    report = report_of("distilcap reproduce worth", tmp_path)
+    error = run("--check", report, "--data", "here", *option).exception
+    assert isinstance(error, ConfigError)
+    assert f"and not `{option[0]}`: leave" in str(error)
