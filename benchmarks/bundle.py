@@ -65,13 +65,23 @@ def short_table(lines: list[dict[str, Any]]) -> str:
     return text
 
 
+def write_pages(lines: list[dict[str, Any]]) -> None:
+    """Put the tables between the pages' marks, and keep the figures, if all that the tables had is there."""
+    kept, now = ({(line["runtime"], line["precision"]) for line in of} for of in (read_json(KEPT), lines))
+    if kept - now:
+        lacking = ", ".join(" ".join(one) for one in sorted(kept - now))
+        raise SystemExit(f"the tables would lose {lacking}; measure these too (`distilcap bench`)")
+    long, short = table(lines), short_table(lines)
+    put_between(ROOT / "docs" / "bundle.md", BEGIN, long)
+    put_between(ROOT / "README.md", BEGIN, short)
+    write_json(KEPT, lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("measured", type=Path, nargs="?", default=KEPT, help="written by `distilcap bench`")
     lines = read_json(parser.parse_args().measured)
-    write_json(KEPT, lines)
-    put_between(ROOT / "docs" / "bundle.md", BEGIN, table(lines))
-    put_between(ROOT / "README.md", BEGIN, short_table(lines))
+    write_pages(lines)
 
 
 if __name__ == "__main__":

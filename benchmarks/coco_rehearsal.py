@@ -41,6 +41,7 @@ from benchmarks.features import COCO_IMAGES
 from benchmarks.memory import resident
 from benchmarks.pages import read_lines
 from distilcap.data.dataset import Dataset
+from distilcap.files import read_json, write_json
 from distilcap.metrics.reward import CiderReward
 from distilcap.progress import LOGGED, Progress
 from distilcap.reports.report import write_report
@@ -60,6 +61,7 @@ from distilcap.training.batches import encode_captions
 
 CHECK = ("data", "check", "coco")
 PLAN = ("reproduce", "all", "--data", "coco", "--preset", "paper", "--plan")
+SIZE = "images.json"
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 
 
@@ -219,17 +221,28 @@ def run_command(folder: Path, *words: str) -> None:
     record(folder, {"what": what, "seconds": seconds, "cpu_seconds": cpu, "peak": usage.ru_maxrss // 1024})
 
 
+def images_of(folder: Path, asked: int | None) -> int:
+    """How many images the rehearsal in a folder has, or a new one gets."""
+    known = read_json(folder / SIZE) if (folder / SIZE).exists() else None
+    if known is None and asked is None and (folder / MEASURED).exists():
+        raise SystemExit(f"{folder}: does not say of how many images it is; give `--images`.")
+    if None not in (known, asked) and known != asked:
+        raise SystemExit(f"{folder}: a rehearsal of {known:,} images; leave `--images` out or take another.")
+    return int(known or asked or COCO_IMAGES)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--to", type=Path, required=True, help="folder for data, store and measurements")
-    parser.add_argument("--images", type=int, default=COCO_IMAGES)
+    parser.add_argument("--images", type=int, help=f"[default: the folder's, or {COCO_IMAGES}]")
     parser.add_argument("--learnt", type=int, help="training images to learn from  [default: all]")
     parser.add_argument("--only", choices=("data", "table"), help="this part alone, in this process")
     parser.add_argument("--write", action="store_true", help="put what was measured into docs/scale.md")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    given.images = images_of(given.to, given.images)
     if given.write:
         write_page(given.to, given.images)
     elif given.only == "data":
@@ -238,6 +251,7 @@ def main() -> None:
         run_table(given.to, given.learnt)
     else:
         given.to.mkdir(parents=True, exist_ok=True)
+        write_json(given.to / SIZE, given.images)
         if not (given.to / "coco" / "dataset_coco.json").exists():
             run_part("data", given)
         run_command(given.to, *CHECK)

@@ -30,10 +30,12 @@ from PIL import Image
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.feature_writer import FeatureWriter
 from distilcap.data.features import FeatureStore, check_space, store_bytes
+from distilcap.encoders.base import Encoder
 from distilcap.encoders.engines import run_by
 from distilcap.encoders.extract import extract_features
 from distilcap.encoders.recipes import TORCH
 from distilcap.encoders.registry import create_encoder
+from distilcap.errors import ConfigError
 from distilcap.progress import SILENT
 from distilcap.runtime.pixels import load_pixels, normalise
 
@@ -74,6 +76,16 @@ def timed(work: Callable[[], object], images: int) -> tuple[float, float]:
     )  # type: ignore[return-value]
 
 
+def check_engine(encoder: Encoder, engine: str) -> None:
+    """Make sure that what is measured is run by the engine it is named after.
+
+    Raises:
+        ConfigError: PyTorch runs it instead (see `run_by`).
+    """
+    if getattr(encoder, "engine", TORCH) != engine:
+        raise ConfigError(f"{encoder.name} cannot be run by {engine} here; `distilcap features` says why.")
+
+
 def throughput(
     name: str,
     images: Sequence[ImageRecord],
@@ -84,6 +96,8 @@ def throughput(
     folder: Path,
 ) -> dict[str, Any]:
     encoders: dict[str, Any] = {engine: run_by(engine, create_encoder(name)) for engine in engines}
+    for engine, encoder in encoders.items():
+        check_engine(encoder, engine)
     preprocessing = encoders[engines[0]].preprocessing
     read = timed(lambda: [load_pixels(image.path, preprocessing) for image in images], len(images))
     pixels = np.stack([load_pixels(image.path, preprocessing) for image in images])

@@ -31,6 +31,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
+from benchmarks.features import check_engine
 from distilcap.data.scenes import draw_scenes
 from distilcap.models.presets import preset
 from distilcap.pipeline.labelling import Labelling, label_side_by_side
@@ -65,6 +66,7 @@ def label(run: Path, images: Path, shard: Shard, to: Path, engine: str, gate: ob
 
     torch.set_num_threads(1)
     captioner = RunCaptioner.load(run, engine=engine)
+    check_engine(captioner.encoder, engine)
     alone = parts(captioner, sorted(images.glob("*.[jp][pn]g"))[:32])
     gate.wait()  # type: ignore[attr-defined]
     cpu, begun = time.process_time(), time.time()

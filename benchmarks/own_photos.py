@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.own_photos_page import RESULTS, table, write_page
+from benchmarks.own_photos_page import RESULTS, cell_of, table, write_page
 from benchmarks.pages import read_lines
 from distilcap.data.captions import CaptionSet
 from distilcap.data.readers import read_dataset
@@ -197,11 +197,8 @@ def main() -> None:
     for cell in cells(arguments):
         result = measure(cell, arguments.flickr8k, to, read_lines(path))
         if result is not None:
-            others = [  # read again: another process may have measured a cell meanwhile
-                other
-                for other in read_lines(path)
-                if any(other[key] != result[key] for key in (*vars(cell), "box"))
-            ]
+            # Read again: another process may have measured a cell meanwhile.
+            others = [other for other in read_lines(path) if cell_of(other) != cell_of(result)]
             lines = [json.dumps(line, separators=(",", ":")) for line in [*others, result]]
             write_text(path, "\n".join([*lines, ""]))
             print(table([result]), flush=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.pages import put_between, read_lines
+from distilcap.files import write_text
 from distilcap.metrics.significance import mean_interval
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-photos.md"
@@ -45,11 +46,12 @@ def table(cells: Cells) -> str:
         paired = [seed for seed in begun if seed in nothing]
         figures = [
             over_seeds([cider["start"] for cider in begun.values()]),
-            over_seeds([cider["distilled"] for cider in nothing.values()]),
+            over_seeds([cider["distilled"] for cider in nothing.values()]) + of_seeds(nothing, seeds),
             over_seeds([cider["student"] for cider in begun.values()]),
             over_seeds([cider["distilled"] for cider in begun.values()]),
             difference([(cider["distilled"], cider["start"]) for cider in begun.values()]),
-            difference([(begun[seed]["distilled"], nothing[seed]["distilled"]) for seed in paired]),
+            difference([(begun[seed]["distilled"], nothing[seed]["distilled"]) for seed in paired])
+            + of_seeds(paired, seeds),
         ]
         row = [f"{kind}{more}", f"{size:,}", captions, ", ".join(map(str, seeds)), *figures]
         lines.append("| " + " | ".join(row) + " |")
@@ -59,6 +61,11 @@ def table(cells: Cells) -> str:
 def group_of(one: dict[str, Any]) -> Group:
     """Kind, size, style, images without captions, and box."""
     return one["kind"], one["size"], one["captions"], one["unlabelled"], one["box"]
+
+
+def cell_of(one: dict[str, Any]) -> tuple[object, ...]:
+    """What is measured once: the group, how it started, and the seed."""
+    return *group_of(one), one["start"], one["seed"]
 
 
 def groups(cells: Cells) -> list[Group]:
@@ -85,6 +92,13 @@ def difference(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
     values = np.mean(rows, axis=0)
     low, high = mean_interval(values)
     return f"{values.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def of_seeds(used: Collection[int], row: Collection[int]) -> str:
+    """Which seeds a cell rests on, where they are not those of its row."""
+    if not used or set(used) == set(row):
+        return ""
+    return f" (seed{'s' * (len(used) > 1)} {', '.join(map(str, used))})"
 
 
 def draw(cells: Cells, box: str, to: Path) -> None:
@@ -121,11 +135,15 @@ def draw(cells: Cells, box: str, to: Path) -> None:
 
 
 def write_page(path: Path) -> None:
-    """Keep the recorded lines beside the page, draw the curve, and put the table between the page's marks."""
-    cells = read_lines(path)
+    """Keep the recorded lines beside the page, draw the curve, and put the table between the page's marks.
+
+    Lines kept before stay, but for those of the same cell and box.
+    """
+    kept = {cell_of(one): one for file in (KEPT / RESULTS, path) for one in read_lines(file)}
+    cells = list(kept.values())
     KEPT.mkdir(parents=True, exist_ok=True)
-    if path.resolve() != (KEPT / RESULTS).resolve():
-        shutil.copyfile(path, KEPT / RESULTS)
+    lines = (json.dumps(one, separators=(",", ":")) for one in cells)
+    write_text(KEPT / RESULTS, "\n".join([*lines, ""]))
     boxes = list(dict.fromkeys(one["box"] for one in cells if one["box"] is not None))
     beside = {group_of(one)[:4] for one in cells if one["box"] is not None}
     alone = [one for one in cells if group_of(one)[:4] not in beside]

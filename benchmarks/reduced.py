@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from distilcap.box import box_bundle
@@ -134,7 +135,13 @@ def main() -> None:
     finer = texture()
     noise = NOISE * np.random.default_rng(1).standard_normal(finer.shape, np.float32)
     ends = time.monotonic() + 60 * given.minutes
-    with RecordLog(given.to, {"bundle": sha256_of(folder / "manifest.json")}) as log:
+    decides = {
+        "bundle": sha256_of(folder / "manifest.json"),
+        "data": data.fingerprint(),
+        "noise": NOISE,
+        "pillow": PIL.__version__,  # writes and reads the JPEGs
+    }
+    with RecordLog(given.to, decides) as log:
         while (number := len(log.records)) < len(images) and time.monotonic() < ends:
             image, sides = images[number], SIDES[number % len(SIDES)]
             record = compare(bundle, photograph(image, sides, finer, noise))

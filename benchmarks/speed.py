@@ -14,11 +14,12 @@ the seconds of all threads instead of the clock's, which is fairer on a busy mac
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -56,6 +57,7 @@ RATE = 0.0  # Adam's work is the same, and random weights stay random: trained o
 NEVER = -30.0  # of the end token's logit, so that both sides decode all steps
 REGIONS = {"big": (36, 2048), "small": (49, 320)}
 TASKS = ("xe", "scst", "greedy", "beam5")
+MODELS = ("updown", "aoanet")
 Parts = dict[str, float]
 Work = Callable[[], Parts]
 
@@ -411,8 +413,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def check_whole(measured: Iterable[tuple[str, str, str]]) -> None:
+    """Make sure that a page's table loses no row: tasks, models and sizes, at full lengths."""
+    lacking = set(itertools.product(TASKS, MODELS, REGIONS)) - set(measured)
+    if lacking:
+        raise SystemExit(
+            f"The page's table has {len(lacking)} rows more, such as {' '.join(min(lacking))}; measure all, "
+            "or parts by `--json` and give all their files by `--measured`."
+        )
+
+
 def write_table(path: Path, machines: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
     """Replace what lies between the page's two marks."""
+    check_whole((row["task"], row["model"], row["size"]) for row in rows if row["lengths"] == "full")
     rate = max(one["product_gigaflops_per_second"] for one in machines)
     first = machines[0]
     about = (
@@ -427,7 +440,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 rounds and full lengths only")
     parser.add_argument("--json", type=Path, help="file for the rows")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    parser.add_argument("--models", nargs="+", choices=("updown", "aoanet"), default=("updown", "aoanet"))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--sizes", nargs="+", choices=tuple(REGIONS), default=tuple(REGIONS))
     parser.add_argument("--rounds", type=int, help="7, or 3 with --quick; three times that for small ones")
     parser.add_argument("--threads", type=int, default=2)
@@ -451,6 +464,8 @@ def main() -> None:
         if given.table:
             write_table(given.table, [part["machine"] for part in parts], rows)
         return
+    if given.table:  # before minutes are spent
+        check_whole(itertools.product(given.tasks, given.models, given.sizes))
     measure(given)
 
 

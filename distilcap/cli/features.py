@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +79,7 @@ def features(
     from distilcap.encoders.extract import extract_features
     from distilcap.encoders.recipes import recipe_by
     from distilcap.encoders.registry import create_encoder
+    from distilcap.files import write_json
 
     _check_device(device)
     dataset = read_dataset(data.data, data.images, columns=data.columns, progress=PROGRESS)
@@ -88,11 +91,15 @@ def features(
         form=encoder.encoder_form,
         regions=regions,
     )
-    recipe, ways, here = sees.recipe(), encoder.ways(device), begun_recipe(out)
-    engine, decoding = next((way for way in ways if recipe_by(recipe, *way) == here), ways[0])
+    recipe, ways, begun = sees.recipe(), encoder.ways(device), begun_recipe(out)
+    engine, decoding = next((way for way in ways if recipe_by(recipe, *way) == begun), ways[0])
     CONSOLE.print(f"{recipe['encoder']}, weights {recipe['weights'][:16]}, run by {engine}")
     sees.preprocessing = replace(sees.preprocessing, decoding=decoding)
-    _check_images(out, dataset)
+    here, kept = _of_images(dataset), out / "features-of.json"
+    if begun is None:  # what was written of images before is of no features
+        write_json(kept, here)
+    else:
+        _check_images(kept, here, dataset)
     skipped = extract_features(
         run_by(engine, sees, PROGRESS),
         records,
@@ -102,25 +109,39 @@ def features(
         threads=threads,
         device=device,
     )
+    if not kept.is_file():  # an older version's, which have just turned out to be of these images
+        write_json(kept, here)
     say(f"{len(records) - len(skipped):,} images in {out}; {len(skipped):,} skipped.")
 
 
-def _check_images(out: Path, dataset: Dataset) -> None:
-    """Write down beside the features whose they are.
+def _of_images(dataset: Dataset) -> dict[str, str]:
+    """What tells whose features are: the ids and files of images, not their order, captions or splits."""
+    from distilcap.data.dataset import probe
+
+    rows = sorted((image.id, image.path.name, *probe(image.path)) for image in dataset.images)
+    return {"images": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
+
+
+def _check_images(kept: Path, here: dict[str, str], dataset: Dataset) -> None:
+    """Make sure that the features in a folder are of these images, as far as a file beside them says it.
 
     Raises:
         DataError: they are of other images, or of these before a change.
     """
-    from distilcap.files import read_json, write_json
+    from distilcap.files import read_json
 
-    here, kept = {"images": dataset.fingerprint()}, out / "images.json"
-    if not kept.is_file():  # new, or of an older version
-        write_json(kept, here)
-    elif read_json(kept) != here:
-        raise DataError(
-            f"{out}: holds features of other images, or of these before a change; choose another folder or "
-            "delete it."
-        )
+    fix = "choose another folder or delete it"
+    if not kept.is_file():  # an older version's file counted captions and splits too
+        kept, here = kept.with_name("images.json"), {"images": dataset.fingerprint()}
+        fix = f"choose another folder, or delete {kept} if only captions or splits are others"
+        try:
+            content = read_json(kept)
+        except DataError:
+            return
+        if not isinstance(content, dict) or not isinstance(content.get("images"), str):
+            return  # a person's own
+    if read_json(kept) != here:
+        raise DataError(f"{kept.parent}: holds features of other images, or of these before a change; {fix}.")
 
 
 def _check_device(device: str) -> None:

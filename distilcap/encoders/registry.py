@@ -37,7 +37,7 @@ def create_encoder(
     Args:
         name: one of `encoder_families`, such as "efficientnet-lite0", "timm:" and any of timm's
             architectures, or "effdet:" and any of effdet's; or the path of a file that `save_encoder` wrote,
-            which brings its own size, form and regions.
+            which brings its own size, weights, form and regions.
         size: side of the input in pixels; None takes the network's own.
         weights: a file of weights, or None for the published weights; "random" for random weights.
         form: of EfficientNet-Lite "grid" (the 1280 channels before pooling; the default) or "stage" (the
@@ -46,7 +46,8 @@ def create_encoder(
         decoding: of the pictures, see `Preprocessing`. None takes "whole", or a saved encoder's own.
 
     Raises:
-        ConfigError: an unknown name or form, an impossible size or number of regions.
+        ConfigError: an unknown name or form, an impossible size or number of regions, or another than a saved
+            encoder's own.
         MissingError: the weights or a package are not there; the message says where to get them.
         DataError: the file does not hold weights of this network.
     """
@@ -55,6 +56,7 @@ def create_encoder(
         torch.default_generator.manual_seed(0)
         if name.endswith(".safetensors"):
             encoder = _saved(Path(name))
+            _check_beside(encoder, name, size, weights, form, regions)
         else:
             encoder = _named(name, size, weights, form, regions)
     if decoding is not None:
@@ -129,3 +131,27 @@ def _saved(path: Path) -> Encoder:
     encoder.preprocessing = preprocessing
     encoder.weights = sha256_of(path)
     return encoder
+
+
+def _check_beside(
+    encoder: Encoder,
+    name: str,
+    size: int | None,
+    weights: Path | str | None,
+    form: str | None,
+    regions: int | None,
+) -> None:
+    """Make sure that what was asked for beside a saved encoder is what it has."""
+    own = {
+        "size": (size, encoder.preprocessing.size),
+        "weights": (weights, name),
+        # The command line's "grid" may not have been asked for.
+        "form": (None if form == "grid" else form, encoder.recipe().get("form")),
+        "regions": (regions, encoder.regions),
+    }
+    for option, (asked, has) in own.items():
+        if asked is not None and str(asked) != str(has):
+            raise ConfigError(
+                f"{name}: a saved encoder brings its own `{option}` ({has}), but {asked} is asked for; leave "
+                "that out, or give the network by name."
+            )

@@ -116,7 +116,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict_ema", "state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise DataError(f"{path}: not a state dict of tensors.")
     return {name.removeprefix("module."): value for name, value in content.items()}
 

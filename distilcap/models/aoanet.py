@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import glu
 
+from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory, State
 from distilcap.models.families import Family, register
 from distilcap.models.layers import WordEmbedding, WordPredictor, lstm_cell, masked_mean, split_heads
+from distilcap.options import Options, option
 from distilcap.shapes import Regions
 
 __all__ = [
@@ -24,28 +26,26 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class AoANetOptions:
+class AoANetOptions(Options):
     """Widths and habits of an AoANet captioner.
 
-    Attributes:
-        hidden: width of regions, LSTM and context (H).
-        embedding: width of word embeddings (E).
-        heads: attention heads; divides `hidden`.
-        refiner_layers: self-attention layers over the regions.
-        dropout: on embedded words, encoded regions, context and output.
-        refiner_dropout: on attention weights and residuals.
-        aoa_dropout: on the refiner's attention on attention.
-        tie_words: predict words with the embedding's own matrix.
+    Raises:
+        ConfigError: a value is out of its bounds, or `hidden` is no multiple of `heads`.
     """
 
-    hidden: int = 1024
-    embedding: int = 1024
-    heads: int = 8
-    refiner_layers: int = 6
-    dropout: float = 0.5
-    refiner_dropout: float = 0.1
-    aoa_dropout: float = 0.3
-    tie_words: bool = False
+    hidden: int = option(1024, "Width of regions, LSTM and context (H).", least=1, most=65_536)
+    embedding: int = option(1024, "Width of word embeddings (E).", least=1, most=65_536)
+    heads: int = option(8, "Number of attention heads; divides `hidden`.", least=1, most=4_096)
+    refiner_layers: int = option(6, "Number of self-attention layers over the regions.", least=0, most=256)
+    dropout: float = option(0.5, "On embedded words, encoded regions, context and output.", least=0, below=1)
+    refiner_dropout: float = option(0.1, "On attention weights and residuals.", least=0, below=1)
+    aoa_dropout: float = option(0.3, "On the refiner's attention on attention.", least=0, below=1)
+    tie_words: bool = False  # whether words are predicted with the embedding's own matrix
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden % self.heads:
+            raise ConfigError(f"`hidden` must be a multiple of `heads` ({self.heads}), but is {self.hidden}.")
 
 
 def multi_head_attention(

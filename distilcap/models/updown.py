@@ -10,31 +10,31 @@ from torch import Tensor, nn
 from distilcap.models.captioner import Captioner, Memory, State
 from distilcap.models.families import Family, register
 from distilcap.models.layers import WordEmbedding, WordPredictor, lstm_cell, masked_mean
+from distilcap.options import Options, option
 from distilcap.shapes import Regions
 
 __all__ = ["UpDown", "UpDownOptions"]
 
 
 @dataclass(frozen=True)
-class UpDownOptions:
+class UpDownOptions(Options):
     """Widths and habits of an Up-Down captioner.
 
-    Attributes:
-        hidden: width of both LSTMs and of the encoded regions (H).
-        embedding: width of word embeddings (E).
-        attention: width of the attention's hidden layer (A).
-        dropout: on embedded words, encoded regions and the output.
-        tie_words: predict words with the embedding's own matrix.
-        output_states: "language" predicts from the language LSTM alone, as published; "both" from the sum
-            of both LSTMs' states, which leaves the early plateau of training sooner.
+    Raises:
+        ConfigError: a value is out of its bounds.
     """
 
-    hidden: int = 1000
-    embedding: int = 1000
-    attention: int = 512
-    dropout: float = 0.5
-    tie_words: bool = False
-    output_states: str = "language"
+    hidden: int = option(1000, "Width of both LSTMs and of the encoded regions (H).", least=1, most=65_536)
+    embedding: int = option(1000, "Width of word embeddings (E).", least=1, most=65_536)
+    attention: int = option(512, "Width of the attention's hidden layer (A).", least=1, most=65_536)
+    dropout: float = option(0.5, "On embedded words, encoded regions and the output.", least=0, below=1)
+    tie_words: bool = False  # whether words are predicted with the embedding's own matrix
+    output_states: str = option(
+        "language",
+        '"language" predicts from the language LSTM alone, as published; "both" from the sum of both LSTMs\' '
+        "states, which leaves the early plateau of training sooner.",
+        choices=("language", "both"),
+    )
 
 
 class UpDown(Captioner):

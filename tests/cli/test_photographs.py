@@ -118,6 +118,7 @@ def test_the_check_and_the_features_agree_with_them(photos: Path, tmp_path: Path
     assert done.exit_code == 0, (done.output, done.exception)
     assert f"{SEEN - 1 - SKIPPED:,} images in" in done.output
     assert f"{SKIPPED} skipped" in done.output
+    assert "'caf\\udce9.jpg' is not UTF-8; rename it." in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".txt"])

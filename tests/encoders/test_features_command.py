@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from distilcap.cli.features import encoder_table, features
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore
+from distilcap.data.readers import read_dataset
 from distilcap.encoders.catalogue import catalogue
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import write_json
 from distilcap.record_log import RecordLog
 
 
@@ -46,6 +48,45 @@ def test_the_command_writes_a_store(write_images: Callable[..., list[ImageRecord
     shutil.copy(records[0].path, tmp_path / "images" / "image1.jpg")  # repaired, or replaced
     refused = CliRunner().invoke(features, again)
     assert "holds features of other images, or of these before a change" in str(refused.exception)
+
+
+def test_whose_features_a_folder_holds(
+    write_images: Callable[..., list[ImageRecord]], tmp_path: Path
+) -> None:
+    for name, count, size in (("mine", 2, 40), ("others", 2, 48), ("more", 3, 40)):
+        records = write_images(tmp_path / name, count, size)
+        lines = [json.dumps({"image": one.path.name, "caption": "a patch of colour"}) for one in records]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    out, kept = tmp_path / "out", tmp_path / "out" / "features-of.json"
+
+    def run(name: str) -> BaseException | None:
+        arguments = ["--data", f"{tmp_path / name}.jsonl", "--images", str(tmp_path / name), "--to", str(out)]
+        return CliRunner().invoke(features, [*arguments, "--image-size", "64"]).exception
+
+    def corrected() -> None:
+        captions = (tmp_path / "mine.jsonl").read_text()
+        (tmp_path / "mine.jsonl").write_text(captions.replace("patch", "small patch"))
+
+    out.mkdir()
+    (out / "images.json").write_text('{"images": []}')  # a person's own
+    write_json(kept, {"images": "of a command that failed before it made features"})
+    assert run("mine") is None
+    assert (out / "images.json").read_text() == '{"images": []}'
+    corrected()
+    assert run("mine") is None
+    assert "holds features of other images" in str(run("others"))
+
+    kept.unlink()  # of a version that wrote nothing of images: who fails first does not own them
+    assert "lacks 1 images" in str(run("more"))
+    assert run("mine") is None
+
+    kept.unlink()  # of a version that counted captions too
+    data = read_dataset(tmp_path / "mine.jsonl", tmp_path / "mine")
+    write_json(out / "images.json", {"images": data.fingerprint()})
+    assert run("mine") is None
+    kept.unlink()
+    corrected()
+    assert "images.json if only captions or splits are others" in str(run("mine"))
 
 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,6 +224,9 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(DataError, match=r"other\.pth: not a state dict of tensors"):
         read_weights(tmp_path / "other.pth")
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbered.pth")
+    with pytest.raises(DataError, match=r"numbered\.pth: not a state dict of tensors"):
+        read_weights(tmp_path / "numbered.pth")
 
 
 class Evil:
@@ -297,6 +300,21 @@ def test_saved_encoders_that_are_none(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
     with pytest.raises(DataError, match=r"plain\.safetensors: not a saved encoder; give its network by name"):
         create_encoder(str(tmp_path / "plain.safetensors"))
+
+
+def test_a_saved_encoder_is_no_other_than_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    save_encoder(create_encoder("efficientnet-lite0", size=32, regions=1, weights="random"), path)
+    create_encoder(str(path), size=32, regions=1, form="grid", weights=path)
+    for option, has, asked in (
+        ("size", 32, 64),
+        ("regions", 1, 4),
+        ("form", "grid", "stage"),
+        ("weights", path, tmp_path / "other.pth"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            create_encoder(str(path), **{option: asked})
+        assert f"brings its own `{option}` ({has}), but {asked} is asked for" in str(error.value)
 
 
 def test_frozen_batch_norm_stays_where_it_is() -> None:

@@ -11,9 +11,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import coco_data
-from benchmarks.coco_rehearsal_page import table
+from benchmarks.coco_rehearsal import COCO_IMAGES, SIZE, images_of
+from benchmarks.coco_rehearsal_page import MEASURED, table
 from benchmarks.pages import read_lines
 from distilcap.data.readers import read_dataset
+from distilcap.files import write_json
 
 
 def test_made_data_read_as_cocos_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +61,15 @@ def test_a_kind_of_stage_is_a_row_and_the_last_measurement_counts(tmp_path: Path
         "| Generate: test, beam 5 | 2 | 7 | 2 | 30 |  | 2.0 |",
         "| MeasureLatency | 2 | 3 | 2 | 1 |  | 0.2 |",
     ]
+
+
+def test_a_rehearsal_is_of_as_many_images_as_it_began_with(tmp_path: Path) -> None:
+    assert images_of(tmp_path, None) == COCO_IMAGES
+    assert images_of(tmp_path, 2000) == 2000
+    (tmp_path / MEASURED).touch()  # of an older one
+    with pytest.raises(SystemExit, match="of how many images"):
+        images_of(tmp_path, None)
+    write_json(tmp_path / SIZE, 2000)
+    assert images_of(tmp_path, None) == images_of(tmp_path, 2000) == 2000
+    with pytest.raises(SystemExit, match="a rehearsal of 2,000 images"):
+        images_of(tmp_path, COCO_IMAGES)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import own_photos_page
-from benchmarks.own_photos_page import difference, table, write_page
+from benchmarks.own_photos_page import RESULTS, difference, table, write_page
+from benchmarks.pages import read_lines
 
 IMAGES = 30
 
@@ -38,10 +39,17 @@ def test_each_box_has_its_row_beside_the_same_start_from_nothing() -> None:
     new, old = rows_of(cells)
     assert [new[3], old[3]] == ["2", "0, 1"]
     assert new[8].startswith("+60.0 (+60.0 to +60.0)")
+    assert new[5].endswith(" (seeds 0, 1)")
+    assert "seed" not in new[4] + old[5] + old[9]
     assert new[9] == ""  # no start from nothing has its seed
     # Images differ by far more than systems do, but pairs do not: 20 over nothing by seed 0, 19 by seed 1.
     assert old[9] == "+19.5 (+19.5 to +19.5)"
     assert old[8] == "+40.0 (+40.0 to +40.0)"
+    (fewer,) = rows_of(
+        [one for one in cells if (one["seed"], one["box"]) in {(0, None), (0, "old"), (1, "old")}]
+    )
+    assert [fewer[3], fewer[9]] == ["0, 1", "+20.0 (+20.0 to +20.0) (seed 0)"]
+    assert fewer[5].endswith(" (seed 0)")
 
 
 @settings(deadline=None, max_examples=15, derandomize=True)
@@ -66,3 +74,19 @@ def test_rows_without_any_box_stand_once(boxes: int, tmp_path: Path, monkeypatch
     write_page(path)
     assert put[0].count("| training |") == 1
     assert put[0].count("The box is") == boxes
+
+
+def test_lines_that_were_kept_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_photos_page, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(own_photos_page, "put_between", lambda *_: None)
+    for number, cells in enumerate(
+        (
+            [cell(0, None, student=20, distilled=30), cell(1, None, student=20, distilled=31)],
+            [cell(1, None, student=20, distilled=40), cell(2, None, student=20, distilled=32)],
+        )
+    ):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text("".join(json.dumps(one) + "\n" for one in cells))
+        write_page(path)
+    kept = read_lines(tmp_path / "kept" / RESULTS)
+    assert kept == [cell(seed, None, student=20, distilled=to) for seed, to in ((0, 30), (1, 40), (2, 32))]

@@ -20,6 +20,7 @@ __all__ = ["find_entries", "read_dataset"]
 LEFT_OUT = 0.1
 """The share of entries not of the form up to which they are named and left out; beyond, the form is wrong."""
 LEFT_OUT_KINDS = frozenset({"malformed entry", "unknown image"})
+REMARKED = FATAL | {"file name"}  # a photograph that is left out is said, whoever reads
 SHOWN = 10  # remarks on entries; `distilcap data check` has all
 
 
@@ -136,7 +137,8 @@ def _judge(result: ReadResult, progress: Progress) -> None:
     if fatal and not (few and all(problem.kind in LEFT_OUT_KINDS for problem in fatal)):
         tail = f" There are {len(fatal) - 1} more; `distilcap data check` names them all."
         raise DataError(f"{fatal[0]}{tail if len(fatal) > 1 else ''}")
-    remarks = [*map(str, fatal), *result.notes]
+    remarked = [str(problem) for problem in result.problems if problem.kind in REMARKED]
+    remarks = [*remarked, *result.notes]
     for remark in remarks[:SHOWN]:
         progress.note(remark)
     if len(remarks) > SHOWN:

@@ -1,0 +1,63 @@
+"""Measurements that write into docs/ put nothing there that is partial or goes under another name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks import bundle, encoders, features, speed
+from distilcap.errors import ConfigError, DataError
+from distilcap.files import read_json
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What would be put into pages, or kept."""
+    done: list[str] = []
+    for module in (bundle, speed):
+        monkeypatch.setattr(module, "put_between", lambda *given: done.append(given[2]))
+    monkeypatch.setattr(bundle, "write_json", lambda *_: done.append("kept"))
+    return done
+
+
+def test_a_table_of_bundles_loses_no_precision(written: list[str]) -> None:
+    lines = read_json(bundle.KEPT)
+    with pytest.raises(SystemExit, match=r"would lose chromium-wasm float16, .* onnxruntime float32"):
+        bundle.write_pages([line for line in lines if line["precision"] == "int8"])
+    with pytest.raises(KeyError):
+        bundle.write_pages([*lines, {"runtime": "onnxruntime", "precision": "int4"}])
+    assert not written
+    bundle.write_pages(lines)
+    assert written[2] == "kept"
+
+
+def test_a_table_of_speed_loses_no_row(
+    written: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = str(tmp_path / "speed.md")
+    monkeypatch.setattr(speed, "measure", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr("sys.argv", ["speed", "--tasks", "xe", "--table", page])
+    with pytest.raises(SystemExit, match="has 12 rows more"):
+        speed.main()
+    row: dict[str, Any] = {"task": "xe", "model": "updown", "size": "big", "lengths": "full"}
+    with pytest.raises(SystemExit, match="has 15 rows more"):
+        speed.write_table(tmp_path / "speed.md", [], [row, row | {"model": "aoanet", "lengths": "coco"}])
+    assert not written
+
+
+def test_scores_of_encoders_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file"):
+        encoders.scores_of(tmp_path / "resluts.json")
+
+
+def test_an_engine_is_the_one_that_was_asked_for() -> None:
+    graph, plain = SimpleNamespace(name="x", engine="onnxruntime"), SimpleNamespace(name="x")
+    features.check_engine(graph, "onnxruntime")
+    features.check_engine(plain, "torch")
+    with pytest.raises(ConfigError, match="x cannot be run by onnxruntime here"):
+        features.check_engine(plain, "onnxruntime")
