@@ -81,8 +81,8 @@ def reproduce(
     WHAT is table1, table2, table3 or table4, the paper's (several make one report), or all of them; or extra:
     other ways of distilling; or families: captioners of equal width beside one another; or worth: a student
     without and with a teacher, each without and with self-critical training (README's table). flickr8k is
-    README's former experiment, flickr8k-tuned the same with the teacher's encoder tuned, encoders the table of
-    docs/encoders.md, box the captioner that comes with the package.
+    README's former experiment, flickr8k-tuned the same with the teacher's encoder tuned, encoders the table
+    of docs/encoders.md, box the captioner that comes with the package.
     A killed command goes on where it stopped; two may share a store. With --check, WHAT and the options but
     --data and --images may be left out: they are then those of the report.
     """
