@@ -83,13 +83,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         with failures_named(final):
             # Made here, since some writers (safetensors) make files that their owner alone may read: now the
-            # umask decides for all, and what is replaced stays as readable as it was.
+            # umask decides for all, and what is replaced stays as readable as it was, its new content too.
             scratch.touch()
             mode = (final if final.exists() else scratch).stat().st_mode & 0o777
+            scratch.chmod(mode | 0o600)
             yield scratch
-            scratch.chmod(mode)
             with scratch.open("rb+") as file:
                 os.fsync(file.fileno())
+            scratch.chmod(mode)
             os.replace(scratch, final)
     except OSError as error:
         if error.filename == str(scratch):

@@ -35,9 +35,11 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     write_text(path, "second")
     assert path.read_text() == "second"
     assert sha256_of(path) == hashlib.sha256(b"second").hexdigest()
-    path.chmod(0o600)
-    write_text(path, "mine alone")
-    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o400)
+    with atomic_path(path) as scratch:
+        assert scratch.stat().st_mode & 0o777 == 0o600
+        scratch.write_text("mine alone")
+    assert path.stat().st_mode & 0o777 == 0o400
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:

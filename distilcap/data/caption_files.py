@@ -50,7 +50,7 @@ def read_references(path: Path, line_breaks: bool = False) -> CaptionSet:
 def read_candidates(path: Path) -> CaptionSet:
     """Read one caption of each image; of our own files, which may hold more, each image's first counts.
 
-    An empty caption is one, and an image listed without any has such a one: left out, a captioner that doubts
+    An empty caption is one, and so is an empty list of them: left out, a captioner that doubts
     would score as if its images were not there.
 
     Args:

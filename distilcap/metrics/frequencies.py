@@ -31,14 +31,14 @@ class DocumentFrequencies:
         counts: of each n-gram (words, or token ids, joined with spaces), where it is 2 or more: CIDEr-D
             takes any n-gram to occur in one image at least, so 1 need not be kept.
         end: an end token was counted as the last word of every caption.
-        tokenizer: by which captions became words.
+        tokenizer: by which captions became words; files of older versions do not say it (None).
     """
 
     name: str
     images: int
     counts: Mapping[str, int]
     end: bool = False
-    tokenizer: str = PTB
+    tokenizer: str | None = PTB
 
     @cached_property
     def label(self) -> str:
@@ -86,9 +86,13 @@ class DocumentFrequencies:
         content = read_sealed_json(path, "count them again by `distilcap metrics df`")
         try:
             counts = {str(ngram): int(count) for ngram, count in content["counts"].items()}
-            tokenizer = str(content.get("tokenizer", PTB))  # older files do not say it
+            tokenizer = content.get("tokenizer")
             return DocumentFrequencies(
-                str(content["name"]), int(content["images"]), counts, bool(content["end"]), tokenizer
+                str(content["name"]),
+                int(content["images"]),
+                counts,
+                bool(content["end"]),
+                tokenizer and str(tokenizer),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             raise DataError(

@@ -56,7 +56,7 @@ class ScoreOptions(Options):
             DataError: the captions cannot be scored, see `evaluate`.
         """
         frequencies = DocumentFrequencies.load(self.df) if self.df else None
-        if frequencies and frequencies.tokenizer != self.words_by:
+        if frequencies and frequencies.tokenizer not in (None, self.words_by):
             raise ConfigError(
                 f"{self.df}: counted in words of the tokenizer {frequencies.tokenizer}, but captions are "
                 f"scored in those of {self.words_by}; count them again by `metrics df --tokenizer "

@@ -58,7 +58,7 @@ def write_report(results: Results, folder: Path, progress: Progress, photos: boo
 def _delete_earlier(folder: Path, kept: set[str]) -> None:
     """Delete the files of an earlier report, but for pictures that are written already.
 
-    Only pictures that its `results.json` names: others are a person's own.
+    Only pictures that its `results.json` names, and other forms only of tables: the rest is a person's own.
     """
     if not (folder / RESULTS).is_file():
         return
@@ -67,8 +67,9 @@ def _delete_earlier(folder: Path, kept: set[str]) -> None:
         name = f"{PICTURES}/{picture.name}"
         if name not in kept and f'"{name}"'.encode() in earlier:
             picture.unlink()
-    for name in ("report.md", "report.tex", "report.csv", *(f"{plot}.png" for plot in TABLE_PLOTS)):
-        (folder / name).unlink(missing_ok=True)
+    if b'"tables":' in earlier:
+        for name in ("report.md", "report.tex", "report.csv", *(f"{plot}.png" for plot in TABLE_PLOTS)):
+            (folder / name).unlink(missing_ok=True)
 
 
 def report_texts(results: Results) -> dict[str, str]:

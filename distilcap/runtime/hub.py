@@ -151,9 +151,8 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
             (whole / "README.md").write_text(_FRONT + card.read_text(encoding="utf-8"), encoding="utf-8")
         api = hub.HfApi(_endpoint())
         page = api.create_repo(repo, private=private, exist_ok=True)
-        if (
-            private and not api.model_info(repo).private
-        ):  # of one that is there, `create_repo` keeps what it is
+        # Of one that is there, `create_repo` keeps what it is.
+        if private and not api.model_info(repo).private:
             raise BundleError(
                 f"{repo}: is public; make it private in its settings on the Hub, or take another name."
             )

@@ -99,8 +99,7 @@ class Manifest:
         plain |= {"preprocessing": self.preprocessing.to_json()}
         plain |= {"decode": self.decode.to_json(self.vocabulary)}
         plain |= {"calibration": self.calibration and self.calibration.to_json()}
-        # As they are written: the readers in other languages only put them together.
-        plain |= {"vocabulary": self.vocabulary.written(self.vocabulary.words), "state": list(self.state)}
+        plain |= {"vocabulary": list(self.vocabulary.words), "state": list(self.state)}
         plain |= {"tokenizer": self.vocabulary.tokenizer, "spaced": self.vocabulary.spaced}
         return {"format": FORMAT, "version": VERSION} | plain
 

@@ -122,6 +122,8 @@ class ExtractFeatures(Stage):
             return create_encoder(str(store.open(self.tuned_by) / TUNED))
         recipe = parse_json(self.recipe_json, self.key)
         decoding = recipe.get("preprocessing", {}).get("decoding", "whole")
+        if self.encoder.endswith(".safetensors"):  # it brings all; older records hold what was ignored
+            return create_encoder(self.encoder, decoding=decoding)
         return create_encoder(
             self.encoder, size=self.size, weights=self.weights, form=self.form, decoding=decoding
         )

@@ -25,14 +25,21 @@ NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman
 
 _PRONOUNS = {"them", "their", "theirs", "themselves", "person's"}
 _DESCRIBING = ("male", "female")
+_NOUNS = (
+    "acrobat adult artist athlete baby band bicyclist biker bird boxer cat chef cheerleader child children "
+    "climber cyclist dancer deer diver doctor dog duck elephant fan figure friend giraffe golfer guitarist "
+    "gymnast hiker horse infant jogger lion mannequin model motorcyclist musician nurse officer pedestrian "
+    "people performer person player racer rider runner singer skateboarder skater skier snowboarder soldier "
+    "spectator statue student surfer swimmer team teen teenager toddler tourist voice wrestler worker zebra "
+    "baseball basketball cricket football golf gymnastics hockey lacrosse rugby soccer softball tennis track "
+    "volleyball man men woman women boy girl"
+).replace(" ", "|")
 _SEX = re.compile(
-    rf"\b(?:(?P<article>an?) +)?(?:{'|'.join(_DESCRIBING)}) +(?=(?P<next>[a-z]+))"
-    r"(?!(?:in|is|are|and|or|with|on|at|to|of|who|that|has|have|was|were|by|from|near|as|for|while|\w+ing)\b)"
-    r"(?!(?:his|her|their|a|an|the|this)\b)",
+    rf"(?<!\w)(?<!\w-)(?:(?P<article>an?) +)?(?:{'|'.join(_DESCRIBING)}) +"
+    rf"(?=(?P<first>[a-z])[a-z]*)(?=(?:{_NOUNS})s?(?!\w))",
     re.IGNORECASE,
 )
-"""Where it describes: "a male surfer", not "a male in a hat"; "a male walks" is told by its article."""
-_NOUNS_IN_S = ("ss", "tennis", "sports", "gymnastics", "bus")
+"""Where it surely describes: "a male surfer"; elsewhere it is a person ("a male jumps")."""
 _PAIRS = (  # "a man and a woman" has become "a person and a person"
     (re.compile(r"\b(?:a|one) person and (?:(?:a|one|another) )?person\b", re.IGNORECASE), "two people"),
     (re.compile(r"\b(?:a|one) child and (?:(?:a|one|another) )?child\b", re.IGNORECASE), "two children"),
@@ -94,13 +101,10 @@ def neutral(text: str) -> str:
 
 
 def _without_sex(match: re.Match[str]) -> str:
-    """ "An athlete" of "a female athlete"; "a male walks" stays, for after "a" a word in -s is a verb."""
-    article, following = match["article"], match["next"].lower()
-    if article and following.endswith("s") and not following.endswith(_NOUNS_IN_S):
-        return match[0]
-    if article:
-        return _as_begun(match, "an " if following[0] in "aeiou" else "a ")
-    return ""
+    """ "An " of "a female " before "athlete", and nothing of "female " without an article."""
+    if not match["article"]:
+        return ""
+    return _as_begun(match, "an " if match["first"].lower() in "aeiou" else "a ")
 
 
 def _as_begun(match: re.Match[str], text: str) -> str:

@@ -17,8 +17,6 @@ __all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "Vocabulary"]
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 _PTB = tokenizer_of(PTB)
-_BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
-"""What the official tokenizer calls them; whoever splits a caption again comes to the same words."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,4 @@ class Vocabulary:
                 break
             if token not in (PAD, BOS):
                 words.append(self.words[token])
-        return join_words(self.written(words), self.spaced)
-
-    def written(self, words: Iterable[str]) -> list[str]:
-        """Words as people write them: "(" for `-lrb-`."""
-        return [_BRACKETS.get(word, word) for word in words] if self.tokenizer == PTB else list(words)
+        return join_words(words, self.spaced)

@@ -12,7 +12,6 @@ from distilcap.data.caption_files import fit_ids, read_candidates, read_referenc
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_checksum
-from distilcap.text.tokenize import tokenize
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -149,11 +148,3 @@ def test_impossible_vocabularies_are_refused() -> None:
         Vocabulary(("a",))
     with pytest.raises(ConfigError, match="`words` must be distinct"):
         Vocabulary((*SPECIALS, "a", "a"))
-
-
-def test_brackets_are_written_as_people_write_them() -> None:
-    words = tokenize("A sign (in red) says stop")
-    vocabulary = Vocabulary.build([words], min_count=1)
-    written = vocabulary.decode(vocabulary.encode(words))
-    assert written == "a sign ( in red ) says stop"
-    assert vocabulary.words_of(written) == words

@@ -171,4 +171,3 @@ $("take").addEventListener("click", () => {
     $("open-camera").focus();
   }, "image/png");
 });
-

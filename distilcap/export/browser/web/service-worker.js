@@ -30,7 +30,8 @@ function isolated(response) {
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }
 
-/** The page from the network while there is one: by now another may be served at this address. */
+/** The page from the network while there is one: by now another may be served at this address.
+ *  A server that writes the page anew for each visit (a nonce) thereby ends its working offline. */
 async function newest(request, kept) {
   let response;
   try {
