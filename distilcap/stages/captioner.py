@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import hashlib
 import json
 import os
@@ -51,6 +52,11 @@ def box_folder() -> Path | None:
     return folder if (folder / CONFIG).is_file() else None
 
 
+@functools.cache
+def _types_with(kind: type[CaptionerStage], known: tuple[type[CaptionerOptions], ...]) -> dict[str, Any]:
+    return get_type_hints(kind, localns={"CaptionerOptions": Union.__getitem__(known)})
+
+
 class CaptionerStage(Stage, abc.ABC):
     """A trained captioner: what can caption, and what a training can begin from.
 
@@ -68,7 +74,7 @@ class CaptionerStage(Stage, abc.ABC):
         from distilcap.models.families import families
 
         known = tuple(family.options for family in families().values())
-        return get_type_hints(cls, localns={"CaptionerOptions": Union.__getitem__(known)})
+        return _types_with(cls, known)
 
     @property
     @abc.abstractmethod

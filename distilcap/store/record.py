@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import typing
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "read_record",
     "set_aside",
     "to_json",
+    "types_of",
 ]
 
 RECORD, _FORMAT = "stage.json", "distilcap stage 2"  # of the first format there are no checksums
@@ -89,6 +91,12 @@ def to_json(value: Any) -> Any:
     return [to_json(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
+@functools.cache
+def types_of(kind: type[Any]) -> dict[str, Any]:
+    """The types of a class's fields by name; kept, since records ask for the same thousands of times."""
+    return typing.get_type_hints(kind)
+
+
 def from_json(value: Any, stages: Mapping[str, type[Any]], options: Mapping[str, type[Any]]) -> Any:
     """The reverse of `to_json`; nothing but the given classes is ever made.
 
@@ -104,7 +112,7 @@ def from_json(value: Any, stages: Mapping[str, type[Any]], options: Mapping[str,
     if not isinstance(value, dict):
         return value
     kind = stages.get(value["type"]) or options[value["type"]]
-    types = kind.field_types() if hasattr(kind, "field_types") else typing.get_type_hints(kind)
+    types = kind.field_types() if hasattr(kind, "field_types") else types_of(kind)  # type: ignore[arg-type]
     gone = {"type", *getattr(kind, "removed", ())}
     fields = {name: content for name, content in value.items() if name not in gone}
     return kind(

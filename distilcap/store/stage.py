@@ -12,7 +12,6 @@ import functools
 import hashlib
 import json
 import re
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import Progress
 from distilcap.store.planning import Plannable
-from distilcap.store.record import RECORD, from_json, read_record
+from distilcap.store.record import RECORD, from_json, read_record, types_of
 
 if TYPE_CHECKING:
     from distilcap.store.store import Store
@@ -76,7 +75,7 @@ class Stage(Plannable, abc.ABC):
     @classmethod
     def field_types(cls) -> dict[str, Any]:
         """The types of its fields by name; to be overridden where a type is not imported with the module."""
-        return typing.get_type_hints(cls)
+        return types_of(cls)
 
     @abc.abstractmethod
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
