@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.pages import put_between, read_lines
 from distilcap.files import write_text
-from distilcap.metrics.significance import mean_interval
+from distilcap.metrics.resampling import mean_interval
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-photos.md"
 RESULTS, CURVE = "results.jsonl", "curve.svg"

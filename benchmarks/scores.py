@@ -27,8 +27,9 @@ import numpy as np
 from distilcap.data.captions import CaptionSet
 from distilcap.metrics import create_metric, evaluate
 from distilcap.metrics.ngrams import References
+from distilcap.metrics.resampling import intervals
 from distilcap.metrics.reward import CiderReward
-from distilcap.metrics.significance import System, compare_table, intervals
+from distilcap.metrics.significance import System, compare_table
 from distilcap.text.tokenize import tokenize, tokenize_stream
 from distilcap.text.vocabulary import EOS, Vocabulary
 

@@ -64,7 +64,7 @@ def evaluate(
     from distilcap.files import write_text
     from distilcap.metrics.diversity import measure_diversity
     from distilcap.metrics.files import write_scores
-    from distilcap.metrics.significance import intervals
+    from distilcap.metrics.resampling import intervals
 
     known = read_references(references)
     scored = fit_ids(read_candidates(captions), known)

@@ -131,7 +131,9 @@ def _check_images(kept: Path, here: dict[str, str], dataset: Dataset) -> None:
     from distilcap.files import read_json
 
     fix = "choose another folder or delete it"
-    if not kept.is_file():  # an older version's file counted captions and splits too
+    if kept.is_file():
+        content = read_json(kept)
+    else:  # an older version's file counted captions and splits too
         kept, here = kept.with_name("images.json"), {"images": dataset.fingerprint()}
         fix = f"choose another folder, or delete {kept} if only captions or splits are others"
         try:
@@ -140,7 +142,7 @@ def _check_images(kept: Path, here: dict[str, str], dataset: Dataset) -> None:
             return
         if not isinstance(content, dict) or not isinstance(content.get("images"), str):
             return  # a person's own
-    if read_json(kept) != here:
+    if content != here:
         raise DataError(f"{kept.parent}: holds features of other images, or of these before a change; {fix}.")
 
 

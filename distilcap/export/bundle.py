@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from distilcap import __version__
-from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.dataset import Dataset
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
-from distilcap.export.calibration import People, calibrate
 from distilcap.export.card import LIMITS, model_card
 from distilcap.export.folders import check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison, compare
 from distilcap.export.onnx.parts import Parts, load_encoder
 from distilcap.export.options import ExportOptions
-from distilcap.export.pictures import sample_pictures
+from distilcap.export.pictures import readable, sample_pictures
+from distilcap.export.scored import calibrate_bundle, score_bundle
 from distilcap.files import write_text
-from distilcap.metrics import Score, create_metric, evaluate
 from distilcap.metrics.evaluation import scoring_tokenizer
-from distilcap.metrics.significance import System, compare_systems
 from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
-from distilcap.runtime.bundle import Bundle, BundleCaption
-from distilcap.runtime.calibration import LEAST_IMAGES, Calibration
+from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels
+from distilcap.runtime.pixels import Bytes, Preprocessing
 
 __all__ = ["CARD", "Exported", "export_bundle"]
 
 CARD = "MODEL_CARD.md"
-METRICS = ("bleu", "rouge_l", "cider")
 PARITY_IMAGES, SAMPLES, CALIBRATION_IMAGES = 50, 16, 128
 
 
@@ -114,7 +107,7 @@ def export_bundle(
 
     def pictures(most: int | None) -> Iterable[tuple[str, Bytes]]:
         if data:
-            return _pictures(records[:most], preprocessing, progress)
+            return readable(records[:most], preprocessing, progress)
         return sample_pictures(SAMPLES, preprocessing.size)
 
     def compared(bundle: Bundle, most: int | None, batch_images: int = 8) -> Comparison:
@@ -138,8 +131,8 @@ def export_bundle(
             agreement = compared(Bundle.open(final), None)
         if data:
             tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
-            scores = _scores(agreement, data, options, tokenizer, progress)
-            calibration = _calibration(Bundle.open(final), agreement, data, options, progress)
+            scores = score_bundle(agreement, data, options, tokenizer, progress)
+            calibration = calibrate_bundle(Bundle.open(final), agreement, data, options, progress)
             manifest = replace(manifest, scores=scores, calibration=calibration)
         if options.executorch:
             from distilcap.export.phone import PhoneBundle, write_programs
@@ -194,70 +187,6 @@ def _manifest(
     )
 
 
-def _pictures(
-    records: Sequence[ImageRecord], preprocessing: Preprocessing, progress: Progress
-) -> Iterator[tuple[str, Bytes]]:
-    for record in progress.track(records, "Comparing", len(records)):
-        try:
-            yield record.id, load_pixels(record.path, preprocessing)
-        except DataError as error:
-            progress.note(f"Skipped: {error}")
-
-
-def _scores(
-    agreement: Comparison, data: Dataset, options: ExportOptions, tokenizer: str, progress: Progress
-) -> dict[str, Any]:
-    """The bundle's scores and PyTorch's, on those of the compared images that have references.
-
-    Raises:
-        BundleError: it surely loses too much, see `_check_loss`.
-    """
-    ours, theirs = agreement.captions()
-    known = [image_id for image_id in ours if data.captions.get(image_id)]
-    if not known:
-        progress.note("No compared image has references: the bundle is not scored, nor held to `max_loss`.")
-        return {}
-    exact, written = (
-        evaluate(captions.only(known), data.captions, METRICS, tokenizer) for captions in (ours, theirs)
-    )
-    progress.note(_check_loss(exact["cider"], written["cider"], options))
-    return {
-        "data": data.name,
-        "split": options.split,
-        "images": len(known),
-        "metrics": {
-            name: {
-                "value": round(score.value, 6),
-                "pytorch": round(exact[name].value, 6),
-                "signature": score.signature,
-            }
-            for name, score in written.items()
-        },
-    }
-
-
-def _check_loss(exact: Score, written: Score, options: ExportOptions) -> str:
-    """How much of PyTorch's CIDEr a bundle loses, in words.
-
-    Raises:
-        BundleError: the paired bootstrap's 95 % interval of the loss lies above `max_loss`.
-    """
-    systems = [System("PyTorch", (exact,)), System("bundle", (written,))]
-    (compared,) = compare_systems(systems, create_metric("cider"))
-    whole = exact.value or 1.0
-    lost, least, most = (-value / whole for value in (compared.difference, *compared.interval[::-1]))
-    told = (
-        f"CIDEr {100 * written.value:.1f} where PyTorch has {100 * exact.value:.1f}: "
-        f"{lost:.1%} lost, 95 % interval {least:.1%} to {most:.1%}"
-    )
-    if least > options.max_loss:
-        raise BundleError(
-            f"The {options.precision} bundle has {told}; that is above `max_loss` {options.max_loss:.1%}. "
-            "Allow more, or take a larger `precision`."
-        )
-    return f"{told}."
-
-
 def _agreeing(to: Path, comparison: Comparison) -> Comparison:
     """Pass a comparison on where every caption agrees."""
     if comparison.differing is None:
@@ -269,44 +198,6 @@ def _agreeing(to: Path, comparison: Comparison) -> Comparison:
     )
 
 
-def _calibration(
-    bundle: Bundle, agreement: Comparison, data: Dataset, options: ExportOptions, progress: Progress
-) -> Calibration | None:
-    """Of confidence: fitted on validation images, and measured on the compared split or on held-out halves.
-
-    None, with a remark, where too few validation images are described by two people, or these say nothing
-    alike.
-    """
-    people = People(data.references("val"), bundle.manifest.vocabulary.tokenizer)
-    compared = people.right(agreement.theirs, data.captions)
-    if options.split == "val":
-        calibration = calibrate(people, compared)
-    else:
-        records = data.split("val")[: options.limit]
-        pictures = _pictures(records, bundle.manifest.preprocessing, progress)
-        written = _captions_of(bundle, pictures)
-        measured_on = f"{len(compared[0]):,} images of {options.split}"
-        calibration = calibrate(people, people.right(written, data.captions), compared, measured_on)
-    if calibration is None:
-        reason = f"it takes {LEAST_IMAGES} validation images with two captions each"
-        if people.images >= LEAST_IMAGES and not people.agree:
-            reason = (
-                "a quarter of people's captions or more share no words with the others of their image, so "
-                "that no caption would be called wrong"
-            )
-        progress.note(f"Confidence is not calibrated: {reason}.")
-    return calibration
-
-
-def _captions_of(bundle: Bundle, pictures: Iterator[tuple[str, Bytes]]) -> dict[str, BundleCaption]:
-    captions: dict[str, BundleCaption] = {}
-    while batch := list(itertools.islice(pictures, 8)):
-        names, pixels = zip(*batch, strict=True)
-        written = bundle.captions_of(bundle.search(bundle.see(np.stack(pixels), names), names=names))
-        captions |= {name: beam[0] for name, beam in zip(names, written, strict=True)}
-    return captions
-
-
 def _training_pictures(
     data: Dataset | None, preprocessing: Preprocessing, progress: Progress
 ) -> Callable[[], Iterator[Bytes]]:
@@ -314,7 +205,7 @@ def _training_pictures(
 
     def pictures() -> Iterator[Bytes]:
         given = False
-        seen = _pictures(data.split("train") if data else (), preprocessing, SILENT)
+        seen = readable(data.split("train") if data else (), preprocessing, SILENT)
         for _, picture in itertools.islice(seen, CALIBRATION_IMAGES):
             given = True
             yield picture

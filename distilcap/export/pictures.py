@@ -1,16 +1,19 @@
-"""Pictures from a fixed seed, for checks and timings without photographs."""
+"""Pictures for checks and timings: a data set's photographs, or drawn ones from a fixed seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from distilcap.runtime.pixels import Bytes
+from distilcap.data.dataset import ImageRecord
+from distilcap.errors import DataError
+from distilcap.progress import Progress
+from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels
 
-__all__ = ["draw_photograph", "sample_pictures"]
+__all__ = ["draw_photograph", "readable", "sample_pictures"]
 
 
 def sample_pictures(count: int, size: int) -> Iterator[tuple[str, Bytes]]:
@@ -30,3 +33,14 @@ def draw_photograph(path: Path) -> Path:
     part = grained.clip(0, 255).astype(np.uint8)
     Image.fromarray(np.tile(part, (4, 4, 1))).save(path, "JPEG", quality=90)
     return path
+
+
+def readable(
+    records: Sequence[ImageRecord], preprocessing: Preprocessing, progress: Progress
+) -> Iterator[tuple[str, Bytes]]:
+    """Photographs by image id, as an encoder sees them; of those that cannot be read it is said why."""
+    for record in progress.track(records, "Comparing", len(records)):
+        try:
+            yield record.id, load_pixels(record.path, preprocessing)
+        except DataError as error:
+            progress.note(f"Skipped: {error}")

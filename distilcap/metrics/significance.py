@@ -1,37 +1,25 @@
-"""How sure a score is, and whether two systems differ: resampling over images.
-
-Every score is a function of summed sufficient statistics (`Metric.pool`), so one piece of code serves means
-(CIDEr-D, ROUGE-L, SPICE) and pooled scores (BLEU, METEOR): images are resampled, statistics summed, pooled.
-"""
+"""Whether two systems differ: paired bootstrap and approximate randomisation over images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import FloatArray, Metric, Score
-from distilcap.metrics.registry import metric_of
-from distilcap.metrics.student import half_width
+from distilcap.metrics.resampling import CHUNK, Stack, draws, percentiles, pooled, statistics_of
 
 __all__ = [
-    "FEW_IMAGES",
     "Comparison",
     "System",
     "compare_systems",
     "compare_table",
     "holm",
-    "intervals",
-    "mean_interval",
 ]
 
-FEW_IMAGES = 30
-"""Below so many a percentile bootstrap is too narrow: of ten images, 16 % of its intervals miss."""
-_CHUNK = 200  # resamples at a time: 200 x 5,000 images are 8 MB
 _ROUNDING = 1e-12
 
 
@@ -89,44 +77,6 @@ Column: TypeAlias = tuple[Metric[Any], Sequence[System]]
 """A metric, and the systems' scores under it."""
 
 
-def intervals(scores: Mapping[str, Score], resamples: int = 10_000, seed: int = 0) -> dict[str, Score]:
-    """Give every available score its 95 % percentile interval over resampled images (Efron 1979).
-
-    Args:
-        scores: what `evaluate` gave, of the same images.
-        resamples: how many times the images are drawn.
-        seed: of the draws.
-    """
-    able = {key: score for key, score in scores.items() if score.unavailable is None}
-    stack = _Stack()
-    for score in able.values():
-        stack.add(_statistics(score))
-    drawn: dict[str, list[FloatArray]] = {key: [] for key in able}
-    images = len(next(iter(able.values())).per_image) if able else 0
-    for weights in _draws(images, resamples if able else 0, seed):
-        totals = weights @ stack.columns
-        for key, score in able.items():
-            drawn[key].append(_pool(score, metric_of(key), stack.of(_statistics(score), totals), images))
-    return {
-        key: replace(score, interval=_percentiles(np.concatenate(drawn[key]))) if drawn.get(key) else score
-        for key, score in scores.items()
-    }
-
-
-def mean_interval(values: ArrayLike, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean of values (images,).
-
-    Percentiles over resampled images (Efron 1979); of fewer than `FEW_IMAGES`, Student's t.
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    if 1 < len(numbers) < FEW_IMAGES:
-        mean = float(numbers.mean())
-        half = half_width([(float(numbers.var(ddof=1)) / len(numbers), len(numbers) - 1)])
-        return mean - half, mean + half
-    means = [weights @ numbers for weights in _draws(len(numbers), resamples, seed)]
-    return _percentiles(np.concatenate(means) / len(numbers))
-
-
 def compare_systems(
     systems: Sequence[System], metric: Metric[Any], resamples: int = 10_000, seed: int = 0
 ) -> list[Comparison]:
@@ -176,7 +126,7 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
                 baseline=baseline.name,
                 metric=baseline.seeds[0].metric,
                 difference=observed,
-                interval=_percentiles(drawn),
+                interval=percentiles(drawn),
                 bootstrap_p=(int(larger.sum()) + 1) / (resamples + 1),
                 randomisation_p=randomisation_p,
                 corrected_p=randomisation_p,
@@ -217,76 +167,23 @@ def _checked(systems: Sequence[System]) -> list[System]:
     return systems
 
 
-class _Stack:
-    """Statistics side by side, (images, columns), so that one product sums them all; each of them once."""
-
-    def __init__(self) -> None:
-        self._slices: dict[int, slice] = {}
-        self._parts: list[FloatArray] = []
-
-    def add(self, statistics: FloatArray) -> None:
-        """Add statistics (images, S), unless they are there already."""
-        if id(statistics) not in self._slices:
-            start = sum(part.shape[1] for part in self._parts)
-            self._slices[id(statistics)] = slice(start, start + statistics.shape[1])
-            self._parts.append(statistics)
-
-    @property
-    def columns(self) -> FloatArray:
-        """All of them."""
-        if len(self._parts) > 1:
-            self._parts = [np.hstack(self._parts)]
-        return self._parts[0]
-
-    def of(self, statistics: FloatArray, totals: FloatArray) -> FloatArray:
-        """Those columns of `totals` that belong to `statistics`."""
-        return totals[:, self._slices[id(statistics)]]
-
-
-def _statistics(score: Score) -> FloatArray:
-    assert score.statistics is not None, score.metric
-    return score.statistics
-
-
-def _pool(score: Score, metric: Metric[Any], totals: FloatArray, images: int) -> FloatArray:
-    """Scores (chunk,) of summed statistics (chunk, S)."""
-    pooled = metric.pool(totals, images)[..., metric.keys.index(score.metric)]
-    return np.asarray(pooled, dtype=np.float64)
-
-
-def _percentiles(values: FloatArray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _draws(images: int, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """How often each image is drawn, (chunk, images): the same draws for every system, hence paired."""
-    generator = np.random.default_rng(seed)
-    for start in range(0, resamples, _CHUNK):
-        rows = min(_CHUNK, resamples - start)
-        drawn = generator.integers(images, size=(rows, images), dtype=np.int32)
-        drawn += np.arange(rows, dtype=np.int32)[:, None] * images
-        counts = np.bincount(drawn.ravel(), minlength=rows * images)
-        yield counts.reshape(rows, images).astype(np.float64)
-
-
 def _bootstrapped(columns: Sequence[Column], resamples: int, seed: int) -> list[FloatArray]:
     """For each system after the first of its column, its difference from the first in each resample."""
-    stack = _Stack()
+    stack = Stack()
     for _, systems in columns:
         for system in systems:
             for score in system.seeds:
-                stack.add(_statistics(score))
+                stack.add(statistics_of(score))
     images = len(columns[0][1][0].seeds[0].per_image)
     drawn: list[list[FloatArray]] = [[] for _, systems in columns for _ in systems[1:]]
-    for weights in _draws(images, resamples, seed):
+    for weights in draws(images, resamples, seed):
         totals = weights @ stack.columns
         row = iter(drawn)
         for metric, systems in columns:
             baseline, *others = (
                 np.mean(
                     [
-                        _pool(score, metric, stack.of(_statistics(score), totals), images)
+                        pooled(score, metric, stack.of(statistics_of(score), totals), images)
                         for score in system.seeds
                     ],
                     axis=0,
@@ -303,7 +200,7 @@ def _randomised(pairs: Sequence[tuple[Metric[Any], System, System]], resamples: 
     images = len(pairs[0][1].seeds[0].per_image)
     matched = [list(_matched(baseline, system)) for _, baseline, system in pairs]
     changes = {
-        (id(ours.statistics), id(theirs.statistics)): _statistics(theirs) - _statistics(ours)
+        (id(ours.statistics), id(theirs.statistics)): statistics_of(theirs) - statistics_of(ours)
         for seeds in matched
         for ours, theirs in seeds
     }
@@ -315,16 +212,18 @@ def _randomised(pairs: Sequence[tuple[Metric[Any], System, System]], resamples: 
     }
     generator = np.random.default_rng((seed, 1))
     counts = [0] * len(pairs)
-    for start in range(0, resamples, _CHUNK):
-        rows = min(_CHUNK, resamples - start)
+    for start in range(0, resamples, CHUNK):
+        rows = min(CHUNK, resamples - start)
         exchanged = generator.integers(2, size=(rows, images), dtype=np.uint8).astype(np.float64)
         moved = exchanged @ stack
         for index, ((metric, baseline, system), seeds) in enumerate(zip(pairs, matched, strict=True)):
             shifts = []
             for ours, theirs in seeds:
                 change = moved[:, columns_of[id(ours.statistics), id(theirs.statistics)]]
-                mine = _pool(ours, metric, _statistics(ours).sum(axis=0) + change, images)
-                shifts.append(_pool(theirs, metric, _statistics(theirs).sum(axis=0) - change, images) - mine)
+                mine = pooled(ours, metric, statistics_of(ours).sum(axis=0) + change, images)
+                shifts.append(
+                    pooled(theirs, metric, statistics_of(theirs).sum(axis=0) - change, images) - mine
+                )
             observed = abs(system.mean - baseline.mean)
             counts[index] += int((np.abs(np.mean(shifts, axis=0)) >= observed - _ROUNDING).sum())
     return counts

@@ -56,7 +56,7 @@ def evaluate(
         ConfigError: there is no such metric or tokenizer, or `df` was counted by another tokenizer.
         DataError: a file is missing or malformed, or a caption's image has no references.
     """
-    from distilcap.metrics.significance import intervals
+    from distilcap.metrics.resampling import intervals
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
     known = _references(references, options)

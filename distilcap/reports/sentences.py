@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distilcap.metrics.significance import FEW_IMAGES, mean_interval
+from distilcap.metrics.resampling import FEW_IMAGES, mean_interval
 from distilcap.reports.records import Row
 from distilcap.reports.results import METRICS, Member, System, column_scores, trained_members
 from distilcap.store.store import Store

@@ -101,31 +101,12 @@ def build_side_by_side(
             stage's workers died again and again.
         DistilCapError: of a stage, as it raised it; the others are given up.
     """
-    todo = {key: stage for key, stage in _missing(stages, store).items() if not stage.alone}
+    todo = {stage.key: stage for stage in store.missing(stages) if not stage.alone}
     if not todo:
         return
     with engine.workers() as workers:
         for stage in progress.track(_built(workers, todo, store), "Stages", len(todo)):
             progress.note(f"{stage.key}: {store.seconds(stage):.0f} s")
-
-
-def _missing(stages: Iterable[Stage], store: Store) -> dict[str, Stage]:
-    """What a serial run would build, inputs first: nobody asks for what a complete stage was made of."""
-    there: dict[str, bool] = {}
-    missing: dict[str, Stage] = {}
-
-    def visit(stage: Stage) -> None:
-        if stage.key in there:
-            return
-        there[stage.key] = store.has(stage)
-        if not there[stage.key]:
-            for needed in stage.inputs():
-                visit(needed)
-            missing[stage.key] = stage
-
-    for stage in stages:
-        visit(stage)
-    return missing
 
 
 def _built(workers: Workers, todo: dict[str, Stage], store: Store) -> Iterator[Stage]:

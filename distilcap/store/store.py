@@ -130,6 +130,27 @@ class Store:
             visit(stage)
         return list(ordered.values())
 
+    def missing(self, stages: Iterable[Stage]) -> list[Stage]:
+        """What `build` would make of the given stages, inputs first, each once.
+
+        Nobody asks for what a complete stage was made of.
+        """
+        there: dict[str, bool] = {}
+        missing = []
+
+        def visit(stage: Stage) -> None:
+            if stage.key in there:
+                return
+            there[stage.key] = self.has(stage)
+            if not there[stage.key]:
+                for needed in stage.inputs():
+                    visit(needed)
+                missing.append(stage)
+
+        for stage in stages:
+            visit(stage)
+        return missing
+
     def build(self, stage: Stage, progress: Progress | None = None, whole: bool = False) -> Path:
         """Build a stage and what it needs, unless complete, and return its folder.
 

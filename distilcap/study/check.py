@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.measure import Evaluate
 from distilcap.store.contents import contents, remove
 from distilcap.store.pack import import_results
-from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study.tables import (
     Table,
@@ -82,7 +81,9 @@ def check_report(
             )
         read = [stage for member in members for stage in read_beside_scores(member)]
         needed = [*stages_of(members, metrics), *read]
-        if lacking := dict.fromkeys(stage.key for stage in _to_build(needed, store.has)):
+        # Scores are made again; the data are given.
+        unmade = reversed(store.missing(needed))  # a run before what it is made of
+        if lacking := [one.key for one in unmade if not isinstance(one, Evaluate | ImportData)]:
             raise DataError(
                 f"{folder / PACKS}: lacks {', '.join(lacking)}, without which its rows cannot be made again."
             )
@@ -134,15 +135,6 @@ def left_out(metrics: Sequence[str]) -> dict[str, str]:
     """Scores that this machine cannot compute, and why: of them nothing is compared."""
     made = [create_metric(name) for name in metrics]
     return {key: why for metric in made if (why := metric.unavailable()) for key in metric.keys}
-
-
-def _to_build(stages: Sequence[Stage], complete: Callable[[Stage], bool]) -> Iterator[Stage]:
-    """What would have to be trained or measured: everything that is missing but scores and data."""
-    for stage in stages:
-        if not complete(stage):
-            if not isinstance(stage, Evaluate | ImportData):
-                yield stage
-            yield from _to_build(stage.inputs(), complete)
 
 
 def differences(published: Results, again: Results, skipped: Collection[str] = ()) -> Iterator[str]:

@@ -17,13 +17,14 @@ from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import BundleError, ConfigError, DataError
-from distilcap.export.bundle import _calibration, _training_pictures, export_bundle
+from distilcap.export.bundle import _training_pictures, export_bundle
 from distilcap.export.card import model_card
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison
 from distilcap.export.onnx.rounding import Rounded
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import sample_pictures
+from distilcap.export.scored import calibrate_bundle
 from distilcap.models.captioner import take_images
 from distilcap.progress import Silent
 from distilcap.runtime.bundle import Bundle
@@ -244,7 +245,7 @@ def test_a_bundle_that_was_compared_on_no_image_is_not_written(run, encoder, dat
 
 def test_a_bundle_that_would_not_open_is_not_written(run, encoder, data, tmp_path, monkeypatch):
     steep = Calibration(MAX_LOGIT + 1, 0, 0.5, 50, Reliability(*[(0,) * BINS] * 3), "")
-    monkeypatch.setattr("distilcap.export.bundle._calibration", lambda *_: steep)
+    monkeypatch.setattr("distilcap.export.bundle.calibrate_bundle", lambda *_: steep)
     to = tmp_path / "bundle"
     with pytest.raises(BundleError, match=rf"^Not written: {to}/manifest.json: `calibration.slope` must be"):
         export_bundle(run, to, encoder=encoder, data=data)
@@ -260,7 +261,7 @@ def test_it_is_said_why_nothing_is_scored_or_calibrated(run, encoder, data, bund
     records = tuple(ImageRecord(str(number), tmp_path / "lost", "val") for number in range(60))
     captions = {record.id: ["a dog runs", "nothing alike"] for record in records}
     strange = Dataset("strange", records, CaptionSet.of_texts(captions))
-    assert _calibration(bundle, Comparison(), strange, ExportOptions(), remarks) is None
+    assert calibrate_bundle(bundle, Comparison(), strange, ExportOptions(), remarks) is None
     assert "no caption would be called wrong" in remarks.told[-1]
 
 

@@ -18,7 +18,7 @@ from distilcap.metrics.diversity import measure_diversity
 from distilcap.metrics.files import read_scores, references_fingerprint, write_scores
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.metrics.registry import keys_of, metric_names, metric_of
-from distilcap.metrics.significance import intervals
+from distilcap.metrics.resampling import intervals
 
 REFERENCES = CaptionSet.of_texts(
     {"1": ["A dog runs.", "the dog"], "2": ["Two cats sleep.", "cats", "a cat"], "3": ["the sea"]}

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics import Score, create_metric, evaluate
-from distilcap.metrics.significance import (
-    System,
-    compare_systems,
-    compare_table,
-    holm,
-    intervals,
-    mean_interval,
-)
+from distilcap.metrics.resampling import intervals, mean_interval
+from distilcap.metrics.significance import System, compare_systems, compare_table, holm
 from distilcap.metrics.student import half_width
 
 ROUGE = create_metric("rouge_l")
