@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,9 +97,7 @@ def reproduce(
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
     if options.more_seeds and what[0] != "extra":
         raise ConfigError(f"`more_seeds` is of `extra`, not of {what[0]}; leave it out.")
-    # Nothing is built for a report, whoever wrote its command.
-    if check is not None and what[0] in EXPERIMENTS:
-        raise ConfigError(f"`--check` is for reports of tables, and {what[0]} is none.")
+    _refuse_unused(what[0], options, finished=finished, check=check is not None, crops=crops is not None)
     if what[0] == "encoders":
         from distilcap.study.encoders import encoder_members
 
@@ -136,6 +135,22 @@ def reproduce(
             _check(check, title, students.data, tables, options.metric_names)
         else:
             _run(title, tables, options.metric_names, store, engine, output, finished)
+
+
+def _refuse_unused(what: str, options: TableOptions, **given: bool) -> None:
+    """What someone asks for happens, or they are told that it does not."""
+    unused = [name for name in ("crops",) if given[name] and what != "box"]
+    if what in EXPERIMENTS:
+        usual = TableOptions(seeds=options.seeds)
+        of_tables = [
+            field.name
+            for field in fields(usual)
+            if getattr(options, field.name) != getattr(usual, field.name)
+        ]
+        unused += [*of_tables, *(name for name in ("finished", "check") if given[name])]
+    if unused:
+        flag = unused[0].replace("_", "-")
+        raise ConfigError(f"`reproduce {what}` has no use for `--{flag}`; leave it out.")
 
 
 def _as_the_report_was_made(folder: Path, data: Path | None, images: Path | None) -> None:

@@ -58,7 +58,7 @@ def find_java() -> Java:
         anchor = Path(Path(pattern).anchor)
         programs += sorted(anchor.glob(str(Path(pattern).relative_to(anchor))), reverse=True)
     old: list[str] = []
-    for program in programs:
+    for program in (one.absolute() for one in programs):  # it may run in another folder
         version = _version(program) if program.is_file() else None
         if version is not None and version >= _OLDEST_JAVA:
             return Java(program, version)

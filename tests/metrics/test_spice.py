@@ -230,6 +230,15 @@ def test_java_is_found(
     assert find_java() == Java(tmp_path / where / "bin" / "java", version)
 
 
+def test_java_named_from_the_folder_one_is_in_runs_in_another(
+    only: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(home="21")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAVA_HOME", "home")
+    assert find_java().program == tmp_path / "home" / "bin" / "java"
+
+
 def test_no_java_and_old_java_are_told_apart(only: Callable[..., None], tmp_path: Path) -> None:
     only()
     with pytest.raises(

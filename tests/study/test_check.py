@@ -181,7 +181,7 @@ def test_nothing_is_built_for_a_report_that_has_no_tables(published: Path, tmp_p
         command = f"distilcap reproduce {what} --data {published / 'scenes'} --store {store}"
         (report / "results.json").write_text(json.dumps(content | {"command": command}))
         result = run("reproduce", "--check", report)
-        assert f"`--check` is for reports of tables, and {what} is none" in str(result.exception)
+        assert f"`reproduce {what}` has no use for `--check`" in str(result.exception)
     assert not store.exists()
 
 

@@ -276,6 +276,11 @@ def test_a_plan_on_the_command_line_runs_nothing(smoke: Students, tmp_path: Path
     assert extra.exit_code == 0, (extra.output, extra.exception)
     wrong = CliRunner().invoke(cli, [*arguments, *more])
     assert "`more_seeds` is of `extra`, not of all" in str(wrong.exception)
+    crops = CliRunner().invoke(cli, [*arguments, "--crops", data])
+    assert "`reproduce all` has no use for `--crops`" in str(crops.exception)
+    for option in (["--metrics", "cider"], ["--image-size", "64"], ["--finished"]):
+        unused = CliRunner().invoke(cli, ["reproduce", "encoders", "--data", data, *option])
+        assert f"`reproduce encoders` has no use for `{option[0]}`" in str(unused.exception)
     none = CliRunner().invoke(cli, [*arguments[:-3], "--seeds", "0"])
     assert "'--seeds': 0 is not in the range" in none.output
 
