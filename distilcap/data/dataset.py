@@ -15,9 +15,11 @@ from pathlib import Path
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError, DataError
 
-__all__ = ["SPLITS", "Dataset", "ImageRecord", "check_split", "no_split", "probe"]
+__all__ = ["ADDED", "SPLITS", "Dataset", "ImageRecord", "check_split", "no_split", "probe"]
 
 SPLITS = ("train", "val", "test")
+ADDED = "unlabelled/"
+"""What the ids of images begin with that were added to a data set, without captions."""
 _PROBE = 4096  # bytes read at each end of an image file for its fingerprint
 
 

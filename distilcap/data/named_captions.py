@@ -8,9 +8,9 @@ from pathlib import Path
 
 from distilcap.data.caption_files import read_references
 from distilcap.data.captions import CaptionSet
-from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.dataset import ADDED, Dataset, ImageRecord
 from distilcap.data.readers import Source, form_of
-from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult, is_absolute
+from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult, image_id_of, is_absolute
 from distilcap.errors import DataError
 
 __all__ = ["by_ids_of", "captions_for"]
@@ -35,7 +35,8 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:
     """The captions of a file, each under the id that its image has in a data set; see `captions_for`.
 
     Raises:
-        DataError: an id is one image's and the file named with it another's; or two entries are one image's.
+        DataError: an id is one image's and the file named with it another's, or it may be that of an image
+            that was added to the data; or two entries are one image's.
     """
     known = {image.id: image for image in dataset.images}
     of_name: dict[str, list[ImageRecord]] = defaultdict(list)
@@ -45,14 +46,26 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:
     ids: dict[str, str] = {}
     for id in captions:
         name = names.get(id, id).replace("\\", "/")
-        file = known.get(name) or _only(name, of_name)
-        if id in known and id in names and file is not None and file.id != id:
-            raise DataError(
-                f"{path}: image {name!r} would be called {id!r}, which is the id of {known[id].path.name} "
-                f"in the data; the file {file.path.name} has id {file.id!r} there. Write the data's ids: "
-                f'{{"image_id": "{file.id}", "caption": …}}.'
-            )
+        called = [known[name]] if name in known else _called(name, of_name)
+        file = called[0] if len(called) == 1 else None
         fitted = id if id in known or file is None else file.id
+        if id in known and id in names:
+            if file is not None and file.id != id:
+                raise DataError(
+                    f"{path}: image {name!r} would be called {id!r}, which is the id of "
+                    f"{known[id].path.name} in the data; the file {file.path.name} has id {file.id!r} there. "
+                    "Write the data's ids: "
+                    f'{{"image_id": "{file.id}", "caption": …}}.'
+                )
+            if added := [image for image in called if image.id.startswith(ADDED)]:
+                both = " or ".join(f"{image.path} ({image.id!r})" for image in (known[id], added[0]))
+                raise DataError(
+                    f"{path}: image {name!r} may be {both}. Write the data's ids: "
+                    f'{{"image_id": "{added[0].id}", "caption": …}}.'
+                )
+            # A number counts images: it is a file's name by chance, unless the image's file is so called.
+            if not called and id.isdecimal() and known[id].path.stem != id == image_id_of(name):
+                fitted = name
         if fitted in ids:
             raise DataError(
                 f"{path}: images {ids[fitted]!r} and {id!r} are both image {fitted!r} of the data. Write the "
@@ -78,9 +91,8 @@ def _file_names(path: Path, captions: CaptionSet) -> dict[str, str]:
     return {id: name for id, name in names.items() if posixpath.splitext(name)[1].lower() in IMAGE_ENDINGS}
 
 
-def _only(name: str, of_name: dict[str, list[ImageRecord]]) -> ImageRecord | None:
-    """The only image whose file's path ends so; of a path of another machine, the last part counts."""
+def _called(name: str, of_name: dict[str, list[ImageRecord]]) -> list[ImageRecord]:
+    """The images whose files' paths end so; of a path of another machine, the last part counts."""
     parts = tuple(posixpath.normpath(name).split("/"))
     parts = parts[-1:] if is_absolute(name) or "://" in name else parts
-    found = [image for image in of_name.get(parts[-1], ()) if image.path.parts[-len(parts) :] == parts]
-    return found[0] if len(found) == 1 else None
+    return [image for image in of_name.get(parts[-1], ()) if image.path.parts[-len(parts) :] == parts]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import CaptionSet
-from distilcap.data.dataset import SPLITS, Dataset, ImageRecord, probe
+from distilcap.data.dataset import ADDED, SPLITS, Dataset, ImageRecord, probe
 from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
 from distilcap.errors import DataError
 from distilcap.progress import SILENT, Progress
@@ -178,7 +178,7 @@ def _records(folder: Path, others: Counter[str] | None = None) -> tuple[ImageRec
     paths = list(find_image_files(folder, others))
     if not paths:
         raise DataError(f"{folder}: there is no image in this folder.")
-    names = [f"unlabelled/{path.relative_to(folder).as_posix()}" for path in paths]
+    names = [f"{ADDED}{path.relative_to(folder).as_posix()}" for path in paths]
     for path, name in zip(paths, names, strict=True):
         try:
             name.encode()

@@ -15,6 +15,7 @@ from distilcap.data.readers import read_dataset
 from distilcap.errors import DataError
 from distilcap.pipeline.given import captions_teacher
 from distilcap.stages.captions import ImportCaptions
+from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.store.store import Store
 
@@ -104,3 +105,31 @@ def test_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:
     twice = written(tmp_path / "twice.json", [{"image": n, "caption": n} for n in ("dogs/2.jpg", "2.jpg")])
     with pytest.raises(DataError, match=r"images 'dogs/2' and '2' are both image 'dogs/2' of the data"):
         fitted(data, twice)
+
+
+def test_a_name_that_photographs_and_added_ones_share_is_refused(tmp_path: Path) -> None:
+    for shade, name in enumerate(("photos/1.jpg", "photos/cats/1.jpg", "photos/2.jpg", "extra/1.jpg")):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.new("L", (8, 8), 50 * shade).save(tmp_path / name)
+    data, theirs = ImportData.of(tmp_path / "photos"), tmp_path / "theirs.json"
+    both = AddUnlabelled.beside(data, tmp_path / "extra").read()
+    written(theirs, [{"image": name, "caption": name} for name in ("1.jpg", "2.jpg")])
+    assert captions_for(data.read(), theirs).keys() == {"1", "2"}  # of one folder, these are the whole paths
+    said = (
+        r"image '1\.jpg' may be \S+photos/1\.jpg \('1'\) or \S+extra/1\.jpg \('unlabelled/1\.jpg'\)\. Write "
+        r"the data's ids: \{\"image_id\": \"unlabelled/1\.jpg\""
+    )
+    with pytest.raises(DataError, match=said):
+        captions_for(both, theirs)
+    written(theirs, [{"image_id": id, "caption": id} for id in ("1", "unlabelled/1.jpg")])
+    assert captions_for(both, theirs).keys() == {"1", "unlabelled/1.jpg"}
+
+
+def test_a_file_that_the_data_lack_is_no_image_that_has_its_name_for_a_number(tmp_path: Path) -> None:
+    write_image(tmp_path / "dog5.jpg")
+    data = {
+        "images": [{"id": 5, "file_name": "dog5.jpg"}],
+        "annotations": [{"image_id": 5, "caption": "a dog"}],
+    }
+    theirs = written(tmp_path / "theirs.json", [{"image": "5.jpg", "caption": "a boat"}])
+    assert fitted(written(tmp_path / "data.json", data), theirs) == {"5.jpg": "a boat"}
