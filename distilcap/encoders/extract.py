@@ -23,10 +23,10 @@ from distilcap.data.features import (
     store_bytes,
 )
 from distilcap.encoders.base import Encoder
-from distilcap.encoders.loader import decoded, in_order
+from distilcap.encoders.loader import UNSEEN, decoded, in_order, readable_again
 from distilcap.errors import ConfigError, DataError
 from distilcap.progress import Progress
-from distilcap.runtime.pixels import Bytes, load_pixels, normalise
+from distilcap.runtime.pixels import Bytes, load_pixels, normalise, read_image
 
 __all__ = ["extract_features"]
 
@@ -48,7 +48,8 @@ def extract_features(
     Decoding and resizing run in `threads` threads beside the model. On the CPU the model too runs in
     `threads` threads, each with a batch of its own: faster than sharing one batch's operations. What an
     engine runs (`engines.run_by`) stays on the CPU.
-    A complete store of the same recipe is left as it is; an unfinished store goes on. An image for which
+    A complete store of the same recipe is left as it is, and it is said if an image that was skipped can be
+    read by now; an unfinished store goes on. An image for which
     the encoder gives NaN or infinity is skipped too.
 
     Raises:
@@ -65,7 +66,7 @@ def extract_features(
         raise DataError("Two images have the same id; ids must be distinct.")
     recipe = encoder.recipe()
     if (folder / "store.json").exists():
-        return _already(folder, recipe, ids)
+        return _already(folder, recipe, images, progress)
     count = len(images)
     size = store_bytes(count, encoder.regions, encoder.dim)
     check_space(folder, size - begun_bytes(folder))
@@ -87,8 +88,10 @@ def extract_features(
     return list(store.skipped)
 
 
-def _already(folder: Path, recipe: dict[str, object], ids: set[str]) -> list[Skipped]:
-    store = FeatureStore.open(folder)
+def _already(
+    folder: Path, recipe: dict[str, object], images: Sequence[ImageRecord], progress: Progress
+) -> list[Skipped]:
+    store, ids = FeatureStore.open(folder), {image.id for image in images}
     if store.recipe != recipe:
         raise DataError(f"{folder}: holds features of another recipe; choose another folder or delete it.")
     lacking = ids - set(store.ids) - {entry.id for entry in store.skipped}
@@ -98,7 +101,12 @@ def _already(folder: Path, recipe: dict[str, object], ids: set[str]) -> list[Ski
             "choose another folder or delete it."
         )
     store.check_rows()  # a store may be gone on with whose stage was killed before it was sealed
-    return [entry for entry in store.skipped if entry.id in ids]
+    skipped = [entry for entry in store.skipped if entry.id in ids]
+    if (image := readable_again(skipped, images, read_image)) is not None:
+        progress.note(
+            f'{folder}: "{image}", which was skipped, can be read now; delete the folder to have it.'
+        )
+    return skipped
 
 
 def _write_all(
@@ -176,7 +184,7 @@ def _write_all(
                 unusable += _add_finite(writer, batch, features, counts)
                 if writer.ids:
                     for image in unusable:
-                        skip(image, f"{image.path}: the encoder gives NaN or infinity for it.")
+                        skip(image, f"{image.path}: {UNSEEN}.")
                     unusable.clear()
                 elif len(unusable) >= FLUSH_IMAGES:
                     break  # it would be so for all

@@ -6,12 +6,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from distilcap.data.dataset import ImageRecord
+from distilcap.data.features import Skipped
 from distilcap.errors import DataError
 
-__all__ = ["decoded", "in_order"]
+__all__ = ["UNSEEN", "decoded", "in_order", "readable_again"]
+
+UNSEEN: Final = "the encoder gives NaN or infinity for it"
+"""Why an image was skipped that can be read."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -42,3 +46,21 @@ def decoded(
             return image, error
 
     return in_order(pool, decode, images, ahead)
+
+
+def readable_again(
+    skipped: Iterable[Skipped], images: Iterable[ImageRecord], read: Callable[[Path], Any]
+) -> str | None:
+    """The first image that was skipped, but can be read by now (such as HEIC, once its extra is installed).
+
+    The first alone: to find all would take as long as to see them.
+    """
+    paths = {image.id: image.path for image in images}
+    for entry in skipped:
+        if entry.id in paths and UNSEEN not in entry.reason:
+            try:
+                read(paths[entry.id])
+            except DataError:
+                continue
+            return entry.id
+    return None

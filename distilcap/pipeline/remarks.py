@@ -10,10 +10,13 @@ from pathlib import Path
 
 from distilcap.data.caption_files import read_references
 from distilcap.data.cleaning import clean_captions
+from distilcap.data.dataset import ImageRecord
 from distilcap.data.trainable import Variety
+from distilcap.encoders.loader import readable_again
 from distilcap.errors import DataError
 from distilcap.progress import Progress
 from distilcap.reports.results import Member, System
+from distilcap.runtime.pixels import read_image
 from distilcap.shown import some
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.changed_data import ChangedData
@@ -57,6 +60,18 @@ def note_plan(run: Train, store: Store, progress: Progress) -> None:
             f"{run.data.path}: {len(missing):,} of {len(images):,} image files are not there and would be "
             f"skipped: {some(missing)}. `distilcap data check` names them all."
         )
+    _note_skipped(run, images, store, progress)
+
+
+def _note_skipped(run: Train, images: Sequence[ImageRecord], store: Store, progress: Progress) -> None:
+    """Say whether an image that is not among features that are there already can be read by now."""
+    if store.processes.agree(store.has(run.features, whole=True)):
+        again = readable_again(run.features.load(store).skipped, images, read_image)
+        if again is not None:
+            progress.note(
+                f"{run.data.path}: image {again!r} could not be read when the features in {store.root} were "
+                "made, and can now. Next step: take another `--store`, which learns from it."
+            )
 
 
 def note_data(run: Train, store: Store, progress: Progress) -> None:
@@ -64,6 +79,7 @@ def note_data(run: Train, store: Store, progress: Progress) -> None:
     lack."""
     data = run.data
     _note_changes(data, run, store, progress)
+    _note_skipped(run, data.load(store).images, store, progress)
     if _validates_on_one(data, store):
         progress.note(
             f"{data.path}: only one image of split val has captions. CIDEr takes two, and of one it is "

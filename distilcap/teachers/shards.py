@@ -24,7 +24,7 @@ from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.neutral import neutral_caption
-from distilcap.encoders.loader import decoded, in_order
+from distilcap.encoders.loader import decoded, in_order, readable_again
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
@@ -134,7 +134,13 @@ def label_shard(
             "another folder or delete it."
         )
     if finished and not finished.damage:
-        return labelled_of([finished.summary])
+        labelled = labelled_of([finished.summary])
+        if (again := readable_again(labelled.skipped, own.values(), captioner.read)) is not None:
+            captions = folder / f"{shard}.jsonl"
+            progress.note(
+                f"{again!r}, which was skipped, can be read now; delete {captions} to have it captioned."
+            )
+        return labelled
     started = time.perf_counter()
     begun = recipe | {"images": files}
     with RecordLog(folder / f".{shard}.partial.jsonl", begun, progress) as log:

@@ -93,7 +93,14 @@ def test_bad_images_are_listed_and_passed_over(
     store = FeatureStore.open(tmp_path / "store")
     assert store.ids == tuple(image.id for image in images[:6])
     # A second run finds it done, and tells the same.
-    assert extract_features(encoder, mixed, tmp_path / "store", SILENT) == skipped
+    remarks = Remarks()
+    assert extract_features(encoder, mixed, tmp_path / "store", remarks) == skipped
+    assert remarks.notes == []
+    # What can be read by now, as HEIC can once its extra is installed, is said.
+    (tmp_path / "short.jpg").write_bytes(whole)
+    assert extract_features(encoder, mixed, tmp_path / "store", remarks) == skipped
+    (note,) = remarks.notes
+    assert '"short", which was skipped, can be read now; delete the folder' in note
 
 
 class Blinded(torch.nn.Module):
@@ -128,6 +135,8 @@ def test_images_that_the_encoder_gives_nan_for_are_skipped_and_named(
     extract_features(encoder, images, tmp_path / "whole", SILENT)
     whole = FeatureStore.open(tmp_path / "whole")
     assert store.ids == tuple(image.id for number, image in enumerate(images) if number not in faults)
+    extract_features(encoder, images, tmp_path / "store", again := Remarks())
+    assert again.notes == []  # they can be read, as they could then
     assert np.allclose(store.rows(store.ids)[0], whole.rows(store.ids)[0], atol=2e-3)
 
 

@@ -330,3 +330,18 @@ def test_captions_for_photographs_that_have_none_are_taken_as_the_data(scenes: P
     with pytest.raises(DataError) as caught:
         plan_own_images(DataOptions(photos), EncoderOptions(), asked, TRAINING, tmp_path)
     assert str(caught.value).endswith(f"give it as the data: `--data {file} --images {photos}`.")
+
+
+def test_an_image_that_features_lack_and_that_can_be_read_by_now_is_named(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", (6, 2, 2), size=32)
+    image = next((tmp_path / "scenes").rglob("*.jpg"))
+    content, notes, store = image.read_bytes(), Notes(), Store(tmp_path / "store")
+    image.write_bytes(bytes(4096) + content[4096:] if len(content) > 4096 else bytes(len(content)))
+    run = tiny(run_to_train(*options(tmp_path / "scenes"), RunOptions("updown-tiny"), TRAINING))
+    store.build(run.features)
+    note_data(run, store, notes)
+    assert not any("could not be read" in said for said in notes.said)
+    image.write_bytes(content)
+    note_data(run, store, notes)
+    (said,) = (said for said in notes.said if "could not be read" in said)
+    assert f"image {image.stem!r} could not be read when the features in {tmp_path}" in said

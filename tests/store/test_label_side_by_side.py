@@ -15,10 +15,18 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import ConfigError, DataError
 from distilcap.pipeline import labelling as labelling_module
 from distilcap.pipeline.labelling import MERGED, Labelling, label_side_by_side
-from distilcap.progress import SILENT
+from distilcap.progress import SILENT, Silent
 from distilcap.store.engine import EngineOptions
 from distilcap.teachers.options import LabelOptions
-from distilcap.teachers.shards import PhotoCaptioner
+from distilcap.teachers.shards import PhotoCaptioner, label_shard
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 class Namer:
@@ -124,3 +132,16 @@ def test_a_killed_workers_part_goes_on(engine: str, plan: ByName, photos: Path) 
     (photos.parent / "fatal").touch()
     expect_all(plan, label_side_by_side(plan, EngineOptions(engine), SILENT))
     assert not (photos.parent / "fatal").exists()
+
+
+def test_a_photograph_that_can_be_read_by_now_is_named(
+    plan: ByName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, notes = LabelOptions(1), Notes()
+    for _ in range(2):
+        label_shard(Namer(), plan.images, tmp_path / "all", options, notes)
+    assert notes.notes == []
+    monkeypatch.setattr(Namer, "read", lambda self, photo: photo)
+    label_shard(Namer(), plan.images, tmp_path / "all", options, notes)
+    (note,) = notes.notes
+    assert note.startswith("'broken', which was skipped, can be read now; delete ")
