@@ -18,8 +18,18 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from distilcap.errors import DataError
+from distilcap.integrity import CHECKSUMS
+from distilcap.shown import some
 
-__all__ = ["FORMATS", "IMAGE_FILE_ENDINGS", "find_image_files", "is_image_file", "left_out", "open_image"]
+__all__ = [
+    "FORMATS",
+    "IMAGE_FILE_ENDINGS",
+    "find_image_files",
+    "is_image_file",
+    "left_out",
+    "open_image",
+    "written_folders",
+]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF", "PPM", "TGA")
 """What is opened, in Pillow's names. EPS is never: it would start another program."""
@@ -66,7 +76,9 @@ _SIGNATURES = (
 )
 _TEXT = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".md", ".html", ".xml", ".parquet"})
 _VIDEO = frozenset({".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp"})
-_BARE, _LINKED = "without an ending", "linked folders"
+_BARE, _LINKED, _WRITTEN = "without an ending", "linked folders", "written: "
+_RESULTS = frozenset({"report.html", "results.json"}), frozenset({"stage.json", CHECKSUMS})
+"""What is in folders that distilcap wrote: reports with pictures, and stages of a store."""
 _DROPPED = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of a PNG: none changes a pixel that we read
 
 # Metadata of photographs are often broken, which is no remark for the terminal. A filter for all, since
@@ -158,9 +170,11 @@ def is_image_file(path: Path) -> bool:
 def find_image_files(folder: Path, others: Counter[str] | None = None) -> Iterator[Path]:
     """All images of a folder and its subfolders, sorted within each; hidden files and folders are left out.
 
+    So are folders below it that distilcap wrote: their images are copies, some of test images.
+
     Args:
         others: receives what is left out, for `left_out`: files that are no images by ending, linked folders,
-            which may lead round in a circle, and folders that cannot be read.
+            which may lead round in a circle, and folders that cannot be read or that distilcap wrote.
     """
     others = Counter() if others is None else others
 
@@ -168,6 +182,10 @@ def find_image_files(folder: Path, others: Counter[str] | None = None) -> Iterat
         others[f"folder {error.filename} cannot be read ({error.strerror})"] += 1
 
     for where, folders, names in os.walk(folder, onerror=unreadable):
+        if any(marks.issubset(names) for marks in _RESULTS) and Path(where) != folder:
+            others[f"{_WRITTEN}{Path(where).relative_to(folder).as_posix()}"] += 1
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if linked := sum(os.path.islink(os.path.join(where, name)) for name in folders):
             others[_LINKED] += linked
@@ -192,4 +210,12 @@ def left_out(others: Counter[str]) -> str:
         said.append(f"{files.total():,} other file{plural} left out, of no image format: {counted}{hint}")
     if linked := others[_LINKED]:
         said.append(f"{linked:,} linked folder{'s' * (linked > 1)} not entered (links are not followed)")
-    return "; ".join([*said, *(kind for kind in others if kind not in files and kind != _LINKED)])
+    if written := written_folders(others):
+        said.append(f"not read, since distilcap wrote it: {some(written, 5)}")
+    told = (*files, _LINKED, *(f"{_WRITTEN}{name}" for name in written))
+    return "; ".join([*said, *(kind for kind in others if kind not in told)])
+
+
+def written_folders(others: Counter[str]) -> list[str]:
+    """Of what `find_image_files` left out, the folders that distilcap wrote, as paths from the folder."""
+    return sorted(kind.removeprefix(_WRITTEN) for kind in others if kind.startswith(_WRITTEN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from distilcap.data.captions import written_record
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.errors import DataError
+from distilcap.runtime.formats import left_out
+from distilcap.stages.changed_data import AddUnlabelled
+from distilcap.stages.data import ImportData
+from distilcap.store.store import Store
+from distilcap.teachers.listing import named_images
 
 
 def test_results_and_stores_below_a_folder_of_images_are_not_its_images(tmp_path: Path) -> None:
@@ -69,3 +75,18 @@ def test_what_a_captions_file_leaves_out_of_its_folder_is_said(tmp_path: Path) -
     assert find_entries(tmp_path).notes == [
         f"{tmp_path}: captions are read from labels.jsonl; not read: 3 side files and 2 images of the folder."
     ]
+
+
+def test_nor_are_they_photographs_to_label(tmp_path: Path) -> None:
+    """A report has copies of test images, smaller ones, which nothing would know for these."""
+    (tmp_path / "distilled/images").mkdir(parents=True)
+    for name in ("results.json", "report.html", "images/sample-01.jpg"):
+        (tmp_path / "distilled" / name).write_text("{}")
+    (tmp_path / "a.jpg").write_text("an image")
+    said: Counter[str] = Counter()
+    assert [image.name for image in named_images(tmp_path, said)] == ["a.jpg"]
+    assert left_out(said) == "not read, since distilcap wrote it: distilled"
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,a dog\n")
+    added = AddUnlabelled.beside(ImportData.of(tmp_path / "captions.csv"), tmp_path)
+    assert [image.id for image in added.read().images] == ["a"]
+    assert added.note(Store(tmp_path / "store")).endswith("; not read, since distilcap wrote it: distilled.")

@@ -11,9 +11,7 @@ from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.errors import DataError
-from distilcap.integrity import CHECKSUMS
-from distilcap.runtime.formats import find_image_files, left_out
-from distilcap.shown import some
+from distilcap.runtime.formats import find_image_files, left_out, written_folders
 
 __all__ = ["FORM"]
 
@@ -32,9 +30,9 @@ def _read(source: Source, result: ReadResult) -> None:
     folder = source.path
     others: Counter[str] = Counter()
     sides: dict[Path, dict[str, Path]] = defaultdict(dict)
-    files = list(folder.rglob("*"))
-    results = {file.parent for file in files if file.parent != folder and _is_mark_of_result(file)}
-    for file in files:
+    found = sorted(find_image_files(folder, others))
+    results = {folder / name for name in written_folders(others)}
+    for file in folder.rglob("*"):
         if results and not results.isdisjoint(file.parents):
             continue
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
@@ -42,10 +40,8 @@ def _read(source: Source, result: ReadResult) -> None:
             sides[file.with_suffix("")][file.suffix.lower()] = file
     used: set[Path] = set()
     broken: list[str] = []
-    for file in sorted(find_image_files(folder, others)):
+    for file in found:
         name = file.relative_to(folder).as_posix()
-        if results and not results.isdisjoint(file.parents):
-            continue
         if not file.is_file():
             broken.append(name)
             continue
@@ -68,9 +64,6 @@ def _read(source: Source, result: ReadResult) -> None:
                 name = file.relative_to(folder).as_posix()
                 message = f"'{name}' belongs to no image; rename it as its image is called, or move it."
                 result.problem("unknown image", message, None)
-    if results:
-        names = some(sorted(each.relative_to(folder).as_posix() for each in results), 5)
-        result.notes.append(f"{folder}: not read, since distilcap wrote it: {names}.")
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
     for ending in kinds:
@@ -80,12 +73,6 @@ def _read(source: Source, result: ReadResult) -> None:
         result.notes.append(f"{folder}: {count} left out: no file, or a broken link, such as {broken[0]!r}.")
     if said := left_out(others):
         result.notes.append(f"{folder}: {said}.")
-
-
-def _is_mark_of_result(file: Path) -> bool:
-    """Whether a file shows that its folder is a report with pictures, or a stage in a store."""
-    beside = {"report.html": "results.json", "stage.json": CHECKSUMS}.get(file.name)
-    return beside is not None and file.with_name(beside).is_file()
 
 
 def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[str, Path]) -> None:
