@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,7 +22,7 @@ from distilcap.files import atomic_path, read_json, write_json
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.pixels import read_image
 
-__all__ = ["crop_of", "write_crops"]
+__all__ = ["crop_of", "crops_of_held_out", "write_crops"]
 
 SIDES = 0.45, 0.85
 """Of the picture's sides: less often shows nothing, more shows the same again."""
@@ -98,6 +98,13 @@ def write_crops(
             with atomic_path(file) as new:
                 crop_of(picture, image.path.name, number, size).save(new, "JPEG", quality=92)
     return failed
+
+
+def crops_of_held_out(paths: Collection[Path], images: Iterable[ImageRecord]) -> set[Path]:
+    """Those of the paths that are crops (see `write_crops`) of images of other splits than train."""
+    folders = {folder for folder in {path.parent for path in paths} if (folder / RECIPE).is_file()}
+    names = {_file_name(image.id) for image in images if image.split != "train"}
+    return {path for path in paths if path.parent in folders and path.stem.rpartition("_")[0] in names}
 
 
 def _digest(images: Iterable[ImageRecord]) -> str:

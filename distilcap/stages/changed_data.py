@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.crops import crops_of_held_out
 from distilcap.data.dataset import ADDED, SPLITS, Dataset, ImageRecord, probe
 from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
 from distilcap.errors import DataError
@@ -153,10 +154,12 @@ class AddUnlabelled(ChangedData):
         return AddUnlabelled(**_fields(whole), content=content, folder=str(folder))
 
     def changed(self, dataset: Dataset) -> Dataset:
-        """See `ChangedData.changed`; files that the data set has already are left out."""
+        """See `ChangedData.changed`; files that the data set has already are left out, and crops of images
+        that are held out."""
         known = {probe(image.path) for image in dataset.images}
         added = _records(Path(self.folder))
-        new = tuple(image for image in added if probe(image.path) not in known)
+        held = crops_of_held_out([image.path for image in added], dataset.images)
+        new = tuple(image for image in added if image.path not in held and probe(image.path) not in known)
         if Dataset("", added, CaptionSet({})).fingerprint() != self.content:
             raise DataError(f"{self.folder}: changed since the plan was made; start again.")
         return dataclasses.replace(dataset, images=dataset.images + new)
@@ -164,10 +167,14 @@ class AddUnlabelled(ChangedData):
     def note(self, store: Store) -> str:
         """See `ChangedData.note`; also what of the folder is left out."""
         others = Counter[str]()
-        found = len(_records(Path(self.folder), others))
-        added = len(self.load(store).images) - len(self.whole.load(store).images)
-        known = f" ({found - added:,} more in the data already)" if found > added else ""
-        said = f"; {left_out(others)}" if others else ""
+        whole = self.whole.load(store)
+        found = [image.path for image in _records(Path(self.folder), others)]
+        added = len(self.load(store).images) - len(whole.images)
+        held = len(crops_of_held_out(found, whole.images))
+        more = len(found) - added - held
+        known = f" ({more:,} more in the data already)" if more > 0 else ""
+        said = f"; {counted(held, 'crop')} of images held out for val or test left out" if held else ""
+        said += f"; {left_out(others)}" if others else ""
         return f"{self.folder}: {counted(added, 'image')} to train on, which the teacher labels{known}{said}."
 
 

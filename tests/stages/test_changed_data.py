@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilcap.data.captions import CaptionSet
+from distilcap.data.crops import write_crops
 from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
 from distilcap.data.scenes import draw_scenes
 from distilcap.data.trainable import FEWEST
@@ -175,3 +176,19 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match="there is no image in this folder"):
         AddUnlabelled.beside(WHOLE, tmp_path)
+
+
+def test_crops_of_images_that_are_held_out_are_not_learnt_from(tmp_path: Path) -> None:
+    """The crops were made before captions changed, so that others were held out then."""
+    draw_scenes(tmp_path / "scenes", (6, 2, 2), size=48)
+    data, store = ImportData.of(tmp_path / "scenes"), Store(tmp_path / "store")
+    images = [dataclasses.replace(image, split="train") for image in data.read().images]
+    write_crops(images, tmp_path / "crops", each=2, size=32)
+    added = AddUnlabelled.beside(data, tmp_path / "crops")
+    assert len(added.read().images) == 10 + 12
+    note = added.note(store)
+    assert note.split("crops: ", 1)[1].startswith(
+        "12 images to train on, which the teacher labels; 8 crops of images held out for val or test left out"
+    )
+    (tmp_path / "crops" / "crops.json").unlink()  # then these are any photographs
+    assert len(AddUnlabelled.beside(data, tmp_path / "crops").read().images) == 30
