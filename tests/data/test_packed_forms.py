@@ -86,6 +86,51 @@ def test_an_archive_of_samples(tmp_path: Path, name: str, cache: Path) -> None:
     assert read_dataset(path).fingerprint() == before.fingerprint()
 
 
+@pytest.mark.parametrize("name", ["Screenshot at 10.30.{}", "./photos/{}", "img.{}.large"])
+def test_captions_of_an_archive_are_those_of_their_names(tmp_path: Path, name: str) -> None:
+    """A name may have dots, and `tar` packs files in any order."""
+    members = {name.format(n) + ".png": photo(n) for n in range(4)}
+    members |= {name.format(n) + ".txt": f"number {n}".encode() for n in (2, 0, 1)}
+    found = shades(tar(tmp_path / "x.tar", members | {"0/notes.txt": b"notes"}))
+    assert [(shade, texts) for shade, _, texts in found.values()] == [
+        (0, ["number 0"]), (1, ["number 1"]), (2, ["number 2"]), (3, [])
+    ]  # fmt: skip
+    (note,) = find_entries(tmp_path / "x.tar").notes
+    assert note.endswith("x.tar: 1 text belongs to no image: 0/notes.txt.")
+
+
+def test_images_of_a_sample_share_its_text_as_in_webdataset(tmp_path: Path) -> None:
+    members = {
+        "1.seg.png": photo(1),
+        "1.png": photo(2),
+        "1.txt": b"one",
+        "2.png": photo(3),
+        "2.short.txt": b"two",
+    }
+    found = shades(tar(tmp_path / "x.tar", members))
+    assert [texts for _, _, texts in found.values()] == [["one"], ["one"], ["two"]]
+
+
+def test_texts_of_an_archive_may_be_of_any_encoding(tmp_path: Path) -> None:
+    texts = {
+        "1": "ein Hund auf der Straße".encode("cp1252"),
+        "2": "a dog".encode("utf-16"),
+        "3": b"\xff\0\xff",
+    }
+    members = {f"{name}.png": photo(1) for name in texts} | {f"{name}.txt": texts[name] for name in texts}
+    found = find_entries(tar(tmp_path / "x.tar", members))
+    assert [entry.captions for entry in found.entries.values()] == [
+        ["ein Hund auf der Straße"],
+        ["a dog"],
+        [],
+    ]
+    (note,) = found.notes
+    assert "1.txt: not UTF-8, read as cp1252" in note
+    assert [str(problem) for problem in found.problems] == [
+        f"{tmp_path / 'x.tar' / '3.txt'}: expected a caption a line as UTF-8 text."
+    ]
+
+
 def test_a_folder_of_archives_by_split(tmp_path: Path) -> None:
     for split, shade in (("train", 10), ("val", 20)):
         for number in range(2):

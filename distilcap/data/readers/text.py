@@ -15,7 +15,7 @@ from pathlib import Path
 
 from distilcap.errors import DataError
 
-__all__ = ["LONGEST_LINE", "read_start", "read_text", "read_text_lines"]
+__all__ = ["LONGEST_LINE", "decode_text", "read_start", "read_text", "read_text_lines"]
 
 LONGEST_LINE = 16 << 20
 """Bytes of a line of JSON Lines or of a table: parsed it may take twenty times as much memory."""
@@ -45,7 +45,15 @@ def read_text(path: Path, note: Note = lambda message: None) -> str:
     Raises:
         DataError: the file is missing, unreadable, or of no encoding that can be recognised.
     """
-    content = _read(path)
+    return decode_text(_read(path), path, note)
+
+
+def decode_text(content: bytes, path: Path, note: Note = lambda message: None) -> str:
+    """The text of a file that was read: see `read_text`.
+
+    Raises:
+        DataError: it is of no encoding that can be recognised.
+    """
     encoding = _marked(content) or "utf-8"
     try:
         return content.decode(encoding).removeprefix("\ufeff")

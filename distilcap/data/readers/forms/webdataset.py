@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import posixpath
 import tarfile
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from distilcap.data.readers.entries import ReadResult, is_text, known_split, split_in
+from distilcap.data.readers.entries import Entry, ReadResult, is_text, known_split, split_in
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
 from distilcap.data.readers.source import Source
+from distilcap.data.readers.text import decode_text
 from distilcap.data.readers.unpacked import Unpacked
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
+from distilcap.shown import some
 
 __all__ = ["FORM"]
 
@@ -45,33 +47,64 @@ def _read(source: Source, result: ReadResult) -> None:
 
 def _read_tar(path: Path, stem: str, result: ReadResult, split: str | None) -> None:
     unpacked = Unpacked(path)
+    images: dict[str, Entry] = {}
+    texts: dict[str, bytes] = {}
     try:
         with tarfile.open(path) as tar:
-            for key, sample in itertools.groupby(_members(tar), lambda member: _key(member.name)):
-                texts: dict[str, str] = {}
-                images: list[tarfile.TarInfo] = []
-                for member in sample:
-                    ending = posixpath.splitext(member.name)[1].lower()
-                    if ending in SIDE_ENDINGS and member.size <= _LARGEST_TEXT:
-                        texts[ending] = _content(tar, member).decode("utf-8-sig", errors="replace")
-                    elif ending in IMAGE_FILE_ENDINGS:
-                        images.append(member)
-                for member in images:
-                    name = f"{stem}/{member.name.removeprefix('./')}"
+            for member in _members(tar):
+                bare = member.name.removeprefix("./")
+                ending = posixpath.splitext(bare)[1].lower()
+                if ending in SIDE_ENDINGS and member.size <= _LARGEST_TEXT:
+                    texts[bare] = _content(tar, member)
+                elif ending in IMAGE_FILE_ENDINGS:
+                    name = f"{stem}/{bare}"
                     if not is_text(name):
                         result.problem("file name", f"{name!r} is not UTF-8; rename it.", None)
                         continue
-                    image = result.image(f"{stem}/{key}", name, split, None)
+                    image = result.image(f"{stem}/{_key(bare)}", name, split, None)
                     if image is not None:
                         content = functools.partial(_content, tar, member)
                         image.path = unpacked.put(member.name, member.size, content)
-                        add_side_captions(result, image, texts)
+                        images[bare] = image
         if path.suffix == ".tar" and any(_end_of(path)):
             raise EOFError("unexpected end of data")  # which `tarfile` passes over
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         result.malformed(f"an archive that is whole; what is before the damage was read ({error})", None)
+    _add_captions(path, result, images, texts)
+
+
+def _add_captions(path: Path, result: ReadResult, images: dict[str, Entry], texts: dict[str, bytes]) -> None:
+    """Give images the texts that are called as they are, or as the sample; or any of a sample with one image.
+
+    They need not lie side by side, as `tar` without `--sort=name` leaves them.
+    """
+    sides: dict[str, dict[str, str]] = defaultdict(dict)  # names of texts by what they are called, and ending
+    loose: dict[str, dict[str, str]] = defaultdict(dict)  # by sample
+    called = (
+        {posixpath.splitext(name)[0] for name in images} | images.keys() | {_key(name) for name in images}
+    )
+    for name in texts:
+        without, ending = posixpath.splitext(name)
+        (sides[without] if without in called else loose[_key(name)])[ending.lower()] = name
+    counts = Counter(map(_key, images))
+    for name, image in images.items():
+        key = _key(name)
+        found = loose.pop(key, {}) if counts[key] == 1 else {}
+        found |= sides.get(posixpath.splitext(name)[0]) or sides.get(name) or sides.get(key) or {}
+        for ending in [ending for ending in SIDE_ENDINGS if ending in found][:1]:
+            file = path / found[ending]
+            try:
+                text = decode_text(texts[found[ending]], file, result.notes.append)
+            except DataError:
+                result.problem("malformed entry", "expected a caption a line as UTF-8 text.", None, file)
+            else:
+                add_side_captions(result, image, {ending: text})
+    unknown = [name for of_key in loose.values() for end, name in of_key.items() if end != ".json"]
+    if unknown:
+        are = "text belongs" if len(unknown) == 1 else "texts belong"
+        result.notes.append(f"{path}: {len(unknown):,} {are} to no image: {some(unknown)}.")
 
 
 def _end_of(path: Path) -> bytes:
@@ -89,7 +122,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 def _key(name: str) -> str:
     """The sample that a file belongs to: its path up to the first dot of its name."""
-    folder, base = posixpath.split(name.removeprefix("./"))
+    folder, base = posixpath.split(name)
     return posixpath.join(folder, base.partition(".")[0])
 
 
