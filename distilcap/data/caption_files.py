@@ -14,10 +14,10 @@ from typing import Any
 
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.readers import Source, form_of, read_dataset
-from distilcap.data.readers.columns import id_text, roles_of
+from distilcap.data.readers.columns import id_text, roles_of, texts_of
 from distilcap.data.readers.entries import image_id_of, is_text
 from distilcap.data.readers.forms.records import records_of
-from distilcap.data.readers.forms.table import table_rows
+from distilcap.data.readers.forms.table import cell, column_names, table_rows
 from distilcap.data.readers.text import read_start
 from distilcap.errors import DataError
 from distilcap.files import parse_json, verify_checksum
@@ -31,9 +31,10 @@ def read_references(path: Path, line_breaks: bool = False) -> CaptionSet:
     """Read the references of every image.
 
     Args:
-        path: COCO annotations or results (any number for an image), objects or rows with `image_id` and
-            `caption` (JSON, JSON Lines, CSV, TSV), {"id": ["caption", …]}, our captions files, or any form of
-            data set that `read_dataset` knows.
+        path: COCO annotations or results (any number for an image; those of VizWiz that its authors rejected
+            or marked as a set phrase are left out, as by its own evaluation), objects or rows with `image_id`
+            and captions (JSON, JSON Lines, CSV, TSV), {"id": ["caption", …]}, our captions files, or any form
+            of data set that `read_dataset` knows.
         line_breaks: captions of a data set keep theirs; those of the other forms do anyway.
 
     Raises:
@@ -142,17 +143,18 @@ def _scored(source: Source, lists: bool) -> CaptionSet | None:
         return CaptionSet.load(path)
     if "annotations" in content.lists:
         images = (image.get("id") for image, _ in content.lists.get("images", []) if isinstance(image, dict))
-        return _grouped(path, content.lists["annotations"], filter(None, map(id_text, images)))
+        kept = [entry for entry in content.lists["annotations"] if not _is_marked(entry[0])]
+        return _grouped(path, kept, filter(None, map(id_text, images)))
     described = any(isinstance(value, dict) for value in content.others.values())
     if source.layout == "json" and not described and not content.lists.keys() & {"", "images", "data"}:
         texts = {key: [text for text, _ in texts] for key, texts in content.lists.items()}
         return _mapped(path, texts | content.others)
-    entries = list(_entries(source))
+    entries, table = list(_entries(source)), source.layout == "table"
     first = entries[0][0] if entries else {}
     if not isinstance(first, dict) or (
         "image_id" in first and not (lists and any(isinstance(value, list) for value in first.values()))
     ):
-        return _grouped(path, entries)
+        return _grouped(path, entries, lists=lists, table=table)
     if source.layout == "json" and not content.lists.get("", [0]):
         return CaptionSet({})
     return None
@@ -164,33 +166,54 @@ def _entries(source: Source) -> Iterator[tuple[Any, int | None]]:
         yield from records_of(source)
     elif source.layout == "table":
         heads: list[str] | None = None
-        for row, line, _ in table_rows(source):
+        for row, line, sign in table_rows(source):
             if heads is None:
-                heads = [field.strip() for field in row]
+                heads = column_names(row)
                 if "image_id" not in heads:
                     return
             elif len(row) == len(heads):
-                yield dict(zip(heads, row, strict=True)), line
+                yield dict(zip(heads, (cell(field, sign) for field in row), strict=True)), line
             else:
                 raise DataError(f"{source.path}:{line}: expected {len(heads)} fields, but it has {len(row)}.")
 
 
-def _grouped(path: Path, records: Entries, order: Iterable[str] = ()) -> CaptionSet:
-    """Group records by image: first the images of `order`, then others as they come."""
+def _is_marked(entry: Any) -> bool:
+    """Whether VizWiz says that a caption is none of its image."""
+    return isinstance(entry, dict) and (entry.get("is_rejected") is True or entry.get("is_precanned") is True)
+
+
+def _grouped(
+    path: Path, records: Entries, order: Iterable[str] = (), lists: bool = False, table: bool = False
+) -> CaptionSet:
+    """Group records by image: first the images of `order`, then others as they come.
+
+    Args:
+        lists: captions may be lists.
+        table: records are rows, whose cells may hold lists, and words for null: where captions may be lists
+            that is none, else an empty one.
+    """
     texts: dict[str, list[str]] = {image_id: [] for image_id in order}
     for number, (record, line) in enumerate(records, 1):
         where = f"{path}:{line}: entry {number}" if line else f"{path}: entry {number}"
         image_id = id_text(record.get("image_id")) if isinstance(record, dict) else None
         if image_id is None:
             raise DataError(f'{where}: expected COCO results, [{{"image_id": …, "caption": …}}, …].')
-        key = next(iter(roles_of(tuple(record)).captions), "caption")
-        caption = record.get(key)
-        if not is_text(caption):
-            said = _kind_of(caption) if key in record else "missing"
-            raise DataError(
-                f"{where} (image {image_id}): expected COCO results; `caption` must be text, but is {said}."
-            )
-        texts.setdefault(image_id, []).append(caption)
+        keys = [key for key in roles_of(tuple(record)).captions if key in record]
+        found: list[Any] = []
+        for value in map(record.get, keys):
+            found += texts_of(value) if table else value if lists and isinstance(value, list) else [value]
+        if len(keys) > 1 and any(found):  # the last columns are empty where an image has fewer
+            found = [text for text in found if text not in (None, "")]
+        elif table:
+            found = [text or "" for text in found if text is not None or not lists]
+        for caption in found if keys else [None]:
+            if not is_text(caption):
+                said = _kind_of(caption) if keys else "missing"
+                raise DataError(
+                    f"{where} (image {image_id}): expected COCO results; `caption` must be text, but is "
+                    f"{said}."
+                )
+            texts.setdefault(image_id, []).append(caption)
     return CaptionSet.of_texts({image_id: captions for image_id, captions in texts.items() if captions})
 
 

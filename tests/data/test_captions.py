@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,49 @@ def test_impossible_vocabularies_are_refused() -> None:
         Vocabulary(("a",))
     with pytest.raises(ConfigError, match="`words` must be distinct"):
         Vocabulary((*SPECIALS, "a", "a"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", "image_id,caption1,caption2,caption3\n1,a dog,the dog,dogs\n2,a cat,nan,\n"),
+        ("x.csv", "image_id,caption,caption,caption\n1,a dog,the dog,dogs\n2,a cat,,\n"),
+        ("x.csv", "image_id,captions\n1,\"['a dog', 'the dog', 'dogs']\"\n2,a cat\n2,nan\n"),
+        ("x.tsv", 'image_id\tcaption\n1\t"a dog"\n1\tthe dog\n1\tdogs\n2\ta cat\n'),
+        (
+            "x.jsonl",
+            '{"image_id": 1, "caption1": "a dog", "caption2": "the dog", "caption3": "dogs"}\n'
+            '{"image_id": 2, "caption1": "a cat", "caption2": null}\n',
+        ),
+        (
+            "x.jsonl",
+            '{"image_id": 2, "caption": "a cat"}\n'
+            '{"image_id": 1, "captions": ["a dog", "the dog", "dogs"]}\n',
+        ),
+    ],
+)
+def test_references_by_ids_are_read_as_those_of_a_data_set(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    found = read_references(tmp_path / name)
+    assert {id: found.texts(id) for id in found} == {"1": ["a dog", "the dog", "dogs"], "2": ["a cat"]}
+
+
+def test_a_candidate_of_a_table_may_be_null(tmp_path: Path) -> None:
+    """A word for null in a cell is no caption; in JSON, which has its own null, it is one."""
+    (tmp_path / "x.csv").write_text("image_id,caption\n1,nan\n2,a cat\n3,\n")
+    found = read_candidates(tmp_path / "x.csv")
+    assert [found.texts(id) for id in found] == [[""], ["a cat"], [""]]
+    (tmp_path / "x.json").write_text('[{"image_id": 1, "caption": "nan"}]')
+    assert read_candidates(tmp_path / "x.json").texts("1") == ["nan"]
+
+
+def test_captions_that_vizwiz_rejects_are_no_references(tmp_path: Path) -> None:
+    marked = [
+        {},
+        {"is_rejected": True},
+        {"is_precanned": True},
+        {"is_rejected": False, "is_precanned": False},
+    ]
+    captions = [{"image_id": 1, "caption": str(number), **marks} for number, marks in enumerate(marked)]
+    (tmp_path / "val.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": captions}))
+    assert read_references(tmp_path / "val.json").texts("1") == ["0", "3"]

@@ -17,7 +17,7 @@ from distilcap.data.readers.text import read_text_lines
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 
-__all__ = ["FORM", "table_rows"]
+__all__ = ["FORM", "cell", "column_names", "table_rows"]
 
 _NUMBER = re.compile(r"#\d+$")
 
@@ -71,7 +71,7 @@ def _read(source: Source, result: ReadResult) -> None:
             if is_header:
                 continue
         if len(row) == len(heads):
-            record = dict(zip(heads, (_cell(field, sign) for field in row), strict=True))
+            record = dict(zip(heads, (cell(field, sign) for field in row), strict=True))
             record |= {name: _without_number(record[name]) for name in roles.file_names}
             if add_record(result, record, roles, source.split, line):
                 continue
@@ -85,19 +85,24 @@ def _without_number(name: str) -> str:
     return bare if posixpath.splitext(bare)[1].lower() in IMAGE_FILE_ENDINGS else name
 
 
-def _cell(field: str, sign: str) -> str:
+def cell(field: str, sign: str) -> str:
+    """What a field of `table_rows` says: between tabs and bars, quotes are still around it."""
     field = field.strip()
     if sign in "\t|" and len(field) > 1 and field[0] == field[-1] == '"':
         field = field[1:-1].replace('""', '"')
     return field
 
 
+def column_names(row: Sequence[str]) -> list[str]:
+    """What a header calls its columns; of "caption,caption" the second is `caption 2`."""
+    heads = [field.strip().strip('"') for field in row]
+    before = (heads[:index].count(head) for index, head in enumerate(heads))
+    return [f"{head} {count + 1}" if count else head for head, count in zip(heads, before, strict=True)]
+
+
 def _heads(row: Sequence[str], source: Source, line: int) -> tuple[list[str], bool]:
     """The names of the columns, and whether this first row is a header."""
-    heads = [field.strip().strip('"') for field in row]
-    for index, head in enumerate(heads):  # "caption,caption,caption"
-        if before := heads[:index].count(head):
-            heads[index] = f"{head} {before + 1}"
+    heads = column_names(row)
     columns = source.columns
     named = [name for name in (columns.image_column, *columns.caption_column, columns.split_column) if name]
     if lacking := [name for name in named if name not in heads]:
