@@ -13,7 +13,13 @@ from pathlib import Path
 from distilcap.box import NAME as BOX
 from distilcap.errors import MissingError
 from distilcap.pipeline.plan import Distillation
-from distilcap.pipeline.remarks import note_data, note_labels, note_training, remarks_on_captions
+from distilcap.pipeline.remarks import (
+    note_data,
+    note_labels,
+    note_learnt_tests,
+    note_training,
+    remarks_on_captions,
+)
 from distilcap.progress import Progress
 from distilcap.reports.records import Results, Row
 from distilcap.reports.results import METRICS, Member, System, build_rows
@@ -51,7 +57,11 @@ def distill(
 ) -> Distilled:
     """Run a distillation from the data to the bundle; what the store holds already is not made again."""
     store.build(plan.data, progress)
-    note_data(plan.students[-1].trains[0], store, progress)
+    learner = plan.students[-1].trains[0]
+    note_data(learner, store, progress)
+    teachers = [run for teacher in plan.teachers if isinstance(teacher, Member) for run in teacher.trains]
+    started = [learner.start] if learner.start is not None else []
+    note_learnt_tests(plan.data, [*teachers, *started], store, progress)
     store.build(plan.features, progress)
     for teacher in plan.teachers:
         for run in teacher.trains if isinstance(teacher, Member) else ():

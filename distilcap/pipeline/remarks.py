@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from distilcap.data.caption_files import read_references
@@ -18,15 +18,25 @@ from distilcap.progress import Progress
 from distilcap.reports.results import Member, System
 from distilcap.runtime.pixels import read_image
 from distilcap.shown import some
+from distilcap.stages.captioner import CaptionerStage, ImportCaptioner
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels, NeutralLabels
 from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import CleanReferences, ImportData
+from distilcap.stages.folders import run_of
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary, judge_data
+from distilcap.store.record import RECORD
 from distilcap.store.store import Store
 from distilcap.training.options import LEARNT_NOTHING
 
-__all__ = ["note_data", "note_labels", "note_plan", "note_training", "remarks_on_captions"]
+__all__ = [
+    "note_data",
+    "note_labels",
+    "note_learnt_tests",
+    "note_plan",
+    "note_training",
+    "remarks_on_captions",
+]
 
 LOOKED_AT = 1000
 """Images whose captions are looked at for a large model's manners."""
@@ -106,6 +116,29 @@ def _note_changes(data: ImportData, run: Train, store: Store, progress: Progress
             progress.note(
                 f"{data.path}: of the first {cleaning.captions:,} training captions {cleaning.unplain:,} are "
                 f"not plain sentences, as if a large model wrote them; `--clean-labels` {cleaning}."
+            )
+
+
+def note_learnt_tests(
+    data: ImportData, captioners: Iterable[CaptionerStage], store: Store, progress: Progress
+) -> None:
+    """Say of captioners that are there already, and have learnt images that test here, that they have.
+
+    `train` holds out no test images where the data have none; `distill` does.
+    """
+    tests = {image.path.resolve() for image in data.load(store).split("test")}
+    for captioner in dict.fromkeys(captioners):
+        run, home = captioner, store
+        if isinstance(captioner, ImportCaptioner) and (Path(captioner.path) / RECORD).is_file():
+            run, home = run_of(Path(captioner.path)), Store(Path(captioner.path).resolve().parent)
+        if not isinstance(run, Train) or run.data == data or not home.has(run.data):
+            continue
+        learnt = sum(image.path.resolve() in tests for image in run.data.load(home).split("train"))
+        if learnt:
+            progress.note(
+                f"{home.path(run)} has learnt {learnt:,} of the {len(tests):,} test images: its scores here, "
+                "and those of what begins from it, are too good. Next step: name the splits in the data, "
+                "test among them, and train it anew."
             )
 
 

@@ -22,11 +22,13 @@ from distilcap.pipeline.distill import distill
 from distilcap.pipeline.given import GivenTeacher
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.pipeline.plan import Role, plan_distillation
-from distilcap.pipeline.remarks import note_data, note_labels
+from distilcap.pipeline.remarks import note_data, note_labels, note_learnt_tests
 from distilcap.pipeline.train import RunOptions, run_to_train, train_run
 from distilcap.progress import SILENT, Progress, Silent
 from distilcap.reports.collect import collect_results
+from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.captions import CleanLabels, ImportCaptions, Labels
+from distilcap.stages.changed_data import HoldOut
 from distilcap.stages.data import CleanReferences, DataOptions, ImportData
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
 from distilcap.stages.train import Train
@@ -345,3 +347,26 @@ def test_an_image_that_features_lack_and_that_can_be_read_by_now_is_named(tmp_pa
     note_data(run, store, notes)
     (said,) = (said for said in notes.said if "could not be read" in said)
     assert f"image {image.stem!r} could not be read when the features in {tmp_path}" in said
+
+
+def test_a_captioner_that_learnt_test_images_is_named(tmp_path: Path) -> None:
+    """`train` takes a test split from nobody; `distill` does, where the data have none."""
+    draw_scenes(tmp_path / "scenes", (20, 2, 2), size=32)
+    captions = tmp_path / "scenes/dataset_scenes.json"
+    captions.write_text(re.sub('"split": "[a-z]+"', '"split": "train"', captions.read_text()))
+    data, notes = ImportData.of(tmp_path / "scenes"), Notes()
+    store = Store(tmp_path / "store")
+    dataset = data.read()
+    first, student = (HoldOut.where_needed(data, dataset, needed) for needed in (["val"], ["val", "test"]))
+    run = tiny(run_to_train(*options(tmp_path / "scenes"), RunOptions("updown-tiny"), TRAINING))
+    run = dataclasses.replace(run, data=first)
+    for stage in (first, student, run):
+        store.build(stage)
+    start = ImportCaptioner.of(store.path(run), "run")
+    for captioner in (run, start):
+        note_learnt_tests(student, [captioner], store, notes)
+        (said,) = notes.said
+        assert said.startswith(f"{store.path(run)} has learnt 2 of the 2 test images: its scores here")
+        notes.said.clear()
+    note_learnt_tests(first, [run, start], store, notes)
+    assert not notes.said
