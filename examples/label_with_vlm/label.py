@@ -8,6 +8,7 @@ it is run again. See README.md beside this file.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ from distilcap.data.dataset import ImageRecord, probe
 from distilcap.data.readers.entries import is_text
 from distilcap.encoders.loader import decoded
 from distilcap.errors import DataError, DistilCapError
-from distilcap.files import expected, write_text
+from distilcap.files import expected, sha256_of, write_bytes
 from distilcap.progress import Progress
 from distilcap.record_log import RecordLog
 from distilcap.runtime.formats import left_out
@@ -55,8 +56,8 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
     captioned anew.
 
     Raises:
-        DataError: the server is gone; what was captioned is kept. Or `to` is a folder, or was begun by
-            another captioner.
+        DataError: the server is gone; what was captioned is kept. Or `to` is a folder, was begun by another
+            captioner, or holds what this command did not write.
         ConfigError: the server refuses all photographs.
     """
     done = Labelled({}, {}, {})
@@ -75,12 +76,15 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
         progress.note(f"{folder}: {left_out(others)}.")
     if not photos:
         raise DataError(f"{folder}: there are no photographs in it.")
-    fix = "give another `--to`, or delete this log"
+    fix = "give another `--to`, or delete this log and its captions"
     with RecordLog(to.with_name(f".{to.name}.log"), captioner.recipe, progress, fix) as log:
         with expected(log.path, "a log of captions; delete it"):
             captions = {
-                (record["image"], *record.get("file", ())): str(record["caption"]) for record in log.records
+                (record["image"], *record.get("file", ())): str(record["caption"])
+                for record in log.records
+                if "image" in record
             }
+        _check_written(to, log)
         files = {photo.id: probe(photo.path) for photo in photos}
         for photo in photos:
             keys = ((photo.id, *files[photo.id]), (photo.id,))  # the latter as earlier versions wrote it
@@ -94,7 +98,7 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
                 log.append({"image": name, "file": files[name], "caption": caption})
                 done.captions[name] = caption
         finally:
-            _write(to, [photo.id for photo in photos], done.captions)
+            _write(to, [photo.id for photo in photos], done.captions, log)
     return done
 
 
@@ -119,11 +123,35 @@ def _captions(
                     )
 
 
-def _write(to: Path, names: list[str], captions: dict[str, str]) -> None:
+def _check_written(to: Path, log: RecordLog) -> None:
+    """Make sure that nobody's captions are replaced but those of the log.
+
+    Raises:
+        DataError: the file was corrected since it was written, or is somebody else's.
+    """
+    if not to.is_file():
+        return
+    written = [record["sha256"] for record in log.records if "sha256" in record]
+    # Earlier versions did not say what they wrote: each line is then one of the log's.
+    lines = {_line(record["image"], record["caption"]) for record in log.records if "image" in record}
+    known = sha256_of(to) in written if written else lines.issuperset(to.read_bytes().splitlines(True))
+    if not known:
+        raise DataError(
+            f"{to}: was edited since it was written, or something else wrote it; give another `--to`, or "
+            "move this file away (captions that are known are then written without asking again)."
+        )
+
+
+def _line(name: str, caption: str) -> bytes:
+    return json.dumps({"image": name, "captions": [caption]}, ensure_ascii=False).encode() + b"\n"
+
+
+def _write(to: Path, names: list[str], captions: dict[str, str], log: RecordLog) -> None:
     """The captions file, as `--data` and `--teacher-captions` read it; none where there is no caption."""
-    records = [{"image": name, "captions": [captions[name]]} for name in names if name in captions]
-    if records:
-        write_text(to, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    content = b"".join(_line(name, captions[name]) for name in names if name in captions)
+    if content and not (to.is_file() and to.read_bytes() == content):
+        log.append({"sha256": hashlib.sha256(content).hexdigest()})  # before: it may be killed in between
+        write_bytes(to, content)
 
 
 def main(arguments: list[str] | None = None) -> int:

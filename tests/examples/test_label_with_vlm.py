@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib
 import io
 import json
@@ -21,6 +22,8 @@ from PIL import Image
 
 from distilcap.data.caption_files import read_references
 from distilcap.data.readers import read_dataset
+from distilcap.errors import DataError
+from distilcap.record_log import RecordLog
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "label_with_vlm"
 
@@ -177,8 +180,43 @@ def test_every_photograph_is_captioned_once_and_the_file_serves_twice(
     assert stub.levels()[6:] == [70]
     assert len(read_references(file)) == 7
     assert ask(example, stub, photos, "--prompt", "Who?") == 2
-    said = "begun with other options (prompt: 'What?', now 'Who?'); give another `--to`, or delete this log."
-    assert said in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        "begun with other options (prompt: 'What?', now 'Who?'); give another `--to`, or delete this" in said
+    )
+
+
+def test_captions_that_a_person_corrected_are_not_replaced(
+    example: Any, stub: Stub, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").unlink()
+    file, log = photos.parent / "to.jsonl", photos.parent / ".to.jsonl.log"
+    file.write_text('{"image": "a.jpg", "caption": "a person wrote this"}\n')
+    assert ask(example, stub, photos) == 2
+    assert "to.jsonl: was edited since it was written, or something else wrote it" in capsys.readouterr().err
+    assert "a person wrote this" in file.read_text()
+    file.unlink()
+    assert ask(example, stub, photos) == ask(example, stub, photos) == 0
+    written = file.read_text()
+    Image.new("RGB", (8, 8), (70,) * 3).save(photos / "g.jpg")
+    for edited in (written.replace("level 10", "a dog"), written.split("\n", 1)[1]):
+        file.write_text(edited)
+        assert ask(example, stub, photos) == 2
+        assert file.read_text() == edited
+    assert len(stub.asked) == 6
+    file.unlink()
+    assert ask(example, stub, photos) == 0
+    assert len(stub.asked) == 7
+    assert set(written.splitlines()) < set(file.read_text().splitlines())
+    # Of a log of an earlier version, the lines tell.
+    log.unlink()
+    file.unlink()
+    with RecordLog(log, {}) as old:
+        old.append({"image": "a.jpg", "caption": "a dog"})
+        for content, known in (('{"image": "a.jpg", "captions": ["a dog"]}\n', True), ("x\n", False)):
+            file.write_text(content)
+            with contextlib.nullcontext() if known else pytest.raises(DataError, match="was edited"):
+                example[0]._check_written(file, old)
 
 
 def test_a_folder_as_captions_file_is_refused_before_any_captioning(
