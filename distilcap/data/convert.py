@@ -47,7 +47,7 @@ def convert(dataset: Dataset, to: Path, form: str | None = None, progress: Progr
 
     Raises:
         ConfigError: there is no such form, or the ending says none.
-        DataError: the folder exists already, or there is nothing to copy into it.
+        DataError: the file or folder exists already, or there is nothing to copy into it.
     """
     form = form or _ENDINGS.get(to.suffix.lower())
     if form is None:
@@ -56,6 +56,8 @@ def convert(dataset: Dataset, to: Path, form: str | None = None, progress: Progr
         )
     if form not in FORMS:
         raise ConfigError(f"`form` must be one of {', '.join(FORMS)}, but is {form!r}.")
+    if to.exists():  # it may be the data itself, or captions that somebody wrote
+        raise DataError(f"{to}: exists already; give another name, or remove it.")
     if form == "imagefolder":
         dataset = _copyable(dataset, to, progress)
     FORMS[form](dataset, to, progress)
@@ -155,8 +157,6 @@ def _copyable(dataset: Dataset, to: Path, progress: Progress) -> Dataset:
 
     What is no image by its content is not copied: a stranger's captions may name any file of this machine.
     """
-    if to.exists():
-        raise DataError(f"{to}: exists already; name another folder, or remove this one.")
     images: list[ImageRecord] = []
     missing: list[Path] = []
     others: list[Path] = []

@@ -101,11 +101,14 @@ def test_others_find_in_them_what_they_expect(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     data = a_set(tmp_path)
-    before = set(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match="`form` must be one of karpathy, coco, jsonl, csv, imagefolder"):
         convert(data, tmp_path / "x", "xml")
-    with pytest.raises(DataError, match="images: exists already"):
-        convert(data, tmp_path / "images")
+    (tmp_path / "captions.jsonl").write_text("somebody's")
+    before = set(tmp_path.rglob("*"))
+    for name, form in (("images", None), ("captions.jsonl", None), ("captions.jsonl", "coco")):
+        with pytest.raises(DataError, match=f"{name}: exists already; give another name"):
+            convert(data, tmp_path / name, form)
+    assert (tmp_path / "captions.jsonl").read_text() == "somebody's"
     spaced = Dataset("x", (ImageRecord(" 1", tmp_path / " 1.jpg", "val"),), CaptionSet({}))
     with pytest.raises(DataError, match=r"a table loses the space at an end of ' 1'; write \.jsonl instead"):
         convert(spaced, tmp_path / "x.csv")
