@@ -164,3 +164,21 @@ def test_a_name_with_nul_is_no_name(tmp_path: Path) -> None:
     read = read_dataset(tmp_path)
     convert(read, tmp_path / "again.json")
     assert read_dataset(tmp_path / "again.json").fingerprint() == read.fingerprint()
+
+
+def test_a_name_in_several_folders_is_the_first_ones_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg", "cats/3.jpg", "dogs/3.jpg")
+    (tmp_path / "dogs/3.jpg").write_bytes((tmp_path / "cats/3.jpg").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for names in (("1.jpg", "2.jpg", "3.jpg"), ("2.jpg", "1.jpg", "3.jpg")):
+        found = find_entries(table(Path(), *names))
+        paths = {entry.id: str(entry.path) for entry in found.entries.values()}
+        assert paths == {"1": "cats/1.jpg", "2": "dogs/2.jpg", "3": "cats/3.jpg"}
+        (note,) = found.notes
+        assert note.startswith("1 name of different files in several folders ('1.jpg' in cats and dogs): ")
+    put(tmp_path, "1.jpg")  # beside the captions it needs no folder
+    found = find_entries(table(Path(), "2.jpg", "1.jpg"))
+    assert str(found.entries["1"].path) == "1.jpg"
+    assert not found.notes

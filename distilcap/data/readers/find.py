@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import unicodedata
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from distilcap.data.dataset import probe
 from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, is_absolute
-from distilcap.shown import some
+from distilcap.shown import counted, some
 
 __all__ = ["ADDRESS", "MOST_FILES", "bases_of", "find_images"]
 
@@ -44,19 +46,23 @@ def bases_of(homes: Sequence[Path], images: Path | None) -> list[Path]:
 def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
     """Give every entry its path: the first that is there, or the likeliest where none is.
 
+    Names of different files in several folders are noted, unless `images/` or the captions' folder has one.
+
     A name that is not there as it is written is tried with slashes for backslashes and with its percent signs
     resolved; then any file whose name differs in these, in case or in Unicode form, if there is just one; and
     if the folder was `named` by a person, the end of a path of another machine.
     """
     folders = [str(base) for base in bases]
     last = folders[0]
-    near, matched = _Near(bases), Counter[str]()
+    near, matched, bare = _Near(bases), Counter[str](), _Bare(folders)
     for entry in result.entries.values():
         if entry.path != Path():
             continue
         # Neighbours in a file lie in one folder, so the folder of the last image is tried first.
         found = _as_written(entry.name, (last, *folders))
-        if found is None:
+        if found is not None:
+            found = bare.first(*found)
+        else:
             found = _otherwise_written(entry, folders, near, named, matched)
         last, path = found or (last, os.path.join(folders[0], entry.name))
         entry.path = Path(path)
@@ -67,6 +73,14 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
         names = some([repr(entry.name) for entry in addresses], 1)
         are = "image is an address" if len(addresses) == 1 else "images are addresses"
         result.notes.append(f"{len(addresses):,} {are} on the internet ({names}); {ADDRESS}.")
+    if bare.several:
+        name, homes = next(iter(bare.several.items()))
+        where = " and ".join(map(os.path.basename, homes))
+        result.notes.append(
+            f"{counted(len(bare.several), 'name')} of different files in several folders "
+            f"({name!r} in {where}): taken from the first. Write the folder "
+            "before the name, or give it by `--images`."
+        )
     for how, count in matched.items():
         result.notes.append(f"{count:,} image{'s' if count > 1 else ''} found {how}.")
 
@@ -101,6 +115,43 @@ def _otherwise_written(
                 matched[f"by the end of their paths in {folders[0]}"] += 1
                 return found
     return None
+
+
+class _Bare:
+    """Files that names without a folder may mean.
+
+    Attributes:
+        several: folders of different files, by names that were asked for.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.folders = folders
+        self.several: dict[str, list[str]] = {}
+        above = {os.path.dirname(folder) or os.curdir for folder in folders}
+        self._own = {folders[0], *above.intersection(folders)}
+
+    def first(self, folder: str, path: str) -> tuple[str, str]:
+        """What was found in a folder, or the same name's file in the first that has one: whichever row it is
+        asked for in, it is the same."""
+        name = os.path.basename(path)
+        if folder in self._own or os.path.join(folder, name) != path:
+            return folder, path
+        homes = [home for home in self._homes[name] if os.path.isfile(os.path.join(home, name))]
+        paths = [os.path.join(home, name) for home in homes]
+        if not homes:  # a folder that cannot be listed, or a disk that does not know case
+            return folder, path
+        if homes[0] not in self._own and len({probe(Path(each)) for each in paths}) > 1:
+            self.several[name] = homes
+        return homes[0], paths[0]
+
+    @cached_property
+    def _homes(self) -> dict[str, list[str]]:
+        homes: dict[str, list[str]] = defaultdict(list)
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                for name in os.listdir(folder):
+                    homes[name].append(folder)
+        return homes
 
 
 class _Near:
