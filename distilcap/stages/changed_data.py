@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from distilcap.data.crops import crops_of_held_out
 from distilcap.data.dataset import ADDED, SPLITS, Dataset, ImageRecord, probe
 from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
 from distilcap.errors import DataError
+from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import find_image_files, left_out
 from distilcap.shown import counted
@@ -156,10 +158,18 @@ class AddUnlabelled(ChangedData):
     def changed(self, dataset: Dataset) -> Dataset:
         """See `ChangedData.changed`; files that the data set has already are left out, and crops of images
         that are held out."""
-        known = {probe(image.path) for image in dataset.images}
+        known: dict[tuple[int, int], list[Path]] = {}
+        for image in dataset.images:
+            known.setdefault(probe(image.path), []).append(image.path)
+        digest = functools.cache(_digest)
+
+        def is_known(path: Path) -> bool:
+            """Uncompressed images with the same border have the same ends."""
+            return digest(path) in map(digest, same) if (same := known.get(probe(path))) else False
+
         added = _records(Path(self.folder))
         held = crops_of_held_out([image.path for image in added], dataset.images)
-        new = tuple(image for image in added if image.path not in held and probe(image.path) not in known)
+        new = tuple(image for image in added if image.path not in held and not is_known(image.path))
         if Dataset("", added, CaptionSet({})).fingerprint() != self.content:
             raise DataError(f"{self.folder}: changed since the plan was made; start again.")
         return dataclasses.replace(dataset, images=dataset.images + new)
@@ -176,6 +186,14 @@ class AddUnlabelled(ChangedData):
         said = f"; {counted(held, 'crop')} of images held out for val or test left out" if held else ""
         said += f"; {left_out(others)}" if others else ""
         return f"{self.folder}: {counted(added, 'image')} to train on, which the teacher labels{known}{said}."
+
+
+def _digest(path: Path) -> str:
+    """Of a file's content; "" for what cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
 
 
 def _records(folder: Path, others: Counter[str] | None = None) -> tuple[ImageRecord, ...]:

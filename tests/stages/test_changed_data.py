@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.crops import write_crops
-from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
+from distilcap.data.dataset import SPLITS, Dataset, ImageRecord, probe
 from distilcap.data.scenes import draw_scenes
 from distilcap.data.trainable import FEWEST
 from distilcap.errors import DataError
@@ -192,3 +193,15 @@ def test_crops_of_images_that_are_held_out_are_not_learnt_from(tmp_path: Path) -
     )
     (tmp_path / "crops" / "crops.json").unlink()  # then these are any photographs
     assert len(AddUnlabelled.beside(data, tmp_path / "crops").read().images) == 30
+
+
+def test_images_of_the_same_ends_are_told_apart(tmp_path: Path) -> None:
+    """Of a BMP with a border, size and both ends are any other's."""
+    for name, shade in (("data/a.bmp", 50), ("data/b.bmp", 60), ("more/a.bmp", 50), ("more/c.bmp", 70)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture = Image.new("L", (100, 200))
+        picture.paste(shade, (40, 80, 60, 120))
+        picture.save(tmp_path / name)
+    assert probe(tmp_path / "data/a.bmp") == probe(tmp_path / "more/c.bmp")
+    both = AddUnlabelled.beside(ImportData.of(tmp_path / "data"), tmp_path / "more").read()
+    assert [image.id for image in both.images] == ["a", "b", "unlabelled/c.bmp"]
