@@ -17,7 +17,7 @@ from distilcap.text.tokenizers import PTB
 
 __all__ = ["NEUTRAL_PEOPLE", "RULES_VERSION", "check_english", "more_general", "neutral", "neutral_words"]
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Raise it when `neutral` makes something else of a caption: it is in the keys of rewritten artifacts."""
 
 NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman, boy, girl … (English only)"
@@ -40,6 +40,12 @@ _SEX = re.compile(
     re.IGNORECASE,
 )
 """Where it surely describes: "a male surfer"; elsewhere it is a person ("a male jumps")."""
+_OBJECT = re.compile(
+    r"(?<!\w)(?<!\w-)her(?=\s*(?:[.,;!?]|$)|\s+(?:and|as|at|by|during|for|from|in|into|is|of|off|on|out|outside|"
+    r"that|through|to|when|while|who|with)(?![\w-]))",
+    re.IGNORECASE,
+)
+"""Where "her" is no one's: "looks at her as", "a dog next to her."."""
 _PAIRS = (  # "a man and a woman" has become "a person and a person"
     (re.compile(r"\b(?:a|one) person and (?:(?:a|one|another) )?person\b", re.IGNORECASE), "two people"),
     (re.compile(r"\b(?:a|one) child and (?:(?:a|one|another) )?child\b", re.IGNORECASE), "two children"),
@@ -92,6 +98,7 @@ def neutral(text: str) -> str:
     written = _SEX.sub(_without_sex, text)
     if text[:1].isupper():
         written = written[:1].upper() + written[1:]
+    written = _OBJECT.sub(lambda match: _as_begun(match, "them"), written)
     written = _pattern().sub(lambda match: _as_begun(match, _replacements()[match[0].lower()]), written)
     if written == text:
         return text

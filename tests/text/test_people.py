@@ -23,6 +23,8 @@ from distilcap.text.tokenize import tokenize
         ("The woman's dog", "The person's dog"),
         ("a little boy hugs his mother", "a little child hugs their parent"),
         ("as he jumps", "as the person jumps"),
+        ("a girl and a dog next to her .", "a child and a dog next to them ."),
+        ("she looks at her and her in-line skates", "the person looks at them and their in-line skates"),
         ("a dog in a man-made lake with Batman", "a dog in a man-made lake with Batman"),
         ("two dogs run", "two dogs run"),
         ("A female athlete and a male tennis player", "An athlete and a tennis player"),
