@@ -265,3 +265,11 @@ def test_all_forms_have_an_example_and_a_place_in_the_manual() -> None:
     for form in registry.forms():
         assert form.example
         assert form.name in manual
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "captions.tsv"])
+def test_a_table_without_header_may_begin_with_any_photograph(name: str, tmp_path: Path) -> None:
+    sign = "\t" if name.endswith("tsv") else ","
+    put = {name: f"IMG_1.HEIC{sign}a dog\nIMG_2.avif{sign}a cat\n"} | images("IMG_1.HEIC", "IMG_2.avif")
+    read = read_dataset(files(tmp_path, put) / name)
+    assert texts(read) == {"IMG_1.HEIC": ["a dog"], "IMG_2.avif": ["a cat"]}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from distilcap.data.readers.columns import Roles, add_record, roles_of
-from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult
+from distilcap.data.readers.entries import ReadResult
 from distilcap.data.readers.forms.records import note_unread
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
@@ -112,7 +112,7 @@ def _heads(row: Sequence[str], source: Source, line: int) -> tuple[list[str], bo
     roles: Roles = roles_of(tuple(heads), columns, titles=True)
     if roles.images and roles.captions:
         return heads, True
-    if len(row) >= 2 and posixpath.splitext(_without_number(heads[0]))[1].lower() in IMAGE_ENDINGS:
+    if len(row) >= 2 and posixpath.splitext(_without_number(heads[0]))[1].lower() in IMAGE_FILE_ENDINGS:
         return [*("image", "caption", "split")[: len(row)], *map(str, range(3, len(row)))], False
     raise DataError(
         f"{source.path}:{line}: expected a header with the columns `image` and `caption` (and perhaps "
