@@ -273,3 +273,10 @@ def test_a_table_without_header_may_begin_with_any_photograph(name: str, tmp_pat
     put = {name: f"IMG_1.HEIC{sign}a dog\nIMG_2.avif{sign}a cat\n"} | images("IMG_1.HEIC", "IMG_2.avif")
     read = read_dataset(files(tmp_path, put) / name)
     assert texts(read) == {"IMG_1.HEIC": ["a dog"], "IMG_2.avif": ["a cat"]}
+
+
+@pytest.mark.parametrize("second", ['"a cat"', '["a cat"]'])
+def test_an_image_twice_in_one_object_is_refused(second: str, tmp_path: Path) -> None:
+    put = {"x.json": '{"1.jpg": "a dog",\n"1.jpg": ' + second + "}"} | images("1.jpg")
+    with pytest.raises(DataError, match=r"x\.json:2: not valid JSON: the key '1\.jpg' is there twice"):
+        read_dataset(files(tmp_path, put) / "x.json")

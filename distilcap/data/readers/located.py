@@ -42,7 +42,8 @@ def read_located_json(
         note: receives a remark where the file is not UTF-8.
 
     Raises:
-        DataError: the file cannot be read or is not JSON; the message names the line.
+        DataError: the file cannot be read or is not JSON, or an object has a key twice; the message names the
+            line.
     """
     text = read_text(path, note)
     with json_errors(path):
@@ -76,6 +77,8 @@ class _Walk:
             if self.next() != '"':
                 self.fail("Expecting property name enclosed in double quotes")
             key = self.value()
+            if key in located.lists or key in located.others:
+                self.fail(f"the key {key!r} is there twice, of which one would be lost")
             self.take(":")
             if self.next() == "[":
                 located.lists[key] = list(self.items())
