@@ -10,8 +10,9 @@ from distilcap.data.caption_files import read_references
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import ADDED, Dataset, ImageRecord
 from distilcap.data.readers import Source, form_of
-from distilcap.data.readers.entries import IMAGE_ENDINGS, ReadResult, image_id_of, is_absolute
+from distilcap.data.readers.entries import ReadResult, image_id_of, is_absolute
 from distilcap.errors import DataError
+from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 
 __all__ = ["by_ids_of", "captions_for"]
 
@@ -57,11 +58,11 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:
                     "Write the data's ids: "
                     f'{{"image_id": "{file.id}", "caption": …}}.'
                 )
-            if added := [image for image in called if image.id.startswith(ADDED)]:
-                both = " or ".join(f"{image.path} ({image.id!r})" for image in (known[id], added[0]))
+            other = next((image for image in _called(name, of_name) if image.id.startswith(ADDED)), known[id])
+            if other.id != id:
                 raise DataError(
-                    f"{path}: image {name!r} may be {both}. Write the data's ids: "
-                    f'{{"image_id": "{added[0].id}", "caption": …}}.'
+                    f"{path}: image {name!r} may be {known[id].path} or {other.path}. Write more of its "
+                    f"path, such as {'/'.join(other.path.parts[-2:])!r}."
                 )
             # A number counts images: it is a file's name by chance, unless the image's file is so called.
             if not called and id.isdecimal() and known[id].path.stem != id == image_id_of(name):
@@ -88,7 +89,8 @@ def _file_names(path: Path, captions: CaptionSet) -> dict[str, str]:
     names = {entry.id: entry.name for entry in result.entries.values()}
     if not names.keys() >= set(captions):  # the file's ids are its own
         return {}
-    return {id: name for id, name in names.items() if posixpath.splitext(name)[1].lower() in IMAGE_ENDINGS}
+    endings = {id: posixpath.splitext(name)[1].lower() for id, name in names.items()}
+    return {id: name for id, name in names.items() if endings[id] in IMAGE_FILE_ENDINGS}
 
 
 def _called(name: str, of_name: dict[str, list[ImageRecord]]) -> list[ImageRecord]:

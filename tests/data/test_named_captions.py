@@ -108,19 +108,22 @@ def test_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:
 
 
 def test_a_name_that_photographs_and_added_ones_share_is_refused(tmp_path: Path) -> None:
-    for shade, name in enumerate(("photos/1.jpg", "photos/cats/1.jpg", "photos/2.jpg", "extra/1.jpg")):
+    names = ["photos/1.jpg", "photos/cats/1.jpg", "photos/2.jpg", "photos/3.heic"]
+    names += ["extra/1.jpg", "extra/3.heic"]
+    for shade, name in enumerate(names):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        Image.new("L", (8, 8), 50 * shade).save(tmp_path / name)
+        Image.new("L", (8, 8), 40 * shade).save(tmp_path / name, "PNG")
     data, theirs = ImportData.of(tmp_path / "photos"), tmp_path / "theirs.json"
     both = AddUnlabelled.beside(data, tmp_path / "extra").read()
     written(theirs, [{"image": name, "caption": name} for name in ("1.jpg", "2.jpg")])
     assert captions_for(data.read(), theirs).keys() == {"1", "2"}  # of one folder, these are the whole paths
-    said = (
-        r"image '1\.jpg' may be \S+photos/1\.jpg \('1'\) or \S+extra/1\.jpg \('unlabelled/1\.jpg'\)\. Write "
-        r"the data's ids: \{\"image_id\": \"unlabelled/1\.jpg\""
-    )
-    with pytest.raises(DataError, match=said):
-        captions_for(both, theirs)
+    for name in ("1.jpg", "3.heic"):
+        said = rf"image '{name}' may be \S+photos/{name} or \S+extra/{name}\. Write more of its path, such "
+        with pytest.raises(DataError, match=said + f"as 'extra/{name}'"):
+            captions_for(both, written(theirs, [{"image": name, "caption": name}]))
+    paths = ("photos/1.jpg", "extra/1.jpg", "photos/3.heic", "extra/3.heic")
+    written(theirs, [{"image": name, "caption": name} for name in paths])
+    assert captions_for(both, theirs).keys() == {"1", "unlabelled/1.jpg", "3.heic", "unlabelled/3.heic"}
     written(theirs, [{"image_id": id, "caption": id} for id in ("1", "unlabelled/1.jpg")])
     assert captions_for(both, theirs).keys() == {"1", "unlabelled/1.jpg"}
 
