@@ -177,8 +177,8 @@ class AddUnlabelled(ChangedData):
     def note(self, store: Store) -> str:
         """See `ChangedData.note`; also what of the folder is left out."""
         others = Counter[str]()
-        whole = self.whole.load(store)
         found = [image.path for image in _records(Path(self.folder), others)]
+        whole = self.whole.load(store)
         added = len(self.load(store).images) - len(whole.images)
         held = len(crops_of_held_out(found, whole.images))
         more = len(found) - added - held

@@ -13,6 +13,7 @@ from distilcap.data.check import check_dataset
 from distilcap.data.readers import (
     DataForm,
     Source,
+    find_entries,
     read_dataset,
     register_form,
     registry,
@@ -129,3 +130,12 @@ def test_a_form_from_outside_is_asked_first(tmp_path: Path, monkeypatch: pytest.
     assert texts(read_dataset(tmp_path / "x.pascal")) == {"a.jpg": ["a dog", "the dog"]}
     with pytest.raises(ConfigError, match="'indented' cannot be registered: another has that name"):
         register_form(form)
+
+
+def test_a_raw_file_beside_its_jpeg_is_no_image_of_its_own(tmp_path: Path) -> None:
+    names = ("1.jpg", "1.dng", "1.HEIC", "2.heic", "3.dng", "a.jpg", "a.png", "b/1.dng")
+    files(tmp_path, images(*names) | {"1.txt": "a dog"})
+    found = find_entries(tmp_path)
+    assert set(found.entries) == {"1", "2.heic", "3.dng", "a", "a.png", "b/1.dng"}
+    (note,) = found.notes
+    assert ": 2 images left out, of photographs that are there as JPEG or the like: 1.HEIC" in note

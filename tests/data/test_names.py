@@ -182,3 +182,10 @@ def test_a_name_in_several_folders_is_the_first_ones_and_said(
     found = find_entries(table(Path(), "2.jpg", "1.jpg"))
     assert str(found.entries["1"].path) == "1.jpg"
     assert not found.notes
+
+
+def test_a_file_of_two_images_is_said(tmp_path: Path) -> None:
+    put(tmp_path, "images/1.jpg", "images/2.jpg")
+    found = find_entries(table(tmp_path, "1.jpg", "images/1.jpg", "2.jpg"))
+    (note,) = found.notes
+    assert note.startswith("1 file of more than one image, such as 1 and images/1: such a photograph may be")

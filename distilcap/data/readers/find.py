@@ -73,6 +73,14 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
         names = some([repr(entry.name) for entry in addresses], 1)
         are = "image is an address" if len(addresses) == 1 else "images are addresses"
         result.notes.append(f"{len(addresses):,} {are} on the internet ({names}); {ADDRESS}.")
+    files: dict[Path, list[str]] = defaultdict(list)
+    for entry in result.entries.values():
+        files[entry.path].append(entry.id)
+    if shared := [ids for path, ids in files.items() if len(ids) > 1 and path.is_file()]:
+        result.notes.append(
+            f"{counted(len(shared), 'file')} of more than one image, such as {' and '.join(shared[0][:2])}: "
+            "such a photograph may be learnt from and tested on. Write its name in one way."
+        )
     if bare.several:
         name, homes = next(iter(bare.several.items()))
         where = " and ".join(map(os.path.basename, homes))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from distilcap.data.readers.entries import Entry, ReadResult, image_id_of, is_text, known_split
+from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, image_id_of, is_text, known_split
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.errors import DataError
-from distilcap.runtime.formats import find_image_files, left_out, written_folders
+from distilcap.runtime.formats import IMAGE_FILE_ENDINGS, find_image_files, left_out, written_folders
+from distilcap.shown import counted, some
 
 __all__ = ["FORM"]
 
@@ -22,7 +23,8 @@ def _matches(source: Source) -> bool:
 
 def _read(source: Source, result: ReadResult) -> None:
     """A side file has a caption a line. Images in a first-level folder called train, val or test belong to
-    that split. Folders that distilcap wrote below it are left out: their images are copies.
+    that split. Folders that distilcap wrote below it are left out: their images are copies; and so are raw
+    files, HEIC and others beside a JPEG or the like of the same name: else one photograph would be two.
 
     Raises:
         DataError: there is no image.
@@ -40,8 +42,13 @@ def _read(source: Source, result: ReadResult) -> None:
             sides[file.with_suffix("")][file.suffix.lower()] = file
     used: set[Path] = set()
     broken: list[str] = []
+    usual = {file.with_suffix("") for file in found if file.suffix.lower() in IMAGE_ENDINGS}
+    twins: list[str] = []
     for file in found:
         name = file.relative_to(folder).as_posix()
+        if file.suffix.lower() in IMAGE_FILE_ENDINGS - IMAGE_ENDINGS and file.with_suffix("") in usual:
+            twins.append(name)
+            continue
         if not file.is_file():
             broken.append(name)
             continue
@@ -66,6 +73,11 @@ def _read(source: Source, result: ReadResult) -> None:
                 result.problem("unknown image", message, None)
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
+    if twins:
+        count = counted(len(twins), "image")
+        result.notes.append(
+            f"{folder}: {count} left out, of photographs that are there as JPEG or the like: {some(twins)}."
+        )
     for ending in kinds:
         others.pop(ending, None)
     if broken:
