@@ -62,6 +62,14 @@ PREFIXES: Final = {
 }
 PREAMBLES: Final = {
     "Sure!| A dog runs.": r"(?:sure|certainly|of course|absolutely|okay|ok)(?: thing)?[!,.:] ?",
+    "USER: Describe the image. ASSISTANT:| A dog runs.": (
+        r"(?:system|user|human|question)\s*[:\n](?s:.)*?\b(?:assistant|answer)\s*[:\n]"
+    ),
+    "assistant\n|A dog runs.": r"assistant[ \t]*\n",
+    "Let me look at the image.| A dog runs.": (
+        r"let(?: me|'s) (?:(?:take|have) a )?(?:closer )?(?:look|see|analy[sz]e)\b[^.:!?\n]{0,60}[.:!]"
+    ),
+    "The user wants a caption.| A dog runs.": r"the user (?:wants|asks|asked)\b[^.:!?\n]{0,80}[.:!]",
     "Here's a short caption for this photo:| A dog runs.": (
         r"here(?:'s| is| are)\b[^.:!?\n]{0,60}\b(?:captions?|descriptions?|sentences?|summary|image|photo)\b"
         r"[^.:!?\n]{0,60}:"
@@ -141,9 +149,16 @@ _HEADING = (
 MARKUP: Final = (  # what it is for, what becomes of that, pattern, replacement
     ("<think>A dog?</think>A dog.", "A dog.", r"<think>.*?(?:</think>|\Z)", ""),
     ("A dog.<|im_end|>", "A dog. ", r"<\|[^|<>]*\|>|</?(?!unk>)[A-Za-z][^<>]*>", " "),
+    ("[INST] What is it? [/INST] A dog.", "A dog.", r"\A.*\[/INST\]\s*", ""),
     ("![dog](dog.png)A dog.", "A dog.", r"!\[[^\[\]\n]*\]\([^)\n]*\)", ""),
     ("A [dog](dog.html).", "A dog.", r"\[([^\[\]\n]+)\]\([^)\s]+\)", r"\1"),
     ("```text\nA dog.\n```", "\nA dog.\n", r"```\w*", ""),
+    (
+        '{"caption": "A dog."}',
+        "A dog.",
+        r'\A\s*\{.*?"(?:captions?|text|sentence|description)"\s*:\s*\[?\s*"((?:[^"\\]|\\.)*)".*\}\s*\Z',
+        r"\1",
+    ),
     ("`A dog.`", "A dog.", r"`([^`\n]+)`", r"\1"),
     # A title above the text.
     ("# Dogs\n\nA dog.", "A dog.", r"\A(?:#{1,6}[ \t][^\n]*|\*\*[^*\n]+\*\*:?[ \t]*)\n+(?=\s*\w)", ""),
@@ -162,4 +177,4 @@ MARKUP: Final = (  # what it is for, what becomes of that, pattern, replacement
     ("1. A dog.\n2. A cat.", "A dog.\n2. A cat.", r"\A1[.)]\s+(?=.*\s2[.)]\s)", ""),
     ("* A dog.\n* A cat.", "A dog.\nA cat.", r"^[ \t]*(?:[-*+•]|\d{1,2}\))[ \t]+", ""),
 )
-MARK: Final = r"[<>`*_#\[]|^\s*[-+•\d]|\n\s*[-+•\d]"
+MARK: Final = r"[<>`*_#\[{]|^\s*[-+•\d]|\n\s*[-+•\d]"

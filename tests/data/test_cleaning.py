@@ -50,6 +50,10 @@ WRITTEN = {
     "In the image, we can see that a dog runs.": "A dog runs.",
     "<think>What is it?\nA dog.</think>\n\nA dog runs.": "A dog runs.",
     "ASSISTANT: A dog runs.</s>": "A dog runs.",
+    'user\nDescribe this photograph.\nassistant\nA dog runs.': "A dog runs.",
+    "Question: what? Answer: a dog runs": "A dog runs",
+    '```json\n{"id": 1, "captions": ["A dog runs."], "n": 1}\n```': "A dog runs.",
+    "Okay, let's see. A dog runs.": "A dog runs.",
     "The image features a brown dog running through a grassy field, with trees in the background and a clear "
     "blue sky overhead, suggesting a sunny day in the park": "A brown dog running through a grassy field",
     "I’m sorry, but I can’t assist with that. The image shows a man.": None,
