@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import tarfile
@@ -167,6 +168,20 @@ def test_names_that_become_one_file_name_are_kept_apart(tmp_path: Path) -> None:
     assert len({path.name.casefold() for path in paths}) == len(names)
     assert paths[0].name == "a_1.png"  # as it always was: it is part of the fingerprint
     assert len(shades(tar(tmp_path / "y.tar", shades_of))) == len(names) - 2
+
+
+def test_an_image_that_cannot_be_unpacked_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    unpacked = Unpacked(tar(tmp_path / "x.tar", {}))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpacked.put("a.png", 3, lambda: b"abc")
+    assert not list(unpacked.folder.iterdir())
 
 
 def test_a_broken_archive_is_named_and_the_rest_read(tmp_path: Path) -> None:

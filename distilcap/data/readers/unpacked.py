@@ -47,6 +47,9 @@ class Unpacked:
         self.folder.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{os.getpid()}.{path.name}")
         with failures_named(path):  # no `fsync`, as `atomic_path` has it: this is a cache of many files
-            scratch.write_bytes(read())
-            os.replace(scratch, path)
+            try:
+                scratch.write_bytes(read())
+                os.replace(scratch, path)
+            finally:
+                scratch.unlink(missing_ok=True)  # of a full disk, say
         return path
