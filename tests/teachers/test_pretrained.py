@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,20 @@ def test_the_fingerprint_follows_content_alone(folder: Path, tmp_path: Path) -> 
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"initializer_factor": 2.0}))
     assert model_fingerprint(tmp_path) != model_fingerprint(folder)
+
+
+def test_a_model_that_needs_a_prompt_is_refused(tmp_path: Path) -> None:
+    save_model("chat", tmp_path)
+    with pytest.raises(
+        DataError, match=r"captions no photograph by itself .*A chat model needs a prompt: caption"
+    ):
+        PretrainedTeacher.load(tmp_path, "cpu")
+
+
+def test_a_chat_template_alone_is_no_reason_to_refuse(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert PretrainedTeacher.load(tmp_path, "cpu").caption(photos(1))
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
