@@ -100,8 +100,14 @@ class PretrainedTeacher:
             model = transformers.AutoModelForImageTextToText.from_pretrained(folder, **safe)
             processor = transformers.AutoImageProcessor.from_pretrained(folder, **safe)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder}: not an image-to-text model: {first_line(error)}") from None
+        except Exception as error:  # of transformers, safetensors, tokenizers, torch and pickle, each its own
+            fix = (
+                "pip install what it names"
+                if isinstance(error, ImportError)
+                else "take another or download it again"
+            )
+            reason = first_line(error).rstrip(".")
+            raise DataError(f"{folder}: not an image-to-text model that loads ({reason}); {fix}.") from None
         name = f"{folder.resolve().name}-{model_fingerprint(folder)[:12]}"
         teacher = PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
         teacher._try(folder)

@@ -306,3 +306,28 @@ def test_models_of_transformers_caption(
     texts = [captions.texts(id)[0] for id in captions]
     assert all(len(text.split()) <= 5 for text in texts)
     assert not any(text.startswith("USER: what") for text in texts)  # the question is no part of the answer
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_model_that_does_not_load_is_a_line(
+    example: Any,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
+    importlib.import_module("tiny_models").save_model("chat", tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:300])
+    arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
+    assert example[0].main(arguments) == 2
+    assert "model: not a model that loads (Error while" in capsys.readouterr().err
+
+    def needs_more(*_: object, **__: object) -> None:
+        raise ImportError("\nPackage `num2words` is required.")
+
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", needs_more)
+    assert example[0].main(arguments) == 2
+    assert "(Package `num2words` is required); pip install what it names." in capsys.readouterr().err
