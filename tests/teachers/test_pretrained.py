@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,39 @@ def test_the_fingerprint_follows_content_alone(folder: Path, tmp_path: Path) -> 
     assert model_fingerprint(tmp_path) != model_fingerprint(folder)
 
 
+def test_a_model_that_needs_a_prompt_is_refused(tmp_path: Path) -> None:
+    save_model("chat", tmp_path)
+    with pytest.raises(
+        DataError, match=r"captions no photograph by itself .*A chat model needs a prompt: caption"
+    ):
+        PretrainedTeacher.load(tmp_path, "cpu")
+
+
+def test_a_chat_template_alone_is_no_reason_to_refuse(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert PretrainedTeacher.load(tmp_path, "cpu").caption(photos(1))
+
+
+def test_a_model_that_was_not_downloaded_whole_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:300])
+    with pytest.raises(
+        DataError, match=r"model that loads \(.*header.*\); take another or download it again"
+    ):
+        PretrainedTeacher.load(tmp_path, "cpu")
+
+    def needs_more(*_: object, **__: object) -> None:
+        raise ImportError("\nPackage `num2words` is required.")
+
+    monkeypatch.setattr("transformers.AutoImageProcessor.from_pretrained", needs_more)
+    with pytest.raises(DataError, match="`num2words` is required\\); pip install"):
+        PretrainedTeacher.load(folder, "cpu")
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"not a model of transformers \(there is no config.json in it\)"):
         find_model(str(tmp_path))
@@ -151,7 +185,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(MissingError, match=r"no download \(ValueError\)"):
             find_model("somebody/model")
         patch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", silent)
-        with pytest.raises(DataError, match="not an image-to-text model: ValueError"):
+        with pytest.raises(DataError, match=r"not an image-to-text model that loads \(ValueError\)"):
             PretrainedTeacher.load(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingError, match=r"pip install 'distilcap\[teachers\]' brings it"):
