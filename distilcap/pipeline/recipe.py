@@ -98,7 +98,7 @@ def chosen_training(given: Given, recipe: str, amount: Amount, started: bool) ->
     """
     if isinstance(given, TrainingOptions):
         return given
-    values = _auto(amount, started) if recipe == AUTO else {}
+    values = _auto(amount, started, given) if recipe == AUTO else {}
     return filled(TrainingOptions, {**values, **given})
 
 
@@ -158,30 +158,34 @@ def chosen_min_count(given: int | None, training: Given, recipe: str, amount: Am
     return usual_min_count(amount.captions)
 
 
-def _auto(amount: Amount, started: bool) -> dict[str, Any]:
+def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe by the amount of data; docs/own-photos.md has what each line rests on.
 
-    No run ends early: on 40 validation images a peak of chance ended one far below its best.
+    Warm-up and averaging are by the steps that are made with the epochs and batches that are given. No
+    run ends early: on 40 validation images a peak of chance ended one far below its best.
     """
     if amount.many:
         return {"validate_start": started}
     updates, fewest, most = (240, 3, 24) if started else (3_400, 9, 40)
     images = max(1, amount.images)  # data without captions are refused later, with the way out
     epochs = min(most, max(fewest, round(updates * _BATCH / images)))
-    steps = epochs * -(-images // _BATCH)
     rewarded = amount.images >= _REWARDED
+    rewarded_epochs = (3 if started else 5) if rewarded else 0
+    batches = -(-images // given.get("batch_images", _BATCH))
+    steps = given.get("epochs", epochs) * batches
+    rewarded_steps = given.get("scst_epochs", rewarded_epochs) * batches
     return {
         "epochs": epochs,
         "learning_rate": 1e-3,
         "schedule": "cosine",
         "warmup_steps": min(300, steps // 10),
         "label_smoothing": 0.1,
-        "weight_averaging": min(0.998, max(0.9, 1 - 10 / steps)),
+        "weight_averaging": min(0.998, max(0.9, 1 - 10 / max(1, steps))),
         "batch_images": _BATCH,
         "validate_start": started,
-        "scst_epochs": (3 if started else 5) if rewarded else 0,
+        "scst_epochs": rewarded_epochs,
         "scst_learning_rate": 1e-4 if started else 2e-4,
-        "scst_warmup_steps": 100 if rewarded else 0,
+        "scst_warmup_steps": min(100, rewarded_steps // 5) if rewarded else 0,
         "scst_weight_averaging": 0.99,
     }
 

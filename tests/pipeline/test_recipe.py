@@ -35,11 +35,22 @@ def test_of_more_captions_a_word_must_occur_more_often(one: Amount, other: Amoun
     assert all(1 <= count <= 5 for count in counts.values())
 
 
-@given(AMOUNTS, st.booleans())
-def test_warming_up_ends_before_training_does(amount: Amount, started: bool) -> None:
-    chosen = chosen_training({}, AUTO, amount, started)
-    steps = chosen.cross_entropy.epochs * -(-amount.images // chosen.batch_images)
-    assert chosen.cross_entropy.warmup_steps <= steps / 2
+SHORTER = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(0, 3),
+        "batch_images": st.integers(1, 300),
+        "scst_epochs": st.integers(0, 3),
+    },
+)
+
+
+@given(AMOUNTS, st.booleans(), SHORTER)
+def test_warming_up_ends_before_training_does(amount: Amount, started: bool, shorter: dict[str, int]) -> None:
+    chosen = chosen_training(shorter, AUTO, amount, started)
+    batches = -(-amount.images // chosen.batch_images)
+    for phase in (chosen.cross_entropy, chosen.self_critical):
+        assert phase.warmup_steps <= phase.epochs * batches / 5
 
 
 @given(AMOUNTS, st.booleans())
