@@ -41,6 +41,15 @@ class Count(Stage):
         return path.read_text().splitlines() if path.exists() else []
 
 
+@dataclass(frozen=True)
+class Remark(Count):
+    """Says something to people."""
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        super().build(folder, store, progress)
+        progress.note("skipped image 2")
+
+
 def die_once(folder: Path) -> None:
     """End this process if the file "fatal" is in `folder`, and remove that."""
     with contextlib.suppress(FileNotFoundError):
