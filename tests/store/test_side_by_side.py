@@ -16,10 +16,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from workers_calls import Count, Dies, Fail, Measure, Remark, die_once, faulty, leave, out_of_space
+from workers_calls import (
+    Count,
+    Dies,
+    Fail,
+    Measure,
+    Remark,
+    die_once,
+    faulty,
+    leave,
+    out_of_memory,
+    out_of_space,
+)
 
 from distilcap.data.scenes import draw_scenes
-from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.errors import ConfigError, DataError, DistilCapError, MissingError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.plan import Role, plan_distillation
@@ -114,6 +125,7 @@ def test_what_a_stage_says_to_people_comes_back_as_it_was(engine: str, tmp_path:
 @pytest.mark.parametrize(
     ("function", "error", "message"),
     [
+        (out_of_memory, DistilCapError, r"not enough memory \(.* 8 bytes\)\. .*--gpus-per-stage"),
         (faulty, RuntimeError, r"(?s)in a worker:.*in faulty.*Fault: a fault at two"),
         pytest.param(
             out_of_space, OSError, "No space left on device: 'labels.jsonl'", marks=pytest.mark.slow

@@ -103,6 +103,11 @@ def out_of_space(_: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "labels.jsonl")
 
 
+def out_of_memory(_: int) -> None:
+    """Meets the end of memory, as PyTorch says it of a CPU."""
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.\nmore")
+
+
 def leave(_: int) -> None:
     """Ends its process."""
     sys.exit(3)
