@@ -406,6 +406,7 @@ class Spoils(Pictures):
 @pytest.mark.parametrize(
     "at, epochs, message",
     [
+        (4, (0, 1), r"diverged in epoch 1: the weight `\S+` .*; a lower `scst_learning_rate`"),
         (1, (1, 0), r"The weight `\S+` held NaN or infinity before the first step .* are damaged"),
         (
             2,
@@ -415,7 +416,7 @@ class Spoils(Pictures):
         (
             2,
             (0, 1),
-            r"diverged at epoch 1, batch 2: the loss is nan, and the weight `\S+` .*lower `learning_rate`",
+            r"diverged at epoch 1, batch 2: .*, and the weight `\S+` .*lower `scst_learning_rate` than 5e-05",
         ),
         (4, (1, 0), r"diverged in epoch 1: the weight `\S+` holds NaN or infinity; a lower `learning_rate`"),
     ],
