@@ -9,11 +9,11 @@ from typing import Any
 from distilcap.data.cleaning import Cleaning
 from distilcap.data.dataset import Dataset
 from distilcap.data.trainable import MIN_COUNT, usual_min_count
-from distilcap.errors import DataError
-from distilcap.options import filled
+from distilcap.errors import ConfigError, DataError
+from distilcap.options import filled, named_fields
 from distilcap.stages.changed_data import HoldOut
 from distilcap.stages.data import CleanReferences, ImportData
-from distilcap.training.options import TrainingOptions
+from distilcap.training.options import SelfCriticalPhase, TrainingOptions
 
 __all__ = [
     "AUTO",
@@ -27,6 +27,7 @@ __all__ = [
     "chosen_training",
     "learnt_data",
     "refuse_early",
+    "refuse_without_rewards",
 ]
 
 AUTO, PAPER = "auto", "paper"
@@ -95,11 +96,32 @@ def chosen_training(given: Given, recipe: str, amount: Amount, started: bool) ->
     Args:
         recipe: `AUTO` or `PAPER`.
         started: whether training begins from a captioner that can caption, instead of from random weights.
+
+    Raises:
+        ConfigError: a value cannot be, or is of the self-critical phase, which is left out.
     """
     if isinstance(given, TrainingOptions):
         return given
     values = _auto(amount, started, given) if recipe == AUTO else {}
-    return filled(TrainingOptions, {**values, **given})
+    chosen = filled(TrainingOptions, {**values, **given})
+    for name, _, _ in named_fields(SelfCriticalPhase, "scst_"):
+        if name in given and name != "scst_epochs":
+            refuse_without_rewards(name, chosen)
+    return chosen
+
+
+def refuse_without_rewards(name: str, chosen: TrainingOptions) -> None:
+    """Refuse an option of the self-critical phase where that is left out: it would do nothing, but train all
+    again under another key.
+
+    Raises:
+        ConfigError: says how to have the phase.
+    """
+    if not chosen.self_critical.epochs:
+        raise ConfigError(
+            f"`{name}` is of the self-critical phase, which has no epochs here: `--recipe auto` has none "
+            f"below {_REWARDED:,} captioned training images. Give `scst_epochs`, or leave `{name}` out."
+        )
 
 
 def refuse_early(training: Given, *captioners: str | None) -> None:

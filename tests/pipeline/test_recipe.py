@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import ConfigError
 from distilcap.pipeline.recipe import AUTO, PAPER, Amount, chosen_min_count, chosen_training
+from distilcap.pipeline.train import RunOptions, run_to_train
+from distilcap.stages.data import DataOptions
+from distilcap.stages.features import EncoderOptions
 from distilcap.training.options import TrainingOptions
 
 AMOUNTS = st.builds(Amount, st.integers(1, 200_000), st.integers(1, 1_000_000))
@@ -26,6 +36,31 @@ def test_what_is_given_wins(amount: Amount, started: bool, recipe: str, number: 
     whole = TrainingOptions(seed=number)
     assert chosen_training(whole, recipe, amount, started) is whole
     assert chosen_min_count(number, {}, recipe, amount) == number
+
+
+@pytest.mark.parametrize(
+    ("asked", "training", "message"),
+    [
+        ({"keep_originals": True}, {}, "`keep_originals` is about `labels`"),
+        ({"scst_references": "pseudo"}, {}, "`scst_references` is about `labels`"),
+        ({}, {"encoder_learning_rate": 1e-3}, "`encoder_learning_rate` .* give `tune_encoder`"),
+        ({}, {"scst_unk_is_wrong": True}, "`scst_unk_is_wrong` .* below 3,000 .* Give `scst_epochs`"),
+        ({"recipe": PAPER}, {"scst_samples": 3, "scst_epochs": 0}, "`scst_samples` is of the self-critical"),
+        ({"recipe": PAPER}, {"scst_samples": 3}, None),
+        ({"tune_stages": 1}, {"encoder_learning_rate": 1e-3, "scst_samples": 3, "scst_epochs": 2}, None),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    asked: dict[str, Any], training: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    """They would train all again under another key."""
+    draw_scenes(tmp_path, (4, 1, 1), size=32)
+    refused = pytest.raises(ConfigError, match=message) if message else nullcontext()
+    with refused:
+        run_to_train(DataOptions(tmp_path), EncoderOptions(), RunOptions(**asked), training)
+    labelled = RunOptions(labels=next(tmp_path.glob("*.json")), scst_references="pseudo")
+    with pytest.raises(ConfigError, match="`scst_references` is of the self-critical phase"):
+        run_to_train(DataOptions(tmp_path), EncoderOptions(), labelled, {})
 
 
 @given(AMOUNTS, AMOUNTS)
