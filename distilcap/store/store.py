@@ -36,7 +36,7 @@ __all__ = ["Planned", "Store"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage of a plan, and whether it need not be built."""
+    """A stage of a plan, and whether it need not be built: it is there, or nothing missing needs it."""
 
     stage: Stage
     complete: bool
@@ -118,13 +118,15 @@ class Store:
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """All stages that the given stages need, inputs first, each once."""
+        stages = list(stages)
+        missing = {stage.key for stage in self.missing(stages)}
         ordered: dict[str, Planned] = {}
 
         def visit(stage: Stage) -> None:
             if stage.key not in ordered:
                 for needed in stage.inputs():
                     visit(needed)
-                ordered[stage.key] = Planned(stage, self.has(stage))
+                ordered[stage.key] = Planned(stage, stage.key not in missing)
 
         for stage in stages:
             visit(stage)

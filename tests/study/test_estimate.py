@@ -104,6 +104,18 @@ def test_a_model_whose_speed_is_not_known_is_named(
     assert "not known" not in said.notes[-1]
 
 
+def test_what_a_complete_stage_was_made_of_is_not_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a pack was imported: the run asks for no features of COCO."""
+    store, longer = Store(tmp_path), dataclasses.replace(RUN, training=TrainingOptions())
+    done(RUN, store, 0.5)
+    assert [planned.complete for planned in store.plan([RUN])] == [True] * 4
+    print_plan([RUN], store, FACTS)
+    assert "1 stages, 1 there. To do: about 0 s" in " ".join(capsys.readouterr().out.split())
+    assert not any(planned.complete for planned in store.plan(one for one in [longer]))
+
+
 def test_images_without_captions_are_told_apart(scenes: ImportData, tmp_path: Path) -> None:
     """An undistilled student learns nothing from them."""
     draw_scenes(tmp_path / "more", (40, 1, 1), size=32, seed=3)
