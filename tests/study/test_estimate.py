@@ -65,6 +65,15 @@ def test_stages_that_had_nothing_to_do_have_no_rate(tmp_path: Path) -> None:
     assert rates == {some.rate_owner(): pytest.approx(some.work(FACTS).amount / 2)}
 
 
+def test_runs_that_may_have_ended_early_have_no_rate(tmp_path: Path) -> None:
+    store, longer = Store(tmp_path), CrossEntropyPhase(epochs=40)
+    for patience, has_rate in ((5, False), (0, True)):
+        training = dataclasses.replace(UNTRAINED, cross_entropy=longer, patience=patience)
+        run = dataclasses.replace(RUN, training=training)
+        done(run, store, 1.0)
+        assert bool(measured_rates(store.plan([run]), FACTS, store)) == has_rate
+
+
 @pytest.fixture
 def scenes(tmp_path: Path) -> ImportData:
     """Eight pictures to train on."""
