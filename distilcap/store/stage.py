@@ -31,9 +31,10 @@ _kinds: dict[str, type[Stage]] = {}
 """All stages whose modules have been imported, by name."""
 
 
-def not_in_key() -> Any:
-    """A field that says where something lies, not what it is: it is left out of the key."""
-    return dataclasses.field(compare=False, metadata={"in_key": False})
+def not_in_key(default: Any = dataclasses.MISSING) -> Any:
+    """A field that says where something lies, or what a plan reckons with, not what it is: it is left out of
+    the key."""
+    return dataclasses.field(default=default, compare=False, metadata={"in_key": False})
 
 
 def added_later(default: Any) -> Any:
