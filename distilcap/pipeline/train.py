@@ -139,7 +139,7 @@ class TrainedRun:
         folder: of the run in its store.
         parameters: how many numbers it learnt.
         best_validation_cider: of the weights that were kept, 0 to 10.
-        train_seconds: of all processes' common time, validation included.
+        train_seconds: of all processes' common time, without validation and saving.
     """
 
     folder: Path
