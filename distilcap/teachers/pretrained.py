@@ -213,21 +213,25 @@ def label_images(
         header |= {"max_tokens": teacher.max_tokens}
     with RecordLog(log, header, progress) as records:
         done = dict(captions_from(line) for record in records.records for line in record["captions"])
-        wanted = [image for image in images if image.id not in done]
+        # Kept too, so that the batches are those of a run that was not killed: numbers are rounded by batch.
+        skipped = {id: why for record in records.records for id, why in record.get("skipped", {}).items()}
+        for image_id, why in skipped.items():
+            progress.note(f"skipped image {image_id}: {why}")
+        wanted = [image for image in images if image.id not in done and image.id not in skipped]
         batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
         total = -(-len(images) // batch_images)
         for batch in progress.track(batches, "Captioning with the teacher", total, total - len(batches)):
-            readable = []
+            readable, unread = [], {}
             for image in batch:
                 try:
                     readable.append((image.id, teacher.read(image.path)))
                 except DataError as error:
+                    unread[image.id] = str(error)
                     progress.note(f"skipped image {image.id}: {error}")
-            if not readable:
-                continue
-            hypotheses = teacher.label([photo for _, photo in readable], beam, n_best)
+            hypotheses = teacher.label([photo for _, photo in readable], beam, n_best) if readable else []
             check_labels(teacher.name, hypotheses, [id for id, _ in readable])
             made = {id: captions for (id, _), captions in zip(readable, hypotheses, strict=True)}
-            records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
+            captions = [record_of(id, captions) for id, captions in made.items()]
+            records.append({"captions": captions, "skipped": unread})
             done |= made
     return CaptionSet({image.id: done[image.id] for image in images if image.id in done})

@@ -97,6 +97,31 @@ def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> 
         label_images(dataclasses.replace(counting, max_tokens=5), images, torn, **options)
 
 
+def test_batches_stay_where_images_cannot_be_read(tmp_path: Path) -> None:
+    """After a kill, too: captions of a batch are rounded together."""
+    images = [ImageRecord(str(number), tmp_path / f"{number}.png", "train") for number in range(6)]
+    batches: list[list[str]] = []
+
+    class Reads(PretrainedTeacher):
+        def read(self, photo: Path) -> Any:
+            if photo.stem == "0":
+                raise DataError(f"{photo.name}: no picture.")
+            return photo.stem
+
+        def label(self, photos: Any, *rest: Any) -> Any:
+            if len(batches) == killed_after:
+                raise KeyboardInterrupt
+            batches.append(photos)
+            return [(Caption("a dog"),) for _ in photos]
+
+    teacher, log, killed_after = Reads(None, None, None), tmp_path / "log.jsonl", 1
+    with pytest.raises(KeyboardInterrupt):
+        label_images(teacher, images, log, batch_images=2)
+    killed_after = -1
+    assert list(label_images(teacher, images, log, batch_images=2)) == ["1", "2", "3", "4", "5"]
+    assert batches == [["1"], ["2", "3"], ["4", "5"]]
+
+
 def test_nan_never_becomes_a_label(folder: Path, tmp_path: Path) -> None:
     (photo,) = photos(1)
     photo.save(tmp_path / "0.png")
