@@ -216,9 +216,11 @@ def run_command(folder: Path, *words: str) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", *what.split()], stdout=output, stderr=output, cwd=folder
         )
-        _, _, usage = os.wait4(process.pid, 0)
-    seconds, cpu = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
-    record(folder, {"what": what, "seconds": seconds, "cpu_seconds": cpu, "peak": usage.ru_maxrss // 1024})
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)  # or it is taken to run still
+    line: dict[str, Any] = {"what": what, "seconds": time.perf_counter() - started}
+    line |= {"cpu_seconds": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss // 1024}
+    record(folder, line | ({"failed": True} if process.returncode else {}))
 
 
 def images_of(folder: Path, asked: int | None) -> int:

@@ -38,7 +38,8 @@ def table(lines: list[dict[str, Any]]) -> str:
         peak = max(line["peak"] for line in group)
         anonymous = max((line["anonymous"] for line in group if "anonymous" in line), default=None)
         disk = sum(line.get("bytes", 0) for line in group) / 1e6
-        fields = [kind, len(group), f"{seconds:,.0f}", f"{cpu:,.0f}", f"{peak:,}"]
+        ended = " (ended in an error)" if any("failed" in line for line in group) else ""
+        fields = [kind + ended, len(group), f"{seconds:,.0f}", f"{cpu:,.0f}", f"{peak:,}"]
         fields += ["" if anonymous is None else f"{anonymous:,}", f"{disk:,.1f}" if disk else ""]
         rows.append("| " + " | ".join(map(str, fields)) + " |")
     return "\n".join(rows)

@@ -37,6 +37,7 @@ from distilcap.encoders.recipes import TORCH
 from distilcap.encoders.registry import create_encoder
 from distilcap.errors import ConfigError
 from distilcap.progress import SILENT
+from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 from distilcap.runtime.pixels import load_pixels, normalise
 
 COCO_IMAGES, COCO_REGIONS, COCO_DIM = 123_287, 49, 320
@@ -52,6 +53,14 @@ def draw_images(folder: Path, count: int) -> list[ImageRecord]:
         coarse.resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=90)
         records.append(ImageRecord(path.stem, path, "train"))
     return records
+
+
+def images_in(folder: Path, count: int) -> list[ImageRecord]:
+    """The first images of a folder, by name."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_FILE_ENDINGS)[:count]
+    if not paths:
+        raise SystemExit(f"{folder}: there are no images in it")
+    return [ImageRecord(path.stem, path, "train") for path in paths]
 
 
 def model_alone(encoder: Any, batches: Sequence[torch.Tensor], threads: int) -> None:
@@ -209,10 +218,7 @@ def main() -> None:
             result = coco_size(folder)
         else:
             if options.images:
-                paths = sorted(
-                    path for path in options.images.iterdir() if path.suffix.lower() in (".jpg", ".png")
-                )
-                images = [ImageRecord(path.stem, path, "train") for path in paths[: options.count]]
+                images = images_in(options.images, options.count)
             else:
                 images = draw_images(folder, options.count)
             result = throughput(

@@ -127,12 +127,14 @@ def command(run: Path, images: Path, to: Path, workers: int, by: str, kill: bool
     started = time.time()
     process = context.Process(target=_command, args=(run, images, to, workers, by))
     process.start()
-    while kill and len(list(to.glob("shard-*.json"))) < PARTS // 2:
+    while kill and process.is_alive() and len(list(to.glob("shard-*.json"))) < PARTS // 2:
         time.sleep(0.05)
-    killed = _kill_a_worker(by, process.pid) if kill else 0
+    killed = _kill_a_worker(by, process.pid) if kill and process.is_alive() else 0
     process.join()
     if process.exitcode:
         raise SystemExit(f"labelling by {by} failed")
+    if kill and not killed:
+        raise SystemExit("it ended before a worker could be killed; take more images")
     seconds, labelled = time.time() - started, len((to / "labels.jsonl").read_text().splitlines())
     return {
         "seconds": round(seconds, 1),

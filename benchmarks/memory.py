@@ -83,7 +83,7 @@ def epoch(folder: Path, count: int, regions: int, dim: int, step_every: int) -> 
             loss.backward()
             nn.utils.clip_grad_value_(captioner.parameters(), 0.1)
             optimizer.step()
-        if number % (len(batches) // 10) == 0:
+        if number % max(1, len(batches) // 10) == 0:
             curve.append({"images": int(read), **resident()})
     seconds = time.perf_counter() - started
     return found | {

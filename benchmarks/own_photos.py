@@ -50,6 +50,7 @@ from distilcap.reports.results import METRICS, column_scores, trained_members
 from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
+from distilcap.stages.train import Train
 from distilcap.store.store import Store
 from distilcap.training.loop import LOG
 
@@ -147,7 +148,8 @@ def measure(cell: Cell, flickr8k: Path, to: Path, known: Sequence[dict[str, Any]
     distilled = trained_members(plan.systems)[-1].trains[0]
     if any(other["run"] == distilled.key for other in known):
         return None
-    there = all(planned.complete for planned in store.plan(plan.stages(False)))
+    trains = [one.stage for one in store.plan(plan.stages(False)) if isinstance(one.stage, Train)]
+    there = any(map(store.begun, trains))
     before = os.times()
     distill(plan, store, LOGGED, export=False)
     after = os.times()
@@ -163,7 +165,7 @@ def measure(cell: Cell, flickr8k: Path, to: Path, known: Sequence[dict[str, Any]
         "run": distilled.key,
         "epochs": [epochs, distilled.training.cross_entropy.epochs + distilled.training.self_critical.epochs],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        # None where they were spent by a process before this one.
+        # None where some were spent by a process before this one.
         "cpu_seconds": None if there else round(sum(after[:4]) - sum(before[:4])),
         "cider": cider,
     }

@@ -94,6 +94,17 @@ def difference(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
     return f"{values.mean():+.1f} ({low:+.1f} to {high:+.1f})"
 
 
+def on_other_devices(cells: Cells) -> str:
+    """Which cells no CPU trained, in a sentence; empty where there are none."""
+    named = [
+        f"{one['size']:,} {one['kind']}, {one['captions']}, seed {one['seed']}, from "
+        f"{'the box' if one['box'] else 'nothing'} ({one['device']})"
+        for one in cells
+        if one.get("device", "CPU") != "CPU"
+    ]
+    return f"Trained on a CPU, but for: {'; '.join(named)}." if named else ""
+
+
 def of_seeds(used: Collection[int], row: Collection[int]) -> str:
     """Which seeds a cell rests on, where they are not those of its row."""
     if not used or set(used) == set(row):
@@ -150,8 +161,11 @@ def write_page(path: Path) -> None:
     others = [one for one in cells if group_of(one)[:4] in beside]
     parts = []
     for box in boxes:
-        rows = table([one for one in others if one["box"] in (None, box)])
+        measured = {group_of(one)[:4] for one in others if one["box"] == box}
+        rows = table([one for one in others if one["box"] in (None, box) and group_of(one)[:4] in measured])
         parts.append(f"The box is `{box}`.\n\n{rows}\n")
+    if elsewhere := on_other_devices(cells):
+        parts.append(f"{elsewhere}\n")
     if alone:
         parts.append(f"Measured from nothing only:\n\n{table(alone)}\n")
     if boxes:

@@ -13,6 +13,7 @@ __all__ = [
     "LaunchError",
     "MissingError",
     "TrainingError",
+    "memory_error",
 ]
 
 
@@ -42,3 +43,23 @@ class LaunchError(DistilCapError):
 
 class BundleError(DistilCapError):
     """An exported bundle is damaged, incomplete or of an unknown version."""
+
+
+def memory_error(error: BaseException | None) -> DistilCapError | None:
+    """What to tell where an exception, or the one that it came of, is PyTorch's of memory that ran out.
+
+    PyTorch's are RuntimeErrors; a GPU's alone has a class of its own.
+    """
+    while error is not None:
+        text = str(error)
+        if isinstance(error, RuntimeError) and any(said in text for said in _NO_MEMORY):
+            return DistilCapError(
+                f"There is not enough memory ({text.strip().splitlines()[0].rstrip('.')}). A smaller "
+                "`--batch-images` or `--captions-per-image` needs less, and so do fewer stages at once (a "
+                "larger `--gpus-per-stage` or `--cpus-per-stage`). What was done is kept."
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")

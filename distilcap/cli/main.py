@@ -18,7 +18,7 @@ import click
 
 from distilcap import __version__
 from distilcap.cli.say import say
-from distilcap.errors import DistilCapError
+from distilcap.errors import DistilCapError, memory_error
 from distilcap.plugins import add_plugin, plugin_failure
 from distilcap.training.processes import first_to_fail, launched, leave_launch, processes_asked_for
 
@@ -167,6 +167,8 @@ def _run(arguments: list[str] | None) -> None:
     except MemoryError:
         _fail("There is not enough memory for this; smaller options or files need less.", 2)
     except Exception as error:
+        if short := memory_error(error):
+            _fail(str(short), 2)
         if (failure := plugin_failure(error)) and not os.environ.get("DISTILCAP_TRACEBACK"):
             _fail(str(failure), 2)
         if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("distilcap"):

@@ -144,7 +144,8 @@ def print_plan(stages: Sequence[Stage], store: Store, facts: Facts) -> None:
     from distilcap.stages.pretrained import LabelWithPretrained
     from distilcap.study.estimate import estimate_plan
 
-    costs = estimate_plan(store.plan(stages), facts, store)
+    every = estimate_plan(store.plan(stages), facts, store)
+    costs = [cost for cost in every if not cost.planned.complete or store.has(cost.planned.stage)]
     missing = [cost for cost in costs if not cost.planned.complete]
     unknown = [cost for cost in missing if isinstance(cost.planned.stage, LabelWithPretrained)]
     for cost in costs:

@@ -124,6 +124,8 @@ def reproduce(
         students = options.students(_drawn_or_there(data, images, options, output))
         tables = _tables(together or what, students)
         title = f"{' and '.join(dict.fromkeys(what))} on {students.data.name}, preset {students.preset.name}"
+        if output.plan and (finished or check is not None):
+            raise ConfigError("`--plan` is of what is to be trained; leave out `--finished` and `--check`.")
         if output.plan:
             from distilcap.study.estimate import facts_of
             from distilcap.study.tables import stages_of_tables

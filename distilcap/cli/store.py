@@ -95,21 +95,32 @@ def verify(keys: tuple[str, ...], store: Path) -> None:
 @click.option("--yes", is_flag=True, help="Delete; without this flag, what would be deleted is only printed.")
 @store_option
 def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) -> None:
-    """Delete stages that no kept result needs. Their commands can build them again."""
+    """Delete stages that neither a kept result needs nor an unfinished build, but with --unfinished.
+
+    Their commands can build them again. Nothing is deleted while a process is at the store.
+    """
     import shutil
 
     from distilcap.data.features import readable_size
     from distilcap.store.contents import IMPORT, keys_in, left_behind, needed_by, remove, unfinished
 
     entries = _contents(store)
-    kept = needed_by({key for source in keep for key in keys_in(source, entries)}, entries)
+    begun = list(unfinished(store))
+    if yes and (running := [build.folder.name for build in begun if build.running]):
+        raise DataError(
+            f"{store}: a process is at {some(running)}; nothing was deleted, since what its command needs is "
+            "not all known. Wait until it has ended."
+        )
+    named = {key for source in keep for key in keys_in(source, entries)}
+    unfinished_need = set[str]().union(*(build.inputs for build in begun if not also_unfinished))
+    kept = needed_by(named | unfinished_need, entries)
     for entry in entries:
         if entry.key in kept and entry.fault is not None:
             raise DataError(
                 f"{entry.fault} Until then nothing is deleted: what {entry.key} was made of is not known."
             )
     doomed = [entry for entry in entries if entry.key not in kept]
-    builds = [build for build in unfinished(store) if also_unfinished and not build.running]
+    builds = [build for build in begun if also_unfinished and not build.running]
     rest = left_behind(store)
     for entry in doomed:
         CONSOLE.print(f"{entry.key}  {readable_size(entry.bytes)}")
@@ -125,9 +136,11 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
         if yes:
             shutil.rmtree(folder, ignore_errors=True)
     size = sum(entry.bytes for entry in doomed) + sum(build.bytes for build in builds) + sum(rest.values())
+    more = len(kept) - len(needed_by(named, entries))
+    of_builds = f", {more} of them for unfinished builds (`--unfinished` deletes these)" if more else ""
     CONSOLE.print(
         f"{'Deleted' if yes else 'To delete (with --yes)'}: {len(doomed) + len(builds)} of "
-        f"{len(entries)} stages, {readable_size(size)}; {len(kept)} are kept."
+        f"{len(entries)} stages, {readable_size(size)}; {len(kept)} are kept{of_builds}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -230,6 +231,6 @@ def _randomised(pairs: Sequence[tuple[Metric[Any], System, System]], resamples: 
 
 
 def _matched(baseline: System, system: System) -> Iterator[tuple[Score, Score]]:
-    """Each seed of the baseline with a seed of the system, in turn."""
-    for n in range(max(len(baseline.seeds), len(system.seeds))):
+    """Each seed of the baseline with a seed of the system, in turn, all of them equally often."""
+    for n in range(math.lcm(len(baseline.seeds), len(system.seeds))):
         yield baseline.seeds[n % len(baseline.seeds)], system.seeds[n % len(system.seeds)]

@@ -101,7 +101,7 @@ class Distillation:
 
     def stages(self, export: bool = True) -> list[Stage]:
         """Everything that `distill` builds, for a plan or a cluster."""
-        return [*stages_of(self.systems), *([self.exported] if export else [])]
+        return [self.data, self.features, *stages_of(self.systems), *([self.exported] if export else [])]
 
 
 def plan_distillation(

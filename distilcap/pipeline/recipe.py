@@ -9,11 +9,11 @@ from typing import Any
 from distilcap.data.cleaning import Cleaning
 from distilcap.data.dataset import Dataset
 from distilcap.data.trainable import MIN_COUNT, usual_min_count
-from distilcap.errors import DataError
-from distilcap.options import filled
+from distilcap.errors import ConfigError, DataError
+from distilcap.options import filled, named_fields
 from distilcap.stages.changed_data import HoldOut
 from distilcap.stages.data import CleanReferences, ImportData
-from distilcap.training.options import TrainingOptions
+from distilcap.training.options import SelfCriticalPhase, TrainingOptions
 
 __all__ = [
     "AUTO",
@@ -27,6 +27,7 @@ __all__ = [
     "chosen_training",
     "learnt_data",
     "refuse_early",
+    "refuse_without_rewards",
 ]
 
 AUTO, PAPER = "auto", "paper"
@@ -95,11 +96,32 @@ def chosen_training(given: Given, recipe: str, amount: Amount, started: bool) ->
     Args:
         recipe: `AUTO` or `PAPER`.
         started: whether training begins from a captioner that can caption, instead of from random weights.
+
+    Raises:
+        ConfigError: a value cannot be, or is of the self-critical phase, which is left out.
     """
     if isinstance(given, TrainingOptions):
         return given
-    values = _auto(amount, started) if recipe == AUTO else {}
-    return filled(TrainingOptions, {**values, **given})
+    values = _auto(amount, started, given) if recipe == AUTO else {}
+    chosen = filled(TrainingOptions, {**values, **given})
+    for name, _, _ in named_fields(SelfCriticalPhase, "scst_"):
+        if name in given and name != "scst_epochs":
+            refuse_without_rewards(name, chosen)
+    return chosen
+
+
+def refuse_without_rewards(name: str, chosen: TrainingOptions) -> None:
+    """Refuse an option of the self-critical phase where that is left out: it would do nothing, but train all
+    again under another key.
+
+    Raises:
+        ConfigError: says how to have the phase.
+    """
+    if not chosen.self_critical.epochs:
+        raise ConfigError(
+            f"`{name}` is of the self-critical phase, which has no epochs here: `--recipe auto` has none "
+            f"below {_REWARDED:,} captioned training images. Give `scst_epochs`, or leave `{name}` out."
+        )
 
 
 def refuse_early(training: Given, *captioners: str | None) -> None:
@@ -158,30 +180,34 @@ def chosen_min_count(given: int | None, training: Given, recipe: str, amount: Am
     return usual_min_count(amount.captions)
 
 
-def _auto(amount: Amount, started: bool) -> dict[str, Any]:
+def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe by the amount of data; docs/own-photos.md has what each line rests on.
 
-    No run ends early: on 40 validation images a peak of chance ended one far below its best.
+    Warm-up and averaging are by the steps that are made with the epochs and batches that are given. No
+    run ends early: on 40 validation images a peak of chance ended one far below its best.
     """
     if amount.many:
         return {"validate_start": started}
     updates, fewest, most = (240, 3, 24) if started else (3_400, 9, 40)
     images = max(1, amount.images)  # data without captions are refused later, with the way out
     epochs = min(most, max(fewest, round(updates * _BATCH / images)))
-    steps = epochs * -(-images // _BATCH)
     rewarded = amount.images >= _REWARDED
+    rewarded_epochs = (3 if started else 5) if rewarded else 0
+    batches = -(-images // given.get("batch_images", _BATCH))
+    steps = given.get("epochs", epochs) * batches
+    rewarded_steps = given.get("scst_epochs", rewarded_epochs) * batches
     return {
         "epochs": epochs,
         "learning_rate": 1e-3,
         "schedule": "cosine",
         "warmup_steps": min(300, steps // 10),
         "label_smoothing": 0.1,
-        "weight_averaging": min(0.998, max(0.9, 1 - 10 / steps)),
+        "weight_averaging": min(0.998, max(0.9, 1 - 10 / max(1, steps))),
         "batch_images": _BATCH,
         "validate_start": started,
-        "scst_epochs": (3 if started else 5) if rewarded else 0,
+        "scst_epochs": rewarded_epochs,
         "scst_learning_rate": 1e-4 if started else 2e-4,
-        "scst_warmup_steps": 100 if rewarded else 0,
+        "scst_warmup_steps": min(100, rewarded_steps // 5) if rewarded else 0,
         "scst_weight_averaging": 0.99,
     }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from distilcap.errors import ConfigError
 from distilcap.options import Options, option
 from distilcap.pipeline.recipe import (
     AUTO,
@@ -17,6 +19,7 @@ from distilcap.pipeline.recipe import (
     chosen_training,
     learnt_data,
     refuse_early,
+    refuse_without_rewards,
 )
 from distilcap.pipeline.remarks import note_data, note_labels, note_training
 from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
@@ -31,6 +34,8 @@ from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.precision import resolved_precision
 
 __all__ = ["RunOptions", "TrainedRun", "run_to_train", "train_run"]
+
+ORIGINAL = "original"
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,9 @@ class RunOptions(Options):
     clean_labels: bool = option(False, CLEAN_LABELS)
     keep_originals: bool = option(False, "Learn from the labels and the captions of the data set.")
     scst_references: str = option(
-        "original",
+        ORIGINAL,
         "What the self-critical reward compares with: the captions of the data set or the labels (pseudo).",
-        choices=("original", "pseudo"),
+        choices=(ORIGINAL, "pseudo"),
     )
     tune_encoder: bool = option(False, "Train the encoder along, from images instead of features.")
     tune_stages: int = option(
@@ -62,6 +67,12 @@ class RunOptions(Options):
     recipe: str = option(AUTO, RECIPE_HELP, choices=(AUTO, PAPER))
     min_count: int | None = option(None, MIN_COUNT_HELP, least=1)
     tokenizer: str = option(PTB, TOKENIZER_HELP)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is None and (self.keep_originals or self.scst_references != ORIGINAL):
+            name = "keep_originals" if self.keep_originals else "scst_references"
+            raise ConfigError(f"`{name}` is about `labels`: give those, or leave it out.")
 
 
 def run_to_train(
@@ -78,14 +89,22 @@ def run_to_train(
         training: what is not among values given is decided by the recipe.
 
     Raises:
-        ConfigError: a name or a number that cannot be.
+        ConfigError: a name or a number that cannot be, or an option that would do nothing.
         DataError: a file is missing or malformed.
     """
+    tuned = run.tune_encoder or run.tune_stages > 0
+    if not tuned and isinstance(training, Mapping) and "encoder_learning_rate" in training:
+        raise ConfigError(
+            "`encoder_learning_rate` is of an encoder that is trained along: give `tune_encoder` or "
+            "`tune_stages`, or leave it out."
+        )
     refuse_early(training, run.captioner)
     source, started = data.stage(), run.start is not None and str(run.start) != NOTHING
     clean, max_words = run.clean_labels and run.labels is None, chosen_max_words(training)
     learnt, amount, dataset = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
     chosen = chosen_training(training, run.recipe, amount, started)
+    if run.scst_references != ORIGINAL:
+        refuse_without_rewards("scst_references", chosen)
     chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
     labels: Labels | None = None
     if run.labels:
@@ -106,7 +125,7 @@ def run_to_train(
         labels=labels,
         keep_originals=run.keep_originals,
         scst_references=run.scst_references,
-        tune_encoder=run.tune_encoder or run.tune_stages > 0,
+        tune_encoder=tuned,
         tune_stages=run.tune_stages,
         start=begun.start,
     )
@@ -120,7 +139,7 @@ class TrainedRun:
         folder: of the run in its store.
         parameters: how many numbers it learnt.
         best_validation_cider: of the weights that were kept, 0 to 10.
-        train_seconds: of all processes' common time, validation included.
+        train_seconds: of all processes' common time, without validation and saving.
     """
 
     folder: Path

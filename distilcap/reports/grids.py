@@ -158,18 +158,19 @@ def legend(results: Results) -> str:
     """What the numbers mean, in one paragraph."""
     rows = results.rows
     beams = ", ".join(str(beam) for beam in sorted({row.beam for row in rows}))
-    seeds = max(len(row.seeds) for row in rows)
+    several = sorted({len(row.seeds) for row in rows} - {1})
+    means = f"means of {' or '.join(map(str, several))} seeds"
     if not results.tables:
-        runs = f"students are means of {seeds} seeds ± deviation" if seeds > 1 else "one run each"
+        runs = f"students are {means} ± deviation" if several else "one run each"
         return (
             f"Scores on the test split{_images(results)}, times 100, greedy / beam of width {beams}; {runs}; "
             "ms per image: encoder and greedy decoder in PyTorch, one image at a time."
             f"{_left_out(results)}"
         )
-    runs = f"rows are means of {seeds} seeds, ± is the deviation over seeds" if seeds > 1 else "one run each"
-    if seeds > 1 and all(len(row.seeds) == 1 for row in rows if row.role == "teacher"):
+    runs = f"rows are {means}, ± is the deviation over seeds" if several else "one run each"
+    if several and {len(row.seeds) for row in rows if row.role == "teacher"} == {1}:
         runs += "; teachers ran once, which is not counted as noise"
-    if seeds > 1 and any(len(row.seeds) == 1 for row in rows if row.role != "teacher"):
+    if several and any(len(row.seeds) == 1 for row in rows if row.role != "teacher"):
         runs += "; rows without ± ran once"
     reasons = dict.fromkeys(f"{key}: {reason}" for row in rows for key, reason in row.unavailable.items())
     return (

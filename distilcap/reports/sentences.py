@@ -52,15 +52,15 @@ def decoding_sentences(rows: Sequence[Row]) -> list[str]:
 
 
 def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam") -> str:
-    """Say whether the distilled students gained over the undistilled student, at what noise.
+    """Say whether each distilled student gained over its equal without a teacher, at what noise.
 
     By the paired difference in CIDEr over test images (`mean_interval`), averaged over seeds.
     """
     members = trained_members(systems)
-    undistilled = {member.size: member for member in reversed(members) if member.role == "student"}
+    undistilled = [member for member in members if member.role == "student"]
     sentences = []
     for member in members:
-        baseline = undistilled.get(member.size)
+        baseline = next((other for other in undistilled if _equal_but_undistilled(other, member)), None)
         if member.role != "distilled" or baseline is None:
             continue
         differences = _cider_differences(member, baseline, store, column)
@@ -81,6 +81,13 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
             f"95 % interval {low:+.1f} to {high:+.1f} over {only}test images{tail}."
         )
     return " ".join(sentences)
+
+
+def _equal_but_undistilled(student: Member, distilled: Member) -> bool:
+    if distilled.baseline is not None:
+        return student.name == distilled.baseline
+    families = {run.architecture for member in (student, distilled) for run in member.trains}
+    return student.size == distilled.size and len(families) < 2
 
 
 def which_to_take(

@@ -96,6 +96,7 @@ class ImportCaptions(Labels):
         line_breaks: captions have some and keep them, for cleaning; else they become spaces.
         images: data whose images the file knows by the names of their files alone (see `captions_for`); None
             where its ids are theirs.
+        n_best: captions of an image, on the average, for a plan.
     """
 
     on_gpu: ClassVar[bool] = False
@@ -103,6 +104,7 @@ class ImportCaptions(Labels):
     path: str = not_in_key()
     line_breaks: bool = added_later(False)
     images: ImportData | None = added_later(None)  # noqa: RUF009
+    n_best: int = not_in_key(1)
 
     @staticmethod
     def of(path: Path) -> ImportCaptions:
@@ -123,7 +125,8 @@ class ImportCaptions(Labels):
         """
         captions = read_references(Path(self.path))
         same = by_ids_of(dataset, captions, Path(self.path)).keys() == captions.keys()
-        return self if same else dataclasses.replace(self, images=data)
+        n_best = max(1, round(sum(map(len, captions.values())) / max(1, len(captions))))
+        return dataclasses.replace(self, images=None if same else data, n_best=n_best)
 
     def for_cleaning(self) -> ImportCaptions:
         """The same with line breaks, if there are any: a file without keeps its key."""

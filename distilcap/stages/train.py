@@ -107,8 +107,8 @@ class Train(CaptionerStage):
         # Drawing is one pass more, word by word.
         drawn = 4 * regions + 4 * options.self_critical.samples * DRAWN_WORDS * word
         epochs = options.cross_entropy.epochs * crossed + options.self_critical.epochs * drawn
-        # The encoder's work is not counted where that learns too.
-        comparable = not self.tune_encoder
+        # The encoder's work is not counted where that learns too, nor known how many epochs patience had.
+        comparable = not self.tune_encoder and not options.patience
         images = facts.captioned if self.labels is None else facts.images["train"]
         phases = [phase.epochs for phase in (options.cross_entropy, options.self_critical) if phase.epochs]
         validations = sum(-(-epochs // options.validation_every) for epochs in phases)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
-from distilcap.integrity import left_out, rebuild
+from distilcap.integrity import left_out, read_sealed_json, rebuild
 from distilcap.store.record import RECORD, check_artifact, has_checksums, read_record, set_aside
-from distilcap.store.stage import Stage, UnknownStageError, stage_of
+from distilcap.store.scratch import SCRATCH
+from distilcap.store.stage import Stage, UnknownStageError, recorded_stage, stage_of
 
 __all__ = [
     "IMPORT",
@@ -95,11 +96,14 @@ class Unfinished:
         folder: of what is done so far; the same command goes on from there.
         bytes: on disk.
         running: whether a process holds its lock.
+        inputs: keys of the stages that it is made of; none where an older version began it, or it is of a
+            plugin that is not loaded.
     """
 
     folder: Path
     bytes: int
     running: bool
+    inputs: frozenset[str]
 
 
 def contents(root: Path) -> list[Entry]:
@@ -145,7 +149,15 @@ def _bytes(folder: Path) -> int:
 def unfinished(root: Path) -> Iterator[Unfinished]:
     """Builds that are not complete."""
     for folder in sorted(path for path in (root / ".partial").glob("[!.]*") if path.is_dir()):
-        yield Unfinished(folder, _bytes(folder), _locked(root / ".locks" / folder.name))
+        running = _locked(root / ".locks" / folder.name)
+        yield Unfinished(folder, _bytes(folder), running, _made_of(folder / SCRATCH))
+
+
+def _made_of(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(stage.key for stage in recorded_stage(read_sealed_json(path), path).inputs())
+    except DataError:
+        return frozenset()
 
 
 def left_behind(root: Path) -> dict[Path, int]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from distilcap.errors import ConfigError
 from distilcap.options import Options, option
-from distilcap.progress import Progress
+from distilcap.progress import Progress, Silent
 from distilcap.store.cluster import ray_workers
 from distilcap.store.side_by_side import process_workers
 from distilcap.store.stage import Stage
@@ -92,8 +92,8 @@ def build_side_by_side(
 ) -> None:
     """Build stages and what they need, as many at a time as there is room for.
 
-    Stages that measure the machine are left out: they must run alone. A Ray cluster is that of RAY_ADDRESS,
-    or the cluster running on this machine, or else this machine.
+    A stage's remarks are noted when it is done. Stages that measure the machine are left out: they must run
+    alone. A Ray cluster is that of RAY_ADDRESS, or the cluster running on this machine, or else this machine.
 
     Raises:
         MissingError: Ray is not installed.
@@ -105,26 +105,41 @@ def build_side_by_side(
     if not todo:
         return
     with engine.workers() as workers:
-        for stage in progress.track(_built(workers, todo, store), "Stages", len(todo)):
+        for stage, notes in progress.track(_built(workers, todo, store), "Stages", len(todo)):
+            for note in notes:
+                progress.note(f"{stage.key}: {note}")
             progress.note(f"{stage.key}: {store.seconds(stage):.0f} s")
 
 
-def _built(workers: Workers, todo: dict[str, Stage], store: Store) -> Iterator[Stage]:
-    """Yield stages as they are done, having begun all whose inputs are."""
+def _built(workers: Workers, todo: dict[str, Stage], store: Store) -> Iterator[tuple[Stage, tuple[str, ...]]]:
+    """Yield stages and their remarks as they are done, having begun all whose inputs are."""
     waiting = {key: {needed.key for needed in stage.inputs()} & todo.keys() for key, stage in todo.items()}
     for _ in todo:
         for key in [key for key, inputs in waiting.items() if not inputs]:
             del waiting[key]
             workers.start(key, _build, (todo[key], store.root.resolve()), todo[key].on_gpu)
-        done, _ = workers.ended()
+        done, notes = workers.ended()
         for inputs in waiting.values():
             inputs.discard(done)
-        yield todo[done]
+        yield todo[done], notes
 
 
-def _build(stage: Stage, root: Path) -> None:
-    """Build one stage, whose inputs are there, on a worker."""
-    Store(root, launched() if stage.on_gpu else ALONE).build(stage)
+def _build(stage: Stage, root: Path) -> tuple[str, ...]:
+    """Build one stage, whose inputs are there, on a worker; its remarks."""
+    kept = _Kept()
+    Store(root, launched() if stage.on_gpu else ALONE, kept).build(stage)
+    return tuple(kept.notes)
+
+
+class _Kept(Silent):
+    """Keeps remarks, for whoever asked for the build."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        """Keep the remark."""
+        self.notes.append(message)
 
 
 def call_side_by_side(

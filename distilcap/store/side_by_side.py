@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.cores import usable_cores
-from distilcap.errors import ConfigError, DistilCapError
+from distilcap.errors import ConfigError, DistilCapError, memory_error
 from distilcap.plugins import load_plugins, plugin_failure
 
 __all__ = ["NO_GPU", "RETRIES", "ProcessWorkers", "call_here", "process_workers"]
@@ -37,6 +37,9 @@ def call_here(call: bytes, home: Path, threads: int) -> Any:
 
     Args:
         call: the function and its arguments, pickled: they may be of a plugin, which is loaded before.
+
+    Raises:
+        DistilCapError: PyTorch's memory ran out, or as the function raises it.
     """
     import torch
 
@@ -44,7 +47,12 @@ def call_here(call: bytes, home: Path, threads: int) -> Any:
     torch.set_num_threads(threads)
     load_plugins()
     function, arguments = pickle.loads(call)
-    return function(*arguments)
+    try:
+        return function(*arguments)
+    except RuntimeError as error:
+        if short := memory_error(error):
+            raise short from None
+        raise
 
 
 @dataclass

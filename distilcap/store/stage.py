@@ -25,15 +25,16 @@ from distilcap.store.record import RECORD, from_json, read_record, types_of
 if TYPE_CHECKING:
     from distilcap.store.store import Store
 
-__all__ = ["Stage", "UnknownStageError", "added_later", "not_in_key", "stage_of"]
+__all__ = ["Stage", "UnknownStageError", "added_later", "not_in_key", "recorded_stage", "stage_of"]
 
 _kinds: dict[str, type[Stage]] = {}
 """All stages whose modules have been imported, by name."""
 
 
-def not_in_key() -> Any:
-    """A field that says where something lies, not what it is: it is left out of the key."""
-    return dataclasses.field(compare=False, metadata={"in_key": False})
+def not_in_key(default: Any = dataclasses.MISSING) -> Any:
+    """A field that says where something lies, or what a plan reckons with, not what it is: it is left out of
+    the key."""
+    return dataclasses.field(default=default, compare=False, metadata={"in_key": False})
 
 
 def added_later(default: Any) -> Any:
@@ -148,8 +149,13 @@ def stage_of(folder: Path) -> Stage:
     path = folder / RECORD
     if not path.is_file():
         raise DataError(f"{folder}: not a folder of a store (there is no {RECORD} in it).")
+    return recorded_stage(read_record(folder), path)
+
+
+def recorded_stage(record: Mapping[str, Any], path: Path) -> Stage:
+    """The stage of a record, which has it as "made_by"; see `stage_of`."""
     try:
-        stage = from_json(read_record(folder)["made_by"], _kinds, {})
+        stage = from_json(record["made_by"], _kinds, {})
         if not isinstance(stage, Stage):
             raise TypeError("no stage")
         return stage

@@ -10,14 +10,13 @@ import contextlib
 import dataclasses
 import fcntl
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected
-from distilcap.integrity import left_out, read_sealed_json, write_sealed_json
+from distilcap.integrity import left_out
 from distilcap.progress import SILENT, Progress
 from distilcap.store.record import (
     RECORD,
@@ -28,6 +27,7 @@ from distilcap.store.record import (
     set_aside,
     to_json,
 )
+from distilcap.store.scratch import SCRATCH, timed
 from distilcap.store.stage import Stage
 from distilcap.training.processes import ALONE, Processes
 
@@ -36,7 +36,7 @@ __all__ = ["Planned", "Store"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage of a plan, and whether it need not be built."""
+    """A stage of a plan, and whether it need not be built: it is there, or nothing missing needs it."""
 
     stage: Stage
     complete: bool
@@ -118,13 +118,15 @@ class Store:
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """All stages that the given stages need, inputs first, each once."""
+        stages = list(stages)
+        missing = {stage.key for stage in self.missing(stages)}
         ordered: dict[str, Planned] = {}
 
         def visit(stage: Stage) -> None:
             if stage.key not in ordered:
                 for needed in stage.inputs():
                     visit(needed)
-                ordered[stage.key] = Planned(stage, self.has(stage))
+                ordered[stage.key] = Planned(stage, stage.key not in missing)
 
         for stage in stages:
             visit(stage)
@@ -183,25 +185,17 @@ class Store:
 
     def _make(self, stage: Stage, progress: Progress) -> None:
         scratch = self._scratch(stage)
-        earlier = scratch / "seconds.json"
-        before = 0.0
-        if earlier.exists():
-            with expected(earlier, f"the seconds of a build; delete the folder {scratch}"):
-                before = float(read_sealed_json(earlier, f"delete the folder {scratch}")["seconds"])
-        started = time.perf_counter()
-        try:
-            # The others only wait for a stage that is not built together.
-            stage.build(scratch, self if stage.together else self.alone(), progress)
-        except OSError as error:
-            raise DataError(f"{error.filename or scratch}: {error.strerror or error}.") from error
-        finally:
-            seconds = round(before + time.perf_counter() - started, 3)
-            with contextlib.suppress(OSError):  # a full disk has been reported already
-                write_sealed_json(earlier, {"seconds": seconds})
-        earlier.unlink(missing_ok=True)
+        made_by = to_json(stage)
+        with timed(scratch, made_by) as seconds:
+            try:
+                # The others only wait for a stage that is not built together.
+                stage.build(scratch, self if stage.together else self.alone(), progress)
+            except OSError as error:
+                raise DataError(f"{error.filename or scratch}: {error.strerror or error}.") from error
+        (scratch / SCRATCH).unlink(missing_ok=True)
         for left in scratch.rglob(".*.partial*"):  # of writers that were killed
             left.unlink()
-        record = {"recipe": stage.recipe(), "seconds": seconds, "made_by": to_json(stage)}
+        record = {"recipe": stage.recipe(), "seconds": seconds(), "made_by": made_by}
         complete(scratch, record, stage.checked_by_row)
         final = self.path(stage)
         former = set_aside(final) if final.exists() else None  # without the files that were left out

@@ -110,6 +110,7 @@ def box_members(
                 "its n best",
                 # No crop is a test image: their features are not asked for.
                 data=source if runs[0].data == more else None,
+                baseline=step.replace(name, STUDENT.name).replace(" and crops", ""),
             )
             for step, runs in distilled.items()
         ),

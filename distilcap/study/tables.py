@@ -92,7 +92,8 @@ def members_of(tables: Sequence[Table]) -> tuple[Member, ...]:
 def finished(tables: Sequence[Table], store: Store) -> tuple[tuple[Table, ...], tuple[str, ...]]:
     """Tables with those of their rows that can be reported without a training, and the names of the others.
 
-    A table without any row is left out; a row without its baseline is compared with nothing.
+    A table without any row is left out; a row without its baseline, or without one of its controls, which
+    may be the strongest, is compared with nothing.
     """
     names = _reportable(members_of(tables), store)
     kept = []
@@ -102,7 +103,7 @@ def finished(tables: Sequence[Table], store: Store) -> tuple[tuple[Table, ...], 
             replace(
                 row,
                 baseline=row.baseline if row.baseline in names else None,
-                controls=tuple(name for name in row.controls if name in names),
+                controls=row.controls if names.issuperset(row.controls) else (),
             )
             for row in rows
         ]
@@ -305,9 +306,9 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
     return list(systems.values())
 
 
-def _teacher_key(train: Train) -> str:
-    """What a student's captions came from."""
-    return "" if train.labels is None else train.labels.key
+def _teacher_key(train: Train) -> tuple[str, ...]:
+    """What a student's captions and distributions came from."""
+    return tuple(stage.key for stage in (train.labels, train.token_teacher) if stage is not None)
 
 
 def stages_of_tables(tables: Sequence[Table], metrics: tuple[str, ...]) -> list[Stage]:

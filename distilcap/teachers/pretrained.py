@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from distilcap.data.captions import Caption, CaptionSet, captions_from, record_of
 from distilcap.data.dataset import ImageRecord
@@ -86,7 +88,7 @@ class PretrainedTeacher:
 
         Raises:
             MissingError: the package is not installed.
-            DataError: the folder holds no image-to-text model that it can load.
+            DataError: the folder holds no image-to-text model that it can load, or one that needs a prompt.
         """
         transformers = _transformers()
         import torch
@@ -98,10 +100,29 @@ class PretrainedTeacher:
             model = transformers.AutoModelForImageTextToText.from_pretrained(folder, **safe)
             processor = transformers.AutoImageProcessor.from_pretrained(folder, **safe)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder}: not an image-to-text model: {first_line(error)}") from None
+        except Exception as error:  # of transformers, safetensors, tokenizers, torch and pickle, each its own
+            fix = (
+                "pip install what it names"
+                if isinstance(error, ImportError)
+                else "take another or download it again"
+            )
+            reason = first_line(error).rstrip(".")
+            raise DataError(f"{folder}: not an image-to-text model that loads ({reason}); {fix}.") from None
         name = f"{folder.resolve().name}-{model_fingerprint(folder)[:12]}"
-        return PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
+        teacher = PretrainedTeacher(model.to(device).eval(), processor, tokenizer, name)
+        teacher._try(folder)
+        return teacher
+
+    def _try(self, folder: Path) -> None:
+        """Caption a blank picture: whether a model needs a prompt is told by no property that all have."""
+        blank = Image.new("RGB", (64, 64))
+        try:
+            replace(self, max_tokens=1).caption([blank], beam=1)
+        except Exception as error:  # each model fails in its own way where the prompt should be
+            raise DataError(
+                f"{folder}: captions no photograph by itself ({first_line(error)}). A chat model needs a "
+                "prompt: caption with examples/label_with_vlm, and give its file as `--teacher-captions`."
+            ) from None
 
     def read(self, photo: Path) -> Any:
         """See `teachers.shards.PhotoCaptioner`: pixels (3, S, S), less memory than the photograph."""
@@ -192,21 +213,25 @@ def label_images(
         header |= {"max_tokens": teacher.max_tokens}
     with RecordLog(log, header, progress) as records:
         done = dict(captions_from(line) for record in records.records for line in record["captions"])
-        wanted = [image for image in images if image.id not in done]
+        # Kept too, so that the batches are those of a run that was not killed: numbers are rounded by batch.
+        skipped = {id: why for record in records.records for id, why in record.get("skipped", {}).items()}
+        for image_id, why in skipped.items():
+            progress.note(f"skipped image {image_id}: {why}")
+        wanted = [image for image in images if image.id not in done and image.id not in skipped]
         batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
         total = -(-len(images) // batch_images)
         for batch in progress.track(batches, "Captioning with the teacher", total, total - len(batches)):
-            readable = []
+            readable, unread = [], {}
             for image in batch:
                 try:
                     readable.append((image.id, teacher.read(image.path)))
                 except DataError as error:
+                    unread[image.id] = str(error)
                     progress.note(f"skipped image {image.id}: {error}")
-            if not readable:
-                continue
-            hypotheses = teacher.label([photo for _, photo in readable], beam, n_best)
+            hypotheses = teacher.label([photo for _, photo in readable], beam, n_best) if readable else []
             check_labels(teacher.name, hypotheses, [id for id, _ in readable])
             made = {id: captions for (id, _), captions in zip(readable, hypotheses, strict=True)}
-            records.append({"captions": [record_of(id, captions) for id, captions in made.items()]})
+            captions = [record_of(id, captions) for id, captions in made.items()]
+            records.append({"captions": captions, "skipped": unread})
             done |= made
     return CaptionSet({image.id: done[image.id] for image in images if image.id in done})

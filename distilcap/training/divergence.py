@@ -48,7 +48,7 @@ def check_loss(
         return
     where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
     kept = _kept(position, folder)
-    lower = f"a lower `learning_rate` than {phase.learning_rate:g} is the usual fix. {kept}"
+    lower = f"a lower `{_rate(position)}` than {phase.learning_rate:g} is the usual fix. {kept}"
     if math.isfinite(loss):
         raise TrainingError(f"Training diverged at {where}: the loss is {loss:.3g}; {lower}")
     # Weights first: those of an encoder that is trained along spoil the features.
@@ -74,7 +74,7 @@ def check_weights(captioner: Captioner, position: Position, folder: Path) -> Non
     if weight := broken_weight(captioner):
         raise TrainingError(
             f"Training diverged in epoch {position.epoch}: the weight `{weight}` holds NaN or "
-            f"infinity; a lower `learning_rate` is the usual fix. {_kept(position, folder)}"
+            f"infinity; a lower `{_rate(position)}` is the usual fix. {_kept(position, folder)}"
         )
 
 
@@ -100,6 +100,11 @@ def fallen(phase: CrossEntropyPhase | SelfCriticalPhase, position: Position) -> 
         f"Validation CIDEr fell from {100 * best:.1f} ({when}) to {100 * last:.1f}; the weights of then are "
         f"kept. Next step: a lower `{flag}` than {phase.learning_rate:g} is the usual fix."
     )
+
+
+def _rate(position: Position) -> str:
+    """The option that is the learning rate of the phase."""
+    return "scst_learning_rate" if position.phase else "learning_rate"
 
 
 def _kept(position: Position, folder: Path) -> str:

@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 
 from distilcap.decode.beam import forbidden_tokens
 from distilcap.decode.captions import RegionSource
-from distilcap.errors import TrainingError
+from distilcap.errors import TrainingError, memory_error
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast.captioner import FastCaptioner
 from distilcap.models.fast.packing import Packing
@@ -151,6 +151,8 @@ def _recording(device: torch.device) -> Iterator[None]:
         with torch.random.fork_rng([device]):
             yield
     except RuntimeError as error:
+        if memory_error(error):
+            raise  # it runs out without a recording, too
         reason = str(error).partition("\n")[0]
         raise TrainingError(
             f"A training step could not be recorded as a CUDA graph ({reason}). Next step: set the "

@@ -31,7 +31,7 @@ from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 from distilcap.training.processes import ALONE, Processes
-from distilcap.training.schedule import clearly_better, move_average, rate_factor
+from distilcap.training.schedule import clearly_better, move_average, never_warm, rate_factor
 from distilcap.training.shares import share_of_batch
 from distilcap.training.validation import validate
 
@@ -167,6 +167,8 @@ class Training:
         self._forget_recordings()
         self._recordings = recordings_for(self.options, self.source, self.processes)
         total = phase.epochs * len(batches)
+        if not at.step and (told := never_warm(phase, total)):
+            self.progress.note(told)
         saved = started = time.perf_counter()
         name = "Self-critical training" if critical else "Cross-entropy training"
         for batch in self.progress.track(self._remaining(phase, batches), name, total, at.step):

@@ -12,7 +12,7 @@ from torch import nn
 
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase
 
-__all__ = ["clearly_better", "move_average", "rate_factor"]
+__all__ = ["clearly_better", "move_average", "never_warm", "rate_factor"]
 
 
 def rate_factor(phase: CrossEntropyPhase | SelfCriticalPhase, step: int, epoch: int, total: int) -> float:
@@ -26,6 +26,19 @@ def rate_factor(phase: CrossEntropyPhase | SelfCriticalPhase, step: int, epoch: 
     if phase.schedule == "cosine":
         return warmup * 0.5 * (1 + math.cos(math.pi * step / total))
     return warmup * float(0.8 ** (epoch // 3))
+
+
+def never_warm(phase: CrossEntropyPhase | SelfCriticalPhase, total: int) -> str:
+    """What to tell of a phase of `total` steps that ends before its warm-up does; else empty."""
+    if phase.warmup_steps <= total:
+        return ""
+    scst = "scst-" if isinstance(phase, SelfCriticalPhase) else ""
+    reached = max(rate_factor(phase, step, 0, total) for step in range(total)) * phase.learning_rate
+    return (
+        f"The warm-up is longer ({phase.warmup_steps:,} steps) than the phase ({total:,}): the learning rate "
+        f"reaches {reached:.2g} of {phase.learning_rate:g}. Next step: fewer `--{scst}warmup-steps`, or more "
+        f"`--{scst}epochs`."
+    )
 
 
 @torch.no_grad()

@@ -8,7 +8,10 @@ import java.io.File
 
 /** All that needs Android: a bundle in an app's assets, and its pictures. */
 
-/** The captioner of the bundle in the app's assets, copied once, since the graphs read `decoder.bin` beside them. */
+/**
+ * The captioner of the bundle in the app's assets, copied first, since the graphs read `decoder.bin` beside them.
+ * Make it once and keep it; it copies every time, so that an app's update brings its own bundle.
+ */
 fun captioner(context: Context): Captioner {
     val folder = File(context.filesDir, "bundle").apply { mkdirs() }
     for (name in listOf("manifest.json", "encoder.onnx", "encode.onnx", "step.onnx", "greedy.onnx", "decoder.bin")) {

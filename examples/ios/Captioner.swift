@@ -43,7 +43,7 @@ private func sentence(_ words: [String], spaced: Bool) -> String {
     }.joined()
 }
 
-enum BundleError: Error { case notABundle, newerVersion }
+enum BundleError: Error { case notABundle, newerVersion, damaged }
 
 /// Captions photographs from a bundle; greedy, by the single greedy graph, which holds the words that are never
 /// written (`decode.never_write` of the manifest).
@@ -67,7 +67,8 @@ final class Captioner {
         greedy = try ORTSession(env: environment, modelPath: path("greedy.onnx"), sessionOptions: options)
     }
 
-    /// Call off the main thread; takes tens of milliseconds.
+    /// Of an upright photograph: a `CGImage` has no orientation, and `UIImage.cgImage` lies as the camera stored it
+    /// (see the README). Call off the main thread; takes tens of milliseconds.
     func caption(_ photo: CGImage) throws -> Caption {
         let size = manifest.preprocessing.size
         var values = pixels(of: photo)
@@ -77,6 +78,7 @@ final class Captioner {
         let seen = try encoder.run(withInputs: ["pixels": input], outputNames: ["features", "mask"], runOptions: nil)
         let found = try greedy.run(withInputs: seen, outputNames: ["tokens", "log_probs"], runOptions: nil)
         let logProb = try (found["log_probs"]!.tensorData() as Data).withUnsafeBytes { $0.load(as: Float.self) }
+        guard logProb.isFinite else { throw BundleError.damaged }
         let tokens = try found["tokens"]!.tensorData() as Data
         let words = tokens.withUnsafeBytes { bytes in
             bytes.bindMemory(to: Int64.self)

@@ -19,6 +19,7 @@ from PIL import Image
 from distilcap.errors import ConfigError, DataError, DistilCapError, MissingError
 from distilcap.files import expected, parse_json
 from distilcap.runtime.pixels import read_image
+from distilcap.shown import first_line
 
 __all__ = ["PROMPT", "Captioner", "Local", "NoAnswer", "Server"]
 
@@ -194,11 +195,14 @@ class Local:
                 self.recipe = {"model": model, "max_tokens": max_tokens}
                 return
             kind = transformers.AutoModelForImageTextToText
-            self._model = kind.from_pretrained(model, trust_remote_code=False).to(**self._where).eval()
-        except (OSError, ValueError, KeyError) as error:
-            if isinstance(error, DistilCapError):
-                raise
-            raise MissingError(f"{model}: not a model that can be had ({_line(error)}).") from None
+            self._model = kind.from_pretrained(model, trust_remote_code=False)
+        except DistilCapError:
+            raise
+        except Exception as error:  # of transformers, safetensors, tokenizers, torch and pickle, each its own
+            fix = "pip install what it names" if isinstance(error, ImportError) else "check name and download"
+            reason = first_line(error).rstrip(".")
+            raise MissingError(f"{model}: not a model that loads ({reason}); {fix}.") from None
+        self._model.to(**self._where).eval()
 
     def caption(self, photo: Path) -> str:
         """See `Captioner.caption`."""
@@ -221,7 +225,3 @@ class Local:
         made = self._model.generate(**inputs, max_new_tokens=self.max_tokens, do_sample=False)
         new = made[:, inputs["input_ids"].shape[1] :]
         return str(self._processor.batch_decode(new, skip_special_tokens=True)[0])
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from distilcap.cli.main import cli, main
 from distilcap.decode.beam import BeamSearch
@@ -156,6 +157,12 @@ def test_messages_are_one_line_that_controls_nothing(
     assert refused(capsys, "models") == "Error: x \\x1b[2J\\u202e\\udcff.json: is damaged.\n"
     raising(monkeypatch, MemoryError())
     assert "not enough memory" in refused(capsys, "models")
+    raising(monkeypatch, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"))
+    said = refused(capsys, "models")
+    assert said.startswith(
+        "Error: There is not enough memory (CUDA out of memory. Tried to allocate 2 GiB). "
+    )
+    assert "--batch-images" in said
 
 
 def test_arguments_of_any_bytes_are_shown(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from distilcap.data.named_captions import captions_for
 from distilcap.data.readers import read_dataset
 from distilcap.errors import DataError
 from distilcap.pipeline.given import captions_teacher
-from distilcap.stages.captions import ImportCaptions
+from distilcap.stages.captions import CleanLabels, ImportCaptions
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.store.store import Store
@@ -76,6 +76,10 @@ def test_files_that_are_named_come_to_the_images_of_other_ids(coco: Path, tmp_pa
     assert teacher.labels.key != ImportCaptions.of(file).key
     of_ids = ImportCaptions.of(written(tmp_path / "ids.json", {"104": "two"}))
     assert of_ids.of_images(data, data.read()) == of_ids
+    five = ImportCaptions.of(written(tmp_path / "five.json", {"104": list("abcde"), "102": list("fghij")}))
+    counted = five.of_images(data, data.read())
+    assert counted.key == five.key
+    assert CleanLabels.of(counted).n_best == counted.n_best == 5  # a plan reckons with all of them
 
 
 def test_names_that_differ_by_their_ending_are_told_apart(tmp_path: Path) -> None:

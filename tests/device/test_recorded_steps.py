@@ -248,6 +248,22 @@ def test_a_recording_that_fails_says_how_to_go_on_without(monkeypatch: pytest.Mo
     given = cast(Tensor, SimpleNamespace(device=torch.device("cuda")))
     with pytest.raises(TrainingError, match=r"\(operation not permitted\)\. .*DISTILCAP_RECORD=0"):
         graphs._with_gradient(nn.Identity(), (given,))
+
+
+def test_memory_that_runs_out_while_recording_is_no_fault_of_recording(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fails)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    given = cast(Tensor, SimpleNamespace(device=torch.device("cuda")))
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs._with_gradient(nn.Identity(), (given,))
+
+
+def test_recordings_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     options, gpu = TrainingOptions(), Processes(device="cuda")
     monkeypatch.setenv("DISTILCAP_RECORD", "0")
     assert not recordings_for(options, Pictures(), gpu)

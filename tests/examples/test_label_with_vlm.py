@@ -328,62 +328,14 @@ def test_a_killed_run_goes_on(
     assert {id: captions.texts(id)[0] for id in captions} == ALL
 
 
-def save_chat_model(folder: Path) -> None:
-    """A tiny random model with a chat template, as `save_pretrained` leaves it."""
-    transformers = pytest.importorskip("transformers")
-    tokenizers = pytest.importorskip("tokenizers")
-    words = ["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", "what", "a", "dog", "cat"]
-    plain = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
-    )
-    plain.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=plain,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        additional_special_tokens=["<image>"],
-    )
-    seen = {"height": 32, "width": 32}
-    template = (
-        "{% for m in messages %}USER: {% for c in m.content %}{% if c.type == 'image' %}<image> "
-        "{% else %}{{ c.text }} {% endif %}{% endfor %}{% endfor %}ASSISTANT:"
-    )
-    processor = transformers.LlavaProcessor(
-        transformers.CLIPImageProcessor(size=seen, crop_size=seen),
-        tokenizer,
-        patch_size=16,
-        vision_feature_select_strategy="default",
-        chat_template=template,
-        image_token="<image>",
-        num_additional_image_tokens=1,
-    )
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = transformers.LlavaConfig(
-        vision_config=transformers.CLIPVisionConfig(**small, image_size=32, patch_size=16),
-        text_config=transformers.LlamaConfig(
-            **small, vocab_size=len(words), pad_token_id=0, eos_token_id=1, bos_token_id=None
-        ),
-        image_token_index=3,
-    )
-    import torch
-
-    torch.manual_seed(3)
-    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
 @pytest.mark.filterwarnings("default")  # the warnings of transformers are not ours
 @pytest.mark.parametrize("kind", ["chat", "blip"])
 def test_models_of_transformers_caption(
     example: Any, photos: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("transformers")
-    if kind == "chat":
-        save_chat_model(tmp_path / "model")
-    else:
-        monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
-        importlib.import_module("tiny_models").save_model(kind, tmp_path / "model")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
+    importlib.import_module("tiny_models").save_model(kind, tmp_path / "model")
     arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
     arguments += ["--max-tokens", "5", "--prompt", "what"]
     assert example[0].main(arguments) == 2  # one is damaged
@@ -392,3 +344,28 @@ def test_models_of_transformers_caption(
     texts = [captions.texts(id)[0] for id in captions]
     assert all(len(text.split()) <= 5 for text in texts)
     assert not any(text.startswith("USER: what") for text in texts)  # the question is no part of the answer
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_model_that_does_not_load_is_a_line(
+    example: Any,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
+    importlib.import_module("tiny_models").save_model("chat", tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:300])
+    arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
+    assert example[0].main(arguments) == 2
+    assert "model: not a model that loads (Error while" in capsys.readouterr().err
+
+    def needs_more(*_: object, **__: object) -> None:
+        raise ImportError("\nPackage `num2words` is required.")
+
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", needs_more)
+    assert example[0].main(arguments) == 2
+    assert "(Package `num2words` is required); pip install what it names." in capsys.readouterr().err

@@ -376,3 +376,36 @@ def test_the_service_worker_hides_no_other_site_at_its_address(scripts: Path) ->
     other = ["unregistered", "other https://a.io/b/", "other https://a.io/b/page.js"]
     told = run_node(scripts, SERVED, {"script": script})
     assert told == [*offline, *same, *busy, *moved, *other]
+
+
+CHOSEN = """
+import { mkdirSync, writeFileSync } from "node:fs";
+mkdirSync("site", { recursive: true });
+writeFileSync("site/distilcap.js", `export const load = async () => ({
+  async describe(file) {
+    if (file === "text") throw new Error("This is no picture.");
+    return { captions: [{ text: "a dog" }] };
+  },
+});`);
+const caption = { textContent: "" };
+const input = {};
+globalThis.document = {
+  body: { dataset: {} },
+  getElementById: () => caption,
+  querySelector: () => input,
+};
+await import("./index.js");
+const shown = [];
+for (const files of given) {
+  await input.onchange({ target: { files } });
+  shown.push(caption.textContent);
+}
+console.log(JSON.stringify(shown));
+"""
+
+
+def test_the_example_page_shows_no_caption_of_another_picture(tmp_path):
+    shutil.copyfile(Path(__file__).parents[2] / "examples" / "web" / "index.js", tmp_path / "index.js")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    shown = run_node(tmp_path, CHOSEN, [["photo"], [], ["photo"], ["text"]])
+    assert shown == ["a dog", "", "a dog", "This is no picture."]

@@ -174,6 +174,13 @@ def test_files_that_are_no_pictures_are_named(reader, exported, photos, tmp_path
     ]
 
 
+@pytest.mark.parametrize("beam", ["x", "0"])
+def test_a_beam_that_is_none_is_not_said_of_the_bundle(reader, tmp_path, beam):
+    done = reader.run("MainKt", tmp_path, beam, "photo.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Arguments: BUNDLE BEAM PHOTO…; a beam of 1 is greedy.\n"
+
+
 SIZES = [
     (224, 224, 224),
     (300, 201, 64),

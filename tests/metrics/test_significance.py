@@ -103,6 +103,15 @@ def test_seeds_are_averaged() -> None:
     assert found.randomisation_p == 1.0
 
 
+def test_unequal_numbers_of_seeds_are_exchanged_equally_often() -> None:
+    """Means 15 and 14: of 20 equal images, only all or none exchanged differ as much."""
+    baseline = System("a", tuple(scored(np.full(20, value)) for value in (0.0, 30.0)))
+    system = System("b", (scored(np.full(20, 14.0)),) * 3)
+    (found,) = compare_systems([baseline, system], ROUGE)
+    assert found.difference == pytest.approx(-1)
+    assert found.randomisation_p < 0.01
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_its_definition(p_values: list[float]) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distilcap.data.scenes import draw_scenes
+from distilcap.errors import ConfigError
 from distilcap.pipeline.recipe import AUTO, PAPER, Amount, chosen_min_count, chosen_training
+from distilcap.pipeline.train import RunOptions, run_to_train
+from distilcap.stages.data import DataOptions
+from distilcap.stages.features import EncoderOptions
 from distilcap.training.options import TrainingOptions
 
 AMOUNTS = st.builds(Amount, st.integers(1, 200_000), st.integers(1, 1_000_000))
@@ -28,6 +38,31 @@ def test_what_is_given_wins(amount: Amount, started: bool, recipe: str, number: 
     assert chosen_min_count(number, {}, recipe, amount) == number
 
 
+@pytest.mark.parametrize(
+    ("asked", "training", "message"),
+    [
+        ({"keep_originals": True}, {}, "`keep_originals` is about `labels`"),
+        ({"scst_references": "pseudo"}, {}, "`scst_references` is about `labels`"),
+        ({}, {"encoder_learning_rate": 1e-3}, "`encoder_learning_rate` .* give `tune_encoder`"),
+        ({}, {"scst_unk_is_wrong": True}, "`scst_unk_is_wrong` .* below 3,000 .* Give `scst_epochs`"),
+        ({"recipe": PAPER}, {"scst_samples": 3, "scst_epochs": 0}, "`scst_samples` is of the self-critical"),
+        ({"recipe": PAPER}, {"scst_samples": 3}, None),
+        ({"tune_stages": 1}, {"encoder_learning_rate": 1e-3, "scst_samples": 3, "scst_epochs": 2}, None),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    asked: dict[str, Any], training: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    """They would train all again under another key."""
+    draw_scenes(tmp_path, (4, 1, 1), size=32)
+    refused = pytest.raises(ConfigError, match=message) if message else nullcontext()
+    with refused:
+        run_to_train(DataOptions(tmp_path), EncoderOptions(), RunOptions(**asked), training)
+    labelled = RunOptions(labels=next(tmp_path.glob("*.json")), scst_references="pseudo")
+    with pytest.raises(ConfigError, match="`scst_references` is of the self-critical phase"):
+        run_to_train(DataOptions(tmp_path), EncoderOptions(), labelled, {})
+
+
 @given(AMOUNTS, AMOUNTS)
 def test_of_more_captions_a_word_must_occur_more_often(one: Amount, other: Amount) -> None:
     counts = {amount.captions: chosen_min_count(None, {}, AUTO, amount) for amount in (one, other)}
@@ -35,11 +70,22 @@ def test_of_more_captions_a_word_must_occur_more_often(one: Amount, other: Amoun
     assert all(1 <= count <= 5 for count in counts.values())
 
 
-@given(AMOUNTS, st.booleans())
-def test_warming_up_ends_before_training_does(amount: Amount, started: bool) -> None:
-    chosen = chosen_training({}, AUTO, amount, started)
-    steps = chosen.cross_entropy.epochs * -(-amount.images // chosen.batch_images)
-    assert chosen.cross_entropy.warmup_steps <= steps / 2
+SHORTER = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(0, 3),
+        "batch_images": st.integers(1, 300),
+        "scst_epochs": st.integers(0, 3),
+    },
+)
+
+
+@given(AMOUNTS, st.booleans(), SHORTER)
+def test_warming_up_ends_before_training_does(amount: Amount, started: bool, shorter: dict[str, int]) -> None:
+    chosen = chosen_training(shorter, AUTO, amount, started)
+    batches = -(-amount.images // chosen.batch_images)
+    for phase in (chosen.cross_entropy, chosen.self_critical):
+        assert phase.warmup_steps <= phase.epochs * batches / 5
 
 
 @given(AMOUNTS, st.booleans())

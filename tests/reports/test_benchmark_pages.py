@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks import bundle, encoders, features, speed
+from benchmarks import bundle, encoders, features, labelling, memory, speed
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
 
@@ -61,3 +61,43 @@ def test_an_engine_is_the_one_that_was_asked_for() -> None:
     features.check_engine(plain, "torch")
     with pytest.raises(ConfigError, match="x cannot be run by onnxruntime here"):
         features.check_engine(plain, "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(1, "labelling by ray failed"), (0, "before a worker could be killed")]
+)
+def test_a_command_that_ended_early_is_not_waited_for_nor_called_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    class Ended:
+        pid, exitcode = 1, code
+
+        def __init__(self, **_: Any) -> None: ...
+
+        def is_alive(self) -> bool:
+            return False
+
+        def start(self) -> None: ...
+
+        join = start
+
+    context = SimpleNamespace(Process=Ended)
+    monkeypatch.setattr(labelling.multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(labelling.time, "sleep", lambda _: pytest.fail("waited"))
+    monkeypatch.setattr(labelling, "_kill_a_worker", lambda *_: 0)
+    with pytest.raises(SystemExit, match=said):
+        labelling.command(tmp_path, tmp_path, tmp_path, 1, "ray", kill=True)
+
+
+def test_images_to_extract_from_have_any_ending_of_theirs(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="there are no images in it"):
+        features.images_in(tmp_path, 5)
+    for name in ("a.jpeg", "b.JPG", "c.webp", "d.txt", "e.png"):
+        (tmp_path / name).touch()
+    assert [image.id for image in features.images_in(tmp_path, 3)] == ["a", "b", "c"]
+
+
+def test_memory_of_less_than_ten_batches(tmp_path: Path) -> None:
+    memory.sparse_store(tmp_path / "store", 20, 2, 8)
+    found = memory.epoch(tmp_path / "store", 20, 2, 8, step_every=100)
+    assert [line["images"] for line in found["curve"]] == [10, 20]

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import coco_data
-from benchmarks.coco_rehearsal import COCO_IMAGES, SIZE, images_of
+from benchmarks.coco_rehearsal import COCO_IMAGES, SIZE, images_of, run_command
 from benchmarks.coco_rehearsal_page import MEASURED, table
 from benchmarks.pages import read_lines
 from distilcap.data.readers import read_dataset
@@ -73,3 +73,11 @@ def test_a_rehearsal_is_of_as_many_images_as_it_began_with(tmp_path: Path) -> No
     assert images_of(tmp_path, None) == images_of(tmp_path, 2000) == 2000
     with pytest.raises(SystemExit, match="a rehearsal of 2,000 images"):
         images_of(tmp_path, COCO_IMAGES)
+
+
+def test_a_command_that_fails_is_no_measurement_like_others(tmp_path: Path) -> None:
+    for words in (("nothing",), ("--version",)):
+        run_command(tmp_path, *words)
+    rows = table(read_lines(tmp_path / MEASURED)).splitlines()[2:]
+    assert rows[0].startswith("| distilcap nothing (ended in an error) | 1 |")
+    assert rows[1].startswith("| distilcap --version | 1 |")

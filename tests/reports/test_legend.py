@@ -50,6 +50,16 @@ def test_rows_that_ran_once_beside_others_are_told() -> None:
     assert "rows without ± ran once" in legend(dataclasses.replace(results, rows=(*results.rows[:-1], once)))
 
 
+def test_rows_of_different_numbers_of_seeds_are_all_told() -> None:
+    results = recorded("flickr8k")
+    twice = dataclasses.replace(results.rows[-1], seeds=(0, 1))
+    mixed = dataclasses.replace(results, rows=(*results.rows[:-1], twice))
+    assert "rows are means of 3 seeds, ±" in legend(results)
+    assert "rows are means of 2 or 3 seeds, ±" in legend(mixed)
+    students = tuple(row for row in mixed.rows if row.role != "teacher")
+    assert "teachers ran once" not in legend(dataclasses.replace(mixed, rows=students))
+
+
 @pytest.mark.parametrize("name", ["flickr8k-preset", "flickr8k-line"])
 def test_scores_of_fewer_images_than_the_split_has_are_told(name: str) -> None:
     some = dataclasses.replace(recorded(name), scored_images=1990, test_images=2000)

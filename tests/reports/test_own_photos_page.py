@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import own_photos_page
-from benchmarks.own_photos_page import RESULTS, difference, table, write_page
+from benchmarks.own_photos_page import RESULTS, difference, on_other_devices, table, write_page
 from benchmarks.pages import read_lines
 
 IMAGES = 30
@@ -52,6 +52,15 @@ def test_each_box_has_its_row_beside_the_same_start_from_nothing() -> None:
     assert fewer[5].endswith(" (seed 0)")
 
 
+def test_only_what_another_device_trained_is_named() -> None:
+    cpu, card = (
+        cell(seed, None, distilled=30) | {"device": name} for seed, name in enumerate(("CPU", "GPU"))
+    )
+    assert on_other_devices([cell(2, "old", distilled=1), cpu]) == ""
+    said = "Trained on a CPU, but for: 200 scenes, five, seed 1, from nothing (GPU)."
+    assert on_other_devices([cpu, card]) == said
+
+
 @settings(deadline=None, max_examples=15, derandomize=True)
 @given(st.lists(st.lists(st.integers(-300, 300), min_size=IMAGES, max_size=IMAGES), min_size=1, max_size=3))
 def test_the_interval_is_about_the_mean_of_all_pairs(gains: list[list[int]]) -> None:
@@ -69,10 +78,13 @@ def test_rows_without_any_box_stand_once(boxes: int, tmp_path: Path, monkeypatch
     monkeypatch.setattr(own_photos_page, "put_between", lambda *given: put.append(given[2]))
     cells = [cell(0, None, student=20, distilled=30) | {"kind": "training"}]
     cells += [cell(0, f"box{number}", start=10, student=40, distilled=50) for number in range(boxes)]
+    other = [cell(0, None, distilled=1), cell(0, "box0", start=1, student=4, distilled=5)]
+    cells += [one | {"kind": "photographs"} for one in other[: 2 if boxes else 0]]
     path = tmp_path / "lines.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in cells))
     write_page(path)
     assert put[0].count("| training |") == 1
+    assert put[0].count("| photographs | 200 |") == min(boxes, 1)  # no row below the box that has none
     assert put[0].count("The box is") == boxes
 
 

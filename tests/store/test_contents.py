@@ -248,11 +248,33 @@ def test_gc_deletes_unfinished_builds_only_when_asked(original: Built, root: Pat
     with (root / ".locks" / "train-bbbbbbbbbbbb").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "a process is at it" in words(call("ls", "--store", root))
-        words(call("gc", *keep))
-        assert (root / ".partial" / "train-aaaaaaaaaaaa").exists()
-        words(call("gc", "--unfinished", *keep))
-        assert not (root / ".partial" / "train-aaaaaaaaaaaa").exists()
-        assert (root / ".partial" / "train-bbbbbbbbbbbb").exists()
+        everything = contents(root)
+        refused = call("gc", "--unfinished", *keep).exception
+        assert isinstance(refused, DataError)
+        assert "a process is at train-bbbbbbbbbbbb; nothing was deleted" in str(refused)
+        assert contents(root) == everything
+    words(call("gc", *keep))
+    assert (root / ".partial" / "train-aaaaaaaaaaaa").exists()
+    words(call("gc", "--unfinished", *keep))
+    assert not (root / ".partial" / "train-aaaaaaaaaaaa").exists()
+
+
+def test_gc_keeps_what_a_killed_build_goes_on_from(
+    original: Built, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    longer = original.run(2, original.labels)
+    monkeypatch.setattr(Train, "build", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Store(root).build(longer)
+    keep = ("gc", "--keep", original.data.key, "--store", root)
+    made_of = {stage.key for stage in longer.inputs()} | {original.teacher.key}
+    assert "for unfinished builds" in words(call(*keep, "--yes"))
+    assert made_of <= {entry.key for entry in contents(root)}
+    words(call(*keep, "--yes", "--unfinished"))
+    assert [entry.key for entry in contents(root)] == [original.data.key]
 
 
 def test_what_a_killed_deletion_left_is_no_build_and_goes(original: Built, root: Path) -> None:

@@ -16,10 +16,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from workers_calls import Count, Dies, Fail, Measure, die_once, faulty, leave, out_of_space
+from workers_calls import (
+    Count,
+    Dies,
+    Fail,
+    Measure,
+    Remark,
+    die_once,
+    faulty,
+    leave,
+    out_of_memory,
+    out_of_space,
+)
 
 from distilcap.data.scenes import draw_scenes
-from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.errors import ConfigError, DataError, DistilCapError, MissingError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.plan import Role, plan_distillation
@@ -38,7 +49,7 @@ from distilcap.training.checkpoint import Position, save_checkpoint
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 
 
-def build_and_die_once(stage: Stage, root: Path) -> None:
+def build_and_die_once(stage: Stage, root: Path) -> tuple[str, ...]:
     """What a worker does, but it dies when it has kept the second epoch of a training."""
 
     def save_and_die(path: Path, position: Position, *others: Any) -> None:
@@ -48,12 +59,12 @@ def build_and_die_once(stage: Stage, root: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "save_checkpoint", save_and_die)
-        engine_module._build(stage, root)
+        return engine_module._build(stage, root)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_workers_stage_is_run_again_and_goes_on(engine: str, tmp_path: Path) -> None:
-    first = Count("first", 1)
+    first = Remark("first", 1)
     left, right = Count("left", 9, (first,)), Count("right", 9, (first,))
     last = Count("last", 2, (left, right))
     store, serial = Store(tmp_path / "store"), Store(tmp_path / "serial")
@@ -76,10 +87,11 @@ def test_a_killed_workers_stage_is_run_again_and_goes_on(engine: str, tmp_path: 
     assert at_left[0] not in (store.path(right) / "workers").read_text().split()  # both worked at once
     assert str(os.getpid()) not in at_left
     assert [note.partition(":")[0] for note in noted][-1] == last.key
-    assert len(noted) == 4
+    assert noted[0] == f"{first.key}: skipped image 2"
+    assert len(noted) == 5
     assert not store.has(Measure("alone", 1))
     build_side_by_side([last], store, Notes(), EngineOptions(engine))  # all is there
-    assert len(noted) == 4
+    assert len(noted) == 5
 
 
 def test_what_a_complete_stage_was_made_of_is_not_built_again(tmp_path: Path) -> None:
@@ -113,6 +125,7 @@ def test_what_a_stage_says_to_people_comes_back_as_it_was(engine: str, tmp_path:
 @pytest.mark.parametrize(
     ("function", "error", "message"),
     [
+        (out_of_memory, DistilCapError, r"not enough memory \(.* 8 bytes\)\. .*--gpus-per-stage"),
         (faulty, RuntimeError, r"(?s)in a worker:.*in faulty.*Fault: a fault at two"),
         pytest.param(
             out_of_space, OSError, "No space left on device: 'labels.jsonl'", marks=pytest.mark.slow

@@ -17,6 +17,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json, write_json
 from distilcap.integrity import CHECKSUMS, leave_out
 from distilcap.progress import Progress, Silent
+from distilcap.store import scratch as scratch_module
 from distilcap.store import stage as stage_module
 from distilcap.store.stage import Stage, added_later, not_in_key, stage_of
 from distilcap.store.store import Store
@@ -117,6 +118,24 @@ def test_a_broken_build_is_not_there_and_goes_on_where_it_stopped(tmp_path: Path
     assert not store.has(stage)
     assert not store.path(stage).exists()
     assert (store.build(stage) / "whole").read_text() == "half and whole"
+
+
+def test_a_build_that_is_killed_without_a_word_has_its_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written while it runs: nothing of ours comes after SIGKILL."""
+    monkeypatch.setattr(scratch_module, "EVERY", 0.01)
+    store, seen = Store(tmp_path), list[float]()
+
+    def build(stage: Number, folder: Path, *_: object) -> None:
+        time.sleep(0.2)
+        record = read_json(folder / scratch_module.SCRATCH)
+        seen.append(record["seconds"])
+
+    monkeypatch.setattr(Number, "build", build)
+    store.build(Number(5, ""))
+    assert 0.02 < seen[0] < store.seconds(Number(5, ""))
+    assert not (store.path(Number(5, "")) / scratch_module.SCRATCH).exists()
 
 
 def test_two_processes_build_a_stage_once(tmp_path: Path) -> None:

@@ -41,6 +41,15 @@ class Count(Stage):
         return path.read_text().splitlines() if path.exists() else []
 
 
+@dataclass(frozen=True)
+class Remark(Count):
+    """Says something to people."""
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        super().build(folder, store, progress)
+        progress.note("skipped image 2")
+
+
 def die_once(folder: Path) -> None:
     """End this process if the file "fatal" is in `folder`, and remove that."""
     with contextlib.suppress(FileNotFoundError):
@@ -92,6 +101,11 @@ def faulty(number: int) -> int:
 def out_of_space(_: int) -> None:
     """Meets a full disk."""
     raise OSError(errno.ENOSPC, "No space left on device", "labels.jsonl")
+
+
+def out_of_memory(_: int) -> None:
+    """Meets the end of memory, as PyTorch says it of a CPU."""
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.\nmore")
 
 
 def leave(_: int) -> None:

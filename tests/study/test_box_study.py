@@ -62,6 +62,10 @@ def test_controls_have_the_same_steps_and_updates(photos: Path, tmp_path: Path) 
         steps.append(trainings)
     assert steps[0] == steps[1] == steps[2]
     assert len(steps[0]) == 3
+    names = {member.name for member in members}
+    untaught = {member.name for member in members if member.role == "student"}
+    assert taught.baseline == uncropped.baseline == control.name
+    assert {member.baseline for member in members if member.role == "distilled"} == untaught <= names
     assert control.teacher is None
     assert control.trains[0].start.labels is None
     assert uncropped.trains[0].start.labels.data is None

@@ -65,6 +65,15 @@ def test_stages_that_had_nothing_to_do_have_no_rate(tmp_path: Path) -> None:
     assert rates == {some.rate_owner(): pytest.approx(some.work(FACTS).amount / 2)}
 
 
+def test_runs_that_may_have_ended_early_have_no_rate(tmp_path: Path) -> None:
+    store, longer = Store(tmp_path), CrossEntropyPhase(epochs=40)
+    for patience, has_rate in ((5, False), (0, True)):
+        training = dataclasses.replace(UNTRAINED, cross_entropy=longer, patience=patience)
+        run = dataclasses.replace(RUN, training=training)
+        done(run, store, 1.0)
+        assert bool(measured_rates(store.plan([run]), FACTS, store)) == has_rate
+
+
 @pytest.fixture
 def scenes(tmp_path: Path) -> ImportData:
     """Eight pictures to train on."""
@@ -102,6 +111,18 @@ def test_a_model_whose_speed_is_not_known_is_named(
     announce([run], store, said)
     assert "All that is to be done takes about" in said.notes[-1]
     assert "not known" not in said.notes[-1]
+
+
+def test_what_a_complete_stage_was_made_of_is_not_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a pack was imported: the run asks for no features of COCO."""
+    store, longer = Store(tmp_path), dataclasses.replace(RUN, training=TrainingOptions())
+    done(RUN, store, 0.5)
+    assert [planned.complete for planned in store.plan([RUN])] == [True] * 4
+    print_plan([RUN], store, FACTS)
+    assert "1 stages, 1 there. To do: about 0 s" in " ".join(capsys.readouterr().out.split())
+    assert not any(planned.complete for planned in store.plan(one for one in [longer]))
 
 
 def test_images_without_captions_are_told_apart(scenes: ImportData, tmp_path: Path) -> None:

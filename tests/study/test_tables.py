@@ -276,6 +276,9 @@ def test_a_plan_on_the_command_line_runs_nothing(smoke: Students, tmp_path: Path
     assert extra.exit_code == 0, (extra.output, extra.exception)
     wrong = CliRunner().invoke(cli, [*arguments, *more])
     assert "`more_seeds` is of `extra`, not of all" in str(wrong.exception)
+    for option in ("--finished", "--check=x"):
+        planned = CliRunner().invoke(cli, [*arguments, option])
+        assert "`--plan` is of what is to be trained" in str(planned.exception)
     crops = CliRunner().invoke(cli, [*arguments, "--crops", data])
     assert "`reproduce all` has no use for `--crops`" in str(crops.exception)
     for option in (["--metrics", "cider"], ["--image-size", "64"], ["--finished"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,31 @@ def test_labelling_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> 
         label_images(dataclasses.replace(counting, max_tokens=5), images, torn, **options)
 
 
+def test_batches_stay_where_images_cannot_be_read(tmp_path: Path) -> None:
+    """After a kill, too: captions of a batch are rounded together."""
+    images = [ImageRecord(str(number), tmp_path / f"{number}.png", "train") for number in range(6)]
+    batches: list[list[str]] = []
+
+    class Reads(PretrainedTeacher):
+        def read(self, photo: Path) -> Any:
+            if photo.stem == "0":
+                raise DataError(f"{photo.name}: no picture.")
+            return photo.stem
+
+        def label(self, photos: Any, *rest: Any) -> Any:
+            if len(batches) == killed_after:
+                raise KeyboardInterrupt
+            batches.append(photos)
+            return [(Caption("a dog"),) for _ in photos]
+
+    teacher, log, killed_after = Reads(None, None, None), tmp_path / "log.jsonl", 1
+    with pytest.raises(KeyboardInterrupt):
+        label_images(teacher, images, log, batch_images=2)
+    killed_after = -1
+    assert list(label_images(teacher, images, log, batch_images=2)) == ["1", "2", "3", "4", "5"]
+    assert batches == [["1"], ["2", "3"], ["4", "5"]]
+
+
 def test_nan_never_becomes_a_label(folder: Path, tmp_path: Path) -> None:
     (photo,) = photos(1)
     photo.save(tmp_path / "0.png")
@@ -134,6 +160,39 @@ def test_the_fingerprint_follows_content_alone(folder: Path, tmp_path: Path) -> 
     assert model_fingerprint(tmp_path) != model_fingerprint(folder)
 
 
+def test_a_model_that_needs_a_prompt_is_refused(tmp_path: Path) -> None:
+    save_model("chat", tmp_path)
+    with pytest.raises(
+        DataError, match=r"captions no photograph by itself .*A chat model needs a prompt: caption"
+    ):
+        PretrainedTeacher.load(tmp_path, "cpu")
+
+
+def test_a_chat_template_alone_is_no_reason_to_refuse(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert PretrainedTeacher.load(tmp_path, "cpu").caption(photos(1))
+
+
+def test_a_model_that_was_not_downloaded_whole_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:300])
+    with pytest.raises(
+        DataError, match=r"model that loads \(.*header.*\); take another or download it again"
+    ):
+        PretrainedTeacher.load(tmp_path, "cpu")
+
+    def needs_more(*_: object, **__: object) -> None:
+        raise ImportError("\nPackage `num2words` is required.")
+
+    monkeypatch.setattr("transformers.AutoImageProcessor.from_pretrained", needs_more)
+    with pytest.raises(DataError, match="`num2words` is required\\); pip install"):
+        PretrainedTeacher.load(folder, "cpu")
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"not a model of transformers \(there is no config.json in it\)"):
         find_model(str(tmp_path))
@@ -151,7 +210,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(MissingError, match=r"no download \(ValueError\)"):
             find_model("somebody/model")
         patch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", silent)
-        with pytest.raises(DataError, match="not an image-to-text model: ValueError"):
+        with pytest.raises(DataError, match=r"not an image-to-text model that loads \(ValueError\)"):
             PretrainedTeacher.load(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingError, match=r"pip install 'distilcap\[teachers\]' brings it"):

@@ -67,8 +67,53 @@ def _vit_gpt2() -> Any:
 MODELS = {"blip": _blip, "git": _git, "vit-gpt2": _vit_gpt2}
 
 
+def _save_chat_model(folder: Path) -> None:
+    """A tiny random model with a chat template, as `save_pretrained` leaves it."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = ["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", "what", "a", "dog", "cat"]
+    plain = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+    )
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=["<image>"],
+    )
+    seen = {"height": 32, "width": 32}
+    template = (
+        "{% for m in messages %}USER: {% for c in m.content %}{% if c.type == 'image' %}<image> "
+        "{% else %}{{ c.text }} {% endif %}{% endfor %}{% endfor %}ASSISTANT:"
+    )
+    processor = transformers.LlavaProcessor(
+        transformers.CLIPImageProcessor(size=seen, crop_size=seen),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=template,
+        image_token="<image>",
+        num_additional_image_tokens=1,
+    )
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**small, image_size=32, patch_size=16),
+        text_config=transformers.LlamaConfig(
+            **small, vocab_size=len(words), pad_token_id=0, eos_token_id=1, bos_token_id=None
+        ),
+        image_token_index=3,
+    )
+    torch.manual_seed(3)
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
 def save_model(kind: str, place: Path) -> None:
-    """Write a model of `MODELS` with its image processor and its words."""
+    """Write a model of `MODELS` with its image processor and its words; or "chat", which needs a prompt."""
+    if kind == "chat":
+        _save_chat_model(place)
+        return
     torch.manual_seed(0)
     model, processor = MODELS[kind]()
     with torch.no_grad():  # random logits nearly tie

@@ -257,6 +257,18 @@ def test_validation_that_fell_is_told(phase: SelfCriticalPhase, scores: tuple[fl
     assert "to 20.0" in fallen(phase, kept)
 
 
+def test_a_warm_up_longer_than_its_phase_is_told(tmp_path: Path) -> None:
+    notes = Notes()
+    phases = options(
+        cross_entropy=CrossEntropyPhase(epochs=1, warmup_steps=1),
+        self_critical=SelfCriticalPhase(epochs=1, learning_rate=1e-3, samples=2, warmup_steps=100),
+    )
+    training(tmp_path, Pictures(), phases, progress=notes).run()
+    (said,) = (note for note in notes.said if "warm-up" in note)
+    assert "of 0.001" in said
+    assert "`--scst-warmup-steps`" in said
+
+
 def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILCAP_PLAIN", "0")
     with pytest.raises(Killed):
@@ -394,6 +406,7 @@ class Spoils(Pictures):
 @pytest.mark.parametrize(
     "at, epochs, message",
     [
+        (4, (0, 1), r"diverged in epoch 1: the weight `\S+` .*; a lower `scst_learning_rate`"),
         (1, (1, 0), r"The weight `\S+` held NaN or infinity before the first step .* are damaged"),
         (
             2,
@@ -403,7 +416,7 @@ class Spoils(Pictures):
         (
             2,
             (0, 1),
-            r"diverged at epoch 1, batch 2: the loss is nan, and the weight `\S+` .*lower `learning_rate`",
+            r"diverged at epoch 1, batch 2: .*, and the weight `\S+` .*lower `scst_learning_rate` than 5e-05",
         ),
         (4, (1, 0), r"diverged in epoch 1: the weight `\S+` holds NaN or infinity; a lower `learning_rate`"),
     ],

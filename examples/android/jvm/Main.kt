@@ -8,14 +8,15 @@ import kotlin.system.exitProcess
 
 /** Captions photographs on any machine with Java: a JSON object a line, and the milliseconds at the end. */
 fun main(arguments: Array<String>) {
-    if (arguments.size < 3) {
+    val beam = arguments.getOrNull(1)?.toIntOrNull() ?: 0
+    if (arguments.size < 3 || beam < 1) {
         System.err.println("Arguments: BUNDLE BEAM PHOTO…; a beam of 1 is greedy.")
         exitProcess(2)
     }
     val photos = arguments.drop(2).map(::File)
     val failed = try {
-        Captioner(File(arguments[0]), threads = 1).use { captions(it, arguments[1].toInt(), photos) }
-    } catch (error: Exception) { // of ONNX Runtime, JSON, files and numbers alike
+        Captioner(File(arguments[0]), threads = 1).use { captions(it, beam, photos) }
+    } catch (error: Exception) { // of ONNX Runtime, JSON and files alike
         System.err.println("${arguments[0]}: ${error.message}")
         exitProcess(2)
     }
