@@ -214,10 +214,16 @@ def label_images(
     with RecordLog(log, header, progress) as records:
         done = dict(captions_from(line) for record in records.records for line in record["captions"])
         # Kept too, so that the batches are those of a run that was not killed: numbers are rounded by batch.
-        skipped = {id: why for record in records.records for id, why in record.get("skipped", {}).items()}
-        for image_id, why in skipped.items():
-            progress.note(f"skipped image {image_id}: {why}")
+        # What can be read by now comes last.
+        skipped = {id for record in records.records for id in record.get("skipped", {})} - done.keys()
         wanted = [image for image in images if image.id not in done and image.id not in skipped]
+        for image in (image for image in images if image.id in skipped):
+            try:
+                teacher.read(image.path)
+            except DataError as error:
+                progress.note(f"skipped image {image.id}: {error}")
+            else:
+                wanted.append(image)
         batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
         total = -(-len(images) // batch_images)
         for batch in progress.track(batches, "Captioning with the teacher", total, total - len(batches)):
