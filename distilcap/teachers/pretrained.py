@@ -13,7 +13,7 @@ from PIL import Image
 
 from distilcap.data.captions import Caption, CaptionSet, captions_from, record_of
 from distilcap.data.dataset import ImageRecord
-from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.errors import ConfigError, DataError, MissingError, memory_error
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
@@ -101,6 +101,8 @@ class PretrainedTeacher:
             processor = transformers.AutoImageProcessor.from_pretrained(folder, **safe)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
         except Exception as error:  # of transformers, safetensors, tokenizers, torch and pickle, each its own
+            if isinstance(error, MemoryError) or memory_error(error):
+                raise
             fix = (
                 "pip install what it names"
                 if isinstance(error, ImportError)
@@ -119,6 +121,8 @@ class PretrainedTeacher:
         try:
             replace(self, max_tokens=1).caption([blank], beam=1)
         except Exception as error:  # each model fails in its own way where the prompt should be
+            if isinstance(error, MemoryError) or memory_error(error):
+                raise
             raise DataError(
                 f"{folder}: captions no photograph by itself ({first_line(error)}). A chat model needs a "
                 "prompt: caption with examples/label_with_vlm, and give its file as `--teacher-captions`."

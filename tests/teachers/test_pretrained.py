@@ -218,3 +218,16 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingError, match=r"pip install 'distilcap\[teachers\]' brings it"):
         PretrainedTeacher.load(tmp_path)
+
+
+def test_memory_that_runs_out_is_no_reason_to_take_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model("git", tmp_path)
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory.")
+
+    monkeypatch.setattr(PretrainedTeacher, "label", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        PretrainedTeacher.load(tmp_path, "cpu")
