@@ -202,9 +202,9 @@ def _grouped(
         found: list[Any] = []
         for value in map(record.get, keys):
             found += texts_of(value) if table else value if lists and isinstance(value, list) else [value]
-        if len(keys) > 1 and any(found):  # the last columns are empty where an image has fewer
-            found = [text for text in found if text not in (None, "")]
-        elif table:
+        if len(keys) > 1:  # the last columns are empty where an image has fewer
+            found = [text for text in found if text not in (None, "")] or found[:1]
+        if table:
             found = [text or "" for text in found if text is not None or not lists]
         for caption in found if keys else [None]:
             if not is_text(caption):

@@ -56,7 +56,8 @@ def convert(dataset: Dataset, to: Path, form: str | None = None, progress: Progr
         )
     if form not in FORMS:
         raise ConfigError(f"`form` must be one of {', '.join(FORMS)}, but is {form!r}.")
-    if to.exists():  # it may be the data itself, or captions that somebody wrote
+    # It may be the data itself, or captions that somebody wrote; a pipe or an empty file loses nothing.
+    if to.is_dir() or (to.is_file() and (to.stat().st_size or form == "imagefolder")):
         raise DataError(f"{to}: exists already; give another name, or remove it.")
     if form == "imagefolder":
         dataset = _copyable(dataset, to, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -62,10 +63,16 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:
             if other.id != id:
                 raise DataError(
                     f"{path}: image {name!r} may be {known[id].path} or {other.path}. Write more of its "
-                    f"path, such as {'/'.join(other.path.parts[-2:])!r}."
+                    f"path, such as {_distinct(other.path, known[id].path)!r}."
                 )
-            # A number counts images: it is a file's name by chance, unless the image's file is so called.
-            if not called and id.isdecimal() and known[id].path.stem != id == image_id_of(name):
+            # A number counts images: it is a file's name by chance, unless the image's file is so called,
+            # perhaps with zeros before, as COCO's 000000391895.jpg is.
+            if (
+                not called
+                and id.isdecimal()
+                and id == image_id_of(name)
+                and not re.search(rf"(^|_)0*{id}$", known[id].path.stem)
+            ):
                 fitted = name
         if fitted in ids:
             raise DataError(
@@ -95,6 +102,16 @@ def _file_names(path: Path, captions: CaptionSet) -> dict[str, str]:
 
 def _called(name: str, of_name: dict[str, list[ImageRecord]]) -> list[ImageRecord]:
     """The images whose files' paths end so; of a path of another machine, the last part counts."""
-    parts = tuple(posixpath.normpath(name).split("/"))
+    name = posixpath.normpath(name)
+    parts = tuple(name.split("/"))
+    images = of_name.get(parts[-1], [])
+    if whole := [image for image in images if image.path.absolute().as_posix() == name]:
+        return whole
     parts = parts[-1:] if is_absolute(name) or "://" in name else parts
-    return [image for image in of_name.get(parts[-1], ()) if image.path.parts[-len(parts) :] == parts]
+    return [image for image in images if image.path.parts[-len(parts) :] == parts]
+
+
+def _distinct(path: Path, other: Path) -> str:
+    """The end of a path, of two parts or more, which the other does not have."""
+    ends = (path.parts[-count:] for count in range(2, len(path.parts)))
+    return "/".join(next((end for end in ends if other.parts[-len(end) :] != end), path.parts[-2:]))

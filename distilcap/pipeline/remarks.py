@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from collections import Counter
@@ -76,7 +77,11 @@ def note_plan(run: Train, store: Store, progress: Progress) -> None:
 def _note_skipped(run: Train, images: Sequence[ImageRecord], store: Store, progress: Progress) -> None:
     """Say whether an image that is not among features that are there already can be read by now."""
     if store.processes.agree(store.has(run.features, whole=True)):
-        again = readable_again(run.features.load(store).skipped, images, read_image)
+        again = None
+        with contextlib.suppress(
+            DataError
+        ):  # damage is told where they are needed: not by a run that is there
+            again = readable_again(run.features.load(store).skipped, images, read_image)
         if again is not None:
             progress.note(
                 f"{run.data.path}: image {again!r} could not be read when the features in {store.root} were "

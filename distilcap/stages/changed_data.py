@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,11 +162,14 @@ class AddUnlabelled(ChangedData):
         known: dict[tuple[int, int], list[Path]] = {}
         for image in dataset.images:
             known.setdefault(probe(image.path), []).append(image.path)
-        digest = functools.cache(_digest)
+        digest, real = functools.cache(_digest), functools.cache(os.path.realpath)
 
         def is_known(path: Path) -> bool:
-            """Uncompressed images with the same border have the same ends."""
-            return digest(path) in map(digest, same) if (same := known.get(probe(path))) else False
+            """By content: uncompressed images of one border have the same ends. A file itself is not read."""
+            same = known.get(probe(path), [])
+            if real(path) in map(real, same):
+                return True
+            return bool(same) and digest(path) in map(digest, same)
 
         added = _records(Path(self.folder))
         held = crops_of_held_out([image.path for image in added], dataset.images)

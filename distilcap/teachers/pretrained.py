@@ -13,7 +13,7 @@ from PIL import Image
 
 from distilcap.data.captions import Caption, CaptionSet, captions_from, record_of
 from distilcap.data.dataset import ImageRecord
-from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.errors import ConfigError, DataError, MissingError, memory_error
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.record_log import RecordLog
@@ -101,6 +101,8 @@ class PretrainedTeacher:
             processor = transformers.AutoImageProcessor.from_pretrained(folder, **safe)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
         except Exception as error:  # of transformers, safetensors, tokenizers, torch and pickle, each its own
+            if isinstance(error, MemoryError) or memory_error(error):
+                raise
             fix = (
                 "pip install what it names"
                 if isinstance(error, ImportError)
@@ -119,6 +121,8 @@ class PretrainedTeacher:
         try:
             replace(self, max_tokens=1).caption([blank], beam=1)
         except Exception as error:  # each model fails in its own way where the prompt should be
+            if isinstance(error, MemoryError) or memory_error(error):
+                raise
             raise DataError(
                 f"{folder}: captions no photograph by itself ({first_line(error)}). A chat model needs a "
                 "prompt: caption with examples/label_with_vlm, and give its file as `--teacher-captions`."
@@ -214,10 +218,16 @@ def label_images(
     with RecordLog(log, header, progress) as records:
         done = dict(captions_from(line) for record in records.records for line in record["captions"])
         # Kept too, so that the batches are those of a run that was not killed: numbers are rounded by batch.
-        skipped = {id: why for record in records.records for id, why in record.get("skipped", {}).items()}
-        for image_id, why in skipped.items():
-            progress.note(f"skipped image {image_id}: {why}")
+        # What can be read by now comes last.
+        skipped = {id for record in records.records for id in record.get("skipped", {})} - done.keys()
         wanted = [image for image in images if image.id not in done and image.id not in skipped]
+        for image in (image for image in images if image.id in skipped):
+            try:
+                teacher.read(image.path)
+            except DataError as error:
+                progress.note(f"skipped image {image.id}: {error}")
+            else:
+                wanted.append(image)
         batches = [wanted[start : start + batch_images] for start in range(0, len(wanted), batch_images)]
         total = -(-len(images) // batch_images)
         for batch in progress.track(batches, "Captioning with the teacher", total, total - len(batches)):

@@ -176,6 +176,12 @@ def test_references_by_ids_are_read_as_those_of_a_data_set(tmp_path: Path, name:
     assert {id: found.texts(id) for id in found} == {"1": ["a dog", "the dog", "dogs"], "2": ["a cat"]}
 
 
+def test_an_image_whose_columns_are_all_empty_has_one_empty_caption(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("image_id,caption1,caption2\n1,a dog,\n2,,\n")
+    found = read_candidates(tmp_path / "x.csv")
+    assert {id: found.texts(id) for id in found} == {"1": ["a dog"], "2": [""]}
+
+
 def test_a_candidate_of_a_table_may_be_null(tmp_path: Path) -> None:
     """A word for null in a cell is no caption; in JSON, which has its own null, it is one."""
     (tmp_path / "x.csv").write_text("image_id,caption\n1,nan\n2,a cat\n3,\n")

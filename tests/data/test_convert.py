@@ -99,6 +99,14 @@ def test_others_find_in_them_what_they_expect(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_empty_files_and_devices_are_written(tmp_path: Path) -> None:
+    """Those of `mktemp`, and `/dev/stdout`."""
+    (tmp_path / "empty.jsonl").touch()
+    assert convert(a_set(tmp_path), tmp_path / "empty.jsonl").images == 3
+    assert (tmp_path / "empty.jsonl").stat().st_size
+    convert(a_set(tmp_path), Path("/dev/null"), "jsonl")
+
+
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     data = a_set(tmp_path)
     with pytest.raises(ConfigError, match="`form` must be one of karpathy, coco, jsonl, csv, imagefolder"):

@@ -139,3 +139,9 @@ def test_a_raw_file_beside_its_jpeg_is_no_image_of_its_own(tmp_path: Path) -> No
     assert set(found.entries) == {"1", "2.heic", "3.dng", "a", "a.png", "b/1.dng"}
     (note,) = found.notes
     assert ": 2 images left out, of photographs that are there as JPEG or the like: 1.HEIC" in note
+
+
+def test_captions_of_a_raw_file_are_its_photographs(tmp_path: Path) -> None:
+    files(tmp_path, images("1.jpg", "1.dng", "2.jpg") | {"1.dng.txt": "a dog\n", "2.txt": "a cat\n"})
+    read = read_dataset(tmp_path)
+    assert {id: read.captions.texts(id) for id in read.captions} == {"1": ["a dog"], "2": ["a cat"]}

@@ -130,6 +130,31 @@ def test_a_name_that_photographs_and_added_ones_share_is_refused(tmp_path: Path)
     assert captions_for(both, theirs).keys() == {"1", "unlabelled/1.jpg", "3.heic", "unlabelled/3.heic"}
     written(theirs, [{"image_id": id, "caption": id} for id in ("1", "unlabelled/1.jpg")])
     assert captions_for(both, theirs).keys() == {"1", "unlabelled/1.jpg"}
+    whole = [str(tmp_path / name) for name in ("photos/1.jpg", "extra/1.jpg")]
+    written(theirs, [{"image": name, "caption": name} for name in whole])
+    assert captions_for(both, theirs).keys() == {"1", "unlabelled/1.jpg"}
+
+
+def test_the_path_that_is_advised_tells_files_apart(tmp_path: Path) -> None:
+    for shade, name in enumerate(("one/a/1.jpg", "two/a/1.jpg")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("L", (8, 8), 40 * shade).save(tmp_path / name)
+    both = AddUnlabelled.beside(ImportData.of(tmp_path / "one"), tmp_path / "two").read()
+    theirs = written(tmp_path / "theirs.json", [{"image": "a/1.jpg", "caption": "a dog"}])
+    with pytest.raises(DataError, match=r"such as 'two/a/1\.jpg'"):
+        captions_for(both, theirs)
+    written(theirs, [{"image": "two/a/1.jpg", "caption": "a dog"}])
+    assert captions_for(both, theirs).keys() == {"unlabelled/a/1.jpg"}
+
+
+def test_zeros_before_a_number_need_not_be_written(tmp_path: Path) -> None:
+    write_image(tmp_path / "000000000005.jpg")
+    data = {
+        "images": [{"id": 5, "file_name": "000000000005.jpg"}],
+        "annotations": [{"image_id": 5, "caption": "a dog"}],
+    }
+    theirs = written(tmp_path / "theirs.json", [{"image": "5.jpg", "caption": "a boat"}])
+    assert fitted(written(tmp_path / "data.json", data), theirs) == {"5": "a boat"}
 
 
 def test_a_file_that_the_data_lack_is_no_image_that_has_its_name_for_a_number(tmp_path: Path) -> None:

@@ -189,3 +189,15 @@ def test_a_file_of_two_images_is_said(tmp_path: Path) -> None:
     found = find_entries(table(tmp_path, "1.jpg", "images/1.jpg", "2.jpg"))
     (note,) = found.notes
     assert note.startswith("1 file of more than one image, such as 1 and images/1: such a photograph may be")
+
+
+def test_files_of_one_name_alone_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COCO has 123,287 below the folder of its captions."""
+    put(tmp_path, "train/1.jpg", "val/2.jpg", "val/3.jpg")
+
+    def read(path: Path) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr("distilcap.data.readers.find.probe", read)
+    found = find_entries(table(tmp_path, "1.jpg", "2.jpg", "3.jpg"))
+    assert [entry.path.name for entry in found.entries.values()] == ["1.jpg", "2.jpg", "3.jpg"]

@@ -347,6 +347,9 @@ def test_an_image_that_features_lack_and_that_can_be_read_by_now_is_named(tmp_pa
     note_data(run, store, notes)
     (said,) = (said for said in notes.said if "could not be read" in said)
     assert f"image {image.stem!r} could not be read when the features in {tmp_path}" in said
+    with (store.path(run.features) / "store.json").open("a") as file:
+        file.write(" ")
+    note_data(run, store, notes)  # who needs the features says that they are damaged
 
 
 def test_a_captioner_that_learnt_test_images_is_named(tmp_path: Path) -> None:

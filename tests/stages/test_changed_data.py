@@ -205,3 +205,13 @@ def test_images_of_the_same_ends_are_told_apart(tmp_path: Path) -> None:
     assert probe(tmp_path / "data/a.bmp") == probe(tmp_path / "more/c.bmp")
     both = AddUnlabelled.beside(ImportData.of(tmp_path / "data"), tmp_path / "more").read()
     assert [image.id for image in both.images] == ["a", "b", "unlabelled/c.bmp"]
+
+
+def test_photographs_of_the_data_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a large data set may lie in the folder that is added."""
+    for name in ("a.png", "b.png"):
+        Image.new("L", (9, 9), ord(name[0])).save(tmp_path / name)
+    (tmp_path / "captions.csv").write_text("image,caption\na.png,a dog\n")
+    monkeypatch.setattr("distilcap.stages.changed_data._digest", lambda path: pytest.fail(str(path)))
+    both = AddUnlabelled.beside(ImportData.of(tmp_path / "captions.csv"), tmp_path).read()
+    assert [image.id for image in both.images] == ["a", "unlabelled/b.png"]

@@ -104,7 +104,7 @@ def test_batches_stay_where_images_cannot_be_read(tmp_path: Path) -> None:
 
     class Reads(PretrainedTeacher):
         def read(self, photo: Path) -> Any:
-            if photo.stem == "0":
+            if photo.stem == unreadable:
                 raise DataError(f"{photo.name}: no picture.")
             return photo.stem
 
@@ -114,12 +114,15 @@ def test_batches_stay_where_images_cannot_be_read(tmp_path: Path) -> None:
             batches.append(photos)
             return [(Caption("a dog"),) for _ in photos]
 
-    teacher, log, killed_after = Reads(None, None, None), tmp_path / "log.jsonl", 1
+    teacher, log, killed_after, unreadable = Reads(None, None, None), tmp_path / "log.jsonl", 1, "0"
     with pytest.raises(KeyboardInterrupt):
         label_images(teacher, images, log, batch_images=2)
-    killed_after = -1
+    killed_after = 3
     assert list(label_images(teacher, images, log, batch_images=2)) == ["1", "2", "3", "4", "5"]
     assert batches == [["1"], ["2", "3"], ["4", "5"]]
+    killed_after, unreadable = -1, ""  # a disk is there again
+    assert list(label_images(teacher, images, log, batch_images=2)) == ["0", "1", "2", "3", "4", "5"]
+    assert batches[3:] == [["0"]]
 
 
 def test_nan_never_becomes_a_label(folder: Path, tmp_path: Path) -> None:
@@ -215,3 +218,16 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingError, match=r"pip install 'distilcap\[teachers\]' brings it"):
         PretrainedTeacher.load(tmp_path)
+
+
+def test_memory_that_runs_out_is_no_reason_to_take_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model("git", tmp_path)
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory.")
+
+    monkeypatch.setattr(PretrainedTeacher, "label", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        PretrainedTeacher.load(tmp_path, "cpu")

@@ -144,10 +144,12 @@ class _Bare:
         name = os.path.basename(path)
         if folder in self._own or os.path.join(folder, name) != path:
             return folder, path
-        homes = [home for home in self._homes[name] if os.path.isfile(os.path.join(home, name))]
-        paths = [os.path.join(home, name) for home in homes]
-        if not homes:  # a folder that cannot be listed, or a disk that does not know case
+        homes = self._homes.get(name, [])
+        if len(homes) > 1:
+            homes = [home for home in homes if os.path.isfile(os.path.join(home, name))]
+        if len(homes) < 2:  # none: a folder that cannot be listed, or a disk that does not know case
             return folder, path
+        paths = [os.path.join(home, name) for home in homes]
         if homes[0] not in self._own and len({probe(Path(each)) for each in paths}) > 1:
             self.several[name] = homes
         return homes[0], paths[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -43,11 +44,14 @@ def _read(source: Source, result: ReadResult) -> None:
     used: set[Path] = set()
     broken: list[str] = []
     usual = {file.with_suffix("") for file in found if file.suffix.lower() in IMAGE_ENDINGS}
-    twins: list[str] = []
+    twins: dict[Path, list[Path]] = defaultdict(list)
+    for file in found:
+        if file.suffix.lower() in IMAGE_FILE_ENDINGS - IMAGE_ENDINGS and file.with_suffix("") in usual:
+            twins[file.with_suffix("")].append(file)
+    left = set(itertools.chain(*twins.values()))
     for file in found:
         name = file.relative_to(folder).as_posix()
-        if file.suffix.lower() in IMAGE_FILE_ENDINGS - IMAGE_ENDINGS and file.with_suffix("") in usual:
-            twins.append(name)
+        if file in left:
             continue
         if not file.is_file():
             broken.append(name)
@@ -57,7 +61,8 @@ def _read(source: Source, result: ReadResult) -> None:
             continue
         top = known_split(name.partition("/")[0]) if "/" in name else None
         image = result.image(image_id_of(name), name, top or source.split, None)
-        stems = [stem for stem in (file.with_suffix(""), file) if stem in sides]  # a.txt, a.jpg.txt
+        stem = file.with_suffix("")
+        stems = [each for each in (*twins.get(stem, ()), stem, file) if each in sides]  # a.txt, a.jpg.txt
         used |= set(stems)
         if image is not None and stems:
             _add_captions(
@@ -73,10 +78,11 @@ def _read(source: Source, result: ReadResult) -> None:
                 result.problem("unknown image", message, None)
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
-    if twins:
-        count = counted(len(twins), "image")
+    if left:
+        names = some([file.relative_to(folder).as_posix() for file in sorted(left)])
         result.notes.append(
-            f"{folder}: {count} left out, of photographs that are there as JPEG or the like: {some(twins)}."
+            f"{folder}: {counted(len(left), 'image')} left out, of photographs that are there as JPEG or the "
+            f"like: {names}."
         )
     for ending in kinds:
         others.pop(ending, None)
