@@ -27,7 +27,7 @@ def recorded(name: str) -> Results:
 @pytest.mark.parametrize(
     ("name", "baselines"),
     [
-        ("flickr8k-preset", "the same captioner without a teacher: paired"),
+        ("flickr8k", "the same captioner without a teacher: paired"),
         ("flickr8k-families", "'updown-small' in 'transformer-small': paired"),
         (
             "flickr8k-extra",
@@ -38,12 +38,12 @@ def recorded(name: str) -> Results:
 def test_gains_are_said_to_be_against_what_they_are_against(name: str, baselines: str) -> None:
     said = legend(recorded(name)).partition("Gains are against ")[2]
     assert baselines in said
-    if name != "flickr8k-preset":
+    if name != "flickr8k":
         assert "the same captioner without" not in said
 
 
 def test_rows_that_ran_once_beside_others_are_told() -> None:
-    results = recorded("flickr8k")
+    results = recorded("flickr8k-quick")
     assert "teachers ran once" in legend(results)
     assert "rows without ± ran once" not in legend(results)
     once = dataclasses.replace(results.rows[-1], seeds=(0,))
@@ -51,7 +51,7 @@ def test_rows_that_ran_once_beside_others_are_told() -> None:
 
 
 def test_rows_of_different_numbers_of_seeds_are_all_told() -> None:
-    results = recorded("flickr8k")
+    results = recorded("flickr8k-quick")
     twice = dataclasses.replace(results.rows[-1], seeds=(0, 1))
     mixed = dataclasses.replace(results, rows=(*results.rows[:-1], twice))
     assert "rows are means of 3 seeds, ±" in legend(results)
@@ -60,7 +60,7 @@ def test_rows_of_different_numbers_of_seeds_are_all_told() -> None:
     assert "teachers ran once" not in legend(dataclasses.replace(mixed, rows=students))
 
 
-@pytest.mark.parametrize("name", ["flickr8k-preset", "flickr8k-line"])
+@pytest.mark.parametrize("name", ["flickr8k", "flickr8k-line"])
 def test_scores_of_fewer_images_than_the_split_has_are_told(name: str) -> None:
     some = dataclasses.replace(recorded(name), scored_images=1990, test_images=2000)
     assert legend(some).startswith("Scores on the test split (1,990 images), times 100")

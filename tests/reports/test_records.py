@@ -64,7 +64,7 @@ def small(path: Path) -> dict[str, Any]:
 WRONG: list[Any] = [None, True, "x", -1, 0, 10**30, 1e17, float("inf"), "\ud800", [], ["x"], {}, {"x": 1}]
 
 
-@pytest.mark.parametrize("name", ["flickr8k", "flickr8k-line"])
+@pytest.mark.parametrize("name", ["flickr8k-quick", "flickr8k-line"])
 def test_a_wrong_value_anywhere_is_named_or_harmless(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_wrong_value_anywhere_is_named_or_harmless(
 
 
 def test_odd_results_are_drawn(tmp_path: Path) -> None:
-    content = small(next(path for path in RECORDED if path.parent.name == "flickr8k"))
+    content = small(next(path for path in RECORDED if path.parent.name == "flickr8k-quick"))
     first, second, third = content["rows"]
     first |= {"architecture": None, "size": "huge", "role": "other", "megabytes": -1, "name": "$a$ $b"}
     second["scores"]["beam"]["cider"] = None
@@ -132,7 +132,7 @@ def test_the_key_is_named(change: dict[str, Any], message: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("key", ["row", "baseline"])
 def test_rows_of_tables_are_among_the_rows(key: str, tmp_path: Path) -> None:
-    content = small(next(path for path in RECORDED if path.parent.name == "flickr8k"))
+    content = small(next(path for path in RECORDED if path.parent.name == "flickr8k-quick"))
     content["tables"][0]["rows"][1][key] = "nobody"
     (tmp_path / "results.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=rf"`tables\[0\].rows\[1\].{key}` names no row of `rows`: 'nobody'"):
