@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,8 @@ def reproduce(
     if options.more_seeds and what[0] != "extra":
         raise ConfigError(f"`more_seeds` is of `extra`, not of {what[0]}; leave it out.")
     _refuse_unused(what[0], options, finished=finished, check=check is not None, crops=crops is not None)
+    if output.plan and (finished or check is not None):
+        raise ConfigError("`--plan` is of what is to be trained; leave out `--finished` and `--check`.")
     if what[0] == "encoders":
         from distilcap.study.encoders import encoder_members
 
@@ -124,8 +126,6 @@ def reproduce(
         students = options.students(_drawn_or_there(data, images, options, output))
         tables = _tables(together or what, students)
         title = f"{' and '.join(dict.fromkeys(what))} on {students.data.name}, preset {students.preset.name}"
-        if output.plan and (finished or check is not None):
-            raise ConfigError("`--plan` is of what is to be trained; leave out `--finished` and `--check`.")
         if output.plan:
             from distilcap.study.estimate import facts_of
             from distilcap.study.tables import stages_of_tables
@@ -141,15 +141,11 @@ def reproduce(
 
 def _refuse_unused(what: str, options: TableOptions, **given: bool) -> None:
     """What someone asks for happens, or they are told that it does not."""
-    unused = [name for name in ("crops",) if given[name] and what != "box"]
+    unused = ["crops"] if given["crops"] and what != "box" else []
     if what in EXPERIMENTS:
-        usual = TableOptions(seeds=options.seeds)
-        of_tables = [
-            field.name
-            for field in fields(usual)
-            if getattr(options, field.name) != getattr(usual, field.name)
-        ]
-        unused += [*of_tables, *(name for name in ("finished", "check") if given[name])]
+        asked, usual = asdict(options), asdict(TableOptions(seeds=options.seeds))
+        unused += [name for name in asked if asked[name] != usual[name]]
+        unused += [name for name in ("finished", "check") if given[name]]
     if unused:
         flag = unused[0].replace("_", "-")
         raise ConfigError(f"`reproduce {what}` has no use for `--{flag}`; leave it out.")

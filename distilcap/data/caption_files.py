@@ -16,6 +16,7 @@ from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.readers import Source, form_of, read_dataset
 from distilcap.data.readers.columns import id_text, roles_of, texts_of
 from distilcap.data.readers.entries import image_id_of, is_text
+from distilcap.data.readers.forms.coco import is_marked
 from distilcap.data.readers.forms.records import records_of
 from distilcap.data.readers.forms.table import cell, column_names, table_rows
 from distilcap.data.readers.text import read_start
@@ -143,7 +144,7 @@ def _scored(source: Source, lists: bool) -> CaptionSet | None:
         return CaptionSet.load(path)
     if "annotations" in content.lists:
         images = (image.get("id") for image, _ in content.lists.get("images", []) if isinstance(image, dict))
-        kept = [entry for entry in content.lists["annotations"] if not _is_marked(entry[0])]
+        kept = [entry for entry in content.lists["annotations"] if not is_marked(entry[0])]
         return _grouped(path, kept, filter(None, map(id_text, images)))
     described = any(isinstance(value, dict) for value in content.others.values())
     if source.layout == "json" and not described and not content.lists.keys() & {"", "images", "data"}:
@@ -175,11 +176,6 @@ def _entries(source: Source) -> Iterator[tuple[Any, int | None]]:
                 yield dict(zip(heads, (cell(field, sign) for field in row), strict=True)), line
             else:
                 raise DataError(f"{source.path}:{line}: expected {len(heads)} fields, but it has {len(row)}.")
-
-
-def _is_marked(entry: Any) -> bool:
-    """Whether VizWiz says that a caption is none of its image."""
-    return isinstance(entry, dict) and (entry.get("is_rejected") is True or entry.get("is_precanned") is True)
 
 
 def _grouped(

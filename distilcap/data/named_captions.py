@@ -48,7 +48,8 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:
     ids: dict[str, str] = {}
     for id in captions:
         name = names.get(id, id).replace("\\", "/")
-        called = [known[name]] if name in known else _called(name, of_name)
+        so_called = _called(name, of_name)
+        called = [known[name]] if name in known else so_called
         file = called[0] if len(called) == 1 else None
         fitted = id if id in known or file is None else file.id
         if id in known and id in names:
@@ -59,7 +60,7 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:
                     "Write the data's ids: "
                     f'{{"image_id": "{file.id}", "caption": …}}.'
                 )
-            other = next((image for image in _called(name, of_name) if image.id.startswith(ADDED)), known[id])
+            other = next((image for image in so_called if image.id.startswith(ADDED)), known[id])
             if other.id != id:
                 raise DataError(
                     f"{path}: image {name!r} may be {known[id].path} or {other.path}. Write more of its "

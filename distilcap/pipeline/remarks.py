@@ -78,9 +78,8 @@ def _note_skipped(run: Train, images: Sequence[ImageRecord], store: Store, progr
     """Say whether an image that is not among features that are there already can be read by now."""
     if store.processes.agree(store.has(run.features, whole=True)):
         again = None
-        with contextlib.suppress(
-            DataError
-        ):  # damage is told where they are needed: not by a run that is there
+        # Damage is told where they are needed: not by a run that is there.
+        with contextlib.suppress(DataError):
             again = readable_again(run.features.load(store).skipped, images, read_image)
         if again is not None:
             progress.note(

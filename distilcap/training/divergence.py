@@ -95,7 +95,7 @@ def fallen(phase: CrossEntropyPhase | SelfCriticalPhase, position: Position) -> 
         return ""
     kept = next((one for one in reversed(validated) if one["validation_cider"] == round(best, 6)), None)
     when = f"{kept['phase'].replace('_', '-')}, epoch {kept['epoch']}" if kept else "before training"
-    flag = "--scst-learning-rate" if isinstance(phase, SelfCriticalPhase) else "--learning-rate"
+    flag = f"--{_rate(position).replace('_', '-')}"
     return (
         f"Validation CIDEr fell from {100 * best:.1f} ({when}) to {100 * last:.1f}; the weights of then are "
         f"kept. Next step: a lower `{flag}` than {phase.learning_rate:g} is the usual fix."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from distilcap.data.readers.columns import id_text, texts_of
 from distilcap.data.readers.entries import ReadResult, is_text, split_in
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 
-__all__ = ["FORM"]
+__all__ = ["FORM", "is_marked"]
 
 
 def _matches(source: Source) -> bool:
@@ -42,7 +44,7 @@ def _read(source: Source, result: ReadResult) -> None:
             result.problem(
                 "unknown image", f"there is a caption for image '{number}', which is not listed.", line
             )
-        elif entry.get("is_rejected") is True or entry.get("is_precanned") is True:
+        elif is_marked(entry):
             marked += 1
         else:
             result.captions(result.entries[number], [text], line)
@@ -51,6 +53,11 @@ def _read(source: Source, result: ReadResult) -> None:
         result.notes.append(
             f"{source.path}: {marked:,} caption{plural} marked as rejected or precanned left out."
         )
+
+
+def is_marked(entry: Any) -> bool:
+    """Whether VizWiz says that a caption is none of its image: rejected, or a set phrase."""
+    return isinstance(entry, dict) and (entry.get("is_rejected") is True or entry.get("is_precanned") is True)
 
 
 FORM = DataForm(
