@@ -141,7 +141,7 @@ def plan_distillation(
     begun = student.start if isinstance(student.start, ImportCaptioner) else None
     vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer, begun)
 
-    def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
+    def begun_as(role: Role, seed: int, labels: Labels | None, seen: ExtractFeatures) -> Train:
         training = dataclasses.replace(role.training, seed=seed)
         together = keep_originals and labels is not None
         return Train(
@@ -155,6 +155,17 @@ def plan_distillation(
             together,
             start=role.start,
         )
+
+    # The first run on people's captions decides for all that begin as it did: it is their teacher.
+    decides = None
+    if teacher == student and student.start is not None and not keep_originals:
+        decides = begun_as(student, seeds[0], None, features)
+
+    def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
+        train = begun_as(role, seed, labels, seen)
+        if decides is None or role != student or train == decides:
+            return train
+        return dataclasses.replace(train, stays_with=decides)
 
     def labelled_by(name: str, labeller: Train) -> GivenTeacher:
         return GivenTeacher(

@@ -35,7 +35,9 @@ def collect_results(
     curves = {}
     for member in trained_members(members):
         log = store.open(member.trains[0], LOG) / LOG
-        curves[member.name] = from_json(tuple[Epoch, ...], read_json(log), log)
+        epochs = from_json(tuple[Epoch, ...], read_json(log), log)
+        if epochs:  # else nothing was trained
+            curves[member.name] = epochs
     source = members[0].scored("beam")[0].source
     dataset = source.load(store)
     captions = _captions(members, store)

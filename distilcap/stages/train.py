@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Train"]
 
-SUMMARY = "training.json"
+SUMMARY, STAYED = "training.json", "stayed"
 WORDS = 12  # of a caption with its end token
 EPOCH_SECONDS = 7e-8  # for a parameter: a checkpoint of it and of its two moments is written
 
@@ -57,6 +57,8 @@ class Train(CaptionerStage):
         token_teacher: a run whose distribution of every next word is imitated in the cross-entropy phase
             (token-level distillation), on whatever captions are learnt from.
         token_distillation: how much of the loss that is.
+        stays_with: a run that begins alike. Where that stayed what it began from, so does this one, and is
+            not trained: it could not be told to be better by the same validation images, but by chance.
     """
 
     together: ClassVar[bool] = True
@@ -77,6 +79,7 @@ class Train(CaptionerStage):
     views: int = added_later(1)
     token_teacher: Train | None = added_later(None)  # noqa: RUF009
     token_distillation: TokenDistillation = added_later(TokenDistillation())  # noqa: RUF009
+    stays_with: Train | None = added_later(None)  # noqa: RUF009
 
     @property
     def licence(self) -> dict[str, str] | None:
@@ -107,8 +110,8 @@ class Train(CaptionerStage):
         # Drawing is one pass more, word by word.
         drawn = 4 * regions + 4 * options.self_critical.samples * DRAWN_WORDS * word
         epochs = options.cross_entropy.epochs * crossed + options.self_critical.epochs * drawn
-        # The encoder's work is not counted where that learns too, nor known how many epochs patience had.
-        comparable = not self.tune_encoder and not options.patience
+        # The encoder's work is not counted where that learns too, nor known how many epochs were made.
+        comparable = not (self.tune_encoder or options.patience or self.stays_with)
         images = facts.captioned if self.labels is None else facts.images["train"]
         phases = [phase.epochs for phase in (options.cross_entropy, options.self_critical) if phase.epochs]
         validations = sum(-(-epochs // options.validation_every) for epochs in phases)
@@ -162,6 +165,9 @@ class Train(CaptionerStage):
         ended = (folder / SUMMARY).exists() and not (folder / CHECKPOINT).exists()
         if store.processes.agree(ended):
             load_captioner(folder)  # damage since then is told now
+            return
+        if self.stays_with is not None and self.stays_with.stayed(store):
+            self._stay(self.stays_with, folder, store, progress)
             return
         dataset, features = self.data.load(store), self.features.load(store)
         vocabulary = self.vocabulary.load(store)
@@ -220,9 +226,29 @@ class Train(CaptionerStage):
                 "images_seen": position.images,
                 "best_validation_cider": position.best_score,
                 "device": position.device,
+                STAYED: position.stayed,
             },
         )
         (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def stayed(self, store: Store) -> bool:
+        """Whether no epoch was clearly better than what it began from (`TrainingOptions.validate_start`)."""
+        return self._summary(store).get(STAYED) is True
+
+    def _stay(self, other: Train, folder: Path, store: Store, progress: Progress) -> None:
+        """Take over what the other run stayed."""
+        from distilcap.models.weights import CONFIG, WEIGHTS
+        from distilcap.training.loop import LOG
+
+        progress.note(f"Not trained: {other.key} stayed what it began from, and so does this run.")
+        if not store.processes.first:
+            return
+        kept = store.open(other)
+        for name in (WEIGHTS, TUNED, CONFIG):
+            if (kept / name).exists():
+                write_bytes(folder / name, (kept / name).read_bytes())
+        write_json(folder / LOG, [])
+        write_json(folder / SUMMARY, other._summary(store) | {"train_seconds": 0.0, "images_seen": 0})
 
     def _token_teacher(self, store: Store) -> TokenTeacher | None:
         from distilcap.training.imitation import TokenTeacher
@@ -274,12 +300,15 @@ class Train(CaptionerStage):
 
     def summary(self, store: Store) -> dict[str, Any]:
         """Parameters, training seconds, images seen, best validation CIDEr."""
+        summary = self._summary(store)
+        return {name: value for name, value in summary.items() if name not in ("device", STAYED)}
+
+    def _summary(self, store: Store) -> dict[str, Any]:
         path = store.open(self, SUMMARY) / SUMMARY
         content = read_json(path)
         with expected(path, "the summary of a training"):
-            numbers = {name: value for name, value in content.items() if name != "device"}
-            sum(numbers.values())
-            return numbers
+            sum(value for name, value in content.items() if name != "device")
+            return dict(content)
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:

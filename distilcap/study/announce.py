@@ -37,10 +37,11 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     took = counted(round(seconds / 60), "minute") if seconds >= 90 else counted(round(seconds), "second")
     models = dict.fromkeys(stage.model for stage in missing if isinstance(stage, LabelWithPretrained))
     without = f", without labelling by {' and '.join(models)}, whose speed is not known" if models else ""
+    may_end_early = any(run.training.patience or run.stays_with for run in runs)
     progress.note(
         f"{images}, {each:g} caption{'s' * (each != 1)} each{others}; words that occur {often} or more. "
         f"Training: {'; '.join(ways)}. All that is to be done takes "
-        f"{'at most ' if any(run.training.patience for run in runs) else ''}about {took}{without}."
+        f"{'at most ' if may_end_early else ''}about {took}{without}."
     )
 
 

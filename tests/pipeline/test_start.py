@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from distilcap.cli.distill import _in_the_browser
@@ -21,6 +23,7 @@ from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.recipe import PAPER
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.progress import SILENT
+from distilcap.reports.collect import collect_results
 from distilcap.stages.captioner import ImportCaptioner, box_folder
 from distilcap.stages.captions import NeutralLabels
 from distilcap.stages.changed_data import AddUnlabelled, HoldOut
@@ -135,6 +138,40 @@ def test_the_box_is_student_and_teacher_by_default(
     mine = plan(home, start=home / "run")
     assert _taken(mine.starts[0], mine, store) == str(home / "run")
     assert f"`distilcap caption photo.jpg --run {home / 'run'}`" in _how_to_take(mine.starts[0], mine, store)
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_where_the_first_run_stays_its_start_all_do(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    monkeypatch.setattr("distilcap.training.loop.clearly_better", lambda new, old: better)
+    planned = plan(home, start=home / "run", seeds=2)
+    assert isinstance(planned.labels, GenerateTogether)
+    first, *others = planned.labels.captioners
+    runs = [run for row in planned.students for run in row.trains]
+    assert runs[:2] == [first, others[0]]
+    assert [run.stays_with for run in (first, *others, *runs[2:])] == [None, *[first] * 4]
+    apart = plan(home, start=home / "run", keep_originals=True).students
+    assert [run.stays_with for row in apart for run in row.trains] == [None, None]
+
+    store = Store(tmp_path)
+    distilled = distill(planned, store, SILENT, export=False, metrics=("cider",))
+    results = collect_results("", planned.systems, distilled.rows, distilled.verdict, store, SILENT)
+    assert first.stayed(store) != better
+    begun_from, student = first.load(store), runs[-1]
+    for run in (*others, *runs[2:]):
+        new, old = run.load(store).captioner.state_dict(), begun_from.captioner.state_dict()
+        assert all(torch.equal(new[name], old[name]) for name in old) != better
+        summary = run.summary(store)
+        assert (summary["train_seconds"], summary["images_seen"]) == (0, 0) or better
+        if better:  # as ever
+            alone, again = dataclasses.replace(run, stays_with=None), Store(tmp_path / "again")
+            assert alone.key != run.key
+            weights = alone.load(again).captioner.state_dict()
+            assert all(torch.equal(new[name], weights[name]) for name in new)
+    names = {row.name for row in planned.students}
+    assert results.curves.keys() == (names if better else {planned.students[0].name})
+    assert student.seen_in(None) == first.seen
 
 
 def test_no_picture_is_seen_twice(home: Path, tmp_path: Path) -> None:
