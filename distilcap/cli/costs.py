@@ -92,7 +92,7 @@ def costs(
         plan = Store(store).plan(stages_of_tables(tables, options.metric_names))
         estimates = estimate_plan(plan, facts, Store(store), given)
         measured = measured_rates(plan, facts, Store(store))
-        todo = sum(not cost.planned.complete for cost in estimates)
+        todo = sum(cost.planned.to_do for cost in estimates)
         cells = [what, str(todo), f"{sum(cost.seconds for cost in estimates) / 3600:,.1f}"]
         for count in gpus:
             due = bill(estimates, count, price)

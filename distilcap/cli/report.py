@@ -145,12 +145,12 @@ def print_plan(stages: Sequence[Stage], store: Store, facts: Facts) -> None:
     from distilcap.study.estimate import estimate_plan
 
     every = estimate_plan(store.plan(stages), facts, store)
-    costs = [cost for cost in every if not cost.planned.complete or store.has(cost.planned.stage)]
-    missing = [cost for cost in costs if not cost.planned.complete]
+    costs = [cost for cost in every if cost.planned.to_do or cost.planned.there]
+    missing = [cost for cost in costs if cost.planned.to_do]
     unknown = [cost for cost in missing if isinstance(cost.planned.stage, LabelWithPretrained)]
     for cost in costs:
         stage, there, price = cost.planned.stage, "there", ""
-        if not cost.planned.complete:
+        if cost.planned.to_do:
             took = "?" if cost in unknown else duration(cost.seconds)
             there, price = "to do", f"{took:>8} {cost.megabytes:9.1f} MB"
         CONSOLE.print(f"{there}  {price:20}  {stage.key}  {stage.describe()}", soft_wrap=True)

@@ -36,10 +36,16 @@ __all__ = ["Planned", "Store"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage of a plan, and whether it need not be built: it is there, or nothing missing needs it."""
+    """A stage of a plan.
+
+    Attributes:
+        to_do: whether it is missing, and so must be built.
+        there: whether it is in the store. What is neither was needed only by what is there already.
+    """
 
     stage: Stage
-    complete: bool
+    to_do: bool
+    there: bool
 
 
 class Store:
@@ -126,7 +132,7 @@ class Store:
             if stage.key not in ordered:
                 for needed in stage.inputs():
                     visit(needed)
-                ordered[stage.key] = Planned(stage, stage.key not in missing)
+                ordered[stage.key] = Planned(stage, stage.key in missing, self.has(stage))
 
         for stage in stages:
             visit(stage)

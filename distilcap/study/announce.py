@@ -23,7 +23,7 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     speed is known: it is named instead.
     """
     plan = store.plan(stages)
-    missing = [planned.stage for planned in plan if not planned.complete]
+    missing = [planned.stage for planned in plan if planned.to_do]
     runs = [stage for stage in missing if isinstance(stage, Train)]
     if not runs:
         return

@@ -55,7 +55,7 @@ def bill(costs: Sequence[Cost], gpus: int, price: float) -> Bill:
         raise ConfigError(f"`gpus` must be at least 1, but is {gpus}.")
     if price < 0:
         raise ConfigError(f"`price` must be at least 0, but is {price:g}.")
-    todo = [cost for cost in costs if not cost.planned.complete]
+    todo = [cost for cost in costs if cost.planned.to_do]
     missing = {cost.planned.stage.key for cost in todo}
     waiting = {
         cost.planned.stage.key: {stage.key for stage in cost.planned.stage.inputs()} & missing

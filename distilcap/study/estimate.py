@@ -79,7 +79,7 @@ def estimate_plan(
     for planned in plan:
         stage = planned.stage
         kind = stage.rate_owner()
-        work = Work(0.0, 0.0) if planned.complete else stage.work(facts)
+        work = stage.work(facts) if planned.to_do else Work(0.0, 0.0)
         seconds = work.amount / given.get(kind, measured.get(kind, stage.rate))
         costs.append(Cost(planned, seconds, work.megabytes, kind in measured and kind not in given))
     return costs

@@ -121,7 +121,7 @@ def test_the_box_is_student_and_teacher_by_default(
     assert [row.role for row in distilled.rows] == ["start", "teacher", "student", "distilled"]
     assert "On only 4 test images, 'from box, distilled' has" in distilled.verdict
     assert "keep people's own words (man, woman …), which 'box as it is' writes too;" in distilled.verdict
-    assert all(planned.complete for planned in store.plan(runs))
+    assert not any(planned.to_do for planned in store.plan(runs))
     (box,), undistilled, student = with_box.starts, with_box.students[0], with_box.students[-1]
     run = str(store.path(runs[0]))
     assert _taken(student, with_box, store) == _how_to_take(student, with_box, store) == ""

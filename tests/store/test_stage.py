@@ -97,12 +97,12 @@ def test_a_field_added_later_leaves_older_keys_as_they_were() -> None:
 
 def test_inputs_are_built_first_and_nothing_twice(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert [planned.complete for planned in store.plan([TWO])] == [False, False, False]
+    assert [planned.to_do for planned in store.plan([TWO])] == [True, True, True]
     folder = store.build(TWO)
     assert (folder / "sum").read_text() == "3"
     store.build(TWO)
     assert (folder / "builds").read_text() == "x"
-    assert all(planned.complete for planned in store.plan([TWO]))
+    assert not any(planned.to_do for planned in store.plan([TWO]))
     assert store.seconds(TWO) >= 0.05
 
 

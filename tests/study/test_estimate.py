@@ -119,10 +119,10 @@ def test_what_a_complete_stage_was_made_of_is_not_planned(
     """As where a pack was imported: the run asks for no features of COCO."""
     store, longer = Store(tmp_path), dataclasses.replace(RUN, training=TrainingOptions())
     done(RUN, store, 0.5)
-    assert [planned.complete for planned in store.plan([RUN])] == [True] * 4
+    assert [planned.to_do for planned in store.plan([RUN])] == [False] * 4
     print_plan([RUN], store, FACTS)
     assert "1 stages, 1 there. To do: about 0 s" in " ".join(capsys.readouterr().out.split())
-    assert not any(planned.complete for planned in store.plan(one for one in [longer]))
+    assert all(planned.to_do for planned in store.plan(one for one in [longer]))
 
 
 def test_images_without_captions_are_told_apart(scenes: ImportData, tmp_path: Path) -> None:

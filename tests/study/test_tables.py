@@ -192,7 +192,7 @@ def test_a_table_from_end_to_end(smoke: Students, tmp_path: Path, monkeypatch: p
     more = estimate_plan(
         store.plan(stages_of_tables(paper_tables(longer, ["table1"]), METRICS)), facts, store
     )
-    missing = [cost for cost in more if not cost.planned.complete]
+    missing = [cost for cost in more if cost.planned.to_do]
     assert {cost.measured for cost in missing if isinstance(cost.planned.stage, (Train, Evaluate))} == {True}
 
     read = read_results(out / "results.json")
