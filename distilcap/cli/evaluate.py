@@ -175,7 +175,7 @@ Example:
 def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, to: Path) -> None:
     """Count in how many images of DATASET each n-gram occurs, for CIDEr-D."""
     from distilcap.data.readers import read_dataset
-    from distilcap.metrics.frequencies import END_WORD, DocumentFrequencies
+    from distilcap.metrics.frequencies import DocumentFrequencies
 
     words_of = tokenizer_of(tokenizer).words
     read = read_dataset(dataset, need_images=False, progress=PROGRESS)
@@ -186,7 +186,6 @@ def document_frequencies(dataset: Path, split: str, end: bool, tokenizer: str, t
         f"{read.name}-{split}",
         ([words_of(text) for text in captions.texts(image_id)] for image_id in captions),
         end,
-        END_WORD,
         tokenizer,
     )
     frequencies.save(to)

@@ -142,10 +142,11 @@ def run_distillation(
 def print_plan(stages: Sequence[Stage], store: Store, facts: Facts) -> None:
     """Print the stages of a plan, which of them are complete, and about what the others take."""
     from distilcap.stages.pretrained import LabelWithPretrained
+    from distilcap.study.announce import at_most
     from distilcap.study.estimate import estimate_plan
 
     every = estimate_plan(store.plan(stages), facts, store)
-    costs = [cost for cost in every if cost.planned.to_do or cost.planned.there]
+    costs = [cost for cost in every if cost.planned.to_do or store.has(cost.planned.stage)]
     missing = [cost for cost in costs if cost.planned.to_do]
     unknown = [cost for cost in missing if isinstance(cost.planned.stage, LabelWithPretrained)]
     for cost in costs:
@@ -158,8 +159,9 @@ def print_plan(stages: Sequence[Stage], store: Store, facts: Facts) -> None:
     measured = sum(cost.seconds for cost in missing if cost.measured)
     share = f"{measured / seconds:.0%}" if seconds else "all"
     CONSOLE.print(
-        f"{len(costs)} stages, {len(costs) - len(missing)} there. To do: about {duration(seconds)} of one "
-        f"process and {megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
+        f"{len(costs)} stages, {len(costs) - len(missing)} there. To do: "
+        f"{at_most(cost.planned.stage for cost in missing)}about {duration(seconds)} of one process and "
+        f"{megabytes / 1e3:.1f} GB. Of that time {share} is by rates measured in this store, the "
         "rest by those of one core elsewhere."
         + (" What is marked ? is not counted: its model is not of distilcap." if unknown else ""),
     )

@@ -91,6 +91,8 @@ def search_memory(captioner: Captioner, memory: Memory, options: BeamSearch) -> 
     active = torch.arange(images, device=device)  # images still searched
     for length in range(options.max_words):
         logits, state = captioner.step(last, state, memory)
+        if logits.dtype == torch.bfloat16:  # whose 8 bits are too few for sums of exponentials
+            logits = logits.float()
         finished = (last == EOS) | (last == PAD)
         logits = _move_words(logits, options)
         scores, parents, last = best_continuations(logits, forbidden, scores, finished, options.beam_size)

@@ -72,7 +72,6 @@ class GridEncoder(nn.Module):
         self.name, self.weights, self.form = name, weights, form
         self.preprocessing = preprocessing
         self.side = None if regions is None else math.isqrt(regions)
-        self.projection: nn.Module = nn.Identity()
         self.eval()
         with torch.no_grad():
             pixels = torch.zeros(1, 3, preprocessing.size, preprocessing.size)
@@ -84,10 +83,6 @@ class GridEncoder(nn.Module):
             )
         self.regions = regions or features.shape[2] * features.shape[3]
         self.dim = features.shape[1]
-
-    def project(self, dim: int) -> None:
-        """Bring the features to `dim` by a linear map yet to be trained, as a student of other features."""
-        self.projection, self.dim = nn.Linear(self.dim, dim), dim
 
     def recipe(self) -> dict[str, Any]:
         """JSON that tells these features from all others."""
@@ -108,7 +103,7 @@ class GridEncoder(nn.Module):
         """The backbone's map (B, D', h, w) to (B, R, D)."""
         if self.side is not None:
             features = area_pool(features, self.side)
-        return Regions.full(self.projection(features.flatten(2).transpose(1, 2)))
+        return Regions.full(features.flatten(2).transpose(1, 2))
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

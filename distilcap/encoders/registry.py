@@ -88,10 +88,7 @@ def _named(
 
 def save_encoder(encoder: Encoder, path: Path) -> None:
     """Write a trained encoder to one .safetensors file, whose path `create_encoder` takes as a name."""
-    content = encoder.recipe() | {"pooled": True, "projected": False}
-    if isinstance(encoder, GridEncoder):
-        projected = isinstance(encoder.projection, nn.Linear)
-        content |= {"pooled": encoder.side is not None, "projected": projected}
+    content = encoder.recipe() | {"pooled": not isinstance(encoder, GridEncoder) or encoder.side is not None}
     assert isinstance(encoder, nn.Module)
     save_tensors(path, encoder.state_dict(), {_METADATA: content})
 
@@ -109,8 +106,6 @@ def _described(content: Any) -> tuple[Encoder, Preprocessing]:
         form=content["form"],
         regions=content["regions"] if content["pooled"] else None,
     )
-    if isinstance(encoder, GridEncoder) and content["projected"]:
-        encoder.project(dim)
     return encoder, preprocessing
 
 

@@ -51,7 +51,6 @@ class DocumentFrequencies:
         name: str,
         references: Iterable[Sequence[Sequence[str]]],
         end: bool = False,
-        end_word: str = END_WORD,
         tokenizer: str = PTB,
     ) -> DocumentFrequencies:
         """Count over images, given the words of each image's references."""
@@ -61,7 +60,7 @@ class DocumentFrequencies:
             images += 1
             ngrams: set[str] = set()
             for caption in captions:
-                words = [*caption, end_word] if end else caption
+                words = [*caption, END_WORD] if end else caption
                 for order in range(1, ORDERS + 1):
                     ngrams.update(
                         " ".join(words[start : start + order]) for start in range(len(words) - order + 1)

@@ -157,8 +157,8 @@ def plan_distillation(
         )
 
     # The first run on people's captions decides for all that begin as it did: it is their teacher.
-    decides = None
-    if teacher == student and student.start is not None and not keep_originals:
+    decides, judged = None, student.start is not None and student.training.validate_start
+    if teacher == student and judged and intermediate is None and not keep_originals:
         decides = begun_as(student, seeds[0], None, features)
 
     def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:

@@ -16,7 +16,7 @@ from distilcap.progress import Progress
 from distilcap.stages.captioner import DRAWN_WORDS, CaptionerStage
 from distilcap.stages.captions import Labels
 from distilcap.stages.data import ImportData
-from distilcap.stages.features import TUNED, ExtractFeatures, seen_ids
+from distilcap.stages.features import TUNED, ExtractFeatures
 from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.planning import Facts, Work
 from distilcap.store.stage import Stage, added_later
@@ -167,7 +167,10 @@ class Train(CaptionerStage):
             load_captioner(folder)  # damage since then is told now
             return
         if self.stays_with is not None and self.stays_with.stayed(store):
-            self._stay(self.stays_with, folder, store, progress)
+            progress.note(
+                f"Not trained: {self.stays_with.key} stayed what it began from, and so does this run."
+            )
+            self._take_over(self.stays_with, folder, store)
             return
         dataset, features = self.data.load(store), self.features.load(store)
         vocabulary = self.vocabulary.load(store)
@@ -178,7 +181,7 @@ class Train(CaptionerStage):
         validation = validation.only(id for id in validation if id in readable)
         if not validation:
             raise DataError(f"{self.data.path}: the validation split has no captioned image.")
-        learnt = set(seen_ids(self.data, "train", features, store))
+        learnt = readable.intersection(image.id for image in dataset.split("train"))
         labels = self._labels(originals, learnt, store)
 
         def reward() -> CiderReward:
@@ -226,29 +229,38 @@ class Train(CaptionerStage):
                 "images_seen": position.images,
                 "best_validation_cider": position.best_score,
                 "device": position.device,
-                STAYED: position.stayed,
+                STAYED: bool(position.start_scores),
             },
         )
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def stayed(self, store: Store) -> bool:
-        """Whether no epoch was clearly better than what it began from (`TrainingOptions.validate_start`)."""
-        return self._summary(store).get(STAYED) is True
-
-    def _stay(self, other: Train, folder: Path, store: Store, progress: Progress) -> None:
-        """Take over what the other run stayed."""
-        from distilcap.models.weights import CONFIG, WEIGHTS
+        """Whether it is what it began from, since no epoch was clearly better on validation."""
         from distilcap.training.loop import LOG
 
-        progress.note(f"Not trained: {other.key} stayed what it began from, and so does this run.")
+        folder = store.open(self, SUMMARY, LOG)
+        summary, log = read_json(folder / SUMMARY), read_json(folder / LOG)
+        if STAYED in summary:
+            return bool(summary[STAYED])
+        # Earlier versions did not write it.
+        best = round(summary["best_validation_cider"], 6)
+        return self.training.validate_start and best not in [epoch.get("validation_cider") for epoch in log]
+
+    def _take_over(self, other: Train, folder: Path, store: Store) -> None:
+        """Be the other run, but for what it cost."""
+        from distilcap.models.weights import CONFIG, WEIGHTS
+        from distilcap.training.loop import CHECKPOINT, LOG
+
+        kept = store.open(other)  # by all processes
+        summary = read_json(kept / SUMMARY) | {"train_seconds": 0.0, "images_seen": 0}
         if not store.processes.first:
             return
-        kept = store.open(other)
         for name in (WEIGHTS, TUNED, CONFIG):
             if (kept / name).exists():
                 write_bytes(folder / name, (kept / name).read_bytes())
         write_json(folder / LOG, [])
-        write_json(folder / SUMMARY, other._summary(store) | {"train_seconds": 0.0, "images_seen": 0})
+        write_json(folder / SUMMARY, summary)
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # of a build that was killed before the other stayed
 
     def _token_teacher(self, store: Store) -> TokenTeacher | None:
         from distilcap.training.imitation import TokenTeacher
@@ -300,15 +312,12 @@ class Train(CaptionerStage):
 
     def summary(self, store: Store) -> dict[str, Any]:
         """Parameters, training seconds, images seen, best validation CIDEr."""
-        summary = self._summary(store)
-        return {name: value for name, value in summary.items() if name not in ("device", STAYED)}
-
-    def _summary(self, store: Store) -> dict[str, Any]:
         path = store.open(self, SUMMARY) / SUMMARY
         content = read_json(path)
         with expected(path, "the summary of a training"):
-            sum(value for name, value in content.items() if name != "device")
-            return dict(content)
+            numbers = {name: value for name, value in content.items() if name not in ("device", STAYED)}
+            sum(numbers.values())
+            return numbers
 
 
 def _keep_tuned(source: ImageRegions, folder: Path) -> None:

@@ -39,13 +39,11 @@ class Planned:
     """A stage of a plan.
 
     Attributes:
-        to_do: whether it is missing, and so must be built.
-        there: whether it is in the store. What is neither was needed only by what is there already.
+        to_do: whether it must be built. A missing stage need not where all that is made of it is there.
     """
 
     stage: Stage
     to_do: bool
-    there: bool
 
 
 class Store:
@@ -132,7 +130,7 @@ class Store:
             if stage.key not in ordered:
                 for needed in stage.inputs():
                     visit(needed)
-                ordered[stage.key] = Planned(stage, stage.key in missing, self.has(stage))
+                ordered[stage.key] = Planned(stage, stage.key in missing)
 
         for stage in stages:
             visit(stage)

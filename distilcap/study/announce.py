@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from distilcap.progress import Progress
 from distilcap.shown import counted
@@ -13,7 +13,7 @@ from distilcap.store.store import Store
 from distilcap.study.estimate import estimate_plan, facts_of_run
 from distilcap.training.options import TrainingOptions
 
-__all__ = ["announce", "in_words"]
+__all__ = ["announce", "at_most", "in_words"]
 
 
 def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
@@ -37,12 +37,17 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     took = counted(round(seconds / 60), "minute") if seconds >= 90 else counted(round(seconds), "second")
     models = dict.fromkeys(stage.model for stage in missing if isinstance(stage, LabelWithPretrained))
     without = f", without labelling by {' and '.join(models)}, whose speed is not known" if models else ""
-    may_end_early = any(run.training.patience or run.stays_with for run in runs)
     progress.note(
         f"{images}, {each:g} caption{'s' * (each != 1)} each{others}; words that occur {often} or more. "
         f"Training: {'; '.join(ways)}. All that is to be done takes "
-        f"{'at most ' if may_end_early else ''}about {took}{without}."
+        f"{at_most(runs)}about {took}{without}."
     )
+
+
+def at_most(stages: Iterable[Stage]) -> str:
+    """ "at most " where a run may end before its time or need not be trained, else empty."""
+    runs = (stage for stage in stages if isinstance(stage, Train))
+    return "at most " if any(run.training.patience or run.stays_with for run in runs) else ""
 
 
 def in_words(options: TrainingOptions) -> str:

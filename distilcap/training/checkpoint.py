@@ -52,11 +52,6 @@ class Position:
     means: dict[str, float] = field(default_factory=dict)
     device: str = ""
 
-    @property
-    def stayed(self) -> bool:
-        """Whether the best weights are still those that training began from, after validating both."""
-        return bool(self.start_scores)
-
 
 def save_checkpoint(
     path: Path,

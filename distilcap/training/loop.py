@@ -105,7 +105,7 @@ class Training:
                     self._run_phase(number, phases[number], batches)
         finally:
             self._forget_recordings()
-        if self.position.stayed:
+        if self.position.start_scores:
             self.progress.note(
                 "No epoch is clearly better on validation than what training began from: that stays."
             )

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ from distilcap.stages.folders import stage_at
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
+from distilcap.training.processes import Processes
 
+T = TypeVar("T")
 SMALL = EncoderOptions(image_size=64, encoder_weights=Path("random"), encoder_engine="torch")
 TORCH = EncoderOptions(encoder_engine="torch")
 GIVEN = {"epochs": 1, "scst_epochs": 0, "batch_images": 4}
@@ -50,6 +53,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.build(run)
     (folder / "run").symlink_to(store.path(run))
     return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted(Processes):
+    """One of several processes, that keeps what it asked the others."""
+
+    asked: list[object] = dataclasses.field(default_factory=list)
+
+    def agree(self, value: T) -> T:
+        self.asked.append(value)
+        return value
 
 
 def begun(home: Path, start: Path | str = "run", data: str = "others", **training: object) -> Train:
@@ -147,19 +161,20 @@ def test_where_the_first_run_stays_its_start_all_do(
     monkeypatch.setattr("distilcap.training.loop.clearly_better", lambda new, old: better)
     planned = plan(home, start=home / "run", seeds=2)
     assert isinstance(planned.labels, GenerateTogether)
-    first, *others = planned.labels.captioners
+    first, *teachers = planned.labels.captioners
     runs = [run for row in planned.students for run in row.trains]
-    assert runs[:2] == [first, others[0]]
-    assert [run.stays_with for run in (first, *others, *runs[2:])] == [None, *[first] * 4]
-    apart = plan(home, start=home / "run", keep_originals=True).students
-    assert [run.stays_with for row in apart for run in row.trains] == [None, None]
+    assert runs[:2] == [first, teachers[0]]
+    assert [run.stays_with for run in (first, *teachers, *runs[2:])] == [None, *[first] * 4]
+    for apart in ({"keep_originals": True}, {"recipe": PAPER}, {"intermediate": "updown-tiny"}):
+        others = plan(home, start=home / "run", **apart).students
+        assert all(run.stays_with is None for row in others for run in row.trains), apart
 
     store = Store(tmp_path)
     distilled = distill(planned, store, SILENT, export=False, metrics=("cider",))
     results = collect_results("", planned.systems, distilled.rows, distilled.verdict, store, SILENT)
     assert first.stayed(store) != better
     begun_from, student = first.load(store), runs[-1]
-    for run in (*others, *runs[2:]):
+    for run in (*teachers, *runs[2:]):
         new, old = run.load(store).captioner.state_dict(), begun_from.captioner.state_dict()
         assert all(torch.equal(new[name], old[name]) for name in old) != better
         summary = run.summary(store)
@@ -169,6 +184,12 @@ def test_where_the_first_run_stays_its_start_all_do(
             assert alone.key != run.key
             weights = alone.load(again).captioner.state_dict()
             assert all(torch.equal(new[name], weights[name]) for name in new)
+    if not better:
+        processes = [Counted(rank, 2) for rank in (0, 1)]
+        for one in processes:
+            student.build(tmp_path / f"rank{one.rank}", Store(tmp_path, one), SILENT)
+        assert processes[0].asked == processes[1].asked != []
+        assert [(tmp_path / f"rank{rank}").exists() for rank in (0, 1)] == [True, False]
     names = {row.name for row in planned.students}
     assert results.curves.keys() == (names if better else {planned.students[0].name})
     assert student.seen_in(None) == first.seen

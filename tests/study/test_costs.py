@@ -34,10 +34,7 @@ class Score(Work):
 
 
 def priced(hours: dict[Stage, float], there: tuple[Stage, ...] = ()) -> list[Cost]:
-    return [
-        Cost(Planned(stage, stage not in there, stage in there), 3600 * time, 1, False)
-        for stage, time in hours.items()
-    ]
+    return [Cost(Planned(stage, stage not in there), 3600 * time, 1, False) for stage, time in hours.items()]
 
 
 def test_bills_are_those_worked_out_by_hand() -> None:
