@@ -235,7 +235,7 @@ class Train(CaptionerStage):
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def stayed(self, store: Store) -> bool:
-        """Whether it is what it began from, since no epoch was clearly better on validation."""
+        """Whether it is what it began from, since it was no better on validation."""
         from distilcap.training.loop import LOG
 
         folder = store.open(self, SUMMARY, LOG)
@@ -325,7 +325,7 @@ def _keep_tuned(source: ImageRegions, folder: Path) -> None:
     from distilcap.encoders.registry import create_encoder, save_encoder
     from distilcap.models.weights import load_captioner, save_captioner
     from distilcap.tensors import load_tensors
-    from distilcap.training.loop import ENCODER
+    from distilcap.training.best import ENCODER
 
     source.load_state_dict(load_tensors(folder / ENCODER, f"delete the folder {folder}")[0])
     save_encoder(source.encoder, folder / TUNED)

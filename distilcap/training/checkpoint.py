@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ class Position:
     since_better: int = 0
     means: dict[str, float] = field(default_factory=dict)
     device: str = ""
+
+    @property
+    def start_score(self) -> float:
+        """The mean of `start_scores`; -1 where there are none."""
+        return statistics.fmean(self.start_scores) if self.start_scores else -1.0
+
+    @property
+    def phase_name(self) -> str:
+        """As the log calls it."""
+        return "self_critical" if self.phase else "cross_entropy"
+
+    @property
+    def validations(self) -> list[float]:
+        """The phase's validation scores so far."""
+        of_phase = (record for record in self.history if record["phase"] == self.phase_name)
+        return [record["validation_cider"] for record in of_phase if "validation_cider" in record]
 
 
 def save_checkpoint(

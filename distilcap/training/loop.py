@@ -21,9 +21,9 @@ from distilcap.models.captioner import Captioner
 from distilcap.models.fast import accelerate, plain, plain_asked_for
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.progress import SILENT, Progress
-from distilcap.tensors import load_tensors, save_tensors
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
+from distilcap.training.best import BestWeights
 from distilcap.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from distilcap.training.divergence import check_loss, check_weights, fallen
 from distilcap.training.graphs import Recordings, recordings_for
@@ -31,13 +31,13 @@ from distilcap.training.imitation import Imitation, TokenTeacher
 from distilcap.training.objectives import CrossEntropy, Objective, Reward, SelfCritical
 from distilcap.training.options import LEARNT_NOTHING, CrossEntropyPhase, SelfCriticalPhase, TrainingOptions
 from distilcap.training.processes import ALONE, Processes
-from distilcap.training.schedule import clearly_better, move_average, never_warm, rate_factor
+from distilcap.training.schedule import better_on_the_whole, move_average, never_warm, rate_factor
 from distilcap.training.shares import share_of_batch
 from distilcap.training.validation import validate
 
-__all__ = ["CHECKPOINT", "ENCODER", "LOG", "Training"]
+__all__ = ["CHECKPOINT", "LOG", "Training"]
 
-CHECKPOINT, LOG, ENCODER = "checkpoint.safetensors", "log.json", "encoder.safetensors"
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.json"
 Phase = CrossEntropyPhase | SelfCriticalPhase
 _THEN = ", then "  # between the devices of a run
 
@@ -73,6 +73,7 @@ class Training:
     processes: Processes = ALONE
     position: Position = field(default_factory=Position, init=False)
     _recordings: Recordings | None = field(default=None, init=False)
+    _best: BestWeights = field(init=False)
 
     def run(self) -> Position:
         """Train to the end, from the checkpoint in `folder`, if any.
@@ -98,6 +99,9 @@ class Training:
         else:
             self._take_path(self.processes.agree(plain_asked_for()))
             self.position.device = self.processes.device_name
+        self._best = BestWeights(
+            self.folder, self.trained, self.source, self.options.validate_start, self.processes.first
+        )
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
         try:
             for number in range(self.position.phase, len(phases)):
@@ -107,7 +111,7 @@ class Training:
             self._forget_recordings()
         if self.position.start_scores:
             self.progress.note(
-                "No epoch is clearly better on validation than what training began from: that stays."
+                "No better on validation, on the whole, than what training began from: that stays."
             )
         if self.processes.first:
             if self.position.best_phase < 0:  # no epoch at all: the weights as they are
@@ -159,7 +163,7 @@ class Training:
         else:
             self._begin_phase(number, modules)
             if self.options.validate_start and self.position.best_phase < 0:
-                score = self._keep_if_best(number, self._captioner)
+                score = self._keep_if_best(self._captioner)
                 self.progress.note(f"before training: validation CIDEr {100 * score:.1f}")
             self._save(modules, optimizer)
         at = self.position
@@ -185,10 +189,11 @@ class Training:
                 at.seconds += now - started
                 if ended:
                     at.epoch, at.batch = at.epoch + 1, 0
-                    self._end_epoch(number, phase, average or self._captioner)
+                    self._end_epoch(phase, average or self._captioner)
                 self._save(modules, optimizer)
                 # Validation and saving are not training time.
                 saved = started = time.perf_counter()
+        self._judge_start()
         if told := fallen(phase, at):
             self.progress.note(told)
 
@@ -204,12 +209,7 @@ class Training:
     def _begin_phase(self, number: int, modules: dict[str, nn.Module]) -> None:
         """The self-critical phase begins from the best weights of the cross-entropy phase."""
         if self.position.best_phase >= 0:
-            best = load_captioner(self.folder).captioner.state_dict()
-            for name in modules.keys() & {"captioner", "average"}:
-                modules[name].load_state_dict(best)
-            if "encoder" in modules:
-                encoder, _ = load_tensors(self.folder / ENCODER, f"delete the folder {self.folder}")
-                modules["encoder"].load_state_dict(encoder)
+            self._best.load_into(modules)
         at = self.position
         self.position = Position(
             phase=number,
@@ -288,18 +288,18 @@ class Training:
         optimizer.step()
         return part.figures
 
-    def _end_epoch(self, number: int, phase: Phase, captioner: Captioner) -> None:
+    def _end_epoch(self, phase: Phase, captioner: Captioner) -> None:
         at = self.position
         figures, at.means = at.means, {}
         record: dict[str, Any] = {
-            "phase": "self_critical" if isinstance(phase, SelfCriticalPhase) else "cross_entropy",
+            "phase": at.phase_name,
             "epoch": at.epoch,
             "images": at.images,
             "seconds": round(at.seconds, 2),
             **{name: round(value, 6) for name, value in figures.items()},
         }
         if at.epoch % self.options.validation_every == 0 or at.epoch == phase.epochs:
-            score = self._keep_if_best(number, captioner)
+            score = self._keep_if_best(captioner)
             record["validation_cider"] = round(score, 6)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             self.progress.note(f"epoch {at.epoch}: {figures_text}, validation CIDEr {100 * score:.1f}")
@@ -307,23 +307,29 @@ class Training:
         if self.processes.first:
             write_json(self.folder / LOG, at.history)
 
-    def _keep_if_best(self, number: int, captioner: Captioner) -> float:
-        """Validate, in phase `number`; the score. What training began from stays until clearly beaten."""
+    def _keep_if_best(self, captioner: Captioner) -> float:
+        """Validate, and keep the phase's best weights, for `_judge_start`; the score."""
         at, (score, scores) = self.position, self._validate(captioner)
-        begins = self.options.validate_start and at.best_phase < 0
-        if begins or (clearly_better(scores, at.start_scores) if at.start_scores else score > at.best_score):
-            at.best_score, at.best_phase, at.start_scores = score, number, scores if begins else []
-            at.since_better = 0
-            if self.processes.first:
-                self._keep(captioner)
-        elif at.best_score >= LEARNT_NOTHING:  # else there is nothing yet that could become worse
+        first = not at.validations and bool(at.start_scores)
+        if self.options.validate_start and at.best_phase < 0:
+            at.start_scores = scores
+        if first or score > at.best_score:
+            at.best_score, at.best_phase, at.since_better = score, at.phase, 0
+            self._best.keep(captioner)
+        elif max(at.best_score, at.start_score) >= LEARNT_NOTHING:  # else nothing could become worse
             at.since_better += 1
         return score
 
-    def _keep(self, captioner: Captioner) -> None:
-        save_captioner(self.folder, dataclasses.replace(self.trained, captioner=captioner))
-        if isinstance(self.source, nn.Module):
-            save_tensors(self.folder / ENCODER, self.source.state_dict())
+    def _judge_start(self) -> None:
+        """At a phase's end: go back to what training began from, unless the phase was better."""
+        at = self.position
+        if not at.start_scores or not at.validations:
+            return
+        if better_on_the_whole(at.validations, at.start_score):
+            at.start_scores = []
+        else:
+            at.best_score = at.start_score
+            self._best.keep_start()
 
     def _validate(self, captioner: Captioner) -> tuple[float, list[float]]:
         """CIDEr of the validation images, and of each."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase
 
-__all__ = ["clearly_better", "move_average", "never_warm", "rate_factor"]
+__all__ = ["better_on_the_whole", "move_average", "never_warm", "rate_factor"]
 
 
 def rate_factor(phase: CrossEntropyPhase | SelfCriticalPhase, step: int, epoch: int, total: int) -> float:
@@ -49,14 +49,10 @@ def move_average(average: nn.Module, current: nn.Module, decay: float, step: int
         kept.lerp_(new, 1 - decay)
 
 
-def clearly_better(new: Sequence[float], old: Sequence[float]) -> bool:
-    """Whether scores of images are better than other scores of the same images by more than chance.
+def better_on_the_whole(scores: Sequence[float], start: float) -> bool:
+    """Whether the second half of a phase's validations is above what training began from, on average.
 
-    Their mean difference is above its standard error. With 40 validation images the best of some epochs is
-    often above a captioner that it is below on other images; see docs/own-photos.md.
+    The best of many validations on 40 images is often above a captioner that it is below on other images; see
+    docs/own-photos.md.
     """
-    differences = [one - other for one, other in zip(new, old, strict=True)]
-    if len(differences) < 2:
-        return sum(differences) > 0
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return statistics.fmean(differences) > error
+    return statistics.fmean(scores[len(scores) // 2 :]) > start

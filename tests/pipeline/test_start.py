@@ -158,7 +158,7 @@ def test_the_box_is_student_and_teacher_by_default(
 def test_where_the_first_run_stays_its_start_all_do(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool
 ) -> None:
-    monkeypatch.setattr("distilcap.training.loop.clearly_better", lambda new, old: better)
+    monkeypatch.setattr("distilcap.training.loop.better_on_the_whole", lambda scores, start: better)
     planned = plan(home, start=home / "run", seeds=2)
     assert isinstance(planned.labels, GenerateTogether)
     first, *teachers = planned.labels.captioners

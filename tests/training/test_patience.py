@@ -70,10 +70,10 @@ def test_a_run_that_ends_early_is_resumed_to_the_same_weights(tmp_path: Path) ->
         return run
 
     first_phase, notes = Pictures(), Notes()
-    assert len(spoilt(tmp_path / "first", first_phase, scst_epochs=0, progress=notes).run().history) == 2
-    assert "stopped after epoch 2: no better weights in 2 validations" in notes.said
+    assert len(spoilt(tmp_path / "first", first_phase, scst_epochs=0, progress=notes).run().history) == 3
+    assert "stopped after epoch 3: no better weights in 2 validations" in notes.said
     history = spoilt(tmp_path / "whole", Pictures()).run().history
-    assert len(history) == 3  # self-critical training is given its own patience
+    assert len(history) == 4  # self-critical training is given its own patience
     best = weights(load_captioner(tmp_path / "whole").captioner)
     for dies_at in range(first_phase.calls - 1, first_phase.calls + 3):  # before, at and after that end
         folder = tmp_path / f"killed{dies_at}"

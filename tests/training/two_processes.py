@@ -15,7 +15,7 @@ from distilcap.decode.beam import BeamSearch
 from distilcap.models.captioner import Captioner, Memory
 from distilcap.models.presets import build_captioner, options_of
 from distilcap.text.vocabulary import BOS, EOS, PAD
-from distilcap.training import checkpoint, loop
+from distilcap.training import best, checkpoint, loop
 from distilcap.training.imitation import TokenTeacher
 from distilcap.training.objectives import SelfCritical
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase, TokenDistillation
@@ -103,8 +103,9 @@ def main(folder: Path) -> None:
             raise AssertionError("a process that is not the first wrote")
 
         checkpoint.save_tensors = forbidden
-        for name in ("save_captioner", "write_json", "save_tensors"):
-            setattr(loop, name, forbidden)
+        for module, name in ((loop, "save_captioner"), (loop, "write_json"), (best, "save_captioner")):
+            setattr(module, name, forbidden)
+        best.save_tensors = forbidden
     equal = resume(folder, processes)
     found = curves(folder, processes)
     captioner = training(folder / "unused", Pictures(), options()).trained.captioner
