@@ -136,8 +136,8 @@ class TrainingOptions(Options):
     )
     validate_start: bool = option(
         False,
-        "Validate the weights that training begins from, too: they stay unless an epoch is better by more "
-        "than chance.",
+        "Validate the weights that training begins from, too: they stay unless the second half of a phase's "
+        "validations is better on average.",
         omitted=False,
     )
     patience: int = option(

@@ -173,6 +173,16 @@ def test_an_image_is_captioned_alike_alone_and_in_a_batch(seed: int, width: int)
         assert torch.equal(alone.tokens[0], together.tokens[image])
 
 
+def test_bfloat16_logits_are_summed_in_float32() -> None:
+    """Eight bits are too few for the sum of thousands of exponentials."""
+    table = Table(2, 4, 3000, 0)
+    rounded = Table(2, 4, 3000, 0).to(torch.bfloat16)
+    table.table.data = rounded.table.data.float()
+    exact, found = (beam_search(one, numbered(2), BeamSearch(3, 4)) for one in (table, rounded))
+    assert torch.equal(found.tokens, exact.tokens)
+    torch.testing.assert_close(found.log_probs, exact.log_probs)
+
+
 def test_the_length_penalty_reranks_finished_captions() -> None:
     captioner = Table(1, 4, 6, seed=1)
     plain = beam_search(captioner, numbered(1), BeamSearch(8, 4))
