@@ -49,6 +49,7 @@ class _Keywords(TypedDict, total=False):
     validation_every: int
     validation_images: int
     validate_start: bool
+    start_share: float
     patience: int
     precision: str
     recipe: str

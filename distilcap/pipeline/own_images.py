@@ -22,6 +22,7 @@ from distilcap.pipeline.recipe import (
     chosen_training,
     learnt_data,
     refuse_early,
+    refuse_without_start,
 )
 from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
 from distilcap.runtime.limits import MAX_BEAM
@@ -164,6 +165,7 @@ def plan_own_images(
 
     refuse_early(training, options.teacher, options.student, options.intermediate)
     source, start = data.stage(), _start(options, encoder)
+    refuse_without_start(training, start is not None)
     max_words = chosen_max_words(training)
     larger = None
     if options.teacher_encoder:

@@ -28,6 +28,7 @@ __all__ = [
     "learnt_data",
     "refuse_early",
     "refuse_without_rewards",
+    "refuse_without_start",
 ]
 
 AUTO, PAPER = "auto", "paper"
@@ -102,8 +103,10 @@ def chosen_training(given: Given, recipe: str, amount: Amount, started: bool) ->
     """
     if isinstance(given, TrainingOptions):
         return given
-    values = _auto(amount, started, given) if recipe == AUTO else {}
-    chosen = filled(TrainingOptions, {**values, **given})
+    values = {**(_auto(amount, started, given) if recipe == AUTO else {}), **given}
+    if not started:  # random weights are to be forgotten
+        values.pop("start_share", None)
+    chosen = filled(TrainingOptions, values)
     for name, _, _ in named_fields(SelfCriticalPhase, "scst_"):
         if name in given and name != "scst_epochs":
             refuse_without_rewards(name, chosen)
@@ -121,6 +124,19 @@ def refuse_without_rewards(name: str, chosen: TrainingOptions) -> None:
         raise ConfigError(
             f"`{name}` is of the self-critical phase, which has no epochs here: `--recipe auto` has none "
             f"below {_REWARDED:,} captioned training images. Give `scst_epochs`, or leave `{name}` out."
+        )
+
+
+def refuse_without_start(training: Given, started: bool) -> None:
+    """Refuse to keep a share of random weights.
+
+    Raises:
+        ConfigError: says how to begin from something.
+    """
+    if not started and not isinstance(training, TrainingOptions) and training.get("start_share"):
+        raise ConfigError(
+            "`start_share` is of what training begins from, which is nothing here: give `start`, or leave it "
+            "out."
         )
 
 
@@ -205,6 +221,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
         "weight_averaging": min(0.998, max(0.9, 1 - 10 / max(1, steps))),
         "batch_images": _BATCH,
         "validate_start": started,
+        "start_share": round(_FORGETTING / (_FORGETTING + images), 4),
         "scst_epochs": rewarded_epochs,
         "scst_learning_rate": 1e-4 if started else 2e-4,
         "scst_warmup_steps": min(100, rewarded_steps // 5) if rewarded else 0,
@@ -213,6 +230,9 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
 
 
 _BATCH = 16  # images
+_FORGETTING = 20
+"""Training images of which a captioner is to have learnt as much as it had known before: with 40 of the box's
+kind, what was learnt alone lost up to 20 CIDEr on others (docs/own-photos.md)."""
 _MANY = 30_000
 _REWARDED = 3_000
 """Training images below which the reward is learnt by heart: of 160 images, self-critical training raised

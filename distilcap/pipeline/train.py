@@ -20,6 +20,7 @@ from distilcap.pipeline.recipe import (
     learnt_data,
     refuse_early,
     refuse_without_rewards,
+    refuse_without_start,
 )
 from distilcap.pipeline.remarks import note_data, note_labels, note_training
 from distilcap.pipeline.start import NOTHING, START_HELP, USUAL_CAPTIONER, beginning
@@ -100,6 +101,7 @@ def run_to_train(
         )
     refuse_early(training, run.captioner)
     source, started = data.stage(), run.start is not None and str(run.start) != NOTHING
+    refuse_without_start(training, started)
     clean, max_words = run.clean_labels and run.labels is None, chosen_max_words(training)
     learnt, amount, dataset = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
     chosen = chosen_training(training, run.recipe, amount, started)

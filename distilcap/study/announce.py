@@ -59,6 +59,8 @@ def in_words(options: TrainingOptions) -> str:
         f"{crossed.schedule}, label smoothing {crossed.label_smoothing:g}, averaging "
         f"{crossed.weight_averaging:.3g})"
     )
+    if options.start_share:
+        said += f", {options.start_share:.0%} of what it begins from kept"
     if critical.epochs:
         said += f", then {critical.epochs} of self-critical training ({critical.learning_rate:g})"
     if options.patience:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from distilcap.decode.captions import RegionSource
@@ -23,7 +25,8 @@ class BestWeights:
     """The weights in a run's folder: `captioner.*`, and `encoder.safetensors` of an encoder that learns too.
 
     Args:
-        start: a copy of the weights that training begins from is kept in memory, for `keep_start`.
+        start: whether a copy of the weights that training begins from stays in memory, for `keep_start` and
+            `mixed_with_start`.
         writes: whether this process does; where it does not, nothing is written.
     """
 
@@ -36,6 +39,37 @@ class BestWeights:
     def keep(self, captioner: Captioner) -> None:
         """Take these weights, and those that the encoder has now."""
         self._write(captioner, self._encoder_state())
+
+    @contextlib.contextmanager
+    def mixed_with_start(self, captioner: Captioner, share: float) -> Iterator[Captioner]:
+        """The captioner with this share of the weights that training began from, and so the encoder
+        meanwhile (Wortsman et al. 2022, equation 1)."""
+        if not share:
+            yield captioner
+            return
+        assert self._start is not None
+        began, encoder = self._start
+        mixed = copy.deepcopy(captioner)
+        learnt = copy.deepcopy(self._encoder_state())
+        with torch.no_grad():
+            for parameter, start in zip(mixed.parameters(), began.parameters(), strict=True):
+                parameter.lerp_(start, share)
+        if encoder is None or learnt is None:
+            yield mixed
+            return
+        assert isinstance(self._source, nn.Module)
+        self._source.load_state_dict(
+            {
+                name: torch.lerp(learnt[name], encoder[name], share)
+                if learnt[name].is_floating_point()
+                else learnt[name]
+                for name in learnt
+            }
+        )
+        try:
+            yield mixed
+        finally:
+            self._source.load_state_dict(learnt)
 
     def keep_start(self) -> None:
         """Take what training began from."""

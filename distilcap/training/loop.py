@@ -99,9 +99,8 @@ class Training:
         else:
             self._take_path(self.processes.agree(plain_asked_for()))
             self.position.device = self.processes.device_name
-        self._best = BestWeights(
-            self.folder, self.trained, self.source, self.options.validate_start, self.processes.first
-        )
+        from_start = self.options.validate_start or self.options.start_share > 0
+        self._best = BestWeights(self.folder, self.trained, self.source, from_start, self.processes.first)
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
         try:
             for number in range(self.position.phase, len(phases)):
@@ -299,7 +298,8 @@ class Training:
             **{name: round(value, 6) for name, value in figures.items()},
         }
         if at.epoch % self.options.validation_every == 0 or at.epoch == phase.epochs:
-            score = self._keep_if_best(captioner)
+            with self._best.mixed_with_start(captioner, self.options.start_share) as mixed:
+                score = self._keep_if_best(mixed)
             record["validation_cider"] = round(score, 6)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             self.progress.note(f"epoch {at.epoch}: {figures_text}, validation CIDEr {100 * score:.1f}")

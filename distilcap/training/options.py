@@ -140,6 +140,14 @@ class TrainingOptions(Options):
         "validations is better on average.",
         omitted=False,
     )
+    start_share: float = option(
+        0.0,
+        "Share of what training began from in the weights that are validated and kept; the trained ones have "
+        "the rest. It keeps what few images would make forget (Wortsman et al. 2022).",
+        least=0,
+        below=1,
+        omitted=0.0,
+    )
     patience: int = option(
         0,
         "Number of validations in a row without better weights after which a phase ends; 0 is never. They "

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
-from test_training import Killed, Notes, Pictures, options, training, weights
+from test_training import Killed, Notes, Pictures, TunedPictures, options, training, weights
 
 from distilcap.models.weights import load_captioner
+from distilcap.tensors import load_tensors
+from distilcap.training.best import ENCODER
+from distilcap.training.loop import Training
 from distilcap.training.options import CrossEntropyPhase, SelfCriticalPhase
 from distilcap.training.schedule import better_on_the_whole
 
@@ -49,6 +53,32 @@ def test_a_start_that_training_spoils_stays(tmp_path: Path) -> None:
         assert all(torch.equal(kept[name], start[name]) for name in kept) == validated
         assert any("than what training began from: that stays" in note for note in notes.said) == validated
         assert len(position.history) == 2
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_share_of_the_start_is_in_what_is_validated_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool
+) -> None:
+    """Of the encoder too, where that learns along; training itself goes on from what was learnt."""
+    scores = itertools.count(1.0)  # each epoch is the best so far
+    monkeypatch.setattr(Training, "_validate", lambda run, captioner: (next(scores), []))
+    crossed = CrossEntropyPhase(epochs=2, learning_rate=1e-2)
+    begun = weights(training(tmp_path, Pictures(), options()).trained.captioner)
+    found = []
+    for share in (0.0, 0.25):
+        folder, source = tmp_path / str(share), TunedPictures() if tuned else Pictures()
+        phases = options(cross_entropy=crossed, self_critical=NO_REWARDS, start_share=share)
+        history = training(folder, source, phases).run().history
+        kept = weights(load_captioner(folder).captioner)
+        if tuned:
+            kept |= load_tensors(folder / ENCODER, "")[0]
+        found.append((kept, [epoch["loss"] for epoch in history]))
+    (learnt, losses), (mixed, same_losses) = found
+    assert losses == same_losses
+    assert not tuned or not torch.equal(learnt["scale"], torch.ones(6))
+    for name, weight in learnt.items():
+        start = begun.get(name, torch.ones(6))
+        torch.testing.assert_close(mixed[name], torch.lerp(weight, start, 0.25))
 
 
 @pytest.mark.parametrize("rate", [1e-2, 0.5])
