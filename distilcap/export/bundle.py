@@ -14,7 +14,7 @@ from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
 from distilcap.export.card import LIMITS, model_card
-from distilcap.export.folders import check_replaceable, whole_folder
+from distilcap.export.folders import bundle_names, check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison, compare
 from distilcap.export.onnx.parts import Parts, load_encoder
@@ -76,7 +76,8 @@ def export_bundle(
 
     Args:
         run: folder of a trained captioner.
-        to: folder of the bundle; an older bundle there is replaced, anything else is refused.
+        to: folder of the bundle; an older bundle there is replaced, and what a person put beside its
+            files stays; anything else is refused.
         encoder: whose features the captioner reads; None makes it by the recipe kept with the captioner.
         data: images for parity, ranges of activations, scores and confidence; None takes a few drawn
             gradients, and no scores.
@@ -93,7 +94,7 @@ def export_bundle(
             what was written does not open again.
     """
     precision = options.precision
-    check_replaceable(to, MANIFEST)
+    check_replaceable(to, MANIFEST, bundle_names(to))
     records = data.split(options.split)[: options.limit] if data else ()
     if data and not records:
         raise DataError(f"{data.name}: its split `{options.split}` has no images.")
@@ -120,7 +121,7 @@ def export_bundle(
         progress.note(f"{type(bundle).__name__} in {bundle.manifest.precision}: {comparison}")
         return comparison
 
-    with whole_folder(to, MANIFEST) as final:
+    with whole_folder(to, MANIFEST, bundle_names(to)) as final:
         exact = final.with_name("float32")
         parts.save(exact, "float32")
         write_manifest(exact, manifest)

@@ -79,9 +79,10 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
         if runtime:
             raise
         missing = str(error)
-    ours = {*_PAGE, _SERVICE_WORKER, "bundle", "ort"}
+    page = resources.files("distilcap.export.browser") / "web"
+    template = (page / _SERVICE_WORKER).read_text()
+    ours = {*_PAGE, _SERVICE_WORKER, "bundle", "ort"} if _is_page(to, template) else set()
     with whole_folder(to, _SERVICE_WORKER, ours) as folder:
-        page = resources.files("distilcap.export.browser") / "web"
         for name in _PAGE:
             (folder / name).write_bytes((page / name).read_bytes())
         (folder / "bundle").mkdir()
@@ -93,8 +94,17 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
             (folder / "ort" / "NOTICE.txt").write_text(_NOTICE)
             for name in RUNTIME_FILES:
                 shutil.copyfile(runtime / name, folder / "ort" / name)
-        _write_service_worker(folder, (page / _SERVICE_WORKER).read_text())
+        _write_service_worker(folder, template)
     return Site(to, missing)
+
+
+def _is_page(folder: Path, template: str) -> bool:
+    """Whether a folder holds an older page: a person's own site may have a service worker, too."""
+    try:
+        worker = (folder / _SERVICE_WORKER).read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return worker.startswith(template.partition("\n")[0])
 
 
 def _write_service_worker(folder: Path, template: str) -> None:
