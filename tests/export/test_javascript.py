@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is no
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scripts")
-    for name in ("distilcap.js", "pixels.js", "search.js"):
+    for name in ("distilcap.js", "captioner.js", "pixels.js", "search.js"):
         shutil.copyfile(str(resources.files("distilcap.export.browser") / "web" / name), folder / name)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
@@ -340,16 +340,27 @@ const self = {
 const caches = {
   match: async ({ url }) => (whole && url in kept ? new Response(kept[url]) : undefined),
   delete: async () => (whole = false),
+  open: async () => ({ put: async ({ url }, response) => (kept[url] = await response.text()) }),
 };
 const location = { origin: "https://a.io" };
 const fetch = async ({ url }) => network(url);
 vm.runInNewContext(given.script, { self, caches, location, fetch, URL, Headers, Response });
-async function ask(path, mode) {
+async function ask(path, mode, cache = "default") {
   let answer;
-  const request = { method: "GET", url: `https://a.io/b/${path}`, mode };
+  const request = { method: "GET", url: `https://a.io/b/${path}`, mode, cache };
   handlers.fetch({ request, respondWith: (promise) => (answer = promise) });
   told.push(await answer.then((one) => (one.status ? one.text() : one.type), (error) => error.message));
 }
+network = () => new Response("new script");
+await ask("page.js", "cors", "reload");
+await ask("page.js", "cors");
+network = (url) => new Response(`own ${url}`);
+handlers.fetch({
+  request: { method: "GET", url: "https://a.io/b/own.html", mode: "navigate" },
+  respondWith: async (promise) => told.push([...(await promise).headers.keys()]),
+});
+await new Promise((done) => setTimeout(done, 20));
+kept["https://a.io/b/page.js"] = "script";
 for (const now of [
   () => { throw new Error("offline"); },
   () => new Response("page"),
@@ -375,7 +386,30 @@ def test_the_service_worker_hides_no_other_site_at_its_address(scripts: Path) ->
     )
     other = ["unregistered", "other https://a.io/b/", "other https://a.io/b/page.js"]
     told = run_node(scripts, SERVED, {"script": script})
-    assert told == [*offline, *same, *busy, *moved, *other]
+    renewed, own = ["new script", "new script"], ["content-type"]
+    assert told == [*renewed, own, *offline, *same, *busy, *moved, *other]
+
+
+DAMAGED = """
+import { createHash } from "node:crypto";
+import { Captioner } from "./captioner.js";
+const sha256 = createHash("sha256").update("whole").digest("hex");
+const files = { "step.onnx": { bytes: 5, sha256 } };
+const manifest = { format: "distilcap bundle", version: 2, vocabulary: [], decode: {}, files };
+const told = [];
+for (const content of [{ default: "half", reload: "whole" }, { default: "half", reload: "half" }]) {
+  globalThis.fetch = async (url, { cache }) =>
+    new Response(url.endsWith(".json") ? JSON.stringify(manifest) : content[cache]);
+  const ort = { InferenceSession: { create: async () => ({}) } };
+  told.push(await Captioner.load(ort, "bundle").then(() => "loaded", (error) => error.message));
+}
+console.log(JSON.stringify(told));
+"""
+
+
+def test_a_damaged_file_is_fetched_once_more(scripts: Path) -> None:
+    told = "step.onnx is damaged: write the site again, or upload it whole."
+    assert run_node(scripts, DAMAGED, None) == ["loaded", told]
 
 
 CHOSEN = """

@@ -537,7 +537,9 @@ def test_a_damaged_file_is_told_on_the_page(site, tmp_path):
             page.locator("#status", has_text="encoder.onnx is damaged").wait_for()
             page.evaluate("captioner.ready")
 
-    with pytest.raises(DistilCapError, match=r"^The page in Chromium failed: .*onnx is damaged: reload"):
+    with pytest.raises(
+        DistilCapError, match=r"^The page in Chromium failed: .*onnx is damaged: write the site"
+    ):
         load()
 
 
