@@ -64,6 +64,42 @@ def test_a_worker_whose_script_fails_is_told(scripts):
     assert run_node(scripts, WORKER, "") == "The captioner's worker failed: its script did not load."
 
 
+ENDED = """
+const asked = [];
+globalThis.document = { baseURI: "https://a.io/page/" };
+globalThis.createImageBitmap = async () => ({});
+let worker;
+globalThis.Worker = class {
+  constructor() { worker = this; }
+  postMessage({ id, call, bundle }) {
+    if (call === "load") asked.push(bundle);
+    if (call === "load") setTimeout(() => this.onmessage({ data: { id, type: "done", result: {} } }));
+  }
+  terminate() {}
+};
+const { load } = await import("./distilcap.js");
+const said = (promise) => promise.then(() => "described", (error) => error.message);
+for (const [bundle, end] of [
+  ["bundle/", (captioner) => captioner.close()],
+  ["/bundle", () => worker.onerror({ message: "no memory" })],
+]) {
+  const captioner = await load({ bundle, threads: 1 });
+  const before = said(captioner.describe({}));
+  await new Promise((done) => setTimeout(done, 5));
+  end(captioner);
+  asked.push(await before, await said(captioner.describe({})));
+}
+console.log(JSON.stringify(asked));
+"""
+
+
+def test_who_waits_for_a_worker_that_ended_is_told(scripts: Path) -> None:
+    closed, failed = "The captioner is closed.", "The captioner's worker failed: no memory."
+    addresses = ["https://a.io/page/bundle", "https://a.io/bundle"]
+    told = run_node(scripts, ENDED, None)
+    assert told == [addresses[0], closed, closed, addresses[1], failed, failed]
+
+
 SIZES = [(224, 224, 224), (300, 201, 64), (37, 53, 64), (500, 375, 96), (375, 500, 96), (7, 5, 32)]
 SIZES += [(100, 150, 75), (66, 110, 64), (64, 300, 48)]  # tall: Pillow 13 resizes downwards first
 CASES = [(width, height, size, name) for width, height, size in SIZES for name in ("bicubic", "bilinear")]
@@ -417,6 +453,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 mkdirSync("site", { recursive: true });
 writeFileSync("site/distilcap.js", `export const load = async () => ({
   async describe(file) {
+    if (file === "slow") await new Promise((done) => setTimeout(done, 20));
     if (file === "text") throw new Error("This is no picture.");
     return { captions: [{ text: "a dog" }] };
   },
@@ -434,6 +471,10 @@ for (const files of given) {
   await input.onchange({ target: { files } });
   shown.push(caption.textContent);
 }
+const slow = input.onchange({ target: { files: ["slow"] } });
+await input.onchange({ target: { files: ["text"] } });
+await slow;
+shown.push(caption.textContent);
 console.log(JSON.stringify(shown));
 """
 
@@ -442,4 +483,4 @@ def test_the_example_page_shows_no_caption_of_another_picture(tmp_path):
     shutil.copyfile(Path(__file__).parents[2] / "examples" / "web" / "index.js", tmp_path / "index.js")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shown = run_node(tmp_path, CHOSEN, [["photo"], [], ["photo"], ["text"]])
-    assert shown == ["a dog", "", "a dog", "This is no picture."]
+    assert shown == ["a dog", "", "a dog", *2 * ["This is no picture."]]
