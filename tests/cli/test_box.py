@@ -173,7 +173,7 @@ def test_it_knows_photographs() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "box", "link"])
-def test_an_export_of_it_keeps_its_terms(
+def test_an_export_of_it_keeps_its_terms_and_searches_as_its_bundle(
     name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
@@ -190,3 +190,4 @@ def test_an_export_of_it_keeps_its_terms(
     assert "far enough" in str(result.exception)
     assert load_captioner(Path(str(given["run"]))).vocabulary == load_captioner(box_training()).vocabulary
     assert (given["licence"], given["limits"]) == (LICENCE, box_limits())
+    assert given["decode"] == read_manifest(box_bundle()).decode
