@@ -27,12 +27,11 @@ from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from distilcap.runtime.manifest import CARD, MANIFEST, Manifest, read_manifest, write_manifest
 from distilcap.runtime.pixels import Bytes, Preprocessing
 
-__all__ = ["CARD", "Exported", "export_bundle"]
+__all__ = ["Exported", "export_bundle"]
 
-CARD = "MODEL_CARD.md"
 PARITY_IMAGES, SAMPLES, CALIBRATION_IMAGES = 50, 16, 128
 
 

@@ -24,7 +24,7 @@ from distilcap.box import NAME, box_bundle
 from distilcap.errors import BundleError, ConfigError, MissingError
 from distilcap.files import cache_folder, write_text
 from distilcap.runtime.limits import MAX_MANIFEST_BYTES
-from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
+from distilcap.runtime.manifest import CARD, CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
 from distilcap.shown import first_line, shown
 
 __all__ = ["find_bundle", "push_bundle"]
@@ -157,7 +157,7 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
         whole.mkdir()
         for name in names:
             shutil.copy(folder / name, whole / name)
-        if (card := whole / "MODEL_CARD.md").is_file():
+        if (card := whole / CARD).is_file():
             (whole / "README.md").write_text(_FRONT + card.read_text(encoding="utf-8"), encoding="utf-8")
         api = hub.HfApi(_endpoint())
         page = api.create_repo(repo, private=private, exist_ok=True)

@@ -12,7 +12,7 @@ from small_captioners import small_captioner
 
 from distilcap.errors import ConfigError, MissingError
 from distilcap.export import phone
-from distilcap.export.bundle import CARD, export_bundle
+from distilcap.export.bundle import export_bundle
 from distilcap.export.onnx.parity import compare
 from distilcap.export.options import ExportOptions
 from distilcap.export.phone import PROGRAMS, PhoneBundle, step_program
@@ -20,7 +20,7 @@ from distilcap.export.pictures import sample_pictures
 from distilcap.models.families import families
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.manifest import read_manifest
+from distilcap.runtime.manifest import CARD, read_manifest
 from distilcap.shapes import Regions
 
 installed = pytest.mark.skipif(
