@@ -117,6 +117,16 @@ def test_without_the_runtime_the_page_is_written_and_told(exported, tmp_path, mo
     assert not (site.folder / "ort").exists()
 
 
+def test_a_page_keeps_the_runtime_that_it_has(written, exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
+    files = sorted((written / "ort").iterdir())
+    assert write_web(exported.folder, written).missing is None
+    assert sorted((written / "ort").iterdir()) == files
+    (written / "ort" / "NOTICE.txt").write_text("of another version")
+    assert write_web(exported.folder, written).missing is not None
+
+
 @pytest.mark.parametrize(
     "script, message",
     [

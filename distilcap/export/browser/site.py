@@ -57,8 +57,9 @@ class Site:
 def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
     """Write the page for a bundle.
 
-    ONNX Runtime Web (14.3 MB) comes from `runtime`, or from the cache, or by npm into the cache. Where none
-    can be had, the page is written without it and `Site.missing` says what to do.
+    ONNX Runtime Web (14.3 MB) comes from `runtime`, or from the cache, or by npm into the cache, or from the
+    page that is replaced. Where none can be had, the page is written without it and `Site.missing` says what
+    to do.
 
     Args:
         bundle: as `export_bundle` wrote it.
@@ -78,7 +79,11 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
     except MissingError as error:
         if runtime:
             raise
-        missing = str(error)
+        older, notice = to / "ort", to / "ort" / "NOTICE.txt"
+        if _is_whole(older) and notice.is_file() and notice.read_text() == _NOTICE:
+            runtime = older  # of the page that is replaced, in the same version
+        else:
+            missing = str(error)
     page = resources.files("distilcap.export.browser") / "web"
     template = (page / _SERVICE_WORKER).read_text()
     ours = {*_PAGE, _SERVICE_WORKER, "bundle", "ort"} if _is_page(to, template) else set()
@@ -125,7 +130,7 @@ def browser_runtime() -> Path:
         MissingError: it is not cached and npm cannot bring it.
     """
     folder = cache_folder() / f"onnxruntime-web-{RUNTIME_VERSION}"
-    if all((folder / name).is_file() for name in RUNTIME_FILES):
+    if _is_whole(folder):
         return folder
     package = f"onnxruntime-web@{RUNTIME_VERSION}"
     fix = f"Run `npm pack {package}` where there is a network, unpack it, and pass its `dist` by `--runtime`."
@@ -149,6 +154,10 @@ def browser_runtime() -> Path:
                 assert content is not None, name
                 (new / name).write_bytes(content.read())
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in RUNTIME_FILES)
 
 
 def _complete(folder: Path) -> Path:
