@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,9 @@ def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:
     """Download a bundle beside its final name, check it, and give it that name; a damaged one there goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(".fetch-*"):
-        if time.time() - left.stat().st_mtime > _DAY:  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process may be as tidy
+            if time.time() - left.stat().st_mtime > _DAY:  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         fetched = Path(scratch) / "bundle"
         fetched.mkdir()

@@ -44,7 +44,7 @@ export async function load({
     });
   try {
     // A relative address is one of the page, not of the worker.
-    const folder = new URL(bundle, globalThis.document?.baseURI).href.replace(/\/$/, "");
+    const folder = new URL(bundle, globalThis.document?.baseURI ?? globalThis.location?.href).href.replace(/\/$/, "");
     const facts = await ask("load", { bundle: folder, threads });
 
     /** Caption a picture; it is prepared from the file to the encoder's input. */
