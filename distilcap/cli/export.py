@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from distilcap.box import LICENCE, NAME, box_limits, box_training
+from distilcap.box import LICENCE, NAME, box_bundle, box_limits, box_training
 from distilcap.cli.bounds import PATH, THREADS
 from distilcap.cli.box import named_bundle, say_terms
 from distilcap.cli.common import CONSOLE, PROGRESS
@@ -81,25 +81,30 @@ def export(
         options,
         encoder=recipe.encoder_in(run) if recipe else None,
         data=dataset,
-        decode=decode.over(_decode_options(run, decode), load_captioner(run).vocabulary, PROGRESS),
+        decode=decode.over(_decode_options(run, recipe, decode), load_captioner(run).vocabulary, PROGRESS),
         progress=PROGRESS,
         **_terms_of(run, recipe),
     )
     _show_export(exported)
 
 
-def _decode_options(run: Path, decode: DecodeChoice) -> DecodeOptions:
-    """Those of a run of a store, with the length penalty chosen for it; else a bundle's defaults."""
-    from distilcap.stages.folders import run_of
+def _decode_options(run: Path, recipe: Train | None, decode: DecodeChoice) -> DecodeOptions:
+    """Those of a run of a store, with the length penalty chosen for it, or of the box; else the defaults."""
+    from distilcap.runtime.manifest import read_manifest
     from distilcap.stages.label import decode_options
     from distilcap.store.store import Store
 
     if decode.length_penalty is not None and decode.max_words is not None:
         return DecodeOptions()
-    try:
-        return decode_options(run_of(run), Store(run.resolve().parent), decode.beam_of_run)
-    except DataError:
-        return DecodeOptions()
+    if recipe is not None:
+        return decode_options(recipe, Store(run.resolve().parent), decode.beam_of_run)
+    return read_manifest(box_bundle()).decode if _is_box(run) else DecodeOptions()
+
+
+def _is_box(run: Path) -> bool:
+    with suppress(MissingError):
+        return run.resolve() == box_training().resolve()
+    return False
 
 
 def _recipe_of(run: Path) -> Train | None:
@@ -115,9 +120,8 @@ def _recipe_of(run: Path) -> Train | None:
 
 def _terms_of(run: Path, recipe: Train | None) -> dict[str, Any]:
     """Licence and limits of the captioner in the box, which has no recipe; else the recipe's licence."""
-    with suppress(MissingError):
-        if run.resolve() == box_training().resolve():
-            return {"licence": LICENCE, "limits": box_limits()}
+    if _is_box(run):
+        return {"licence": LICENCE, "limits": box_limits()}
     return {"licence": recipe.licence if recipe else None}
 
 

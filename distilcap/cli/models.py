@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 
 import click
 from rich.table import Table
 
 from distilcap.cli.common import CONSOLE
+from distilcap.errors import MissingError
 
 __all__ = ["models"]
 
@@ -39,12 +41,13 @@ def models(vocabulary: int, region_dim: int, encoders: bool) -> None:
     from distilcap.box import box_bundle
     from distilcap.runtime.manifest import read_manifest
 
-    box = read_manifest(box_bundle())
-    CONSOLE.print(
-        f"In the box, trained and exported (`distilcap caption`): {box.model['architecture']} "
-        f"{box.model['options']['hidden']} wide on {box.model['encoder']['encoder']}, "
-        f"{len(box.vocabulary)} words, {box.megabytes():.1f} MB in {box.precision}."
-    )
+    with suppress(MissingError):  # an installation without it
+        box = read_manifest(box_bundle())
+        CONSOLE.print(
+            f"In the box, trained and exported (`distilcap caption`): {box.model['architecture']} "
+            f"{box.model['options']['hidden']} wide on {box.model['encoder']['encoder']}, "
+            f"{len(box.vocabulary)} words, {box.megabytes():.1f} MB in {box.precision}."
+        )
     import torch  # not before: the captioner in the box is there without
 
     from distilcap.models.families import families

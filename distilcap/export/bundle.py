@@ -14,7 +14,7 @@ from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
 from distilcap.export.card import LIMITS, model_card
-from distilcap.export.folders import check_replaceable, whole_folder
+from distilcap.export.folders import bundle_names, check_replaceable, whole_folder
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison, compare
 from distilcap.export.onnx.parts import Parts, load_encoder
@@ -27,12 +27,11 @@ from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from distilcap.runtime.manifest import CARD, MANIFEST, Manifest, read_manifest, write_manifest
 from distilcap.runtime.pixels import Bytes, Preprocessing
 
-__all__ = ["CARD", "Exported", "export_bundle"]
+__all__ = ["Exported", "export_bundle"]
 
-CARD = "MODEL_CARD.md"
 PARITY_IMAGES, SAMPLES, CALIBRATION_IMAGES = 50, 16, 128
 
 
@@ -76,7 +75,8 @@ def export_bundle(
 
     Args:
         run: folder of a trained captioner.
-        to: folder of the bundle; an older bundle there is replaced, anything else is refused.
+        to: folder of the bundle; an older bundle there is replaced, and what a person put beside its
+            files stays; anything else is refused.
         encoder: whose features the captioner reads; None makes it by the recipe kept with the captioner.
         data: images for parity, ranges of activations, scores and confidence; None takes a few drawn
             gradients, and no scores.
@@ -86,60 +86,62 @@ def export_bundle(
         progress: reports each step.
 
     Raises:
-        ConfigError: something that is no bundle lies at `to`.
+        ConfigError: something that is no bundle lies at `to`, or ExecuTorch cannot search so wide.
+        MissingError: ExecuTorch is asked for and not installed.
         DataError: `run` is no trained captioner or read other features; the split has no images, or none of
             those to compare can be read.
         BundleError: the bundle's captions are not PyTorch's, or surely lose more CIDEr than `max_loss`; or
             what was written does not open again.
     """
-    precision = options.precision
-    check_replaceable(to, MANIFEST)
+    precision, decode = options.precision, decode or DecodeOptions()
+    if options.executorch:
+        from distilcap.export.phone import PhoneBundle, check_programs, write_programs
+
+        check_programs(decode)
+    check_replaceable(to, MANIFEST, bundle_names(to))
     records = data.split(options.split)[: options.limit] if data else ()
     if data and not records:
         raise DataError(f"{data.name}: its split `{options.split}` has no images.")
     trained, encoder = _load(run, encoder)
     preprocessing = encoder.preprocessing
     progress.note(f"Tracing {encoder.name} and {trained.architecture} to ONNX")
-    parts = Parts.trace(encoder, trained, decode or DecodeOptions())
-    manifest = _manifest(
-        encoder, trained, parts, decode or DecodeOptions(), licence or licences_of(trained.features)
-    )
+    parts = Parts.trace(encoder, trained, decode)
+    manifest = _manifest(encoder, trained, parts, decode, licence or licences_of(trained.features))
 
     def pictures(most: int | None) -> Iterable[tuple[str, Bytes]]:
         if data:
             return readable(records[:most], preprocessing, progress)
         return sample_pictures(SAMPLES, preprocessing.size)
 
-    def compared(bundle: Bundle, most: int | None, batch_images: int = 8) -> Comparison:
+    def compared(bundle: Bundle, most: int | None, precision: str, batch_images: int = 8) -> Comparison:
         comparison = compare(encoder, trained, bundle, pictures(most), batch_images)
         if data and not comparison.images:
             raise DataError(
                 f"{data.name}: no image of its split `{options.split}` can be read ({len(records[:most]):,} "
                 "tried), so nothing can be compared; name their folder by `images`."
             )
-        progress.note(f"{type(bundle).__name__} in {bundle.manifest.precision}: {comparison}")
+        progress.note(f"{type(bundle).__name__} in {precision}: {comparison}")
         return comparison
 
-    with whole_folder(to, MANIFEST) as final:
+    with whole_folder(to, MANIFEST, bundle_names(to)) as final:
         exact = final.with_name("float32")
         parts.save(exact, "float32")
         write_manifest(exact, manifest)
-        parity = agreement = _agreeing(to, compared(Bundle.open(exact), PARITY_IMAGES))
+        parity = agreement = _agreeing(to, compared(Bundle.open(exact), PARITY_IMAGES, "float32"))
         parts.save(final, precision, _training_pictures(data, preprocessing, progress))
         manifest = write_manifest(final, replace(manifest, precision=precision))
         if data or precision != "float32":
-            agreement = compared(Bundle.open(final), None)
+            agreement = compared(Bundle.open(final), None, precision)
         if data:
             tokenizer = scoring_tokenizer(trained.vocabulary.tokenizer)
             scores = score_bundle(agreement, data, options, tokenizer, progress)
             calibration = calibrate_bundle(Bundle.open(final), agreement, data, options, progress)
             manifest = replace(manifest, scores=scores, calibration=calibration)
         if options.executorch:
-            from distilcap.export.phone import PhoneBundle, write_programs
-
             progress.note("Lowering to ExecuTorch")
             write_programs(encoder, trained.captioner, final)
-            _agreeing(to, compared(PhoneBundle.open(final), PARITY_IMAGES, 1))
+            _agreeing(to, compared(PhoneBundle.open(final), PARITY_IMAGES, "float32", 1))
+            manifest = write_manifest(final, manifest)  # the card lists the programs
         write_text(final / CARD, model_card(manifest, str(agreement), limits))
         manifest = write_manifest(final, manifest)
         try:

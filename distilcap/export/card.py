@@ -13,6 +13,7 @@ from distilcap.runtime.never_write import never_written
 __all__ = ["LIMITS", "model_card"]
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|~&#$]|(?<!\w)_|_(?!\w)")
+_PROGRAM = " (ExecuTorch, float32)"
 
 
 LIMITS = """## Use and limits
@@ -34,7 +35,8 @@ def model_card(manifest: Manifest, agreement: str, limits: str = LIMITS) -> str:
     model, encoder = manifest.model, manifest.model["encoder"]
     architecture, options = _plain(model["architecture"]), _plain(json.dumps(model["options"]))
     sizes = "\n".join(
-        f"| {_plain(name)} | {file['bytes'] / 1e6:.3f} |" for name, file in manifest.files.items()
+        f"| {_plain(name)}{_PROGRAM * name.endswith('.pte')} | {file['bytes'] / 1e6:.3f} |"
+        for name, file in manifest.files.items()
     )
     licences = "\n".join(f"- {_plain(part)}: {_plain(text)}" for part, text in manifest.licence.items())
     return f"""# Image captioner ({architecture}, {_plain(manifest.precision)})

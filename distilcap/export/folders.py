@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from distilcap.errors import ConfigError
+from distilcap.errors import BundleError, ConfigError
+from distilcap.runtime.manifest import CHECKSUM, MANIFEST, manifest_content
 
-__all__ = ["check_replaceable", "scratch_folder", "whole_folder"]
+__all__ = ["bundle_names", "check_replaceable", "scratch_folder", "whole_folder"]
 
 _MARK = ".distilcap-scratch-"
 """What names of scratch folders hold, after a dot and the name of the folder that they become."""
@@ -29,13 +30,13 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
         ours: see `whole_folder`.
 
     Raises:
-        ConfigError: `to` exists, is not empty and does not hold `mark`; or it holds something hidden, such as
-            `.git`, that is not taken over; or it is mounted, or the command runs in it, so that no other
-            folder can take its place.
+        ConfigError: `to` exists, is not empty and holds neither `mark` nor, where that is given, any of
+            `ours`; or it holds something hidden, such as `.git`, that is not taken over; or it is mounted, or
+            the command runs in it, so that no other folder can take its place.
     """
     if not to.exists() and not to.is_symlink():
         return
-    if not to.is_dir() or (any(to.iterdir()) and not (to / mark).is_file()):
+    if not to.is_dir() or (any(to.iterdir()) and not (ours or (ours is None and (to / mark).is_file()))):
         raise ConfigError(
             f"`to` must be a new folder or a folder written before, but {to} holds something else."
         )
@@ -49,6 +50,15 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
             f"{to} is replaced, but is the folder you are in or above it; go out of it (`cd`) and name it "
             "from there."
         )
+
+
+def bundle_names(folder: Path) -> set[str]:
+    """The files of the bundle in a folder, as its manifest lists them; none where there is no bundle."""
+    try:
+        content = manifest_content((folder / MANIFEST).read_bytes(), folder / MANIFEST)
+        return {*content["files"], MANIFEST, CHECKSUM}
+    except (OSError, BundleError, LookupError, TypeError):
+        return set()
 
 
 def _here() -> Path:
@@ -140,7 +150,8 @@ def whole_folder(to: Path, mark: str, ours: Collection[str] | None = None) -> It
     folder that it leads to is replaced.
 
     Args:
-        ours: names in `to`, the folder's own; what else lies there is taken over. None means all are.
+        ours: names in `to`, the folder's own; what else lies there is taken over, but for names that the new
+            one has. Without any, `to` is of another kind; None means that all are where `mark` is.
 
     Raises:
         ConfigError: as `check_replaceable`.
@@ -152,7 +163,8 @@ def whole_folder(to: Path, mark: str, ours: Collection[str] | None = None) -> It
         new.mkdir()
         yield new
         if ours is not None and to.exists():
-            _take_over((path for path in to.iterdir() if path.name not in ours), new)
+            known = {*ours, *os.listdir(new)}
+            _take_over((path for path in to.iterdir() if path.name not in known), new)
         try:
             if to.exists():
                 os.replace(to, older)

@@ -19,21 +19,36 @@ import torch
 
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.graph import foldable_encoder
-from distilcap.errors import BundleError, MissingError
+from distilcap.errors import BundleError, ConfigError, MissingError
 from distilcap.export.onnx.graphs import EncodeGraph, StepGraph
 from distilcap.files import write_bytes
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import plain
 from distilcap.runtime.bundle import Bundle, Seen
+from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.pixels import Bytes, normalise
 from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult
 from distilcap.shapes import Regions
 from distilcap.shown import first_line
 
-__all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "step_program", "write_programs"]
+__all__ = ["MOST_CAPTIONS", "PROGRAMS", "PhoneBundle", "check_programs", "step_program", "write_programs"]
 
 PROGRAMS = {"encoder": "encoder.pte", "decoder": "decoder.pte"}
 MOST_CAPTIONS = 8
+
+
+def check_programs(decode: DecodeOptions) -> None:
+    """Make sure that programs can be written, and search so.
+
+    Raises:
+        MissingError: ExecuTorch is not installed.
+        ConfigError: the beam is wider than `MOST_CAPTIONS`.
+    """
+    _require()
+    if decode.beam_size > MOST_CAPTIONS:
+        raise ConfigError(
+            f"`beam_size` must be at most {MOST_CAPTIONS} for ExecuTorch, but is {decode.beam_size}."
+        )
 
 
 def write_programs(encoder: Encoder, captioner: Captioner, folder: Path) -> None:

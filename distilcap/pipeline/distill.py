@@ -153,7 +153,7 @@ def write_distilled(
     Args:
         photos: whether the report shows pictures of the data set.
     """
-    from distilcap.export.folders import whole_folder
+    from distilcap.export.folders import bundle_names, whole_folder
     from distilcap.reports.collect import collect_results
     from distilcap.reports.report import write_report
     from distilcap.runtime.manifest import MANIFEST
@@ -161,6 +161,6 @@ def write_distilled(
     results = collect_results(title, plan.systems, distilled.rows, distilled.verdict, store, progress)
     write_report(results, to, progress, photos)
     if distilled.bundle is not None:
-        with whole_folder(to / "bundle", MANIFEST) as new:
+        with whole_folder(to / "bundle", MANIFEST, bundle_names(to / "bundle")) as new:
             shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
     return results

@@ -8,13 +8,15 @@ server is another ($HF_ENDPOINT), that one is asked.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from distilcap.box import NAME, box_bundle
 from distilcap.errors import BundleError, ConfigError, MissingError
 from distilcap.files import cache_folder, write_text
 from distilcap.runtime.limits import MAX_MANIFEST_BYTES
-from distilcap.runtime.manifest import CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
+from distilcap.runtime.manifest import CARD, CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
 from distilcap.shown import first_line, shown
 
 __all__ = ["find_bundle", "push_bundle"]
@@ -30,6 +32,7 @@ __all__ = ["find_bundle", "push_bundle"]
 PREFIX = "hf:"
 _NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w.-]+))?")
 _COMMIT = re.compile("[0-9a-f]{40}")
+_DAY = 86_400  # seconds
 _FRONT = (
     "---\nlibrary_name: distilcap\npipeline_tag: image-to-text\ntags:\n- image-captioning\n- onnx\n---\n\n"
 )
@@ -42,7 +45,8 @@ def find_bundle(bundle: Path) -> Path:
     Where the Hub cannot be reached, what it gave last is taken.
 
     Raises:
-        ConfigError: the name is not of the form `hf:user/name`.
+        ConfigError: the name is not of the form `hf:user/name`, or none that the Hub has.
+        OSError: what is fetched cannot be kept.
         MissingError: `huggingface_hub` is not installed, or the package came without the box.
         BundleError: there is no such bundle, it cannot be reached, or it is damaged.
     """
@@ -93,6 +97,10 @@ def _commit(hub: Any, repo: str, revision: str | None, last: Path) -> str:
 def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:
     """Download a bundle beside its final name, check it, and give it that name; a damaged one there goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(".fetch-*"):
+        with suppress(FileNotFoundError):  # another process may be as tidy
+            if time.time() - left.stat().st_mtime > _DAY:  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
         fetched = Path(scratch) / "bundle"
         fetched.mkdir()
@@ -110,9 +118,12 @@ def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:
             read_manifest(fetched)
         except BundleError as error:  # named by where it came from: the scratch folder goes
             raise BundleError(str(error).replace(str(fetched), f"{PREFIX}{repo}")) from None
-        if not _is_whole(folder):  # another process may have been faster
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
             fetched.rename(folder)
+        except OSError:  # a damaged bundle is there, or that of another process, which was faster
+            if not _is_whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                fetched.rename(folder)
 
 
 def _manifest_at(path: Path, repo: str) -> Manifest:
@@ -132,7 +143,7 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
         the address of its page.
 
     Raises:
-        ConfigError: `repo` is not of the form `user/name`.
+        ConfigError: `repo` is not of the form `user/name`, or none that the Hub has.
         MissingError: `huggingface_hub` is not installed.
         BundleError: the bundle is damaged, the repository holds something else than a bundle or is public
             where `private` is asked for, or the server refuses it.
@@ -147,7 +158,7 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
         whole.mkdir()
         for name in names:
             shutil.copy(folder / name, whole / name)
-        if (card := whole / "MODEL_CARD.md").is_file():
+        if (card := whole / CARD).is_file():
             (whole / "README.md").write_text(_FRONT + card.read_text(encoding="utf-8"), encoding="utf-8")
         api = hub.HfApi(_endpoint())
         page = api.create_repo(repo, private=private, exist_ok=True)
@@ -193,7 +204,7 @@ def _endpoint() -> str | None:
 
 def _hub() -> Any:
     try:
-        import huggingface_hub
+        import huggingface_hub.errors
     except ModuleNotFoundError:
         raise MissingError(
             "The Hub needs the package huggingface_hub: pip install 'distilcap[hub]' brings it."
@@ -214,7 +225,12 @@ def _told(hub: Any, what: str) -> Iterator[None]:
         raise BundleError(f"{what}: the Hub did not give a file ({shown(first_line(error))}).") from None
     except hub.errors.EntryNotFoundError:
         raise BundleError(f"{what}: holds no whole bundle; only what `distilcap push` wrote opens.") from None
+    except hub.errors.HFValidationError as error:
+        raise ConfigError(f"{what}: no name that the Hub has ({shown(first_line(error))}).") from None
     except (hub.errors.HTTPError, OSError) as error:
+        # What is wrong here, such as a full disk, is none of the Hub's; the command line tells it.
+        if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+            raise
         raise BundleError(
             f"{what}: the Hub did not answer as it should ({shown(first_line(error))})."
         ) from None

@@ -38,6 +38,7 @@ from distilcap.text.tokenizers import PTB
 from distilcap.text.vocabulary import Vocabulary
 
 __all__ = [
+    "CARD",
     "CHECKSUM",
     "FORMAT",
     "GRAPHS",
@@ -52,7 +53,7 @@ __all__ = [
 FORMAT, VERSION = "distilcap bundle", 2
 """Version 1 had neither words that are never written nor a calibration; it is still read."""
 
-MANIFEST, CHECKSUM = "manifest.json", "manifest.json.sha256"
+MANIFEST, CHECKSUM, CARD = "manifest.json", "manifest.json.sha256", "MODEL_CARD.md"
 GRAPHS = {"encoder": "encoder.onnx", "encode": "encode.onnx", "step": "step.onnx", "greedy": "greedy.onnx"}
 """Pixels to regions, regions to memory, one step of the captioner, and regions to a greedy caption."""
 

@@ -106,12 +106,15 @@ def _extend(logits: Floats, forbidden: Floats, log_probs: Floats, last: Ids) -> 
 
 def _best(values: Floats, count: int) -> Ids:
     """Indices of the `count` highest along the last axis, highest first; the first index wins a tie."""
-    some = np.argpartition(-values, count - 1, axis=-1)[..., :count] if count < values.shape[-1] else None
-    if some is None:
-        return np.argsort(-values, axis=-1, kind="stable")
-    some.sort(axis=-1)
-    order = np.argsort(-np.take_along_axis(values, some, axis=-1), axis=-1, kind="stable")
-    return np.take_along_axis(some, order, axis=-1)
+    if count < values.shape[-1]:
+        some = np.argpartition(-values, count - 1, axis=-1)[..., :count]
+        some.sort(axis=-1)
+        highest = np.take_along_axis(values, some, axis=-1)
+        # Unless others are as high as the last of these, of which any may have been taken.
+        if np.count_nonzero(values >= highest.min(axis=-1, keepdims=True)) <= some.size:
+            order = np.argsort(-highest, axis=-1, kind="stable")
+            return np.take_along_axis(some, order, axis=-1)
+    return np.argsort(-values, axis=-1, kind="stable")[..., :count]
 
 
 def _ranked(tokens: Ids, log_probs: Floats, length_penalty: float) -> SearchResult:

@@ -31,21 +31,22 @@ fun Captioner.caption(photo: Bitmap, beam: Int = manifest.decode.width): List<Ca
     return caption(Picture(colours, photo.width, photo.height), beam)
 }
 
-/** A JPEG, upright, decoded at the part of its size that the bundle reads; null if it is none. */
-fun Captioner.decode(jpeg: File): Picture? {
+/** A photograph, upright; a JPEG is decoded at the part of its size that the bundle reads. Null if it is none. */
+fun Captioner.decode(photo: File): Picture? {
     val options = BitmapFactory.Options().apply { inJustDecodeBounds = true }
-    BitmapFactory.decodeFile(jpeg.path, options)
+    BitmapFactory.decodeFile(photo.path, options)
     if (options.outWidth < 1) return null
     val (across, down) = options.outWidth to options.outHeight
-    val part = manifest.preprocessing.reduction(across, down)
+    // Python and the page decode whole whatever is no JPEG.
+    val part = if (options.outMimeType == "image/jpeg") manifest.preprocessing.reduction(across, down) else 1
     options.inSampleSize = part
     options.inJustDecodeBounds = false
-    val bitmap = BitmapFactory.decodeFile(jpeg.path, options) ?: return null
+    val bitmap = BitmapFactory.decodeFile(photo.path, options) ?: return null
     val (width, height) = bitmap.width to bitmap.height
     val colours = IntArray(width * height)
     bitmap.getPixels(colours, 0, width, 0, 0, width, height)
     // A decoder that rounded the sides down has left out what is beyond.
     val box = Box(0.0, 0.0, minOf(width.toDouble(), across.toDouble() / part), minOf(height.toDouble(), down.toDouble() / part))
-    val orientation = ExifInterface(jpeg.path).getAttributeInt(ExifInterface.TAG_ORIENTATION, 1)
+    val orientation = ExifInterface(photo.path).getAttributeInt(ExifInterface.TAG_ORIENTATION, 1)
     return Picture(colours, width, height, box).upright(orientation)
 }

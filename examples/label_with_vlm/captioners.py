@@ -168,13 +168,14 @@ def _first_line(error: urllib.error.HTTPError) -> str:
 class Local:
     """A model of `transformers`, by folder or hub name, on a GPU where there is one; its code is not run.
 
-    A model with a chat template is given the prompt; others (BLIP, GIT…) caption without.
+    A model with a chat template is given the prompt, and photographs made smaller to a longer side of `side`
+    pixels; others (BLIP, GIT…) caption without, and have a size of their own.
     """
 
     at_once = 1
     recipe: dict[str, Any]
 
-    def __init__(self, model: str, prompt: str = PROMPT, max_tokens: int = 100) -> None:
+    def __init__(self, model: str, prompt: str = PROMPT, max_tokens: int = 100, side: int = 768) -> None:
         try:
             import torch
             import transformers
@@ -182,8 +183,8 @@ class Local:
             raise MissingError(f"{error.name} is missing: pip install 'distilcap[train,teachers]'.") from None
         from distilcap.teachers.pretrained import PretrainedTeacher, find_model
 
-        self.prompt, self.max_tokens = prompt, max_tokens
-        self.recipe = {"model": model, "prompt": prompt, "max_tokens": max_tokens}
+        self.prompt, self.max_tokens, self.side = prompt, max_tokens, side
+        self.recipe = {"model": model, "prompt": prompt, "side": side, "max_tokens": max_tokens}
         cuda = torch.cuda.is_available()
         self._where = {"device": "cuda", "dtype": torch.bfloat16} if cuda else {"device": "cpu"}
         self._teacher = None
@@ -207,11 +208,17 @@ class Local:
     def caption(self, photo: Path) -> str:
         """See `Captioner.caption`."""
         image = read_image(photo)
-        if self._teacher is not None:
-            ((caption,),) = self._teacher.caption([image])
-            text = caption.text
-        else:
-            text = self._answer(image)
+        try:
+            if self._teacher is not None:
+                ((caption,),) = self._teacher.caption([image])
+                text = caption.text
+            else:
+                image.thumbnail((self.side, self.side))
+                text = self._answer(image)
+        except (
+            Exception
+        ) as error:  # a model's, a processor's, a GPU's memory: one odd photograph ends nothing
+            raise NoAnswer(f"{type(error).__name__}: {first_line(error)}") from None
         if not text.strip():
             raise NoAnswer("an empty answer")
         return text.strip()

@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
                 given.server, given.model, given.prompt, given.max_tokens, given.side, given.at_once, key
             )
         else:
-            captioner = Local(given.model, given.prompt, given.max_tokens)
+            captioner = Local(given.model, given.prompt, given.max_tokens, given.side)
         done = label(given.photos, given.to, captioner, TerminalProgress(PlainConsole(stderr=True)))
     except DistilCapError as error:
         say(f"Error: {error}", err=True)
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--server", help="URL of an OpenAI-compatible server, such as http://localhost:8000/v1")
     add("--prompt", default=PROMPT, help="what is asked about each photograph")
     add("--max-tokens", type=_count, default=100, help="longest answer, in tokens")
-    add("--side", type=_count, default=768, help="longer side of what the server is sent, in pixels")
+    add("--side", type=_count, default=768, help="longer side of what the model is given, in pixels")
     add("--at-once", type=_count, default=4, help="number of requests to the server at the same time")
     return parser
 

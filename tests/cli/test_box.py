@@ -145,7 +145,7 @@ def test_its_terms_are_said_where_training_begins_from_it(
     assert "For research, not for commercial use" in result.stderr
     said = " ".join(result.stderr.split())
     assert "8 training images" in said
-    assert "All that is to be done takes about" in said
+    assert "All that is to be done takes at most about" in said
     assert "different words occur 1 time or more" in said
     assert "1 of 16 image files are not there and would be skipped" in said
     said = " ".join(result.stdout.split())
@@ -173,7 +173,7 @@ def test_it_knows_photographs() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "box", "link"])
-def test_an_export_of_it_keeps_its_terms(
+def test_an_export_of_it_keeps_its_terms_and_searches_as_its_bundle(
     name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
@@ -190,3 +190,4 @@ def test_an_export_of_it_keeps_its_terms(
     assert "far enough" in str(result.exception)
     assert load_captioner(Path(str(given["run"]))).vocabulary == load_captioner(box_training()).vocabulary
     assert (given["licence"], given["limits"]) == (LICENCE, box_limits())
+    assert given["decode"] == read_manifest(box_bundle()).decode

@@ -100,9 +100,15 @@ def test_interrupts_full_disks_and_missing_packages_are_named(
         assert words in err
 
 
-def test_models_prints_parameters_and_megabytes() -> None:
+@pytest.mark.parametrize("boxed", [True, False])
+def test_models_prints_parameters_and_megabytes(
+    boxed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not boxed:
+        monkeypatch.setattr("distilcap.box._HERE", tmp_path)
     result = CliRunner().invoke(cli, ["models", "--vocabulary", "9488", "--region-dim", "64"])
     assert result.exit_code == 0
+    assert ("In the box" in result.output) == boxed
     for expected in ("48.08", "17.37", "6.79", "2.92", "83.53", "25.78", "8.90", "3.45", "4.36", "4.10"):
         assert expected in result.output
     for family in families().values():

@@ -347,6 +347,34 @@ def test_models_of_transformers_caption(
 
 
 @pytest.mark.filterwarnings("default")
+def test_a_photograph_that_a_model_fails_at_ends_nothing(
+    example: Any,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
+    importlib.import_module("tiny_models").save_model("chat", tmp_path / "model")
+    (photos / "broken.jpg").unlink()
+    seen = []
+
+    def answer(captioner: Any, image: Image.Image) -> str:
+        seen.append(image.size)
+        if len(seen) == 2:
+            raise RuntimeError("CUDA out of memory.\nTried to allocate")
+        return "a dog"
+
+    monkeypatch.setattr(example[1].Local, "_answer", answer)
+    arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
+    assert example[0].main([*arguments, "--side", "40"]) == 2
+    assert "skipped b.png: RuntimeError: CUDA out of memory." in capsys.readouterr().out
+    assert len(read_references(tmp_path / "to.jsonl")) == 5
+    assert seen == 6 * [(40, 24)]
+
+
+@pytest.mark.filterwarnings("default")
 def test_a_model_that_does_not_load_is_a_line(
     example: Any,
     photos: Path,

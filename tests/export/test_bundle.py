@@ -330,14 +330,18 @@ def test_a_bundle_that_disagrees_is_refused(run, encoder, tmp_path, monkeypatch)
 def test_an_older_bundle_is_replaced_and_nothing_else(run, encoder, exported, tmp_path):
     to = tmp_path / "bundle"
     first = export_bundle(run, to, encoder=encoder)
+    (to / "notes.txt").write_text("a person's")
     second = export_bundle(run, to, ExportOptions(precision="float16"), encoder=encoder)
     assert read_manifest(to).precision == "float16"
     assert first.manifest.megabytes() > second.manifest.megabytes()
+    assert (to / "notes.txt").read_text() == "a person's"
     other = tmp_path / "photos"
     other.mkdir()
     (other / "dear.jpg").touch()
-    with pytest.raises(ConfigError, match=r"`to` must be a new folder or a folder written before, .*photos"):
-        export_bundle(run, other, encoder=encoder)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"`to` must be a new folder or .* written before, .*photos"):
+            export_bundle(run, other, encoder=encoder)
+        (other / "manifest.json").write_text('{"name": "A web app", "start_url": "."}')
     assert (other / "dear.jpg").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "photos"]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -150,6 +154,53 @@ def test_other_names_are_refused(name, hub):
     with pytest.raises(ConfigError, match=r"must be of the form hf:user/name"):
         find_bundle_by(name)
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", ["me/a--b", "me/a.git", "me/x-"])
+def test_names_that_the_hub_refuses(name, hub, exported):
+    for way in (lambda: find_bundle_by(f"hf:{name}"), lambda: push_bundle(exported.folder, name)):
+        with pytest.raises(ConfigError, match=rf"{name}: no name that the Hub has"):
+            way()
+
+
+def test_a_full_disk_is_not_the_hubs_fault(exported, hub, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    push_bundle(exported.folder, "me/captioner")
+    monkeypatch.setattr("shutil.copy", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        find_bundle_by("hf:me/captioner")
+    assert not isinstance(raised.value, BundleError)
+
+
+def test_a_pinned_bundle_where_no_cache_can_be_made(tmp_path):
+    """In a process of its own: the errors of huggingface_hub are not there until they are imported."""
+    (tmp_path / "cache").touch()
+    script = "import sys; from distilcap.cli.main import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "caption", "--bundle", f"hf:me/x@{40 * 'a'}", "photo.jpg"],
+        env={**os.environ, "DISTILCAP_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert str(tmp_path / "cache") in done.stderr
+
+
+def test_what_a_killed_download_left_goes_and_a_faster_process_keeps_its_bundle(exported, hub, monkeypatch):
+    push_bundle(exported.folder, "me/captioner")
+    fetched = find_bundle_by("hf:me/captioner")
+    before = (fetched / "encoder.onnx").stat().st_ino
+    for name, age in (("killed", 90_000), ("alive", 60)):
+        (left := fetched.parent / f".fetch-{name}").mkdir()
+        os.utime(left, (time.time() - age,) * 2)
+    answers = iter([False, True])
+    monkeypatch.setattr("distilcap.runtime.hub._is_whole", lambda folder: next(answers))
+    assert find_bundle_by("hf:me/captioner") == fetched
+    assert (fetched / "encoder.onnx").stat().st_ino == before
+    assert [path.name for path in fetched.parent.glob(".fetch-*")] == [".fetch-alive"]
 
 
 def test_without_a_server_or_the_package(exported, hub, monkeypatch):

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is no
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scripts")
-    for name in ("distilcap.js", "pixels.js", "search.js"):
+    for name in ("distilcap.js", "captioner.js", "pixels.js", "search.js"):
         shutil.copyfile(str(resources.files("distilcap.export.browser") / "web" / name), folder / name)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
@@ -62,6 +62,42 @@ console.log(JSON.stringify(said));
 def test_a_worker_whose_script_fails_is_told(scripts):
     assert run_node(scripts, WORKER, "no such script") == "The captioner's worker failed: no such script."
     assert run_node(scripts, WORKER, "") == "The captioner's worker failed: its script did not load."
+
+
+ENDED = """
+const asked = [];
+globalThis.document = { baseURI: "https://a.io/page/" };
+globalThis.createImageBitmap = async () => ({});
+let worker;
+globalThis.Worker = class {
+  constructor() { worker = this; }
+  postMessage({ id, call, bundle }) {
+    if (call === "load") asked.push(bundle);
+    if (call === "load") setTimeout(() => this.onmessage({ data: { id, type: "done", result: {} } }));
+  }
+  terminate() {}
+};
+const { load } = await import("./distilcap.js");
+const said = (promise) => promise.then(() => "described", (error) => error.message);
+for (const [bundle, end] of [
+  ["bundle/", (captioner) => captioner.close()],
+  ["/bundle", () => worker.onerror({ message: "no memory" })],
+]) {
+  const captioner = await load({ bundle, threads: 1 });
+  const before = said(captioner.describe({}));
+  await new Promise((done) => setTimeout(done, 5));
+  end(captioner);
+  asked.push(await before, await said(captioner.describe({})));
+}
+console.log(JSON.stringify(asked));
+"""
+
+
+def test_who_waits_for_a_worker_that_ended_is_told(scripts: Path) -> None:
+    closed, failed = "The captioner is closed.", "The captioner's worker failed: no memory."
+    addresses = ["https://a.io/page/bundle", "https://a.io/bundle"]
+    told = run_node(scripts, ENDED, None)
+    assert told == [addresses[0], closed, closed, addresses[1], failed, failed]
 
 
 SIZES = [(224, 224, 224), (300, 201, 64), (37, 53, 64), (500, 375, 96), (375, 500, 96), (7, 5, 32)]
@@ -340,16 +376,27 @@ const self = {
 const caches = {
   match: async ({ url }) => (whole && url in kept ? new Response(kept[url]) : undefined),
   delete: async () => (whole = false),
+  open: async () => ({ put: async ({ url }, response) => (kept[url] = await response.text()) }),
 };
 const location = { origin: "https://a.io" };
 const fetch = async ({ url }) => network(url);
 vm.runInNewContext(given.script, { self, caches, location, fetch, URL, Headers, Response });
-async function ask(path, mode) {
+async function ask(path, mode, cache = "default") {
   let answer;
-  const request = { method: "GET", url: `https://a.io/b/${path}`, mode };
+  const request = { method: "GET", url: `https://a.io/b/${path}`, mode, cache };
   handlers.fetch({ request, respondWith: (promise) => (answer = promise) });
   told.push(await answer.then((one) => (one.status ? one.text() : one.type), (error) => error.message));
 }
+network = () => new Response("new script");
+await ask("page.js", "cors", "reload");
+await ask("page.js", "cors");
+network = (url) => new Response(`own ${url}`);
+handlers.fetch({
+  request: { method: "GET", url: "https://a.io/b/own.html", mode: "navigate" },
+  respondWith: async (promise) => told.push([...(await promise).headers.keys()]),
+});
+await new Promise((done) => setTimeout(done, 20));
+kept["https://a.io/b/page.js"] = "script";
 for (const now of [
   () => { throw new Error("offline"); },
   () => new Response("page"),
@@ -375,7 +422,30 @@ def test_the_service_worker_hides_no_other_site_at_its_address(scripts: Path) ->
     )
     other = ["unregistered", "other https://a.io/b/", "other https://a.io/b/page.js"]
     told = run_node(scripts, SERVED, {"script": script})
-    assert told == [*offline, *same, *busy, *moved, *other]
+    renewed, own = ["new script", "new script"], ["content-type"]
+    assert told == [*renewed, own, *offline, *same, *busy, *moved, *other]
+
+
+DAMAGED = """
+import { createHash } from "node:crypto";
+import { Captioner } from "./captioner.js";
+const sha256 = createHash("sha256").update("whole").digest("hex");
+const files = { "step.onnx": { bytes: 5, sha256 } };
+const manifest = { format: "distilcap bundle", version: 2, vocabulary: [], decode: {}, files };
+const told = [];
+for (const content of [{ default: "half", reload: "whole" }, { default: "half", reload: "half" }]) {
+  globalThis.fetch = async (url, { cache }) =>
+    new Response(url.endsWith(".json") ? JSON.stringify(manifest) : content[cache]);
+  const ort = { InferenceSession: { create: async () => ({}) } };
+  told.push(await Captioner.load(ort, "bundle").then(() => "loaded", (error) => error.message));
+}
+console.log(JSON.stringify(told));
+"""
+
+
+def test_a_damaged_file_is_fetched_once_more(scripts: Path) -> None:
+    told = "step.onnx is damaged: write the site again, or upload it whole."
+    assert run_node(scripts, DAMAGED, None) == ["loaded", told]
 
 
 CHOSEN = """
@@ -383,6 +453,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 mkdirSync("site", { recursive: true });
 writeFileSync("site/distilcap.js", `export const load = async () => ({
   async describe(file) {
+    if (file === "slow") await new Promise((done) => setTimeout(done, 20));
     if (file === "text") throw new Error("This is no picture.");
     return { captions: [{ text: "a dog" }] };
   },
@@ -400,6 +471,10 @@ for (const files of given) {
   await input.onchange({ target: { files } });
   shown.push(caption.textContent);
 }
+const slow = input.onchange({ target: { files: ["slow"] } });
+await input.onchange({ target: { files: ["text"] } });
+await slow;
+shown.push(caption.textContent);
 console.log(JSON.stringify(shown));
 """
 
@@ -408,4 +483,4 @@ def test_the_example_page_shows_no_caption_of_another_picture(tmp_path):
     shutil.copyfile(Path(__file__).parents[2] / "examples" / "web" / "index.js", tmp_path / "index.js")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shown = run_node(tmp_path, CHOSEN, [["photo"], [], ["photo"], ["text"]])
-    assert shown == ["a dog", "", "a dog", "This is no picture."]
+    assert shown == ["a dog", "", "a dog", *2 * ["This is no picture."]]

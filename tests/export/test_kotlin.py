@@ -104,6 +104,10 @@ def drawn(picture, number):
         return image.convert("L")
     if number % 5 == 2:
         image.putalpha(Image.linear_gradient("L").resize(image.size))
+    if number % 5 == 3:
+        return Image.fromarray(256 * np.asarray(image.convert("L")).astype(np.uint16) + 77)
+    if number % 5 == 4:
+        (image := image.convert("LA")).putalpha(Image.linear_gradient("L").resize(image.size))
     return image
 
 

@@ -10,16 +10,17 @@ import pytest
 import torch
 from small_captioners import small_captioner
 
-from distilcap.errors import MissingError
+from distilcap.errors import ConfigError, MissingError
+from distilcap.export import phone
 from distilcap.export.bundle import export_bundle
 from distilcap.export.onnx.parity import compare
 from distilcap.export.options import ExportOptions
-from distilcap.export.phone import PhoneBundle, step_program
+from distilcap.export.phone import PROGRAMS, PhoneBundle, step_program
 from distilcap.export.pictures import sample_pictures
 from distilcap.models.families import families
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.manifest import read_manifest
+from distilcap.runtime.manifest import CARD, read_manifest
 from distilcap.shapes import Regions
 
 installed = pytest.mark.skipif(
@@ -78,8 +79,31 @@ def test_no_list_of_tensors_fixes_the_number_of_hypotheses(family):
 
 def test_without_executorch(run, encoder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "executorch", None)
+    monkeypatch.setattr("distilcap.export.bundle.Parts.trace", None)  # it is told before any work
     with pytest.raises(
         MissingError, match=r"ExecuTorch is needed for this: `pip install 'distilcap\[train,export"
     ):
         export_bundle(run, tmp_path / "bundle", ExportOptions(executorch=True), encoder=encoder)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_programs_are_of_float32_in_card_and_notes(run, encoder, tmp_path, monkeypatch):
+    """Whatever the bundle is in; without ExecuTorch, whose programs stand for themselves."""
+    notes = []
+
+    def write(encoder, captioner, folder):
+        for name in PROGRAMS.values():
+            (folder / name).write_bytes(bytes(123_000))
+
+    monkeypatch.setattr(phone, "_require", lambda: None)
+    monkeypatch.setattr(phone, "write_programs", write)
+    monkeypatch.setattr(phone, "PhoneBundle", Bundle)
+    monkeypatch.setattr("distilcap.progress.Silent.note", lambda self, message: notes.append(message))
+    options = ExportOptions(executorch=True, precision="float16")
+    card = (export_bundle(run, tmp_path / "bundle", options, encoder=encoder).folder / CARD).read_text()
+    assert "| decoder.pte (ExecuTorch, float32) | 0.123 |" in card
+    assert "| step.onnx |" in card
+    told = [note for note in notes if note.startswith("Bundle in")]
+    assert [note.split()[2] for note in told] == ["float32:", "float16:", "float32:"]
+    with pytest.raises(ConfigError, match=r"`beam_size` must be at most 8 for ExecuTorch, but is 9"):
+        export_bundle(run, tmp_path / "wide", options, encoder=encoder, decode=DecodeOptions(9))

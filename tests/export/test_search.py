@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distilcap.decode.beam import BeamSearch, search_memory
 from distilcap.models.captioner import Captioner
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.search import Arrays, Ids, search
+from distilcap.runtime.search import Arrays, Ids, _best, search
 
 
 class Chain(Captioner):
@@ -40,6 +40,14 @@ class Chain(Captioner):
 
     def forward(self, regions, tokens):
         raise NotImplementedError
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 8])
+def test_the_first_of_equal_words_is_taken(count):
+    """As the page and the phone's program take it, also where more are equal than there is room for."""
+    values = np.random.default_rng(count).integers(0, 3, (50, 2, 8)).astype(np.float32)
+    expected = np.argsort(-values, axis=-1, kind="stable")[..., :count]
+    np.testing.assert_array_equal(_best(values, count), expected)
 
 
 @settings(max_examples=60, deadline=None)

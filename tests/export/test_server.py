@@ -99,6 +99,13 @@ def test_files_of_the_site_are_served_with_strict_headers(
     assert (status, body) == (200, b"")
 
 
+def test_an_older_site_hides_behind_no_newer_one(address: tuple[str, int]) -> None:
+    request = (
+        b"GET / HTTP/1.1\r\nIf-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\nConnection: close\r\n\r\n"
+    )
+    assert exchange(address, request).startswith(b"HTTP/1.1 200 ")
+
+
 def check_headers(headers: Message) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"

@@ -117,6 +117,16 @@ def test_without_the_runtime_the_page_is_written_and_told(exported, tmp_path, mo
     assert not (site.folder / "ort").exists()
 
 
+def test_a_page_keeps_the_runtime_that_it_has(written, exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(site_module.shutil, "which", lambda name: None)
+    files = sorted((written / "ort").iterdir())
+    assert write_web(exported.folder, written).missing is None
+    assert sorted((written / "ort").iterdir()) == files
+    (written / "ort" / "NOTICE.txt").write_text("of another version")
+    assert write_web(exported.folder, written).missing is not None
+
+
 @pytest.mark.parametrize(
     "script, message",
     [
@@ -159,6 +169,10 @@ def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
     assert "CNAME" not in (written / "service-worker.js").read_text()
     with pytest.raises(ConfigError, match=r"`to` must be a new folder or a folder written before"):
         write_web(exported.folder, exported.folder, runtime=runtime)
+    (own := tmp_path / "own").mkdir()
+    (own / "service-worker.js").write_text("// A person's own site.")
+    with pytest.raises(ConfigError, match=r"`to` must be a new folder or a folder written before"):
+        write_web(exported.folder, own, runtime=runtime)
     with pytest.raises(BundleError, match=r"not a bundle"):
         write_web(tmp_path / "nothing", tmp_path / "other", runtime=runtime)
 
@@ -533,7 +547,9 @@ def test_a_damaged_file_is_told_on_the_page(site, tmp_path):
             page.locator("#status", has_text="encoder.onnx is damaged").wait_for()
             page.evaluate("captioner.ready")
 
-    with pytest.raises(DistilCapError, match=r"^The page in Chromium failed: .*onnx is damaged: reload"):
+    with pytest.raises(
+        DistilCapError, match=r"^The page in Chromium failed: .*onnx is damaged: write the site"
+    ):
         load()
 
 

@@ -165,9 +165,14 @@ def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
         "distilcap.models.weights.load_captioner",
         lambda run: SimpleNamespace(vocabulary=Vocabulary(SPECIALS)),
     )
-    monkeypatch.setattr("distilcap.cli.export._recipe_of", lambda run: None)
+    monkeypatch.setattr("distilcap.stages.train.Train.encoder_in", lambda run, folder: None)
+    monkeypatch.setattr("distilcap.stages.train.Train.licence", {})
     monkeypatch.setattr("distilcap.cli.export._show_export", lambda exported: None)
     arguments = ["export", str(store.path(run)), "--to", str(tmp_path / "bundle"), "--max-words", "12"]
     result = CliRunner().invoke(cli, [*arguments, *options])
     assert result.exit_code == 0, result.output
     assert taken == [DecodeOptions(3, 12, penalty)]
+    (store.path(decoding_of(run, 3)) / "decoding.json").write_text("{}")  # damaged
+    result = CliRunner().invoke(cli, [*arguments, *options])
+    assert isinstance(result.exception, DataError) == (not options)
+    assert len(taken) == (2 if options else 1)

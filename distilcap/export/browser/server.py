@@ -60,6 +60,8 @@ class _Handler(SimpleHTTPRequestHandler):
         if file_in(Path(self.directory), self.path) is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
+        # Of another site that was served here, a newer file would be "not modified" by the older one of this.
+        del self.headers["If-Modified-Since"]
         return super().send_head()
 
     def translate_path(self, path: str) -> str:

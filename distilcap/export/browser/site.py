@@ -57,8 +57,9 @@ class Site:
 def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
     """Write the page for a bundle.
 
-    ONNX Runtime Web (14.3 MB) comes from `runtime`, or from the cache, or by npm into the cache. Where none
-    can be had, the page is written without it and `Site.missing` says what to do.
+    ONNX Runtime Web (14.3 MB) comes from `runtime`, or from the cache, or by npm into the cache, or from the
+    page that is replaced. Where none can be had, the page is written without it and `Site.missing` says what
+    to do.
 
     Args:
         bundle: as `export_bundle` wrote it.
@@ -78,10 +79,15 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
     except MissingError as error:
         if runtime:
             raise
-        missing = str(error)
-    ours = {*_PAGE, _SERVICE_WORKER, "bundle", "ort"}
+        older, notice = to / "ort", to / "ort" / "NOTICE.txt"
+        if _is_whole(older) and notice.is_file() and notice.read_text() == _NOTICE:
+            runtime = older  # of the page that is replaced, in the same version
+        else:
+            missing = str(error)
+    page = resources.files("distilcap.export.browser") / "web"
+    template = (page / _SERVICE_WORKER).read_text()
+    ours = {*_PAGE, _SERVICE_WORKER, "bundle", "ort"} if _is_page(to, template) else set()
     with whole_folder(to, _SERVICE_WORKER, ours) as folder:
-        page = resources.files("distilcap.export.browser") / "web"
         for name in _PAGE:
             (folder / name).write_bytes((page / name).read_bytes())
         (folder / "bundle").mkdir()
@@ -93,8 +99,17 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
             (folder / "ort" / "NOTICE.txt").write_text(_NOTICE)
             for name in RUNTIME_FILES:
                 shutil.copyfile(runtime / name, folder / "ort" / name)
-        _write_service_worker(folder, (page / _SERVICE_WORKER).read_text())
+        _write_service_worker(folder, template)
     return Site(to, missing)
+
+
+def _is_page(folder: Path, template: str) -> bool:
+    """Whether a folder holds an older page: a person's own site may have a service worker, too."""
+    try:
+        worker = (folder / _SERVICE_WORKER).read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return worker.startswith(template.partition("\n")[0])
 
 
 def _write_service_worker(folder: Path, template: str) -> None:
@@ -115,7 +130,7 @@ def browser_runtime() -> Path:
         MissingError: it is not cached and npm cannot bring it.
     """
     folder = cache_folder() / f"onnxruntime-web-{RUNTIME_VERSION}"
-    if all((folder / name).is_file() for name in RUNTIME_FILES):
+    if _is_whole(folder):
         return folder
     package = f"onnxruntime-web@{RUNTIME_VERSION}"
     fix = f"Run `npm pack {package}` where there is a network, unpack it, and pass its `dist` by `--runtime`."
@@ -139,6 +154,10 @@ def browser_runtime() -> Path:
                 assert content is not None, name
                 (new / name).write_bytes(content.read())
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in RUNTIME_FILES)
 
 
 def _complete(folder: Path) -> Path:

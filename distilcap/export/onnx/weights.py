@@ -26,9 +26,8 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from distilcap.export.onnx.rounding import Moments, Rounded, round_by_inputs, round_rows
 from distilcap.files import atomic_path
 
-__all__ = ["PRECISIONS", "SharedWeights", "store_weights"]
+__all__ = ["SharedWeights", "store_weights"]
 
-PRECISIONS = ("float32", "float16", "int8")
 _LEAST = 1024  # smaller tensors stay in their graph as they are: biases, and vectors of norms
 _ALIGNMENT = 64
 _SMALL_CONVOLUTION = 30_000  # weights
@@ -78,7 +77,6 @@ def store_weights(
         pictures: normalised pixels (1, 3, S, S) by which an encoder in int8 is rounded and has its biases
             corrected; without any, weights go to the nearest step, and biases stay as they are.
     """
-    assert precision in PRECISIONS, precision
     stored = onnx.ModelProto()
     stored.CopyFrom(model)
     sensitive: set[str] = set()

@@ -1,6 +1,7 @@
 package org.distilcap.example
 
 import org.json.JSONObject
+import java.awt.color.ColorSpace
 import java.awt.image.BufferedImage
 import java.io.File
 import javax.imageio.ImageIO
@@ -63,10 +64,12 @@ private fun read(photo: File): Picture? {
 
 private fun colours(image: BufferedImage): IntArray {
     val (width, height) = image.width to image.height
-    if (image.type != BufferedImage.TYPE_BYTE_GRAY) return image.getRGB(0, 0, width, height, null, 0, width)
-    // Java takes grey for linear light and would brighten it.
+    val colours = image.getRGB(0, 0, width, height, null, 0, width)
+    if (image.colorModel.colorSpace.type != ColorSpace.TYPE_GRAY) return colours
+    // Java takes grey for linear light and would brighten it; of 8 or 16 bits, with alpha or without.
     val grey = image.raster.getSamples(0, 0, width, height, 0, null as IntArray?)
-    return IntArray(grey.size) { 0xFF shl 24 or grey[it] * 0x010101 }
+    val white = (1 shl image.colorModel.getComponentSize(0)) - 1
+    return IntArray(grey.size) { colours[it] ushr 24 shl 24 or (255 * grey[it] + white / 2) / white * 0x010101 }
 }
 
 private fun median(values: List<Double>) = "%.1f".format(values.sorted()[values.size / 2])

@@ -7,8 +7,8 @@ const FORMAT = "distilcap bundle", VERSION = 2;
 const GRAPHS = ["encoder", "encode", "step", "greedy"];
 
 /** Fetch a file, telling `progress` its bytes as they come. */
-async function fetchBytes(url, progress) {
-  const response = await fetch(url);
+async function fetchBytes(url, cache, progress) {
+  const response = await fetch(url, { cache });
   if (!response.ok) throw new Error(`${url}: the server answers ${response.status}.`);
   const chunks = [];
   const reader = response.body.getReader();
@@ -32,8 +32,8 @@ function confidence(calibration, meanLogProb) {
 
 export class Captioner {
   /** Load the bundle at `url`; `progress` hears the share that is there, 0 to 1. */
-  static async load(ort, url, progress = () => {}) {
-    const manifestBytes = await fetchBytes(`${url}/manifest.json`, () => {});
+  static async load(ort, url, progress = () => {}, cache = "default") {
+    const manifestBytes = await fetchBytes(`${url}/manifest.json`, cache, () => {});
     const manifest = JSON.parse(new TextDecoder().decode(manifestBytes));
     if (manifest.format !== FORMAT) throw new Error("This folder holds no bundle.");
     if (manifest.version > VERSION) throw new Error(`The bundle is of version ${manifest.version}; this page reads ${VERSION}.`);
@@ -42,10 +42,12 @@ export class Captioner {
     let got = 0;
     const files = {};
     for (const name of wanted) {
-      files[name] = await fetchBytes(`${url}/${encodeURIComponent(name)}`, (bytes) => progress((got += bytes) / total));
+      files[name] = await fetchBytes(`${url}/${encodeURIComponent(name)}`, cache, (bytes) => progress((got += bytes) / total));
       // Pages that are served without encryption by another machine cannot compute checksums.
       if (globalThis.crypto?.subtle && (await sha256(files[name])) !== manifest.files[name].sha256) {
-        throw new Error(`${name} is damaged: reload the page.`);
+        // Only what is kept here may be damaged, or of a site that was half uploaded.
+        if (cache === "default") return Captioner.load(ort, url, progress, "reload");
+        throw new Error(`${name} is damaged: write the site again, or upload it whole.`);
       }
     }
     const id = (word) => (word === null ? 0 : manifest.vocabulary.indexOf(word));

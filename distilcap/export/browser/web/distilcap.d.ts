@@ -34,12 +34,12 @@ export interface Captioner {
   facts: Facts;
   /** Caption a file, or a picture that is shown; rejects what the browser cannot read. `beam` 1 is greedy. */
   describe(picture: Blob | ImageBitmapSource, options?: { beam?: number }): Promise<Description>;
-  /** End the worker. */
+  /** End the worker; what still waits is rejected. */
   close(): void;
 }
 
 export interface LoadOptions {
-  /** Address of the bundle's folder; by default `bundle` beside this module. */
+  /** Address of the bundle's folder, from the page where it is relative; by default `bundle` beside this module. */
   bundle?: string;
   /** Threads of WebAssembly; one where the page is not isolated (COOP and COEP headers). */
   threads?: number;

@@ -16,7 +16,14 @@ export async function load({
 } = {}) {
   const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   const waiting = new Map();
-  let calls = 0;
+  let calls = 0, ended;
+  // Of a worker that is gone nobody gets an answer: whoever waits would wait for ever.
+  const end = (why) => {
+    ended ??= new Error(why);
+    worker.terminate();
+    for (const { reject } of waiting.values()) reject(ended);
+    waiting.clear();
+  };
   worker.onmessage = ({ data }) => {
     if (data.type === "progress") {
       progress(data.share);
@@ -27,18 +34,18 @@ export async function load({
     if (data.type === "done") resolve(data.result);
     else reject(new Error(data.message));
   };
-  // A script that is missing or broken answers nothing: whoever waits would wait for ever.
-  worker.onerror = worker.onmessageerror = (event) => {
-    for (const { reject } of waiting.values()) reject(new Error(`The captioner's worker failed: ${event.message || "its script did not load"}.`));
-    waiting.clear();
-  };
+  worker.onerror = worker.onmessageerror = (event) =>
+    end(`The captioner's worker failed: ${event.message || "its script did not load"}.`);
   const ask = (call, given, transfer = []) =>
     new Promise((resolve, reject) => {
+      if (ended) throw ended;
       waiting.set(++calls, { resolve, reject });
       worker.postMessage({ id: calls, call, ...given }, transfer);
     });
   try {
-    const facts = await ask("load", { bundle, threads });
+    // A relative address is one of the page, not of the worker.
+    const folder = new URL(bundle, globalThis.document?.baseURI ?? globalThis.location?.href).href.replace(/\/$/, "");
+    const facts = await ask("load", { bundle: folder, threads });
 
     /** Caption a picture; it is prepared from the file to the encoder's input. */
     const describe = async (picture, { beam } = {}) => {
@@ -49,7 +56,7 @@ export async function load({
       result.milliseconds.pixels = performance.now() - began - encoder - decoder;
       return result;
     };
-    return { facts, describe, close: () => worker.terminate() };
+    return { facts, describe, close: () => end("The captioner is closed.") };
   } catch (error) {
     worker.terminate();
     throw error;

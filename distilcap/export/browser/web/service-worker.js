@@ -36,11 +36,10 @@ async function newest(request, kept) {
   let response;
   try {
     response = await fetch(request, { cache: "reload" }); // not "not modified": another page may be older
-  } catch (error) {
-    if (kept) return kept;
-    throw error;
+  } catch {
+    return kept;
   }
-  if (kept && response.ok && (await response.clone().text()) !== (await kept.clone().text())) {
+  if (response.ok && (await response.clone().text()) !== (await kept.clone().text())) {
     // Nothing that was kept belongs to another page, which has a worker of its own or none.
     await caches.delete(CACHE);
     await self.registration.unregister();
@@ -48,11 +47,19 @@ async function newest(request, kept) {
   return response;
 }
 
+/** A file that the page asks for anew, since what was kept of it is damaged. */
+async function renewed(request) {
+  const response = await fetch(request);
+  if (response.ok) await (await caches.open(CACHE)).put(request, response.clone());
+  return response;
+}
+
 self.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || new URL(event.request.url).origin !== location.origin) return;
   event.respondWith((async () => {
     const kept = await caches.match(event.request, { cacheName: CACHE, ignoreSearch: true });
+    if (!kept) return fetch(event.request); // a person's own page beside ours
     if (event.request.mode === "navigate") return isolated(await newest(event.request, kept));
-    return isolated(kept ?? (await fetch(event.request)));
+    return isolated(event.request.cache === "reload" ? await renewed(event.request) : kept);
   })());
 });
