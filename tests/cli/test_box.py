@@ -152,7 +152,7 @@ def test_its_terms_are_said_where_training_begins_from_it(
     assert re.search(r"to do \d+ (s|min) \d+\.\d MB train-\w+ \w+ \d+ wide", said), (
         "each stage with what it takes"
     )
-    assert re.search(r"stages, \d+ there\. To do: about \d+ (s|min) of one process", said)
+    assert re.search(r"stages, \d+ there\. To do: at most about \d+ (s|min) of one process", said)
     assert not store.exists(), "a plan leaves nothing behind"
 
 
