@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +90,22 @@ def test_a_command_that_ended_early_is_not_waited_for_nor_called_killed(
     monkeypatch.setattr(labelling, "_kill_a_worker", lambda *_: 0)
     with pytest.raises(SystemExit, match=said):
         labelling.command(tmp_path, tmp_path, tmp_path, 1, "ray", kill=True)
+
+
+def test_only_a_worker_that_the_command_began_is_killed() -> None:
+    def begin(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([name, "30"], executable="/bin/sleep")
+
+    other, worker = begin("sleep"), begin("ray::shard")
+    try:
+        assert labelling._kill_a_worker("ray", other.pid) == 0
+        assert worker.poll() is None
+        assert labelling._kill_a_worker("ray", os.getpid()) == 1
+        assert worker.wait(5) == -signal.SIGKILL
+    finally:
+        for process in (other, worker):
+            process.kill()
+            process.wait()
 
 
 def test_images_to_extract_from_have_any_ending_of_theirs(tmp_path: Path) -> None:
