@@ -17,7 +17,7 @@ from distilcap.reports.records import Columns, Entry, Results, Row, Table
 
 __all__ = ["Grid", "grids_of", "legend", "results_csv", "signatures"]
 
-METRICS = {"bleu_4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
+SYSTEM_METRICS = {"bleu_4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
 SYSTEM_HEADINGS = ("system", "role", "labels", "M par.", "MB", "ms/image", "train s")
 TABLE_METRICS = {"bleu_4": "B@4", "meteor": "M", "rouge_l": "R", "cider": "C", "spice": "S"}
 GAINS = ("cider", "spice")
@@ -42,7 +42,7 @@ class Grid:
 def grids_of(results: Results) -> tuple[Grid, ...]:
     """The tables of results; where there are none, all rows in one table without a title."""
     if not results.tables:
-        columns = _columns(results, METRICS)
+        columns = _columns(results, SYSTEM_METRICS)
         cells = tuple(_system_cells(row, columns) for row in results.rows)
         return (Grid("", (*SYSTEM_HEADINGS, *columns.values()), cells),)
     columns = _columns(results, TABLE_METRICS)

@@ -34,7 +34,6 @@ from distilcap.study.ranking import ranking_sentence
 from distilcap.study.schedules import curve_ends, schedules
 
 __all__ = [
-    "METRICS",
     "Table",
     "TableRow",
     "captioned",
@@ -45,7 +44,6 @@ __all__ = [
     "with_strongest_controls",
 ]
 
-METRICS = ("bleu", "meteor", "rouge_l", "cider", "spice")
 COLUMN = "beam"
 
 
@@ -138,7 +136,7 @@ def run_tables(
     tables: Sequence[Table],
     store: Store,
     progress: Progress,
-    metrics: tuple[str, ...] = METRICS,
+    metrics: tuple[str, ...],
     command: str = "",
     missing: tuple[str, ...] = (),
 ) -> Results:
