@@ -8,7 +8,7 @@ Holm's correction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distilcap.metrics.registry import heading_of, in_tables
@@ -185,8 +185,21 @@ def legend(results: Results) -> str:
             * _has_teachers(results)
         )
         + (f" Not available: {'; '.join(reasons)}." if reasons else "")
+        + _devices(rows)
         + _left_out(results)
     )
+
+
+def _devices(rows: Sequence[Row]) -> str:
+    """A remark where rows were trained on different devices, as far as it was recorded."""
+    trained: dict[str, list[str]] = {}
+    for row in rows:
+        devices = " and ".join(device or "one not recorded" for device in row.devices)
+        trained.setdefault(devices or "not recorded", []).append(row.name)
+    if len(trained) == 1:
+        return ""
+    shown = "; ".join(f"{devices} ({', '.join(names)})" for devices, names in trained.items())
+    return f" Devices that rows were trained on, which alone may move scores: {shown}."
 
 
 def _images(results: Results) -> str:
