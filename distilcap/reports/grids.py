@@ -192,14 +192,17 @@ def legend(results: Results) -> str:
 
 def _devices(rows: Sequence[Row]) -> str:
     """A remark where rows were trained on different devices, as far as it was recorded."""
-    trained: dict[str, list[str]] = {}
+    trained: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
-        devices = " and ".join(device or "one not recorded" for device in row.devices)
-        trained.setdefault(devices or "not recorded", []).append(row.name)
+        trained.setdefault(row.devices, []).append(repr(row.name))
     if len(trained) == 1:
         return ""
-    shown = "; ".join(f"{devices} ({', '.join(names)})" for devices, names in trained.items())
-    return f" Devices that rows were trained on, which alone may move scores: {shown}."
+    unknown = "; not recorded of the others" if trained.pop((), None) else ""
+    shown = "; ".join(
+        f"{' and '.join(device or 'an unrecorded one' for device in devices)} in {', '.join(names)}"
+        for devices, names in trained.items()
+    )
+    return f" Rows were trained on different devices, which alone may move scores: {shown}{unknown}."
 
 
 def _images(results: Results) -> str:
