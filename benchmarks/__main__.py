@@ -8,6 +8,7 @@ import pkgutil
 import sys
 
 import benchmarks
+from distilcap.errors import DistilCapError
 
 NOT_RUN = {"coco_data", "coco_rehearsal_page", "own_photos_page", "pages", "reference"}
 
@@ -24,7 +25,11 @@ def main() -> None:
     options = sys.argv[1 + len(wanted) :]
     for name in wanted:
         sys.argv = [f"python -m benchmarks {name}", *options]
-        importlib.import_module(f"benchmarks.{name}").main()
+        try:
+            importlib.import_module(f"benchmarks.{name}").main()
+        except DistilCapError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
 
 
 if __name__ == "__main__":

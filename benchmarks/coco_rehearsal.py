@@ -45,6 +45,7 @@ from distilcap.files import read_json, write_json
 from distilcap.metrics.reward import CiderReward
 from distilcap.progress import LOGGED, Progress
 from distilcap.reports.report import write_report
+from distilcap.reports.results import METRICS
 from distilcap.stages.captions import Labels
 from distilcap.stages.changed_data import ChangedData
 from distilcap.stages.data import ImportData
@@ -62,7 +63,6 @@ from distilcap.training.batches import encode_captions
 CHECK = ("data", "check", "coco")
 PLAN = ("reproduce", "all", "--data", "coco", "--preset", "paper", "--plan")
 SIZE = "images.json"
-METRICS = ("bleu", "meteor", "rouge_l", "cider")
 
 
 def rehearsed(preset: TablePreset) -> TablePreset:
@@ -99,7 +99,7 @@ def run_table(folder: Path, learnt: int | None) -> None:
     plain = options.students(data)
     same = {field.name: getattr(data, field.name) for field in dataclasses.fields(ImportData)}
     fewer = None if learnt is None else FewerToLearn(**same, whole=data, kept=learnt)
-    students = RehearsedStudents(data, plain.features, rehearsed(plain.preset), (0,), fewer)
+    students = RehearsedStudents(data, plain.features, rehearsed(plain.preset), learnt=fewer)
     tables = (rehearsal_table(students),)
     store = MeasuredStore(folder / "store", progress=LOGGED)
     measure_reading(folder, students, store)
@@ -138,7 +138,7 @@ class FewerToLearn(ChangedData):
         captions = dataset.captions.only(image.id for image in images if image.id in dataset.captions)
         return Dataset(dataset.name, images, captions)
 
-    def note(self) -> str:
+    def note(self, store: Store) -> str:
         """See `ChangedData.note`."""
         return f"{self.kept:,} training images are learnt from."
 
@@ -171,6 +171,7 @@ class MeasuredStore(Store):
         what = f"{type(stage).__name__}: {stage.describe()}".rstrip(": ")
         if isinstance(stage, Train) or (isinstance(stage, Generate) and stage.split == "train"):
             run = stage if isinstance(stage, Train) else stage.captioner
+            assert isinstance(run, Train)
             what += f", {len(run.data.load(self).split('train')):,} images"
         with measured(self.root.parent, what) as line:
             path = super().build(stage, progress, whole)

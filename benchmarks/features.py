@@ -131,7 +131,8 @@ def throughput(
                 extract_features, encoder, images, store, SILENT, batch_size=batch_size, threads=threads
             )
             # In turns: what runs first has the caches of another.
-            for what, work in [("encoder alone", alone), ("extraction", whole)][:: 1 - 2 * (number % 2)]:
+            both: list[tuple[str, Callable[[], object]]] = [("encoder alone", alone), ("extraction", whole)]
+            for what, work in both[:: 1 - 2 * (number % 2)]:
                 times[engine][what].append(timed(work, len(images)))
             shutil.rmtree(store)
     summary: dict[str, Any] = {

@@ -31,7 +31,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
-from benchmarks.features import check_engine
+from benchmarks.features import check_engine, images_in
 from distilcap.data.scenes import draw_scenes
 from distilcap.models.presets import preset
 from distilcap.pipeline.labelling import Labelling, label_side_by_side
@@ -67,7 +67,7 @@ def label(run: Path, images: Path, shard: Shard, to: Path, engine: str, gate: ob
     torch.set_num_threads(1)
     captioner = RunCaptioner.load(run, engine=engine)
     check_engine(captioner.encoder, engine)
-    alone = parts(captioner, sorted(images.glob("*.[jp][pn]g"))[:32])
+    alone = parts(captioner, [image.path for image in images_in(images, 32)])
     gate.wait()  # type: ignore[attr-defined]
     cpu, begun = time.process_time(), time.time()
     options = LabelOptions(shard=shard.number, shards=shard.count, threads=1)
@@ -159,14 +159,20 @@ def _command(run: Path, images: Path, to: Path, workers: int, by: str) -> None:
 
 
 def _kill_a_worker(by: str, command: int | None) -> int:
-    """Kill one that works: of Ray's by their name, of others one that the command began."""
+    """Kill one that works: of Ray's one that descends from the command, of others one that it began."""
+    parents, words = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            words = (folder / "cmdline").read_bytes()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"ray::shard" in words if by == "ray" else parent == command and b"spawn_main" in words:
-                os.kill(int(folder.name), signal.SIGKILL)
-                return 1
+            words[int(folder.name)] = (folder / "cmdline").read_bytes()
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+
+    for process, parent in parents.items():
+        if by == "ray":
+            while parent in parents and parent != command:
+                parent = parents[parent]
+        if (b"ray::shard" if by == "ray" else b"spawn_main") in words[process] and parent == command:
+            os.kill(process, signal.SIGKILL)
+            return 1
     return 0
 
 
@@ -188,8 +194,8 @@ def main() -> None:
         images = folder / "pictures"
         if arguments.photos:
             images.mkdir()
-            for path in sorted(arguments.photos.glob("*.[jp][pn]g"))[: arguments.images]:
-                (images / path.name).symlink_to(path.resolve())
+            for image in images_in(arguments.photos, arguments.images):
+                (images / image.path.name).symlink_to(image.path.resolve())
         else:
             draw_scenes(folder / "scenes", (arguments.images - 4, 2, 2), size=224)
             images = folder / "scenes" / "images"

@@ -14,7 +14,8 @@ training: Flickr8k's training images, which the box was trained on: for starts f
     others of them are given without captions (`--unlabelled`).
 five: all captions that people (or the grammar of `scenes`) wrote.
 one: a caption in a large model's style, made of these by rule (`in_large_style`); `--clean-labels` is on.
-    Test references stay what they are.
+    References of test images are not made so, but cleaned with the rest, since no teacher's captions are
+    given: "one" and "five" are scored against different references, and are not to be compared.
 
 A seed draws the photographs. `results.jsonl` gets a line for each cell, with the box's digest and the CIDEr
 of each test image. A cell of the same run is not measured again (another box or recipe is another run),

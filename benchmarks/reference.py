@@ -215,7 +215,8 @@ def cross_entropy_loss(model: Reference, regions: Tensor, tokens: Tensor) -> Ten
 
 
 class PlainReward:
-    """CIDEr-D on words in dictionaries; document frequencies are given, references prepared at each use."""
+    """The self-critical reward as it is usually computed: CIDEr-D on words in dictionaries; document
+    frequencies are given, references prepared at each use."""
 
     def __init__(self, references: Sequence[Sequence[str]]) -> None:
         self.documents = len(references)

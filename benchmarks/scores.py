@@ -12,18 +12,18 @@ import argparse
 import contextlib
 import io
 import json
-import math
 import resource
 import statistics
 import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.reference import PlainReward
 from distilcap.data.captions import CaptionSet
 from distilcap.metrics import create_metric, evaluate
 from distilcap.metrics.ngrams import References
@@ -155,59 +155,6 @@ def java_part(references: Captions, candidates: Captions, rounds: int) -> dict[s
     return result
 
 
-class PlainCiderD:
-    """The self-critical reward as it is usually computed: dictionaries of word n-grams, all made anew for
-    every sample, references included; document frequencies come ready."""
-
-    def __init__(self, references: Sequence[Sequence[str]]) -> None:
-        self.frequencies: dict[tuple[str, ...], float] = defaultdict(float)
-        for several in references:
-            for ngram in {ngram for text in several for ngram in self.cook(text)}:
-                self.frequencies[ngram] += 1
-        self.documents = math.log(len(references))
-
-    @staticmethod
-    def cook(text: str) -> dict[tuple[str, ...], int]:
-        words = text.split()
-        counts: dict[tuple[str, ...], int] = defaultdict(int)
-        for order in range(1, 5):
-            for start in range(len(words) - order + 1):
-                counts[tuple(words[start : start + order])] += 1
-        return counts
-
-    def weigh(self, counts: dict[tuple[str, ...], int]) -> tuple[list[dict[Any, float]], list[float], int]:
-        vectors: list[dict[Any, float]] = [defaultdict(float) for _ in range(4)]
-        norms, length = [0.0] * 4, 0
-        for ngram, count in counts.items():
-            order = len(ngram) - 1
-            weight = count * (self.documents - np.log(max(1.0, self.frequencies.get(ngram, 0.0))))
-            vectors[order][ngram] = weight
-            norms[order] += weight**2
-            length += count if order == 1 else 0
-        return vectors, [math.sqrt(norm) for norm in norms], length
-
-    def __call__(self, samples: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-        cooked = [
-            (self.cook(sample), [self.cook(one) for one in several])
-            for sample, several in zip(samples, references, strict=True)
-        ]
-        rewards = []
-        for sample, several in cooked:
-            vectors, norms, length = self.weigh(sample)
-            total = np.zeros(4)
-            for reference in several:
-                others, other_norms, other_length = self.weigh(reference)
-                for order in range(4):
-                    value = 0.0
-                    for ngram, weight in vectors[order].items():
-                        value += min(weight, others[order][ngram]) * others[order][ngram]
-                    if norms[order] and other_norms[order]:
-                        value /= norms[order] * other_norms[order]
-                    total[order] += value * math.e ** (-((length - other_length) ** 2) / 72)
-            rewards.append(float(np.mean(total)) / len(several) * 10)
-        return rewards
-
-
 def reward_part(references: Captions, rounds: int, batch: int = 10, samples: int = 5) -> dict[str, Any]:
     """10 images a step, 5 samples of each and the greedy caption, as the standard recipe has it."""
     words = {id: [tokenize(text)[:16] for text in several] for id, several in references.items()}
@@ -215,7 +162,7 @@ def reward_part(references: Captions, rounds: int, batch: int = 10, samples: int
     tokens = {id: [vocabulary.encode(one) for one in several] for id, several in words.items()}
     reward = CiderReward(tokens)
     strings = {id: [" ".join(map(str, [*one, EOS])) for one in several] for id, several in tokens.items()}
-    plain = PlainCiderD(list(strings.values()))
+    plain = PlainReward(list(strings.values()))
     random = np.random.default_rng(0)
     ids = list(tokens)
     steps = []

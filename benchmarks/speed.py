@@ -126,7 +126,7 @@ class Ours:
         model = accelerate(build_captioner(setting.architecture, setting.options, WORDS, setting.dim))
         self.model: Captioner = model.to(setting.device)
         with torch.no_grad():
-            model.output.bias[EOS] = NEVER
+            self.model.get_parameter("output.bias")[EOS] = NEVER
         self.packed: dict[int, products.PackedMatrix] = {}  # as all batches of a labelling share it
         self.optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
         records = setting.device.type == "cuda" and not setting.autocast
@@ -138,9 +138,9 @@ class Ours:
         references = [[[w for w in one if w != PAD] for one in several] for several in setting.words.tolist()]
         reward = CiderReward(dict(zip(self.batch.ids, references, strict=True)))
 
-        def timed_reward(ids: list[str], samples: np.ndarray) -> np.ndarray:
+        def timed_reward(image_ids: list[str], samples: np.ndarray) -> np.ndarray:
             self.clock.lap("sampling")
-            rewards = reward(ids, samples)
+            rewards = reward(image_ids, samples)
             self.clock.lap("reward")
             return rewards
 
@@ -365,7 +365,7 @@ def rows_of(
     for task in tasks:
         mine, other = turns(ours, theirs, task, rounds)
         flops = ours.flops(task)
-        row = {
+        row: dict[str, Any] = {
             "task": task,
             "model": case.architecture,
             "size": case.size,
@@ -442,7 +442,9 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--sizes", nargs="+", choices=tuple(REGIONS), default=tuple(REGIONS))
-    parser.add_argument("--rounds", type=int, help="7, or 3 with --quick; three times that for small ones")
+    parser.add_argument(
+        "--rounds", type=int, help="as given  [default: 7, or 3 with --quick; of small ones five times]"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument(

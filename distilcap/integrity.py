@@ -33,6 +33,7 @@ __all__ = [
     "check_file",
     "check_folder",
     "damages",
+    "differs",
     "leave_out",
     "left_out",
     "read_sealed_json",
@@ -131,6 +132,16 @@ def leave_out(folder: Path, names: Iterable[str], copied: Path | None = None) ->
 def left_out(folder: Path) -> list[str]:
     """Files of a sealed folder that are missing by intention."""
     return [name for name in _manifest(folder)[1] if not (folder / name).exists()]
+
+
+def differs(folder: Path, other: Path, apart: str) -> bool:
+    """Whether two sealed folders have another content in a file of one name, but for the file `apart`.
+
+    Raises:
+        DataError: a manifest is missing or damaged.
+    """
+    ours, theirs = _manifest(folder)[0], _manifest(other)[0]
+    return any(ours[name] != theirs[name] for name in ours.keys() & theirs.keys() - {apart})
 
 
 def damages(folder: Path, names: Iterable[str] = ()) -> dict[str, str]:

@@ -204,6 +204,12 @@ def import_(source: Path, store: Path) -> None:
     CONSOLE.print(
         f"{store}: {len(imported.new)} stages are new, {len(imported.known)} were there already and stay."
     )
+    if imported.different:
+        CONSOLE.print(
+            f"Of these {len(imported.different)} are another in {source}, by the same recipe: "
+            f"{some(imported.different)}. A store of its own keeps the results of the pack together.",
+            soft_wrap=True,
+        )
 
 
 def _register() -> None:

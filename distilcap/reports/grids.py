@@ -8,7 +8,7 @@ Holm's correction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distilcap.metrics.registry import heading_of, in_tables
@@ -17,7 +17,7 @@ from distilcap.reports.records import Columns, Entry, Results, Row, Table
 
 __all__ = ["Grid", "grids_of", "legend", "results_csv", "signatures"]
 
-METRICS = {"bleu_4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
+SYSTEM_METRICS = {"bleu_4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
 SYSTEM_HEADINGS = ("system", "role", "labels", "M par.", "MB", "ms/image", "train s")
 TABLE_METRICS = {"bleu_4": "B@4", "meteor": "M", "rouge_l": "R", "cider": "C", "spice": "S"}
 GAINS = ("cider", "spice")
@@ -42,7 +42,7 @@ class Grid:
 def grids_of(results: Results) -> tuple[Grid, ...]:
     """The tables of results; where there are none, all rows in one table without a title."""
     if not results.tables:
-        columns = _columns(results, METRICS)
+        columns = _columns(results, SYSTEM_METRICS)
         cells = tuple(_system_cells(row, columns) for row in results.rows)
         return (Grid("", (*SYSTEM_HEADINGS, *columns.values()), cells),)
     columns = _columns(results, TABLE_METRICS)
@@ -185,8 +185,24 @@ def legend(results: Results) -> str:
             * _has_teachers(results)
         )
         + (f" Not available: {'; '.join(reasons)}." if reasons else "")
+        + _devices(rows)
         + _left_out(results)
     )
+
+
+def _devices(rows: Sequence[Row]) -> str:
+    """A remark where rows were trained on different devices, as far as it was recorded."""
+    trained: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        trained.setdefault(row.devices, []).append(repr(row.name))
+    if len(trained) == 1:
+        return ""
+    unknown = "; not recorded of the others" if trained.pop((), None) else ""
+    shown = "; ".join(
+        f"{' and '.join(device or 'an unrecorded one' for device in devices)} in {', '.join(names)}"
+        for devices, names in trained.items()
+    )
+    return f" Rows were trained on different devices, which alone may move scores: {shown}{unknown}."
 
 
 def _images(results: Results) -> str:

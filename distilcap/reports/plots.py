@@ -73,14 +73,20 @@ def _beam_sizes(figure: Figure, results: Results) -> bool:
         own_teacher = row.architecture is not None and row.teacher == f"{row.architecture}-big"
         if entry.label_beam is not None and own_teacher:
             groups.setdefault((str(row.architecture), str(row.size)), []).append(entry)
-    groups = {group: students for group, students in groups.items() if len(students) > 1}
+    groups = {
+        group: students
+        for group, students in groups.items()
+        if len({entry.label_beam for entry in students}) > 1
+    }
     if not groups:
         return False
     families = list(dict.fromkeys(architecture for architecture, _ in groups))
-    figure.set_size_inches(9, 3.4 * len(families))
-    axes = dict(zip(families, figure.subplots(len(families), 2, squeeze=False), strict=True))
+    beside = any(_printed_cider(entry) is not None for students in groups.values() for entry in students)
+    columns = 1 + beside
+    figure.set_size_inches(4.5 * columns, 3.4 * len(families))
+    axes = dict(zip(families, figure.subplots(len(families), columns, squeeze=False), strict=True))
     for (family, size), students in groups.items():
-        measured, printed = axes[family]
+        measured, *printed = axes[family]
         colour = SIZES.get(size, GREY)
         beams = [str(entry.label_beam) for entry in students]
         means = [scores[entry.row] for entry in students]
@@ -89,19 +95,20 @@ def _beam_sizes(figure: Figure, results: Results) -> bool:
         measured.errorbar(beams, means, spread, marker="o", capsize=3, color=colour, label=label)
         theirs = [score for score in map(_printed_cider, students) if score is not None]
         if len(theirs) == len(students):
-            printed.plot(beams, theirs, marker="o", color=colour)
+            printed[0].plot(beams, theirs, marker="o", color=colour)
         baseline = entries.get(students[0].baseline or "")
         if baseline:
             level = scores[baseline.row]
             measured.axhline(level, color=colour, linestyle="--", label=f"{size}, undistilled")
-        if (level_printed := _printed_cider(baseline)) is not None:
-            printed.axhline(level_printed, color=colour, linestyle="--")
-    for family, (measured, printed) in axes.items():
+        if beside and (level_printed := _printed_cider(baseline)) is not None:
+            printed[0].axhline(level_printed, color=colour, linestyle="--")
+    for family, (measured, *printed) in axes.items():
         measured.set(title=f"{title_of(family)}, measured", ylabel="CIDEr")
-        printed.set(title=f"{title_of(family)}, the paper (COCO)")
         measured.legend(fontsize="small")
-        _finish(measured, "beam size of the teacher's labels")
-        _finish(printed, "beam size of the teacher's labels")
+        for one in printed:
+            one.set(title=f"{title_of(family)}, the paper (COCO)")
+        for one in (measured, *printed):
+            _finish(one, "beam size of the teacher's labels")
     return True
 
 

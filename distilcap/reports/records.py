@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 RESULTS = "results.json"
-LATER = ("width", "search", "teacher_seconds", "scored_images", "test_images", "curve_ends")
+LATER = ("width", "search", "teacher_seconds", "scored_images", "test_images", "curve_ends", "devices")
 """Fields that reports of older versions lack."""
 MOST = 300
 """Rows, and samples: more could not be drawn, and nobody would read them."""
@@ -55,7 +55,7 @@ class Row:
             students begin from, as it is).
         architecture: the family, such as "updown".
         size: of the captioner, such as "small".
-        teacher: name of the row whose captions it learnt from.
+        teacher: name of the row whose captions it learnt from, or of an ensemble.
         labels: what it learnt from, in words.
         seeds: of its runs.
         megabytes: of float32 weights.
@@ -71,6 +71,8 @@ class Row:
         decoding: what was chosen on validation for the beam column, by seed; empty where nothing was.
         width: of the captioner.
         search: how each column's captions were found, "greedy" and "beam", in the form of a signature.
+        devices: that its runs were trained on; "" where an older version did not record it of a run, and
+            nothing where it did of none.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Row:
     decoding: tuple[Decoding, ...] = ()
     width: int | None = None
     search: dict[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
 
 
 class _EveryEpoch(TypedDict):
@@ -153,7 +156,7 @@ class Entry:
         label_beam: width with which its teacher labelled.
         baseline: name of the row that it is compared with.
         printed: what the paper has here, by metric, in the official scale.
-        labelling_seconds: of its labels and of labels that they were made from.
+        labelling_seconds: of its labels and of labels that they were made from, in the mean over seeds.
         differences: from the baseline, by metric.
         teacher_seconds: of training its teachers, and those that they learnt from, in the mean over seeds.
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distilcap.files import read_json
 from distilcap.metrics import Score
 from distilcap.progress import Progress
 from distilcap.reports.records import Columns, Row
@@ -15,7 +16,7 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import Decoding
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
-from distilcap.stages.train import Train
+from distilcap.stages.train import SUMMARY, Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 
@@ -48,7 +49,7 @@ class Member:
         role: "teacher", "student" (learns from the references), "distilled" or "control".
         size: of the captioner, such as "small".
         trains: a run for each seed.
-        teacher: the name of the member whose captions it learnt from.
+        teacher: the name of the member whose captions it learnt from, or of an ensemble.
         labels: what it learnt from, in words.
         beam: width of the beam column.
         data: that it is scored on; None is the data that it was trained on.
@@ -117,7 +118,8 @@ def read_beside_scores(member: Member) -> list[Stage]:
     captions = [member.captions(train, beam) for train in member.trains for beam in (GREEDY, member.beam)]
     chosen = [one.decoding for one in captions if one.decoding is not None]
     runs = [run for train in member.trains for run in _whole_training(train)]
-    return [*runs, *chosen, *_all_labels(member.trains[0].labels)]
+    labels = [stage for train in member.trains for stage in _all_labels(train.labels)]
+    return [*runs, *chosen, *labels]
 
 
 def _all_labels(labels: Stage | None) -> list[Stage]:
@@ -201,7 +203,15 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
         "train_seconds": round(statistics.fmean(seconds), 1),
         "images_seen": sum(run["images_seen"] for run in summaries[0]),
         "runs": tuple(train.key for train in member.trains),
+        "devices": _devices(member, store),
     }
+
+
+def _devices(member: Member, store: Store) -> tuple[str, ...]:
+    """See `Row.devices`."""
+    files = (store.open(train, SUMMARY) / SUMMARY for train in member.trains)
+    devices = dict.fromkeys(str(read_json(file).get("device", "")) for file in files)
+    return tuple(devices) if any(devices) else ()
 
 
 def _whole_training(train: Train) -> list[Train]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from distilcap.errors import DataError
 from distilcap.files import atomic_path, bare_name, failures_named
-from distilcap.integrity import CHECKSUMS, leave_out
+from distilcap.integrity import CHECKSUMS, differs, leave_out
 from distilcap.store.contents import IMPORT, Entry
 from distilcap.store.record import RECORD, check_artifact, complete, read_record, to_json
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
@@ -42,10 +42,13 @@ class Imported:
 
     Attributes:
         new: stages that were added. known: stages that the store had already; they were left as they were.
+        different: of the known, those whose content is another in the pack, as where the same recipe ran on
+            another machine.
     """
 
     new: tuple[str, ...]
     known: tuple[str, ...]
+    different: tuple[str, ...] = ()
 
 
 def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
@@ -161,17 +164,19 @@ def import_results(source: Path, root: Path) -> Imported:
             rest = stream.read(_PADDING)
             if len(rest) == _PADDING or rest.strip(b"\0"):
                 raise DataError(f"{source}: damaged (it goes on behind its end).")
-        new, known = [], []
+        new, known, different = [], [], []
         for stage_folder in sorted(Path(folder).iterdir()):
             _check(stage_folder, source)
-            if (root / stage_folder.name).exists():
+            if (there := root / stage_folder.name).exists():
                 known.append(stage_folder.name)
+                with contextlib.suppress(DataError):  # of an older version, or damaged
+                    different += [there.name] if differs(stage_folder, there, RECORD) else []
             else:
                 stage_folder.rename(root / stage_folder.name)
                 new.append(stage_folder.name)
     if not new and not known:
         raise DataError(f"{source}: holds no stage.")
-    return Imported(tuple(new), tuple(known))
+    return Imported(tuple(new), tuple(known), tuple(different))
 
 
 @contextlib.contextmanager

@@ -29,6 +29,13 @@ TOP, HALF = "top 1", "half of the captions"
 TEMPERATURE = 0.5
 """Of drawn labels: at 1 they are too daring to learn from, near 0 they are the greedy caption again."""
 
+TWO, EVERYONE = "top 1 of two teachers", "top 1 of all teachers"
+ENSEMBLES = {
+    TWO: f"{FAMILY}-big and {SECOND}-big",
+    EVERYONE: f"{FAMILY}-big and {SECOND}-big of all seeds",
+}
+"""Teachers of ways that have others than the big Up-Down: a name of their own, since students of one teacher
+share its luck."""
 
 Way = tuple[Labels | None, dict[str, Any]]
 """What a student learns from, and what else is changed of its recipe."""
@@ -53,7 +60,8 @@ def extra_table(students: Students) -> Table:
     rows = [teacher, second, compared.undistilled(FAMILY, SIZE)]
     rows.append(_seeded(students, TOP).taught(FAMILY, SIZE, teacher.member, LABEL_BEAM))
     for way in ways[0]:
-        rows.append(_row(_seeded(students, way), way, teacher.member.name, [each[way] for each in ways]))
+        taught_by = ENSEMBLES.get(way, teacher.member.name)
+        rows.append(_row(_seeded(students, way), way, taught_by, [each[way] for each in ways]))
     rows += _half(_seeded(students, HALF))
     return Table("extra", "Ways of distilling into a small Up-Down", tuple(rows), judged=False)
 
@@ -73,7 +81,7 @@ def _ways(students: Students, teacher: Train, second: Train) -> dict[str, Way]:
     )
     ensemble: dict[str, Way] = {}
     if len(students.seeds) > 1:  # else they are the two teachers
-        ensemble["top 1 of all teachers"] = (students.labels_together(everyone, LABEL_BEAM), {})
+        ensemble[EVERYONE] = (students.labels_together(everyone, LABEL_BEAM), {})
     return {
         f"{LABEL_BEAM} best": (several, {}),
         "nearest to references by BLEU": (Interpolate(several, "bleu"), {}),
@@ -82,7 +90,7 @@ def _ways(students: Students, teacher: Train, second: Train) -> dict[str, Way]:
         "references and top 1": (best, {"keep_originals": True}),
         "tokens, on references": (None, tokens),
         "tokens, on top 1": (best, tokens),
-        "top 1 of two teachers": (students.labels_together((teacher, second), LABEL_BEAM), {}),
+        TWO: (students.labels_together((teacher, second), LABEL_BEAM), {}),
         **ensemble,
     }
 

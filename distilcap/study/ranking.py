@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from distilcap.reports.records import Table
+from distilcap.reports.records import Difference, Entry, Table
+from distilcap.shown import some
 from distilcap.study.contrasts import Contrasts
 
 __all__ = ["ranking_sentence"]
@@ -33,5 +34,17 @@ def ranking_sentence(table: Table, contrasts: Contrasts | None) -> str:
         groups[verb].append(f"{entry.row} ({gained}, {interval}{cost})")
     sentences = [f"Those that {verb}: {'; '.join(names)}." for verb, names in groups.items() if names]
     over = "over test images and seeds" if seeds is not None else "over test images alone (one run each)"
-    first = f"In points of CIDEr, best first, with intervals {over}."
-    return " ".join([first, *sentences]) if sentences else "Nothing was compared."
+    first = f"In points of CIDEr, best first, with intervals {over}, not widened for the number of rows."
+    return " ".join([first, *sentences, *_lacking(compared, seeds)]) if sentences else "Nothing was compared."
+
+
+def _lacking(compared: list[tuple[Entry, Difference]], seeds: Contrasts | None) -> list[str]:
+    """Of which rows the interval lacks their teacher's luck, in a sentence."""
+    if seeds is None:
+        return []
+    taught = [system for entry, _ in compared if (system := seeds.systems[entry.row]).teacher]
+    once = [system.name for system in taught if len(system.per_image) == 1]
+    shared = [system.name for system in taught if len(system.per_image) > 1 and not system.own_teachers]
+    of_rows = ["of rows that ran once"] if once else []
+    of_rows += [f"of those whose seeds have one teacher ({some(shared, 2)})"] if shared else []
+    return [f"A teacher's luck is not in the intervals {', nor '.join(of_rows)}."] if of_rows else []

@@ -34,7 +34,6 @@ from distilcap.study.ranking import ranking_sentence
 from distilcap.study.schedules import curve_ends, schedules
 
 __all__ = [
-    "METRICS",
     "Table",
     "TableRow",
     "captioned",
@@ -42,10 +41,10 @@ __all__ = [
     "members_of",
     "run_tables",
     "stages_of_tables",
+    "teacher_key",
     "with_strongest_controls",
 ]
 
-METRICS = ("bleu", "meteor", "rouge_l", "cider", "spice")
 COLUMN = "beam"
 
 
@@ -138,7 +137,7 @@ def run_tables(
     tables: Sequence[Table],
     store: Store,
     progress: Progress,
-    metrics: tuple[str, ...] = METRICS,
+    metrics: tuple[str, ...],
     command: str = "",
     missing: tuple[str, ...] = (),
 ) -> Results:
@@ -217,7 +216,7 @@ def _compared(table: Table, store: Store, metrics: tuple[str, ...]) -> records.T
             label_beam=row.label_beam,
             baseline=row.baseline,
             printed=dict(row.printed) if row.printed else None,
-            labelling_seconds=_labelling_seconds(row.member.trains[0].labels, store),
+            labelling_seconds=fmean(_labelling_seconds(run.labels, store) for run in row.member.trains),
             differences=differences.get(row.member.name, {}),
             teacher_seconds=_teacher_seconds(row.member, store),
         )
@@ -301,12 +300,12 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
             member.teacher,
             row.label_beam,
             np.array(seeds),
-            own_teachers=len({_teacher_key(train) for train in member.trains}) == len(member.trains),
+            own_teachers=len({teacher_key(train) for train in member.trains}) == len(member.trains),
         )
     return list(systems.values())
 
 
-def _teacher_key(train: Train) -> tuple[str, ...]:
+def teacher_key(train: Train) -> tuple[str, ...]:
     """What a student's captions and distributions came from."""
     return tuple(stage.key for stage in (train.labels, train.token_teacher) if stage is not None)
 

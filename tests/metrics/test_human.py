@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.__main__ import main as run
 from benchmarks.human import agreement, kendall_tau_c, main
 from distilcap.errors import DataError
 
@@ -69,6 +70,17 @@ def test_the_command_prints_published_values_beside(files, capsys, monkeypatch, 
     shown = capsys.readouterr().out
     assert "rouge_l      100.0        32.3" in shown
     assert (tmp_path / "out.json").exists()
+
+
+def test_a_wrong_file_is_told_in_one_line(files, capsys, monkeypatch):
+    expert, captions = files
+    expert.write_text("a.jpg c.jpg#0 4 4\n")
+    options = ["human", "--expert", str(expert), "--captions", str(captions)]
+    monkeypatch.setattr("sys.argv", ["benchmarks", *options])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {expert}: line 1 is not IMAGE")
 
 
 @pytest.mark.parametrize(

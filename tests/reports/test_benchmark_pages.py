@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +13,11 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks import bundle, encoders, features, labelling, memory, speed
+from benchmarks import across, bundle, encoders, features, labelling, memory, speed
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/results"
 
 
 @pytest.fixture
@@ -89,12 +94,43 @@ def test_a_command_that_ended_early_is_not_waited_for_nor_called_killed(
         labelling.command(tmp_path, tmp_path, tmp_path, 1, "ray", kill=True)
 
 
+def test_only_a_worker_that_the_command_began_is_killed() -> None:
+    def begin(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([name, "30"], executable="/bin/sleep")
+
+    other, worker = begin("sleep"), begin("ray::shard")
+    try:
+        assert labelling._kill_a_worker("ray", other.pid) == 0
+        assert worker.poll() is None
+        assert labelling._kill_a_worker("ray", os.getpid()) == 1
+        assert worker.wait(5) == -signal.SIGKILL
+    finally:
+        for process in (other, worker):
+            process.kill()
+            process.wait()
+
+
 def test_images_to_extract_from_have_any_ending_of_theirs(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="there are no images in it"):
         features.images_in(tmp_path, 5)
     for name in ("a.jpeg", "b.JPG", "c.webp", "d.txt", "e.png"):
         (tmp_path / name).touch()
     assert [image.id for image in features.images_in(tmp_path, 3)] == ["a", "b", "c"]
+
+
+def test_rows_of_reports_are_compared_by_what_is_packed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run each, so that the interval is over test images alone, as in the report."""
+    folder = str(DOCS / "flickr8k-families")
+    rows = [folder, "transformer-small", folder, "updown-small"]
+    monkeypatch.setattr(sys, "argv", ["across", *rows])
+    across.main()
+    said = capsys.readouterr().out
+    assert said == f"{folder}: transformer-small less {folder}: updown-small: +4.4 (+2.1 to +6.8)\n"
+    monkeypatch.setattr(sys, "argv", ["across", *rows[:3], "updown-tiny"])
+    with pytest.raises(ConfigError, match="has no row 'updown-tiny', but updown-medium; updown-small; "):
+        across.main()
 
 
 def test_memory_of_less_than_ten_batches(tmp_path: Path) -> None:

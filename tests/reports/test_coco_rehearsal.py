@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -10,15 +11,19 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks import coco_data
-from benchmarks.coco_rehearsal import COCO_IMAGES, SIZE, images_of, run_command
+from benchmarks import coco_data, coco_rehearsal
+from benchmarks.coco_rehearsal import COCO_IMAGES, SIZE, FewerToLearn, images_of, run_command, run_table
 from benchmarks.coco_rehearsal_page import MEASURED, table
 from benchmarks.pages import read_lines
 from distilcap.data.readers import read_dataset
 from distilcap.files import write_json
+from distilcap.store.store import Store
+from distilcap.study.rows import Students
 
 
-def test_made_data_read_as_cocos_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def make_small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 images, ten of which are to be learnt from."""
+
     def annotations(name: str) -> dict[str, Any]:
         first = 1 if "train" in name else 100
         images = [{"id": id, "file_name": f"COCO_{id}.jpg"} for id in range(first, first + 8)]
@@ -29,7 +34,11 @@ def test_made_data_read_as_cocos_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(coco_data, "coco_annotations", annotations)
     monkeypatch.setattr(coco_data, "DRAWN", 2)
     monkeypatch.setattr(coco_data, "HELD_OUT", 3)
-    coco_data.make_coco(tmp_path, 16)
+    coco_data.make_coco(folder, 16)
+
+
+def test_made_data_read_as_cocos_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(tmp_path, monkeypatch)
     dataset = read_dataset(tmp_path / "coco")
     ids = {split: [image.id for image in dataset.split(split)] for split in ("train", "val", "test")}
     assert ids["val"] == ["100", "101", "102"]
@@ -38,6 +47,30 @@ def test_made_data_read_as_cocos_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(dataset.captions.texts(image.id) == [f"A dog, no. {image.id}"] * 5 for image in dataset.images)
     assert all(image.path.is_file() for image in dataset.images)
     assert len({image.path.stat().st_ino for image in dataset.images}) == 2
+
+
+def test_fewer_images_are_learnt_from_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_small(tmp_path, monkeypatch)
+    monkeypatch.setattr(coco_rehearsal, "measured", lambda *_: contextlib.nullcontext())
+    made: list[Students] = []
+
+    def stop(folder: Path, students: Students, store: Store) -> None:
+        made.append(students)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(coco_rehearsal, "measure_reading", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_table(tmp_path, 4)
+    store = Store(tmp_path / "store")
+    data = made[0].train("updown", "big", 0).data
+    store.build(data)
+    splits = {split: len(data.load(store).split(split)) for split in ("train", "val", "test")}
+    assert splits == {"train": 4, "val": 3, "test": 3}
+    assert isinstance(data, FewerToLearn)
+    assert data.note(store) == "4 training images are learnt from."
+    assert made[0].more_seeds == ()
 
 
 def test_a_kind_of_stage_is_a_row_and_the_last_measurement_counts(tmp_path: Path) -> None:

@@ -50,6 +50,22 @@ def test_rows_that_ran_once_beside_others_are_told() -> None:
     assert "rows without ± ran once" in legend(dataclasses.replace(results, rows=(*results.rows[:-1], once)))
 
 
+def test_rows_of_different_devices_are_told() -> None:
+    results = recorded("flickr8k-families")
+    assert "devices" not in legend(results)  # nothing is known
+    devices = (("cpu",), ("", "cpu"), ())
+    rows = tuple(
+        dataclasses.replace(row, devices=one) for row, one in zip(results.rows, devices, strict=True)
+    )
+    said = legend(dataclasses.replace(results, rows=rows))
+    assert (
+        "Rows were trained on different devices, which alone may move scores: cpu in 'updown-medium'; "
+        "an unrecorded one and cpu in 'updown-small'; not recorded of the others."
+    ) in said
+    same = tuple(dataclasses.replace(row, devices=("cpu",)) for row in results.rows)
+    assert "devices" not in legend(dataclasses.replace(results, rows=same))
+
+
 def test_rows_of_different_numbers_of_seeds_are_all_told() -> None:
     results = recorded("flickr8k-quick")
     twice = dataclasses.replace(results.rows[-1], seeds=(0, 1))

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError
-from distilcap.integrity import left_out
+from distilcap.integrity import left_out, seal
 from distilcap.models.updown import UpDownOptions
 from distilcap.stages.captions import CaptionsOfSplit
 from distilcap.stages.data import CleanReferences, ImportData
@@ -354,7 +354,16 @@ def test_results_travel_without_weights_and_count_as_complete(
     assert original.captions.load(store) == original.captions.load(Store(root))
     assert original.student.summary(store) == original.student.summary(Store(root))
     assert not list(other.rglob("*.safetensors"))
-    assert ", 0 were there" not in words(call("import", pack, "--store", other))
+    again_there = words(call("import", pack, "--store", other))
+    assert ", 0 were there" not in again_there
+    assert "by the same recipe" not in again_there + words(call("import", pack, "--store", root))
+    scores = other / original.scores.key / "scores.json"
+    scores.write_text("{}")
+    seal(scores.parent)
+    said = words(call("import", pack, "--store", other))
+    assert f"Of these 1 are another in {pack}, by the same recipe: {original.scores.key}." in said
+    shutil.copy(root / original.scores.key / scores.name, scores)
+    seal(scores.parent)
     # What needs weights makes them again, as they were.
     original.student.load(store)
     weights = f"{original.student.key}/captioner.safetensors"

@@ -20,7 +20,7 @@ from distilcap.study.options import TableOptions
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
 from distilcap.study.schedules import schedules
-from distilcap.study.tables import finished, members_of, with_strongest_controls
+from distilcap.study.tables import Table, _compared, finished, members_of, with_strongest_controls
 from distilcap.study.worth import worth_table
 
 NOWHERE = Store(Path("nowhere"))
@@ -50,6 +50,30 @@ def test_the_largest_teacher_is_all_big_captioners_of_both_families() -> None:
             together = [(one.architecture, one.training.seed) for one in train.labels.captioners]
             assert together == [(family, seed) for family in ("updown", "aoanet") for seed in (0, 1, 2)]
     assert name not in {row.member.name for row in extra_table(students_of("quick", 1)).rows}
+
+
+def test_an_ensemble_is_no_teacher_of_the_others_name() -> None:
+    """Contrasts let the luck of one teacher cancel out between its students: these must have the same."""
+    taught_by: dict[str | None, set[frozenset[str]]] = {}
+    for row in extra_table(students_of("flickr8k")).rows:
+        if row.member.role == "distilled":
+            (train, *_) = row.member.trains
+            needed = NOWHERE.plan([one for one in (train.labels, train.token_teacher) if one is not None])
+            runs = frozenset(one.stage.key for one in needed if isinstance(one.stage, Train))
+            taught_by.setdefault(row.member.teacher, set()).add(runs)
+    assert len(taught_by) == 4
+    assert all(len(runs) == 1 for runs in taught_by.values())
+
+
+def test_seconds_of_labelling_are_the_mean_over_seeds() -> None:
+    class Timed(Store):
+        def seconds(self, stage: Stage) -> float:
+            assert isinstance(stage, Generate)
+            return 10.0 * stage.captioner.training.seed
+
+    table = extra_table(students_of("flickr8k"))
+    shown = _compared(Table("extra", "Ways", table.rows[3:4]), Timed(Path("nowhere")), ())
+    assert shown.rows[0].labelling_seconds == 10.0
 
 
 @pytest.mark.parametrize("preset", ["flickr8k", "quick"])

@@ -1,0 +1,99 @@
+"""A row of one report less rows of others, CIDEr by beam search, with intervals over test images and seeds.
+
+    python -m benchmarks across docs/results/flickr8k-extra-preset "updown-small, top 1 of all teachers" \\
+        docs/results/flickr8k "updown-small from updown-big, beam 5"
+
+Reads the scores that are packed beside the reports (`distilcap store export`); scores nothing anew. The luck
+of seeds and teachers is pooled over all rows of the reports, as in a report (`distilcap.study.contrasts`);
+equal names in two reports are two rows, also where their runs have one recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from distilcap.errors import ConfigError
+from distilcap.reports.records import RESULTS, read_results
+from distilcap.stages.folders import import_stages
+from distilcap.stages.label import Generate
+from distilcap.stages.measure import Evaluate, read_scores
+from distilcap.stages.train import Train
+from distilcap.store.contents import contents
+from distilcap.store.pack import import_results
+from distilcap.store.store import Store
+from distilcap.study.check import PACKS
+from distilcap.study.contrasts import Contrasts, Scored
+from distilcap.study.tables import teacher_key
+
+METRIC = "cider"
+
+
+def rows_of(folder: Path) -> dict[str, Scored]:
+    """The rows of a report, by name, with the scores of its packs."""
+    import_stages()
+    results = read_results(folder / RESULTS)
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store(Path(scratch))
+        for pack in sorted(folder.glob(PACKS)):
+            import_results(pack, store.root)
+        stages = [entry.stage for entry in contents(store.root)]
+        runs = {stage.key: stage for stage in stages if isinstance(stage, Train)}
+        scored = {
+            (stage.captions.captioner.key, stage.captions.beam): stage
+            for stage in stages
+            if isinstance(stage, Evaluate) and METRIC in stage.available
+            if isinstance(stage.captions, Generate) and stage.captions.split == "test"
+        }
+        rows = {}
+        for row in results.rows:
+            found = [read_scores(scored[run, row.beam], store)[METRIC]["per_image"] for run in row.runs]
+            per_image = np.array([[one[image] for image in sorted(one)] for one in found])
+            taught_by = {teacher_key(runs[run]) for run in row.runs}
+            rows[row.name] = Scored(
+                row.name,
+                str(row.architecture),
+                str(row.size),
+                row.teacher,
+                None,
+                per_image,
+                own_teachers=len(taught_by) == len(row.runs),
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "rows", nargs="+", metavar="FOLDER ROW", help="a row, and those that it is compared with"
+    )
+    given = parser.parse_args().rows
+    pairs = list(zip(given[::2], given[1::2], strict=False))
+    if len(given) % 2 or len(pairs) < 2:
+        parser.error("give a folder and a row, and again for each row that it is compared with")
+    reports = {folder: rows_of(Path(folder)) for folder, _ in pairs}
+    for folder, name in pairs:
+        if name not in reports[folder]:
+            raise ConfigError(f"{folder}: has no row {name!r}, but {'; '.join(reports[folder])}.")
+    contrasts = Contrasts(
+        [
+            replace(row, name=f"{folder}: {name}", teacher=row.teacher and f"{folder}: {row.teacher}")
+            for folder, rows in reports.items()
+            for name, row in rows.items()
+        ]
+    )
+    first, *others = (f"{folder}: {name}" for folder, name in pairs)
+    for other in others:
+        gain = contrasts.difference(first, other)
+        value, low, high = (f"{100 * number:+.1f}" for number in (gain.value, gain.low, gain.high))
+        print(f"{first} less {other}: {value} ({low} to {high})")
+
+
+if __name__ == "__main__":
+    main()
