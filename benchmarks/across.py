@@ -33,8 +33,8 @@ from distilcap.study.tables import teacher_key
 METRIC = "cider"
 
 
-def rows_of(folder: Path) -> dict[str, Scored]:
-    """The rows of a report, by name, with the scores of its packs."""
+def rows_of(folder: Path) -> dict[str, tuple[Scored, list[str]]]:
+    """The rows of a report whose scores are in its packs, by name, with the images that were scored."""
     import_stages()
     results = read_results(folder / RESULTS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -51,17 +51,23 @@ def rows_of(folder: Path) -> dict[str, Scored]:
         }
         rows = {}
         for row in results.rows:
+            if not row.runs or any((run, row.beam) not in scored for run in row.runs):
+                continue  # a given teacher, or not packed
             found = [read_scores(scored[run, row.beam], store)[METRIC]["per_image"] for run in row.runs]
-            per_image = np.array([[one[image] for image in sorted(one)] for one in found])
+            names = sorted(found[0])
+            per_image = np.array([[one[image] for image in names] for one in found])
             taught_by = {teacher_key(runs[run]) for run in row.runs}
-            rows[row.name] = Scored(
-                row.name,
-                str(row.architecture),
-                str(row.size),
-                row.teacher,
-                None,
-                per_image,
-                own_teachers=len(taught_by) == len(row.runs),
+            rows[row.name] = (
+                Scored(
+                    row.name,
+                    str(row.architecture),
+                    str(row.size),
+                    row.teacher,
+                    None,
+                    per_image,
+                    own_teachers=len(taught_by) == len(row.runs),
+                ),
+                names,
             )
     return rows
 
@@ -80,12 +86,15 @@ def main() -> None:
     reports = {folder: rows_of(Path(folder)) for folder, _ in pairs}
     for folder, name in pairs:
         if name not in reports[folder]:
-            raise ConfigError(f"{folder}: has no row {name!r}, but {'; '.join(reports[folder])}.")
+            held = "; ".join(reports[folder]) or "none"
+            raise ConfigError(f"{folder}: its packs have no scores of a row {name!r}, but of {held}.")
+    if len({tuple(images) for rows in reports.values() for _, images in rows.values()}) > 1:
+        raise ConfigError("The reports' rows are scored on different images: they cannot be compared.")
     contrasts = Contrasts(
         [
             replace(row, name=f"{folder}: {name}", teacher=row.teacher and f"{folder}: {row.teacher}")
             for folder, rows in reports.items()
-            for name, row in rows.items()
+            for name, (row, _) in rows.items()
         ]
     )
     first, *others = (f"{folder}: {name}" for folder, name in pairs)

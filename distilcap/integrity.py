@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +134,14 @@ def left_out(folder: Path) -> list[str]:
     return [name for name in _manifest(folder)[1] if not (folder / name).exists()]
 
 
-def differs(folder: Path, other: Path, apart: str) -> bool:
-    """Whether two sealed folders have another content in a file of one name, but for the file `apart`.
+def differs(folder: Path, other: Path, apart: Collection[str]) -> bool:
+    """Whether two sealed folders have another content in a file of one name, but for the files `apart`.
 
     Raises:
         DataError: a manifest is missing or damaged.
     """
     ours, theirs = _manifest(folder)[0], _manifest(other)[0]
-    return any(ours[name] != theirs[name] for name in ours.keys() & theirs.keys() - {apart})
+    return any(ours[name] != theirs[name] for name in ours.keys() & theirs.keys() - set(apart))
 
 
 def damages(folder: Path, names: Iterable[str] = ()) -> dict[str, str]:

@@ -37,6 +37,10 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
     if not to.exists() and not to.is_symlink():
         return
     if not to.is_dir() or (any(to.iterdir()) and not (ours or (ours is None and (to / mark).is_file()))):
+        if ours is not None and (to / mark).is_file():
+            raise ConfigError(
+                f"{to / mark} is damaged or somebody else's: delete {to}, or name another folder."
+            )
         raise ConfigError(
             f"`to` must be a new folder or a folder written before, but {to} holds something else."
         )

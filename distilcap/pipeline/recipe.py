@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,15 +103,18 @@ def chosen_training(given: Given, recipe: str, amount: Amount, started: bool) ->
         ConfigError: a value cannot be, or is of the self-critical phase, which is left out.
     """
     if isinstance(given, TrainingOptions):
-        return given
-    values = {**(_auto(amount, started, given) if recipe == AUTO else {}), **given}
-    if not started:  # random weights are to be forgotten
-        values.pop("start_share", None)
-    chosen = filled(TrainingOptions, values)
+        return _of_start(given, started)
+    values = _auto(amount, started, given) if recipe == AUTO else {}
+    chosen = _of_start(filled(TrainingOptions, {**values, **given}), started)
     for name, _, _ in named_fields(SelfCriticalPhase, "scst_"):
         if name in given and name != "scst_epochs":
             refuse_without_rewards(name, chosen)
     return chosen
+
+
+def _of_start(chosen: TrainingOptions, started: bool) -> TrainingOptions:
+    """The options, without a share of random weights."""
+    return chosen if started or not chosen.start_share else dataclasses.replace(chosen, start_share=0.0)
 
 
 def refuse_without_rewards(name: str, chosen: TrainingOptions) -> None:
@@ -133,7 +137,11 @@ def refuse_without_start(training: Given, started: bool) -> None:
     Raises:
         ConfigError: says how to begin from something.
     """
-    if not started and not isinstance(training, TrainingOptions) and training.get("start_share"):
+    if isinstance(training, TrainingOptions):
+        share = training.start_share
+    else:
+        share = training.get("start_share", 0.0)
+    if share and not started:
         raise ConfigError(
             "`start_share` is of what training begins from, which is nothing here: give `start`, or leave it "
             "out."
@@ -208,6 +216,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
     images = max(1, amount.images)  # data without captions are refused later, with the way out
     epochs = min(most, max(fewest, round(updates * _BATCH / images)))
     rewarded = amount.images >= _REWARDED
+    share = round(_FORGETTING / (_FORGETTING + images), 4)
     rewarded_epochs = (3 if started else 5) if rewarded else 0
     batches = -(-images // given.get("batch_images", _BATCH))
     steps = given.get("epochs", epochs) * batches
@@ -221,7 +230,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
         "weight_averaging": min(0.998, max(0.9, 1 - 10 / max(1, steps))),
         "batch_images": _BATCH,
         "validate_start": started,
-        "start_share": round(_FORGETTING / (_FORGETTING + images), 4),
+        "start_share": share if share >= _LEAST_SHARE else 0.0,
         "scst_epochs": rewarded_epochs,
         "scst_learning_rate": 1e-4 if started else 2e-4,
         "scst_warmup_steps": min(100, rewarded_steps // 5) if rewarded else 0,
@@ -230,6 +239,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
 
 
 _BATCH = 16  # images
+_LEAST_SHARE = 0.01  # of the start: less would change nothing
 _FORGETTING = 20
 """Training images of which a captioner is to have learnt as much as it had known before: with 40 of the box's
 kind, what was learnt alone lost up to 20 CIDEr on others (docs/own-photos.md)."""

@@ -195,9 +195,9 @@ def _devices(rows: Sequence[Row]) -> str:
     trained: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         trained.setdefault(row.devices, []).append(repr(row.name))
-    if len(trained) == 1:
-        return ""
     unknown = "; not recorded of the others" if trained.pop((), None) else ""
+    if len({device for devices in trained for device in devices if device}) < 2:
+        return ""
     shown = "; ".join(
         f"{' and '.join(device or 'an unrecorded one' for device in devices)} in {', '.join(names)}"
         for devices, names in trained.items()

@@ -32,6 +32,8 @@ __all__ = ["Imported", "export_results", "import_results", "packed_keys"]
 
 WEIGHTS = (".safetensors", ".onnx", ".pte")
 """Endings of files that are left out of a pack."""
+_TIMED = (RECORD, "training.json", "log.json", "latency.json")
+"""Files that say how long something took: equal results differ in them."""
 _MOST_BYTES = 4 << 30  # of one unpacked file
 _PADDING = 1 << 16  # more than there may be behind the last file
 
@@ -170,7 +172,7 @@ def import_results(source: Path, root: Path) -> Imported:
             if (there := root / stage_folder.name).exists():
                 known.append(stage_folder.name)
                 with contextlib.suppress(DataError):  # of an older version, or damaged
-                    different += [there.name] if differs(stage_folder, there, RECORD) else []
+                    different += [there.name] if differs(stage_folder, there, _TIMED) else []
             else:
                 stage_folder.rename(root / stage_folder.name)
                 new.append(stage_folder.name)

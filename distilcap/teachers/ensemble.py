@@ -81,13 +81,15 @@ class Ensemble(Captioner):
             strict=True,
         ):
             logits, own_state = member.step(tokens, own_state, own_memory)
-            log_probs.append(logits.log_softmax(dim=-1))
+            log_probs.append(logits.float().log_softmax(dim=-1))
             states += own_state
         return self._mean(log_probs), tuple(states)
 
     def forward(self, regions: Regions, tokens: Tensor) -> Tensor:
         """See `Captioner.forward`; the logits are log-probabilities."""
-        return self._mean([member(regions, tokens).log_softmax(dim=-1) for member in self._captioners()])
+        return self._mean(
+            [member(regions, tokens).float().log_softmax(dim=-1) for member in self._captioners()]
+        )
 
     def _mean(self, log_probs: list[Tensor]) -> Tensor:
         return torch.stack(log_probs).mean(dim=0).log_softmax(dim=-1)

@@ -325,7 +325,8 @@ class Training:
         at = self.position
         if not at.start_scores or not at.validations:
             return
-        if better_on_the_whole(at.validations, at.start_score):
+        # The log's scores are rounded. Older versions kept the start's weights where an epoch was better.
+        if better_on_the_whole(at.validations, round(at.start_score, 6)) and at.best_score != at.start_score:
             at.start_scores = []
         else:
             at.best_score = at.start_score

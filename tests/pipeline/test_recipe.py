@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError
-from distilcap.pipeline.recipe import AUTO, PAPER, Amount, chosen_min_count, chosen_training
+from distilcap.pipeline.recipe import (
+    AUTO,
+    PAPER,
+    Amount,
+    chosen_min_count,
+    chosen_training,
+    refuse_early,
+    refuse_without_start,
+)
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
@@ -91,3 +99,17 @@ def test_warming_up_ends_before_training_does(amount: Amount, started: bool, sho
 @given(AMOUNTS, st.booleans())
 def test_no_run_ends_early(amount: Amount, started: bool) -> None:
     assert chosen_training({}, AUTO, amount, started).patience == 0
+
+
+def test_nothing_is_kept_of_random_weights() -> None:
+    images = Amount(40, 200)
+    assert chosen_training({}, AUTO, images, True).start_share == pytest.approx(1 / 3, abs=1e-3)
+    assert chosen_training({}, AUTO, Amount(5000, 25_000), True).start_share == 0
+    for asked in ({"start_share": 0.3}, TrainingOptions(start_share=0.3)):
+        assert chosen_training(asked, AUTO, images, False).start_share == 0
+        assert chosen_training(asked, AUTO, images, True).start_share == 0.3
+        refuse_without_start(asked, True)
+        with pytest.raises(ConfigError, match="`start_share` is of what training begins from"):
+            refuse_without_start(asked, False)
+    with pytest.raises(ConfigError, match="start_share"):
+        refuse_early({"start_share": 1.5})

@@ -129,7 +129,9 @@ def test_rows_of_reports_are_compared_by_what_is_packed(
     said = capsys.readouterr().out
     assert said == f"{folder}: transformer-small less {folder}: updown-small: +4.4 (+2.1 to +6.8)\n"
     monkeypatch.setattr(sys, "argv", ["across", *rows[:3], "updown-tiny"])
-    with pytest.raises(ConfigError, match="has no row 'updown-tiny', but updown-medium; updown-small; "):
+    with pytest.raises(
+        ConfigError, match="no scores of a row 'updown-tiny', but of updown-medium; updown-small; "
+    ):
         across.main()
 
 

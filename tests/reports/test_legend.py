@@ -53,17 +53,22 @@ def test_rows_that_ran_once_beside_others_are_told() -> None:
 def test_rows_of_different_devices_are_told() -> None:
     results = recorded("flickr8k-families")
     assert "devices" not in legend(results)  # nothing is known
-    devices = (("cpu",), ("", "cpu"), ())
+    devices = (("cpu",), ("", "a card"), ())
     rows = tuple(
         dataclasses.replace(row, devices=one) for row, one in zip(results.rows, devices, strict=True)
     )
     said = legend(dataclasses.replace(results, rows=rows))
     assert (
         "Rows were trained on different devices, which alone may move scores: cpu in 'updown-medium'; "
-        "an unrecorded one and cpu in 'updown-small'; not recorded of the others."
+        "an unrecorded one and a card in 'updown-small'; not recorded of the others."
     ) in said
-    same = tuple(dataclasses.replace(row, devices=("cpu",)) for row in results.rows)
-    assert "devices" not in legend(dataclasses.replace(results, rows=same))
+    for known in (("cpu",), ("", "cpu")):
+        first, *others = results.rows
+        same = (
+            dataclasses.replace(first, devices=("cpu",)),
+            *(dataclasses.replace(row, devices=known) for row in others),
+        )
+        assert "devices" not in legend(dataclasses.replace(results, rows=same))
 
 
 def test_rows_of_different_numbers_of_seeds_are_all_told() -> None:

@@ -33,6 +33,20 @@ def test_the_second_half_of_validations_decides(scores: list[float], better: boo
     assert better_on_the_whole(scores, 2.0) == better
 
 
+def test_as_good_as_the_start_is_not_better(tmp_path: Path) -> None:
+    """The log's scores are rounded, which decides nothing."""
+    for seed in range(4):
+        idle = CrossEntropyPhase(epochs=2, learning_rate=1e-12)
+        phases = options(cross_entropy=idle, self_critical=NO_REWARDS, validate_start=True, seed=seed)
+        run = training(tmp_path / str(seed), Pictures(), phases, width=24)
+        torch.manual_seed(seed)
+        for parameter in run.trained.captioner.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        position = run.run()
+        assert position.validations == [round(position.start_score, 6)] * 2
+        assert position.best_score == position.start_score
+
+
 def test_a_start_that_training_spoils_stays(tmp_path: Path) -> None:
     learnt = training(
         tmp_path / "first",
