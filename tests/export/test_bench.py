@@ -18,6 +18,7 @@ from distilcap.cli.export import web as web_command
 from distilcap.errors import BundleError, DataError, MissingError
 from distilcap.export.bench import Spread, bench, megabytes_by_part
 from distilcap.export.browser.site import browser_runtime
+from distilcap.runtime.decode_options import DecodeOptions
 
 
 def test_spread_is_the_middle_and_the_95th_percentile():
@@ -100,6 +101,7 @@ def test_the_bench_command_writes_json(exported, tmp_path):
 def test_the_export_command_tells_parity_and_sizes(run, encoder, tmp_path, monkeypatch):
     recipe = SimpleNamespace(encoder_in=lambda run: encoder, licence=None)
     monkeypatch.setattr("distilcap.cli.export._recipe_of", lambda run: recipe)
+    monkeypatch.setattr("distilcap.cli.export._decode_options", lambda *_: DecodeOptions())
     arguments = [str(run), "--to", str(tmp_path / "bundle"), "--precision", "int8"]
     done = CliRunner().invoke(export_command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output

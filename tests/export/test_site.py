@@ -171,7 +171,7 @@ def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):
         write_web(exported.folder, exported.folder, runtime=runtime)
     (own := tmp_path / "own").mkdir()
     (own / "service-worker.js").write_text("// A person's own site.")
-    with pytest.raises(ConfigError, match=r"`to` must be a new folder or a folder written before"):
+    with pytest.raises(ConfigError, match=r"service-worker\.js is damaged or somebody else's"):
         write_web(exported.folder, own, runtime=runtime)
     with pytest.raises(BundleError, match=r"not a bundle"):
         write_web(tmp_path / "nothing", tmp_path / "other", runtime=runtime)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -34,6 +35,7 @@ from distilcap.stages.folders import stage_at
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
+from distilcap.training.loop import Training
 from distilcap.training.processes import Processes
 
 T = TypeVar("T")
@@ -158,7 +160,8 @@ def test_the_box_is_student_and_teacher_by_default(
 def test_where_the_first_run_stays_its_start_all_do(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool
 ) -> None:
-    monkeypatch.setattr("distilcap.training.loop.better_on_the_whole", lambda scores, start: better)
+    scores = itertools.count(1000.0, 1 if better else -1)
+    monkeypatch.setattr(Training, "_validate", lambda run, captioner: (score := next(scores), [score]))
     planned = plan(home, start=home / "run", seeds=2)
     assert isinstance(planned.labels, GenerateTogether)
     first, *teachers = planned.labels.captioners
