@@ -216,7 +216,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
     images = max(1, amount.images)  # data without captions are refused later, with the way out
     epochs = min(most, max(fewest, round(updates * _BATCH / images)))
     rewarded = amount.images >= _REWARDED
-    share = round(_FORGETTING / (_FORGETTING + images), 4)
+    share = round(_FORGETTING / (_FORGETTING + images), 4) if images < _FEW else 0.0
     rewarded_epochs = (3 if started else 5) if rewarded else 0
     batches = -(-images // given.get("batch_images", _BATCH))
     steps = given.get("epochs", epochs) * batches
@@ -230,7 +230,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
         "weight_averaging": min(0.998, max(0.9, 1 - 10 / max(1, steps))),
         "batch_images": _BATCH,
         "validate_start": started,
-        "start_share": share if share >= _LEAST_SHARE else 0.0,
+        "start_share": share,
         "scst_epochs": rewarded_epochs,
         "scst_learning_rate": 1e-4 if started else 2e-4,
         "scst_warmup_steps": min(100, rewarded_steps // 5) if rewarded else 0,
@@ -239,7 +239,8 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
 
 
 _BATCH = 16  # images
-_LEAST_SHARE = 0.01  # of the start: less would change nothing
+_FEW = 100
+"""Training images from which on nothing of the start is kept: with 160 drawn scenes a ninth cost 8 CIDEr."""
 _FORGETTING = 20
 """Training images of which a captioner is to have learnt as much as it had known before: with 40 of the box's
 kind, what was learnt alone lost up to 20 CIDEr on others (docs/own-photos.md)."""
