@@ -112,10 +112,9 @@ def run_distillation(
     export: bool = True,
 ) -> Distilled | None:
     """Run a distillation, print its table, and write results, page and bundle; None where that is planned."""
-    from distilcap.export.folders import bundle_names, check_replaceable
+    from distilcap.export.folders import check_bundle_folder
     from distilcap.pipeline.distill import distill, write_distilled
     from distilcap.pipeline.remarks import note_plan
-    from distilcap.runtime.manifest import MANIFEST
     from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
     from distilcap.study.estimate import facts_of_run
@@ -126,7 +125,7 @@ def run_distillation(
         print_plan(plan.stages(export), planned, facts_of_run(run, planned))
         return None
     if export:  # now, not after all training
-        check_replaceable(output.to / "bundle", MANIFEST, bundle_names(output.to / "bundle"))
+        check_bundle_folder(output.to / "bundle")
     kept = open_store(store)
     judge_data(plan.stages(export), kept)
     build_ahead(plan.stages(export), kept, PROGRESS, engine)

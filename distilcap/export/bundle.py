@@ -14,7 +14,7 @@ from distilcap.encoders.base import Encoder
 from distilcap.encoders.recipes import without_engine
 from distilcap.errors import BundleError, DataError
 from distilcap.export.card import LIMITS, model_card
-from distilcap.export.folders import bundle_names, check_replaceable, whole_folder
+from distilcap.export.folders import check_bundle_folder, whole_bundle
 from distilcap.export.licences import licences_of
 from distilcap.export.onnx.parity import Comparison, compare
 from distilcap.export.onnx.parts import Parts, load_encoder
@@ -27,7 +27,7 @@ from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.manifest import CARD, MANIFEST, Manifest, read_manifest, write_manifest
+from distilcap.runtime.manifest import CARD, Manifest, read_manifest, write_manifest
 from distilcap.runtime.pixels import Bytes, Preprocessing
 
 __all__ = ["Exported", "export_bundle"]
@@ -98,7 +98,7 @@ def export_bundle(
         from distilcap.export.phone import PhoneBundle, check_programs, write_programs
 
         check_programs(decode)
-    check_replaceable(to, MANIFEST, bundle_names(to))
+    check_bundle_folder(to)
     records = data.split(options.split)[: options.limit] if data else ()
     if data and not records:
         raise DataError(f"{data.name}: its split `{options.split}` has no images.")
@@ -123,7 +123,7 @@ def export_bundle(
         progress.note(f"{type(bundle).__name__} in {precision}: {comparison}")
         return comparison
 
-    with whole_folder(to, MANIFEST, bundle_names(to)) as final:
+    with whole_bundle(to) as final:
         exact = final.with_name("float32")
         parts.save(exact, "float32")
         write_manifest(exact, manifest)

@@ -7,13 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from distilcap.errors import BundleError, ConfigError
 from distilcap.runtime.manifest import CHECKSUM, MANIFEST, manifest_content
 
-__all__ = ["bundle_names", "check_replaceable", "scratch_folder", "whole_folder"]
+__all__ = ["check_bundle_folder", "scratch_folder", "whole_bundle", "whole_folder"]
 
 _MARK = ".distilcap-scratch-"
 """What names of scratch folders hold, after a dot and the name of the folder that they become."""
@@ -56,7 +56,17 @@ def check_replaceable(to: Path, mark: str, ours: Collection[str] | None = None) 
         )
 
 
-def bundle_names(folder: Path) -> set[str]:
+def check_bundle_folder(to: Path) -> None:
+    """Make sure that a bundle can be written to `to`: as `check_replaceable`, for `whole_bundle`."""
+    check_replaceable(to, MANIFEST, _bundle_names(to))
+
+
+def whole_bundle(to: Path) -> AbstractContextManager[Path]:
+    """`whole_folder` of a bundle; what a person put beside an older one's files stays."""
+    return whole_folder(to, MANIFEST, _bundle_names(to))
+
+
+def _bundle_names(folder: Path) -> set[str]:
     """The files of the bundle in a folder, as its manifest lists them; none where there is no bundle."""
     try:
         content = manifest_content((folder / MANIFEST).read_bytes(), folder / MANIFEST)

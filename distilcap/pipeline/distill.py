@@ -153,14 +153,13 @@ def write_distilled(
     Args:
         photos: whether the report shows pictures of the data set.
     """
-    from distilcap.export.folders import bundle_names, whole_folder
+    from distilcap.export.folders import whole_bundle
     from distilcap.reports.collect import collect_results
     from distilcap.reports.report import write_report
-    from distilcap.runtime.manifest import MANIFEST
 
     results = collect_results(title, plan.systems, distilled.rows, distilled.verdict, store, progress)
     write_report(results, to, progress, photos)
     if distilled.bundle is not None:
-        with whole_folder(to / "bundle", MANIFEST, bundle_names(to / "bundle")) as new:
+        with whole_bundle(to / "bundle") as new:
             shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
     return results

@@ -141,10 +141,12 @@ def plan_distillation(
     begun = student.start if isinstance(student.start, ImportCaptioner) else None
     vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer, begun)
 
-    def begun_as(role: Role, seed: int, labels: Labels | None, seen: ExtractFeatures) -> Train:
+    decides: Train | None = None  # see below
+
+    def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
         training = dataclasses.replace(role.training, seed=seed)
         together = keep_originals and labels is not None
-        return Train(
+        train = Train(
             data,
             vocabulary,
             seen,
@@ -155,17 +157,14 @@ def plan_distillation(
             together,
             start=role.start,
         )
-
-    # The first run on people's captions decides for all that begin as it did: it is their teacher.
-    decides, judged = None, student.start is not None and student.training.validate_start
-    if teacher == student and judged and intermediate is None and not keep_originals:
-        decides = begun_as(student, seeds[0], None, features)
-
-    def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
-        train = begun_as(role, seed, labels, seen)
-        if decides is None or role != student or train == decides:
+        if role != student or train == decides:
             return train
         return dataclasses.replace(train, stays_with=decides)
+
+    # The first run on people's captions decides for all that begin as it did: it is their teacher.
+    judged = student.start is not None and student.training.validate_start
+    if teacher == student and judged and intermediate is None and not keep_originals:
+        decides = run(student, seeds[0])
 
     def labelled_by(name: str, labeller: Train) -> GivenTeacher:
         return GivenTeacher(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distilcap.files import read_json
 from distilcap.metrics import Score
 from distilcap.progress import Progress
 from distilcap.reports.records import Columns, Row
@@ -16,7 +15,7 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import Decoding
 from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
-from distilcap.stages.train import SUMMARY, Train
+from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 
@@ -209,8 +208,7 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
 
 def _devices(member: Member, store: Store) -> tuple[str, ...]:
     """See `Row.devices`."""
-    files = (store.open(train, SUMMARY) / SUMMARY for train in member.trains)
-    devices = dict.fromkeys(str(read_json(file).get("device", "")) for file in files)
+    devices = dict.fromkeys(train.device(store) for train in member.trains)
     return tuple(devices) if any(devices) else ()
 
 

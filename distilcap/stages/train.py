@@ -234,6 +234,10 @@ class Train(CaptionerStage):
         )
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
+    def device(self, store: Store) -> str:
+        """By name, or several that it was on one after another; empty where an older version trained it."""
+        return str(read_json(store.open(self, SUMMARY) / SUMMARY).get("device", ""))
+
     def stayed(self, store: Store) -> bool:
         """Whether it is what it began from, since it was no better on validation."""
         from distilcap.training.loop import LOG

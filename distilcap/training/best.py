@@ -15,6 +15,7 @@ from distilcap.decode.captions import RegionSource
 from distilcap.models.captioner import Captioner
 from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
 from distilcap.tensors import load_tensors, save_tensors
+from distilcap.training.options import TrainingOptions
 
 __all__ = ["ENCODER", "BestWeights"]
 
@@ -25,51 +26,48 @@ class BestWeights:
     """The weights in a run's folder: `captioner.*`, and `encoder.safetensors` of an encoder that learns too.
 
     Args:
-        start: whether a copy of the weights that training begins from stays in memory, for `keep_start` and
-            `mixed_with_start`.
+        options: those that keep the start, or a share of it, need a copy of it in memory.
         writes: whether this process does; where it does not, nothing is written.
     """
 
     def __init__(
-        self, folder: Path, trained: TrainedCaptioner, source: RegionSource, start: bool, writes: bool
+        self,
+        folder: Path,
+        trained: TrainedCaptioner,
+        source: RegionSource,
+        options: TrainingOptions,
+        writes: bool,
     ) -> None:
         self._folder, self._trained, self._source, self._writes = folder, trained, source, writes
-        self._start = copy.deepcopy((trained.captioner, self._encoder_state())) if start else None
+        self._share = options.start_share
+        start = trained.captioner, self._encoder_state()
+        self._start = copy.deepcopy(start) if options.validate_start or self._share else None
 
     def keep(self, captioner: Captioner) -> None:
         """Take these weights, and those that the encoder has now."""
         self._write(captioner, self._encoder_state())
 
     @contextlib.contextmanager
-    def mixed_with_start(self, captioner: Captioner, share: float) -> Iterator[Captioner]:
-        """The captioner with this share of the weights that training began from, and so the encoder
+    def mixed_with_start(self, captioner: Captioner) -> Iterator[Captioner]:
+        """The captioner with `start_share` of the weights that training began from, and so the encoder
         meanwhile (Wortsman et al. 2022, equation 1)."""
-        if not share:
+        if not self._share:
             yield captioner
             return
         assert self._start is not None
         began, encoder = self._start
-        mixed = copy.deepcopy(captioner)
-        learnt = copy.deepcopy(self._encoder_state())
+        mixed, learnt = copy.deepcopy((captioner, self._encoder_state()))
+        learning = self._source.named_parameters() if isinstance(self._source, nn.Module) else ()
         with torch.no_grad():
             for parameter, start in zip(mixed.parameters(), began.parameters(), strict=True):
-                parameter.lerp_(start, share)
-        if encoder is None or learnt is None:
-            yield mixed
-            return
-        assert isinstance(self._source, nn.Module)
-        self._source.load_state_dict(
-            {
-                name: torch.lerp(learnt[name], encoder[name], share)
-                if learnt[name].is_floating_point()
-                else learnt[name]
-                for name in learnt
-            }
-        )
+                parameter.lerp_(start, self._share)
+            for name, parameter in learning:
+                parameter.lerp_(encoder[name], self._share)
         try:
             yield mixed
         finally:
-            self._source.load_state_dict(learnt)
+            if isinstance(self._source, nn.Module):
+                self._source.load_state_dict(learnt)
 
     def keep_start(self) -> None:
         """Take what training began from."""
@@ -85,12 +83,12 @@ class BestWeights:
             encoder, _ = load_tensors(self._folder / ENCODER, f"delete the folder {self._folder}")
             modules["encoder"].load_state_dict(encoder)
 
-    def _encoder_state(self) -> dict[str, Tensor] | None:
-        return self._source.state_dict() if isinstance(self._source, nn.Module) else None
+    def _encoder_state(self) -> dict[str, Tensor]:
+        return self._source.state_dict() if isinstance(self._source, nn.Module) else {}
 
-    def _write(self, captioner: Captioner, encoder: dict[str, Tensor] | None) -> None:
+    def _write(self, captioner: Captioner, encoder: dict[str, Tensor]) -> None:
         if not self._writes:
             return
         save_captioner(self._folder, dataclasses.replace(self._trained, captioner=captioner))
-        if encoder is not None:
+        if encoder:
             save_tensors(self._folder / ENCODER, encoder)

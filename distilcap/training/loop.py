@@ -19,7 +19,7 @@ from distilcap.decode.captions import RegionSource
 from distilcap.files import write_json
 from distilcap.models.captioner import Captioner
 from distilcap.models.fast import accelerate, plain, plain_asked_for
-from distilcap.models.weights import TrainedCaptioner, load_captioner, save_captioner
+from distilcap.models.weights import TrainedCaptioner, load_captioner
 from distilcap.progress import SILENT, Progress
 from distilcap.text.vocabulary import PAD
 from distilcap.training.batches import Batch, Batches, encode_captions
@@ -99,8 +99,7 @@ class Training:
         else:
             self._take_path(self.processes.agree(plain_asked_for()))
             self.position.device = self.processes.device_name
-        from_start = self.options.validate_start or self.options.start_share > 0
-        self._best = BestWeights(self.folder, self.trained, self.source, from_start, self.processes.first)
+        self._best = BestWeights(self.folder, self.trained, self.source, self.options, self.processes.first)
         phases: list[Phase] = [self.options.cross_entropy, self.options.self_critical]
         try:
             for number in range(self.position.phase, len(phases)):
@@ -112,9 +111,9 @@ class Training:
             self.progress.note(
                 "No better on validation, on the whole, than what training began from: that stays."
             )
+        if self.position.best_phase < 0:  # no epoch at all: the weights as they are
+            self._best.keep(self._captioner)
         if self.processes.first:
-            if self.position.best_phase < 0:  # no epoch at all: the weights as they are
-                save_captioner(self.folder, self.trained)
             # Again, for a run that was killed after its last epoch: what the checkpoint keeps is checked.
             write_json(self.folder / LOG, self.position.history)
         return self.position
@@ -298,7 +297,7 @@ class Training:
             **{name: round(value, 6) for name, value in figures.items()},
         }
         if at.epoch % self.options.validation_every == 0 or at.epoch == phase.epochs:
-            with self._best.mixed_with_start(captioner, self.options.start_share) as mixed:
+            with self._best.mixed_with_start(captioner) as mixed:
                 score = self._keep_if_best(mixed)
             record["validation_cider"] = round(score, 6)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
@@ -323,7 +322,7 @@ class Training:
     def _judge_start(self) -> None:
         """At a phase's end: go back to what training began from, unless the phase was better."""
         at = self.position
-        if not at.start_scores or not at.validations:
+        if not (at.start_scores and at.validations):
             return
         # The log's scores are rounded. Older versions kept the start's weights where an epoch was better.
         if better_on_the_whole(at.validations, round(at.start_score, 6)) and at.best_score != at.start_score:

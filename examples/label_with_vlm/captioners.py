@@ -215,9 +215,8 @@ class Local:
             else:
                 image.thumbnail((self.side, self.side))
                 text = self._answer(image)
-        except (
-            Exception
-        ) as error:  # a model's, a processor's, a GPU's memory: one odd photograph ends nothing
+        # Of a model, a processor, a GPU's memory: one odd photograph ends nothing.
+        except Exception as error:
             raise NoAnswer(f"{type(error).__name__}: {first_line(error)}") from None
         if not text.strip():
             raise NoAnswer("an empty answer")

@@ -328,14 +328,18 @@ def test_a_killed_run_goes_on(
     assert {id: captions.texts(id)[0] for id in captions} == ALL
 
 
+def save_tiny_model(kind: str, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
+    importlib.import_module("tiny_models").save_model(kind, to)
+
+
 @pytest.mark.filterwarnings("default")  # the warnings of transformers are not ours
 @pytest.mark.parametrize("kind", ["chat", "blip"])
 def test_models_of_transformers_caption(
     example: Any, photos: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("transformers")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
-    importlib.import_module("tiny_models").save_model(kind, tmp_path / "model")
+    save_tiny_model(kind, tmp_path / "model", monkeypatch)
     arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
     arguments += ["--max-tokens", "5", "--prompt", "what"]
     assert example[0].main(arguments) == 2  # one is damaged
@@ -355,8 +359,7 @@ def test_a_photograph_that_a_model_fails_at_ends_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("transformers")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
-    importlib.import_module("tiny_models").save_model("chat", tmp_path / "model")
+    save_tiny_model("chat", tmp_path / "model", monkeypatch)
     (photos / "broken.jpg").unlink()
     seen = []
 
@@ -383,8 +386,7 @@ def test_a_model_that_does_not_load_is_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "teachers"))
-    importlib.import_module("tiny_models").save_model("chat", tmp_path / "model")
+    save_tiny_model("chat", tmp_path / "model", monkeypatch)
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:300])
     arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]

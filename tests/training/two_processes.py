@@ -103,9 +103,9 @@ def main(folder: Path) -> None:
             raise AssertionError("a process that is not the first wrote")
 
         checkpoint.save_tensors = forbidden
-        for module, name in ((loop, "save_captioner"), (loop, "write_json"), (best, "save_captioner")):
-            setattr(module, name, forbidden)
-        best.save_tensors = forbidden
+        loop.write_json = forbidden
+        for name in ("save_captioner", "save_tensors"):
+            setattr(best, name, forbidden)
     equal = resume(folder, processes)
     found = curves(folder, processes)
     captioner = training(folder / "unused", Pictures(), options()).trained.captioner
