@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ Example:
   distilcap reproduce table1 table2 --data flickr8k/ --preset quick --seeds 3 --plan
 """
 TABLES = ("table1", "table2", "table3", "table4")
-OTHERS = ("extra", "families", "worth")
-EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders", "box")
+OTHERS = ("extra", "families", "worth", "box")
+EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders")
 NAMED_DATA = ("coco", "flickr8k", "scenes")
 SHOWN = 20  # differences of a report that is checked
 
@@ -57,7 +58,8 @@ SHOWN = 20  # differences of a report that is checked
 @click.option(
     "--crops",
     type=PATH,
-    help="Of box: folder of crops of the training images, as `distilcap data crops` writes them.",
+    help="Of box: folder of crops of the training images, as `distilcap data crops` writes them. With "
+    "--finished or --check, without it the rows that learn from crops are left out.",
 )
 @click.option("--finished", is_flag=True, help="Of tables: train nothing; report the rows that are trained.")
 @click.option(
@@ -81,14 +83,15 @@ def reproduce(
 
     WHAT is table1, table2, table3 or table4, the paper's (several make one report), or all of them; or extra:
     other ways of distilling; or families: captioners of equal width beside one another; or worth: a student
-    without and with a teacher, each without and with self-critical training (README's table). flickr8k is
+    without and with a teacher, each without and with self-critical training (README's table); or box: the
+    captioner that comes with the package, step by step, and the same steps without a teacher. flickr8k is
     README's former experiment, flickr8k-tuned the same with the teacher's encoder tuned, encoders the table
-    of docs/encoders.md, box the captioner that comes with the package.
+    of docs/encoders.md.
     A killed command goes on where it stopped; two may share a store. With --check, WHAT and the options but
-    --data and --images may be left out: they are then those of the report.
+    --data, --images and --crops may be left out: they are then those of the report.
     """
     if check is not None and not what:
-        _as_the_report_was_made(check, data, images)
+        _as_the_report_was_made(check, data=data, images=images, crops=crops)
         return
     if not what or data is None:
         raise click.UsageError("Give what to reproduce, and its `--data`.")
@@ -105,26 +108,22 @@ def reproduce(
 
         title, seeds = "Encoders under the same small captioner", tuple(range(options.seeds or 1))
         run_members(title, encoder_members(_folder(data), images, seeds=seeds), store, engine, output)
-    elif what[0] == "box":
-        from distilcap.study.box import box_members, write_box
-
-        seeds = tuple(range(options.seeds or 1))
-        if crops is None:
-            raise ConfigError(
-                "`reproduce box` learns from crops too; `distilcap data crops` writes them. Give `--crops`."
-            )
-        members = box_members(_folder(data), crops, images, seeds)
-        run_members("The captioner in the box, step by step", members, store, engine, output)
-        if FIRST and not output.plan:
-            write_box(members[-1].trains[0], open_store(store).alone(), output.to, PROGRESS)
     elif what[0] in EXPERIMENTS:
         from distilcap.study.flickr8k import flickr8k_plan
 
         plan = flickr8k_plan(_folder(data), images, options.seeds or 1, tuned=what[0].endswith("tuned"))
         run_distillation("Flickr8k: teacher to student", plan, store, engine, output, export=False)
     else:
+        trained = not finished and check is None
+        if what[0] == "box":
+            options = _as_the_box(options)
+            if trained and crops is None:
+                raise ConfigError(
+                    "`reproduce box` learns from crops too; `distilcap data crops` writes them, `--crops` "
+                    "takes their folder."
+                )
         students = options.students(_drawn_or_there(data, images, options, output))
-        tables = _tables(together or what, students)
+        tables = _tables(together or what, students, crops)
         title = f"{' and '.join(dict.fromkeys(what))} on {students.data.name}, preset {students.preset.name}"
         if output.plan:
             from distilcap.study.estimate import facts_of
@@ -137,28 +136,40 @@ def reproduce(
             _check(check, title, students.data, tables, options.metric_names)
         else:
             _run(title, tables, options.metric_names, store, engine, output, finished)
+            if what[0] == "box" and trained and FIRST:
+                from distilcap.study.box import write_box
+
+                run = tables[0].rows[-1].member.trains[0]
+                write_box(run, open_store(store).alone(), output.to, PROGRESS)
 
 
 def _refuse_unused(what: str, options: TableOptions, **given: bool) -> None:
     """What someone asks for happens, or they are told that it does not."""
-    unused = ["crops"] if given["crops"] and what != "box" else []
-    if what in EXPERIMENTS:
-        asked, usual = asdict(options), asdict(TableOptions(seeds=options.seeds))
-        unused += [name for name in asked if asked[name] != usual[name]]
-        unused += [name for name in ("finished", "check") if given[name]]
+    usual = asdict(TableOptions())
+    asked = [name for name, value in asdict(options).items() if value != usual[name]]
+    asked += [name for name, there in given.items() if there]
+    of_experiment = {"seeds"} if what in EXPERIMENTS else {"seeds", "metrics", "crops", "finished", "check"}
+    used = of_experiment if what in (*EXPERIMENTS, "box") else {*asked} - {"crops"}
+    unused = [name for name in asked if name not in used]
     if unused:
         flag = unused[0].replace("_", "-")
         raise ConfigError(f"`reproduce {what}` has no use for `--{flag}`; leave it out.")
 
 
-def _as_the_report_was_made(folder: Path, data: Path | None, images: Path | None) -> None:
+def _as_the_box(options: TableOptions) -> TableOptions:
+    from distilcap.study.box import PRESET
+
+    return replace(options, preset=PRESET, seeds=options.seeds or 1)
+
+
+def _as_the_report_was_made(folder: Path, **paths: Path | None) -> None:
     """Check a report by the command that made it, as it says; only its options are read."""
     from distilcap.reports.records import RESULTS, read_results
 
     context = click.get_current_context()
     for option in context.command.params:
         given_here = context.get_parameter_source(str(option.name)) == click.core.ParameterSource.COMMANDLINE
-        if given_here and option.name not in ("data", "images", "check"):
+        if given_here and option.name not in (*paths, "check"):
             raise ConfigError(
                 f"`--check` without WHAT takes the report's own options, and not `{option.opts[0]}`: leave "
                 "it out, or give WHAT and all options."
@@ -169,7 +180,7 @@ def _as_the_report_was_made(folder: Path, data: Path | None, images: Path | None
         del command[: 2 if command[0] == "--plugin" else 1]
     if program != "distilcap" or command[:1] != ["reproduce"] or "--check" in command:
         raise DataError(f"{folder / RESULTS}: no report of `distilcap reproduce` with tables.")
-    given = [f"--{name}={path}" for name, path in (("data", data), ("images", images)) if path is not None]
+    given = [f"--{name}={path}" for name, path in paths.items() if path is not None]
     reproduce.main([*command[1:], *given, "--check", str(folder)], standalone_mode=False)
 
 
@@ -224,13 +235,19 @@ def _drawn_or_there(
     return ImportData.of(folder, images)
 
 
-def _tables(names: tuple[str, ...], students: Students) -> tuple[Table, ...]:
+def _tables(names: tuple[str, ...], students: Students, crops: Path | None) -> tuple[Table, ...]:
+    from distilcap.study.box import box_table
     from distilcap.study.extra import extra_table
     from distilcap.study.families import families_table
     from distilcap.study.rows import paper_tables
     from distilcap.study.worth import worth_table
 
-    others = {"extra": extra_table, "families": families_table, "worth": worth_table}
+    others = {
+        "extra": extra_table,
+        "families": families_table,
+        "worth": worth_table,
+        "box": partial(box_table, crops=crops),
+    }
     return (others[names[0]](students),) if names[0] in others else paper_tables(students, names)
 
 

@@ -53,7 +53,6 @@ class Member:
         beam: width of the beam column.
         data: that it is scored on; None is the data that it was trained on.
         length_penalty: of the beam column; None chooses each run's own on validation.
-        baseline: the name of the equal member without a teacher; None is the first of its family and size.
     """
 
     name: str
@@ -65,7 +64,6 @@ class Member:
     beam: int = 5
     data: ImportData | None = None
     length_penalty: float | None = None
-    baseline: str | None = None
 
     def captions(self, train: Train, beam: int, split: str = "test") -> Generate:
         """The captions that are scored."""

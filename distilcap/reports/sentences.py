@@ -84,8 +84,6 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
 
 
 def _equal_but_undistilled(student: Member, distilled: Member) -> bool:
-    if distilled.baseline is not None:
-        return student.name == distilled.baseline
     families = {run.architecture for member in (student, distilled) for run in member.trains}
     return student.size == distilled.size and len(families) < 2
 

@@ -1,12 +1,13 @@
 """The captioner in the box, step by step, each step a row; and the same steps without a teacher.
 
-Command: `distilcap reproduce box --data flickr8k/ --crops crops/ --to docs/results/box`
+Command: `distilcap reproduce box --data flickr8k/ --crops crops/ --to box`
 An Up-Down of preset `flickr8k` labels the training images, five hypotheses each, and the student, an AoANet,
 learns these. Then the last two stages of its encoder learn along, on views of the images
 (`encoders.tuned.view_of`) and on crops (`data.crops`), labelled by the preset's AoANet, a better teacher.
 What that encoder sees is what self-critical training reads, which comes last. Two controls see no crops, and
 the images as many times as often, so that all have as many updates: one learns from the same teachers, the
-other from people's captions alone.
+other from people's captions alone. A distilled step is compared with the equal step without a teacher, and
+a step without one with the step before it.
 """
 
 from __future__ import annotations
@@ -22,21 +23,20 @@ from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.pipeline.plan import BUNDLE_BEAM, Role
 from distilcap.progress import Progress
-from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
 from distilcap.stages.changed_data import AddUnlabelled
-from distilcap.stages.data import ImportData
-from distilcap.stages.features import TUNED, ExtractFeatures
+from distilcap.stages.features import TUNED
 from distilcap.stages.label import Generate, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
 from distilcap.study.flickr8k import CROSS_ENTROPY, SELF_CRITICAL
-from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
+from distilcap.study.tables import Table, TableRow
 from distilcap.training.options import SelfCriticalPhase, TrainingOptions
 
-__all__ = ["box_members", "write_box"]
+__all__ = ["PRESET", "box_table", "write_box"]
 
+PRESET = "flickr8k"
 BEAM = 5
 CROPS_BEAM = 3
 VIEWS, STAGES = 4, 2
@@ -65,56 +65,54 @@ REWARDED = 5
 training the encoder along lost 3 CIDEr on validation (docs/log.md)."""
 
 
-def box_members(
-    data: Path, crops: Path, images: Path | None = None, seeds: tuple[int, ...] = (0,)
-) -> tuple[Member, ...]:
+def box_table(students: Students, crops: Path | None) -> Table:
     """The teachers, the steps without one, and the steps of the captioner in the box, which is the last.
 
     Args:
-        crops: of the training images, three each, as `data.crops.write_crops` makes them.
+        students: of `PRESET`; a teacher for each seed.
+        crops: of the training images, three each, as `data.crops.write_crops` makes them. None leaves out
+            the rows that learn from them.
     """
-    source = ImportData.of(data, images)
-    students = Students(
-        source, ExtractFeatures.of(source, "efficientnet-lite0"), table_preset("flickr8k"), seeds
-    )
-    more = AddUnlabelled.beside(source, crops)
     first, second = (students.teacher(family).member for family in ("updown", "aoanet"))
-    labels = [Generate.as_chosen(run, "train", BEAM, BEAM) for run in students.teacher_runs(first)]
-    of_crops = [
-        Generate.as_chosen(run, "train", CROPS_BEAM, CROPS_BEAM, data=more)
-        for run in students.teacher_runs(second)
-    ]
-    of_images = [Generate.as_chosen(run, "train", BEAM, BEAM) for run in students.teacher_runs(second)]
-    alone = [_student(students, seed) for seed in seeds]
-    taught = [_student(students, *both) for both in zip(seeds, labels, strict=True)]
+    labels = [students.labels(run, BEAM, BEAM) for run in students.teacher_runs(first)]
+    of_images = [students.labels(run, BEAM, BEAM) for run in students.teacher_runs(second)]
+    alone = [_student(students, seed) for seed in students.seeds]
+    taught = [_student(students, *both) for both in zip(students.seeds, labels, strict=True)]
     without = [
         _tuned(dataclasses.replace(run, labels=given), run, WITHOUT_CROPS)
         for run, given in zip(taught, of_images, strict=True)
     ]
-    crops_too = [_tuned(_with_crops(run, given), run) for run, given in zip(taught, of_crops, strict=True)]
+    steps = _steps(taught, without)
+    if crops is not None:
+        more = AddUnlabelled.beside(students.data, crops)
+        of_crops = [
+            dataclasses.replace(students.labels(run, CROPS_BEAM, CROPS_BEAM), data=more)
+            for run in students.teacher_runs(second)
+        ]
+        with_crops = [
+            _tuned(_with_crops(run, given), run) for run, given in zip(taught, of_crops, strict=True)
+        ]
+        steps |= _steps(taught, with_crops, " and crops")
 
-    name = f"{STUDENT.name}, distilled"
-    control = _steps(STUDENT.name, alone, [_tuned(run, run, WITHOUT_CROPS) for run in alone])
-    distilled = _steps(name, taught, without) | _steps(name, taught, crops_too, "tuned encoder and crops")
-    return (
-        first,
-        second,
-        *(Member(name, "student", STUDENT.size, runs) for name, runs in control.items()),
-        *(
-            Member(
-                step,
-                "distilled",
-                STUDENT.size,
-                runs,
-                (first if step == name else second).name,
-                "its n best",
-                # No crop is a test image: their features are not asked for.
-                data=source if runs[0].data == more else None,
-                baseline=step.replace(name, STUDENT.name).replace(" and crops", ""),
-            )
-            for step, runs in distilled.items()
-        ),
-    )
+    rows, before = [TableRow(first), TableRow(second)], None
+    for step, runs in _steps(alone, [_tuned(run, run, WITHOUT_CROPS) for run in alone]).items():
+        member = students.member(STUDENT.name + step, "student", STUDENT.size, runs)
+        rows.append(TableRow(member, baseline=before))
+        before = member.name
+    for step, runs in steps.items():
+        teacher, beam = (second, CROPS_BEAM if "crops" in step else BEAM) if step else (first, BEAM)
+        member = students.member(
+            f"{STUDENT.name}, distilled{step}",
+            "distilled",
+            STUDENT.size,
+            runs,
+            teacher.name,
+            f"{teacher.name}, beam {beam}, top {beam}",
+        )
+        # No crop is a test image: their features are not asked for.
+        member = dataclasses.replace(member, data=students.data if runs[0].data != students.data else None)
+        rows.append(TableRow(member, beam, STUDENT.name + step.replace(" and crops", "")))
+    return Table("box", "The captioner in the box, step by step", tuple(rows), judged=False)
 
 
 def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
@@ -160,16 +158,11 @@ def _student(students: Students, seed: int, labels: Labels | None = None) -> Tra
     return dataclasses.replace(like_teacher, options=STUDENT.options, training=training)
 
 
-def _steps(
-    name: str, begun: list[Train], tuned: list[Train], how: str = "tuned encoder"
-) -> dict[str, tuple[Train, ...]]:
-    """The runs of each step, by name."""
+def _steps(begun: list[Train], tuned: list[Train], crops: str = "") -> dict[str, tuple[Train, ...]]:
+    """The runs of each step, by what its name adds to the student's."""
     rewarded = (_rewarded(*both) for both in zip(begun, tuned, strict=True))
-    return {
-        name: tuple(begun),
-        f"{name}, {how}": tuple(tuned),
-        f"{name}, {how}, self-critical": tuple(rewarded),
-    }
+    how = f", tuned encoder{crops}"
+    return {"": tuple(begun), how: tuple(tuned), f"{how}, self-critical": tuple(rewarded)}
 
 
 def _with_crops(run: Train, labels: Generate) -> Train:

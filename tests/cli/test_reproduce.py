@@ -59,3 +59,19 @@ def test_other_options_are_the_reports_own(option: tuple[str, ...], tmp_path: Pa
     error = run("--check", report, "--data", "here", *option).exception
     assert isinstance(error, ConfigError)
     assert f"and not `{option[0]}`: leave" in str(error)
+
+
+@pytest.mark.parametrize("option", [("--preset", "quick"), ("--encoder", "efficientnet-lite1")])
+def test_the_box_has_a_recipe_of_its_own(option: tuple[str, ...]) -> None:
+    error = run("box", "--data", "nowhere", "--crops", "nowhere", *option).exception
+    assert isinstance(error, ConfigError)
+    assert f"`reproduce box` has no use for `{option[0]}`" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [((), "`--crops` takes"), (("--finished",), "nowhere"), (("--check", "report"), "nowhere")],
+)
+def test_what_the_box_learns_is_needed_where_it_is_trained(more: tuple[str, ...], said: str) -> None:
+    """To score what is there, its data are enough."""
+    assert said in str(run("box", "--data", "nowhere", *more).exception)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -91,18 +90,6 @@ def test_few_test_images_give_no_verdict(
     assert said.startswith(f"distilled {gained} plain: ")
     assert f"over only {images} test images" in said
     assert said.endswith(": too few test images to tell.") == (images < 8)
-
-
-def test_each_step_is_compared_with_its_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the encoder or rewards brought to both is not what the teacher brought."""
-    control = Member("plain, rewarded", "student", "small", ())
-    taught = Member("distilled, rewarded", "distilled", "small", (), baseline=control.name)
-    monkeypatch.setattr(sentences, "trained_members", lambda _: [PLAIN, control, taught])
-    monkeypatch.setattr(sentences, "_cider_differences", lambda *_: 15 * [5.0, 6.0])
-    assert "gained against plain, rewarded: +5.5" in gain_sentence((), Store(Path("nowhere")))
-    lost = [PLAIN, dataclasses.replace(taught, baseline="a row that is not there")]
-    monkeypatch.setattr(sentences, "trained_members", lambda _: lost)
-    assert not gain_sentence((), Store(Path("nowhere")))
 
 
 def test_many_test_images_are_no_remark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
+import distilcap
+from distilcap.cli.main import cli
 from distilcap.data.crops import write_crops
+from distilcap.data.scenes import draw_scenes
+from distilcap.reports.records import read_results
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
-from distilcap.study.box import box_members
+from distilcap.study import box
+from distilcap.study.presets import table_preset
+from distilcap.study.rows import Students
+from distilcap.study.tables import TableRow
+from distilcap.training.options import SelfCriticalPhase
+
+
+def rows_of(photos: Path, crops: Path, seeds: tuple[int, ...] = (0,)) -> tuple[TableRow, ...]:
+    source = ImportData.of(photos)
+    features = ExtractFeatures.of(source, "efficientnet-lite0")
+    return box.box_table(Students(source, features, table_preset(box.PRESET), seeds), crops).rows
 
 
 @pytest.fixture
@@ -29,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
 def test_the_encoder_is_tuned_on_crops_and_rewards_come_from_people(photos: Path, tmp_path: Path) -> None:
     source = ImportData.of(photos)
     write_crops(source.read().images, tmp_path / "crops", 3, 32)
-    members = box_members(photos, tmp_path / "crops", seeds=(0, 1))
+    members = [row.member for row in rows_of(photos, tmp_path / "crops", (0, 1))]
     assert len({run.key for member in members for run in member.trains}) == 2 * len(members)
     for seed, run in enumerate(members[-1].trains):
         tuned = run.start
@@ -48,10 +65,10 @@ def test_the_encoder_is_tuned_on_crops_and_rewards_come_from_people(photos: Path
 
 def test_controls_have_the_same_steps_and_updates(photos: Path, tmp_path: Path) -> None:
     write_crops(ImportData.of(photos).read().images, tmp_path / "crops", 3, 32)
-    _, _, *members = box_members(photos, tmp_path / "crops")
-    *_, control, _, _, uncropped, _, taught = members
+    _, _, *rows = rows_of(photos, tmp_path / "crops")
+    _, _, control, _, _, uncropped, _, taught = rows
     steps = []
-    for run in (control.trains[0], uncropped.trains[0], taught.trains[0]):
+    for run in (row.member.trains[0] for row in (control, uncropped, taught)):
         trainings = []
         while run is not None:
             phases = run.training.cross_entropy, run.training.self_critical
@@ -62,18 +79,70 @@ def test_controls_have_the_same_steps_and_updates(photos: Path, tmp_path: Path) 
         steps.append(trainings)
     assert steps[0] == steps[1] == steps[2]
     assert len(steps[0]) == 3
-    names = {member.name for member in members}
-    untaught = {member.name for member in members if member.role == "student"}
-    assert taught.baseline == uncropped.baseline == control.name
-    assert {member.baseline for member in members if member.role == "distilled"} == untaught <= names
-    assert control.teacher is None
-    assert control.trains[0].start.labels is None
-    assert uncropped.trains[0].start.labels.data is None
+    assert taught.baseline == uncropped.baseline == control.member.name
+    distilled = [row for row in rows if row.member.role == "distilled"]
+    first, *others = [row.member.name for row in rows if row.member.role == "student"]
+    assert [row.baseline for row in distilled] == [first, *others, *others]
+    begun = control.member.trains[0].start
+    assert control.member.teacher is None
+    assert begun is not None
+    assert begun.labels is None
+    assert uncropped.member.trains[0].start.labels.data is None  # type: ignore[union-attr]
 
 
 def test_no_row_needs_features_of_crops_to_be_scored(photos: Path, tmp_path: Path) -> None:
     write_crops(ImportData.of(photos).read().images, tmp_path / "crops", 3, 32)
-    for member in box_members(photos, tmp_path / "crops"):
+    for member in (row.member for row in rows_of(photos, tmp_path / "crops")):
         for captions in (*member.scored("greedy"), *member.scored("beam")):
             (features,) = (stage for stage in captions.inputs() if isinstance(stage, ExtractFeatures))
             assert features.data == ImportData.of(photos), member.name
+
+
+@pytest.fixture
+def minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captioner of a few steps, taught by the smoke preset's."""
+    big = table_preset("smoke").roles["aoanet", "big"]
+    training = dataclasses.replace(big.training, self_critical=SelfCriticalPhase(epochs=0))
+    once = dataclasses.replace(training.cross_entropy, epochs=1, learning_rate=1e-4)
+    monkeypatch.setattr(box, "PRESET", "smoke")
+    monkeypatch.setattr(box, "STUDENT", dataclasses.replace(big, size="tiny", training=training))
+    monkeypatch.setattr(box, "TUNING", dataclasses.replace(training, cross_entropy=once))
+    monkeypatch.setattr(box, "WITHOUT_CROPS", 2)
+    monkeypatch.setattr(box, "REWARDED", 1)
+    monkeypatch.setattr(box, "VIEWS", 1)
+
+
+@pytest.mark.slow
+def test_its_command_reports_every_step_and_writes_the_captioner(minute: None, tmp_path: Path) -> None:
+    """And the report can be checked without the crops' rows, whose runs are left out then."""
+    draw_scenes(tmp_path / "scenes", (16, 4, 6), size=64)
+    write_crops(ImportData.of(tmp_path / "scenes").read().images, tmp_path / "crops", 1, 64)
+    given = ["--data", tmp_path / "scenes", "--metrics", "rouge_l,cider", "--store", tmp_path / "store"]
+
+    def reproduce(*more: object) -> Result:
+        arguments = ["reproduce", "box", *map(str, (*given, *more))]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["distilcap", *arguments])
+            return CliRunner().invoke(cli, arguments)
+
+    assert "`distilcap data crops`" in str(reproduce("--to", tmp_path / "box").exception)
+    result = reproduce("--crops", tmp_path / "crops", "--to", tmp_path / "box")
+    assert result.exit_code == 0, (result.output, result.exception)
+    (table,) = read_results(tmp_path / "box/results.json").tables
+    compared = {entry.row: entry.baseline for entry in table.rows}
+    taught = "aoanet-tiny, distilled, tuned encoder and crops, self-critical"
+    assert list(compared)[-1] == taught
+    assert compared[taught] == "aoanet-tiny, tuned encoder, self-critical"
+    assert compared["aoanet-tiny, tuned encoder, self-critical"] == "aoanet-tiny, tuned encoder"
+    photo = next((tmp_path / "scenes").rglob("*.jpg"))
+    assert distilcap.load(tmp_path / "box/bundle").caption(photo).text
+
+    result = reproduce("--finished", "--to", tmp_path / "without")
+    assert result.exit_code == 0, (result.output, result.exception)
+    (table,) = read_results(tmp_path / "without/results.json").tables
+    assert [entry.row for entry in table.rows] == [row for row in compared if "crops" not in row]
+    assert not (tmp_path / "without/bundle").exists()
+    export = ["store", "export", tmp_path / "without/results.tar.gz", "--store", tmp_path / "store"]
+    assert CliRunner().invoke(cli, [*map(str, export)]).exit_code == 0
+    checked = CliRunner().invoke(cli, ["reproduce", "--check", str(tmp_path / "without")])
+    assert checked.exit_code == 0, (checked.output, checked.exception)
