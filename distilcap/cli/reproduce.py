@@ -23,6 +23,8 @@ from distilcap.store.store import Store
 from distilcap.study.options import TableOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distilcap.stages.data import ImportData
     from distilcap.study.rows import Students
     from distilcap.study.tables import Table
@@ -242,7 +244,7 @@ def _tables(names: tuple[str, ...], students: Students, crops: Path | None) -> t
     from distilcap.study.rows import paper_tables
     from distilcap.study.worth import worth_table
 
-    others = {
+    others: dict[str, Callable[[Students], Table]] = {
         "extra": extra_table,
         "families": families_table,
         "worth": worth_table,
