@@ -18,6 +18,8 @@ from distilcap.store.store import Store
 
 __all__ = ["Evaluate", "MeasureLatency", "read_scores"]
 
+LATENCY = "latency.json"
+
 
 @dataclass(frozen=True)
 class Evaluate(Stage):
@@ -103,13 +105,14 @@ class MeasureLatency(Stage):
 
     measures: ClassVar[bool] = True
     alone: ClassVar[bool] = True
+    timed: ClassVar[tuple[str, ...]] = (LATENCY,)
     rate: ClassVar[float] = 2e10  # multiply-adds a second
     captioner: Train
     images: int = 30
     warmup: int = 5
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `latency.json`: medians over images, in milliseconds."""
+        """Write `LATENCY`: medians over images, in milliseconds."""
         import torch
 
         from distilcap.decode.beam import BeamSearch, beam_search
@@ -132,7 +135,7 @@ class MeasureLatency(Stage):
             "encoder": statistics.median(encoding[self.warmup :]),
             "decoder": statistics.median(decoding[self.warmup :]),
         }
-        write_json(folder / "latency.json", parts | {"threads": torch.get_num_threads()})
+        write_json(folder / LATENCY, parts | {"threads": torch.get_num_threads()})
 
     def work(self, facts: Facts) -> Work:
         """Multiply-adds of encoder (4e8) and greedy decoding."""
@@ -140,7 +143,7 @@ class MeasureLatency(Stage):
 
     def load(self, store: Store) -> float:
         """Milliseconds per image, encoder and greedy decoder together."""
-        path = store.open(self) / "latency.json"
+        path = store.open(self) / LATENCY
         parts = read_json(path)
         with expected(path, "a latency"):
             return float(parts["encoder"] + parts["decoder"])

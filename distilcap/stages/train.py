@@ -63,6 +63,7 @@ class Train(CaptionerStage):
 
     together: ClassVar[bool] = True
     on_gpu: ClassVar[bool] = True
+    timed: ClassVar[tuple[str, ...]] = (SUMMARY, "log.json")  # the loop's LOG
     rate: ClassVar[float] = 2e10  # multiply-adds a second
     data: ImportData
     vocabulary: BuildVocabulary

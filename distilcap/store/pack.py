@@ -32,8 +32,6 @@ __all__ = ["Imported", "export_results", "import_results", "packed_keys"]
 
 WEIGHTS = (".safetensors", ".onnx", ".pte")
 """Endings of files that are left out of a pack."""
-_TIMED = (RECORD, "training.json", "log.json", "latency.json")
-"""Files that say how long something took: equal results differ in them."""
 _MOST_BYTES = 4 << 30  # of one unpacked file
 _PADDING = 1 << 16  # more than there may be behind the last file
 
@@ -168,11 +166,12 @@ def import_results(source: Path, root: Path) -> Imported:
                 raise DataError(f"{source}: damaged (it goes on behind its end).")
         new, known, different = [], [], []
         for stage_folder in sorted(Path(folder).iterdir()):
-            _check(stage_folder, source)
+            stage = _checked(stage_folder, source)
             if (there := root / stage_folder.name).exists():
                 known.append(stage_folder.name)
                 with contextlib.suppress(DataError):  # of an older version, or damaged
-                    different += [there.name] if differs(stage_folder, there, _TIMED) else []
+                    timed = (RECORD, *stage.timed)
+                    different += [there.name] if differs(stage_folder, there, timed) else []
             else:
                 stage_folder.rename(root / stage_folder.name)
                 new.append(stage_folder.name)
@@ -203,8 +202,8 @@ def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.T
         yield member, parts
 
 
-def _check(folder: Path, source: Path) -> None:
-    """Make sure that a folder is whole and of the stage that its name says."""
+def _checked(folder: Path, source: Path) -> Stage:
+    """The stage of a folder, which is whole and of the stage that its name says."""
     try:
         stage = stage_of(folder)
         assert isinstance(stage, Stage)
@@ -218,3 +217,4 @@ def _check(folder: Path, source: Path) -> None:
         raise DataError(f"{source}: {folder.name} is damaged ({error}).") from None
     if key != folder.name:
         raise DataError(f"{source}: {folder.name} holds {key}.")
+    return stage

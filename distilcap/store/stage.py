@@ -65,6 +65,8 @@ class Stage(Plannable, abc.ABC):
     """Fields that are gone, with the only value they may have had: they stay in the key."""
     checked_by_row: ClassVar[tuple[str, ...]] = ()
     """Its large files whose readers check them as they read, instead of whole."""
+    timed: ClassVar[tuple[str, ...]] = ()
+    """Its files that say how long something took: equal results differ in them."""
     measures: ClassVar[bool] = False
     """Whether it captions with, or measures, what it was made of: reports of that need it."""
     packable: ClassVar[bool] = True
