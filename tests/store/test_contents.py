@@ -319,7 +319,7 @@ def test_a_running_import_is_left_alone(
         assert folder.parent in root.glob(".import-*")
         seen.append(left_behind(root))
 
-    monkeypatch.setattr("distilcap.store.pack._check", meanwhile)
+    monkeypatch.setattr("distilcap.store.pack._checked", meanwhile)
     import_results(tmp_path / "pack.tar.gz", root)
     assert seen
     assert not any(seen)
