@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import fcntl
+import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -90,17 +92,25 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture(scope="session")
-def _traced_once(encoder: Encoder) -> Iterator[None]:
-    """Each network is traced once for all tests, since that takes seconds; it is known by its shapes."""
-    traced: dict[object, onnx.ModelProto] = {}
+def _traced_once(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each network is traced once for all tests, in whichever process, since that takes seconds; it is known
+    by its shapes."""
+    mine = tmp_path_factory.getbasetemp()
+    traced = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "traced"
+    traced.mkdir(exist_ok=True)
 
     def once(function: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
         def trace(network: Encoder | Captioner, *rest: int) -> onnx.ModelProto:
             assert isinstance(network, nn.Module)
-            key = function.__name__, type(network), *(one.shape for one in network.parameters())
-            if key not in traced:
-                traced[key] = function(network, *rest)
-            return copy.deepcopy(traced[key])
+            shapes = repr([tuple(one.shape) for one in network.parameters()])
+            digest = hashlib.sha256(shapes.encode()).hexdigest()[:12]
+            file = traced / f"{function.__name__}-{type(network).__name__}-{digest}.onnx"
+            with file.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not file.exists():
+                    onnx.save(function(network, *rest), file.with_suffix(".new"))
+                    file.with_suffix(".new").rename(file)
+            return onnx.load(file)
 
         return trace
 
