@@ -216,8 +216,8 @@ def distill(
     Raises:
         ConfigError, DataError, TrainingError: see `train`.
     """
+    from distilcap.pipeline.distill import check_distilled_folder, write_distilled
     from distilcap.pipeline.distill import distill as run_plan
-    from distilcap.pipeline.distill import write_distilled
     from distilcap.pipeline.own_images import DistillOptions, plan_own_images
     from distilcap.stages.features import EncoderOptions
     from distilcap.stages.vocabulary import judge_data
@@ -239,6 +239,8 @@ def distill(
         Path(store),
         (kept := _store_at(store)).processes.device,
     )
+    if to is not None:
+        check_distilled_folder(Path(to), plan, export)
     judge_data(plan.stages(export), kept)
     announce(plan.stages(export), kept, LOGGED)
     distilled = run_plan(plan, kept, LOGGED, export=export)

@@ -112,8 +112,7 @@ def run_distillation(
     export: bool = True,
 ) -> Distilled | None:
     """Run a distillation, print its table, and write results, page and bundle; None where that is planned."""
-    from distilcap.export.folders import check_bundle_folder
-    from distilcap.pipeline.distill import distill, write_distilled
+    from distilcap.pipeline.distill import check_distilled_folder, distill, write_distilled
     from distilcap.pipeline.remarks import note_plan
     from distilcap.stages.vocabulary import judge_data
     from distilcap.store.store import Store
@@ -124,8 +123,7 @@ def run_distillation(
         note_plan(run, planned, PROGRESS)
         print_plan(plan.stages(export), planned, facts_of_run(run, planned))
         return None
-    if export:  # now, not after all training
-        check_bundle_folder(output.to / "bundle")
+    check_distilled_folder(output.to, plan, export)
     kept = open_store(store)
     judge_data(plan.stages(export), kept)
     build_ahead(plan.stages(export), kept, PROGRESS, engine)
@@ -192,6 +190,7 @@ def run_members(
 ) -> None:
     """Build, score and report the members of an experiment, or only print what that would take."""
     from distilcap.reports.collect import collect_results
+    from distilcap.reports.report import check_report_folder
     from distilcap.reports.results import build_rows, stages_of, trained_members
     from distilcap.reports.sentences import decoding_sentences, gain_sentence
     from distilcap.stages.vocabulary import judge_data
@@ -202,6 +201,7 @@ def run_members(
         first, planned = trained_members(members)[0].trains[0], Store(store)
         print_plan(stages_of(members), planned, facts_of_run(first, planned))
         return
+    check_report_folder(output.to)
     kept = open_store(store)
     judge_data(stages_of(members), kept)
     build_ahead(stages_of(members), kept, PROGRESS, engine)

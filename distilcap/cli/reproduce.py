@@ -262,9 +262,11 @@ def _run(
     output: OutputOptions,
     only_finished: bool,
 ) -> None:
+    from distilcap.reports.report import check_report_folder
     from distilcap.stages.vocabulary import judge_data
     from distilcap.study.tables import finished, run_tables, stages_of_tables
 
+    check_report_folder(output.to)
     kept = open_store(store)
     missing: tuple[str, ...] = ()
     if only_finished:

@@ -16,7 +16,7 @@ from distilcap.data.dataset import SPLITS
 from distilcap.data.readers import find_entries
 from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import Entry, Problem, ReadResult, split_by_hash
-from distilcap.data.readers.find import ADDRESS
+from distilcap.data.readers.find import ADDRESS, leave_out_twins
 from distilcap.data.trainable import (
     Coverage,
     captioned_ids,
@@ -80,6 +80,7 @@ def check_dataset(
         DataError: there is nothing to read, or a captions file as a whole is not of any known form.
     """
     result = find_entries(path, images, split, columns, line_breaks=True)
+    leave_out_twins(result)
     entries = list(result.entries.values())
     if not entries and not result.problems:
         raise DataError(f"{path}: there are no images in it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,7 +131,7 @@ def _write_all(
         progress.note(f"Skipped: {why}")
         writer.skip(Skipped(image.id, why))
 
-    missing = {image.id for image in images if not image.path.exists()}
+    missing = {image.id for image in images if not os.path.exists(image.path)}
 
     def batches(
         images: Iterable[tuple[ImageRecord, Bytes | DataError]],
@@ -138,7 +139,9 @@ def _write_all(
         batch: list[tuple[ImageRecord, Bytes]] = []
         for image, pixels in images:
             if isinstance(pixels, DataError):
-                if image.id not in missing and not image.path.exists():  # such as a disk that was unplugged
+                if image.id not in missing and not os.path.exists(
+                    image.path
+                ):  # such as a disk that was unplugged
                     raise DataError(
                         f"{image.path}: gone since the extraction began; bring the images back, and the same "
                         "command goes on."

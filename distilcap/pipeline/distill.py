@@ -27,7 +27,7 @@ from distilcap.reports.sentences import decoding_sentences, gain_sentence, which
 from distilcap.stages.captioner import ImportCaptioner
 from distilcap.store.store import Store
 
-__all__ = ["Distilled", "distill", "write_distilled"]
+__all__ = ["Distilled", "check_distilled_folder", "distill", "write_distilled"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,20 @@ def _alternatives(plan: Distillation) -> tuple[System, ...]:
     student = plan.students[-1]
     equal = (other for other in plan.students[:-1] if other.role == "student" and other.size == student.size)
     return (*plan.starts, *equal)
+
+
+def check_distilled_folder(to: Path, plan: Distillation, export: bool) -> None:
+    """Make sure that `write_distilled` can write into `to`, before hours of training.
+
+    Raises:
+        ConfigError: it cannot; see `check_report_folder` and `check_bundle_folder`.
+    """
+    from distilcap.export.folders import check_bundle_folder
+    from distilcap.reports.report import check_report_folder
+
+    check_report_folder(to, plan.data.folders)
+    if export:
+        check_bundle_folder(to / "bundle")
 
 
 def write_distilled(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -130,14 +131,14 @@ def note_learnt_tests(
 
     `train` holds out no test images where the data have none; `distill` does.
     """
-    tests = {image.path.resolve() for image in data.load(store).split("test")}
+    tests = {os.path.realpath(image.path) for image in data.load(store).split("test")}
     for captioner in dict.fromkeys(captioners):
         run, home = captioner, store
         if isinstance(captioner, ImportCaptioner) and (Path(captioner.path) / RECORD).is_file():
             run, home = run_of(Path(captioner.path)), Store(Path(captioner.path).resolve().parent)
         if not isinstance(run, Train) or run.data == data or not home.has(run.data):
             continue
-        learnt = sum(image.path.resolve() in tests for image in run.data.load(home).split("train"))
+        learnt = sum(os.path.realpath(image.path) in tests for image in run.data.load(home).split("train"))
         if learnt:
             progress.note(
                 f"{home.path(run)} has learnt {learnt:,} of the {len(tests):,} test images: its scores here, "

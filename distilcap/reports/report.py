@@ -8,22 +8,24 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilcap.errors import DataError
+from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_bytes, write_json, write_text
 from distilcap.progress import Progress
 from distilcap.reports.formats import latex, latex_table, markdown, markdown_code
 from distilcap.reports.grids import Grid, grids_of, legend, results_csv, signatures
 from distilcap.reports.pictures import lies_below, picture_jpeg
 from distilcap.reports.plots import TABLE_PLOTS, Plot, draw_plots
-from distilcap.reports.records import RESULTS, Results, Sample
+from distilcap.reports.records import RESULTS, Results, Sample, read_results
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["report_texts", "write_page", "write_report"]
+__all__ = ["check_report_folder", "report_texts", "write_page", "write_report"]
 
 PICTURES = "images"
 RULES = (
@@ -53,6 +55,30 @@ def write_report(results: Results, folder: Path, progress: Progress, photos: boo
             write_bytes(folder / f"{plot.name}.png", plot.png)
     for name, text in _texts(results, plots, pictures).items():
         write_text(folder / name, text)
+
+
+def check_report_folder(to: Path, images: Iterable[Path] = ()) -> None:
+    """Make sure that a report can be written into `to`; for before what takes hours.
+
+    Args:
+        images: folders of people's images and captions. They are read again next time, and a report has
+            pictures and a JSON file.
+
+    Raises:
+        ConfigError: `to` is one of them, or no folder, or has another's `results.json`.
+    """
+    if to.exists() and not to.is_dir():
+        raise ConfigError(f"{to} is a file; name a folder for the results (`--to`).")
+    if any(os.path.realpath(folder) == os.path.realpath(to) for folder in images):
+        raise ConfigError(f"{to} is the folder of your images; name another for the results (`--to`).")
+    if (to / RESULTS).exists():
+        try:
+            read_results(to / RESULTS)
+        except DataError as error:
+            raise ConfigError(
+                f"{to / RESULTS} would be replaced, but is no report's ({error}); move it, or name another "
+                "folder (`--to`)."
+            ) from None
 
 
 def _delete_earlier(folder: Path, kept: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import zlib
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -130,8 +131,20 @@ class ImportData(Stage):
             rewritten = (*dataset.split("train"), *dataset.split("val"))
             captions = neutral_captions(captions, (image.id for image in rewritten))
         captions.save(folder / "references.jsonl")
-        images = [[image.id, str(image.path.resolve()), image.split] for image in dataset.images]
+        images = [[image.id, str(image.path.absolute()), image.split] for image in dataset.images]
         write_json(folder / "images.json", {"name": self.name, "images": images})
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """That people's captions and images are read from as a whole."""
+        return tuple(path for path in map(Path, filter(None, (self.path, self.images))) if path.is_dir())
+
+    @property
+    def _folder(self) -> Path:
+        """Below which the images lie, unless the data name them by other paths."""
+        path = Path(self.images or self.path).absolute()
+        home = path.parent if path.is_file() else path
+        return home.parent if home.name == "annotations" else home
 
     def work(self, facts: Facts) -> Work:
         """Images."""
@@ -142,14 +155,17 @@ class ImportData(Stage):
         return self.name
 
     def load(self, store: Store) -> Dataset:
-        """Read the artifact; its images lie where the data lie now, if they were moved since it was made."""
+        """Read the artifact; its images lie where the data lie now, if they were moved since it was made.
+
+        Where they were others may lie by now, and bear their names.
+        """
         folder = store.open(self)
         content = read_json(folder / "images.json")
         references = CaptionSet.load(folder / "references.jsonl")
         with expected(folder / "images.json", "the images of a data set"):
             images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
             dataset = Dataset(content["name"], images, references)
-        if not images or images[0].path.exists():
+        if not images or (self._folder in images[0].path.parents and os.path.exists(images[0].path)):
             return dataset
         try:
             now = {image.id: image.path for image in self.read().images}

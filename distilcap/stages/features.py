@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -134,7 +135,7 @@ class ExtractFeatures(Stage):
         from distilcap.encoders.extract import extract_features
 
         images = self.data.load(store).images
-        if images and not any(image.path.exists() for image in images):
+        if images and not any(os.path.exists(image.path) for image in images):
             raise DataError(
                 f"{images[0].path}: there is no such image, nor any of the others; bring them back."
             )

@@ -141,6 +141,19 @@ def test_a_raw_file_beside_its_jpeg_is_no_image_of_its_own(tmp_path: Path) -> No
     assert ": 2 images left out, of photographs that are there as JPEG or the like: 1.HEIC" in note
 
 
+def test_a_captions_file_with_both_has_the_photograph_once(tmp_path: Path) -> None:
+    """A large model described both: their names would hash to different splits."""
+    names = ("IMG_1.jpg", "IMG_1.HEIC", "IMG_2.heic", "b/IMG_2.jpg")
+    lines = [json.dumps({"image": name, "caption": f"a dog on {name}"}) for name in names]
+    files(tmp_path, images(*names) | {"captions.jsonl": "\n".join(lines)})
+    said = Notes()
+    data = read_dataset(tmp_path / "captions.jsonl", progress=said)
+    assert [image.id for image in data.images] == ["IMG_1", "IMG_2.heic", "b/IMG_2"]
+    (note,) = said.notes
+    assert ": 1 image left out, of photographs that are there as JPEG or the like: IMG_1.HEIC" in note
+    assert len(read_dataset(tmp_path / "captions.jsonl", need_images=False).images) == 4  # captions to score
+
+
 def test_captions_of_a_raw_file_are_its_photographs(tmp_path: Path) -> None:
     files(tmp_path, images("1.jpg", "1.dng", "2.jpg") | {"1.dng.txt": "a dog\n", "2.txt": "a cat\n"})
     read = read_dataset(tmp_path)

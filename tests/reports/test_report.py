@@ -20,7 +20,7 @@ from distilcap.errors import ConfigError
 from distilcap.progress import Silent
 from distilcap.reports import report
 from distilcap.reports.records import Results, read_results
-from distilcap.reports.report import write_page, write_report
+from distilcap.reports.report import check_report_folder, write_page, write_report
 from distilcap.reports.typed_json import from_json
 
 DOCS = Path(__file__).parents[2] / "docs/results"
@@ -240,3 +240,21 @@ def test_what_students_begin_from_and_the_student_stand_beside_the_own_caption(t
     at_once, folded = shown("distilled")  # nothing was distilled: all captions are of equal interest
     assert all(f">{text}<" in at_once for text in sample.captions.values())
     assert ">mine<" in folded
+
+
+def test_a_folder_is_judged_before_hours_of_training(tmp_path: Path) -> None:
+    check_report_folder(tmp_path / "new")
+    check_report_folder(DOCS / "flickr8k-worth")  # a report is replaced
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos", target_is_directory=True)
+    (tmp_path / "file").write_text("")
+    check_report_folder(tmp_path / "photos")
+    for to, images, said in (
+        ("file", (), "is a file"),
+        ("link", (tmp_path / "photos",), "is the folder of your images"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check_report_folder(tmp_path / to, images)
+    (tmp_path / "photos/results.json").write_text('[{"image": "a.jpg", "caption": "mine"}]')
+    with pytest.raises(ConfigError, match="would be replaced, but is no report's"):
+        check_report_folder(tmp_path / "photos")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -123,6 +124,46 @@ def test_a_data_set_that_was_moved_is_found_where_it_lies_now(tmp_path: Path) ->
     with pytest.raises(DataError, match="there is no such image, nor any of the others"):
         store.build(features)  # it was sealed without any image once
     assert not store.has(features)
+
+
+def test_photographs_that_took_the_place_of_moved_ones_are_not_read(tmp_path: Path) -> None:
+    """A camera calls the next week's alike."""
+    draw_scenes(tmp_path / "inbox", (4, 2, 2), size=48)
+    captions = tmp_path / "week1.json"
+    (tmp_path / "inbox" / "dataset_scenes.json").rename(captions)
+    data, store = ImportData.of(captions, tmp_path / "inbox" / "images"), Store(tmp_path / "store")
+    store.build(data)
+    (tmp_path / "inbox").rename(tmp_path / "archive")
+    draw_scenes(tmp_path / "inbox", (4, 2, 2), size=48, seed=1)
+    moved = ImportData.of(captions, tmp_path / "archive" / "images")
+    assert moved.key == data.key
+    assert moved.load(store).fingerprint() == data.fingerprint
+
+
+def test_images_of_a_linked_folder_keep_its_name(tmp_path: Path) -> None:
+    """Captions of a teacher name them by it."""
+    draw_scenes(tmp_path / "pool", (4, 2, 2), size=48)
+    (tmp_path / "photos").symlink_to(tmp_path / "pool" / "images", target_is_directory=True)
+    data = ImportData.of(tmp_path / "pool" / "dataset_scenes.json", tmp_path / "photos")
+    store = Store(tmp_path / "store")
+    store.build(data)
+    assert {image.path.parent for image in data.load(store).images} == {tmp_path / "photos"}
+
+
+def test_a_link_that_leads_round_in_a_circle_and_a_name_too_long_are_missing_images(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", (4, 2, 2), size=48)
+    (tmp_path / "scenes/images/round.jpg").symlink_to("round.jpg")
+    images = [{"filename": name, "split": "train", "sentences": [{"raw": "a dog"}]} for name in
+              ("round.jpg", "a dog " * 50 + ".jpg")]  # fmt: skip
+    file = tmp_path / "scenes/dataset_scenes.json"
+    content = json.loads(file.read_text())
+    first = {Path(image["filename"]).stem for image in content["images"]}
+    content["images"] = images + content["images"]
+    file.write_text(json.dumps(content))
+    data, store = ImportData.of(tmp_path / "scenes"), Store(tmp_path / "store")
+    features = ExtractFeatures.of(data, "efficientnet-lite0", size=32, weights="random")
+    store.build(features)
+    assert {image.id for image in data.read().images if image.id in features.load(store)} == first
 
 
 def test_an_artifact_keeps_its_splits_where_the_data_set_was_moved_and_edited(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from urllib.parse import unquote
 
 from distilcap.data.dataset import probe
 from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, is_absolute
+from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 from distilcap.shown import counted, some
 
-__all__ = ["ADDRESS", "MOST_FILES", "bases_of", "find_images"]
+__all__ = ["ADDRESS", "MOST_FILES", "bases_of", "find_images", "leave_out_twins", "note_twins"]
 
 ADDRESS: Final = (
     "distilcap downloads nothing: download the images (img2dataset does), and name the files instead"
@@ -91,6 +92,35 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
         )
     for how, count in matched.items():
         result.notes.append(f"{count:,} image{'s' if count > 1 else ''} found {how}.")
+
+
+def leave_out_twins(result: ReadResult) -> None:
+    """Leave out HEIC files of photographs that are there as JPEG or the like.
+
+    By a hash of their names one could be learnt from, and the other be tested.
+    """
+    others = IMAGE_FILE_ENDINGS - IMAGE_ENDINGS
+    twins = [entry for entry in result.entries.values() if entry.path.suffix.lower() in others]
+    if not twins:
+        return
+    usual = {
+        entry.path.with_suffix("")
+        for entry in result.entries.values()
+        if entry.path.suffix.lower() in IMAGE_ENDINGS and entry.path.is_file()
+    }
+    left = [entry for entry in twins if entry.path.with_suffix("") in usual]
+    for entry in left:
+        del result.entries[entry.id]
+    if left:
+        note_twins(result, [entry.name for entry in left])
+
+
+def note_twins(result: ReadResult, names: Sequence[str]) -> None:
+    """Say which images are left out, since they are there as JPEG or the like."""
+    result.notes.append(
+        f"{result.where}: {counted(len(names), 'image')} left out, of photographs that are there as JPEG or "
+        f"the like: {some(names)}."
+    )
 
 
 def _as_written(name: str, folders: Sequence[str]) -> tuple[str, str] | None:

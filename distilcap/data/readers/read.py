@@ -9,7 +9,7 @@ from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset, ImageRecord, check_split
 from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import FATAL, ReadResult, split_by_hash
-from distilcap.data.readers.find import ADDRESS, bases_of, find_images
+from distilcap.data.readers.find import ADDRESS, bases_of, find_images, leave_out_twins
 from distilcap.data.readers.registry import form_of
 from distilcap.data.readers.source import Source
 from distilcap.errors import DataError
@@ -56,6 +56,8 @@ def read_dataset(
         ConfigError: `split` is not one of "train", "val", "test".
     """
     result = find_entries(path, images, split, columns, line_breaks, keep_empty)
+    if need_images:
+        leave_out_twins(result)
     _judge(result, progress)
     if not result.entries:
         raise DataError(f"{path}: there are no images in it.")

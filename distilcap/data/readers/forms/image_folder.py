@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, image_id_of, is_text, known_split
+from distilcap.data.readers.find import note_twins
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS, find_image_files, left_out, written_folders
-from distilcap.shown import counted, some
 
 __all__ = ["FORM"]
 
@@ -79,11 +79,7 @@ def _read(source: Source, result: ReadResult) -> None:
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
     if left:
-        names = some([file.relative_to(folder).as_posix() for file in sorted(left)])
-        result.notes.append(
-            f"{folder}: {counted(len(left), 'image')} left out, of photographs that are there as JPEG or the "
-            f"like: {names}."
-        )
+        note_twins(result, [file.relative_to(folder).as_posix() for file in sorted(left)])
     for ending in kinds:
         others.pop(ending, None)
     if broken:
