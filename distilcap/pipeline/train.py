@@ -55,7 +55,8 @@ class RunOptions(Options):
     keep_originals: bool = option(False, "Learn from the labels and the captions of the data set.")
     scst_references: str = option(
         ORIGINAL,
-        "What the self-critical reward compares with: the captions of the data set or the labels (pseudo).",
+        "What the self-critical reward compares with: the captions of the data set, or what is learnt from "
+        "(pseudo): the labels, with --keep-originals both.",
         choices=(ORIGINAL, "pseudo"),
     )
     tune_encoder: bool = option(False, "Train the encoder along, from images instead of features.")

@@ -25,12 +25,14 @@ __all__ = [
     "GivenSystem",
     "Member",
     "System",
+    "all_labels",
     "build_rows",
     "column_scores",
     "latencies_of",
     "read_beside_scores",
     "stages_of",
     "trained_members",
+    "whole_training",
 ]
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
@@ -114,16 +116,16 @@ def read_beside_scores(member: Member) -> list[Stage]:
     from, how they decode, and labels. It is made anew where it is missing."""
     captions = [member.captions(train, beam) for train in member.trains for beam in (GREEDY, member.beam)]
     chosen = [one.decoding for one in captions if one.decoding is not None]
-    runs = [run for train in member.trains for run in _whole_training(train)]
-    labels = [stage for train in member.trains for stage in _all_labels(train.labels)]
+    runs = [run for train in member.trains for run in whole_training(train)]
+    labels = [stage for run in runs for stage in all_labels(run.labels)]
     return [*runs, *chosen, *labels]
 
 
-def _all_labels(labels: Stage | None) -> list[Stage]:
+def all_labels(labels: Stage | None) -> list[Stage]:
     """Labels and other labels that they were made from."""
     if not isinstance(labels, Labels):
         return []
-    return [labels, *(earlier for stage in labels.inputs() for earlier in _all_labels(stage))]
+    return [labels, *(earlier for stage in labels.inputs() for earlier in all_labels(stage))]
 
 
 def trained_members(members: Sequence[System]) -> list[Member]:
@@ -184,7 +186,7 @@ def _costs(member: System, latency: MeasureLatency | None, store: Store) -> dict
     if isinstance(member, GivenSystem) or latency is None:
         unknown = ("architecture", "size", "teacher", "labels", "parameters", "megabytes", "ms_per_image")
         return dict.fromkeys((*unknown, "train_seconds", "images_seen")) | {"seeds": (), "runs": ()}
-    summaries = [[run.summary(store) for run in _whole_training(train)] for train in member.trains]
+    summaries = [[run.summary(store) for run in whole_training(train)] for train in member.trains]
     parameters = summaries[0][0]["parameters"]
     seconds = (sum(run["train_seconds"] for run in runs) for runs in summaries)
     return {
@@ -210,10 +212,10 @@ def _devices(member: Member, store: Store) -> tuple[str, ...]:
     return tuple(devices) if any(devices) else ()
 
 
-def _whole_training(train: Train) -> list[Train]:
+def whole_training(train: Train) -> list[Train]:
     """The run and those that it began from: all were paid for. What began outside this store is not known."""
     begun = train.start
-    return [train, *(_whole_training(begun) if isinstance(begun, Train) else ())]
+    return [train, *(whole_training(begun) if isinstance(begun, Train) else ())]
 
 
 def _decodings(system: System, store: Store) -> list[Decoding]:

@@ -17,14 +17,15 @@ from distilcap.reports.collect import collect_results
 from distilcap.reports.records import Difference, Entry, Results
 from distilcap.reports.results import (
     Member,
+    all_labels,
     build_rows,
     column_scores,
     latencies_of,
     read_beside_scores,
     stages_of,
+    whole_training,
 )
 from distilcap.reports.sentences import decoding_sentences
-from distilcap.stages.captions import Labels
 from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
@@ -216,7 +217,7 @@ def _compared(table: Table, store: Store, metrics: tuple[str, ...]) -> records.T
             label_beam=row.label_beam,
             baseline=row.baseline,
             printed=dict(row.printed) if row.printed else None,
-            labelling_seconds=fmean(_labelling_seconds(run.labels, store) for run in row.member.trains),
+            labelling_seconds=fmean(_labelling_seconds(run, store) for run in row.member.trains),
             differences=differences.get(row.member.name, {}),
             teacher_seconds=_teacher_seconds(row.member, store),
         )
@@ -253,12 +254,10 @@ def _means(metrics: Sequence[str]) -> list[str]:
     ]
 
 
-def _labelling_seconds(labels: Labels | None, store: Store) -> float:
-    """Of the labels and of other labels that they were made from; the teacher's training is not counted."""
-    if labels is None:
-        return 0.0
-    earlier = (stage for stage in labels.inputs() if isinstance(stage, Labels))
-    return store.seconds(labels) + sum(_labelling_seconds(stage, store) for stage in earlier)
+def _labelling_seconds(train: Train, store: Store) -> float:
+    """Of all labels and of others that they were made from; the teachers' training is not counted."""
+    labels = dict.fromkeys(label for stage in _taught_by(train) for label in all_labels(stage))
+    return sum(map(store.seconds, labels))
 
 
 def _teacher_seconds(member: Member, store: Store) -> float | None:
@@ -266,8 +265,7 @@ def _teacher_seconds(member: Member, store: Store) -> float | None:
     did, or where a run is not there, as in a pack of some rows."""
     seconds = []
     for train in member.trains:
-        taught_by = [stage for stage in (train.labels, train.token_teacher) if stage is not None]
-        runs = [one.stage for one in store.plan(taught_by) if isinstance(one.stage, Train)]
+        runs = [one.stage for one in store.plan(_taught_by(train)) if isinstance(one.stage, Train)]
         if not runs or not all(store.has(run) for run in runs):
             return None
         seconds.append(sum(run.summary(store)["train_seconds"] for run in runs))
@@ -307,7 +305,13 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
 
 def teacher_key(train: Train) -> tuple[str, ...]:
     """What a student's captions and distributions came from."""
-    return tuple(stage.key for stage in (train.labels, train.token_teacher) if stage is not None)
+    return tuple(stage.key for stage in _taught_by(train))
+
+
+def _taught_by(train: Train) -> list[Stage]:
+    """Labels and teachers of tokens of the run and of those that it began from, each once."""
+    given = (stage for run in whole_training(train) for stage in (run.labels, run.token_teacher))
+    return list(dict.fromkeys(stage for stage in given if stage is not None))
 
 
 def stages_of_tables(tables: Sequence[Table], metrics: tuple[str, ...]) -> list[Stage]:

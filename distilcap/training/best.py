@@ -48,10 +48,14 @@ class BestWeights:
         self._write(captioner, self._encoder_state())
 
     @contextlib.contextmanager
-    def mixed_with_start(self, captioner: Captioner) -> Iterator[Captioner]:
+    def mixed_with_start(self, captioner: Captioner, already: bool = False) -> Iterator[Captioner]:
         """The captioner with `start_share` of the weights that training began from, and so the encoder
-        meanwhile (Wortsman et al. 2022, equation 1)."""
-        if not self._share:
+        meanwhile (Wortsman et al. 2022, equation 1).
+
+        Args:
+            already: they hold that share from an earlier phase.
+        """
+        if already or not self._share:
             yield captioner
             return
         assert self._start is not None

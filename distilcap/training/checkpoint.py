@@ -64,6 +64,12 @@ class Position:
         return "self_critical" if self.phase else "cross_entropy"
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the phase began from weights of the phase before, which hold their share of the start."""
+        earlier = any(record["phase"] != self.phase_name for record in self.history)
+        return earlier and not self.start_scores
+
+    @property
     def validations(self) -> list[float]:
         """The phase's validation scores so far."""
         of_phase = (record for record in self.history if record["phase"] == self.phase_name)

@@ -297,7 +297,7 @@ class Training:
             **{name: round(value, 6) for name, value in figures.items()},
         }
         if at.epoch % self.options.validation_every == 0 or at.epoch == phase.epochs:
-            with self._best.mixed_with_start(captioner) as mixed:
+            with self._best.mixed_with_start(captioner, at.goes_on) as mixed:
                 score = self._keep_if_best(mixed)
             record["validation_cider"] = round(score, 6)
             figures_text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -29,8 +29,8 @@ _SCHEDULE = (
 )
 _WARMUP = "Number of first steps over which the learning rate rises linearly."
 _AVERAGING = (
-    "Decay of an exponential moving average of the weights, which is what is validated and kept; 0 keeps "
-    "the weights themselves."
+    "Decay of an exponential moving average of the captioner's weights, which is what is validated and kept, "
+    "with the last weights of an encoder that learns along; 0 keeps the weights themselves."
 )
 
 

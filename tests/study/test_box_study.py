@@ -18,10 +18,12 @@ from distilcap.reports.records import read_results
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
+from distilcap.store.stage import Stage
+from distilcap.store.store import Store
 from distilcap.study import box
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
-from distilcap.study.tables import TableRow
+from distilcap.study.tables import TableRow, _labelling_seconds, teacher_key
 from distilcap.training.options import SelfCriticalPhase
 
 
@@ -88,6 +90,27 @@ def test_controls_have_the_same_steps_and_updates(photos: Path, tmp_path: Path) 
     assert begun is not None
     assert begun.labels is None
     assert uncropped.member.trains[0].start.labels.data is None  # type: ignore[union-attr]
+
+
+def test_each_seed_has_teachers_of_its_own_and_pays_for_both(photos: Path, tmp_path: Path) -> None:
+    """Though what comes last learns from rewards alone: the captioner that it began from had teachers."""
+    write_crops(ImportData.of(photos).read().images, tmp_path / "crops", 3, 32)
+    rows = rows_of(photos, tmp_path / "crops", (0, 1))
+    paid: list[Stage] = []
+
+    class Clock(Store):
+        def seconds(self, stage: Stage) -> float:
+            paid.append(stage)
+            return 1.0
+
+    first, second = rows[0].member.trains, rows[1].member.trains
+    for run, *teachers in zip(rows[-1].member.trains, first, second, strict=True):
+        assert run.labels is None
+        assert _labelling_seconds(run, Clock(tmp_path)) == 2
+        assert [label.captioner for label in paid] == teachers[::-1]  # type: ignore[attr-defined]
+        paid.clear()
+    assert len({teacher_key(run) for run in rows[-1].member.trains}) == 2
+    assert not teacher_key(rows[4].member.trains[0])
 
 
 def test_no_row_needs_features_of_crops_to_be_scored(photos: Path, tmp_path: Path) -> None:

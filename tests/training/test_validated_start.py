@@ -95,6 +95,23 @@ def test_a_share_of_the_start_is_in_what_is_validated_and_kept(
         torch.testing.assert_close(mixed[name], torch.lerp(weight, start, 0.25))
 
 
+def test_a_second_phase_keeps_the_share_that_the_first_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = itertools.count(1.0)
+    monkeypatch.setattr(Training, "_validate", lambda run, captioner: (next(scores), [next(scores)]))
+    crossed = CrossEntropyPhase(epochs=2, learning_rate=1e-2)
+    kept = []
+    for rewards in (NO_REWARDS, SelfCriticalPhase(epochs=1, learning_rate=1e-12, samples=2)):
+        folder = tmp_path / str(rewards.epochs)
+        phases = options(cross_entropy=crossed, self_critical=rewards, start_share=0.25, validate_start=True)
+        run = training(folder, Pictures(), phases)
+        assert run.run().best_phase == (1 if rewards.epochs else 0)
+        kept.append(weights(load_captioner(folder).captioner))
+    for name, weight in kept[0].items():
+        torch.testing.assert_close(kept[1][name], weight)
+
+
 @pytest.mark.parametrize("rate", [1e-2, 0.5])
 def test_a_validated_start_is_resumed_to_the_same_weights(tmp_path: Path, rate: float) -> None:
     phases = options(
