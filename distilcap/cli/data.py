@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import shlex
 import sys
@@ -144,12 +145,21 @@ def convert(
 ) -> None:
     """Write the data set at PATH in another form, with its ids and splits.
 
-    Images are copied into an imagefolder, and stay where they are otherwise.
+    Images are copied into an imagefolder, and stay where they are otherwise. Captions keep line breaks.
     """
     from distilcap.data.convert import convert as write
     from distilcap.data.readers import read_dataset
 
-    dataset = read_dataset(path, images, split, columns=columns, need_images=False, progress=PROGRESS)
+    read = functools.partial(read_dataset, path, images, split, columns=columns, need_images=False)
+    dataset = read(line_breaks=True, progress=PROGRESS)
+    if any("\n" in text for id in dataset.captions for text in dataset.captions.texts(id)):
+        by_line = read().captions
+        joined = sum(len(said) < len(by_line.get(id, ())) for id, said in dataset.captions.items())
+        if joined:
+            PROGRESS.note(
+                f"{path}: text files of {joined:,} images are one caption each in what is written, as for "
+                "--clean-labels. If they are a caption a line, take out blank lines, titles and list signs."
+            )
     written = write(dataset, to, form, PROGRESS)
     say(f"{to}: {written.images:,} images with {written.captions:,} captions ({written.form}).")
 

@@ -7,28 +7,31 @@ ids become strings; images keep the order of the file's image list, as in the of
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import Caption, CaptionSet
-from distilcap.data.readers import Source, form_of, read_dataset
-from distilcap.data.readers.columns import id_text, roles_of, texts_of
+from distilcap.data.readers import Source, find_entries, form_of, read_dataset
+from distilcap.data.readers.columns import Roles, id_text, roles_of, texts_of
 from distilcap.data.readers.entries import image_id_of, is_text
 from distilcap.data.readers.forms.coco import is_marked
-from distilcap.data.readers.forms.records import records_of
+from distilcap.data.readers.forms.records import note_unread, records_of
 from distilcap.data.readers.forms.table import cell, column_names, table_rows
 from distilcap.data.readers.text import read_start
 from distilcap.errors import DataError
 from distilcap.files import parse_json, verify_checksum
+from distilcap.progress import SILENT, Progress
+from distilcap.shown import some
 
 __all__ = ["fit_ids", "read_candidates", "read_references"]
 
 Entries = Iterable[tuple[Any, int | None]]
 
 
-def read_references(path: Path, line_breaks: bool = False) -> CaptionSet:
+def read_references(path: Path, line_breaks: bool = False, progress: Progress = SILENT) -> CaptionSet:
     """Read the references of every image.
 
     Args:
@@ -37,16 +40,29 @@ def read_references(path: Path, line_breaks: bool = False) -> CaptionSet:
             and captions (JSON, JSON Lines, CSV, TSV), {"id": ["caption", …]}, our captions files, or any form
             of data set that `read_dataset` knows.
         line_breaks: captions of a data set keep theirs; those of the other forms do anyway.
+        progress: receives remarks on how the file was read, as `read_dataset` makes them.
 
     Raises:
         DataError: the file is missing, of none of these forms, empty, or differs from its checksum file; or
             a caption is none, and the message names its entry.
     """
     verify_checksum(path)
-    captions = _scored(Source(path), lists=True)
-    if captions is None:
-        captions = read_dataset(path, need_images=False, line_breaks=line_breaks).captions
-    return _filled(path, captions)
+    source = Source(path)
+    captions = _scored(source, lists=True)
+    if captions is not None:
+        for remark in dict.fromkeys(source.notes):
+            progress.note(remark)
+        return _filled(path, captions)
+    read = read_dataset(path, need_images=False, line_breaks=line_breaks, progress=progress)
+    unread = [] if read.captions else find_entries(path).unread
+    if unread:
+        key = shlex.quote(unread[0]) if len(unread) == 1 else "KEY"
+        raise DataError(
+            f"{path}: no captions were found in it; not read: {some(unread, 5)}. Next step: "
+            f"`distilcap data convert {shlex.quote(str(path))} --caption-column {key} --to "
+            f"{shlex.quote(f'{path.stem}-captions.jsonl')}`, and take the file that it writes."
+        )
+    return _filled(path, read.captions)
 
 
 def read_candidates(path: Path) -> CaptionSet:
@@ -145,7 +161,7 @@ def _scored(source: Source, lists: bool) -> CaptionSet | None:
     if "annotations" in content.lists:
         images = (image.get("id") for image, _ in content.lists.get("images", []) if isinstance(image, dict))
         kept = [entry for entry in content.lists["annotations"] if not is_marked(entry[0])]
-        return _grouped(path, kept, filter(None, map(id_text, images)))
+        return _grouped(source, kept, filter(None, map(id_text, images)))
     described = any(isinstance(value, dict) for value in content.others.values())
     if source.layout == "json" and not described and not content.lists.keys() & {"", "images", "data"}:
         texts = {key: [text for text, _ in texts] for key, texts in content.lists.items()}
@@ -155,7 +171,7 @@ def _scored(source: Source, lists: bool) -> CaptionSet | None:
     if not isinstance(first, dict) or (
         "image_id" in first and not (lists and any(isinstance(value, list) for value in first.values()))
     ):
-        return _grouped(path, entries, lists=lists, table=table)
+        return _grouped(source, entries, lists=lists, table=table)
     if source.layout == "json" and not content.lists.get("", [0]):
         return CaptionSet({})
     return None
@@ -179,7 +195,7 @@ def _entries(source: Source) -> Iterator[tuple[Any, int | None]]:
 
 
 def _grouped(
-    path: Path, records: Entries, order: Iterable[str] = (), lists: bool = False, table: bool = False
+    source: Source, records: Entries, order: Iterable[str] = (), lists: bool = False, table: bool = False
 ) -> CaptionSet:
     """Group records by image: first the images of `order`, then others as they come.
 
@@ -188,13 +204,16 @@ def _grouped(
         table: records are rows, whose cells may hold lists, and words for null: where captions may be lists
             that is none, else an empty one.
     """
-    texts: dict[str, list[str]] = {image_id: [] for image_id in order}
+    path, texts = source.path, {image_id: list[str]() for image_id in order}
+    kinds: dict[tuple[str, ...], Roles] = {}
     for number, (record, line) in enumerate(records, 1):
         where = f"{path}:{line}: entry {number}" if line else f"{path}: entry {number}"
         image_id = id_text(record.get("image_id")) if isinstance(record, dict) else None
         if image_id is None:
             raise DataError(f'{where}: expected COCO results, [{{"image_id": …, "caption": …}}, …].')
-        keys = [key for key in roles_of(tuple(record)).captions if key in record]
+        names = tuple(record)
+        kinds[names] = roles = roles_of(names)
+        keys = [key for key in roles.captions if key in record]
         found: list[Any] = []
         for value in map(record.get, keys):
             found += texts_of(value) if table else value if lists and isinstance(value, list) else [value]
@@ -210,6 +229,7 @@ def _grouped(
                     f"{said}."
                 )
             texts.setdefault(image_id, []).append(caption)
+    note_unread(source, kinds)
     return CaptionSet.of_texts({image_id: captions for image_id, captions in texts.items() if captions})
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Final
+
+from distilcap.errors import DataError
+from distilcap.files import parse_json
 
 __all__ = ["MARK", "MARKUP", "PREAMBLES", "PREFIXES", "REFUSALS"]
 
@@ -146,6 +151,17 @@ _HEADING = (
     r"^([ \t]*(?:(?:[-*+•]|\d{1,2}[.)])[ \t]+)?)\*\*[^*\n]{1,60}(?:\*\*:|:\*\*)[ \t]+"
     r"(?=[\"“]?[A-Z]|an? |the |two )"
 )
+_LENIENT = json.JSONDecoder(strict=False)  # models write line breaks as they are, too
+
+
+def _decoded(match: re.Match[str]) -> str:
+    """What a string of JSON says, in lines; as it is where it is no JSON."""
+    try:
+        return "\n".join(parse_json(f'"{match[1]}"', "", _LENIENT).splitlines())
+    except DataError:
+        return match[1]
+
+
 MARKUP: Final = (  # what it is for, what becomes of that, pattern, replacement
     ("<think>A dog?</think>A dog.", "A dog.", r"<think>.*?(?:</think>|\Z)", ""),
     ("A dog.<|im_end|>", "A dog. ", r"<\|[^|<>]*\|>|</?(?!unk>)[A-Za-z][^<>]*>", " "),
@@ -154,10 +170,10 @@ MARKUP: Final = (  # what it is for, what becomes of that, pattern, replacement
     ("A [dog](dog.html).", "A dog.", r"\[([^\[\]\n]+)\]\([^)\s]+\)", r"\1"),
     ("```text\nA dog.\n```", "\nA dog.\n", r"```\w*", ""),
     (
-        '{"caption": "A dog."}',
-        "A dog.",
+        r'{"caption": "A \"big\" dog."}',
+        'A "big" dog.',
         r'\A\s*\{.*?"(?:captions?|text|sentence|description)"\s*:\s*\[?\s*"((?:[^"\\]|\\.)*)".*\}\s*\Z',
-        r"\1",
+        _decoded,
     ),
     ("`A dog.`", "A dog.", r"`([^`\n]+)`", r"\1"),
     # A title above the text.

@@ -44,7 +44,9 @@ def _drop(patterns: Mapping[str, str]) -> Rule:
     return Rule("refusal", lambda text: None if matches(text.replace("’", "'")) else text, examples)
 
 
-def _replace(changes: Sequence[tuple[str, str, str, str]], hint: str) -> Rule:
+def _replace(
+    changes: Sequence[tuple[str, str, str, str | Callable[[re.Match[str]], str]]], hint: str
+) -> Rule:
     """Replace patterns where there is a hint of them: most captions are plain."""
     compiled = [(re.compile(pattern, re.MULTILINE | re.DOTALL), new) for *_, pattern, new in changes]
     has_hint = re.compile(hint).search

@@ -13,24 +13,27 @@ from distilcap.data.dataset import ADDED, Dataset, ImageRecord
 from distilcap.data.readers import Source, form_of
 from distilcap.data.readers.entries import ReadResult, image_id_of, is_absolute
 from distilcap.errors import DataError
+from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 
 __all__ = ["by_ids_of", "captions_for"]
 
 
-def captions_for(dataset: Dataset, path: Path, line_breaks: bool = False) -> CaptionSet:
+def captions_for(
+    dataset: Dataset, path: Path, line_breaks: bool = False, progress: Progress = SILENT
+) -> CaptionSet:
     """Read captions, each under the id that its image has in a data set; others keep the ids of the file.
 
     The ids of two files need not be the same: one counts its images, another names files. An image that the
     captions file knows by a file's name is the one whose file has that name, wherever just one has.
 
     Args:
-        path, line_breaks: see `read_references`.
+        path, line_breaks, progress: see `read_references`.
 
     Raises:
         DataError: it cannot be read, or see `by_ids_of`.
     """
-    return by_ids_of(dataset, read_references(path, line_breaks), path)
+    return by_ids_of(dataset, read_references(path, line_breaks, progress), path)
 
 
 def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> CaptionSet:

@@ -135,13 +135,17 @@ class ImportCaptions(Labels):
         return dataclasses.replace(self, line_breaks=broken)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write the file's captions as `captions.jsonl`, in whatever form they came."""
+        """Write the file's captions as `captions.jsonl`, in whatever form they came.
+
+        Here remarks on the file are said, once, however often a plan has read it.
+        """
         if not Path(self.path).is_file() or sha256_of(Path(self.path)) != self.sha256:
             raise DataError(f"{self.path}: missing or changed since the plan was made; start again.")
         if self.images is None:
-            captions = read_references(Path(self.path), self.line_breaks)
+            captions = read_references(Path(self.path), self.line_breaks, progress)
         else:
-            captions = captions_for(self.images.load(store), Path(self.path), self.line_breaks)
+            dataset = self.images.load(store)
+            captions = captions_for(dataset, Path(self.path), self.line_breaks, progress)
         captions.save(folder / "captions.jsonl")
 
 

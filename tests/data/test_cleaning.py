@@ -53,6 +53,11 @@ WRITTEN = {
     'user\nDescribe this photograph.\nassistant\nA dog runs.': "A dog runs.",
     "Question: what? Answer: a dog runs": "A dog runs",
     '```json\n{"id": 1, "captions": ["A dog runs."], "n": 1}\n```': "A dog runs.",
+    r'{"caption": "A \"big\" dog.\nIt runs."}': 'A "big" dog.',
+    '```json\n{"caption": "A \\"big\\" dog.\\r\\nIt runs."}\n```': 'A "big" dog.',
+    '{"id": 1,\n "caption": "# Dogs\n\\nA dog runs."}': "A dog runs.",
+    r'{"caption": "M\u00fcnchen, \ud83d\udc36 C:\\x"}': "München, 🐶 C:\\x",
+    r'{"caption": "A dog\x20runs \ud83d"}': r"A dog\x20runs \ud83d",  # no JSON
     "Okay, let's see. A dog runs.": "A dog runs.",
     "The image features a brown dog running through a grassy field, with trees in the background and a clear "
     "blue sky overhead, suggesting a sunny day in the park": "A brown dog running through a grassy field",

@@ -16,6 +16,7 @@ from distilcap.data.convert import FORMS, convert
 from distilcap.data.dataset import SPLITS, Dataset, ImageRecord
 from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
+from distilcap.stages.data import CleanReferences, ImportData
 
 PIXEL = b"P5 1 1 255\n%c"  # an image of one grey pixel
 ENDINGS = {"karpathy": ".json", "coco": ".json", "jsonl": ".jsonl", "csv": ".csv", "imagefolder": ""}
@@ -176,3 +177,26 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     main(["data", "convert", str(tmp_path / "out.csv"), "--to", str(tmp_path / "folder")])
     assert "1 images whose file is missing are left out" in capsys.readouterr().err
     assert len(read_dataset(tmp_path / "folder").images) == 2
+
+
+@pytest.mark.parametrize("form", ENDINGS)
+def test_line_breaks_reach_a_later_cleaning(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ("# Sunny Days\n\nA dog runs.\n\nIt is brown.", "1. A cat\r\n2. A hen", "a boy")
+    photos, file = tmp_path / "photos", tmp_path / "given.jsonl"
+    photos.mkdir()
+    for number, text in enumerate(texts):
+        (photos / f"{number}.jpg").write_bytes(PIXEL % number)
+        (photos / f"{number}.txt").write_bytes(text.encode())
+    records = [{"image": f"photos/{n}.jpg", "caption": text} for n, text in enumerate(texts)]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    for source, joined in ((file, False), (photos, True)):
+        to = tmp_path / source.name[0] / f"to{ENDINGS[form]}"
+        main(["data", "convert", str(source), "--to", str(to), "--form", form])
+        said = "text files of 2 images are one caption each"
+        assert (said in " ".join(capsys.readouterr().err.split())) == joined
+        cleaned = CleanReferences.of_data(ImportData.of(to)).read().captions
+        assert [cleaned.texts(id) for id in cleaned] == [["A dog runs."], ["A cat"], ["a boy"]]
+        plain = read_dataset(to).captions
+        assert [plain.texts(id) for id in plain] == [[" ".join(text.split())] for text in texts]

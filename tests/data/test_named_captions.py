@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from small_files import Notes
 
+from distilcap.cli.main import main
 from distilcap.data.captions import CaptionSet
 from distilcap.data.named_captions import captions_for
 from distilcap.data.readers import read_dataset
@@ -165,3 +169,46 @@ def test_a_file_that_the_data_lack_is_no_image_that_has_its_name_for_a_number(tm
     }
     theirs = written(tmp_path / "theirs.json", [{"image": "5.jpg", "caption": "a boat"}])
     assert fitted(written(tmp_path / "data.json", data), theirs) == {"5.jpg": "a boat"}
+
+
+@pytest.mark.parametrize("head", ["image,caption,text", "image_id,caption,text"])
+@pytest.mark.parametrize("clean", [False, True])
+def test_remarks_on_a_captions_file_are_said_once(coco: Path, tmp_path: Path, head: str, clean: bool) -> None:
+    file, by_image = tmp_path / "theirs.csv", head.startswith("image,")
+    rows = [f"{n}{'.jpg' * by_image},Hunde auf einer Straße {n},x" for n in ("1", *range(100, 120))]
+    flawed = ["11.jpg,a dog"] * by_image  # a table of ids is refused as a whole
+    file.write_text("\n".join([head, *rows, *flawed]), encoding="cp1252")
+    data, notes = ImportData.of(coco), Notes()
+    teacher = captions_teacher(file, data)
+    teacher = teacher.cleaned(16) if clean else teacher
+    store = Store(tmp_path / "store", progress=notes)
+    for _ in range(2):
+        store.build(teacher.labels)
+        assert teacher.labels.load(store).texts("1") == ["Hunde auf einer Straße 1"]
+    said = [note for note in notes.notes if note.startswith(str(file))]
+    wanted = ["not read: text; `--caption-column`", "cp1252", *["expected 3 fields"] * by_image]
+    assert [sum(part in note for note in said) for part in wanted] == [1] * len(wanted) == [1] * len(said)
+
+
+@pytest.mark.parametrize("name", ["their answers.jsonl", "theirs.json"])
+def test_captions_under_a_key_of_another_name_take_a_conversion(
+    coco: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    file, record = Path(name), {"image": "1.jpg", "response": {"caption": "one"}}
+
+    def told() -> str:
+        file.write_text(json.dumps(record) + "\n" if file.suffix == ".jsonl" else json.dumps([record]))
+        with pytest.raises(DataError, match=rf"^{file}: no captions were found in it; not "):
+            captions_teacher(file, ImportData.of(coco))
+        with pytest.raises(DataError) as error:
+            ImportCaptions.of(file).of_images(ImportData.of(coco), read_dataset(coco))
+        return str(error.value)
+
+    (command,) = re.findall("; not read: response\\.caption\\. Next step: `distilcap (.*?)`", told())
+    main(shlex.split(command))
+    assert fitted(coco, Path(shlex.split(command)[-1])) == {"1": "one"}
+    record["model"] = "big"
+    assert "; not read: response.caption, model. Next step: `" in told()
+    assert " --caption-column KEY " in told()

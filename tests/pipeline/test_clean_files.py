@@ -96,7 +96,7 @@ def test_data_without_line_breaks_keep_their_keys(tmp_path: Path) -> None:
 REFUSAL = "I'm sorry, I can't describe this image."
 
 
-def test_a_side_file_of_paragraphs_a_title_or_a_list_is_one_caption_where_it_is_cleaned(
+def test_a_side_file_of_paragraphs_a_title_a_list_or_json_is_one_caption_where_it_is_cleaned(
     tmp_path: Path,
 ) -> None:
     texts = (
@@ -104,15 +104,21 @@ def test_a_side_file_of_paragraphs_a_title_or_a_list_is_one_caption_where_it_is_
         "Here is a caption:\n\nA pig sits.",
         "a dog\nthe dog\n\n",
         "- a cow\n- a hen\n",
+        '{\n  "objects": ["dog"],\n  "caption": "Two dogs run."\n}\n',
+        'The caption:\n```json\n{\n  "caption": "Two \\"dogs\\" sit."\n}\n```',
+        '{"caption": "a hen"}\n{"caption": "a goose"}\n',
         "x\n\ny\n\nz\n",
     )
     for number, text in enumerate(texts):
-        (tmp_path / f"{number}.jpg").write_bytes(b"not looked into %d" % number)
-        (tmp_path / f"{number}.txt").write_bytes(text.encode())
+        (tmp_path / f"{number:02}.jpg").write_bytes(b"not looked into %d" % number)
+        (tmp_path / f"{number:02}.txt").write_bytes(text.encode())
     plain = said(read_dataset(tmp_path).captions)
     assert plain[:5] == ["# Dogs", "A dog runs.", "1. A dog sits", "2. A cat", "A boy jumps"]
     _, dataset, cleaning = CleanReferences.read_from(ImportData.of(tmp_path))
-    assert said(dataset.captions) == [*WRITTEN.values(), "A pig sits.", "a dog", "the dog", "a cow", *"xyz"]
+    assert said(dataset.captions) == [
+        *(*WRITTEN.values(), "A pig sits.", "a dog", "the dog", "a cow", "Two dogs run."),
+        *('Two "dogs" sit.', "a hen", "a goose", *"xyz"),
+    ]
     assert cleaning.dropped == 0
     assert check_dataset(tmp_path).counts["empty caption"] == 2  # between x, y and z
 

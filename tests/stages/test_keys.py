@@ -79,8 +79,8 @@ STAGES: dict[str, Stage] = {
     "add-unlabelled-d3757eee2796": AddUnlabelled(
         "0123456789abcdef", "photos", "photos", None, whole=DATA, content="ff00", folder="more"
     ),
-    "clean-labels-7676567a2bf6": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
-    "clean-references-2c0f196a55ef": CleanReferences("0123456789abcdef", "photos", "photos", None),
+    "clean-labels-4e9cea861375": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
+    "clean-references-4e22f99d3026": CleanReferences("0123456789abcdef", "photos", "photos", None),
 }
 
 

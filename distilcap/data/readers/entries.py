@@ -113,6 +113,7 @@ class ReadResult:
         homes: folders that images' names start from, as the reader knows them; else those of the data set.
         prefix: put before the names of images, where a file's names start from its own folder.
         notes: remarks on how the data were read, which are no problems.
+        unread: columns, or paths of keys, that may hold captions too.
         line_breaks: captions keep theirs, as cleaning needs them; else they become spaces.
         keep_empty: empty captions are kept, as captions to score need them.
     """
@@ -123,6 +124,7 @@ class ReadResult:
     homes: list[Path] = field(default_factory=list)
     prefix: str = ""
     notes: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     line_breaks: bool = False
     keep_empty: bool = False
 

@@ -15,7 +15,8 @@ __all__ = ["SIDE_ENDINGS", "add_side_captions"]
 SIDE_ENDINGS = (".caption", ".txt", ".json")
 """The first that is there counts: kohya's .txt may hold tags, and img2dataset's .json repeats the .txt."""
 
-_TITLE = re.compile(r"(?m)\A\s*(?:#{1,6}[ \t]|\*\*[^*\n]+\*\*:?[ \t\r]*$|```|<think>)")
+_TITLE = re.compile(r"(?m)\A\s*(?:#{1,6}[ \t]|\*\*[^*\n]+\*\*:?[ \t\r]*$|<think>)")
+_CODE = re.compile(r"(?m)^[ \t]*```|\A\s*\{(?!.*\}\s*$)(?s:.*)\}\s*\Z")  # not an object a line
 _SHORT = 20  # words of a line
 _ITEM = re.compile(r"(?m)^[ \t]*(?:[-*+•]|\d{1,2}[.)])[ \t]")
 
@@ -43,11 +44,11 @@ def add_side_captions(result: ReadResult, image: Entry, texts: Mapping[str, str]
 
 
 def _is_one_caption(text: str) -> bool:
-    """Whether a large model wrote a caption of several lines: paragraphs, a title with a text, or a list.
+    """Whether a large model wrote a caption of several lines: paragraphs, a title with a text, a list, JSON.
 
     Three short lines or more, with blank ones between, are a person's captions.
     """
-    if _TITLE.match(text) or len(_ITEM.findall(text)) > 1:
+    if _TITLE.match(text) or _CODE.search(text) or len(_ITEM.findall(text)) > 1:
         return True
     paragraphs = re.split(r"\n\s*\n", text.strip())
     short = all("\n" not in each and len(each.split()) <= _SHORT for each in paragraphs)

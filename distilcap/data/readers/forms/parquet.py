@@ -61,7 +61,7 @@ def _read_table(
     if not roles.images:
         columns = ", ".join(_schema(path))
         raise DataError(f"{path}: no column of images; name it by `--image-column`. There are: {columns}.")
-    note_unread(source, {tuple(_schema(path)): roles})
+    result.unread += note_unread(source, {tuple(_schema(path)): roles})
     row = 0
     for records in _records(path, roles):
         for record in records:

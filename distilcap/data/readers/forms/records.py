@@ -72,7 +72,7 @@ def _read(source: Source, result: ReadResult) -> None:
                 hint = f"; keys inside others are read where {_NAMING} {some(inside, 5)}" if inside else ""
                 result.malformed(f'{{"image": …, "caption": …}}{hint}', line)
     _check_named(source, kinds)
-    note_unread(source, kinds, paths)
+    result.unread += note_unread(source, kinds, paths)
 
 
 def _with_named(record: dict[str, Any], named: Sequence[str]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def note_unread(
     source: Source,
     kinds: Mapping[tuple[str, ...], Roles],
     paths: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> None:
+) -> list[str]:
     """Say which columns might hold captions but were not read; all others, where none was read.
 
     Args:
@@ -136,8 +136,9 @@ def note_unread(
     if unread:
         source.notes.append(
             f"{source.path}: not read: {some(list(unread), 10)}; "
-            "`--caption-column` names columns of captions."
+            "`--caption-column` names columns of captions (that of `data convert`, if this is not `--data`)."
         )
+    return list(unread)
 
 
 FORM = DataForm(

@@ -67,7 +67,7 @@ def _read(source: Source, result: ReadResult) -> None:
         if not heads:
             heads, is_header = _heads(row, source, line)
             roles = roles_of(tuple(heads), source.columns, titles=True)
-            note_unread(source, {tuple(heads): roles})
+            result.unread += note_unread(source, {tuple(heads): roles})
             if is_header:
                 continue
         if len(row) == len(heads):
