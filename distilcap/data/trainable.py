@@ -207,7 +207,7 @@ def words_to_learn(
         said = reprlib.repr(by.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
     vocabulary = Vocabulary.build(captions, min_count, by)
-    known = set(vocabulary.words)
+    known = set(vocabulary.words[len(SPECIALS) :])
     partly = [words for words in captions if not known.issuperset(words)]
     unknown = sum(word not in known for words in partly for word in words)
     coverage = Coverage(

@@ -23,9 +23,9 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 MAX_JPEG_PIXELS = 4 * MAX_PIXELS  # those of phones have up to 200 million
 MAX_COEFFICIENTS = 360_000_000  # bytes: of a progressive JPEG all of them are held while it is decoded
 
-# As Pillow's manual advises: an image over its limit is an error, caught in `opened`, and not a remark on the
-# standard error. `warnings.catch_warnings` would not do: images are decoded in threads.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+# No remark on the standard error: `reduce` judges them. `warnings.catch_warnings` would not do, since images
+# are decoded in threads; nor "error", as Pillow's manual advises: an app has pictures of its own.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def opened(source: Path | bytes) -> Image.Image:

@@ -39,7 +39,9 @@ class Vocabulary:
             raise ConfigError(f"`words` must begin with {' '.join(SPECIALS)}.")
         if len(set(self.words)) != len(self.words):
             raise ConfigError("`words` must be distinct.")
-        object.__setattr__(self, "_ids", {word: id for id, word in enumerate(self.words)})
+        # No text can name a token of the captioner's own; a model's sentences hold such.
+        written = {word: id for id, word in enumerate(self.words) if id not in (PAD, BOS, EOS)}
+        object.__setattr__(self, "_ids", written)
 
     @staticmethod
     def load(path: Path, tokenizer: Tokenizer = _PTB) -> Vocabulary:

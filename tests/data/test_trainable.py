@@ -20,6 +20,7 @@ from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
 from distilcap.text.tokenize import tokenize
+from distilcap.text.vocabulary import BOS, EOS, PAD
 from distilcap.training.options import TrainingOptions
 
 DOGS = [f"{n}.jpg,a dog runs {n},train" for n in range(9)]
@@ -132,3 +133,13 @@ def test_captions_that_are_cut_are_counted() -> None:
     coverage = words_to_learn(train, 1, 1, max_words=2)[1]
     (warning,) = coverage.warnings
     assert warning == "75% of the captions are longer than 2 words and are cut there; raise `--max-words`."
+
+
+def test_no_caption_can_write_the_captioner_s_own_words() -> None:
+    """Models leave them in what they write: captions would end twice, or hold words never to be written."""
+    train = [["<bos> a dog runs <eos>"], ["a cat sits <pad> <pad>"], ["a dog <unk>"]]
+    vocabulary, coverage = words_to_learn(train, 1, 1)
+    for (text,) in train:
+        assert not {PAD, BOS, EOS} & {*vocabulary.encode(vocabulary.words_of(text))}
+    assert coverage.unknown_captions == 1
+    assert coverage.unknown_words == 5 / 13

@@ -234,3 +234,12 @@ def test_json_round_trip() -> None:
 def test_impossible_preprocessing(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Preprocessing(**options)
+
+
+def test_an_app_s_own_large_pictures_stay_its_own() -> None:
+    """Pillow warns of these; no import of ours makes that an error (in a process without pytest's filters)."""
+    code = (
+        "import io; from PIL import Image; import distilcap.runtime.large; file = io.BytesIO(); "
+        "Image.new('RGB', (12, 12)).save(file, 'PNG'); Image.MAX_IMAGE_PIXELS = 100; Image.open(file).load()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
