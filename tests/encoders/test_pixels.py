@@ -237,7 +237,7 @@ def test_impossible_preprocessing(options: dict[str, object], message: str) -> N
 
 
 def test_an_app_s_own_large_pictures_stay_its_own() -> None:
-    """Pillow warns of these; no import of ours makes that an error (in a process without pytest's filters)."""
+    """Pillow warns of these; no import of ours makes that an error. In a process without the filters here."""
     code = (
         "import io; from PIL import Image; import distilcap.runtime.large; file = io.BytesIO(); "
         "Image.new('RGB', (12, 12)).save(file, 'PNG'); Image.MAX_IMAGE_PIXELS = 100; Image.open(file).load()"
