@@ -100,13 +100,13 @@ def summary(records: list[dict[str, Any]], data: Dataset) -> dict[str, Any]:
         ]
         systems = [System(how, (score["cider"],)) for how, score in zip(DECODINGS, scores, strict=True)]
         (pair,) = compare_systems(systems, create_metric("cider"))
-        cider = 100 * systems[0].mean
+        cider, interval = 100 * systems[0].mean, pair.interval or (np.nan, np.nan)
         result[name] = {
             "photographs": len(group),
             "cider_whole": round(cider, 2),
             "cider_difference": round(100 * pair.difference, 3),
-            "interval": [round(100 * end, 3) for end in pair.interval],
-            "percent": [round(1e4 * value / cider, 2) for value in (pair.difference, *pair.interval)],
+            "interval": [round(100 * end, 3) for end in interval],
+            "percent": [round(1e4 * value / cider, 2) for value in (pair.difference, *interval)],
             "captions_that_differ": sum(one[DECODINGS[0]] != one[DECODINGS[1]] for one in group),
         } | {
             what: round(float(np.median([one[what] for one in group])), 4)

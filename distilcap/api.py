@@ -258,6 +258,7 @@ def label(
     split: str = "train",
     beam_size: int = 5,
     n_best: int = 1,
+    length_penalty: float | None = None,
     precision: str | None = None,
     never_write: Sequence[str] = (),
     neutral_people: bool = False,
@@ -272,6 +273,7 @@ def label(
         split: "train", "val" or "test".
         beam_size: number of hypotheses kept while searching; 1 is greedy.
         n_best: number of captions of each image.
+        length_penalty: see `load`.
         precision: number format of products, "float32", "bfloat16" or "auto"; None is the run's own.
         never_write: see `load`; the captions are those of a search without these words.
         neutral_people: rewrite captions with neutral words for people, "person" and "child" (English only);
@@ -293,6 +295,7 @@ def label(
         {
             "beam_size": beam_size,
             "n_best": n_best,
+            "length_penalty": length_penalty,
             "precision": precision,
             "never_write": never_write,
             "neutral_people": neutral_people,

@@ -21,7 +21,7 @@ from distilcap.errors import DataError
 from distilcap.files import failures_named, parse_json
 from distilcap.progress import SILENT, Progress
 
-__all__ = ["RecordLog", "check_options", "locked"]
+__all__ = ["RecordLog", "check_options", "header_of", "locked"]
 
 _FIX = "take another folder, or delete it"
 
@@ -117,6 +117,16 @@ class RecordLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def header_of(path: Path) -> Any:
+    """What a log's header says, whoever has it open; None where it is damaged, or there is none."""
+    try:
+        with path.open("rb") as file:
+            written, _, record = file.readline().rstrip(b"\n").partition(b" ")
+    except OSError:
+        return None
+    return parse_json(record, path) if written == _checksum(b"", record) else None
 
 
 def _checksum(before: bytes, content: bytes) -> bytes:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from distilcap.errors import DataError
 from distilcap.progress import Silent
-from distilcap.record_log import RecordLog
+from distilcap.record_log import RecordLog, header_of
 
 HEADER = {"beam": 3, "model": "ü"}
 RECORDS = [{"ids": [f"image{number}", "\u2028 \r"], "score": number / 7} for number in range(5)]
@@ -160,12 +160,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from distilcap.errors import DataError
-from distilcap.record_log import RecordLog
+from distilcap.record_log import RecordLog, header_of
 try:
     RecordLog(Path(sys.argv[1]), {"beam": 3, "model": "ü"})
 except DataError as error:
     print(error)
 """
+
+
+def test_a_header_is_read_beside_the_process_that_writes_and_only_whole(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    assert header_of(path) is None
+    with RecordLog(path, HEADER):
+        assert header_of(path) == HEADER
+    for damaged in (b"", whole[:20], whole.replace(b'"beam": 3', b'"beam": 5', 1)):
+        path.write_bytes(damaged)
+        assert header_of(path) is None
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -57,14 +57,14 @@ def evaluate(
 ) -> None:
     """Score CAPTIONS: `image_id` and `caption` as COCO results, JSON Lines or CSV, or a captions file.
 
-    Every score has a 95 % bootstrap interval over images, and a signature that says how it was made. Images
-    without a caption here are left out.
+    Every score has a 95 % interval over images (of one image none), and a signature that says how it was
+    made. Images without a caption here are left out.
     """
     from distilcap.data.caption_files import fit_ids, read_candidates, read_references
     from distilcap.files import write_text
     from distilcap.metrics.diversity import measure_diversity
     from distilcap.metrics.files import write_scores
-    from distilcap.metrics.resampling import intervals
+    from distilcap.metrics.resampling import intervals, remark_on_few
 
     known = read_references(references)
     scored = fit_ids(read_candidates(captions), known)
@@ -82,6 +82,8 @@ def evaluate(
         scores = intervals(scores, options.resamples)
     diversity = measure_diversity(scored, read_references(training) if training else None, options.words_by)
     CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
+    if options.resamples and (few := remark_on_few(len(scored))):
+        CONSOLE.print(few)
     CONSOLE.print(in_words(diversity), highlight=False)
     if json_file is not None:
         write_scores(json_file, scores, _fingerprint(known, scored), diversity=asdict(diversity))
@@ -110,6 +112,7 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
     Holm-corrected over the table.
     """
     from distilcap.metrics.registry import metric_of
+    from distilcap.metrics.resampling import remark_on_few
     from distilcap.metrics.significance import System, compare_table
 
     scored = _read_systems(systems, references, options)
@@ -136,18 +139,20 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
         table.add_column(column, overflow="fold")
     for comparison in compare_table(columns, options.resamples):
-        low, high = comparison.interval
+        interval, corrected = comparison.interval, comparison.corrected_p
+        p_values = (comparison.bootstrap_p, comparison.randomisation_p, corrected)
         table.add_row(
             comparison.metric,
             comparison.system,
-            f"{100 * comparison.difference:+.2f}" + (" *" if comparison.corrected_p < 0.05 else ""),
-            f"{100 * low:+.2f} to {100 * high:+.2f}",
-            f"{comparison.bootstrap_p:.4f}",
-            f"{comparison.randomisation_p:.4f}",
-            f"{comparison.corrected_p:.4f}",
+            f"{100 * comparison.difference:+.2f}"
+            + (" *" if corrected is not None and corrected < 0.05 else ""),
+            f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}" if interval else "n/a",
+            *("n/a" if p is None else f"{p:.4f}" for p in p_values),
         )
     CONSOLE.print(table)
     CONSOLE.print("* p < 0.05 after Holm's correction over this table")
+    if few := remark_on_few(len(columns[0][1][0].seeds[0].per_image)):
+        CONSOLE.print(few)
 
 
 @click.group()

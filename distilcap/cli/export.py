@@ -13,7 +13,7 @@ from rich.table import Table
 from distilcap.box import LICENCE, NAME, box_bundle, box_limits, box_training
 from distilcap.cli.bounds import PATH, THREADS
 from distilcap.cli.box import named_bundle, say_terms
-from distilcap.cli.common import CONSOLE, PROGRESS
+from distilcap.cli.common import CONSOLE, PROGRESS, open_store
 from distilcap.cli.options import flags
 from distilcap.errors import DataError, MissingError
 from distilcap.export.options import ExportOptions
@@ -92,12 +92,10 @@ def _decode_options(run: Path, recipe: Train | None, decode: DecodeChoice) -> De
     """Those of a run of a store, with the length penalty chosen for it, or of the box; else the defaults."""
     from distilcap.runtime.manifest import read_manifest
     from distilcap.stages.label import decode_options
-    from distilcap.store.store import Store
 
-    if decode.length_penalty is not None and decode.max_words is not None:
-        return DecodeOptions()
     if recipe is not None:
-        return decode_options(recipe, Store(run.resolve().parent), decode.beam_of_run)
+        store = open_store(run.resolve().parent)
+        return decode_options(recipe, store, decode.beam_of_run, decode.length_penalty, PROGRESS)
     return read_manifest(box_bundle()).decode if _is_box(run) else DecodeOptions()
 
 

@@ -11,6 +11,7 @@ from distilcap.decode.beam import forbidden_tokens
 from distilcap.decode.hypotheses import Hypotheses
 from distilcap.errors import ConfigError
 from distilcap.models.captioner import Captioner, Memory
+from distilcap.models.fast.lstm import exact_type
 from distilcap.models.fast.sampling import Uniform, by_chance, draw
 from distilcap.shapes import Regions
 from distilcap.text.vocabulary import BOS, EOS, PAD
@@ -76,6 +77,7 @@ def sample_memory(
     state = captioner.initial_state(memory, captions)
     for length in range(max_words):
         logits, state = captioner.step(last, state, memory)
+        logits = logits.to(exact_type(logits.dtype))  # 8 bits are too few to add up thousands of words
         # p = softmax(logits / temperature), without the forbidden words
         log_probs = (logits / temperature).index_fill(2, forbidden, -torch.inf).log_softmax(dim=-1)
         words = _first_above(log_probs.exp().cumsum(dim=-1), uniform(rows).view_as(last))

@@ -15,6 +15,7 @@ from distilcap.export.onnx.parity import Comparison
 from distilcap.export.options import ExportOptions
 from distilcap.export.pictures import readable
 from distilcap.metrics import Score, create_metric, evaluate
+from distilcap.metrics.resampling import remark_on_few
 from distilcap.metrics.significance import System, compare_systems
 from distilcap.progress import Progress
 from distilcap.runtime.bundle import Bundle, BundleCaption
@@ -62,22 +63,26 @@ def _check_loss(exact: Score, written: Score, options: ExportOptions) -> str:
     """How much of PyTorch's CIDEr a bundle loses, in words.
 
     Raises:
-        BundleError: the paired bootstrap's 95 % interval of the loss lies above `max_loss`.
+        BundleError: the 95 % interval of the loss, by pairs, lies above `max_loss`.
     """
     systems = [System("PyTorch", (exact,)), System("bundle", (written,))]
     (compared,) = compare_systems(systems, create_metric("cider"))
     whole = exact.value or 1.0
-    lost, least, most = (-value / whole for value in (compared.difference, *compared.interval[::-1]))
     told = (
         f"CIDEr {100 * written.value:.1f} where PyTorch has {100 * exact.value:.1f}: "
-        f"{lost:.1%} lost, 95 % interval {least:.1%} to {most:.1%}"
+        f"{-compared.difference / whole:.1%} lost"
     )
+    few = remark_on_few(len(exact.per_image))
+    if compared.interval is None:
+        return f"{told}. {few}"
+    least, most = (-end / whole for end in compared.interval[::-1])
+    told = f"{told}, 95 % interval {least:.1%} to {most:.1%}"
     if least > options.max_loss:
         raise BundleError(
             f"The {options.precision} bundle has {told}; that is above `max_loss` {options.max_loss:.1%}. "
             "Allow more, or take a larger `precision`."
         )
-    return f"{told}."
+    return f"{told}. {few}".rstrip()
 
 
 def calibrate_bundle(

@@ -35,7 +35,8 @@ class Score:
         signature: how it was made, in sacreBLEU's manner: `cider-d|refs:5|tok:ptb|df:test|end:0|v:1.0`.
         per_image: the score of each image, by image id.
         unavailable: why there is no value, such as "Java was not found"; None where there is a value.
-        interval: the bootstrap's 95 % interval; None where it was not asked for.
+        interval: 95 % over images (see `resampling.intervals`); None where it was not asked for, and of one
+            image.
         statistics: (N, S) sufficient statistics, rows in the order of `per_image`, for resampling.
     """
 

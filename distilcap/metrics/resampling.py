@@ -2,11 +2,14 @@
 
 Every score is a function of summed sufficient statistics (`Metric.pool`), so one piece of code serves means
 (CIDEr-D, ROUGE-L, SPICE) and pooled scores (BLEU, METEOR): images are resampled, statistics summed, pooled.
+Of few images each is left out in turn instead, and the interval is Student's t of this jackknife (Tukey
+1958), which for a mean is the usual one. One image tells nothing of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,17 +18,18 @@ from numpy.typing import ArrayLike
 
 from distilcap.metrics.base import FloatArray, Metric, Score
 from distilcap.metrics.registry import metric_of
-from distilcap.metrics.student import half_width
+from distilcap.metrics.student import T_975
 
 __all__ = [
     "CHUNK",
     "FEW_IMAGES",
     "Stack",
-    "draws",
+    "interval_of",
     "intervals",
     "mean_interval",
-    "percentiles",
     "pooled",
+    "remark_on_few",
+    "resampled",
     "statistics_of",
 ]
 
@@ -34,8 +38,18 @@ FEW_IMAGES = 30
 CHUNK = 200  # resamples at a time: 200 x 5,000 images are 8 MB
 
 
+def remark_on_few(images: int) -> str:
+    """What a person should know of intervals and tests of so few images, in a sentence; else empty."""
+    if images == 1:
+        return "Of one image there is neither an interval nor a p-value."
+    few = f"Only {images} images: intervals are Student's t, since resamples of so few vary too little."
+    return few if 1 < images < FEW_IMAGES else ""
+
+
 def intervals(scores: Mapping[str, Score], resamples: int = 10_000, seed: int = 0) -> dict[str, Score]:
-    """Give every available score its 95 % percentile interval over resampled images (Efron 1979).
+    """Give every available score its 95 % interval over images; none where there is but one image.
+
+    Percentiles over resampled images (Efron 1979); of fewer than `FEW_IMAGES`, Student's t.
 
     Args:
         scores: what `evaluate` gave, of the same images.
@@ -43,33 +57,51 @@ def intervals(scores: Mapping[str, Score], resamples: int = 10_000, seed: int = 
         seed: of the draws.
     """
     able = {key: score for key, score in scores.items() if score.unavailable is None}
+    images = len(next(iter(able.values())).per_image) if able else 0
+    if images < 2 or not resamples:
+        return dict(scores)
     stack = Stack()
     for score in able.values():
         stack.add(statistics_of(score))
     drawn: dict[str, list[FloatArray]] = {key: [] for key in able}
-    images = len(next(iter(able.values())).per_image) if able else 0
-    for weights in draws(images, resamples if able else 0, seed):
+    chunks, size = resampled(images, resamples, seed)
+    for weights in chunks:
         totals = weights @ stack.columns
         for key, score in able.items():
-            drawn[key].append(pooled(score, metric_of(key), stack.of(statistics_of(score), totals), images))
+            drawn[key].append(pooled(score, metric_of(key), stack.of(statistics_of(score), totals), size))
     return {
-        key: replace(score, interval=percentiles(np.concatenate(drawn[key]))) if drawn.get(key) else score
+        key: replace(score, interval=interval_of(score.value, np.concatenate(drawn[key]), images))
+        if key in able
+        else score
         for key, score in scores.items()
     }
 
 
 def mean_interval(values: ArrayLike, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean of values (images,).
-
-    Percentiles over resampled images (Efron 1979); of fewer than `FEW_IMAGES`, Student's t.
-    """
+    """The 95 % interval of the mean of values (images,), two or more, as `intervals` makes it."""
     numbers = np.asarray(values, dtype=np.float64)
-    if 1 < len(numbers) < FEW_IMAGES:
-        mean = float(numbers.mean())
-        half = half_width([(float(numbers.var(ddof=1)) / len(numbers), len(numbers) - 1)])
-        return mean - half, mean + half
-    means = [weights @ numbers for weights in draws(len(numbers), resamples, seed)]
-    return percentiles(np.concatenate(means) / len(numbers))
+    chunks, size = resampled(len(numbers), resamples, seed)
+    means = np.concatenate([weights @ numbers for weights in chunks]) / size
+    return interval_of(float(numbers.mean()), means, len(numbers))
+
+
+def resampled(images: int, resamples: int, seed: int) -> tuple[Iterable[FloatArray], int]:
+    """How often each image is in each resample, (chunk, images), and how many images a resample has.
+
+    Of fewer than `FEW_IMAGES` each resample is all but one.
+    """
+    if images < FEW_IMAGES:
+        return [1.0 - np.eye(images)], images - 1
+    return _draws(images, resamples, seed), images
+
+
+def interval_of(value: float, drawn: FloatArray, images: int) -> tuple[float, float]:
+    """The 95 % interval of a value of two images or more, whose resamples (`resampled`) gave `drawn`."""
+    if images < FEW_IMAGES:
+        half = T_975[images - 2] * math.sqrt((images - 1) * float(drawn.var()))
+        return value - half, value + half
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
 
 
 class Stack:
@@ -110,13 +142,7 @@ def pooled(score: Score, metric: Metric[Any], totals: FloatArray, images: int) -
     return np.asarray(pooled, dtype=np.float64)
 
 
-def percentiles(values: FloatArray) -> tuple[float, float]:
-    """What 95 % of the values lie between."""
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def draws(images: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+def _draws(images: int, resamples: int, seed: int) -> Iterator[FloatArray]:
     """How often each image is drawn, (chunk, images): the same draws for every system, hence paired."""
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):

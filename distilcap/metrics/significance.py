@@ -11,7 +11,15 @@ import numpy as np
 
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import FloatArray, Metric, Score
-from distilcap.metrics.resampling import CHUNK, Stack, draws, percentiles, pooled, statistics_of
+from distilcap.metrics.resampling import (
+    CHUNK,
+    FEW_IMAGES,
+    Stack,
+    interval_of,
+    pooled,
+    resampled,
+    statistics_of,
+)
 
 __all__ = [
     "Comparison",
@@ -58,8 +66,9 @@ class Comparison:
 
     Attributes:
         difference: of the means over seeds, system minus baseline.
-        interval: 95 % of the paired bootstrap's differences.
-        bootstrap_p: two-sided p-value of the paired bootstrap (Koehn 2004).
+        interval: 95 % of the paired bootstrap's differences; of fewer than `FEW_IMAGES`, Student's t of the
+            differences (see `resampling`). None of one image, as are all p-values.
+        bootstrap_p: two-sided p-value of the paired bootstrap (Koehn 2004); None of so few.
         randomisation_p: two-sided p-value of approximate randomisation (Riezler & Maxwell 2005).
         corrected_p: `randomisation_p`, Holm-corrected over the systems compared.
     """
@@ -68,10 +77,10 @@ class Comparison:
     baseline: str
     metric: str
     difference: float
-    interval: tuple[float, float]
-    bootstrap_p: float
-    randomisation_p: float
-    corrected_p: float
+    interval: tuple[float, float] | None
+    bootstrap_p: float | None
+    randomisation_p: float | None
+    corrected_p: float | None
 
 
 Column: TypeAlias = tuple[Metric[Any], Sequence[System]]
@@ -113,28 +122,36 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
     pairs = [(metric, systems[0], system) for metric, systems in columns for system in systems[1:]]
     if not pairs:
         return []
-    differences = _bootstrapped(columns, resamples, seed)
+    images = len(pairs[0][1].seeds[0].per_image)
+    if images < 2:
+        return [_difference(baseline, system) for _, baseline, system in pairs]
+    differences = _resampled(columns, images, resamples, seed)
     as_large = _randomised(pairs, resamples, seed)
+    p_values = [(count + 1) / (resamples + 1) for count in as_large]
     comparisons = []
-    for (_, baseline, system), drawn, count in zip(pairs, differences, as_large, strict=True):
-        observed = system.mean - baseline.mean
-        # How often a difference, moved to zero mean as if there were none, is as large as observed.
-        larger = np.abs(drawn - drawn.mean()) >= abs(observed) - _ROUNDING
-        randomisation_p = (count + 1) / (resamples + 1)
-        comparisons.append(
-            Comparison(
-                system=system.name,
-                baseline=baseline.name,
-                metric=baseline.seeds[0].metric,
-                difference=observed,
-                interval=percentiles(drawn),
-                bootstrap_p=(int(larger.sum()) + 1) / (resamples + 1),
-                randomisation_p=randomisation_p,
-                corrected_p=randomisation_p,
-            )
+    for (_, *both), drawn, p, corrected in zip(pairs, differences, p_values, holm(p_values), strict=True):
+        compared = _difference(*both)
+        compared = replace(
+            compared,
+            interval=interval_of(compared.difference, drawn, images),
+            bootstrap_p=_bootstrap_p(compared.difference, drawn) if images >= FEW_IMAGES else None,
+            randomisation_p=p,
+            corrected_p=corrected,
         )
-    corrected = holm([comparison.randomisation_p for comparison in comparisons])
-    return [replace(comparison, corrected_p=p) for comparison, p in zip(comparisons, corrected, strict=True)]
+        comparisons.append(compared)
+    return comparisons
+
+
+def _difference(baseline: System, system: System) -> Comparison:
+    """With neither interval nor p-values."""
+    difference, metric = system.mean - baseline.mean, baseline.seeds[0].metric
+    return Comparison(system.name, baseline.name, metric, difference, None, None, None, None)
+
+
+def _bootstrap_p(observed: float, drawn: FloatArray) -> float:
+    """How often a difference, moved to zero mean as if there were none, is as large as observed."""
+    larger = np.abs(drawn - drawn.mean()) >= abs(observed) - _ROUNDING
+    return (int(larger.sum()) + 1) / (len(drawn) + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -168,23 +185,23 @@ def _checked(systems: Sequence[System]) -> list[System]:
     return systems
 
 
-def _bootstrapped(columns: Sequence[Column], resamples: int, seed: int) -> list[FloatArray]:
+def _resampled(columns: Sequence[Column], images: int, resamples: int, seed: int) -> list[FloatArray]:
     """For each system after the first of its column, its difference from the first in each resample."""
     stack = Stack()
     for _, systems in columns:
         for system in systems:
             for score in system.seeds:
                 stack.add(statistics_of(score))
-    images = len(columns[0][1][0].seeds[0].per_image)
     drawn: list[list[FloatArray]] = [[] for _, systems in columns for _ in systems[1:]]
-    for weights in draws(images, resamples, seed):
+    chunks, size = resampled(images, resamples, seed)
+    for weights in chunks:
         totals = weights @ stack.columns
         row = iter(drawn)
         for metric, systems in columns:
             baseline, *others = (
                 np.mean(
                     [
-                        pooled(score, metric, stack.of(statistics_of(score), totals), images)
+                        pooled(score, metric, stack.of(statistics_of(score), totals), size)
                         for score in system.seeds
                     ],
                     axis=0,

@@ -15,16 +15,16 @@ from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.runtime.formats import left_out
 from distilcap.runtime.never_write import blocked_words, never_written
 from distilcap.stages.folders import run_of
-from distilcap.stages.label import Generate
+from distilcap.stages.label import Generate, decode_options
 from distilcap.store.engine import EngineOptions, call_side_by_side
 from distilcap.store.store import Store
 from distilcap.teachers.listing import Listing, list_ahead
 from distilcap.teachers.options import LabelOptions
-from distilcap.teachers.shard_files import Labelled, Shard, merge_shards
+from distilcap.teachers.shard_files import Labelled, Shard, begun_by, merge_shards
 from distilcap.teachers.shards import PhotoCaptioner, label_shard
 from distilcap.text.people import check_english
 from distilcap.training.precision import resolved_precision
-from distilcap.training.processes import launched, processes_asked_for
+from distilcap.training.processes import Processes, launched, processes_asked_for
 
 __all__ = ["MERGED", "Labelling", "label_side_by_side", "label_split"]
 
@@ -62,6 +62,8 @@ class Labelling:
         if self.model is not None:
             if self.options.never_write:
                 raise ConfigError("`never_write` is for a run; a `model` has a vocabulary of its own.")
+            if self.options.length_penalty is not None:
+                raise ConfigError("`length_penalty` is for a run; a `model` ranks its captions itself.")
             from distilcap.teachers.registry import load_teacher
 
             return load_teacher(self.model)
@@ -71,7 +73,11 @@ class Labelling:
         device, options = launched().device, self.options
         captioner = RunCaptioner.load(
             self.run,
-            DecodeChoice(options.beam_size, never_write=options.never_write),
+            DecodeChoice(
+                options.beam_size,
+                length_penalty=self.length_penalty(progress),
+                never_write=options.never_write,
+            ),
             device,
             options.encoder_engine or default_engine(device),
             resolved_precision(options.precision or "float32", device),
@@ -80,6 +86,21 @@ class Labelling:
         if options.neutral_people:
             check_english(captioner.trained.vocabulary.tokenizer)
         return captioner
+
+    def length_penalty(self, progress: Progress) -> float:
+        """By which a run's captions are ranked: as asked for, else as in the parts of the folder, which are
+        to be merged, else as is best on validation (see `decode_options`)."""
+        from distilcap.pipeline.photographs import penalty_in
+
+        assert self.run is not None
+        options, run = self.options, run_of(self.run, whole=True)
+        begun = penalty_in(begun_by(self.to, options.part) or "", run)
+        if options.length_penalty is None and begun is not None:
+            progress.note(f"{self.to}: goes on with the length penalty {begun:g} of its parts.")
+            return begun
+        store = Store(self.run.resolve().parent, Processes(device=launched().device))
+        chosen = decode_options(run, store, options.beam_size, options.length_penalty, progress)
+        return chosen.length_penalty
 
 
 def label_split(run: Path, split: str, options: LabelOptions, store: Store, progress: Progress) -> CaptionSet:
@@ -108,6 +129,8 @@ def label_split(run: Path, split: str, options: LabelOptions, store: Store, prog
         precision=precision,
         never_write=tuple(f"{word}={instead}" if instead else word for word, instead in words.items()),
     )
+    if options.length_penalty is not None:
+        stage = replace(stage, length_penalty=options.length_penalty, decoding=None)
     store.build(stage, progress)
     captions = stage.load(store)
     return neutral_captions(captions) if options.neutral_people else captions
@@ -125,6 +148,8 @@ def label_side_by_side(labelling: Labelling, engine: EngineOptions, progress: Pr
     options = labelling.options
     if options.shard:
         raise ConfigError("`shard` names the part that one process captions; an `engine` captions all parts.")
+    if labelling.run is not None:  # chosen once, and told here: workers are silent
+        options = replace(options, length_penalty=labelling.length_penalty(progress))
     parts = [replace(labelling, options=replace(options, shard=number)) for number in range(options.shards)]
     with list_ahead(labelling.images, labelling.to, options.shards) as listing:
         if listing and listing.others:

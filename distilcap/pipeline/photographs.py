@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +24,19 @@ from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.shapes import Regions
 from distilcap.stages.folders import run_of
 from distilcap.stages.label import decode_options
+from distilcap.stages.train import Train
 from distilcap.store.store import Store
+from distilcap.training.processes import Processes
 
-__all__ = ["RunCaptioner"]
+__all__ = ["RunCaptioner", "penalty_in"]
 
 SEEN_AT_ONCE = 8  # photographs, whose activations fit into a processor's cache
+
+
+def penalty_in(name: str, run: Train) -> float | None:
+    """The length penalty in a captioner's name; None where it names another than this run."""
+    known = re.match(rf"{re.escape(run.key)}, length penalty ([-+.\de]+)", name)
+    return float(known[1]) if known else None
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class RunCaptioner:
             decode: what is not chosen is as for the run, see `stages.label.decode_options`.
             engine: what runs the encoder, see `encoders.engines`.
             precision: of the captioner's products.
-            progress: hears where PyTorch runs the encoder instead of the engine, and of unknown words.
+            progress: hears where PyTorch runs the encoder instead of the engine, of unknown words, and of the
+                length penalty where none can be chosen.
 
         Raises:
             DataError: no trained run is there.
@@ -71,7 +81,7 @@ class RunCaptioner:
             MissingError: the engine is not installed.
         """
         run = run_of(folder, whole=True)
-        store = Store(folder.resolve().parent)
+        store = Store(folder.resolve().parent, Processes(device=device))
         encoder = run.encoder_in(folder)
         trained = load_captioner(folder)
         if encoder.recipe() != without_engine(trained.features):
@@ -80,8 +90,9 @@ class RunCaptioner:
         if isinstance(encoder, nn.Module):
             encoder.to(device).eval()
         trained.captioner.to(device)
-        options = decode.over(decode_options(run, store, decode.beam_of_run), trained.vocabulary, progress)
-        name = f"{run.key}, length penalty {options.length_penalty:g}"
+        of_run = decode_options(run, store, decode.beam_of_run, decode.length_penalty, progress)
+        options = decode.over(of_run, trained.vocabulary, progress)
+        name = f"{run.key}, length penalty {options.length_penalty:g}"  # `penalty_in` reads it
         name += f", never {options.blocked}" if options.blocked else ""
         others = [getattr(encoder, "engine", TORCH), precision]  # than what runs were captioned by once
         name += "".join(f", {other}" for other in others if other not in (TORCH, "float32"))

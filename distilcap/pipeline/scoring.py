@@ -49,19 +49,22 @@ def evaluate(
 
     Returns:
         Scores by name ("bleu_1" … "bleu_4", "meteor", "rouge_l", "cider", "spice"), from 0 to 1 (CIDEr to
-        10), with signature, 95 % interval and the score of each image. A score that cannot be computed here
-        says why in `unavailable`.
+        10), with signature, 95 % interval (None of one image) and the score of each image. A score that
+        cannot be computed here says why in `unavailable`.
 
     Raises:
         ConfigError: there is no such metric or tokenizer, or `df` was counted by another tokenizer.
         DataError: a file is missing or malformed, or a caption's image has no references.
     """
-    from distilcap.metrics.resampling import intervals
+    from distilcap.metrics.resampling import intervals, remark_on_few
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
     known = _references(references, options)
-    scores = options.score(fit_ids(_candidates(candidates), known), known)
-    return intervals(scores, resamples) if resamples else scores
+    scored = fit_ids(_candidates(candidates), known)
+    scores = options.score(scored, known)
+    if resamples and (few := remark_on_few(len(scored))):
+        LOGGED.note(few)
+    return intervals(scores, resamples)
 
 
 @keywords_checked
@@ -87,14 +90,16 @@ def compare(
         resamples: of both tests, 1 or more.
 
     Returns:
-        A comparison by score: the difference of `candidates` from `baseline`, its 95 % interval, p-values.
-        Scores that cannot be computed here are left out.
+        A comparison by score: the difference of `candidates` from `baseline`, its 95 % interval, p-values;
+        those that so few images do not give are None (see `Comparison`). Scores that cannot be computed here
+        are left out.
 
     Raises:
         ConfigError: there is no such metric, or the two describe different images.
         DataError: see `evaluate`.
     """
     from distilcap.metrics.registry import metric_of
+    from distilcap.metrics.resampling import remark_on_few
     from distilcap.metrics.significance import System, compare_table
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
@@ -102,6 +107,9 @@ def compare(
     ours, theirs = (
         options.score(fit_ids(_candidates(captions), known), known) for captions in (candidates, baseline)
     )
+    images = {len(score.per_image) for score in ours.values() if not score.unavailable}
+    if few := remark_on_few(max(images, default=0)):
+        LOGGED.note(few)
     columns = [
         (metric_of(key), (System("baseline", (theirs[key],)), System("candidates", (ours[key],))))
         for key in ours

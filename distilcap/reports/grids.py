@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distilcap.metrics.registry import heading_of, in_tables
+from distilcap.metrics.resampling import FEW_IMAGES
 from distilcap.reports.formats import csv_text
 from distilcap.reports.records import Columns, Entry, Results, Row, Table
 
@@ -176,7 +177,7 @@ def legend(results: Results) -> str:
     return (
         f"Scores on the test split{_images(results)}, times 100, beam search of width {beams}, and CIDEr "
         f"with greedy decoding; {runs}. In parentheses: what the paper prints (COCO, 113,287 training "
-        f"images). Gains are against {_baselines(results)}: paired bootstrap over test images, seeds "
+        f"images). Gains are against {_baselines(results)}: {_test(results)}, seeds "
         "averaged, 95 % interval; ▲ or ▼ where it excludes 0, doubled where approximate randomisation stays "
         "below 0.05 after Holm's correction. MB: weights in float32. ms/image: encoder and greedy decoder in "
         "PyTorch, one image at a time."
@@ -207,6 +208,16 @@ def _devices(rows: Sequence[Row]) -> str:
 
 def _images(results: Results) -> str:
     return "" if results.scored_images is None else f" ({results.scored_images:,} images)"
+
+
+def _test(results: Results) -> str:
+    """Where the intervals of gains come from."""
+    images = results.scored_images
+    if images is None or images >= FEW_IMAGES:
+        return "paired bootstrap over test images"
+    return (
+        "none, for there is one test image" if images == 1 else f"Student's t over only {images} test images"
+    )
 
 
 def _left_out(results: Results) -> str:

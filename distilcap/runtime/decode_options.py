@@ -101,6 +101,16 @@ def n_best_option() -> Any:
     return option(1, "Number of captions kept of each image.", least=1, most=MAX_BEAM)
 
 
+def length_penalty_option(otherwise: str) -> Any:
+    """The field `length_penalty` of an option class; `otherwise` says in words what None is."""
+    return option(
+        None,
+        f"Exponent p: captions are ranked by log-probability / length^p.  [default: {otherwise}]",
+        least=-MAX_LENGTH_PENALTY,
+        most=MAX_LENGTH_PENALTY,
+    )
+
+
 def _check_n_best(n_best: int, beam_size: int) -> None:
     if n_best > beam_size:
         raise ConfigError(f"`n_best` must be at most `beam_size` ({beam_size}), but is {n_best}.")
@@ -127,13 +137,7 @@ class DecodeChoice(Options):
     max_words: int | None = option(
         None, "Number of words at which a caption stops.  [default: as in training]", least=1, most=MAX_WORDS
     )
-    length_penalty: float | None = option(
-        None,
-        "Exponent p: captions are ranked by log-probability / length^p.  [default: chosen on validation, or "
-        "the bundle's]",
-        least=-MAX_LENGTH_PENALTY,
-        most=MAX_LENGTH_PENALTY,
-    )
+    length_penalty: float | None = length_penalty_option("chosen on validation, or the bundle's")
     never_write: tuple[str, ...] = option((), NEVER_WRITE)
     neutral_people: bool = option(False, f"Write {NEUTRAL_PEOPLE}.")
 

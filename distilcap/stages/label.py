@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import ConfigError
-from distilcap.progress import Progress
+from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.progress import SILENT, Progress
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.never_write import blocked_ids, paired
 from distilcap.stages.captioner import CaptionerStage
@@ -160,17 +160,49 @@ def decoding_of(
     return ChooseDecoding(whole, greedy, beam, captioner.max_words)
 
 
-def decode_options(captioner: Train, store: Store, beam: int) -> DecodeOptions:
-    """How a run decodes: by the length penalty that was chosen for the nearest beam, if for any.
+def decode_options(
+    captioner: Train, store: Store, beam: int, penalty: float | None = None, progress: Progress = SILENT
+) -> DecodeOptions:
+    """How a run decodes: by the length penalty chosen on validation, now where that was not done yet.
 
-    Builds nothing; where nothing was chosen, the length penalty is the default of `DecodeOptions`.
+    Where the store lacks what a choice takes, it is the penalty of the nearest beam that has one, or the
+    default of `DecodeOptions`, with a remark; of greedy search, which it does not matter to, without.
+
+    Args:
+        penalty: is asked for: nothing is chosen.
     """
     options = DecodeOptions(beam, captioner.max_words)
-    for near in sorted(range(2, 11), key=lambda width: abs(width - beam)):
-        decoding = decoding_of(captioner, near)
+    if penalty is not None:
+        return dataclasses.replace(options, length_penalty=penalty)
+    reason = _not_chosen(decoding_of(captioner, beam), store, progress) if beam > 1 else ""
+    taken = "the default"
+    for width in sorted({beam, *range(2, 11)}, key=lambda width: (abs(width - beam), width)):
+        decoding = decoding_of(captioner, width)
         if store.has(decoding):
-            return dataclasses.replace(options, length_penalty=decoding.load(store).length_penalty)
+            options = dataclasses.replace(options, length_penalty=decoding.load(store).length_penalty)
+            taken = f"that of beam {width}"
+            break
+    if reason:
+        progress.note(
+            f"{captioner.key}: captions are ranked by length penalty {options.length_penalty:g}, {taken}, "
+            f"since none can be chosen for beam {beam} ({reason}); `length_penalty` sets another."
+        )
     return options
+
+
+def _not_chosen(decoding: ChooseDecoding, store: Store, progress: Progress) -> str:
+    """Choose, unless that was done; why it cannot be, or nothing."""
+    if store.has(decoding):
+        return ""
+    captions = decoding.candidates
+    try:
+        for needed in (*captions.inputs(), captions.source):
+            if not store.has(needed, whole=True):
+                return f"{needed.key} is not in {store.root}"
+        store.build(decoding, progress)
+    except (ConfigError, DataError, MissingError) as error:
+        return str(error).removesuffix(".")
+    return ""
 
 
 def _given(*stages: Stage | None) -> tuple[Stage, ...]:

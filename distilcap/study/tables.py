@@ -240,9 +240,11 @@ def _differences(table: Table, store: Store, metrics: tuple[str, ...]) -> dict[s
             if any(score.unavailable for system in systems for score in system.seeds):
                 continue
             for result in compare_systems(systems, create_metric(key)):
-                differences.setdefault(result.system, {})[key] = Difference(
-                    result.difference, result.interval, result.randomisation_p, result.corrected_p
-                )
+                interval, p, corrected = result.interval, result.randomisation_p, result.corrected_p
+                if interval is None or p is None or corrected is None:  # of one image
+                    continue
+                difference = Difference(result.difference, interval, p, corrected)
+                differences.setdefault(result.system, {})[key] = difference
     return differences
 
 

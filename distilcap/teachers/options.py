@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from distilcap.encoders.recipes import ENGINES
 from distilcap.options import option
-from distilcap.runtime.decode_options import BeamChoice, beam_option
+from distilcap.runtime.decode_options import BeamChoice, beam_option, length_penalty_option
 from distilcap.runtime.never_write import NEVER_WRITE
 from distilcap.teachers.shard_files import Shard
 from distilcap.text.people import NEUTRAL_PEOPLE
@@ -19,6 +19,9 @@ class LabelOptions(BeamChoice):
     """How a teacher captions images, and in how many parts."""
 
     beam_size: int = beam_option(5)
+    length_penalty: float | None = length_penalty_option(
+        "chosen on validation; with --images as parts that are there"
+    )
     shards: int = option(
         1, "With --images: number of parts that the images are divided into.", least=1, most=1_000_000
     )

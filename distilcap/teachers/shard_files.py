@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,18 @@ from distilcap.data.readers.entries import image_id_of
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import atomic_path, checksum_file, write_bytes, write_checksum
 from distilcap.integrity import read_sealed_json, write_sealed_json
-from distilcap.record_log import check_options
+from distilcap.record_log import check_options, header_of
 
-__all__ = ["FinishedShard", "Labelled", "Shard", "labelled_of", "merge_shards", "read_shard", "write_shard"]
+__all__ = [
+    "FinishedShard",
+    "Labelled",
+    "Shard",
+    "begun_by",
+    "labelled_of",
+    "merge_shards",
+    "read_shard",
+    "write_shard",
+]
 
 _FORM = "distilcap shard 2"  # of a summary; 1 had no checksums
 
@@ -120,6 +130,20 @@ def _read_summary(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError):
         raise DataError(f"{path}: not the summary of a shard.") from None
     return summary
+
+
+def begun_by(folder: Path, shard: Shard) -> str | None:
+    """The name of the captioner that began a shard, or where that is not begun another of the folder.
+
+    What cannot be read names nobody.
+    """
+    own = [folder / f".{shard}.partial.jsonl", folder / f"{shard}.json"]
+    others = (path for form in (".shard-*.partial.jsonl", "shard-*.json") for path in folder.glob(form))
+    for path in (*own, *others):
+        with suppress(DataError, KeyError, TypeError):
+            recipe = _read_summary(path)["recipe"] if path.suffix == ".json" else header_of(path)
+            return str(recipe["run"])
+    return None
 
 
 def write_shard(

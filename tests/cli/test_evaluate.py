@@ -205,6 +205,32 @@ def test_a_clear_difference_is_starred_and_none_is_not(files: Path) -> None:
     assert " *" not in row
 
 
+@pytest.mark.parametrize(
+    "images, said", [(1, "Of one image there is neither"), (3, "Only 3 images: intervals are Student's t")]
+)
+def test_scores_of_few_images_say_so(files: Path, images: int, said: str) -> None:
+    few = list(REFERENCES)[:images]
+    for name, captions in (("good", GOOD), ("bad", BAD)):
+        CaptionSet.of_texts({image: captions[image] for image in few}).save(files / f"{name}.jsonl")
+    common = ["--references", files / "references.jsonl", "--metrics", "bleu,rouge_l"]
+    scored = run(
+        "evaluate", files / "good.jsonl", *common, "--json", files / "s.json", "--csv", files / "s.csv"
+    )
+    assert scored.exit_code == 0, scored.exception
+    assert said in scored.output
+    interval = json.loads((files / "s.json").read_text())["scores"]["rouge_l"]["interval"]
+    assert (interval is None) == (images == 1)
+    compared = run("compare", files / "bad.jsonl", files / "good.jsonl", *common)
+    assert compared.exit_code == 0, compared.exception
+    assert said in compared.output
+    row = next(line for line in compared.output.splitlines() if "rouge_l" in line and "│" in line)
+    difference, interval, bootstrap, *exact = (cell.strip() for cell in row.split("│")[3:-1])
+    assert difference.startswith("+")
+    assert (interval == "n/a") == (exact == ["n/a"] * 2) == (images == 1)
+    assert bootstrap == "n/a"
+    assert said not in run("evaluate", files / "good.jsonl", *common, "--resamples", 0).output
+
+
 def test_a_metric_that_is_named_twice_is_scored_once(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     create = registry.create_metric

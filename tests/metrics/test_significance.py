@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import distilcap
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics import Score, create_metric, evaluate
-from distilcap.metrics.resampling import intervals, mean_interval
+from distilcap.metrics.resampling import FEW_IMAGES, intervals, mean_interval
 from distilcap.metrics.significance import System, compare_systems, compare_table, holm
-from distilcap.metrics.student import half_width
+from distilcap.metrics.student import T_975, half_width
 
 ROUGE = create_metric("rouge_l")
 
@@ -168,6 +169,78 @@ def test_what_is_not_available_has_no_interval() -> None:
     assert found["spice"] is missing
     assert found["rouge_l"].interval == (1.0, 1.0)
     assert intervals({"spice": missing})["spice"].interval is None
+
+
+def corpus(images: int) -> tuple[CaptionSet, CaptionSet, CaptionSet]:
+    """References, and the captions of two systems."""
+    references = {str(n): [f"a dog runs on grass {n}", "the dog is running"] for n in range(images)}
+    good = {id: ["a dog runs on the grass" if int(id) % 3 else "the dog runs"] for id in references}
+    bad = {id: ["a dog on a grass" if int(id) % 2 else "a cat runs"] for id in references}
+    first, *others = (CaptionSet.of_texts(texts) for texts in (references, good, bad))
+    return first, others[0], others[1]
+
+
+def test_one_image_gives_neither_interval_nor_p() -> None:
+    references, good, bad = corpus(1)
+    scores = intervals(evaluate(good, references, ["bleu", "rouge_l"]))
+    assert {score.interval for score in scores.values()} == {None}
+    systems = [System(name, (scored(np.array([value])),)) for name, value in (("b", 0.4), ("a", 0.5))]
+    (found,) = compare_systems(systems, ROUGE)
+    assert found.difference == pytest.approx(0.1)
+    assert (found.interval, found.bootstrap_p, found.randomisation_p, found.corrected_p) == (None,) * 4
+    assert distilcap.evaluate(good, references, metrics="rouge_l")["rouge_l"].interval is None
+    assert distilcap.compare(good, bad, references, metrics="bleu")["bleu_1"].bootstrap_p is None
+
+
+def test_the_mean_of_few_images_has_student_s_t() -> None:
+    ours, theirs = np.array([[0.5, 0.7, 0.4], [0.4, 0.9, 0.5]]), np.array([0.4, 0.5, 0.4])
+    differences = ours.mean(axis=0) - theirs
+    half = 4.302653 * differences.std(ddof=1) / 3**0.5
+    systems = [System("b", (scored(theirs),)), System("a", tuple(map(scored, ours)))]
+    (found,) = compare_systems(systems, ROUGE)
+    assert found.interval == pytest.approx((differences.mean() - half, differences.mean() + half))
+    assert found.interval == pytest.approx(mean_interval(differences))
+    assert found.bootstrap_p is None
+    assert found.randomisation_p == pytest.approx(0.25, abs=0.02)  # 2 of 8: all or none exchanged
+    alone = intervals({"rouge_l": scored(theirs)})["rouge_l"].interval
+    assert alone == pytest.approx(mean_interval(theirs))
+
+
+def test_bleu_of_few_images_is_scored_again_without_each() -> None:
+    """By hand: the jackknife's variance, of corpora that lack an image each, and Student's t."""
+    references, *both = corpus(12)
+    good, bad = (evaluate(captions, references, ["bleu"])["bleu_4"] for captions in both)
+
+    def half_of(values: list[float]) -> float:
+        return 2.200985 * (11 * float(np.var(values))) ** 0.5
+
+    without = [[id for id in references if id != left] for left in references]
+    ours, theirs = (
+        [evaluate(captions.only(kept), references, ["bleu"])["bleu_4"].value for kept in without]
+        for captions in both
+    )
+    half = half_of(ours)
+    found = intervals({"bleu_4": good})["bleu_4"].interval
+    assert found == pytest.approx((good.value - half, good.value + half))
+    (compared,) = compare_systems([System("b", (bad,)), System("a", (good,))], create_metric("bleu"))
+    half = half_of([one - other for one, other in zip(ours, theirs, strict=True)])
+    assert compared.interval == pytest.approx((compared.difference - half, compared.difference + half))
+    assert compared.bootstrap_p is None
+
+
+def test_from_thirty_images_on_an_interval_is_percentiles_of_drawn_images() -> None:
+    values = np.random.default_rng(2).normal(0.5, 0.2, 30)
+    drawn = np.random.default_rng(4).integers(30, size=(200, 30), dtype=np.int32)
+    expected = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+    found = intervals({"rouge_l": scored(values)}, resamples=200, seed=4)["rouge_l"].interval
+    assert found == pytest.approx(tuple(expected))
+    assert mean_interval(values, resamples=200, seed=4) == pytest.approx(tuple(expected))
+
+
+def test_the_table_of_student_s_t_is_that_of_the_distribution() -> None:
+    assert len(T_975) == FEW_IMAGES - 2
+    for degrees, quantile in enumerate(T_975, 1):
+        assert quantile == pytest.approx(half_width([(1.0, degrees)]), abs=1e-6)
 
 
 def test_student_s_t_widens_where_few_show_a_variance() -> None:

@@ -90,6 +90,13 @@ def test_scores_of_fewer_images_than_the_split_has_are_told(name: str) -> None:
     assert "Only" not in legend(whole)
 
 
+def test_gains_over_few_images_are_said_to_be_by_student_s_t() -> None:
+    few = dataclasses.replace(recorded("flickr8k"), scored_images=12, test_images=12)
+    assert "without a teacher: Student's t over only 12 test images, seeds averaged" in legend(few)
+    one = dataclasses.replace(few, scored_images=1, test_images=1)
+    assert "without a teacher: none, for there is one test image" in legend(one)
+
+
 def test_test_images_are_counted_as_they_are_captioned() -> None:
     """Where a photograph is missing there is no caption; an image without references is not scored."""
     captions = CaptionSet({id: (Caption("a dog"),) for id in ("a", "b", "c")})

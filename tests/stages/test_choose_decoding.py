@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import DataError
-from distilcap.progress import Progress
+from distilcap.progress import Progress, Silent
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
 from distilcap.stages.data import ImportData
@@ -100,6 +100,16 @@ def test_a_damaged_choice_is_refused(tmp_path: Path) -> None:
         choice(tmp_path, SHORT, GOOD, SHORT)
 
 
+class Remarks(Silent):
+    """Hears what is said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
 def students() -> Students:
     features = ExtractFeatures(DATA, "{}", None, "efficientnet-lite0", None, "random", "grid")
     return Students(DATA, features, table_preset("flickr8k"))
@@ -142,6 +152,29 @@ def test_a_run_decodes_as_was_chosen_for_the_nearest_beam(tmp_path: Path) -> Non
     keep_choice(store, run, 5, 1.0)
     options = decode_options(run, store, 3)
     assert (options.beam_size, options.max_words, options.length_penalty) == (3, 20, 1.0)
+
+
+def test_a_choice_for_the_very_beam_is_found_however_wide_and_what_is_asked_for_needs_none(
+    tmp_path: Path,
+) -> None:
+    run, store, remarks = students().train("updown", "small", 0), Store(tmp_path), Remarks()
+    keep_choice(store, run, 20, 0.3)
+    assert decode_options(run, store, 20, progress=remarks).length_penalty == 0.3
+    assert decode_options(run, store, 5, 0.9, remarks).length_penalty == 0.9
+    assert decode_options(run, store, 1, progress=remarks).length_penalty == pytest.approx(0.7)
+    assert not remarks.notes
+
+
+def test_where_none_can_be_chosen_it_is_said_which_is_taken_and_why(tmp_path: Path) -> None:
+    run, store, remarks = students().train("updown", "small", 0), Store(tmp_path), Remarks()
+    decode_options(run, store, 3, progress=remarks)
+    keep_choice(store, run, 5, 1.0)
+    decode_options(run, store, 3, progress=remarks)
+    why = f"since none can be chosen for beam 3 ({run.key} is not in {tmp_path})"
+    assert remarks.notes == [
+        f"{run.key}: captions are ranked by length penalty {taken}, {why}; `length_penalty` sets another."
+        for taken in ("0.7, the default", "1, that of beam 5")
+    ]
 
 
 @pytest.mark.parametrize(("options", "penalty"), [([], 1.0), (["--length-penalty", "0.2"], 0.2)])

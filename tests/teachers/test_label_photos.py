@@ -68,6 +68,8 @@ def test_what_captions_must_be_said_once(home: Path, tmp_path: Path) -> None:
         generate(home, "--to", str(tmp_path))
     with pytest.raises(ConfigError, match="either a RUN of the store or a `--model`"):
         generate(home, str(home), "--model", str(home / "blip"), "--to", str(tmp_path))
+    with pytest.raises(ConfigError, match="`length_penalty` is for a run"):
+        generate(home, "--model", str(home / "blip"), "--to", str(tmp_path), "--length-penalty", "1")
     arguments = ["generate", "--model", str(home / "blip"), "--to", str(tmp_path)]
     with pytest.raises(ConfigError, match="`--model` captions `--images`"):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)

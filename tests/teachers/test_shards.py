@@ -14,18 +14,25 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner
 
+import distilcap
 from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.scenes import draw_scenes
+from distilcap.decode.captions import rank_captions
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import sha256_of
 from distilcap.models.updown import UpDownOptions
+from distilcap.pipeline.labelling import Labelling, label_side_by_side
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.progress import SILENT, Silent
+from distilcap.runtime.decode_options import DecodeChoice
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.folders import run_of
+from distilcap.stages.label import decoding_of
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
+from distilcap.store.engine import EngineOptions
 from distilcap.store.store import Store
 from distilcap.teachers.listing import NamedImage, find_images
 from distilcap.teachers.options import LabelOptions
@@ -236,6 +243,98 @@ def test_a_split_is_captioned_in_the_runs_own_store(
     shutil.copytree(run, tmp_path / "mine")
     with pytest.raises(DataError, match=f"mine: .* rename this folder to {run.name}"):
         CliRunner().invoke(cli, ["generate", str(tmp_path / "mine"), *arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def own_run(run: Path, tmp_path: Path) -> Path:
+    """The run in a store that nothing was chosen in."""
+    store = shutil.copytree(run.parent, tmp_path / "store")
+    for folder in (*store.glob("choose-decoding-*"), *store.glob("generate-*")):
+        shutil.rmtree(folder)
+    return store / run.name
+
+
+def generate(run: Path, photos: Path, to: Path, number: int, *options: str) -> str:
+    arguments = ["generate", str(run), "--images", str(photos / "photos"), "--to", str(to), "--beam", "2"]
+    parts = ["--shards", "2", "--shard", str(number), "--encoder-engine", "torch"]
+    return CliRunner().invoke(cli, [*arguments, *parts, *options], catch_exceptions=False).stderr
+
+
+def penalties(folder: Path) -> set[str]:
+    """By which the finished parts of a folder are ranked."""
+    names = (json.loads(path.read_text())["recipe"]["run"] for path in folder.glob("shard-*.json"))
+    return {name.rpartition("length penalty ")[2] for name in names}
+
+
+def test_the_length_penalty_is_chosen_before_the_first_part_whatever_else_was_run(
+    own_run: Path, photos: Path, tmp_path: Path
+) -> None:
+    decoding = decoding_of(run_of(own_run), 2)
+    store = Store(own_run.parent)
+    assert not store.has(decoding)
+    assert "length penalty" not in generate(own_run, photos, tmp_path / "labels", 0)
+    assert store.has(decoding)
+    assert penalties(tmp_path / "labels") == {f"{decoding.load(store).length_penalty:g}"}
+    # Other commands choose for other beams; a part that is begun in another folder ranks as the first.
+    store.build(decoding_of(run_of(own_run), 3))
+    generate(own_run, photos, tmp_path / "again", 1)
+    assert penalties(tmp_path / "again") == penalties(tmp_path / "labels")
+
+
+def test_parts_that_were_begun_by_another_length_penalty_go_on_with_it_and_merge(
+    own_run: Path, photos: Path, tmp_path: Path
+) -> None:
+    """As they were begun before it was chosen ahead: by 0.7, or by what another command chose."""
+    to, before = tmp_path / "labels", RunCaptioner.load(own_run, DecodeChoice(2, length_penalty=0.55))
+    with pytest.raises(Killed):
+        label(before, photos, Shard(0, 2), to, progress=Dies(6))
+    begun = in_log((to / ".shard-00000-of-00002.partial.jsonl").read_bytes())
+    said = [generate(own_run, photos, to, number) for number in (0, 1)]
+    assert all("goes on with the length penalty 0.55 of its parts" in " ".join(one.split()) for one in said)
+    assert penalties(to) == {"0.55"}
+    assert begun == [*CaptionSet.load(to / "shard-00000-of-00002.jsonl")][: len(begun)]
+    merge_shards(to, tmp_path / "labels.jsonl")
+    assert not Store(own_run.parent).has(decoding_of(run_of(own_run), 2))
+    with pytest.raises(
+        DataError, match=r"begun with other options \(run: .* penalty 0.55', now '.* penalty 0.3'"
+    ):
+        generate(own_run, photos, to, 0, "--length-penalty", "0.3")
+
+
+def test_a_run_without_its_store_says_by_which_length_penalty_it_ranks(
+    own_run: Path, photos: Path, tmp_path: Path
+) -> None:
+    (alone := tmp_path / "alone").mkdir()
+    own_run = own_run.rename(alone / own_run.name)
+    said = " ".join(generate(own_run, photos, tmp_path / "labels", 0).split())
+    assert "ranked by length penalty 0.7, the default, since none can be chosen for beam 2" in said
+    assert "length penalty" not in generate(own_run, photos, tmp_path / "asked", 0, "--length-penalty", "0.3")
+    assert (penalties(tmp_path / "labels"), penalties(tmp_path / "asked")) == ({"0.7"}, {"0.3"})
+
+
+def test_a_split_is_ranked_by_the_length_penalty_that_is_asked_for(own_run: Path) -> None:
+    """Of the same beams: the best by log-probability / length^p, as `rank_captions` has it."""
+    likeliest, longest = (
+        distilcap.label(own_run, split="val", beam_size=3, n_best=3, length_penalty=penalty)
+        for penalty in (0.0, 10.0)
+    )
+    assert longest == rank_captions(likeliest, 10.0, run_of(own_run).max_words)
+
+
+def test_parts_that_are_made_side_by_side_have_one_length_penalty_chosen_ahead(
+    own_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    def call(_: Any, calls: dict[str, Any], *__: Any) -> None:
+        asked.extend(part.options.length_penalty for part, _ in calls.values())
+
+    monkeypatch.setattr("distilcap.pipeline.labelling.call_side_by_side", call)
+    labelling = Labelling(photos / "photos", tmp_path / "labels", LabelOptions(2, shards=3), own_run)
+    with pytest.raises(DataError, match="holds no shard"):
+        label_side_by_side(labelling, EngineOptions(), SILENT)
+    store = Store(own_run.parent)
+    assert asked == [decoding_of(run_of(own_run), 2).load(store).length_penalty] * 3
 
 
 @pytest.mark.parametrize(

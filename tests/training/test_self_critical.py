@@ -9,7 +9,7 @@ from small_captioners import small_captioner
 from torch import Tensor
 
 from distilcap.decode.beam import BeamSearch, beam_search
-from distilcap.decode.sample import sample
+from distilcap.decode.sample import sample, sample_memory
 from distilcap.models.captioner import Captioner
 from distilcap.models.families import families
 from distilcap.models.fast import accelerate, aoanet_recurrence, likelihood, plain, updown_recurrence
@@ -27,8 +27,8 @@ BATCH = Batch(("a", "b"), torch.empty(2, 0, 0), torch.empty(2, 0, 0))
 PATHS = {"plain": plain, "fast": accelerate}
 
 
-def captioner_of(architecture: str, path: str) -> Captioner:
-    return PATHS[path](small_captioner(architecture, WORDS, DIM, 3, dropout=0.5, refiner_layers=6).train())
+def captioner_of(architecture: str, path: str, words: int = WORDS) -> Captioner:
+    return PATHS[path](small_captioner(architecture, words, DIM, 3, dropout=0.5, refiner_layers=6).train())
 
 
 def two_images() -> Regions:
@@ -134,9 +134,10 @@ def test_the_gradient_reads_each_state_that_was_drawn_from_and_runs_no_recurrenc
         assert changed == -1 or not torch.allclose(gradients[0], gradients[-1], atol=1e-7), changed
 
 
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("architecture", families())
-def test_under_autocast_the_gradient_is_nearly_that_of_the_definition(architecture: str) -> None:
-    captioner, regions, reward = captioner_of(architecture, "fast"), two_images(), Reward()
+def test_under_autocast_the_gradient_is_nearly_that_of_the_definition(architecture: str, path: str) -> None:
+    captioner, regions, reward = captioner_of(architecture, path), two_images(), Reward()
     torch.manual_seed(5)
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = SelfCritical(reward, 4, max_words=MAX_WORDS)(captioner, regions, BATCH)
@@ -148,6 +149,25 @@ def test_under_autocast_the_gradient_is_nearly_that_of_the_definition(architectu
     expected_loss(captioner, regions, drawn, rewards, others_of(rewards)).backward()  # type: ignore[no-untyped-call]
     exact = torch.cat([one.grad.flatten() for one in captioner.parameters() if one.grad is not None])
     assert (exact - found).norm() < 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("architecture", families())
+def test_under_autocast_each_of_thousands_of_words_is_drawn_as_often_as_is_likely(
+    architecture: str, path: str
+) -> None:
+    """By evenly spaced numbers a word of probability p is drawn n·p times, give or take one."""
+    captioner, drawn = captioner_of(architecture, path, words=3_000).eval(), 1_000
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        memory = captioner.encode(two_images())
+        state = captioner.initial_state(memory, 1)
+        logits, _ = captioner.step(torch.full((2, 1), BOS), state, memory)
+        found = sample_memory(captioner, memory, drawn, 1, uniform=lambda rows: (rows % drawn + 0.5) / drawn)
+    assert logits.dtype == torch.bfloat16
+    shares = logits.double().index_fill(2, torch.tensor([PAD, BOS]), -torch.inf).softmax(dim=2)[:, 0]
+    for words, log_probs, share in zip(found.tokens[..., 0], found.log_probs, shares, strict=True):
+        assert (words.bincount(minlength=3_000) - drawn * share).abs().max() < 1.5
+        torch.testing.assert_close(log_probs.double(), share[words].log(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("path", PATHS)
