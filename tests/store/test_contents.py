@@ -30,7 +30,7 @@ from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate, read_scores
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
-from distilcap.store import pack
+from distilcap.store import pack as pack_module
 from distilcap.store import stage as stage_module
 from distilcap.store.contents import Entry, contents, left_behind, needed_by
 from distilcap.store.pack import _without_folders, export_results, import_results
@@ -317,14 +317,14 @@ def test_a_running_import_is_left_alone(
     export_results(contents(root), tmp_path / "pack.tar.gz")
     seen: list[dict[Path, int]] = []
 
-    checked = pack._checked
+    checked = pack_module._checked
 
     def meanwhile(folder: Path, source: Path) -> Stage:
         assert folder.parent in root.glob(".import-*")
         seen.append(left_behind(root))
         return checked(folder, source)
 
-    monkeypatch.setattr(pack, "_checked", meanwhile)
+    monkeypatch.setattr(pack_module, "_checked", meanwhile)
     import_results(tmp_path / "pack.tar.gz", root)
     assert seen
     assert not any(seen)
