@@ -62,7 +62,7 @@ Example:
     "--overwrite",
     is_flag=True,
     help="Replace a file that --to did not write so: a person's, one edited since, or one of other options; "
-    "and side files that are there.",
+    "and side files that are there, which go where a caption is left empty.",
 )
 def caption(
     photos: tuple[Path, ...],
