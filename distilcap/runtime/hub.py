@@ -62,7 +62,9 @@ def find_bundle(bundle: Path) -> Path:
         folder = kept / commit
         if not _is_whole(folder):
             _fetch(hub, repo, commit, folder)
-        write_text(last, commit)
+        with suppress(OSError):  # the bundle is whole, wherever its name can be written: a read-only cache
+            if not last.is_file() or last.read_text("utf-8", "replace") != commit:
+                write_text(last, commit)
     return folder
 
 
