@@ -87,6 +87,12 @@ def caption(
         raise ConfigError("Give either `--to` (one file) or `--side-files` (a file beside each photo).")
     if side_files is not None and decode.n_best > 1:
         raise ConfigError("A side file holds one caption: `--n-best` above 1 goes with `--to`.")
+    if run is not None and workers is not None:
+        raise ConfigError("`--workers` is for a bundle, and does nothing with `--run`; leave it out.")
+    if overwrite and to is None and side_files is None:
+        raise ConfigError(
+            "`--overwrite` is for the files of `--to` and `--side-files`; give one of them, or leave it out."
+        )
     from distilcap.cli.common import PROGRESS
     from distilcap.pipeline.captioning import ImageCaptioner
 
