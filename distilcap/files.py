@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn
 from distilcap.errors import ConfigError, DataError
 
 __all__ = [
+    "DISK_FULL",
     "JSON_DECODER",
     "NULLING_DECODER",
     "atomic_path",
@@ -36,6 +37,10 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk, or of one's share of it, that is full."""
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ Example:
     "--overwrite",
     is_flag=True,
     help="Replace a file that --to did not write so: a person's, one edited since, or one of other options; "
-    "and side files that are there.",
+    "and side files that are there, which go where a caption is left empty.",
 )
 def caption(
     photos: tuple[Path, ...],
@@ -87,6 +87,12 @@ def caption(
         raise ConfigError("Give either `--to` (one file) or `--side-files` (a file beside each photo).")
     if side_files is not None and decode.n_best > 1:
         raise ConfigError("A side file holds one caption: `--n-best` above 1 goes with `--to`.")
+    if run is not None and workers is not None:
+        raise ConfigError("`--workers` is for a bundle, and does nothing with `--run`; leave it out.")
+    if overwrite and to is None and side_files is None:
+        raise ConfigError(
+            "`--overwrite` is for the files of `--to` and `--side-files`; give one of them, or leave it out."
+        )
     from distilcap.cli.common import PROGRESS
     from distilcap.pipeline.captioning import ImageCaptioner
 

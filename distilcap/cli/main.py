@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import io
 import os
@@ -19,6 +18,7 @@ import click
 from distilcap import __version__
 from distilcap.cli.say import say
 from distilcap.errors import DistilCapError, memory_error
+from distilcap.files import DISK_FULL
 from distilcap.plugins import add_plugin, plugin_failure
 from distilcap.training.processes import first_to_fail, launched, leave_launch, processes_asked_for
 
@@ -162,7 +162,7 @@ def _run(arguments: list[str] | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        fix = "free some space and run it again" if error.errno == errno.ENOSPC else "check the path"
+        fix = "free some space and run it again" if error.errno in DISK_FULL else "check the path"
         _fail(f"{error.filename or 'A file'}: {error.strerror or error}; {fix}.", 2)
     except MemoryError:
         _fail("There is not enough memory for this; smaller options or files need less.", 2)

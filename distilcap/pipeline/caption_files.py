@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,7 +15,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import write_text
+from distilcap.files import DISK_FULL, write_bytes, write_text
 from distilcap.pipeline.caption_record import CaptionRecord, Line, by_image
 from distilcap.pipeline.captioned import Captioned
 from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
@@ -162,17 +164,24 @@ def write_side_files(
 
     A file that is there already is left as it is; so a killed run goes on where it was. For a photograph
     that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. An empty
-    caption gets no file.
+    caption gets no file. The first folder that cannot be written ends the work.
 
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
             the caption as description (`dc:description`) and as alternative text.
-        overwrite: write files that are there anew.
+        overwrite: write files that are there anew. Where the caption is empty they go; metadata that hold
+            more than a caption lose that alone.
+
+    Raises:
+        DataError: a folder with photographs to caption cannot be written.
+        OSError: the disk is full.
     """
     beside = _side_files(photos, form)
     unable = [photo for photo in photos if beside[photo] in beside]  # it is an image itself
     able = [photo for photo in photos if beside[photo] not in beside]
     todo = [photo for photo in able if overwrite or not os.path.lexists(beside[photo])]
+    for folder in dict.fromkeys(photo.parent for photo in todo):
+        _check_writable(folder)
     failed: list[str] = []
     empty = 0
     results = zip(todo, captioner.each(todo), strict=True)
@@ -180,16 +189,52 @@ def write_side_files(
         if result.error is not None:
             failed.append(str(result.error))
             continue
-        if not result.text:
-            empty += 1
-            continue
         try:
-            write_text(beside[photo], SIDE_FILES[form](result.text))
+            if result.text:
+                write_text(beside[photo], SIDE_FILES[form](result.text))
+            elif overwrite:
+                _remove_caption(beside[photo])
         except (DataError, OSError) as error:
+            if isinstance(error, OSError):
+                if error.errno in DISK_FULL:
+                    raise
+                _check_writable(photo.parent)
             failed.append(f"{beside[photo]}: {error}")
+        else:
+            empty += not result.text
     refused = (f"{photo}: its side file would replace an image." for photo in unable)
     captioned = len(todo) - len(failed) - empty
     return Written(captioned, (*refused, *failed), len(able) - len(todo), empty)
+
+
+def _check_writable(folder: Path) -> None:
+    """Make sure that files can be made in a folder, if it is there at all.
+
+    Raises:
+        DataError: they cannot.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise DataError(
+            f"{folder}: side files cannot be written there ({error.strerror}); make it writable, or write "
+            "one file elsewhere by `--to`."
+        ) from None
+
+
+def _remove_caption(side: Path) -> None:
+    """Remove a side file, or its caption alone where a photo program keeps more in it."""
+    if side.suffix == ".xmp" and side.is_file():
+        content = side.read_bytes()
+        others = _XMP_CAPTION.sub(b"", content)
+        if others != _XMP_CAPTION.sub(b"", _as_xmp("").encode()):
+            if others != content:
+                write_bytes(side, others)
+            return
+    side.unlink(missing_ok=True)
 
 
 def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
@@ -210,6 +255,12 @@ def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
             for image, file in before.items()
         }
     return beside
+
+
+_XMP_CAPTION = re.compile(
+    rb"\s*<(dc:description|Iptc4xmpCore:AltTextAccessibility)(?:\s[^>]*)?(?<!/)>.*?</\1\s*>", re.DOTALL
+)
+"""What `_as_xmp` says of a photograph; the prefixes are those that all programs write."""
 
 
 def _as_xmp(caption: str) -> str:

@@ -8,7 +8,6 @@ server is another ($HF_ENDPOINT), that one is asked.
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any
 
 from distilcap.box import NAME, box_bundle
 from distilcap.errors import BundleError, ConfigError, MissingError
-from distilcap.files import cache_folder, write_text
+from distilcap.files import DISK_FULL, cache_folder, write_text
 from distilcap.runtime.limits import MAX_MANIFEST_BYTES
 from distilcap.runtime.manifest import CARD, CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
 from distilcap.shown import first_line, shown
@@ -63,7 +62,9 @@ def find_bundle(bundle: Path) -> Path:
         folder = kept / commit
         if not _is_whole(folder):
             _fetch(hub, repo, commit, folder)
-        write_text(last, commit)
+        with suppress(OSError):  # the bundle is whole, wherever its name can be written: a read-only cache
+            if not last.is_file() or last.read_text("utf-8", "replace") != commit:
+                write_text(last, commit)
     return folder
 
 
@@ -229,7 +230,7 @@ def _told(hub: Any, what: str) -> Iterator[None]:
         raise ConfigError(f"{what}: no name that the Hub has ({shown(first_line(error))}).") from None
     except (hub.errors.HTTPError, OSError) as error:
         # What is wrong here, such as a full disk, is none of the Hub's; the command line tells it.
-        if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+        if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
             raise
         raise BundleError(
             f"{what}: the Hub did not answer as it should ({shown(first_line(error))})."

@@ -17,7 +17,7 @@ from distilcap.text.tokenizers import PTB
 
 __all__ = ["NEUTRAL_PEOPLE", "RULES_VERSION", "check_english", "more_general", "neutral", "neutral_words"]
 
-RULES_VERSION: Final = 3
+RULES_VERSION: Final = 4
 """Raise it when `neutral` makes something else of a caption: it is in the keys of rewritten artifacts."""
 
 NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman, boy, girl … (English only)"
@@ -46,11 +46,23 @@ _OBJECT = re.compile(
     re.IGNORECASE,
 )
 """Where "her" is no one's: "looks at her as", "a dog next to her."."""
-_PAIRS = (  # "a man and a woman" has become "a person and a person"
-    (re.compile(r"\b(?:a|one) person and (?:(?:a|one|another) )?person\b", re.IGNORECASE), "two people"),
-    (re.compile(r"\b(?:a|one) child and (?:(?:a|one|another) )?child\b", re.IGNORECASE), "two children"),
-    (re.compile(r"\b(people|children) and \1\b", re.IGNORECASE), r"\1"),
+_OTHER_SENSE = (
+    "(?!cow(?:boy|girl) +(?:hat|boot|shirt|outfit|costume|gear|clothes|attire)|(?:king|queen) +(?:size|bed)|"
+    "(?<=burger )king|(?<=drag )queen|groom +each|(?<=to )groom)"
 )
+"""Before a word of the list: where it names no person, or is a verb."""
+_PLURALS = {"person": "people", "child": "children", "grandchild": "grandchildren"} | {
+    word: f"{word}s"
+    for word in ("parent", "grandparent", "sibling", "partner", "relative", "monarch", "royal")
+}
+"""Of what a pair may become: "a man and a woman" is "a person and a person" first."""
+_PAIR = re.compile(
+    rf"(?:\b(?:a|one|(?P<the>the)) |^)(?P<one>{'|'.join(_PLURALS)}) and "
+    r"(?:(?:a|one|another) )?(?P=one)\b",
+    re.IGNORECASE,
+)
+"""Not where "the" comes second: "a woman and he is" begins anew at "he"."""
+_GROUPS = re.compile(rf"\b({'|'.join(_PLURALS.values())})(?: and \1\b)+", re.IGNORECASE)
 
 
 def check_english(tokenizer: str) -> None:
@@ -74,7 +86,11 @@ def _replacements() -> dict[str, str]:
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?<!\w-)(?:{'|'.join(_replacements())})(?!\w|-\w)", re.IGNORECASE)
+    words = "|".join(_replacements())
+    return re.compile(
+        rf"(?<!\w)(?<!\w-)(?:(?P<article>an?)(?P<gap> +))?{_OTHER_SENSE}(?P<word>{words})(?!\w|-\w)",
+        re.IGNORECASE,
+    )
 
 
 def neutral_words() -> dict[str, str | None]:
@@ -99,12 +115,25 @@ def neutral(text: str) -> str:
     if text[:1].isupper():
         written = written[:1].upper() + written[1:]
     written = _OBJECT.sub(lambda match: _as_begun(match, "them"), written)
-    written = _pattern().sub(lambda match: _as_begun(match, _replacements()[match[0].lower()]), written)
+    written = _pattern().sub(_instead, written)
     if written == text:
         return text
-    for pair, together in _PAIRS:
-        written = pair.sub(functools.partial(_as_begun, text=together), written)
-    return written
+    return _GROUPS.sub(r"\1", _PAIR.sub(_together, written))
+
+
+def _instead(match: re.Match[str]) -> str:
+    """A neutral word, and "a" or "an" before it as it wants."""
+    word = _replacements()[match["word"].lower()]
+    if match["word"][0].isupper():
+        word = word[0].upper() + word[1:]
+    if not match["article"]:
+        return word
+    return match["article"][0] + "n" * (word[0].lower() in "aeiou") + match["gap"] + word
+
+
+def _together(match: re.Match[str]) -> str:
+    """ "Two people" of "a person and a person"."""
+    return _as_begun(match, "the " * bool(match["the"]) + f"two {_PLURALS[match['one'].lower()]}")
 
 
 def _without_sex(match: re.Match[str]) -> str:

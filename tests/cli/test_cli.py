@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from distilcap.cli.main import COMMANDS, cli, main
-from distilcap.errors import DistilCapError
+from distilcap.errors import ConfigError, DistilCapError
 from distilcap.models.families import families
 from distilcap.models.fast import plain_asked_for
 
@@ -80,12 +81,28 @@ def test_what_a_person_can_mend_is_one_line(capsys: pytest.CaptureFixture[str], 
         assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["--run", "run", "--workers", "2"], "`--workers` is for a bundle, and does nothing with `--run`"),
+        (["--overwrite"], "`--overwrite` is for the files of `--to` and `--side-files`"),
+        (["--run", "run", "--overwrite"], "`--overwrite` is for the files of"),
+    ],
+)
+def test_caption_refuses_options_that_would_do_nothing(given: list[str], said: str) -> None:
+    error = CliRunner().invoke(cli, ["caption", "photo.jpg", *given]).exception
+    assert isinstance(error, ConfigError)
+    assert str(error).startswith(said)
+    assert str(error).endswith("leave it out.")
+
+
 def test_interrupts_full_disks_and_missing_packages_are_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases: list[tuple[BaseException, int, str]] = [
         (KeyboardInterrupt(), 130, "goes on from what was kept"),
         (OSError(28, "No space left on device", "big"), 2, "big: No space left on device; free some space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "big"), 2, "big: Disk quota exceeded; free some space"),
         (ModuleNotFoundError("No module named 'onnx'", name="onnx"), 2, "The package onnx is needed"),
         (DistilCapError("two\nlines"), 2, "Error: two lines"),
     ]

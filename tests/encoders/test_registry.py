@@ -229,6 +229,27 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         read_weights(tmp_path / "numbered.pth")
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_was_cut_or_damaged_is_no_bug_of_ours(tmp_path: Path, zipped: bool) -> None:
+    """The form of today, a zip, and the pickles of before, which many published files have."""
+    path = tmp_path / "weights.pth"
+    state = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(2)).state_dict()
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    assert read_weights(path).keys() == state.keys()
+    cut = [whole[:length] for length in range(0, len(whole), 61)]
+    flipped = [whole[:at] + bytes([whole[at] ^ 0x11]) + whole[at + 1 :] for at in range(0, 1000, 17)]
+    said: list[str] = []
+    for content in (*cut, b"hello world", b"hello world\n" * 99, *flipped):
+        path.write_bytes(content)
+        try:
+            read_weights(path)  # a flipped bit of a number, or of a name, is no damage that shows
+        except DataError as error:
+            said.append(str(error))
+    assert len(said) > len(cut)
+    assert all(each.startswith(f"{path}: not a ") for each in said)
+
+
 class Evil:
     def __init__(self, trace: Path) -> None:
         self.trace = trace

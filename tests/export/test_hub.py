@@ -174,6 +174,25 @@ def test_a_full_disk_is_not_the_hubs_fault(exported, hub, monkeypatch):
     assert not isinstance(raised.value, BundleError)
 
 
+def test_a_whole_bundle_opens_from_a_cache_that_cannot_be_written(exported, hub, monkeypatch):
+    def read_only(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    push_bundle(exported.folder, "me/captioner")
+    fetched = find_bundle_by("hf:me/captioner")
+    written = (fetched.parent / "main.txt").stat().st_ino
+    assert find_bundle_by("hf:me/captioner") == fetched
+    assert (fetched.parent / "main.txt").stat().st_ino == written, "what it says already is not written again"
+    for call in ("mkdir", "touch", "write_bytes"):
+        monkeypatch.setattr(f"pathlib.Path.{call}", read_only)
+    assert find_bundle_by("hf:me/captioner") == fetched
+    assert find_bundle_by(f"hf:me/captioner@{fetched.name}") == fetched
+    shutil.rmtree(fetched)
+    with pytest.raises(OSError, match="Read-only") as raised:
+        find_bundle_by("hf:me/captioner")
+    assert not isinstance(raised.value, BundleError)
+
+
 def test_a_pinned_bundle_where_no_cache_can_be_made(tmp_path):
     """In a process of its own: the errors of huggingface_hub are not there until they are imported."""
     (tmp_path / "cache").touch()

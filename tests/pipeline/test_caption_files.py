@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import re
+import tempfile
 import threading
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +20,8 @@ import pytest
 from PIL import Image
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import write_text
+from distilcap.pipeline import caption_files
 from distilcap.pipeline.caption_files import write_captions, write_side_files
 from distilcap.pipeline.captioned import WrittenCaption
 from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
@@ -352,6 +357,92 @@ def test_xmp_is_xml_that_says_the_caption(photos: list[Path]) -> None:
     assert texts == ["grey, <1> & co"] * 2
     names = {element.tag.partition("}")[2] for element in root.iter()}
     assert {"description", "AltTextAccessibility"} <= names
+
+
+@pytest.mark.parametrize("form", ["txt", "xmp"])
+def test_an_older_caption_goes_where_the_new_one_is_doubted(photos: list[Path], form: str) -> None:
+    write_side_files(OfGrey(), photos[:3], form, SILENT)
+    sides = [photo.with_suffix(f".{form}") for photo in photos[:4]]
+    kept = sides[2].read_bytes()
+    doubts = OfGrey().without_doubtful(0.03)
+    assert write_side_files(doubts, photos[:4], form, SILENT).there == 3
+    assert [side.exists() for side in sides] == [True] * 4, "nobody asked for others"
+    written = write_side_files(OfGrey().without_doubtful(0.05), photos[:4], form, SILENT, overwrite=True)
+    assert (written.captioned, written.empty, written.failed) == (1, 3, ())
+    assert [side.exists() for side in sides] == [False, False, False, True]
+    assert write_side_files(doubts, photos[2:3], form, SILENT, overwrite=True).captioned == 1
+    assert sides[2].read_bytes() == kept
+
+
+def test_metadata_of_a_doubted_photo_lose_the_caption_alone(photos: list[Path]) -> None:
+    """A photo program keeps stars, keywords and settings in the same file."""
+    xmp = photos[1].with_suffix(".xmp")
+    write_side_files(OfGrey(), photos[1:2], "xmp", SILENT)
+    stars = '<xmp:Rating xmlns:xmp="http://ns.adobe.com/xap/1.0/">5</xmp:Rating>'
+    others = f"{stars}\n<dc:title>dc:description</dc:title>"
+    whole = xmp.read_text().replace("<dc:description>", f"{others}\n<dc:description>")
+    xmp.write_text(whole)
+    for _ in range(2):
+        write_side_files(OfGrey().without_doubtful(0.05), photos[1:2], "xmp", SILENT, overwrite=True)
+        texts = {item.tag.partition("}")[2]: item.text for item in ElementTree.parse(xmp).iter()}
+        assert (texts["Rating"], texts["title"]) == ("5", "dc:description")
+        assert not {"description", "AltTextAccessibility", "li"} & texts.keys()
+
+
+class Fails:
+    """Stands for a function that writes, and fails from a call on."""
+
+    def __init__(self, does: Callable[..., Any], error: int, good: int = 0) -> None:
+        self.does, self.error, self.good = does, error, good
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        self.good -= 1
+        if self.good < 0:
+            raise OSError(self.error, os.strerror(self.error))
+        return self.does(*given, **named)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captioner, folder = OfGrey(), photos[0].parent
+    photos[0].with_suffix(".xmp").write_text("there already")
+    nowhere = folder / "none" / "0.png"
+    assert len(write_side_files(captioner, [photos[0], nowhere], "xmp", SILENT).failed) == 1
+    monkeypatch.setattr(tempfile, "TemporaryFile", Fails(tempfile.TemporaryFile, errno.EROFS))
+    assert write_side_files(captioner, photos[:1], "xmp", SILENT).there == 1, "there is nothing to write"
+    with pytest.raises(
+        DataError, match=rf"^{folder}: side files cannot be written there \(Read-only.*\); .*`--to`"
+    ):
+        write_side_files(captioner, photos, "xmp", SILENT)
+    assert captioner.seen == 0
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
+def test_a_folder_that_takes_no_more_files_ends_the_work(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """A full disk, or a card that the system makes read-only at its first fault; a rerun goes on."""
+    with monkeypatch.context() as patch:
+        patch.setattr(caption_files, "write_text", Fails(write_text, error, 3))
+        if error not in (errno.ENOSPC, errno.EDQUOT):  # an empty file fits in
+            patch.setattr(tempfile, "TemporaryFile", Fails(tempfile.TemporaryFile, error, 1))
+        with pytest.raises((DataError, OSError), match=re.escape(os.strerror(error))):
+            write_side_files(OfGrey(), photos[:10], "txt", SILENT)
+    assert len(list(photos[0].parent.glob("*.txt"))) == 3
+    written = write_side_files(OfGrey(), photos[:10], "txt", SILENT)
+    assert (written.captioned, written.there, written.failed) == (7, 3, ())
+
+
+def test_a_side_file_that_alone_cannot_be_written_is_named_at_the_end(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a link into a folder of somebody else's."""
+    monkeypatch.setattr(caption_files, "write_text", Fails(write_text, errno.EACCES, 2))
+    written = write_side_files(OfGrey(), photos[:3], "txt", SILENT)
+    assert written.captioned == 2
+    assert len(written.failed) == 1
+    assert f"{photos[2].with_suffix('.txt')}: " in written.failed[0]
 
 
 def test_another_ending_is_refused(photos: list[Path], tmp_path: Path) -> None:
