@@ -100,7 +100,7 @@ def summary(records: list[dict[str, Any]], data: Dataset) -> dict[str, Any]:
         ]
         systems = [System(how, (score["cider"],)) for how, score in zip(DECODINGS, scores, strict=True)]
         (pair,) = compare_systems(systems, create_metric("cider"))
-        cider, interval = 100 * systems[0].mean, pair.interval or (np.nan, np.nan)
+        cider, interval = 100 * systems[0].mean, pair.interval or ()
         result[name] = {
             "photographs": len(group),
             "cider_whole": round(cider, 2),

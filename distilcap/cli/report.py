@@ -201,7 +201,7 @@ def run_members(
         first, planned = trained_members(members)[0].trains[0], Store(store)
         print_plan(stages_of(members), planned, facts_of_run(first, planned))
         return
-    check_report_folder(output.to)
+    check_report_folder(output.to, trained_members(members)[0].trains[0].data.folders)
     kept = open_store(store)
     judge_data(stages_of(members), kept)
     build_ahead(stages_of(members), kept, PROGRESS, engine)

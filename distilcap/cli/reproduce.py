@@ -266,7 +266,7 @@ def _run(
     from distilcap.stages.vocabulary import judge_data
     from distilcap.study.tables import finished, run_tables, stages_of_tables
 
-    check_report_folder(output.to)
+    check_report_folder(output.to, tables[0].rows[0].member.trains[0].data.folders)
     kept = open_store(store)
     missing: tuple[str, ...] = ()
     if only_finished:

@@ -54,7 +54,7 @@ def read_references(path: Path, line_breaks: bool = False, progress: Progress = 
             progress.note(remark)
         return _filled(path, captions)
     read = read_dataset(path, need_images=False, line_breaks=line_breaks, progress=progress)
-    unread = [] if read.captions else find_entries(path).unread
+    unread = [] if read.captions else list(dict.fromkeys(find_entries(path).unread))
     if unread:
         key = shlex.quote(unread[0]) if len(unread) == 1 else "KEY"
         raise DataError(

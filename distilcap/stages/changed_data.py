@@ -145,6 +145,11 @@ class AddUnlabelled(ChangedData):
         """See `ImportData.same_images`; of the others, with these."""
         return dataclasses.replace(self, **_fields(self.whole.same_images))
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """See `ImportData.folders`."""
+        return (*super().folders, Path(self.folder))
+
     @staticmethod
     def beside(whole: ImportData, folder: Path) -> AddUnlabelled:
         """Look at a folder of images.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
 
 from distilcap.data.captions import CaptionSet
 from distilcap.data.cleaning import RULES_VERSION, Cleaning, clean_captions
-from distilcap.data.dataset import Dataset, ImageRecord
+from distilcap.data.dataset import Dataset, ImageRecord, probe
 from distilcap.data.neutral import neutral_captions
 from distilcap.data.readers import BY_NAME, Columns, read_dataset
 from distilcap.data.readers.entries import is_text
@@ -132,19 +133,13 @@ class ImportData(Stage):
             captions = neutral_captions(captions, (image.id for image in rewritten))
         captions.save(folder / "references.jsonl")
         images = [[image.id, str(image.path.absolute()), image.split] for image in dataset.images]
-        write_json(folder / "images.json", {"name": self.name, "images": images})
+        ends = _probes(dataset.images)
+        write_json(folder / "images.json", {"name": self.name, "images": images, "ends": ends})
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """That people's captions and images are read from as a whole."""
         return tuple(path for path in map(Path, filter(None, (self.path, self.images))) if path.is_dir())
-
-    @property
-    def _folder(self) -> Path:
-        """Below which the images lie, unless the data name them by other paths."""
-        path = Path(self.images or self.path).absolute()
-        home = path.parent if path.is_file() else path
-        return home.parent if home.name == "annotations" else home
 
     def work(self, facts: Facts) -> Work:
         """Images."""
@@ -165,15 +160,21 @@ class ImportData(Stage):
         with expected(folder / "images.json", "the images of a data set"):
             images = tuple(ImageRecord(id, Path(path), split) for id, path, split in content["images"])
             dataset = Dataset(content["name"], images, references)
-        if not images or (self._folder in images[0].path.parents and os.path.exists(images[0].path)):
+            ends = content.get("ends")  # older versions did not write them
+        if not images or (os.path.exists(images[0].path) and ends in (None, _probes(images))):
             return dataset
         try:
             now = {image.id: image.path for image in self.read().images}
-        except DataError:  # nor are they there: whoever needs their pixels says so
+        except (DataError, OSError):  # nor are they there: whoever needs their pixels says so
             return dataset
         # Only where they lie: the splits of the file may have been edited since.
         found = (dataclasses.replace(image, path=now.get(image.id, image.path)) for image in images)
         return dataclasses.replace(dataset, images=tuple(found))
+
+
+def _probes(images: Sequence[ImageRecord]) -> list[list[int]]:
+    """By which the first and the last image are known again; see `probe`."""
+    return [list(probe(image.path)) for image in (*images[:1], *images[-1:])]
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,12 @@ _OBJECT = re.compile(
 """Where "her" is no one's: "looks at her as", "a dog next to her."."""
 _OTHER_SENSE = (
     "(?!cow(?:boy|girl) +(?:hat|boot|shirt|outfit|costume|gear|clothes|attire)|(?:king|queen) +(?:size|bed)|"
-    "(?<=burger )king|(?<=drag )queen|groom +each|(?<=to )groom)"
+    r"(?<=burger )king|(?<=drag )queen|(?<=dairy )queen|queen +bee|"
+    r"(?<!\ba )(?<!\bthe )(?<!\bhis )(?<!\bher )(?<!\btheir )(?<!\bbride and )groom(?!\w))"
 )
-"""Before a word of the list: where it names no person, or is a verb."""
+"""Before a word of the list: where it names no person, or may be a verb."""
+_UNSURE = ("groom", "king", "kings", "queen", "queens")
+"""Of these a search cannot see which sense they have: it writes neither them nor a word in their place."""
 _PLURALS = {"person": "people", "child": "children", "grandchild": "grandchildren"} | {
     word: f"{word}s"
     for word in ("parent", "grandparent", "sibling", "partner", "relative", "monarch", "royal")
@@ -94,9 +97,9 @@ def _pattern() -> re.Pattern[str]:
 
 
 def neutral_words() -> dict[str, str | None]:
-    """English words that say a person's gender, each with the word that may stand wherever it does."""
+    """English words that say a person's gender, with the word, if any, that may stand wherever each does."""
     return {
-        word: None if " " in instead or word in _DESCRIBING else instead
+        word: None if " " in instead or word in (*_DESCRIBING, *_UNSURE) else instead
         for word, instead in _replacements().items()
     }
 

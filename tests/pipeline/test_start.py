@@ -19,7 +19,7 @@ from distilcap.cli.distill import _in_the_browser
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
-from distilcap.pipeline.distill import _how_to_take, _taken, distill
+from distilcap.pipeline.distill import _how_to_take, _taken, check_distilled_folder, distill
 from distilcap.pipeline.own_images import TEACHERS, DistillOptions, plan_own_images
 from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.recipe import PAPER
@@ -221,6 +221,15 @@ def test_no_picture_is_seen_twice(home: Path, tmp_path: Path) -> None:
     again = stage_at(store.path(planned.data.whole))
     assert isinstance(again, HoldOut)
     assert again.same_images == DataOptions(data).stage()
+
+
+def test_results_do_not_go_among_images(home: Path, tmp_path: Path) -> None:
+    """A report's pictures are of test images; next time they would be learnt from."""
+    planned = plan(home, home / "others", start=home / "run", unlabelled=home / "scenes")
+    check_distilled_folder(tmp_path / "mine", planned, export=True)
+    for folder in ("others", "scenes"):
+        with pytest.raises(ConfigError, match="is the folder of your images"):
+            check_distilled_folder(home / folder, planned, export=False)
 
 
 def test_the_browser_gets_the_captioner_to_take() -> None:

@@ -60,6 +60,9 @@ from distilcap.text.tokenize import tokenize
         ("a girl in pink cowgirl boots", "a child in pink cowgirl boots"),
         ("two dogs groom each other", "two dogs groom each other"),
         ("ready to groom a horse", "ready to groom a horse"),
+        ("people groom a dog at a dog groom shop", "people groom a dog at a dog groom shop"),
+        ("the groom kisses her", "the person kisses them"),
+        ("a dairy queen sign and a queen bee", "a dairy queen sign and a queen bee"),
         ("a king size bed, a queen sized bed", "a king size bed, a queen sized bed"),
         ("a Burger King and two drag queens", "a Burger King and two drag queens"),
     ],
@@ -69,6 +72,7 @@ def test_captions_are_rewritten(text: str, expected: str) -> None:
 
 
 WORDS = [*neutral_words(), "a", "and", "dog", "person", "people", "child", "one", "The", "MAN", "Her"]
+WORDS.remove("groom")  # a verb, too
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
