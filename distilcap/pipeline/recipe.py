@@ -212,7 +212,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
     """
     if amount.many:
         return {"validate_start": started}
-    updates, fewest, most = (240, 3, 24) if started else (3_400, 9, 40)
+    updates, fewest, most = (1_200, 3, 24) if started else (3_400, 9, 40)
     images = max(1, amount.images)  # data without captions are refused later, with the way out
     epochs = min(most, max(fewest, round(updates * _BATCH / images)))
     rewarded = amount.images >= _REWARDED
