@@ -28,7 +28,7 @@ from distilcap.store.pack import import_results
 from distilcap.store.store import Store
 from distilcap.study.check import PACKS
 from distilcap.study.contrasts import Contrasts, Scored
-from distilcap.study.tables import teacher_key
+from distilcap.study.taught import teacher_key
 
 METRIC = "cider"
 

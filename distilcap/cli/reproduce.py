@@ -38,6 +38,8 @@ Example:
 TABLES = ("table1", "table2", "table3", "table4")
 OTHERS = ("extra", "families", "worth", "box")
 EXPERIMENTS = ("flickr8k", "flickr8k-tuned", "encoders")
+USED = dict.fromkeys(EXPERIMENTS, ("seeds",)) | {"box": ("seeds", "metrics", "crops", "finished", "check")}
+"""Options of those that have a recipe of their own."""
 NAMED_DATA = ("coco", "flickr8k", "scenes")
 SHOWN = 20  # differences of a report that is checked
 
@@ -150,9 +152,8 @@ def _refuse_unused(what: str, options: TableOptions, **given: bool) -> None:
     usual = asdict(TableOptions())
     asked = [name for name, value in asdict(options).items() if value != usual[name]]
     asked += [name for name, there in given.items() if there]
-    of_experiment = {"seeds"} if what in EXPERIMENTS else {"seeds", "metrics", "crops", "finished", "check"}
-    used = of_experiment if what in (*EXPERIMENTS, "box") else {*asked} - {"crops"}
-    unused = [name for name in asked if name not in used]
+    unused = [name for name in asked if what in USED and name not in USED[what]]
+    unused += ["crops"] if given["crops"] and what not in USED else []
     if unused:
         flag = unused[0].replace("_", "-")
         raise ConfigError(f"`reproduce {what}` has no use for `--{flag}`; leave it out.")

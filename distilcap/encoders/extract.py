@@ -139,9 +139,8 @@ def _write_all(
         batch: list[tuple[ImageRecord, Bytes]] = []
         for image, pixels in images:
             if isinstance(pixels, DataError):
-                if image.id not in missing and not os.path.exists(
-                    image.path
-                ):  # such as a disk that was unplugged
+                # Such as those of a disk that was unplugged.
+                if image.id not in missing and not os.path.exists(image.path):
                     raise DataError(
                         f"{image.path}: gone since the extraction began; bring the images back, and the same "
                         "command goes on."

@@ -93,14 +93,16 @@ class Labelling:
         from distilcap.pipeline.photographs import penalty_in
 
         assert self.run is not None
-        options, run = self.options, run_of(self.run, whole=True)
+        options = self.options
+        if options.length_penalty is not None:
+            return options.length_penalty
+        run = run_of(self.run, whole=True)
         begun = penalty_in(begun_by(self.to, options.part) or "", run)
-        if options.length_penalty is None and begun is not None:
+        if begun is not None:
             progress.note(f"{self.to}: goes on with the length penalty {begun:g} of its parts.")
             return begun
         store = Store(self.run.resolve().parent, Processes(device=launched().device))
-        chosen = decode_options(run, store, options.beam_size, options.length_penalty, progress)
-        return chosen.length_penalty
+        return decode_options(run, store, options.beam_size, progress=progress).length_penalty
 
 
 def label_split(run: Path, split: str, options: LabelOptions, store: Store, progress: Progress) -> CaptionSet:

@@ -17,22 +17,20 @@ from distilcap.reports.collect import collect_results
 from distilcap.reports.records import Difference, Entry, Results
 from distilcap.reports.results import (
     Member,
-    all_labels,
     build_rows,
     column_scores,
     latencies_of,
     read_beside_scores,
     stages_of,
-    whole_training,
 )
 from distilcap.reports.sentences import decoding_sentences
-from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study.conclusions import judge
 from distilcap.study.contrasts import Contrasts, Scored
 from distilcap.study.ranking import ranking_sentence
 from distilcap.study.schedules import curve_ends, schedules
+from distilcap.study.taught import labelling_seconds, teacher_key, teacher_seconds
 
 __all__ = [
     "Table",
@@ -42,7 +40,6 @@ __all__ = [
     "members_of",
     "run_tables",
     "stages_of_tables",
-    "teacher_key",
     "with_strongest_controls",
 ]
 
@@ -217,9 +214,9 @@ def _compared(table: Table, store: Store, metrics: tuple[str, ...]) -> records.T
             label_beam=row.label_beam,
             baseline=row.baseline,
             printed=dict(row.printed) if row.printed else None,
-            labelling_seconds=fmean(_labelling_seconds(run, store) for run in row.member.trains),
+            labelling_seconds=fmean(labelling_seconds(run, store) for run in row.member.trains),
             differences=differences.get(row.member.name, {}),
-            teacher_seconds=_teacher_seconds(row.member, store),
+            teacher_seconds=teacher_seconds(row.member, store),
         )
         for row in table.rows
     )
@@ -256,24 +253,6 @@ def _means(metrics: Sequence[str]) -> list[str]:
     ]
 
 
-def _labelling_seconds(train: Train, store: Store) -> float:
-    """Of all labels and of others that they were made from; the teachers' training is not counted."""
-    labels = dict.fromkeys(label for stage in _taught_by(train) for label in all_labels(stage))
-    return sum(map(store.seconds, labels))
-
-
-def _teacher_seconds(member: Member, store: Store) -> float | None:
-    """Of training what its captions or distributions came from, in the mean over seeds; None where nothing
-    did, or where a run is not there, as in a pack of some rows."""
-    seconds = []
-    for train in member.trains:
-        runs = [one.stage for one in store.plan(_taught_by(train)) if isinstance(one.stage, Train)]
-        if not runs or not all(store.has(run) for run in runs):
-            return None
-        seconds.append(sum(run.summary(store)["train_seconds"] for run in runs))
-    return round(fmean(seconds), 1)
-
-
 def _system(member: Member, key: str, store: Store, metrics: tuple[str, ...]) -> System:
     seeds = (scores[key] for scores in column_scores(member, COLUMN, store, metrics))
     # The mean over images is its own sufficient statistic.
@@ -303,17 +282,6 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
             own_teachers=len({teacher_key(train) for train in member.trains}) == len(member.trains),
         )
     return list(systems.values())
-
-
-def teacher_key(train: Train) -> tuple[str, ...]:
-    """What a student's captions and distributions came from."""
-    return tuple(stage.key for stage in _taught_by(train))
-
-
-def _taught_by(train: Train) -> list[Stage]:
-    """Labels and teachers of tokens of the run and of those that it began from, each once."""
-    given = (stage for run in whole_training(train) for stage in (run.labels, run.token_teacher))
-    return list(dict.fromkeys(stage for stage in given if stage is not None))
 
 
 def stages_of_tables(tables: Sequence[Table], metrics: tuple[str, ...]) -> list[Stage]:

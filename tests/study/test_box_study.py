@@ -23,7 +23,8 @@ from distilcap.store.store import Store
 from distilcap.study import box
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
-from distilcap.study.tables import TableRow, _labelling_seconds, teacher_key
+from distilcap.study.tables import TableRow
+from distilcap.study.taught import labelling_seconds, teacher_key
 from distilcap.training.options import SelfCriticalPhase
 
 
@@ -106,7 +107,7 @@ def test_each_seed_has_teachers_of_its_own_and_pays_for_both(photos: Path, tmp_p
     first, second = rows[0].member.trains, rows[1].member.trains
     for run, *teachers in zip(rows[-1].member.trains, first, second, strict=True):
         assert run.labels is None
-        assert _labelling_seconds(run, Clock(tmp_path)) == 2
+        assert labelling_seconds(run, Clock(tmp_path)) == 2
         assert [label.captioner for label in paid] == teachers[::-1]  # type: ignore[attr-defined]
         paid.clear()
     assert len({teacher_key(run) for run in rows[-1].member.trains}) == 2

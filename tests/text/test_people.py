@@ -72,7 +72,6 @@ def test_captions_are_rewritten(text: str, expected: str) -> None:
 
 
 WORDS = [*neutral_words(), "a", "and", "dog", "person", "people", "child", "one", "The", "MAN", "Her"]
-WORDS.remove("groom")  # a verb, too
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -81,7 +80,7 @@ WORDS.remove("groom")  # a verb, too
 )
 def test_no_word_of_gender_is_left_and_twice_is_once(parts: list[tuple[str, str]]) -> None:
     written = neutral("".join(word + after for word, after in parts))
-    assert not set(tokenize(written)) & set(neutral_words())
+    assert set(tokenize(written)) & set(neutral_words()) <= {"groom"}  # a verb, where nothing says otherwise
     assert neutral(written) == written
 
 
