@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import Caption, CaptionSet
-from distilcap.data.readers import Source, find_entries, form_of, read_dataset
+from distilcap.data.readers import Source, find_entries, form_of, of_plugin, read_dataset
 from distilcap.data.readers.columns import Roles, id_text, roles_of, texts_of
 from distilcap.data.readers.entries import image_id_of, is_text
 from distilcap.data.readers.forms.coco import is_marked
@@ -48,7 +48,7 @@ def read_references(path: Path, line_breaks: bool = False, progress: Progress = 
     """
     verify_checksum(path)
     source = Source(path)
-    captions = _scored(source, lists=True)
+    captions = None if of_plugin(source) else _scored(source, lists=True)
     if captions is not None:
         for remark in dict.fromkeys(source.notes):
             progress.note(remark)
@@ -79,9 +79,10 @@ def read_candidates(path: Path) -> CaptionSet:
     """
     verify_checksum(path)
     source = Source(path)
-    if _is_own(source) or (not source.layout and form_of(source) is None):
+    of_other = of_plugin(source)
+    if not of_other and (_is_own(source) or (not source.layout and form_of(source) is None)):
         return _filled(path, _or_empty(CaptionSet.load(path)))
-    captions = _scored(source, lists=False)
+    captions = None if of_other else _scored(source, lists=False)
     if captions is None:
         captions = read_dataset(path, need_images=False, keep_empty=True).captions
     captions = _or_empty(captions)

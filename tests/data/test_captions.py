@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from distilcap.data.caption_files import fit_ids, read_candidates, read_references
 from distilcap.data.captions import Caption, CaptionSet
+from distilcap.data.readers import DataForm, ReadResult, Source, registry
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_checksum
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
@@ -201,3 +202,32 @@ def test_captions_that_vizwiz_rejects_are_no_references(tmp_path: Path) -> None:
     captions = [{"image_id": 1, "caption": str(number), **marks} for number, marks in enumerate(marked)]
     (tmp_path / "val.json").write_text(json.dumps({"images": [{"id": 1}], "annotations": captions}))
     assert read_references(tmp_path / "val.json").texts("1") == ["0", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", '[{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "two cats"}]'),
+        ("x.json", '{"1": "a dog", "2": "two cats"}'),
+        ("x.jsonl", '{"image": "1", "captions": [{"text": "a dog"}]}\n'),
+    ],
+)
+def test_a_plugin_s_form_is_asked_before_ours(
+    name: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of references, candidates and labels too: it alone knows what its files say."""
+
+    def read(source: Source, result: ReadResult) -> None:
+        entry = result.image("7", "7.jpg", None, None)
+        assert entry is not None
+        result.caption(entry, "as the plugin reads it", 1)
+
+    registry.forms()  # registers ours once: not while they are a copy
+    form = DataForm("of a plugin", "x", lambda source: source.path.name == name, read)
+    monkeypatch.setattr(registry, "_forms", registry._forms | {form.name: form})
+    (tmp_path / name).write_text(content)
+    expected = CaptionSet.of_texts({"7": ["as the plugin reads it"]})
+    assert read_references(tmp_path / name) == expected
+    assert read_candidates(tmp_path / name) == expected
+    with pytest.raises(DataError, match="there is no such"):
+        read_references(tmp_path / "absent" / name)

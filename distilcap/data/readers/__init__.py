@@ -8,7 +8,7 @@ data.captions, runtime.formats.
 from distilcap.data.readers.columns import BY_NAME, Columns
 from distilcap.data.readers.entries import ReadResult
 from distilcap.data.readers.read import find_entries, read_dataset
-from distilcap.data.readers.registry import DataForm, form_of, forms, register_form
+from distilcap.data.readers.registry import DataForm, form_of, forms, of_plugin, register_form
 from distilcap.data.readers.source import Source
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "find_entries",
     "form_of",
     "forms",
+    "of_plugin",
     "read_dataset",
     "register_form",
 ]

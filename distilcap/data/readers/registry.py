@@ -17,7 +17,7 @@ from distilcap.data.readers.source import Source
 from distilcap.errors import ConfigError
 from distilcap.plugins import load_plugins
 
-__all__ = ["DataForm", "form_of", "forms", "register_form"]
+__all__ = ["DataForm", "form_of", "forms", "of_plugin", "register_form"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ def form_of(source: Source) -> DataForm | None:
         DataError: it cannot be looked into; a file that should be JSON is not.
     """
     return next((form for form in forms() if form.matches(source)), None)
+
+
+def of_plugin(source: Source) -> bool:
+    """Whether a form of a plugin reads a file or folder, which is then of no other form."""
+    return source.path.exists() and any(form.matches(source) for form in forms() if not _is_own(form))
 
 
 def _is_own(form: DataForm) -> bool:
