@@ -48,11 +48,21 @@ class Caption:
 
 @dataclass(frozen=True)
 class CaptionSet(Mapping[str, tuple[Caption, ...]]):
-    """Captions by image id; iterates in the order given. A model's n-best list is sorted best first."""
+    """Captions by image id; iterates in the order given. A model's n-best list is sorted best first.
+
+    Raises:
+        DataError: an id is not text.
+    """
 
     captions: Mapping[str, tuple[Caption, ...]]
 
     def __post_init__(self) -> None:
+        for image_id in self.captions:
+            if not isinstance(image_id, str):
+                raise DataError(
+                    f"Image ids of captions must be text, but {image_id!r} is of type "
+                    f"{type(image_id).__name__}; write `str(id)`, as files of captions are read."
+                )
         object.__setattr__(self, "captions", MappingProxyType(dict(self.captions)))
 
     def __getitem__(self, image_id: str) -> tuple[Caption, ...]:
@@ -65,9 +75,10 @@ class CaptionSet(Mapping[str, tuple[Caption, ...]]):
         return len(self.captions)
 
     @staticmethod
-    def of_texts(texts: Mapping[str, Iterable[str]]) -> CaptionSet:
-        """Make a set from plain strings."""
-        return CaptionSet({id: tuple(Caption(text) for text in captions) for id, captions in texts.items()})
+    def of_texts(texts: Mapping[str, str | Iterable[str]]) -> CaptionSet:
+        """Make a set from plain strings: of each image several, or one."""
+        several = {id: (one,) if isinstance(one, str) else one for id, one in texts.items()}
+        return CaptionSet({id: tuple(map(Caption, captions)) for id, captions in several.items()})
 
     def texts(self, image_id: str) -> list[str]:
         """The captions of one image as plain strings."""

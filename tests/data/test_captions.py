@@ -204,6 +204,24 @@ def test_captions_that_vizwiz_rejects_are_no_references(tmp_path: Path) -> None:
     assert read_references(tmp_path / "val.json").texts("1") == ["0", "3"]
 
 
+def test_a_string_is_one_caption(tmp_path: Path) -> None:
+    """As in files of the form {"id": "a caption"}."""
+    (tmp_path / "x.json").write_text('{"1": "a dog runs", "2": ["a cat", "cats"]}')
+    texts = {"1": "a dog runs", "2": ["a cat", "cats"]}
+    assert CaptionSet.of_texts(texts) == read_references(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("id", [391895, 7.0, None])
+def test_ids_that_are_no_text_are_refused_at_once(id: object) -> None:
+    """A file of such captions could not be read again."""
+    for make in (
+        lambda: CaptionSet.of_texts({"1": ["a dog"], id: ["a cat"]}),  # type: ignore[dict-item]
+        lambda: CaptionSet({id: (Caption("a cat"),)}),  # type: ignore[dict-item]
+    ):
+        with pytest.raises(DataError, match=rf"^Image ids of captions must be text, but {id} is of type "):
+            make()
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
