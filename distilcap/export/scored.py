@@ -41,7 +41,8 @@ def score_bundle(
         progress.note("No compared image has references: the bundle is not scored, nor held to `max_loss`.")
         return {}
     exact, written = (
-        evaluate(captions.only(known), data.captions, METRICS, tokenizer) for captions in (ours, theirs)
+        evaluate(captions.only(known), data.captions, METRICS, tokenizer, reasons=False)
+        for captions in (ours, theirs)
     )
     progress.note(_check_loss(exact["cider"], written["cider"], options))
     return {

@@ -43,8 +43,8 @@ def scores_to_json(scores: Mapping[str, Score]) -> dict[str, Any]:
     pooled = {}
     for key, score in able.items():
         metric = metric_of(key)
-        # The statistics of a mean are the scores themselves.
-        mean = isinstance(metric, MeanMetric)
+        # The statistics of a mean are the scores themselves, unless a plugin's pools them otherwise.
+        mean = type(metric).pool is MeanMetric.pool
         if score.statistics is not None and not (mean and score.statistics.shape[1] == 1):
             pooled[metric.name] = [[_short(value) for value in row] for row in score.statistics]
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from distilcap.data.captions import CaptionSet
 from distilcap.errors import ConfigError
 from distilcap.metrics.base import Score
-from distilcap.metrics.evaluation import OFFICIAL, evaluate, with_reasons
+from distilcap.metrics.evaluation import OFFICIAL, evaluate
 from distilcap.metrics.frequencies import DocumentFrequencies
 from distilcap.metrics.registry import create_metric, metric_names, named_metrics
 from distilcap.options import Options, option
@@ -68,4 +68,4 @@ class ScoreOptions(Options):
             else create_metric(name)
             for name in named_metrics(self.metrics)
         ]
-        return with_reasons(evaluate(candidates, references, wanted, self.tokenizer))
+        return evaluate(candidates, references, wanted, self.tokenizer)

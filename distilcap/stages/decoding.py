@@ -85,7 +85,8 @@ class ChooseDecoding(Stage):
 
         def cider(captions: CaptionSet) -> float:
             kept = captions.only(references)
-            return evaluate(kept, references, ["cider"], scoring_tokenizer(tokenizer))["cider"].value
+            scores = evaluate(kept, references, ["cider"], scoring_tokenizer(tokenizer), reasons=False)
+            return scores["cider"].value
 
         scores = {
             penalty: cider(rank_captions(candidates, penalty, self.max_words, tokenizer).top())

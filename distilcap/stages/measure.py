@@ -57,7 +57,7 @@ class Evaluate(Stage):
         references = self.captions.source.load(store).references(self.captions.split)
         candidates = candidates.only(id for id in candidates if id in references)
         tokenizer = scoring_tokenizer(self.captions.tokenizer)
-        scores = with_reasons(evaluate(candidates, references, self.metrics, tokenizer))
+        scores = with_reasons(evaluate(candidates, references, self.metrics, tokenizer, reasons=False))
         write_json(
             folder / "scores.json",
             {

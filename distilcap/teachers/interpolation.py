@@ -58,7 +58,7 @@ def _of_rank(hypotheses: CaptionSet, ids: list[str], rank: int) -> CaptionSet:
 
 def _nearness(candidates: CaptionSet, references: CaptionSet, measure: str, tokenizer: str) -> FloatArray:
     """One number an image, in the references' order."""
-    scores = evaluate(candidates, references, [measure], tokenizer)
+    scores = evaluate(candidates, references, [measure], tokenizer, reasons=False)
     score = scores["bleu_4" if measure == "bleu" else measure]
     assert score.statistics is not None
     if measure == "cider":

@@ -42,5 +42,5 @@ def validate(
     if not processes.first:
         return processes.agree((0.0, []))
     tokenizer = scoring_tokenizer(vocabulary.tokenizer)
-    cider = evaluate(captions, references.only(ids), ["cider"], tokenizer)["cider"]
+    cider = evaluate(captions, references.only(ids), ["cider"], tokenizer, reasons=False)["cider"]
     return processes.agree((cider.value, list(cider.per_image.values())))

@@ -11,8 +11,8 @@ from plain_cider import cider_d, document_frequencies
 
 from distilcap.data.caption_files import read_candidates, read_references
 from distilcap.data.captions import CaptionSet
-from distilcap.errors import ConfigError, DataError
-from distilcap.metrics import Evaluator, Metric, Score, create_metric, evaluate, registry
+from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.metrics import Evaluator, MeanMetric, Metric, Score, create_metric, evaluate, registry
 from distilcap.metrics.cider import CiderD
 from distilcap.metrics.diversity import measure_diversity
 from distilcap.metrics.files import read_scores, references_fingerprint, write_scores
@@ -72,6 +72,103 @@ def test_a_metric_that_cannot_run_says_why_and_gives_no_number():
     assert score.unavailable == "Java was not found"
     assert np.isnan(score.value)
     assert score.per_image == {}
+
+
+def test_cider_of_one_image_is_a_reason_unless_its_number_is_asked_for():
+    one = REFERENCES.only(["1"])
+    for scores in (evaluate(CANDIDATES.only(["1"]), REFERENCES), Evaluator(one)(CANDIDATES.only(["1"]))):
+        assert "of one image it is always 0" in scores["cider"].unavailable
+        assert np.isnan(scores["cider"].value)
+        assert scores["bleu_1"].value == pytest.approx(1)
+    number = evaluate(CANDIDATES.only(["1"]), REFERENCES, reasons=False)["cider"]
+    assert (number.value, number.per_image, number.unavailable) == (0.0, {"1": 0.0}, None)
+
+
+class Fails(MeanMetric):
+    """At one of its two steps, as a program does that takes too long, or data that are damaged."""
+
+    name = label = "fails"
+    keys = ("fails",)
+
+    def __init__(self, step):
+        self.step = step
+
+    def prepare(self, references):
+        if self.step == "prepare":
+            raise MissingError("the jar is damaged.")
+
+    def statistics(self, candidates, prepared):
+        raise MissingError("SPICE did not finish in 1 s")
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"), [("prepare", "the jar is damaged"), ("statistics", "SPICE did not finish in 1 s")]
+)
+def test_a_metric_that_fails_leaves_the_others_their_scores(step, reason):
+    scores = evaluate(CANDIDATES, REFERENCES, ["bleu", Fails(step), "cider"])
+    assert (scores["fails"].unavailable, scores["fails"].signature) == (
+        reason,
+        "fails|refs:1-3|tok:ptb-official|v:1.0",
+    )
+    others = {key: score for key, score in scores.items() if key != "fails"}
+    assert others == evaluate(CANDIDATES, REFERENCES, ["bleu", "cider"])
+    with pytest.raises(MissingError, match=reason):
+        evaluate(CANDIDATES, REFERENCES, ["bleu", Fails(step)], reasons=False)
+
+
+class Odd(MeanMetric):
+    """Gives what it is told to."""
+
+    name = label = "odd"
+    keys = ("odd",)
+
+    def __init__(self, rows, pool=None, keys=keys):
+        self.rows, self.keys = rows, keys
+        self.pool = pool or self.pool
+
+    def prepare(self, references):
+        return None
+
+    def statistics(self, candidates, prepared):
+        return self.rows
+
+
+def share(totals, images):
+    return totals[..., :1] / totals[..., 1:]
+
+
+def share_of_all(totals, images):
+    return share(totals, images) if images == 1 else totals[..., :1] / 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (Odd([[1], [2]]), r"`statistics` must return an array \(N, S\), .* 3 images, but returns \(2, 1\)"),
+        (Odd([[1], [2, 3], [4]]), "`statistics` must return an array of numbers, but returns a list"),
+        (Odd([["a"], ["b"], ["c"]]), "`statistics` must return an array of numbers"),
+        (Odd([[1], [None], [2]]), "`statistics` of image '2' are not finite numbers"),
+        (Odd([[1, 1], [0, 0], [1, 2]], share), "`pool` of image '2' gives no finite number"),
+        (Odd([[1, 1], [1, 1], [1, 2]], share_of_all), "`pool` of all images gives no finite number"),
+        (
+            Odd([[1], [1], [1]], keys=("odd_1", "odd_2")),
+            r"`pool` of statistics \(1,\) must return \(2,\), .*but returns \(1,\)",
+        ),
+        (
+            Odd([[1], [1], [1]], lambda totals, images: 1.0),
+            r"`pool` of .* must return \(1,\), .*but returns \(\)",
+        ),
+        (Odd([[1], [1], [1]], lambda totals, images: "x"), "`pool` must return an array of numbers"),
+    ],
+)
+def test_what_a_metric_gives_is_checked(metric, message):
+    with pytest.raises(ConfigError, match=f"^The metric odd: {message}"):
+        evaluate(CANDIDATES, REFERENCES, [metric])
+
+
+def test_a_metric_s_rows_may_be_lists():
+    score = evaluate(CANDIDATES, REFERENCES, [Odd([[1], [2], [6]])])["odd"]
+    assert (score.value, score.per_image) == (3.0, {"1": 1.0, "2": 2.0, "3": 6.0})
 
 
 def test_a_line_separator_inside_a_caption_does_not_shift_the_others():
@@ -172,6 +269,29 @@ def test_one_statistic_that_is_no_mean_comes_back_from_a_file(tmp_path, monkeypa
     back = read_scores(tmp_path / "s.json")[0]
     assert back == scores
     assert np.array_equal(back["rms"].statistics, scores["rms"].statistics)
+
+
+def test_a_mean_that_a_plugin_pools_otherwise_comes_back_from_a_file(tmp_path, monkeypatch):
+    class Geometric(MeanMetric):
+        """Mean of captions' lengths; the statistics are their logarithms."""
+
+        name = label = "geometric"
+        keys = ("geometric",)
+
+        def prepare(self, references):
+            return None
+
+        def statistics(self, candidates, prepared):
+            return np.log([[len(words)] for words in candidates])
+
+        def pool(self, totals, images):
+            return np.exp(totals / images)
+
+    monkeypatch.setitem(registry._metrics, "geometric", Geometric)
+    scores = evaluate(CANDIDATES, REFERENCES, ["geometric"])
+    assert scores["geometric"].value == pytest.approx((3 * 3 * 2) ** (1 / 3))
+    write_scores(tmp_path / "s.json", scores, "0123")
+    assert read_scores(tmp_path / "s.json")[0] == scores
 
 
 def test_every_score_has_its_metric():

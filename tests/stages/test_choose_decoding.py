@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
-from distilcap.errors import DataError
+from distilcap.errors import DataError, MissingError
 from distilcap.progress import Progress, Silent
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
@@ -20,7 +20,7 @@ from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding, Decoding
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate, decode_options, decoding_of
-from distilcap.stages.measure import Evaluate
+from distilcap.stages.measure import Evaluate, read_scores
 from distilcap.stages.train import Train
 from distilcap.store.contents import Entry, needed_by
 from distilcap.store.record import complete, to_json
@@ -90,6 +90,28 @@ def test_the_better_of_the_beam_decides(tmp_path: Path) -> None:
 
 def test_a_beam_below_greedy_is_remarked(tmp_path: Path) -> None:
     assert choice(tmp_path, SHORT, SHORT, GOOD).below_greedy
+
+
+def test_of_one_image_the_first_penalty_is_taken(tmp_path: Path) -> None:
+    """Its CIDEr is 0 by any captions, for words weigh by images."""
+    one = {"dog.jpg": "a dog"}
+    assert choice(tmp_path, one, one, one) == Decoding(2, 0.0, 0.0, 0.0)
+
+
+def test_scores_of_a_metric_that_fails_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next build tries again, where `evaluate` says n/a."""
+
+    def fail(*_: object) -> None:
+        raise MissingError("the program took too long")
+
+    CaptionSet.of_texts(GOOD).save(tmp_path / "good.jsonl")
+    store, stage = Store(tmp_path), Evaluate.of(Written(str(tmp_path / "good.jsonl"), "val"), ("rouge_l",))
+    with monkeypatch.context() as broken:
+        broken.setattr("distilcap.metrics.rouge.RougeL.statistics", fail)
+        with pytest.raises(MissingError, match="the program took too long"):
+            store.build(stage)
+    store.build(stage)
+    assert read_scores(stage, store)["rouge_l"]["value"] == 1.0
 
 
 def test_a_damaged_choice_is_refused(tmp_path: Path) -> None:

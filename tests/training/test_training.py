@@ -257,6 +257,14 @@ def test_validation_that_fell_is_told(phase: SelfCriticalPhase, scores: tuple[fl
     assert "to 20.0" in fallen(phase, kept)
 
 
+def test_one_validation_image_is_validated(tmp_path: Path) -> None:
+    """Its CIDEr is always 0, for words weigh by images; a run goes on by that number."""
+    phases = options(self_critical=SelfCriticalPhase(epochs=0), validation_images=1)
+    training(tmp_path, Pictures(), phases).run()
+    log = json.loads((tmp_path / "log.json").read_text())
+    assert [record["validation_cider"] for record in log] == [0.0, 0.0]
+
+
 def test_a_warm_up_longer_than_its_phase_is_told(tmp_path: Path) -> None:
     notes = Notes()
     phases = options(
