@@ -46,7 +46,7 @@ def _try(name: str, captioner: Captioner) -> None:
     memory = captioner.encode(Regions.full(torch.zeros(IMAGES, REGIONS, captioner.region_dim)))
     _check(name, "`encode` must return a tuple of tensors (B, …)", memory, (IMAGES,))
     state = captioner.initial_state(memory, CAPTIONS)
-    _check(name, "`initial_state` must return a tuple of tensors (B, K, …)", state, (IMAGES, CAPTIONS))
+    _check_state(name, "`initial_state` must return a tuple of float32 tensors (B, K, width)", state)
     if any(bool(tensor.any()) for tensor in state):
         raise _wrong(name, "`initial_state` must return zeros")
     result: Any = captioner.step(torch.ones(IMAGES, CAPTIONS, dtype=torch.long), state, memory)
@@ -56,7 +56,7 @@ def _try(name: str, captioner: Captioner) -> None:
     shape = (IMAGES, CAPTIONS, captioner.vocabulary_size)
     if not isinstance(logits, Tensor) or logits.shape != shape:
         raise _wrong(name, f"`step` must return logits (B, K, V), here {shape}, but returns {_shown(logits)}")
-    _check(name, "`step` must return a state like the one it was given", after, (IMAGES, CAPTIONS))
+    _check_state(name, "`step` must return a state like the one it was given", after)
     if [tensor.shape for tensor in after] != [tensor.shape for tensor in state]:
         raise _wrong(name, f"`step` must return a state {_shown(state)}, but returns {_shown(after)}")
 
@@ -67,6 +67,17 @@ def _check(name: str, rule: str, tensors: Any, leading: tuple[int, ...]) -> None
     )
     if not fits or not tensors:
         raise _wrong(name, f"{rule}, here {_numbers(leading, '…')}, but returns {_shown(tensors)}")
+
+
+def _check_state(name: str, rule: str, state: Any) -> None:
+    """A bundle begins with zeros of one width for each tensor, in float32."""
+    leading = (IMAGES, CAPTIONS)
+    _check(name, rule, state, leading)
+    for tensor in state:
+        if tensor.ndim != 3 or tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            shapes = _numbers(leading, "width")
+            raise _wrong(name, f"{rule}, here {shapes}, but returns {_shown(tensor)} of {kind}")
 
 
 def _shown(value: Any) -> str:

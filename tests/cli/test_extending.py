@@ -205,6 +205,30 @@ FAULTS = {  # module, what stands there, what a newcomer writes instead, what th
         "new_ones(",
         "family mean: `initial_state` must return zeros",
     ),
+    "flat state": (
+        "my_captioner.py",
+        "captions, self.options.hidden),)",
+        "captions),)",
+        r"`initial_state` must return .* \(2, 3, width\), but returns \(2, 3\) of float32",
+    ),
+    "deep state": (
+        "my_captioner.py",
+        "captions, self.options.hidden),)",
+        "captions, 2, self.options.hidden),)",
+        r"`initial_state` must return .* \(2, 3, width\), but returns \(2, 3, 2, 32\) of float32",
+    ),
+    "state of whole numbers": (
+        "my_captioner.py",
+        "captions, self.options.hidden),)",
+        "captions, self.options.hidden, dtype=torch.int64),)",
+        r"`initial_state` must return .*, but returns \(2, 3, 32\) of int64",
+    ),
+    "next state of whole numbers": (
+        "my_captioner.py",
+        "return self.output(hidden), (hidden,)",
+        "return self.output(hidden), (hidden.long(),)",
+        r"`step` must return a state like the one it was given, .*, but returns \(2, 3, 32\) of int64",
+    ),
     "running numbers": (
         "my_captioner.py",
         "self.regions = nn.Linear(region_dim, options.hidden)",
