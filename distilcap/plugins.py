@@ -72,8 +72,8 @@ def plugin_failure(error: Exception) -> ConfigError | None:
 
 
 def _plugin_line(error: Exception) -> str | None:
-    """The innermost line of a plugin that an exception came through, as "toy.py:53"."""
-    names = [Path(name).stem if name.endswith(".py") else name for name in _loaded]
+    """The innermost line of a plugin, or of its package, that an exception came through, as "toy.py:53"."""
+    names = {Path(name).stem if name.endswith(".py") else name.partition(".")[0] for name in _loaded}
     where = None
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))

@@ -344,6 +344,27 @@ def test_a_newcomer_s_mistake_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+def test_a_plugin_may_be_one_module_of_a_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of another module of it is the plugin's too."""
+    package = folder / "pack"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py"):
+        (package / name).touch()
+    broken = MODULES["my_metric.py"].replace("len(common)", "len(commons)")
+    (package / "scores.py").write_text(broken)
+    (package / "inner" / "plugin.py").write_text("import pack.scores\n")
+    line = next(number for number, line in enumerate(broken.splitlines(), 1) if "commons" in line)
+    monkeypatch.setenv("DISTILCAP_PLUGINS", "pack.inner.plugin")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path(__file__).parents[2]}")
+    code = "from distilcap.cli.main import main; main()"
+    arguments = ["evaluate", "captions.jsonl", "--references", "captions.jsonl", "--metrics", "coverage"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"The plugin fails at scores.py:{line}: NameError" in done.stderr
+
+
 def test_a_plugin_s_exception_names_its_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = MODULES["my_form.py"].replace("image = result.image", "image = result.picture")
     (folder / "my_form.py").write_text(broken)
