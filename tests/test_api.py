@@ -18,8 +18,9 @@ from distilcap.box import box_bundle
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.readers import Columns
-from distilcap.errors import ConfigError, DataError
+from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.metrics.options import ScoreOptions
+from distilcap.metrics.rouge import RougeL
 from distilcap.options import Options, bounds_of, filled, named_fields
 from distilcap.pipeline.own_images import DistillOptions
 from distilcap.pipeline.train import RunOptions
@@ -217,6 +218,38 @@ def test_every_option_refuses_what_it_is_not(kind: type[Options]) -> None:
         (lambda: distilcap.read_dataset("no-such"), "no-such: there is no such file or folder."),
         (lambda: distilcap.CaptionSet.load("no-such"), "no-such: there is no such captions file."),
         (lambda: distilcap.evaluate("no-such", CaptionSet.of_texts({"1": ["x"]})), "no-such"),
+        (
+            lambda: distilcap.evaluate("x", "y", resamples="10"),  # type: ignore[arg-type]
+            "`resamples` must be of type int, but is '10'.",
+        ),
+        (
+            lambda: distilcap.evaluate("x", "y", metrics=["bleu", 5]),  # type: ignore[list-item]
+            "`metrics` must be of type str, but is 5.",
+        ),
+        (
+            lambda: distilcap.compare("x", "y", "z", metrics=None),  # type: ignore[arg-type]
+            "`metrics` must be of type str, but is None.",
+        ),
+        (
+            lambda: distilcap.compare("x", "y", "z", df=5),  # type: ignore[arg-type]
+            "`df` must be of type Path, but is 5.",
+        ),
+        (
+            lambda: distilcap.evaluate({"1": "x"}, CaptionSet.of_texts({"1": ["x"]})),  # type: ignore[arg-type]
+            "`candidates` must be a CaptionSet or a path, but is of type dict; `CaptionSet.of_texts` makes",
+        ),
+        (
+            lambda: distilcap.evaluate("x", {"1": ["x"]}),  # type: ignore[arg-type]
+            "`references` must be a CaptionSet, a Dataset or a path, but is of type dict;",
+        ),
+        (
+            lambda: distilcap.compare(
+                CaptionSet.of_texts({"1": ["x"]}),
+                None,  # type: ignore[arg-type]
+                CaptionSet.of_texts({"1": ["x"]}),
+            ),
+            "`baseline` must be a CaptionSet or a path, but is of type NoneType;",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(
@@ -252,6 +285,57 @@ def test_scores_of_files_data_sets_and_captions_are_the_same(tmp_path: Path) -> 
     assert len(scores["cider"].per_image) == 9
     without = distilcap.evaluate(candidates, references, metrics="cider", resamples=0)
     assert without["cider"].interval is None
+
+
+def test_images_that_are_left_out_and_empty_captions_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By each function once, however many systems lack the same images."""
+    references = CaptionSet.of_texts(REFERENCES)
+    some = CaptionSet.of_texts({f"{n}": ["" if n < 2 else "a dog runs"] for n in range(5)})
+    all_said = CaptionSet.of_texts({f"{n}": ["a dog"] for n in range(5)})
+    some.save(tmp_path / "caps.jsonl")
+    references.save(tmp_path / "refs.jsonl")
+    lacking = "7 of the 12 images of the references have no caption and are left out."
+    empty = "2 of the 5 captions of the candidates are empty, and are scored as they are."
+    with caplog.at_level("INFO", logger="distilcap"):
+        distilcap.evaluate(some, references, metrics="bleu", resamples=0)
+        assert caplog.messages == [lacking, empty]
+        caplog.clear()
+        distilcap.evaluate(tmp_path / "caps.jsonl", tmp_path / "refs.jsonl", metrics="bleu", resamples=0)
+        files = zip(
+            (lacking, empty),
+            ("the references", "the candidates"),
+            (tmp_path / "refs.jsonl", tmp_path / "caps.jsonl"),
+            strict=True,
+        )
+        assert caplog.messages == [said.replace(name, str(path)) for said, name, path in files]
+        caplog.clear()
+        distilcap.compare(some, all_said, references, metrics="bleu", resamples=1)
+        assert caplog.messages[:2] == [lacking, empty]
+        assert [message for message in caplog.messages[2:] if "images of" in message] == []
+        caplog.clear()
+        distilcap.evaluate(references.top(), references, metrics="bleu", resamples=0)
+        assert not caplog.messages
+
+
+def test_a_score_that_fails_for_one_of_two_systems_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def fails_at_the_second(metric: RougeL, *arguments: Any) -> Any:
+        calls.append(metric)
+        if len(calls) == 2:
+            raise MissingError("the program took too long")
+        return statistics(metric, *arguments)
+
+    statistics = RougeL.statistics
+    monkeypatch.setattr(RougeL, "statistics", fails_at_the_second)
+    references = CaptionSet.of_texts(REFERENCES)
+    compared = distilcap.compare(
+        references.top(), references.top(), references, metrics="rouge_l,bleu", resamples=2
+    )
+    assert set(compared) == {"bleu_1", "bleu_2", "bleu_3", "bleu_4"}
+    assert len(calls) == 2
 
 
 def test_a_better_system_is_compared_with_a_worse() -> None:

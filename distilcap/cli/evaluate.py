@@ -60,7 +60,7 @@ def evaluate(
     Every score has a 95 % interval over images (of one image none), and a signature that says how it was
     made. Images without a caption here are left out.
     """
-    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references, remarks_on_scored
     from distilcap.files import write_text
     from distilcap.metrics.diversity import measure_diversity
     from distilcap.metrics.files import write_scores
@@ -68,14 +68,8 @@ def evaluate(
 
     known = read_references(references)
     scored = fit_ids(read_candidates(captions), known)
-    if lacking := sum(image_id not in scored for image_id in known):
-        said = f"{lacking:,} of the {len(known):,} images of {references} have no caption and are left out."
-        say(said, err=True)
-    if empty := sum(not of_image[0].text for of_image in scored.values()):
-        said = (
-            f"{empty:,} of the {len(scored):,} captions of {captions} are empty, and are scored as they are."
-        )
-        say(said, err=True)
+    for remark in remarks_on_scored(scored, known, captions, references):
+        say(remark, err=True)
     _advise(options, known)
     scores = options.score(scored, known)
     if options.resamples:
@@ -215,7 +209,7 @@ def _read_systems(
     systems: tuple[str, ...], references: Path | None, options: ScoreOptions
 ) -> list[tuple[str, list[dict[str, Score]]]]:
     """Each system's name, and the scores of each of its seeds."""
-    from distilcap.data.caption_files import fit_ids, read_candidates, read_references
+    from distilcap.data.caption_files import fit_ids, read_candidates, read_references, remarks_on_scored
     from distilcap.files import read_json
     from distilcap.metrics.files import read_scores
 
@@ -223,6 +217,7 @@ def _read_systems(
     scored: list[tuple[str, list[dict[str, Score]]]] = []
     fingerprints: dict[str, str] = {}
     images: dict[str, set[str]] = {}
+    said: set[str] = set()  # systems lack the same images as a rule
     for name in systems:
         seeds = []
         for path in map(Path, name.split(",")):
@@ -236,6 +231,10 @@ def _read_systems(
                     known = read_references(references)
                     _advise(options, known)
                 candidates = fit_ids(read_candidates(path), known)
+                for remark in remarks_on_scored(candidates, known, path, references):
+                    if remark not in said:
+                        say(remark, err=True)
+                    said.add(remark)
                 scores = options.score(candidates, known)
                 fingerprints[str(path)] = _fingerprint(known, candidates)
             images[str(path)] = {image_id for score in scores.values() for image_id in score.per_image}

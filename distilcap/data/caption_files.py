@@ -26,7 +26,7 @@ from distilcap.files import parse_json, verify_checksum
 from distilcap.progress import SILENT, Progress
 from distilcap.shown import some
 
-__all__ = ["fit_ids", "read_candidates", "read_references"]
+__all__ = ["fit_ids", "read_candidates", "read_references", "remarks_on_scored"]
 
 Entries = Iterable[tuple[Any, int | None]]
 
@@ -129,6 +129,29 @@ def fit_ids(candidates: CaptionSet, references: CaptionSet) -> CaptionSet:
     if unknown := [id for id in fitted.values() if not references.get(id)]:
         raise DataError(_no_references(unknown, candidates, references))
     return CaptionSet({fitted[image_id]: captions for image_id, captions in candidates.items()})
+
+
+def remarks_on_scored(
+    scored: CaptionSet, references: CaptionSet, captions_name: object, references_name: object
+) -> list[str]:
+    """What a person should know of captions that are scored: how many images are left out, or have no words.
+
+    Args:
+        scored: of `fit_ids`.
+        captions_name, references_name: what both are called, such as their files.
+    """
+    remarks = []
+    if lacking := sum(image_id not in scored for image_id in references):
+        remarks.append(
+            f"{lacking:,} of the {len(references):,} images of {references_name} have no caption and are "
+            "left out."
+        )
+    if empty := sum(not of_image[0].text for of_image in scored.values() if of_image):
+        remarks.append(
+            f"{empty:,} of the {len(scored):,} captions of {captions_name} are empty, and are scored as they "
+            "are."
+        )
+    return remarks
 
 
 def _no_references(unknown: Sequence[str], candidates: CaptionSet, references: CaptionSet) -> str:

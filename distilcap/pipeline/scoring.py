@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from distilcap.data.caption_files import fit_ids, read_candidates, read_references
+from distilcap.data.caption_files import fit_ids, read_candidates, read_references, remarks_on_scored
 from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset
+from distilcap.errors import ConfigError
 from distilcap.keywords import AnyPath
-from distilcap.options import keywords_checked
+from distilcap.options import filled, keywords_checked
 from distilcap.progress import LOGGED
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def evaluate(
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
     known = _references(references, options)
-    scored = fit_ids(_candidates(candidates), known)
+    (scored,) = _scored({"candidates": candidates}, known, references)
     scores = options.score(scored, known)
     if resamples and (few := remark_on_few(len(scored))):
         LOGGED.note(few)
@@ -104,22 +106,49 @@ def compare(
 
     options = _score_options(metrics, df, end, tokenizer, resamples)
     known = _references(references, options)
-    ours, theirs = (
-        options.score(fit_ids(_candidates(captions), known), known) for captions in (candidates, baseline)
-    )
+    both = _scored({"candidates": candidates, "baseline": baseline}, known, references)
+    ours, theirs = (options.score(captions, known) for captions in both)
     images = {len(score.per_image) for score in ours.values() if not score.unavailable}
     if few := remark_on_few(max(images, default=0)):
         LOGGED.note(few)
     columns = [
         (metric_of(key), (System("baseline", (theirs[key],)), System("candidates", (ours[key],))))
         for key in ours
-        if not ours[key].unavailable
+        if not (ours[key].unavailable or theirs[key].unavailable)
     ]
     return {comparison.metric: comparison for comparison in compare_table(columns, resamples)}
 
 
-def _candidates(captions: Candidates) -> CaptionSet:
-    return captions if isinstance(captions, CaptionSet) else read_candidates(Path(captions))
+def _scored(systems: dict[str, Candidates], known: CaptionSet, references: References) -> list[CaptionSet]:
+    """The captions of each system, by the ids of the references; remarks say what is left out or empty."""
+    scored, remarks = [], list[str]()
+    for name, given in systems.items():
+        read = given if isinstance(given, CaptionSet) else read_candidates(_path(name, given))
+        scored.append(fit_ids(read, known))
+        remarks += remarks_on_scored(
+            scored[-1], known, _called(name, given), _called("references", references)
+        )
+    for remark in dict.fromkeys(remarks):
+        LOGGED.note(remark)
+    return scored
+
+
+def _called(name: str, given: References) -> str:
+    return f"the {name}" if isinstance(given, CaptionSet | Dataset) else str(given)
+
+
+def _path(name: str, given: AnyPath, kinds: str = "a CaptionSet") -> Path:
+    """A file of captions that a person names.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if isinstance(given, str | os.PathLike):
+        return Path(given)
+    raise ConfigError(
+        f"`{name}` must be {kinds} or a path, but is of type {type(given).__name__}; "
+        "`CaptionSet.of_texts` makes captions of a dict of texts by image id."
+    )
 
 
 def _references(references: References, options: ScoreOptions) -> CaptionSet:
@@ -127,7 +156,7 @@ def _references(references: References, options: ScoreOptions) -> CaptionSet:
     if isinstance(references, Dataset):
         references = references.captions
     elif not isinstance(references, CaptionSet):
-        references = read_references(Path(references))
+        references = read_references(_path("references", references, "a CaptionSet, a Dataset"))
     if advice := options.advice(references):
         LOGGED.note(advice)
     return references
@@ -138,5 +167,9 @@ def _score_options(
 ) -> ScoreOptions:
     from distilcap.metrics.options import ScoreOptions
 
-    names = metrics if isinstance(metrics, str) else ",".join(metrics)
-    return ScoreOptions(names, Path(df) if df else None, end, tokenizer, resamples)
+    names: object = metrics
+    if not isinstance(metrics, str) and isinstance(metrics, Iterable):
+        several = list(metrics)
+        names = next((name for name in several if not isinstance(name, str)), ",".join(map(str, several)))
+    given = {"metrics": names, "df": df, "end": end, "tokenizer": tokenizer, "resamples": resamples}
+    return filled(ScoreOptions, given)

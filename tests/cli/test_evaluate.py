@@ -444,6 +444,18 @@ def test_files_in_other_folders_are_matched_all_or_said_not_to_be(references: Pa
 CHINESE = {str(n): ["一只狗在绿色的草地上奔跑", "棕色的狗在玩球"] for n in range(3)}
 
 
+def test_compare_says_once_what_is_left_out_and_of_each_file_what_is_empty(files: Path) -> None:
+    CaptionSet.of_texts({**dict(list(GOOD.items())[:30]), "3": [""]}).save(files / "some.jsonl")
+    CaptionSet.of_texts(dict(list(BAD.items())[:30])).save(files / "other.jsonl")
+    arguments = ["--references", files / "references.jsonl", "--metrics", "bleu", "--resamples", 10]
+    result = run("compare", files / "some.jsonl", files / "other.jsonl", *arguments)
+    assert result.exit_code == 0, result.exception
+    assert result.stderr.splitlines() == [
+        f"10 of the 40 images of {files / 'references.jsonl'} have no caption and are left out.",
+        f"1 of the 30 captions of {files / 'some.jsonl'} are empty, and are scored as they are.",
+    ]
+
+
 def test_other_languages_have_their_tokenizer_and_are_advised_of_it(tmp_path: Path) -> None:
     CaptionSet.of_texts(CHINESE).save(tmp_path / "references.jsonl")
     CaptionSet.of_texts({image: ["一只狗在草地上奔跑"] for image in CHINESE}).save(tmp_path / "c.jsonl")
