@@ -319,7 +319,9 @@ def test_images_that_are_left_out_and_empty_captions_are_said(
         assert not caplog.messages
 
 
-def test_a_score_that_fails_for_one_of_two_systems_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_score_that_fails_for_one_of_two_systems_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     calls: list[object] = []
 
     def fails_at_the_second(metric: RougeL, *arguments: Any) -> Any:
@@ -331,9 +333,11 @@ def test_a_score_that_fails_for_one_of_two_systems_is_left_out(monkeypatch: pyte
     statistics = RougeL.statistics
     monkeypatch.setattr(RougeL, "statistics", fails_at_the_second)
     references = CaptionSet.of_texts(REFERENCES)
-    compared = distilcap.compare(
-        references.top(), references.top(), references, metrics="rouge_l,bleu", resamples=2
-    )
+    with caplog.at_level("INFO", logger="distilcap"):
+        compared = distilcap.compare(
+            references.top(), references.top(), references, metrics="rouge_l,bleu", resamples=2
+        )
+    assert "rouge_l is left out: n/a (the program took too long)." in caplog.messages
     assert set(compared) == {"bleu_1", "bleu_2", "bleu_3", "bleu_4"}
     assert len(calls) == 2
 

@@ -94,7 +94,7 @@ def compare(
     Returns:
         A comparison by score: the difference of `candidates` from `baseline`, its 95 % interval, p-values;
         those that so few images do not give are None (see `Comparison`). Scores that cannot be computed here
-        are left out.
+        are left out, and a remark says why.
 
     Raises:
         ConfigError: there is no such metric, or the two describe different images.
@@ -111,11 +111,13 @@ def compare(
     images = {len(score.per_image) for score in ours.values() if not score.unavailable}
     if few := remark_on_few(max(images, default=0)):
         LOGGED.note(few)
-    columns = [
-        (metric_of(key), (System("baseline", (theirs[key],)), System("candidates", (ours[key],))))
-        for key in ours
-        if not (ours[key].unavailable or theirs[key].unavailable)
-    ]
+    columns = []
+    for key in ours:
+        if reason := ours[key].unavailable or theirs[key].unavailable:
+            LOGGED.note(f"{key} is left out: n/a ({reason}).")
+            continue
+        systems = (System("baseline", (theirs[key],)), System("candidates", (ours[key],)))
+        columns.append((metric_of(key), systems))
     return {comparison.metric: comparison for comparison in compare_table(columns, resamples)}
 
 
