@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import gzip
 import io
 import shutil
@@ -24,6 +23,7 @@ from typing import Any
 from distilcap.errors import DataError
 from distilcap.files import atomic_path, bare_name, failures_named
 from distilcap.integrity import CHECKSUMS, differs, leave_out
+from distilcap.locks import lock
 from distilcap.store.contents import IMPORT, Entry
 from distilcap.store.record import RECORD, check_artifact, complete, read_record, to_json
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
@@ -183,10 +183,10 @@ def import_results(source: Path, root: Path) -> Imported:
 @contextlib.contextmanager
 def _only_import(root: Path) -> Iterator[None]:
     """One import of a store at a time; what others left that were killed is deleted."""
-    lock = root / ".locks" / IMPORT
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = root / ".locks" / IMPORT
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        lock(file.fileno(), path, wait=True)
         for left in root.glob(f"{IMPORT}-*"):
             shutil.rmtree(left, ignore_errors=True)
         yield

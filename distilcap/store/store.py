@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected
 from distilcap.integrity import left_out
+from distilcap.locks import lock
 from distilcap.progress import SILENT, Progress
 from distilcap.store.record import (
     RECORD,
@@ -219,5 +219,5 @@ class Store:
         except OSError as error:
             raise ConfigError(f"The store {self.root} cannot be written: {error.strerror}.") from None
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), path, wait=True)
             yield
