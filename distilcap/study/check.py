@@ -82,7 +82,7 @@ def check_report(
         read = [stage for member in members for stage in read_beside_scores(member)]
         needed = [*stages_of(members, metrics), *read]
         # Scores are made again; the data are given.
-        unmade = reversed(store.missing(needed))  # a run before what it is made of
+        unmade = reversed(store.missing(needed, weights=False))  # a run before what it is made of
         if lacking := [one.key for one in unmade if not isinstance(one, Evaluate | ImportData)]:
             raise DataError(
                 f"{folder / PACKS}: lacks {', '.join(lacking)}, without which its rows cannot be made again."
