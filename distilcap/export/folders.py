@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from distilcap.errors import BundleError, ConfigError
+from distilcap.files import copy_all
 from distilcap.locks import LockedError, lock_folder, remove_locked
 from distilcap.runtime.manifest import CHECKSUM, MANIFEST, manifest_content
 
@@ -134,15 +135,6 @@ def _remove_leftovers(parent: Path) -> None:
         remove_locked(scratch, lock)
 
 
-def _take_over(paths: Iterable[Path], new: Path) -> None:
-    """Copy files and folders, so that they are there whenever a kill comes."""
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, new / path.name, symlinks=True)
-        else:
-            shutil.copy2(path, new / path.name, follow_symlinks=False)
-
-
 @contextmanager
 def whole_folder(to: Path, mark: str, ours: Collection[str] | None = None) -> Iterator[Path]:
     """Give a scratch folder beside `to`; on a clean exit it becomes `to`, and an older folder is deleted.
@@ -165,7 +157,9 @@ def whole_folder(to: Path, mark: str, ours: Collection[str] | None = None) -> It
         yield new
         if ours is not None and to.exists():
             known = {*ours, *os.listdir(new)}
-            _take_over((path for path in to.iterdir() if path.name not in known), new)
+            for path in to.iterdir():  # copied, so that it is there whenever a kill comes
+                if path.name not in known:
+                    copy_all(path, new / path.name, links=True)
         try:
             if to.exists():
                 os.replace(to, older)

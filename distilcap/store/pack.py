@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from distilcap.errors import DataError
-from distilcap.files import atomic_path, bare_name, failures_named
+from distilcap.files import atomic_path, bare_name, copy_all, failures_named
 from distilcap.integrity import CHECKSUMS, differs, leave_out
 from distilcap.locks import lock
 from distilcap.store.contents import IMPORT, Entry
@@ -87,7 +87,7 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
 def _copy_results(entry: Entry, copy: Path) -> None:
     assert entry.stage is not None
     left = [path for path in entry.folder.rglob("*") if path.suffix in WEIGHTS]
-    shutil.copytree(entry.folder, copy, ignore=shutil.ignore_patterns(CHECKSUMS, ".*"))
+    copy_all(entry.folder, copy, but=(CHECKSUMS, ".*"))
     record = read_record(entry.folder)
     record = {name: content for name, content in record.items() if name != "format"}
     record["made_by"] = to_json(_without_folders(entry.stage))
