@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import hashlib
 import json
 import math
@@ -11,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -25,6 +26,7 @@ __all__ = [
     "bare_name",
     "cache_folder",
     "checksum_file",
+    "copy_all",
     "expected",
     "failures_named",
     "json_errors",
@@ -104,6 +106,33 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+def copy_all(source: Path, to: Path, links: bool = False, but: Sequence[str] = ()) -> None:
+    """Copy a file, or a folder with all that it holds; what is in the folder `to` already stays.
+
+    Args:
+        links: copy links as they are, and not what they lead to.
+        but: patterns of names in a folder that are not copied.
+
+    Raises:
+        OSError: the first failure ends it, as a full disk must; `shutil.copytree` goes on, and its error has
+            no number.
+    """
+    with failures_named(to):
+        try:
+            if source.is_dir() and not (links and source.is_symlink()):
+                to.mkdir(exist_ok=True)
+                for path in source.iterdir():
+                    if not any(fnmatch.fnmatch(path.name, pattern) for pattern in but):
+                        copy_all(path, to / path.name, links, but)
+                shutil.copystat(source, to)
+            else:
+                shutil.copy2(source, to, follow_symlinks=not links)
+        except OSError as error:
+            if error.errno in DISK_FULL and error.filename == str(source):
+                error.filename = str(to)
+            raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -7,21 +7,20 @@ is noticed, and the records that a log gives are always the first that were writ
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from distilcap.errors import DataError
 from distilcap.files import failures_named, parse_json
+from distilcap.locks import lock
 from distilcap.progress import SILENT, Progress
 
-__all__ = ["RecordLog", "check_options", "header_of", "locked"]
+__all__ = ["RecordLog", "check_options", "header_of"]
 
 _FIX = "take another folder, or delete it"
 
@@ -42,7 +41,7 @@ class RecordLog:
         fix: what a person does who wants another header.
 
     Raises:
-        DataError: another process has it open, or it has another header.
+        DataError: another process has it open, or it has another header. ConfigError: it cannot be locked.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class RecordLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b", buffering=0)
         try:
-            _lock(self._file.fileno(), path)
+            lock(self._file.fileno(), path)
             self._read(progress)
             if self.records:
                 check_options(path, self.records.pop(0), header, fix)
@@ -132,31 +131,6 @@ def header_of(path: Path) -> Any:
 def _checksum(before: bytes, content: bytes) -> bytes:
     """16 hexadecimal digits of SHA-256."""
     return hashlib.sha256(before + b" " + content).hexdigest()[:16].encode()
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder until the end of the block.
-
-    Raises:
-        DataError: another process is in it.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(
-            f"{path}: another process is at this; wait until it ends, or give each process a folder or a "
-            "shard of its own."
-        ) from None
 
 
 def check_options(path: Path, begun: Any, now: Mapping[str, Any], fix: str = _FIX) -> None:

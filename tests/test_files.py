@@ -6,6 +6,7 @@ import ast
 import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from distilcap.errors import ConfigError, DataError
 from distilcap.files import (
     atomic_path,
     cache_folder,
+    copy_all,
     failures_named,
     parse_json,
     read_json,
@@ -157,6 +159,48 @@ def test_what_cannot_be_written_is_named_and_not_the_scratch_file(tmp_path: Path
     with pytest.raises(OSError, match=r"'/proc/no\.json'$") as failed:
         write_json(Path("/proc/no.json"), 1)
     assert failed.value.filename == "/proc/no.json"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_copy_is_what_shutil_copies(links: bool, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "below" / "deeper").mkdir(parents=True)
+    (source / "below" / "deeper" / "file").write_text("content")
+    (source / "link").symlink_to("below/deeper/file")
+    (source / "folder").symlink_to("below")
+    for name in (".hidden", "below/left", "script"):
+        (source / name).write_text(name)
+    (source / "script").chmod(0o750)
+    os.utime(source / "script", (1e9, 1e9))
+    shutil.copytree(source, tmp_path / "theirs", symlinks=links, ignore=shutil.ignore_patterns("l*t", ".*"))
+    copy_all(source, tmp_path / "ours", links, ("l*t", ".*"))
+
+    def content(folder: Path) -> dict[str, tuple[object, ...]]:
+        return {
+            path.relative_to(folder).as_posix(): (
+                path.lstat().st_mode,
+                path.lstat().st_mtime_ns if not path.is_symlink() else os.readlink(path),
+                path.read_bytes() if path.is_file() else b"",
+            )
+            for path in (folder, *folder.rglob("*"))
+        }
+
+    assert content(tmp_path / "ours") == content(tmp_path / "theirs")
+    (tmp_path / "ours" / "more").write_text("of a person")
+    copy_all(source, tmp_path / "ours")
+    assert (tmp_path / "ours" / "more").read_text() == "of a person"
+
+
+def test_a_disk_that_becomes_full_ends_a_copy_with_its_first_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        (tmp_path / "source" / name / "file").write_text("content")
+        (tmp_path / "to" / name).mkdir(parents=True)
+        (tmp_path / "to" / name / "file").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as raised:
+        copy_all(tmp_path / "source", tmp_path / "to")
+    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.filename in [str(tmp_path / "to" / name / "file") for name in ("a", "b")]
 
 
 def test_names_may_be_as_long_as_the_file_system_has_them(tmp_path: Path) -> None:

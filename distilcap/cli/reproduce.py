@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,7 +104,7 @@ def reproduce(
         raise ConfigError(f"Only tables go together, but not {' '.join(what)}; give one command for each.")
     if options.more_seeds and what[0] != "extra":
         raise ConfigError(f"`more_seeds` is of `extra`, not of {what[0]}; leave it out.")
-    _refuse_unused(what[0], options, finished=finished, check=check is not None, crops=crops is not None)
+    _refuse_unused(what[0])
     if output.plan and (finished or check is not None):
         raise ConfigError("`--plan` is of what is to be trained; leave out `--finished` and `--check`.")
     if what[0] == "encoders":
@@ -147,16 +147,21 @@ def reproduce(
                 write_box(run, open_store(store).alone(), output.to, PROGRESS)
 
 
-def _refuse_unused(what: str, options: TableOptions, **given: bool) -> None:
+def _given_here() -> dict[str, str]:
+    """The options that stand in the command, whatever their values: flags by name."""
+    context = click.get_current_context()
+    named = {str(option.name): option.opts[0] for option in context.command.params}
+    typed = click.core.ParameterSource.COMMANDLINE
+    return {name: flag for name, flag in named.items() if context.get_parameter_source(name) == typed}
+
+
+def _refuse_unused(what: str) -> None:
     """What someone asks for happens, or they are told that it does not."""
-    usual = asdict(TableOptions())
-    asked = [name for name, value in asdict(options).items() if value != usual[name]]
-    asked += [name for name, there in given.items() if there]
-    unused = [name for name in asked if what in USED and name not in USED[what]]
-    unused += ["crops"] if given["crops"] and what not in USED else []
-    if unused:
-        flag = unused[0].replace("_", "-")
-        raise ConfigError(f"`reproduce {what}` has no use for `--{flag}`; leave it out.")
+    all_options = {*(field.name for field in fields(TableOptions)), "crops", "finished", "check"}
+    unused = all_options.difference(USED[what]) if what in USED else {"crops"}
+    for name, flag in _given_here().items():
+        if name in unused:
+            raise ConfigError(f"`reproduce {what}` has no use for `{flag}`; leave it out.")
 
 
 def _as_the_box(options: TableOptions) -> TableOptions:
@@ -169,13 +174,11 @@ def _as_the_report_was_made(folder: Path, **paths: Path | None) -> None:
     """Check a report by the command that made it, as it says; only its options are read."""
     from distilcap.reports.records import RESULTS, read_results
 
-    context = click.get_current_context()
-    for option in context.command.params:
-        given_here = context.get_parameter_source(str(option.name)) == click.core.ParameterSource.COMMANDLINE
-        if given_here and option.name not in (*paths, "check"):
+    for name, flag in _given_here().items():
+        if name not in (*paths, "check"):
             raise ConfigError(
-                f"`--check` without WHAT takes the report's own options, and not `{option.opts[0]}`: leave "
-                "it out, or give WHAT and all options."
+                f"`--check` without WHAT takes the report's own options, and not `{flag}`: leave it out, or "
+                "give WHAT and all options."
             )
     program, *command = shlex.split(read_results(folder / RESULTS).command) or [""]
     # Options of all commands stand before this one's name; no plugin is loaded because a report names it.

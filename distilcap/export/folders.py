@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from distilcap.errors import BundleError, ConfigError
+from distilcap.files import copy_all
+from distilcap.locks import LockedError, lock_folder, remove_locked
 from distilcap.runtime.manifest import CHECKSUM, MANIFEST, manifest_content
 
 __all__ = ["check_bundle_folder", "scratch_folder", "whole_bundle", "whole_folder"]
@@ -100,9 +101,10 @@ def scratch_folder(parent: Path | None = None, name: str = "") -> Iterator[Path]
     try:
         yield scratch
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        if lock is None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        else:
+            remove_locked(scratch, lock)
 
 
 def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
@@ -110,50 +112,27 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
     while True:
         scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
-            lock = _lock(scratch)
-        except (BlockingIOError, FileNotFoundError):
+            return scratch, lock_folder(scratch)
+        except (LockedError, FileNotFoundError):
             continue  # another process took it for a leftover before it was locked
-        except OSError:
+        except (ConfigError, OSError):
             return scratch, None
-        if scratch.is_dir():
-            return scratch, lock
-        os.close(lock)
-
-
-def _lock(folder: Path) -> int:
-    """Lock a folder; OSError where another process has, or where it is a link."""
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise
-    return lock
 
 
 def _remove_leftovers(parent: Path) -> None:
     """Remove what dead processes left, and put back the folder that a killed process had set aside."""
     for scratch in parent.glob(f".*{_MARK}*"):
         try:
-            lock = _lock(scratch)
-        except OSError:
+            if scratch.is_symlink() or scratch.stat().st_uid != os.getuid():
+                continue
+            lock = lock_folder(scratch)
+        except (LockedError, ConfigError, OSError):
             continue
-        if os.fstat(lock).st_uid == os.getuid():
-            to = parent / scratch.name.removeprefix(".").partition(_MARK)[0]
-            if (scratch / "older").is_dir() and not to.exists():
-                with suppress(OSError):
-                    os.replace(scratch / "older", to)
-            shutil.rmtree(scratch, ignore_errors=True)
-        os.close(lock)
-
-
-def _take_over(paths: Iterable[Path], new: Path) -> None:
-    """Copy files and folders, so that they are there whenever a kill comes."""
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, new / path.name, symlinks=True)
-        else:
-            shutil.copy2(path, new / path.name, follow_symlinks=False)
+        to = parent / scratch.name.removeprefix(".").partition(_MARK)[0]
+        if (scratch / "older").is_dir() and not to.exists():
+            with suppress(OSError):
+                os.replace(scratch / "older", to)
+        remove_locked(scratch, lock)
 
 
 @contextmanager
@@ -178,7 +157,9 @@ def whole_folder(to: Path, mark: str, ours: Collection[str] | None = None) -> It
         yield new
         if ours is not None and to.exists():
             known = {*ours, *os.listdir(new)}
-            _take_over((path for path in to.iterdir() if path.name not in known), new)
+            for path in to.iterdir():  # copied, so that it is there whenever a kill comes
+                if path.name not in known:
+                    copy_all(path, new / path.name, links=True)
         try:
             if to.exists():
                 os.replace(to, older)

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.box import NAME as BOX
 from distilcap.errors import MissingError
+from distilcap.files import copy_all
 from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.remarks import (
     note_data,
@@ -175,5 +175,5 @@ def write_distilled(
     write_report(results, to, progress, photos)
     if distilled.bundle is not None:
         with whole_bundle(to / "bundle") as new:
-            shutil.copytree(distilled.bundle, new, dirs_exist_ok=True)
+            copy_all(distilled.bundle, new)
     return results

@@ -166,7 +166,7 @@ def decode_options(
     """How a run decodes: by the length penalty chosen on validation, now where that was not done yet.
 
     Where the store lacks what a choice takes, it is the penalty of the nearest beam that has one, or the
-    default of `DecodeOptions`, with a remark; of greedy search, which it does not matter to, without.
+    default of `DecodeOptions`, with a remark. Greedy search, which it does not matter to, has the default.
 
     Args:
         penalty: is asked for: nothing is chosen.
@@ -174,7 +174,9 @@ def decode_options(
     options = DecodeOptions(beam, captioner.max_words)
     if penalty is not None:
         return dataclasses.replace(options, length_penalty=penalty)
-    reason = _not_chosen(decoding_of(captioner, beam), store, progress) if beam > 1 else ""
+    if beam == 1:  # whatever else was chosen by then: what is captioned is known by its penalty, too
+        return options
+    reason = _not_chosen(decoding_of(captioner, beam), store, progress)
     taken = "the default"
     for width in sorted({beam, *range(2, 11)}, key=lambda width: (abs(width - beam), width)):
         decoding = decoding_of(captioner, width)

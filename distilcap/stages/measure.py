@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from distilcap.errors import MissingError
 from distilcap.files import expected, read_json, write_json
 from distilcap.progress import Progress
 from distilcap.stages.captions import CaptionsOfSplit
@@ -49,10 +50,17 @@ class Evaluate(Stage):
         return Evaluate(captions, metrics, able, tuple(f"{name}:{made[name].version}" for name in changed))
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
-        """Write `scores.json`: value, signature and per-image scores of each metric."""
-        from distilcap.metrics import evaluate
+        """Write `scores.json`: value, signature and per-image scores of each metric.
+
+        Raises:
+            MissingError: another machine planned it, which has a metric that this one cannot compute.
+        """
+        from distilcap.metrics import create_metric, evaluate
         from distilcap.metrics.evaluation import scoring_tokenizer, with_reasons
 
+        for name in self.available:
+            if why := create_metric(name).unavailable():
+                raise MissingError(f"The metric {name} cannot be computed on this machine: {why}.")
         candidates = self.captions.load(store)
         references = self.captions.source.load(store).references(self.captions.split)
         candidates = candidates.only(id for id in candidates if id in references)

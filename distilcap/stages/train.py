@@ -64,6 +64,7 @@ class Train(CaptionerStage):
     together: ClassVar[bool] = True
     on_gpu: ClassVar[bool] = True
     timed: ClassVar[tuple[str, ...]] = (SUMMARY, "log.json")  # the loop's LOG
+    results_of: ClassVar[tuple[str, ...]] = ("stays_with",)
     rate: ClassVar[float] = 2e10  # multiply-adds a second
     data: ImportData
     vocabulary: BuildVocabulary

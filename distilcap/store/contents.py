@@ -5,7 +5,6 @@ The modules of the stages must have been imported, since stages are known by the
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
 from distilcap.integrity import left_out, read_sealed_json, rebuild
+from distilcap.locks import LockedError, lock
 from distilcap.store.record import RECORD, check_artifact, has_checksums, read_record, set_aside
 from distilcap.store.scratch import SCRATCH
 from distilcap.store.stage import Stage, UnknownStageError, recorded_stage, stage_of
@@ -169,13 +169,14 @@ def left_behind(root: Path) -> dict[Path, int]:
 
 
 def _locked(path: Path) -> bool:
-    if not path.exists():
+    """Whether a process holds a lock, or that cannot be told; it is asked for so that reading is enough."""
+    try:
+        with path.open("rb") as file:
+            lock(file.fileno(), path, shared=True)
+    except FileNotFoundError:
         return False
-    with path.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except (LockedError, ConfigError, PermissionError):
+        return True
     return False
 
 

@@ -127,7 +127,7 @@ def _built(workers: Workers, todo: dict[str, Stage], store: Store) -> Iterator[t
 def _build(stage: Stage, root: Path) -> tuple[str, ...]:
     """Build one stage, whose inputs are there, on a worker; its remarks."""
     kept = _Kept()
-    Store(root, launched() if stage.on_gpu else ALONE, kept).build(stage)
+    Store(root, launched() if stage.on_gpu else ALONE, kept).build(stage, whole=True)
     return tuple(kept.notes)
 
 

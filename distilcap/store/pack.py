@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import gzip
 import io
 import shutil
@@ -22,8 +21,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from distilcap.errors import DataError
-from distilcap.files import atomic_path, bare_name, failures_named
+from distilcap.files import atomic_path, bare_name, copy_all, failures_named
 from distilcap.integrity import CHECKSUMS, differs, leave_out
+from distilcap.locks import lock
 from distilcap.store.contents import IMPORT, Entry
 from distilcap.store.record import RECORD, check_artifact, complete, read_record, to_json
 from distilcap.store.stage import Stage, UnknownStageError, stage_of
@@ -87,7 +87,7 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
 def _copy_results(entry: Entry, copy: Path) -> None:
     assert entry.stage is not None
     left = [path for path in entry.folder.rglob("*") if path.suffix in WEIGHTS]
-    shutil.copytree(entry.folder, copy, ignore=shutil.ignore_patterns(CHECKSUMS, ".*"))
+    copy_all(entry.folder, copy, but=(CHECKSUMS, ".*"))
     record = read_record(entry.folder)
     record = {name: content for name, content in record.items() if name != "format"}
     record["made_by"] = to_json(_without_folders(entry.stage))
@@ -183,10 +183,10 @@ def import_results(source: Path, root: Path) -> Imported:
 @contextlib.contextmanager
 def _only_import(root: Path) -> Iterator[None]:
     """One import of a store at a time; what others left that were killed is deleted."""
-    lock = root / ".locks" / IMPORT
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = root / ".locks" / IMPORT
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        lock(file.fileno(), path, wait=True)
         for left in root.glob(f"{IMPORT}-*"):
             shutil.rmtree(left, ignore_errors=True)
         yield

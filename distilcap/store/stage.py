@@ -69,6 +69,8 @@ class Stage(Plannable, abc.ABC):
     """Its files that say how long something took: equal results differ in them."""
     measures: ClassVar[bool] = False
     """Whether it captions with, or measures, what it was made of: reports of that need it."""
+    results_of: ClassVar[tuple[str, ...]] = ()
+    """Fields of inputs that it reads in part: for these, results without weights are enough."""
     packable: ClassVar[bool] = True
     """Whether a pack of results holds it (`distilcap store export`)."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected
 from distilcap.integrity import left_out
+from distilcap.locks import lock
 from distilcap.progress import SILENT, Progress
 from distilcap.store.record import (
     RECORD,
@@ -39,7 +39,8 @@ class Planned:
     """A stage of a plan.
 
     Attributes:
-        to_do: whether it must be built. A missing stage need not where all that is made of it is there.
+        to_do: whether it must be built. A missing stage need not where all that is made of it is there. One
+            that is there must where its weights were left out and are read.
     """
 
     stage: Stage
@@ -136,26 +137,31 @@ class Store:
             visit(stage)
         return list(ordered.values())
 
-    def missing(self, stages: Iterable[Stage]) -> list[Stage]:
+    def missing(self, stages: Iterable[Stage], weights: bool = True) -> list[Stage]:
         """What `build` would make of the given stages, inputs first, each once.
 
         Nobody asks for what a complete stage was made of.
-        """
-        there: dict[str, bool] = {}
-        missing = []
 
-        def visit(stage: Stage) -> None:
-            if stage.key in there:
+        Args:
+            weights: list inputs too that are there without the weights that a missing stage reads.
+        """
+        visited: set[tuple[str, bool]] = set()
+        missing: dict[str, Stage] = {}
+
+        def visit(stage: Stage, whole: bool) -> None:
+            if (stage.key, whole) in visited:
                 return
-            there[stage.key] = self.has(stage)
-            if not there[stage.key]:
-                for needed in stage.inputs():
-                    visit(needed)
-                missing.append(stage)
+            visited.add((stage.key, whole))
+            if stage.key in missing or self.has(stage, whole):
+                return
+            in_part = [getattr(stage, name) for name in stage.results_of]
+            for needed in stage.inputs():
+                visit(needed, weights and not any(needed is one for one in in_part))
+            missing[stage.key] = stage
 
         for stage in stages:
-            visit(stage)
-        return missing
+            visit(stage, False)
+        return list(missing.values())
 
     def build(self, stage: Stage, progress: Progress | None = None, whole: bool = False) -> Path:
         """Build a stage and what it needs, unless complete, and return its folder.
@@ -219,5 +225,5 @@ class Store:
         except OSError as error:
             raise ConfigError(f"The store {self.root} cannot be written: {error.strerror}.") from None
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), path, wait=True)
             yield

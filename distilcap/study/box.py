@@ -38,7 +38,7 @@ __all__ = ["PRESET", "box_table", "write_box"]
 
 PRESET = "flickr8k"
 BEAM = 5
-CROPS_BEAM = 3
+CROPS, CROPS_BEAM = " and crops", 3
 VIEWS, STAGES = 4, 2
 STUDENT = Role(
     "aoanet",
@@ -83,6 +83,8 @@ def box_table(students: Students, crops: Path | None) -> Table:
         for run, given in zip(taught, of_images, strict=True)
     ]
     steps = _steps(taught, without)
+    of_both = _steps(taught, without, CROPS).keys() - steps.keys()
+    left_out = sorted(f"{STUDENT.name}, distilled{step}" for step in of_both) if crops is None else ()
     if crops is not None:
         more = AddUnlabelled.beside(students.data, crops)
         of_crops = [
@@ -92,7 +94,7 @@ def box_table(students: Students, crops: Path | None) -> Table:
         with_crops = [
             _tuned(_with_crops(run, given), run) for run, given in zip(taught, of_crops, strict=True)
         ]
-        steps |= _steps(taught, with_crops, " and crops")
+        steps |= _steps(taught, with_crops, CROPS)
 
     rows, before = [TableRow(first), TableRow(second)], None
     for step, runs in _steps(alone, [_tuned(run, run, WITHOUT_CROPS) for run in alone]).items():
@@ -100,7 +102,7 @@ def box_table(students: Students, crops: Path | None) -> Table:
         rows.append(TableRow(member, baseline=before))
         before = member.name
     for step, runs in steps.items():
-        teacher, beam = (second, CROPS_BEAM if "crops" in step else BEAM) if step else (first, BEAM)
+        teacher, beam = (second, CROPS_BEAM if CROPS in step else BEAM) if step else (first, BEAM)
         member = students.member(
             f"{STUDENT.name}, distilled{step}",
             "distilled",
@@ -111,8 +113,9 @@ def box_table(students: Students, crops: Path | None) -> Table:
         )
         # No crop is a test image: their features are not asked for.
         member = dataclasses.replace(member, data=students.data if runs[0].data != students.data else None)
-        rows.append(TableRow(member, beam, STUDENT.name + step.replace(" and crops", "")))
-    return Table("box", "The captioner in the box, step by step", tuple(rows), judged=False)
+        rows.append(TableRow(member, beam, STUDENT.name + step.replace(CROPS, "")))
+    title = "The captioner in the box, step by step"
+    return Table("box", title, tuple(rows), judged=False, left_out=tuple(left_out))
 
 
 def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:

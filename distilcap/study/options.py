@@ -28,7 +28,10 @@ class TableOptions(Options):
         choices=tuple(PRESETS),
     )
     seeds: int | None = option(
-        None, "Number of times that students are trained.  [default: 3; 1 outside tables]", least=1, most=1000
+        None,
+        "Number of times that students are trained.  [default: 3; of box and of what is no table 1]",
+        least=1,
+        most=1000,
     )
     more_seeds: int | None = option(
         None,

@@ -73,12 +73,14 @@ class Table:
     Attributes:
         name: such as "table1".
         judged: whether it is evidence for the paper's conclusions; if not, its rows are ranked.
+        left_out: names of rows that it has where more is given, such as crops.
     """
 
     name: str
     title: str
     rows: tuple[TableRow, ...]
     judged: bool = True
+    left_out: tuple[str, ...] = ()
 
 
 def members_of(tables: Sequence[Table]) -> tuple[Member, ...]:

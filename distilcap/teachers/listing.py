@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from distilcap.data.readers import read_dataset
 from distilcap.data.readers.entries import image_id_of
 from distilcap.errors import DataError
-from distilcap.record_log import locked
+from distilcap.locks import LOCK, LockedError, lock_folder, remove_locked
 from distilcap.runtime.formats import find_image_files, is_image_file, left_out
 from distilcap.teachers.shard_files import Shard
 
@@ -175,13 +174,17 @@ def list_ahead(source: Path, folder: Path, shards: int) -> Iterator[Listing | No
     """
     lists = folder / ".lists"
     lists.mkdir(parents=True, exist_ok=True)
-    with locked(lists):
+    try:
+        lock = lock_folder(lists)
+    except FileNotFoundError:  # another process has just removed it
+        raise LockedError(lists) from None
+    try:
         for left in lists.iterdir():  # of a killed process
-            left.unlink()
-        try:
-            yield _listed(source, lists, shards)
-        finally:
-            shutil.rmtree(lists, ignore_errors=True)
+            if left.name != LOCK:
+                left.unlink()
+        yield _listed(source, lists, shards)
+    finally:
+        remove_locked(lists, lock)
 
 
 def _listed(source: Path, lists: Path, shards: int) -> Listing | None:

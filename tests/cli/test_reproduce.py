@@ -61,11 +61,23 @@ def test_other_options_are_the_reports_own(option: tuple[str, ...], tmp_path: Pa
     assert f"and not `{option[0]}`: leave" in str(error)
 
 
-@pytest.mark.parametrize("option", [("--preset", "quick"), ("--encoder", "efficientnet-lite1")])
+@pytest.mark.parametrize(
+    "option", [("--preset", "quick"), ("--preset", "paper"), ("--encoder", "efficientnet-lite1")]
+)
 def test_the_box_has_a_recipe_of_its_own(option: tuple[str, ...]) -> None:
+    """Of the defaults, too: who writes them down asks for them."""
     error = run("box", "--data", "nowhere", "--crops", "nowhere", *option).exception
     assert isinstance(error, ConfigError)
     assert f"`reproduce box` has no use for `{option[0]}`" in str(error)
+
+
+def test_an_option_is_refused_by_being_given_and_not_by_its_value() -> None:
+    metrics = next(str(one.default) for one in reproduce.params if one.name == "metrics")
+    error = run("encoders", "--data", "nowhere", "--metrics", metrics).exception
+    assert str(error) == "`reproduce encoders` has no use for `--metrics`; leave it out."
+    error = run("table1", "--data", "nowhere", "--crops", "nowhere").exception
+    assert "`reproduce table1` has no use for `--crops`" in str(error)
+    assert "nowhere" in str(run("encoders", "--data", "nowhere", "--seeds", 1).exception)
 
 
 @pytest.mark.parametrize(

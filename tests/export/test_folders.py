@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from distilcap.errors import ConfigError
 from distilcap.export import folders
 from distilcap.export.folders import scratch_folder, whole_folder
+from distilcap.locks import LockedError
 
 WRITER = """
 import os, sys
@@ -212,16 +214,17 @@ def test_processes_that_start_together_leave_each_other_alone(tmp_path: Path) ->
 def test_a_folder_taken_for_a_leftover_before_it_was_locked_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, taken = folders._lock, []
+    lock, taken = folders.lock_folder, []
 
     def late(folder: Path) -> int:
         descriptor = lock(folder)
         if not taken:
             taken.append(folder)
-            folder.rmdir()
+            shutil.rmtree(folder)
+            raise LockedError(folder)
         return descriptor
 
-    monkeypatch.setattr(folders, "_lock", late)
+    monkeypatch.setattr(folders, "lock_folder", late)
     with scratch_folder(tmp_path) as scratch:
         assert scratch.is_dir()
         assert scratch not in taken

@@ -187,6 +187,14 @@ def test_a_choice_for_the_very_beam_is_found_however_wide_and_what_is_asked_for_
     assert not remarks.notes
 
 
+def test_greedy_search_is_called_the_same_whatever_else_was_chosen_by_then(tmp_path: Path) -> None:
+    """The penalty is in the captioner's name: a file that was begun by another is not gone on with."""
+    run, store = students().train("updown", "small", 0), Store(tmp_path)
+    before = decode_options(run, store, 1)
+    keep_choice(store, run, 3, 1.0)
+    assert decode_options(run, store, 1) == before == DecodeOptions(1, run.max_words)
+
+
 def test_where_none_can_be_chosen_it_is_said_which_is_taken_and_why(tmp_path: Path) -> None:
     run, store, remarks = students().train("updown", "small", 0), Store(tmp_path), Remarks()
     decode_options(run, store, 3, progress=remarks)

@@ -32,7 +32,7 @@ from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store import pack as pack_module
 from distilcap.store import stage as stage_module
-from distilcap.store.contents import Entry, contents, left_behind, needed_by
+from distilcap.store.contents import Entry, contents, left_behind, needed_by, unfinished
 from distilcap.store.pack import _without_folders, export_results, import_results
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
@@ -259,6 +259,33 @@ def test_gc_deletes_unfinished_builds_only_when_asked(original: Built, root: Pat
     assert (root / ".partial" / "train-aaaaaaaaaaaa").exists()
     words(call("gc", "--unfinished", *keep))
     assert not (root / ".partial" / "train-aaaaaaaaaaaa").exists()
+
+
+def test_a_store_that_may_only_be_read_is_listed_with_its_unfinished_builds(
+    original: Built, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague's, or one on a read-only disk; a lock that may not be read either may be held."""
+    (root / ".partial" / "train-aaaaaaaaaaaa").mkdir(parents=True)
+    (root / ".locks").mkdir(exist_ok=True)
+    (held := root / ".locks" / "train-aaaaaaaaaaaa").touch()
+    denied, opened = set[Path](), Path.open
+
+    def read_only(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if path in denied or (root in path.parents and mode.strip("b") != "r"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    gc = ("gc", "--keep", original.scores.key, "--unfinished", "--store", root)
+    assert "unfinished: the same command goes on" in words(call("ls", "--store", root))
+    assert "unfinished train-aaaaaaaaaaaa" in words(call(*gc))
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "a process is at it" in words(call("ls", "--store", root))
+    denied.add(held)
+    assert "unfinished" not in words(call(*gc))
+    assert [build.running for build in unfinished(root)] == [True]
+    assert isinstance(call(*gc, "--yes").exception, DataError)
 
 
 def test_gc_keeps_what_a_killed_build_goes_on_from(

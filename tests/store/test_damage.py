@@ -33,6 +33,7 @@ from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.measure import Evaluate, MeasureLatency, read_scores
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
+from distilcap.store.engine import _build
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.training.checkpoint import load_checkpoint
@@ -264,6 +265,38 @@ def test_results_without_weights_are_enough_until_the_captioner_is_needed(small:
     store.build(small.captions)  # trains again
     assert small.run.summary(store)["parameters"] == parameters
     assert (folder / "captioner.safetensors").read_bytes() == whole
+
+
+def test_a_plan_lists_what_is_trained_again_for_its_weights(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a store that was given results: without weights, and without what these were made of."""
+    store, folder = small.store, small.store.path(small.run)
+
+    def forget_weights() -> None:
+        leave_out(folder, ["captioner.safetensors"])
+        (folder / "captioner.safetensors").unlink()
+
+    forget_weights()
+    shutil.rmtree(store.path(small.features))
+    made, make = list[Stage](), Store._make
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Store, "_make", lambda store, stage, *rest: made.append(stage) or make(store, stage, *rest)
+        )
+        assert store.missing([small.scores]) == []  # which are there, so that nobody needs the run
+        shutil.rmtree(store.path(small.captions))
+        planned = store.missing([small.captions])
+        assert planned == [small.features, small.run, small.captions]
+        store.build(small.captions)
+        assert {stage.key for stage in made} == {stage.key for stage in planned}
+    # Another run asks of this one only whether it stayed what it began from.
+    forget_weights()
+    other = dataclasses.replace(small.run, stays_with=small.run)
+    assert store.missing([other]) == [other]
+    assert store.missing([dataclasses.replace(small.run, start=small.run)])[0] == small.run
+    _build(small.run, store.root)  # as a worker that is told to
+    assert (folder / "captioner.safetensors").is_file()
 
 
 def test_captions_that_could_not_be_saved_are_not_made_again(

@@ -161,6 +161,12 @@ def test_its_command_reports_every_step_and_writes_the_captioner(minute: None, t
     photo = next((tmp_path / "scenes").rglob("*.jpg"))
     assert distilcap.load(tmp_path / "box/bundle").caption(photo).text
 
+    export = ["store", "export", tmp_path / "box/results.tar.gz", "--store", tmp_path / "store"]
+    assert CliRunner().invoke(cli, [*map(str, export)]).exit_code == 0
+    checked = reproduce("--check", tmp_path / "box")
+    assert checked.exit_code == 0, (checked.output, checked.exception)
+    assert f"{taught}. Nor are" in " ".join(checked.stderr.split())
+
     result = reproduce("--finished", "--to", tmp_path / "without")
     assert result.exit_code == 0, (result.output, result.exception)
     (table,) = read_results(tmp_path / "without/results.json").tables

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +22,7 @@ from distilcap.store.contents import contents, remove
 from distilcap.store.pack import export_results, packed_keys
 from distilcap.study import check as check_module
 from distilcap.study import rows as tables_module
+from distilcap.study.tables import Table
 
 PACK = "results.tar.gz"
 
@@ -214,6 +217,32 @@ def test_rows_that_are_not_trained_are_left_out_and_named(
     result = run("reproduce", "--check", tmp_path / "whole")
     assert "missing: None in the report" in result.output
     assert result.exit_code != 0
+
+
+def test_rows_that_are_not_asked_for_are_named_and_not_compared(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of the box that learn from crops, where no crops are given."""
+    report = results_alone(published, tmp_path / "report")
+    content = json.loads((report / "results.json").read_text())
+    last = content["rows"][-1]["name"]
+    all_rows = tables_module.paper_tables
+
+    def without_last(*arguments: Any) -> tuple[Table, ...]:
+        (table,) = all_rows(*arguments)
+        assert table.rows[-1].member.name == last
+        return (replace(table, rows=table.rows[:-1], left_out=(last,)),)
+
+    monkeypatch.setattr(tables_module, "paper_tables", without_last)
+    result = run("reproduce", "--check", report)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert f"Not compared: {last}." in " ".join(result.stderr.split())
+    content["rows"][-1]["scores"]["beam"]["cider"] += 1e-6
+    content["rows"][1]["scores"]["beam"]["cider"] += 1e-6
+    (report / "results.json").write_text(json.dumps(content))
+    result = run("reproduce", "--check", report)
+    assert "rows[1].scores.beam.cider" in result.output
+    assert "1 numbers or texts" in str(result.exception)
 
 
 def test_a_run_that_a_pack_lacks_is_named_and_not_trained(
