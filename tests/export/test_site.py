@@ -105,6 +105,19 @@ def test_its_version_follows_its_content(exported, tmp_path, runtime):
     assert len(versions) == 2
 
 
+def test_the_page_of_another_bundle_is_another(exported, tmp_path, runtime):
+    """By its text alone the service worker knows that another captioner is served at its address."""
+    other = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    write_manifest(other, replace(exported.manifest, made_by="another"))
+    pages, versions = [], []
+    for number, bundle in enumerate((exported.folder, other, exported.folder)):
+        site = write_web(bundle, tmp_path / f"site{number}", runtime=runtime).folder
+        pages.append((site / "index.html").read_text("utf-8"))
+        versions.append(kept_offline(site)["version"])
+    assert pages[0] == pages[2] != pages[1]
+    assert all(version in page for version, page in zip(versions, pages, strict=True))
+
+
 def test_without_the_runtime_the_page_is_written_and_told(exported, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(site_module.shutil, "which", lambda name: None)

@@ -22,8 +22,10 @@ __all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "Site", "browser_runtime", "write
 RUNTIME_VERSION = "1.30.0"
 _INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_SERVICE_WORKER, _UNWRITTEN = "service-worker.js", '{ version: "unwritten", files: [] }'
+_INDEX, _NO_VERSION = "index.html", '<meta name="version" content="unwritten">'
 _PAGE = (
-    "index.html",
+    _INDEX,
     "style.css",
     "app.json",
     "page.js",
@@ -35,7 +37,6 @@ _PAGE = (
     "pixels.js",
     "search.js",
 )
-_SERVICE_WORKER, _UNWRITTEN = "service-worker.js", '{ version: "unwritten", files: [] }'
 _NOTICE = f"""ONNX Runtime Web {RUNTIME_VERSION}, the files of this folder.
 Copyright (c) Microsoft Corporation. MIT licence: https://github.com/microsoft/onnxruntime/blob/main/LICENSE
 """
@@ -99,7 +100,7 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
             (folder / "ort" / "NOTICE.txt").write_text(_NOTICE)
             for name in RUNTIME_FILES:
                 shutil.copyfile(runtime / name, folder / "ort" / name)
-        _write_service_worker(folder, template)
+        _write_version(folder, template)
     return Site(to, missing)
 
 
@@ -112,15 +113,24 @@ def _is_page(folder: Path, template: str) -> bool:
     return worker.startswith(template.partition("\n")[0])
 
 
-def _write_service_worker(folder: Path, template: str) -> None:
-    """Name the files to keep offline, and a version that changes with any of them."""
-    assert _UNWRITTEN in template
+def _write_version(folder: Path, template: str) -> None:
+    """Name the files to keep offline, and a version that changes with any of them.
+
+    The page has the version, too: by its text the service worker knows that another one is served.
+    """
     digest = hashlib.sha256(template.encode())
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     for name in files:
         digest.update(f"{name}\n".encode() + hashlib.sha256((folder / name).read_bytes()).digest())
-    site = {"version": digest.hexdigest()[:16], "files": ["./", *files]}
+    version = digest.hexdigest()[:16]
+    site = {"version": version, "files": ["./", *files]}
+    page = (folder / _INDEX).read_text("utf-8")
+    assert _UNWRITTEN in template
+    assert _NO_VERSION in page
     (folder / _SERVICE_WORKER).write_text(template.replace(_UNWRITTEN, json.dumps(site)))
+    (folder / _INDEX).write_text(
+        page.replace(_NO_VERSION, _NO_VERSION.replace("unwritten", version)), "utf-8"
+    )
 
 
 def browser_runtime() -> Path:
