@@ -57,7 +57,7 @@ def kept_offline(site: Path) -> dict:
 
 def test_every_file_of_the_site_is_kept_offline(written):
     files = {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
-    assert set(kept_offline(written)["files"]) == files - {"service-worker.js"} | {"./"}
+    assert set(kept_offline(written)["files"]) == files - {"service-worker.js"}
     assert {"index.html", "bundle/manifest.json", "bundle/greedy.onnx", "bundle/MODEL_CARD.md"} <= files
     assert {f"ort/{name}" for name in RUNTIME_FILES} <= files
 

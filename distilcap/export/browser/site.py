@@ -123,7 +123,7 @@ def _write_version(folder: Path, template: str) -> None:
     for name in files:
         digest.update(f"{name}\n".encode() + hashlib.sha256((folder / name).read_bytes()).digest())
     version = digest.hexdigest()[:16]
-    site = {"version": version, "files": ["./", *files]}
+    site = {"version": version, "files": files}
     page = (folder / _INDEX).read_text("utf-8")
     assert _UNWRITTEN in template
     assert _NO_VERSION in page
