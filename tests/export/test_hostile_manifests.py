@@ -363,7 +363,7 @@ def test_a_bundle_of_pages_and_scripts_gives_the_site_none_of_them(
     write_manifest(copied, VALID)
     site = write_web(copied, tmp_path / "site", runtime=runtime)
     assert sorted(path.name for path in (site.folder / "bundle").iterdir()) == sorted(
-        {*GRAPHS.values(), "decoder.bin", "MODEL_CARD.md", "manifest.json"}
+        {*GRAPHS.values(), "decoder.bin", "MODEL_CARD.md", "manifest.json", "manifest.json.sha256"}
     )
 
 

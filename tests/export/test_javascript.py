@@ -507,14 +507,22 @@ def test_pages_of_another_site_get_no_file_of_the_service_workers(scripts: Path)
 DAMAGED = """
 import { createHash } from "node:crypto";
 import { Captioner } from "./captioner.js";
-const sha256 = createHash("sha256").update("whole").digest("hex");
-const files = { "step.onnx": { bytes: 5, sha256 } };
-const manifest = { format: "distilcap bundle", version: 2, vocabulary: [], decode: {}, files };
+const sha256 = (text) => createHash("sha256").update(text).digest("hex");
+const files = { "step.onnx": { bytes: 5, sha256: sha256("whole") } };
+const ort = { InferenceSession: { create: async () => ({}) } };
 const told = [];
-for (const content of [{ default: "half", reload: "whole" }, { default: "half", reload: "half" }]) {
-  globalThis.fetch = async (url, { cache }) =>
-    new Response(url.endsWith(".json") ? JSON.stringify(manifest) : content[cache]);
-  const ort = { InferenceSession: { create: async () => ({}) } };
+for (const { format = "distilcap bundle", version = 2, damaged, as = {} } of given) {
+  const manifest = JSON.stringify({ format, version, vocabulary: ["cat"], decode: {}, files });
+  const bundle = {
+    "manifest.json": manifest,
+    "manifest.json.sha256": `${sha256(manifest)}  manifest.json\\n`,
+    "step.onnx": "whole",
+  };
+  globalThis.fetch = async (url, { cache }) => {
+    const name = url.split("/").pop();
+    const content = name === damaged && cache in as ? as[cache] ?? bundle[name].replace("cat", "car") : bundle[name];
+    return new Response(content, { status: content === "" ? 404 : 200 });
+  };
   told.push(await Captioner.load(ort, "bundle").then(() => "loaded", (error) => error.message));
 }
 console.log(JSON.stringify(told));
@@ -522,8 +530,22 @@ console.log(JSON.stringify(told));
 
 
 def test_a_damaged_file_is_fetched_once_more(scripts: Path) -> None:
+    once, always = {"default": "half"}, {"default": "half", "reload": "half"}
+    given = [{"damaged": "step.onnx", "as": when} for when in (once, always)]
     told = "step.onnx is damaged: write the site again, or upload it whole."
-    assert run_node(scripts, DAMAGED, None) == ["loaded", told]
+    assert run_node(scripts, DAMAGED, given) == ["loaded", told]
+
+
+def test_a_manifest_is_checked_as_by_python(scripts: Path) -> None:
+    """One bit of a word would be a wrong caption."""
+    once, always = {"default": None}, {"default": None, "reload": None}
+    given = [{"damaged": "manifest.json", "as": when} for when in (once, always)]
+    given += [{"damaged": "manifest.json.sha256", "as": {"default": ""}}]
+    given += [{"version": version} for version in (1, 2, 0, 3, "2")]
+    told = "manifest.json is damaged: write the site again, or upload it whole."
+    missing = "bundle/manifest.json.sha256: the server answers 404."
+    others = [f"The bundle is of version {version}; this page reads 1 and 2." for version in (0, 3, 2)]
+    assert run_node(scripts, DAMAGED, given) == ["loaded", told, missing, "loaded", "loaded", *others]
 
 
 CHOSEN = """

@@ -15,7 +15,7 @@ from pathlib import Path
 from distilcap.errors import MissingError
 from distilcap.export.folders import scratch_folder, whole_folder
 from distilcap.files import cache_folder
-from distilcap.runtime.manifest import MANIFEST, read_manifest
+from distilcap.runtime.manifest import CHECKSUM, MANIFEST, read_manifest
 
 __all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "Site", "browser_runtime", "write_web"]
 
@@ -93,7 +93,8 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
             (folder / name).write_bytes((page / name).read_bytes())
         (folder / "bundle").mkdir()
         # Of a stranger's bundle, nothing that a browser would show as a page or run as a script.
-        for name in [MANIFEST, *(name for name in manifest.files if name.endswith((".onnx", ".bin", ".md")))]:
+        listed = (name for name in manifest.files if name.endswith((".onnx", ".bin", ".md")))
+        for name in [MANIFEST, CHECKSUM, *listed]:
             shutil.copyfile(bundle / name, folder / "bundle" / name)
         if runtime:
             (folder / "ort").mkdir()
