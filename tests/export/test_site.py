@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -71,6 +72,15 @@ def test_files_that_the_page_names_are_there(written):
     for name in ("style.css", "page.js", "app.json", "bundle/MODEL_CARD.md"):
         assert f'"{name}"' in page
         assert (written / name).is_file()
+
+
+def test_addresses_that_are_no_script_of_ours_are_left_alone_by_webpack(written):
+    """It looks for a module behind each, and ends where there is none: `bundle` and `ort` are folders to serve."""
+    named = re.compile(r'(?:new URL|\bimport)\((/\* webpackIgnore: true \*/ )?"([^"]+)"')
+    found = [match for script in written.glob("*.js") for match in named.finditer(script.read_text())]
+    assert {match[2] for match in found} == {"bundle", "worker.js", "./ort/", "./ort/ort.wasm.min.mjs"}
+    for match in found:
+        assert bool(match[1]) == (match[2] != "worker.js"), match[0]
 
 
 def test_the_page_names_no_other_site(written):
