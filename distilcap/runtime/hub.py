@@ -38,7 +38,7 @@ _FRONT = (
 """What the Hub reads of a card."""
 
 _NO_ANSWER = (OSError, RuntimeError, ValueError)
-"""Beside the Hub's own errors: of the network, of its storage (`hf_xet`), and of what is no JSON (a portal)."""
+"""Beside the Hub's own errors: of the network, of its storage (`hf_xet`), of what is no JSON (a portal)."""
 
 
 def find_bundle(bundle: Path) -> Path:

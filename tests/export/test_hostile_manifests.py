@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distilcap.errors import BundleError, ConfigError
-from distilcap.export.browser.site import RUNTIME_FILES, write_web
+from distilcap.export.browser.site import write_web
 from distilcap.files import sha256_of
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.calibration import BINS, Calibration, Reliability
@@ -280,14 +280,6 @@ def copied(folder: Path, tmp_path: Path) -> Path:
     for path in folder.iterdir():
         (to / path.name).write_bytes(path.read_bytes())
     return to
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    (tmp_path / "dist").mkdir()
-    for name in RUNTIME_FILES:
-        (tmp_path / "dist" / name).touch()
-    return tmp_path / "dist"
 
 
 NAMES = [

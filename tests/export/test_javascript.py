@@ -520,7 +520,8 @@ for (const { format = "distilcap bundle", version = 2, damaged, as = {} } of giv
   };
   globalThis.fetch = async (url, { cache }) => {
     const name = url.split("/").pop();
-    const content = name === damaged && cache in as ? as[cache] ?? bundle[name].replace("cat", "car") : bundle[name];
+    const other = as[cache] ?? bundle[name].replace("cat", "car");
+    const content = name === damaged && cache in as ? other : bundle[name];
     return new Response(content, { status: content === "" ? 404 : 200 });
   };
   told.push(await Captioner.load(ort, "bundle").then(() => "loaded", (error) => error.message));
