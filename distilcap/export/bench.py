@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distilcap.errors import BundleError, MissingError
+from distilcap.errors import BundleError, DistilCapError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import Manifest, read_manifest
@@ -80,7 +80,8 @@ def bench(
     browser_runtime: Path | None = None,
     progress: Progress = SILENT,
 ) -> list[Measured]:
-    """Measure a bundle in ONNX Runtime, Chromium's wasm and ExecuTorch; what is not installed is left out.
+    """Measure a bundle in ONNX Runtime, Chromium's wasm and ExecuTorch; what is not installed is left
+    out, and so is a Chromium that fails.
 
     Args:
         bundle: the folder.
@@ -113,8 +114,8 @@ def bench(
                 for count in threads:
                     timed = time_chromium(bundle, given, count, browser_runtime)
                     measurements.append(_measured("chromium-wasm", manifest, count, sizes, timed))
-            except MissingError as error:
-                progress.note(f"Chromium is left out: {error}")
+            except DistilCapError as error:  # none of the other figures is lost
+                progress.note(f"Chromium is left out: {error} (`--no-browser` does not try it.)")
         if any(name.endswith(".pte") for name in manifest.files):
             if importlib.util.find_spec("executorch"):
                 programs = {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.box import NAME, box_bundle
-from distilcap.errors import BundleError, ConfigError, MissingError
+from distilcap.errors import BundleError, ConfigError, DistilCapError, MissingError
 from distilcap.files import DISK_FULL, cache_folder, write_text
 from distilcap.runtime.limits import MAX_MANIFEST_BYTES
 from distilcap.runtime.manifest import CARD, CHECKSUM, MANIFEST, Manifest, manifest_content, read_manifest
@@ -36,6 +36,9 @@ _FRONT = (
     "---\nlibrary_name: distilcap\npipeline_tag: image-to-text\ntags:\n- image-captioning\n- onnx\n---\n\n"
 )
 """What the Hub reads of a card."""
+
+_NO_ANSWER = (OSError, RuntimeError, ValueError)
+"""Beside the Hub's own errors: of the network, of its storage (`hf_xet`), of what is no JSON (a portal)."""
 
 
 def find_bundle(bundle: Path) -> Path:
@@ -83,9 +86,13 @@ def _commit(hub: Any, repo: str, revision: str | None, last: Path) -> str:
         return revision
     try:
         commit = str(hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha)
-    except (hub.errors.RepositoryNotFoundError, hub.errors.RevisionNotFoundError):
+    except (
+        hub.errors.RepositoryNotFoundError,
+        hub.errors.RevisionNotFoundError,
+        hub.errors.HFValidationError,
+    ):
         raise
-    except (hub.errors.HTTPError, OSError):
+    except (hub.errors.HTTPError, *_NO_ANSWER):
         kept = last.read_text("utf-8", "replace").strip() if last.is_file() else ""
         if _COMMIT.fullmatch(kept) is None:
             raise
@@ -218,6 +225,8 @@ def _told(hub: Any, what: str) -> Iterator[None]:
     """Errors of the Hub as one line."""
     try:
         yield
+    except DistilCapError:
+        raise
     except hub.errors.RepositoryNotFoundError:
         raise BundleError(f"{what}: the Hub has no such repository, or you may not see it.") from None
     except hub.errors.RevisionNotFoundError:
@@ -228,7 +237,7 @@ def _told(hub: Any, what: str) -> Iterator[None]:
         raise BundleError(f"{what}: holds no whole bundle; only what `distilcap push` wrote opens.") from None
     except hub.errors.HFValidationError as error:
         raise ConfigError(f"{what}: no name that the Hub has ({shown(first_line(error))}).") from None
-    except (hub.errors.HTTPError, OSError) as error:
+    except (hub.errors.HTTPError, *_NO_ANSWER) as error:
         # What is wrong here, such as a full disk, is none of the Hub's; the command line tells it.
         if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
             raise

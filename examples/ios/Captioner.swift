@@ -1,6 +1,11 @@
 import CoreGraphics
 import Foundation
-import onnxruntime_objc
+
+#if canImport(OnnxRuntimeBindings)
+    import OnnxRuntimeBindings  // of the Swift package
+#else
+    import onnxruntime_objc  // of the pod
+#endif
 
 /// What `manifest.json` tells; more is in docs/bundle.md.
 struct Manifest: Decodable {

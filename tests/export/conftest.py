@@ -16,6 +16,7 @@ from small_captioners import small_options
 from torch import nn
 
 from distilcap.encoders.base import Encoder, GridEncoder
+from distilcap.export.browser.site import RUNTIME_FILES
 from distilcap.export.bundle import Exported, export_bundle
 from distilcap.export.onnx import parts
 from distilcap.export.pictures import sample_pictures
@@ -146,3 +147,14 @@ def exported(run: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def bundle(exported: Exported) -> Bundle:
     return Bundle.open(exported.folder)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for ONNX Runtime Web where no browser runs."""
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    for name in RUNTIME_FILES:
+        (folder / name).write_text(name)
+        monkeypatch.setitem(RUNTIME_FILES, name, hashlib.sha256(name.encode()).hexdigest())
+    return folder

@@ -15,7 +15,7 @@ from distilcap.cli.export import bench as bench_command
 from distilcap.cli.export import export as export_command
 from distilcap.cli.export import serve as serve_command
 from distilcap.cli.export import web as web_command
-from distilcap.errors import BundleError, DataError, MissingError
+from distilcap.errors import BundleError, DataError, DistilCapError, MissingError
 from distilcap.export.bench import Spread, bench, megabytes_by_part
 from distilcap.export.browser.site import browser_runtime
 from distilcap.runtime.decode_options import DecodeOptions
@@ -65,6 +65,20 @@ def test_what_is_not_installed_is_left_out_and_told(exported, monkeypatch):
     bench(exported.folder, images=1, threads=(1,), progress=Notes())
     assert all("Chromium" in note for note in notes)
     assert notes
+
+
+def test_a_chromium_that_fails_costs_no_other_figure(exported, monkeypatch):
+    def fails_with_two(bundle, photos, threads, runtime):
+        if threads == 2:
+            raise DistilCapError("The page in Chromium failed: its sandbox.")
+        return dict.fromkeys(("pixels", "encoder", "greedy", "beam"), [1.0] * len(photos)), None
+
+    monkeypatch.setattr("distilcap.export.browser.bench.time_chromium", fails_with_two)
+    done = CliRunner().invoke(bench_command, [str(exported.folder), "--repeats", "1"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert (done.stdout.count("onnxruntime"), done.stdout.count("chromium-wasm")) == (2, 1)
+    told = " ".join(done.output.split())
+    assert "Chromium is left out: The page in Chromium failed: its sandbox. (`--no-browser`" in told
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distilcap.errors import BundleError, ConfigError
-from distilcap.export.browser.site import RUNTIME_FILES, write_web
+from distilcap.export.browser.site import write_web
 from distilcap.files import sha256_of
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.calibration import BINS, Calibration, Reliability
@@ -282,14 +282,6 @@ def copied(folder: Path, tmp_path: Path) -> Path:
     return to
 
 
-@pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    (tmp_path / "dist").mkdir()
-    for name in RUNTIME_FILES:
-        (tmp_path / "dist" / name).touch()
-    return tmp_path / "dist"
-
-
 NAMES = [
     *("../victim.txt", "../../../victim.txt", "/etc/hostname", "sub/victim.txt", "..", ".", "", ".hidden"),
     *("..\\victim.txt", "C:victim.txt", "victim\n.txt", "victim\x00", "a|b", "x" * 300, "step.onnx/"),
@@ -363,7 +355,7 @@ def test_a_bundle_of_pages_and_scripts_gives_the_site_none_of_them(
     write_manifest(copied, VALID)
     site = write_web(copied, tmp_path / "site", runtime=runtime)
     assert sorted(path.name for path in (site.folder / "bundle").iterdir()) == sorted(
-        {*GRAPHS.values(), "decoder.bin", "MODEL_CARD.md", "manifest.json"}
+        {*GRAPHS.values(), "decoder.bin", "MODEL_CARD.md", "manifest.json", "manifest.json.sha256"}
     )
 
 

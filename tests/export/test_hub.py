@@ -250,6 +250,35 @@ def test_what_was_fetched_opens_without_the_hub(exported, hub, monkeypatch):
         find_bundle_by("hf:me/captioner")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Data processing error: CAS service error : error sending request for url"),  # hf_xet's
+        ValueError("Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_storage_that_fails_is_no_fault_of_ours(exported, hub, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    push_bundle(exported.folder, "me/captioner")
+    fetched = find_bundle_by("hf:me/captioner")
+    said = rf"me/captioner: the Hub did not answer as it should \({error.args[0][:20]}"
+    with monkeypatch.context() as patch:
+        patch.setattr("huggingface_hub.HfApi.upload_folder", fails)
+        with pytest.raises(BundleError, match=f"^{said}"):
+            push_bundle(exported.folder, "me/captioner")
+    with monkeypatch.context() as patch:
+        patch.setattr("huggingface_hub.HfApi.model_info", fails)
+        assert find_bundle_by("hf:me/captioner") == fetched, "what it gave last"
+        with pytest.raises(BundleError, match=f"^hf:{said}"):
+            find_bundle_by("hf:me/captioner@other")
+    shutil.rmtree(fetched)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fails)
+    with pytest.raises(BundleError, match=f"^hf:{said}"):
+        find_bundle_by("hf:me/captioner")
+
+
 def test_the_commands(exported, hub, tmp_path):
     run = CliRunner().invoke
     result = run(cli, ["push", str(exported.folder), "me/captioner"])

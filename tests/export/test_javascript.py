@@ -347,7 +347,8 @@ const caches = {
   delete: async (name) => kept.delete(name),
   open: async (name) => (kept.add(name), { addAll: async () => {} }),
 };
-vm.runInNewContext(given.script, { self, caches, Request: class {} });
+const fetch = async () => new Response("", { status: 404 });
+vm.runInNewContext(given.script, { self, caches, fetch, Request: class {} });
 for (const name of ["install", "activate"]) {
   let done;
   handlers[name]({ waitUntil: (promise) => (done = promise) });
@@ -364,9 +365,51 @@ def test_the_service_worker_clears_its_own_old_caches_alone(scripts: Path) -> No
     assert run_node(scripts, ACTIVATE, given) == [*others, "distilcap-https://a.io/b/ unwritten"]
 
 
-SERVED = """
+INSTALL = """
 import vm from "node:vm";
-const kept = { "https://a.io/b/": "page", "https://a.io/b/page.js": "script" };
+const outcomes = [];
+for (const folder of given.answers) {
+  const kept = [];
+  let install, done;
+  const self = {
+    registration: { scope: "https://a.io/b/" }, skipWaiting() {},
+    addEventListener: (name, handler) => name === "install" && (install = handler),
+  };
+  const fetch = async ({ url }) => {
+    if (url !== "./") return new Response("file");
+    if (folder === "lost") throw new Error("no network");
+    return new Response("page", { status: folder });
+  };
+  const cache = {
+    put: async ({ url }) => kept.push(url),
+    addAll: async (all) => {
+      for (const one of all) if (!(await fetch(one)).ok) throw new Error("all or nothing");
+      kept.push(...all.map((one) => one.url));
+    },
+  };
+  class Request { constructor(url) { this.url = url; } }
+  vm.runInNewContext(given.script, { self, caches: { open: async () => cache }, fetch, Request });
+  install({ waitUntil: (promise) => (done = promise) });
+  outcomes.push(await done.then(() => kept.sort(), (error) => error.message));
+}
+console.log(JSON.stringify(outcomes));
+"""
+
+
+def test_the_service_worker_installs_where_a_folders_address_has_no_page(scripts: Path) -> None:
+    """As hosts of buckets answer; a network that is lost meanwhile is another thing: it is tried again."""
+    script = (resources.files("distilcap.export.browser") / "web" / "service-worker.js").read_text()
+    script = script.replace("files: []", 'files: ["index.html", "page.js"]')
+    outcomes = run_node(scripts, INSTALL, {"script": script, "answers": [200, 403, 404, "lost"]})
+    files = ["index.html", "page.js"]
+    assert outcomes == [["./", *files], files, files, "no network"]
+
+
+KEPT = """
+import vm from "node:vm";
+const at = (request) => new URL(request.url ?? request, "https://a.io/b/").href;
+const kept = Object.fromEntries([["", "page"], ["index.html", "page"], ["page.js", "script"]].map(
+  ([path, content]) => [at(path), content]));
 const handlers = {}, told = [];
 let network, whole = true;
 const self = {
@@ -374,12 +417,12 @@ const self = {
   addEventListener: (name, handler) => (handlers[name] = handler),
 };
 const caches = {
-  match: async ({ url }) => (whole && url in kept ? new Response(kept[url]) : undefined),
+  match: async (request) => (whole && at(request) in kept ? new Response(kept[at(request)]) : undefined),
   delete: async () => (whole = false),
   open: async () => ({ put: async ({ url }, response) => (kept[url] = await response.text()) }),
 };
 const location = { origin: "https://a.io" };
-const fetch = async ({ url }) => network(url);
+const fetch = async (request) => network(at(request));
 vm.runInNewContext(given.script, { self, caches, location, fetch, URL, Headers, Response });
 async function ask(path, mode, cache = "default") {
   let answer;
@@ -387,10 +430,14 @@ async function ask(path, mode, cache = "default") {
   handlers.fetch({ request, respondWith: (promise) => (answer = promise) });
   told.push(await answer.then((one) => (one.status ? one.text() : one.type), (error) => error.message));
 }
+"""
+SERVED = (
+    KEPT
+    + """
 network = () => new Response("new script");
 await ask("page.js", "cors", "reload");
 await ask("page.js", "cors");
-network = (url) => new Response(`own ${url}`);
+network = (url) => new Response(url in kept ? kept[url] : `own ${url}`);
 handlers.fetch({
   request: { method: "GET", url: "https://a.io/b/own.html", mode: "navigate" },
   respondWith: async (promise) => told.push([...(await promise).headers.keys()]),
@@ -410,6 +457,7 @@ for (const now of [
 }
 console.log(JSON.stringify(told));
 """
+)
 
 
 def test_the_service_worker_hides_no_other_site_at_its_address(scripts: Path) -> None:
@@ -426,17 +474,56 @@ def test_the_service_worker_hides_no_other_site_at_its_address(scripts: Path) ->
     assert told == [*renewed, own, *offline, *same, *busy, *moved, *other]
 
 
+BESIDE = (
+    KEPT
+    + """
+for (const index of given.answers) {
+  whole = true;
+  told.length = 0;
+  network = (url) => {
+    if (!url.endsWith("index.html")) return new Response(`own ${url.split("/").pop()}`);
+    if (index === null) throw new Error("offline");
+    return new Response(...index);
+  };
+  await ask("app.html", "navigate");
+  await ask("page.js", "cors");
+  given.told.push([...told]);
+}
+console.log(JSON.stringify(given.told));
+"""
+)
+
+
+def test_pages_of_another_site_get_no_file_of_the_service_workers(scripts: Path) -> None:
+    """Of another program at the same port, say, whose page is `app.html` and has a `page.js` of its own."""
+    script = (resources.files("distilcap.export.browser") / "web" / "service-worker.js").read_text()
+    ours = [["page"], None, ["busy", {"status": 503}]]
+    others = [["other"], ["nothing", {"status": 404}], ["nothing", {"status": 410}]]
+    told = run_node(scripts, BESIDE, {"script": script, "answers": [*ours, *others], "told": []})
+    beside, alone = ["own app.html", "script"], ["unregistered", "own app.html", "own page.js"]
+    assert told == [*3 * [beside], *3 * [alone]]
+
+
 DAMAGED = """
 import { createHash } from "node:crypto";
 import { Captioner } from "./captioner.js";
-const sha256 = createHash("sha256").update("whole").digest("hex");
-const files = { "step.onnx": { bytes: 5, sha256 } };
-const manifest = { format: "distilcap bundle", version: 2, vocabulary: [], decode: {}, files };
+const sha256 = (text) => createHash("sha256").update(text).digest("hex");
+const files = { "step.onnx": { bytes: 5, sha256: sha256("whole") } };
+const ort = { InferenceSession: { create: async () => ({}) } };
 const told = [];
-for (const content of [{ default: "half", reload: "whole" }, { default: "half", reload: "half" }]) {
-  globalThis.fetch = async (url, { cache }) =>
-    new Response(url.endsWith(".json") ? JSON.stringify(manifest) : content[cache]);
-  const ort = { InferenceSession: { create: async () => ({}) } };
+for (const { format = "distilcap bundle", version = 2, damaged, as = {} } of given) {
+  const manifest = JSON.stringify({ format, version, vocabulary: ["cat"], decode: {}, files });
+  const bundle = {
+    "manifest.json": manifest,
+    "manifest.json.sha256": `${sha256(manifest)}  manifest.json\\n`,
+    "step.onnx": "whole",
+  };
+  globalThis.fetch = async (url, { cache }) => {
+    const name = url.split("/").pop();
+    const other = as[cache] ?? bundle[name].replace("cat", "car");
+    const content = name === damaged && cache in as ? other : bundle[name];
+    return new Response(content, { status: content === "" ? 404 : 200 });
+  };
   told.push(await Captioner.load(ort, "bundle").then(() => "loaded", (error) => error.message));
 }
 console.log(JSON.stringify(told));
@@ -444,8 +531,22 @@ console.log(JSON.stringify(told));
 
 
 def test_a_damaged_file_is_fetched_once_more(scripts: Path) -> None:
+    once, always = {"default": "half"}, {"default": "half", "reload": "half"}
+    given = [{"damaged": "step.onnx", "as": when} for when in (once, always)]
     told = "step.onnx is damaged: write the site again, or upload it whole."
-    assert run_node(scripts, DAMAGED, None) == ["loaded", told]
+    assert run_node(scripts, DAMAGED, given) == ["loaded", told]
+
+
+def test_a_manifest_is_checked_as_by_python(scripts: Path) -> None:
+    """One bit of a word would be a wrong caption."""
+    once, always = {"default": None}, {"default": None, "reload": None}
+    given = [{"damaged": "manifest.json", "as": when} for when in (once, always)]
+    given += [{"damaged": "manifest.json.sha256", "as": {"default": ""}}]
+    given += [{"version": version} for version in (1, 2, 0, 3, "2")]
+    told = "manifest.json is damaged: write the site again, or upload it whole."
+    missing = "bundle/manifest.json.sha256: the server answers 404."
+    others = [f"The bundle is of version {version}; this page reads 1 and 2." for version in (0, 3, 2)]
+    assert run_node(scripts, DAMAGED, given) == ["loaded", told, missing, "loaded", "loaded", *others]
 
 
 CHOSEN = """

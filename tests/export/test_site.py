@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 import subprocess
 import tarfile
 import urllib.request
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,22 +27,13 @@ from distilcap.export.browser.server import create_server, serving
 from distilcap.export.browser.site import RUNTIME_FILES, browser_runtime, write_web
 from distilcap.export.bundle import export_bundle
 from distilcap.export.pictures import sample_pictures
+from distilcap.files import cache_folder, sha256_of
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.calibration import BINS, Calibration, Reliability
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.runtime.manifest import write_manifest
 from distilcap.runtime.pixels import _read
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
-
-
-@pytest.fixture
-def runtime(tmp_path) -> Path:
-    """Stands for ONNX Runtime Web where no browser runs."""
-    folder = tmp_path / "dist"
-    folder.mkdir()
-    for name in RUNTIME_FILES:
-        (folder / name).write_text(name)
-    return folder
 
 
 @pytest.fixture
@@ -57,7 +50,7 @@ def kept_offline(site: Path) -> dict:
 
 def test_every_file_of_the_site_is_kept_offline(written):
     files = {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
-    assert set(kept_offline(written)["files"]) == files - {"service-worker.js"} | {"./"}
+    assert set(kept_offline(written)["files"]) == files - {"service-worker.js"}
     assert {"index.html", "bundle/manifest.json", "bundle/greedy.onnx", "bundle/MODEL_CARD.md"} <= files
     assert {f"ort/{name}" for name in RUNTIME_FILES} <= files
 
@@ -71,6 +64,15 @@ def test_files_that_the_page_names_are_there(written):
     for name in ("style.css", "page.js", "app.json", "bundle/MODEL_CARD.md"):
         assert f'"{name}"' in page
         assert (written / name).is_file()
+
+
+def test_addresses_that_are_no_script_of_ours_are_left_alone_by_webpack(written):
+    """It looks for a module behind each and fails without: `bundle` and `ort` are folders to serve."""
+    named = re.compile(r'(?:new URL|\bimport)\((/\* webpackIgnore: true \*/ )?"([^"]+)"')
+    found = [match for script in written.glob("*.js") for match in named.finditer(script.read_text())]
+    assert {match[2] for match in found} == {"bundle", "worker.js", "./ort/", "./ort/ort.wasm.min.mjs"}
+    for match in found:
+        assert bool(match[1]) == (match[2] != "worker.js"), match[0]
 
 
 def test_the_page_names_no_other_site(written):
@@ -96,13 +98,27 @@ def test_the_page_shows_text_as_text(written):
             assert way not in text, (script, way)
 
 
-def test_its_version_follows_its_content(exported, tmp_path, runtime):
-    versions = set()
+def test_its_version_follows_its_content(exported, tmp_path, runtime, monkeypatch):
+    versions, name = set(), "ort-wasm-simd-threaded.mjs"
     for content in ("one", "two", "two"):
-        (runtime / RUNTIME_FILES[0]).write_text(content)
+        (runtime / name).write_text(content)
+        monkeypatch.setitem(RUNTIME_FILES, name, sha256_of(runtime / name))
         site = write_web(exported.folder, tmp_path / "site", runtime=runtime)
         versions.add(kept_offline(site.folder)["version"])
     assert len(versions) == 2
+
+
+def test_the_page_of_another_bundle_is_another(exported, tmp_path, runtime):
+    """By its text alone the service worker knows that another captioner is served at its address."""
+    other = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    write_manifest(other, replace(exported.manifest, made_by="another"))
+    pages, versions = [], []
+    for number, bundle in enumerate((exported.folder, other, exported.folder)):
+        site = write_web(bundle, tmp_path / f"site{number}", runtime=runtime).folder
+        pages.append((site / "index.html").read_text("utf-8"))
+        versions.append(kept_offline(site)["version"])
+    assert pages[0] == pages[2] != pages[1]
+    assert all(version in page for version, page in zip(versions, pages, strict=True))
 
 
 def test_without_the_runtime_the_page_is_written_and_told(exported, tmp_path, monkeypatch):
@@ -123,7 +139,7 @@ def test_a_page_keeps_the_runtime_that_it_has(written, exported, tmp_path, monke
     files = sorted((written / "ort").iterdir())
     assert write_web(exported.folder, written).missing is None
     assert sorted((written / "ort").iterdir()) == files
-    (written / "ort" / "NOTICE.txt").write_text("of another version")
+    (written / "ort" / "ort.wasm.min.mjs").write_text("of another version")
     assert write_web(exported.folder, written).missing is not None
 
 
@@ -146,10 +162,17 @@ def test_npm_that_fails_is_told(tmp_path, monkeypatch, script, message):
 
 
 def test_a_runtime_folder_that_lacks_a_file(exported, tmp_path, runtime):
-    (runtime / RUNTIME_FILES[2]).unlink()
+    (runtime / "ort-wasm-simd-threaded.wasm").unlink()
     with pytest.raises(
         MissingError, match=r"simd-threaded.wasm: missing; `--runtime` must be onnxruntime-web's"
     ):
+        write_web(exported.folder, tmp_path / "site", runtime=runtime)
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_runtime_folder_of_another_version_or_damaged(exported, tmp_path, runtime):
+    (runtime / "ort.wasm.min.mjs").write_text("/*!\n * ONNX Runtime Web v1.29.0\n */")
+    with pytest.raises(MissingError, match=r"ort.wasm.min.mjs: damaged, or not of version 1.30.0"):
         write_web(exported.folder, tmp_path / "site", runtime=runtime)
     assert not (tmp_path / "site").exists()
 
@@ -158,6 +181,36 @@ def test_a_cached_runtime_is_taken(tmp_path, runtime, monkeypatch):
     monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path))
     runtime.rename(tmp_path / "onnxruntime-web-1.30.0")
     assert browser_runtime() == tmp_path / "onnxruntime-web-1.30.0"
+
+
+@pytest.mark.parametrize("damaged", RUNTIME_FILES)
+def test_a_cached_runtime_that_is_damaged_is_fetched_anew(tmp_path, runtime, monkeypatch, damaged):
+    def npm_pack(command, cwd, **_):
+        with tarfile.open(cwd / "package.tgz", "w:gz") as archive:
+            archive.add(runtime, "package/dist")
+        packed = hashlib.sha512((cwd / "package.tgz").read_bytes()).digest()
+        monkeypatch.setattr(site_module, "_INTEGRITY", b64encode(packed).decode())
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setenv("DISTILCAP_CACHE", str(tmp_path))
+    monkeypatch.setattr(site_module.shutil, "which", lambda name: name)
+    monkeypatch.setattr(site_module.subprocess, "run", npm_pack)
+    cached = Path(shutil.copytree(runtime, tmp_path / "onnxruntime-web-1.30.0"))
+    (cached / damaged).write_text("half")
+    assert browser_runtime() == cached
+    assert (cached / damaged).read_text() == damaged
+    (cached / damaged).unlink()
+    assert browser_runtime() == cached
+    assert (cached / damaged).read_text() == damaged
+
+
+def test_the_runtimes_checksums_are_of_its_version():
+    """Of what lies in this machine's cache, where npm brought it by the checksum of the whole package."""
+    folder = cache_folder() / "onnxruntime-web-1.30.0"
+    if not folder.is_dir():
+        pytest.skip("ONNX Runtime Web was never fetched here")
+    assert {name: sha256_of(folder / name) for name in RUNTIME_FILES} == RUNTIME_FILES
+    assert "ONNX Runtime Web v1.30.0" in (folder / "ort.wasm.min.mjs").read_text("utf-8")[:100]
 
 
 def test_only_an_older_page_is_replaced(written, exported, runtime, tmp_path):

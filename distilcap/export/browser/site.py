@@ -14,16 +14,24 @@ from pathlib import Path
 
 from distilcap.errors import MissingError
 from distilcap.export.folders import scratch_folder, whole_folder
-from distilcap.files import cache_folder
-from distilcap.runtime.manifest import MANIFEST, read_manifest
+from distilcap.files import cache_folder, sha256_of
+from distilcap.runtime.manifest import CHECKSUM, MANIFEST, read_manifest
 
 __all__ = ["RUNTIME_FILES", "RUNTIME_VERSION", "Site", "browser_runtime", "write_web"]
 
 RUNTIME_VERSION = "1.30.0"
 _INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+RUNTIME_FILES = {
+    "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
+    "ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
+    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+}
+"""ONNX Runtime Web in the package's `dist`, with the SHA-256 of each file."""
+
+_SERVICE_WORKER, _UNWRITTEN = "service-worker.js", '{ version: "unwritten", files: [] }'
+_INDEX, _NO_VERSION = "index.html", '<meta name="version" content="unwritten">'
 _PAGE = (
-    "index.html",
+    _INDEX,
     "style.css",
     "app.json",
     "page.js",
@@ -35,7 +43,6 @@ _PAGE = (
     "pixels.js",
     "search.js",
 )
-_SERVICE_WORKER, _UNWRITTEN = "service-worker.js", '{ version: "unwritten", files: [] }'
 _NOTICE = f"""ONNX Runtime Web {RUNTIME_VERSION}, the files of this folder.
 Copyright (c) Microsoft Corporation. MIT licence: https://github.com/microsoft/onnxruntime/blob/main/LICENSE
 """
@@ -70,7 +77,7 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
     Raises:
         BundleError: the bundle is not whole.
         ConfigError: `to` holds something else.
-        MissingError: `runtime` lacks a file.
+        MissingError: `runtime` lacks a file, or has another version's or a damaged one.
     """
     manifest = read_manifest(bundle)
     missing = None
@@ -79,9 +86,8 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
     except MissingError as error:
         if runtime:
             raise
-        older, notice = to / "ort", to / "ort" / "NOTICE.txt"
-        if _is_whole(older) and notice.is_file() and notice.read_text() == _NOTICE:
-            runtime = older  # of the page that is replaced, in the same version
+        if _is_whole(to / "ort"):
+            runtime = to / "ort"  # of the page that is replaced
         else:
             missing = str(error)
     page = resources.files("distilcap.export.browser") / "web"
@@ -92,14 +98,15 @@ def write_web(bundle: Path, to: Path, *, runtime: Path | None = None) -> Site:
             (folder / name).write_bytes((page / name).read_bytes())
         (folder / "bundle").mkdir()
         # Of a stranger's bundle, nothing that a browser would show as a page or run as a script.
-        for name in [MANIFEST, *(name for name in manifest.files if name.endswith((".onnx", ".bin", ".md")))]:
+        listed = (name for name in manifest.files if name.endswith((".onnx", ".bin", ".md")))
+        for name in [MANIFEST, CHECKSUM, *listed]:
             shutil.copyfile(bundle / name, folder / "bundle" / name)
         if runtime:
             (folder / "ort").mkdir()
             (folder / "ort" / "NOTICE.txt").write_text(_NOTICE)
             for name in RUNTIME_FILES:
                 shutil.copyfile(runtime / name, folder / "ort" / name)
-        _write_service_worker(folder, template)
+        _write_version(folder, template)
     return Site(to, missing)
 
 
@@ -112,19 +119,28 @@ def _is_page(folder: Path, template: str) -> bool:
     return worker.startswith(template.partition("\n")[0])
 
 
-def _write_service_worker(folder: Path, template: str) -> None:
-    """Name the files to keep offline, and a version that changes with any of them."""
-    assert _UNWRITTEN in template
+def _write_version(folder: Path, template: str) -> None:
+    """Name the files to keep offline, and a version that changes with any of them.
+
+    The page has the version, too: by its text the service worker knows that another one is served.
+    """
     digest = hashlib.sha256(template.encode())
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     for name in files:
         digest.update(f"{name}\n".encode() + hashlib.sha256((folder / name).read_bytes()).digest())
-    site = {"version": digest.hexdigest()[:16], "files": ["./", *files]}
+    version = digest.hexdigest()[:16]
+    site = {"version": version, "files": files}
+    page = (folder / _INDEX).read_text("utf-8")
+    assert _UNWRITTEN in template
+    assert _NO_VERSION in page
     (folder / _SERVICE_WORKER).write_text(template.replace(_UNWRITTEN, json.dumps(site)))
+    (folder / _INDEX).write_text(
+        page.replace(_NO_VERSION, _NO_VERSION.replace("unwritten", version)), "utf-8"
+    )
 
 
 def browser_runtime() -> Path:
-    """The folder of ONNX Runtime Web in `files.cache_folder`, filled by npm where it is empty.
+    """The folder of ONNX Runtime Web in `files.cache_folder`, filled by npm where it is not whole.
 
     Raises:
         MissingError: it is not cached and npm cannot bring it.
@@ -148,7 +164,10 @@ def browser_runtime() -> Path:
             raise MissingError(f"The page lacks {package}: npm could not fetch it. {fix}")
         if base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode() != _INTEGRITY:
             raise MissingError(f"The page lacks {package}: what npm brought has another checksum. {fix}")
-        with whole_folder(folder, RUNTIME_FILES[0]) as new, tarfile.open(archives[0]) as archive:
+        with (
+            whole_folder(folder, "ort.wasm.min.mjs", {*RUNTIME_FILES}) as new,
+            tarfile.open(archives[0]) as archive,
+        ):
             for name in RUNTIME_FILES:
                 content = archive.extractfile(f"package/dist/{name}")
                 assert content is not None, name
@@ -157,13 +176,20 @@ def browser_runtime() -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in RUNTIME_FILES)
+    try:
+        return all(sha256_of(folder / name) == digest for name, digest in RUNTIME_FILES.items())
+    except OSError:
+        return False
 
 
 def _complete(folder: Path) -> Path:
-    for name in RUNTIME_FILES:
-        if not (folder / name).is_file():
+    for name, digest in RUNTIME_FILES.items():
+        path = folder / name
+        if not path.is_file():
+            raise MissingError(f"{path}: missing; `--runtime` must be onnxruntime-web's `dist` folder.")
+        if sha256_of(path) != digest:
             raise MissingError(
-                f"{folder / name}: missing; `--runtime` must be onnxruntime-web's `dist` folder."
+                f"{path}: damaged, or not of version {RUNTIME_VERSION}, which alone was held against Python; "
+                f"`npm pack onnxruntime-web@{RUNTIME_VERSION}` brings that."
             )
     return folder

@@ -3,7 +3,7 @@
 import { normalise, resize } from "./pixels.js";
 import { decode, search } from "./search.js";
 
-const FORMAT = "distilcap bundle", VERSION = 2;
+const FORMAT = "distilcap bundle", VERSIONS = [1, 2];
 const GRAPHS = ["encoder", "encode", "step", "greedy"];
 
 /** Fetch a file, telling `progress` its bytes as they come. */
@@ -19,9 +19,11 @@ async function fetchBytes(url, cache, progress) {
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
-async function sha256(bytes) {
+/** Whether bytes have another SHA-256. Pages that are served without encryption by another machine cannot tell. */
+async function differs(bytes, sha256) {
+  if (!globalThis.crypto?.subtle) return false;
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") !== sha256;
 }
 
 /** How often captions with such a mean log-probability are right, 0 to 1; none without a calibration. */
@@ -33,22 +35,28 @@ function confidence(calibration, meanLogProb) {
 export class Captioner {
   /** Load the bundle at `url`; `progress` hears the share that is there, 0 to 1. */
   static async load(ort, url, progress = () => {}, cache = "default") {
-    const manifestBytes = await fetchBytes(`${url}/manifest.json`, cache, () => {});
-    const manifest = JSON.parse(new TextDecoder().decode(manifestBytes));
+    const damaged = (name) => {
+      // Only what is kept here may be damaged, or of a site that was half uploaded.
+      if (cache === "default") return Captioner.load(ort, url, progress, "reload");
+      throw new Error(`${name} is damaged: write the site again, or upload it whole.`);
+    };
+    const [manifestBytes, checksum] = await Promise.all(
+      ["manifest.json", "manifest.json.sha256"].map((name) => fetchBytes(`${url}/${name}`, cache, () => {})),
+    );
+    const text = (bytes) => new TextDecoder().decode(bytes);
+    if (await differs(manifestBytes, text(checksum).split(" ")[0])) return damaged("manifest.json");
+    const manifest = JSON.parse(text(manifestBytes));
     if (manifest.format !== FORMAT) throw new Error("This folder holds no bundle.");
-    if (manifest.version > VERSION) throw new Error(`The bundle is of version ${manifest.version}; this page reads ${VERSION}.`);
+    if (!VERSIONS.includes(manifest.version)) {
+      throw new Error(`The bundle is of version ${manifest.version}; this page reads ${VERSIONS.join(" and ")}.`);
+    }
     const wanted = Object.keys(manifest.files).filter((name) => GRAPHS.some((graph) => name === `${graph}.onnx`) || name.endsWith(".bin"));
     const total = wanted.reduce((sum, name) => sum + manifest.files[name].bytes, 0);
     let got = 0;
     const files = {};
     for (const name of wanted) {
       files[name] = await fetchBytes(`${url}/${encodeURIComponent(name)}`, cache, (bytes) => progress((got += bytes) / total));
-      // Pages that are served without encryption by another machine cannot compute checksums.
-      if (globalThis.crypto?.subtle && (await sha256(files[name])) !== manifest.files[name].sha256) {
-        // Only what is kept here may be damaged, or of a site that was half uploaded.
-        if (cache === "default") return Captioner.load(ort, url, progress, "reload");
-        throw new Error(`${name} is damaged: write the site again, or upload it whole.`);
-      }
+      if (await differs(files[name], manifest.files[name].sha256)) return damaged(name);
     }
     const id = (word) => (word === null ? 0 : manifest.vocabulary.indexOf(word));
     const blocked = Object.entries(manifest.decode.never_write ?? {}).map(([word, instead]) => [id(word), id(instead)]);

@@ -10,7 +10,7 @@ const HEAD = 1 << 20; // bytes: a JPEG names its size behind its metadata
 
 /** Load the bundle at `bundle`, on a worker of its own; `progress` hears the share that is there, 0 to 1. */
 export async function load({
-  bundle = new URL("bundle", import.meta.url).href,
+  bundle = new URL(/* webpackIgnore: true */ "bundle", import.meta.url).href,
   threads = Math.min(4, navigator.hardwareConcurrency || 1),
   progress = () => {},
 } = {}) {

@@ -9,7 +9,10 @@ const CACHE = OURS + SITE.version;
 self.addEventListener("install", (event) => {
   event.waitUntil((async () => {
     const cache = await caches.open(CACHE);
-    await cache.addAll(SITE.files.map((file) => new Request(file, { cache: "no-cache" })));
+    const anew = (file) => new Request(file, { cache: "no-cache" });
+    await cache.addAll(SITE.files.map(anew));
+    const folder = await fetch(anew("./"));
+    if (folder.ok) await cache.put(anew("./"), folder); // not every host has a page at a folder's address
     await self.skipWaiting();
   })());
 });
@@ -30,8 +33,17 @@ function isolated(response) {
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }
 
-/** The page from the network while there is one: by now another may be served at this address.
+/** Keep nothing any longer where the network has another file than `kept`, or none: what is served at this
+ *  address by now is another site, which has a worker of its own or none.
  *  A server that writes the page anew for each visit (a nonce) thereby ends its working offline. */
+async function compare(response, kept) {
+  const gone = response.status === 404 || response.status === 410;
+  if (!gone && (!response.ok || (await response.clone().text()) === (await kept.clone().text()))) return;
+  await caches.delete(CACHE);
+  await self.registration.unregister();
+}
+
+/** The page from the network while there is one. */
 async function newest(request, kept) {
   let response;
   try {
@@ -39,11 +51,14 @@ async function newest(request, kept) {
   } catch {
     return kept;
   }
-  if (response.ok && (await response.clone().text()) !== (await kept.clone().text())) {
-    // Nothing that was kept belongs to another page, which has a worker of its own or none.
-    await caches.delete(CACHE);
-    await self.registration.unregister();
-  }
+  await compare(response, kept);
+  return response;
+}
+
+/** A page that is not ours: a person's own beside ours, or one of another site, which must get no file of ours. */
+async function another(request) {
+  const kept = await caches.match("index.html", { cacheName: CACHE });
+  const [response] = await Promise.all([fetch(request), kept && newest("index.html", kept)]);
   return response;
 }
 
@@ -58,8 +73,9 @@ self.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET" || new URL(event.request.url).origin !== location.origin) return;
   event.respondWith((async () => {
     const kept = await caches.match(event.request, { cacheName: CACHE, ignoreSearch: true });
-    if (!kept) return fetch(event.request); // a person's own page beside ours
-    if (event.request.mode === "navigate") return isolated(await newest(event.request, kept));
+    const page = event.request.mode === "navigate";
+    if (!kept) return page ? another(event.request) : fetch(event.request);
+    if (page) return isolated(await newest(event.request, kept));
     return isolated(event.request.cache === "reload" ? await renewed(event.request) : kept);
   })());
 });

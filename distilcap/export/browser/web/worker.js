@@ -7,11 +7,12 @@ let captioner;
 async function load({ bundle, threads }) {
   let ort;
   try {
-    ort = await import("./ort/ort.wasm.min.mjs");
+    // What webpack ignores is served as it is, and no module of the program's.
+    ort = await import(/* webpackIgnore: true */ "./ort/ort.wasm.min.mjs");
   } catch {
     throw new Error("ONNX Runtime is missing from this site: write it again with `distilcap web`, with a network.");
   }
-  ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
+  ort.env.wasm.wasmPaths = new URL(/* webpackIgnore: true */ "./ort/", import.meta.url).href;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? threads : 1;
   captioner = await Captioner.load(ort, bundle, (share) => postMessage({ type: "progress", share }));
   const { manifest, bytes } = captioner;
