@@ -154,8 +154,11 @@ def _command(run: Path, images: Path, to: Path, workers: int, by: str) -> None:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
     else:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:workers])  # so many cores are there
-    labelling = Labelling(images, to, LabelOptions(shards=PARTS, threads=1), run)
-    label_side_by_side(labelling, EngineOptions(by), SILENT)
+    label_side_by_side(labelling_of(run, images, to), EngineOptions(by), SILENT)
+
+
+def labelling_of(run: Path, images: Path, to: Path) -> Labelling:
+    return Labelling(images, to, LabelOptions(shards=PARTS, threads=1), run)
 
 
 def _kill_a_worker(by: str, command: int | None) -> int:
@@ -201,6 +204,8 @@ def main() -> None:
             images = folder / "scenes" / "images"
         run = arguments.run or untrained(folder)
         context = multiprocessing.get_context("spawn")
+        if arguments.by:  # chosen on validation once, else by the first command alone, within its seconds
+            labelling_of(run, images, folder / "labels").length_penalty(SILENT)
         for count in arguments.workers:
             for kill in (False, True)[: 1 + arguments.kill] if arguments.by else ():
                 to = folder / f"labels-{count}-{kill}"
