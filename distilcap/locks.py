@@ -82,7 +82,15 @@ def _is_at(handle: int, path: Path) -> bool:
 
 def remove_locked(folder: Path, handle: int) -> None:
     """Remove a folder that this process has locked, and let go of it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name == LOCK:  # last: another process may lock the folder as soon as it is gone
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        (folder / LOCK).unlink(missing_ok=True)
     os.close(handle)
     with suppress(OSError):  # NFS keeps a file that is open, under another name, and with it the folder
         folder.rmdir()

@@ -100,6 +100,30 @@ def test_a_lock_on_a_file_that_its_holder_removed_is_none(
     assert os.listdir(tmp_path) == []
 
 
+def test_a_folder_that_is_being_removed_is_still_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, seen = tmp_path / "lists", list[str]()
+    (folder / "part").mkdir(parents=True)
+    for name in ("a", "z", "part/b"):
+        (folder / name).touch()
+    held, unlink = lock_folder(folder), os.unlink
+
+    def looked_at(path: Path, **folder_of: int) -> None:
+        name = os.path.basename(path)
+        if name != LOCK:
+            with pytest.raises(LockedError):
+                lock_folder(folder)
+        seen.append(name)
+        unlink(path, **folder_of)
+
+    monkeypatch.setattr(os, "unlink", looked_at)
+    remove_locked(folder, held)
+    assert sorted(seen[:-1]) == ["a", "b", "z"]
+    assert seen[-1] == LOCK
+    assert not folder.exists()
+
+
 def test_many_share_a_lock_that_nobody_has_alone(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()

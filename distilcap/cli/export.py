@@ -94,8 +94,10 @@ def _decode_options(run: Path, recipe: Train | None, decode: DecodeChoice) -> De
     from distilcap.stages.label import decode_options
 
     if recipe is not None:
-        store = open_store(run.resolve().parent)
-        return decode_options(recipe, store, decode.beam_of_run, decode.length_penalty, PROGRESS)
+        store, beam = open_store(run.resolve().parent), decode.beam_of_run
+        if beam == 1:  # whoever has the bundle may search it with a beam
+            beam = DecodeOptions.beam_size
+        return decode_options(recipe, store, beam, decode.length_penalty, PROGRESS)
     return read_manifest(box_bundle()).decode if _is_box(run) else DecodeOptions()
 
 

@@ -428,7 +428,11 @@ async function ask(path, mode, cache = "default") {
   let answer;
   const request = { method: "GET", url: `https://a.io/b/${path}`, mode, cache };
   handlers.fetch({ request, respondWith: (promise) => (answer = promise) });
-  told.push(await answer.then((one) => (one.status ? one.text() : one.type), (error) => error.message));
+  const said = await answer.then(async (one) => {
+    const own = one.headers.has("Cross-Origin-Embedder-Policy") ? "" : ", as it is";
+    return one.status ? (await one.text()) + own : one.type;
+  }, (error) => error.message);
+  told.push(said);
 }
 """
 SERVED = (
@@ -468,7 +472,8 @@ def test_the_service_worker_hides_no_other_site_at_its_address(scripts: Path) ->
         ["busy", "script"],
         ["error", "script"],
     )
-    other = ["unregistered", "other https://a.io/b/", "other https://a.io/b/page.js"]
+    # An isolated page would ask for headers that files of this server lack.
+    other = ["unregistered", "other https://a.io/b/, as it is", "other https://a.io/b/page.js, as it is"]
     told = run_node(scripts, SERVED, {"script": script})
     renewed, own = ["new script", "new script"], ["content-type"]
     assert told == [*renewed, own, *offline, *same, *busy, *moved, *other]
@@ -500,7 +505,8 @@ def test_pages_of_another_site_get_no_file_of_the_service_workers(scripts: Path)
     ours = [["page"], None, ["busy", {"status": 503}]]
     others = [["other"], ["nothing", {"status": 404}], ["nothing", {"status": 410}]]
     told = run_node(scripts, BESIDE, {"script": script, "answers": [*ours, *others], "told": []})
-    beside, alone = ["own app.html", "script"], ["unregistered", "own app.html", "own page.js"]
+    beside = ["own app.html, as it is", "script"]
+    alone = ["unregistered", "own app.html, as it is", "own page.js, as it is"]
     assert told == [*3 * [beside], *3 * [alone]]
 
 
@@ -544,7 +550,7 @@ def test_a_manifest_is_checked_as_by_python(scripts: Path) -> None:
     given += [{"damaged": "manifest.json.sha256", "as": {"default": ""}}]
     given += [{"version": version} for version in (1, 2, 0, 3, "2")]
     told = "manifest.json is damaged: write the site again, or upload it whole."
-    missing = "bundle/manifest.json.sha256: the server answers 404."
+    missing = "bundle/manifest.json.sha256: the server answers 404; write the site again, or upload it whole."
     others = [f"The bundle is of version {version}; this page reads 1 and 2." for version in (0, 3, 2)]
     assert run_node(scripts, DAMAGED, given) == ["loaded", told, missing, "loaded", "loaded", *others]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
 import shutil
 import subprocess
 import tarfile
+import threading
 import urllib.request
 from base64 import b64decode, b64encode
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -585,6 +588,33 @@ def test_it_works_offline_once_loaded(site, bundle, photos):
         page.locator("#status", has_text="Done.").wait_for()
         expected = bundle.alternatives(photos[0])[0].text
         assert page.text_content("#caption") == expected
+
+
+@pytest.mark.slow
+def test_another_bundle_is_loaded_at_once_on_a_host_without_headers(exported, site, tmp_path):
+    """Where the page's worker has isolated it by then, which files of that host would not allow."""
+    served, words = Path(shutil.copytree(site, tmp_path / "site")), exported.manifest.vocabulary.words
+    newer = Path(shutil.copytree(exported.folder, tmp_path / "newer"))
+    others = replace(exported.manifest.vocabulary, words=(*words[:-1], "newer"))
+    write_manifest(newer, replace(exported.manifest, vocabulary=others))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, open_page() as page:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def visit() -> tuple[bool, str]:
+            page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
+            page.evaluate("captioner.ready")
+            page.locator("#facts", has_text="works offline from now on").wait_for()
+            page.wait_for_function("() => navigator.serviceWorker.controller")
+            last = page.evaluate("fetch('bundle/manifest.json').then((one) => one.json())")["vocabulary"][-1]
+            return page.evaluate("crossOriginIsolated"), last
+
+        assert visit() == (False, words[-1])
+        assert visit() == (True, words[-1])
+        write_web(newer, served)
+        assert visit() == (False, "newer")
+        assert visit()[1] == "newer"  # isolated again, once the newer worker has installed itself
+        server.shutdown()
 
 
 @pytest.mark.slow

@@ -9,7 +9,10 @@ const GRAPHS = ["encoder", "encode", "step", "greedy"];
 /** Fetch a file, telling `progress` its bytes as they come. */
 async function fetchBytes(url, cache, progress) {
   const response = await fetch(url, { cache });
-  if (!response.ok) throw new Error(`${url}: the server answers ${response.status}.`);
+  if (!response.ok) {
+    const fix = response.status === 404 ? "; write the site again, or upload it whole" : "";
+    throw new Error(`${url}: the server answers ${response.status}${fix}.`);
+  }
   const chunks = [];
   const reader = response.body.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {

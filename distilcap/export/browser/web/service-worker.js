@@ -33,25 +33,22 @@ function isolated(response) {
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }
 
-/** Keep nothing any longer where the network has another file than `kept`, or none: what is served at this
- *  address by now is another site, which has a worker of its own or none.
+/** The page from the network while there is one. Nothing is kept any longer where that has another than `kept`,
+ *  or none: what is served at this address by now is another site, which has a worker of its own or none. It is
+ *  as the server gives it, for its files no longer come from here, with headers that an isolated page asks of them.
  *  A server that writes the page anew for each visit (a nonce) thereby ends its working offline. */
-async function compare(response, kept) {
-  const gone = response.status === 404 || response.status === 410;
-  if (!gone && (!response.ok || (await response.clone().text()) === (await kept.clone().text()))) return;
-  await caches.delete(CACHE);
-  await self.registration.unregister();
-}
-
-/** The page from the network while there is one. */
 async function newest(request, kept) {
   let response;
   try {
     response = await fetch(request, { cache: "reload" }); // not "not modified": another page may be older
   } catch {
-    return kept;
+    return isolated(kept);
   }
-  await compare(response, kept);
+  const gone = response.status === 404 || response.status === 410;
+  const same = !gone && (!response.ok || (await response.clone().text()) === (await kept.clone().text()));
+  if (same) return isolated(response);
+  await caches.delete(CACHE);
+  await self.registration.unregister();
   return response;
 }
 
@@ -75,7 +72,7 @@ self.addEventListener("fetch", (event) => {
     const kept = await caches.match(event.request, { cacheName: CACHE, ignoreSearch: true });
     const page = event.request.mode === "navigate";
     if (!kept) return page ? another(event.request) : fetch(event.request);
-    if (page) return isolated(await newest(event.request, kept));
+    if (page) return newest(event.request, kept);
     return isolated(event.request.cache === "reload" ? await renewed(event.request) : kept);
   })());
 });
