@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from distilcap.cli.export import _decode_options
 from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.errors import DataError, MissingError
 from distilcap.progress import Progress, Silent
-from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.stages.captions import CAPTIONS, CaptionsOfSplit
 from distilcap.stages.data import ImportData
 from distilcap.stages.decoding import ChooseDecoding, Decoding
@@ -193,6 +194,12 @@ def test_greedy_search_is_called_the_same_whatever_else_was_chosen_by_then(tmp_p
     before = decode_options(run, store, 1)
     keep_choice(store, run, 3, 1.0)
     assert decode_options(run, store, 1) == before == DecodeOptions(1, run.max_words)
+
+
+def test_a_bundle_that_is_exported_greedy_may_be_searched_with_a_beam(tmp_path: Path) -> None:
+    run, store = students().train("updown", "small", 0), Store(tmp_path)
+    keep_choice(store, run, 3, 1.0)
+    assert _decode_options(tmp_path / run.key, run, DecodeChoice(beam_size=1)).length_penalty == 1.0
 
 
 def test_where_none_can_be_chosen_it_is_said_which_is_taken_and_why(tmp_path: Path) -> None:
