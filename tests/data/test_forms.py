@@ -212,6 +212,14 @@ def test_other_columns_of_captions_are_named(tmp_path: Path) -> None:
     assert texts(read_dataset(tmp_path, columns=columns)) == {"a.jpg": ["The dog.", "a dog"]}
 
 
+def test_captions_of_other_languages_are_named(tmp_path: Path) -> None:
+    head = "image,caption,caption_id,text_number,caption_de,Text (en),caption_2\n"
+    files(tmp_path, {"captions.csv": f"{head}a.jpg,a dog,7,8,ein Hund,The dog.,one dog\n", **images("a.jpg")})
+    report = check_dataset(tmp_path)
+    assert report.captions == 2
+    assert [note for note in report.notes if "not read: caption_de, Text (en); `--cap" in note], report.notes
+
+
 def test_of_many_unread_columns_the_first_are_named(tmp_path: Path) -> None:
     record = {"file_name": "a.jpg", **{f"prompt{n}": "a dog" for n in range(12)}}
     files(tmp_path, {"metadata.jsonl": [record], **images("a.jpg")})

@@ -26,6 +26,11 @@ IMAGE_NAMES = (
 ID_NAMES = ("image_id", "id", "image")
 _IDS = frozenset({"image_id", "id"})
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment", "description")
+_OF_CAPTIONS = (
+    re.compile(  # caption_de, "text (en)"; not what counts and numbers them, as comment_number does
+        rf"(?:{'|'.join(CAPTION_NAMES)})[\W_](?!(?:ids?|no|num|number|index|count|length|len)$).*"
+    )
+)
 SPLIT_NAMES = ("split", "set")
 NULLS = frozenset({"nan", "null", "none", "<na>", "n/a", "#n/a"})  # as pandas, R and Excel write them
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -76,6 +81,7 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
     """Tell columns by their names, without case; those that a person named come before all.
 
     Captions are the first of `CAPTION_NAMES` that is there, and the same with a number (caption2, caption_3).
+    Those with more behind them (caption_de) are for a person to choose from.
 
     Args:
         titles: `title` may hold captions too, if nothing else does.
@@ -87,6 +93,10 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
     for stem in (*CAPTION_NAMES, "title") if titles else CAPTION_NAMES:
         same = [name for key, name in folded.items() if re.fullmatch(rf"{stem}([ _-]?\d+)?", key)]
         (others if captions else captions).extend(reversed(same))
+    known = {*captions, *others}
+    others += [
+        name for name in names if name not in known and _OF_CAPTIONS.fullmatch(name.strip().casefold())
+    ]
     split = next((folded[name] for name in SPLIT_NAMES if name in folded), None)
     if columns.caption_column:
         captions, others = list(columns.caption_column), []
