@@ -212,6 +212,33 @@ def test_other_columns_of_captions_are_named(tmp_path: Path) -> None:
     assert texts(read_dataset(tmp_path, columns=columns)) == {"a.jpg": ["The dog.", "a dog"]}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;caption;Preis, netto, EUR\na.png;Ein Hund, braun;5\n",
+        'a.png;"Ein Hund, braun"\n',
+        'a.png;"Ein Hund, braun, nass, froh"\n',
+        "a.png#0|Ein Hund, braun, nass; froh\n",
+        'caption,file_name\n"Ein Hund; braun; nass",a.png\n',
+        '"Name, laut Liste; Haus; Ort",image,caption\nx,a.png,Ein Hund\n',
+        "a.png\tEin Hund, braun, nass\n",
+    ],
+)
+def test_the_sign_between_fields_is_the_one_that_makes_sense(tmp_path: Path, text: str) -> None:
+    files(tmp_path, {"captions.csv": text, **images("a.png")})
+    (caption,) = texts(read_dataset(tmp_path))["a.png"]
+    assert caption.startswith("Ein Hund")
+    assert caption.removeprefix("Ein Hund") in text
+
+
+def test_a_column_that_a_person_names_tells_the_sign(tmp_path: Path) -> None:
+    files(
+        tmp_path, {"captions.csv": "Bild;Text, kurz;Preis, netto, EUR\na.png;Ein Hund;5\n", **images("a.png")}
+    )
+    columns = Columns(image_column="Bild", caption_column=("Text, kurz",))
+    assert texts(read_dataset(tmp_path / "captions.csv", columns=columns)) == {"a.png": ["Ein Hund"]}
+
+
 def test_captions_of_other_languages_are_named(tmp_path: Path) -> None:
     head = "image,caption,caption_id,text_number,caption_de,Text (en),caption_2\n"
     files(tmp_path, {"captions.csv": f"{head}a.jpg,a dog,7,8,ein Hund,The dog.,one dog\n", **images("a.jpg")})

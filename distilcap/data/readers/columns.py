@@ -26,11 +26,9 @@ IMAGE_NAMES = (
 ID_NAMES = ("image_id", "id", "image")
 _IDS = frozenset({"image_id", "id"})
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment", "description")
-_OF_CAPTIONS = (
-    re.compile(  # caption_de, "text (en)"; not what counts and numbers them, as comment_number does
-        rf"(?:{'|'.join(CAPTION_NAMES)})[\W_](?!(?:ids?|no|num|number|index|count|length|len)$).*"
-    )
-)
+# Such as caption_de and "text (en)"; not what counts and numbers captions, as comment_number does.
+_NUMBERS = "ids?|no|num|number|index|count|length|len"
+_OF_CAPTIONS = re.compile(rf"(?:{'|'.join(CAPTION_NAMES)})[\W_](?!(?:{_NUMBERS})$).*")
 SPLIT_NAMES = ("split", "set")
 NULLS = frozenset({"nan", "null", "none", "<na>", "n/a", "#n/a"})  # as pandas, R and Excel write them
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -93,10 +91,8 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
     for stem in (*CAPTION_NAMES, "title") if titles else CAPTION_NAMES:
         same = [name for key, name in folded.items() if re.fullmatch(rf"{stem}([ _-]?\d+)?", key)]
         (others if captions else captions).extend(reversed(same))
-    known = {*captions, *others}
-    others += [
-        name for name in names if name not in known and _OF_CAPTIONS.fullmatch(name.strip().casefold())
-    ]
+    told = {*captions, *others}
+    others += [name for key, name in folded.items() if name not in told and _OF_CAPTIONS.fullmatch(key)][::-1]
     split = next((folded[name] for name in SPLIT_NAMES if name in folded), None)
     if columns.caption_column:
         captions, others = list(columns.caption_column), []
