@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,29 @@ def test_a_column_that_a_person_names_tells_the_sign(tmp_path: Path) -> None:
     )
     columns = Columns(image_column="Bild", caption_column=("Text, kurz",))
     assert texts(read_dataset(tmp_path / "captions.csv", columns=columns)) == {"a.png": ["Ein Hund"]}
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "json", "parquet"])
+@pytest.mark.parametrize("kits", [True, False])
+def test_a_column_called_set_is_the_split_where_it_says_so(tmp_path: Path, ending: str, kits: bool) -> None:
+    names = ("a.jpg", "b.jpg", "c.jpg")
+    sets = ("Kaffee", "", "3-teilig") if kits else ("test", "train", "dev")
+    rows = [{"image": n, "caption": "a dog", "Set": s} for n, s in zip(names, sets, strict=True)]
+    files(tmp_path, images(*names))
+    file = tmp_path / f"captions.{ending}"
+    if ending == "csv":
+        file.write_text("\n".join(["image,caption,Set", *(",".join(row.values()) for row in rows)]))
+    elif ending == "jsonl":
+        file.write_text("\n".join(map(json.dumps, rows)))
+    elif ending == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), file)
+    found = find_entries(file)
+    assert not found.problems
+    assert found.by_hash is kits
+    assert kits or [entry.split for entry in found.entries.values()] == ["test", "train", "val"]
 
 
 def test_captions_of_other_languages_are_named(tmp_path: Path) -> None:

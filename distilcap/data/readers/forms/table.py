@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import functools
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from distilcap.data.readers.columns import Columns, Roles, add_record, roles_of
+from distilcap.data.readers.columns import Columns, Roles, add_record, roles_of, split_checked
 from distilcap.data.readers.entries import ReadResult
 from distilcap.data.readers.forms.records import note_unread
 from distilcap.data.readers.registry import DataForm, register_form
@@ -84,6 +86,7 @@ def _read(source: Source, result: ReadResult) -> None:
         if not heads:
             heads, is_header = _heads(row, source, line)
             roles = roles_of(tuple(heads), source.columns, titles=True)
+            roles = split_checked(roles, source.columns, functools.partial(_cells, source, heads))
             result.unread += note_unread(source, {tuple(heads): roles})
             if is_header:
                 continue
@@ -92,8 +95,18 @@ def _read(source: Source, result: ReadResult) -> None:
             record |= {name: _without_number(record[name]) for name in roles.file_names}
             if add_record(result, record, roles, source.split, line):
                 continue
+            result.malformed(f"an image's name in the column `{roles.file_names[0]}`, but it is empty", line)
+            continue
         hint = f"; put a caption that holds '{sign}' into quotes" if len(row) > len(heads) else ""
         result.malformed(f"{len(heads)} fields with an image's name, but it has {len(row)}{hint}", line)
+
+
+def _cells(source: Source, heads: Sequence[str], name: str) -> Iterator[str]:
+    """Those of a column, remarks on the file apart, which are made as its rows are read."""
+    index = heads.index(name)
+    for row, _, sign in table_rows(replace(source, notes=[])):
+        if len(row) == len(heads):
+            yield cell(row[index], sign)
 
 
 def _names_image(field: str) -> bool:
