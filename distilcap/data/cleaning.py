@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from distilcap.data.captions import Caption, CaptionSet
-from distilcap.data.cleaning_rules import EMPTY, RULES, Kind, length_rule
+from distilcap.data.cleaning_rules import EMPTY, Kind, length_rule, rules_by
 from distilcap.data.trainable import MAX_WORDS
 from distilcap.files import expected, read_json, write_json
 from distilcap.text.tokenizers import PTB, tokenizer_of
 
 __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_captions"]
 
-RULES_VERSION: Final = 6
+RULES_VERSION: Final = 7
 """Raise it when the rules make something else of a caption: it is in the keys of cleaned artifacts."""
 
 _PLAIN = frozenset({"length", "repetition", "empty"})  # kinds of rule that people's captions meet too
@@ -150,9 +150,10 @@ def clean_caption(text: str, max_words: int = MAX_WORDS, tokenizer: str = PTB) -
 
     Args:
         max_words: longer captions are cut; see `cleaning_rules.length_rule`.
-        tokenizer: that counts the words; see `text.tokenizers`.
+        tokenizer: that counts the words, and tells whether they are English; see `text.tokenizers`.
     """
-    rules = (*RULES, length_rule(max_words, tokenizer_of(tokenizer)), EMPTY)
+    by = tokenizer_of(tokenizer)
+    rules = (*rules_by(by), length_rule(max_words, by), EMPTY)
     kinds: dict[Kind, None] = {"length": None} if len(text) > _LONGEST else {}
     text, before = "\n".join(text[:_LONGEST].strip().splitlines()), None  # also of "\r\n"
     while text != before:  # a rule may uncover what an earlier rule is for; each makes the caption shorter

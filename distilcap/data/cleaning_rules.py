@@ -6,16 +6,17 @@ for, and `cleaning.clean_caption` applies them.
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from distilcap.data.cleaning_patterns import MARK, MARKUP, PREAMBLES, PREFIXES, REFUSALS
-from distilcap.text.tokenizers import Tokenizer
+from distilcap.text.tokenizers import PTB, Tokenizer
 
-__all__ = ["EMPTY", "RULES", "Kind", "Rule", "length_rule"]
+__all__ = ["EMPTY", "RULES", "Kind", "Rule", "length_rule", "rules_by"]
 
 Kind = Literal[
     "markup", "quotes", "preamble", "prefix", "sentences", "length", "refusal", "repetition", "empty"
@@ -97,24 +98,33 @@ def _unquote(text: str) -> str:
 
 _ABBREVIATED = (
     "mr mrs ms dr prof st jr sr vs etc approx no nr fig vol inc ltd co corp mt ft lt sgt capt gen rev ave "
-    "ca bzw usw sog evtl ggf inkl str hr fr dipl ing geb sra srta dra ud pág aprox m mme mlle env sig dott "
+    "ca bzw usw sog evtl ggf inkl exkl zzgl bzgl vgl hl gr stk str hr fr dipl ing geb "
+    "sra srta dra ud pág aprox m mme mlle env sig dott "
     "np ok ul godz tzv např esim bijv resp pl kb vb ул им г"
 )
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
+_VOICELESS = re.compile(r"[b-df-hj-np-tv-xz]{2,4}")  # "tr", "bzgl": words have vowels
+_BEFORE_NUMBER = 4  # letters at most of what is short for something before a number, as in "Kap. 3"
 _OPENING = " \"'“‘«(¿¡"
 _SENTENCE_END = re.compile(
     rf"(?<![.!?])[.!?]++[\"'”’»)]*(?=\s+[{_OPENING}]*[^\W_])|[。！？।۔؟]+[」』”’]*(?=\s*\w)|\n+"
 )
 
 
-def _first_sentence(text: str) -> str:
-    """Cut behind the first sentence or line that says something; abbreviations end none."""
+def _first_sentence(text: str, english: bool = True) -> str:
+    """Cut behind the first sentence or line that says something; abbreviations end none.
+
+    Args:
+        english: else abbreviations that nobody listed are told by their looks.
+    """
     for match in _SENTENCE_END.finditer(text):
         head, end = text[: match.start()], match.group()
         words = head.split()
         if end[0] in ".!?":
             rest = text[match.end() :]
-            goes_on = _goes_on(words[-1], end, rest.lstrip(_OPENING), text) if len(words) > 1 else True
+            goes_on = len(words) < 2 or _goes_on(words[-1], end, rest.lstrip(_OPENING), text)
+            if not english and end == "." and words:
+                goes_on = goes_on or _looks_short(words[-1].lstrip(_OPENING), rest.lstrip())
             ends = not goes_on and not _is_quoted(text[: match.end()], rest)
         else:
             ends = len(re.findall(r"\w", head)) > 3
@@ -134,6 +144,12 @@ def _goes_on(word: str, end: str, rest: str, text: str) -> bool:
     word = word.lstrip(_OPENING).lower()
     short = len(word) == 1 or word in _ABBREVIATIONS or "." in word[:-1] or word[-1:].isdigit()
     return (end == "." and short) or end.startswith("..") or (rest[:1].islower() and text != text.lower())
+
+
+def _looks_short(word: str, rest: str) -> bool:
+    """Whether a word before a period is short for another: "Tr.", "Kap. 3"; not "LKW.", "Hut."."""
+    voiceless = not word.isupper() and _VOICELESS.fullmatch(word.lower()) is not None
+    return voiceless or (rest[:1].isdigit() and word.isalpha() and len(word) <= _BEFORE_NUMBER)
 
 
 _UNSPACED = "[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]"
@@ -238,3 +254,15 @@ RULES: Final = (
     ),
 )
 """All rules but the length cap, in order; applied until none changes anything."""
+
+_OTHERS: Final = tuple(
+    replace(rule, apply=functools.partial(_first_sentence, english=False))
+    if rule.kind == "sentences"
+    else rule
+    for rule in RULES
+)
+
+
+def rules_by(tokenizer: Tokenizer) -> tuple[Rule, ...]:
+    """`RULES` as they are for captions that become words by a tokenizer: PTB's are English."""
+    return RULES if tokenizer.name == PTB else _OTHERS

@@ -23,9 +23,9 @@ ADDED = "unlabelled/"
 _PROBE = 4096  # bytes read at each end of an image file for its fingerprint
 
 
-def no_split(given: object) -> str:
-    """What is wrong with what is not one of `SPLITS`."""
-    return f"`split` must be one of {', '.join(SPLITS)}, but is {reprlib.repr(given)}"
+def no_split(given: object, where: str = "split") -> str:
+    """What is wrong with what is not one of `SPLITS`; `where` is its key or column."""
+    return f"`{where}` must be one of {', '.join(SPLITS)}, but is {reprlib.repr(given)}"
 
 
 def check_split(name: str) -> None:

@@ -131,6 +131,7 @@ class Coverage:
         cut_captions: share of captions that are longer than `max_words`, and so learnt without their end.
         min_count, tokenizer, max_words: how the vocabulary was made.
         advice: a sentence where another tokenizer suits the captions better; else empty.
+        miswritten: how many captions hold a euro or pound sign, of which PTB's tokenizer makes $ and #.
     """
 
     kept: int
@@ -142,6 +143,7 @@ class Coverage:
     max_words: int
     tokenizer: str
     advice: str = ""
+    miswritten: int = 0
 
     def __str__(self) -> str:
         return (
@@ -154,6 +156,12 @@ class Coverage:
     def warnings(self) -> list[str]:
         """What a person should know before hours of training."""
         warnings = [self.advice] if self.advice else []
+        if self.miswritten:
+            hold = "hold" if self.miswritten > 1 else "holds"
+            warnings.append(
+                f"{counted(self.miswritten, 'caption')} {hold} € or £, which are learnt and written as $ and "
+                "#: so the official scores' tokenizer has them. `--tokenizer unicode` leaves such signs out."
+            )
         if self.unknown_words > MOST_UNKNOWN:
             warnings.append(
                 f"{self.unknown_words:.0%} of the training words become <unk>: the captioner will not learn "
@@ -220,6 +228,7 @@ def words_to_learn(
         max_words=max_words,
         tokenizer=tokenizer,
         advice=advice_on_tokenizer(tokenizer, texts),
+        miswritten=sum("€" in text or "£" in text for text in texts) if tokenizer == PTB else 0,
     )
     if not coverage.kept:
         advice = f" {coverage.advice}" if coverage.advice else ""

@@ -5,6 +5,7 @@ A further one is one call: `register_tokenizer(Tokenizer("mine", "…", my_words
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -115,7 +116,7 @@ def suggest_tokenizer(captions: Iterable[str]) -> str:
         words += len(parts)
         if caption.isascii():
             continue
-        for part in parts:
+        for part in unicodedata.normalize("NFC", caption).split():  # "u" and its dots are one letter
             letters = [letter for letter in part if letter > "\x7f" and letter.isalpha()]
             foreign += bool(letters)
             unspaced += any(map(starts_unspaced, letters))

@@ -165,6 +165,33 @@ def test_plain_captions_of_many_languages_stay(caption: str) -> None:
     assert clean_caption(caption, max_words=30).text == caption
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Ein Kleid in Gr. 38 rot mit Gürtel.", "Es ist neu."),
+        ("Ein Bild der Hl. Maria in einer Kirche.", "Sie betet."),
+        ("Ein Korb für max. 5 kg und mind. 3 Äpfel, inkl. Deckel.", "Er ist rund."),
+        ("Ein Buch, offen bei Kap. 3 und mit Tr. Müller darauf.", "Es ist alt."),
+        ("Ein Mann mit Hut.", "Er lacht."),
+        ("Ein Hund am See.", "Er ist nass."),
+        ("Ein Mann vor einem LKW.", "Er lacht."),
+        ("Ein Hund läuft über die Wiese.", "2 Kinder sehen zu."),
+        ("Un chien près de l'île.", "Il nage."),
+        ("Küçük bir kız.", "Gülüyor."),
+        ("Một bà mẹ.", "Bà cười."),
+        ("Собака бежит в лес.", "Она мокрая."),
+    ],
+)
+def test_abbreviations_of_other_languages_end_no_sentence(first: str, second: str) -> None:
+    assert clean_caption(f"{first} {second}", tokenizer="unicode").text == first
+
+
+def test_english_sentences_end_before_numbers_and_behind_short_words() -> None:
+    assert clean_caption("A man watches tv. He sits.").text == "A man watches tv."
+    assert clean_caption("A boy named Max. He sits.").text == "A boy named Max."
+    assert clean_caption("A dog on a bed. 2 cats sit.").text == "A dog on a bed."
+
+
 PIECES = [before for rule in ALL for before, _ in rule.examples] + [*PLAIN, "\n", ". ", " - ", "**", '"', "#"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,64 @@ def test_other_columns_of_captions_are_named(tmp_path: Path) -> None:
     assert [note for note in report.notes if "not read: text; `--caption-column`" in note]
     columns = Columns(caption_column=("text", "caption"))
     assert texts(read_dataset(tmp_path, columns=columns)) == {"a.jpg": ["The dog.", "a dog"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;caption;Preis, netto, EUR\na.png;Ein Hund, braun;5\n",
+        'a.png;"Ein Hund, braun"\n',
+        'a.png;"Ein Hund, braun, nass, froh"\n',
+        "a.png#0|Ein Hund, braun, nass; froh\n",
+        'caption,file_name\n"Ein Hund; braun; nass",a.png\n',
+        '"Name, laut Liste; Haus; Ort",image,caption\nx,a.png,Ein Hund\n',
+        "a.png\tEin Hund, braun, nass\n",
+    ],
+)
+def test_the_sign_between_fields_is_the_one_that_makes_sense(tmp_path: Path, text: str) -> None:
+    files(tmp_path, {"captions.csv": text, **images("a.png")})
+    (caption,) = texts(read_dataset(tmp_path))["a.png"]
+    assert caption.startswith("Ein Hund")
+    assert caption.removeprefix("Ein Hund") in text
+
+
+def test_a_column_that_a_person_names_tells_the_sign(tmp_path: Path) -> None:
+    files(
+        tmp_path, {"captions.csv": "Bild;Text, kurz;Preis, netto, EUR\na.png;Ein Hund;5\n", **images("a.png")}
+    )
+    columns = Columns(image_column="Bild", caption_column=("Text, kurz",))
+    assert texts(read_dataset(tmp_path / "captions.csv", columns=columns)) == {"a.png": ["Ein Hund"]}
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "json", "parquet"])
+@pytest.mark.parametrize("kits", [True, False])
+def test_a_column_called_set_is_the_split_where_it_says_so(tmp_path: Path, ending: str, kits: bool) -> None:
+    names = ("a.jpg", "b.jpg", "c.jpg")
+    sets = ("Kaffee", "", "3-teilig") if kits else ("test", "train", "dev")
+    rows = [{"image": n, "caption": "a dog", "Set": s} for n, s in zip(names, sets, strict=True)]
+    files(tmp_path, images(*names))
+    file = tmp_path / f"captions.{ending}"
+    if ending == "csv":
+        file.write_text("\n".join(["image,caption,Set", *(",".join(row.values()) for row in rows)]))
+    elif ending == "jsonl":
+        file.write_text("\n".join(map(json.dumps, rows)))
+    elif ending == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), file)
+    found = find_entries(file)
+    assert not found.problems
+    assert found.by_hash is kits
+    assert kits or [entry.split for entry in found.entries.values()] == ["test", "train", "val"]
+
+
+def test_captions_of_other_languages_are_named(tmp_path: Path) -> None:
+    head = "image,caption,caption_id,text_number,caption_de,Text (en),caption_2\n"
+    files(tmp_path, {"captions.csv": f"{head}a.jpg,a dog,7,8,ein Hund,The dog.,one dog\n", **images("a.jpg")})
+    report = check_dataset(tmp_path)
+    assert report.captions == 2
+    assert [note for note in report.notes if "not read: caption_de, Text (en); `--cap" in note], report.notes
 
 
 def test_of_many_unread_columns_the_first_are_named(tmp_path: Path) -> None:

@@ -298,6 +298,10 @@ def test_our_own_caption_sets_are_read_by_id(tmp_path: Path) -> None:
         ("x.csv", "image,caption\na.jpg,a dog, running\n",
          r"x\.csv:2: expected 2 fields with an image's name, but it has 3; put a caption that holds ','"),
         ("x.csv", "image,caption,split\na.jpg,a dog,holdout\n", r"x\.csv:2: `split` must be one of"),
+        ("x.csv", "image,caption,Set\na.jpg,a dog,holdout\nb.jpg,a cat,test\n",
+         r"x\.csv:2: `Set` must be one of train, val, test, but is 'holdout'"),
+        ("x.csv", "image,caption\n,a dog\n",
+         r"x\.csv:2: expected an image's name in the column `image`, but it is empty\."),
         ("x.doc", "", r"x\.doc: expected a captions file \(\.json, \.jsonl, .*\) or a folder"),
     ],
 )  # fmt: skip

@@ -143,3 +143,12 @@ def test_no_caption_can_write_the_captioner_s_own_words() -> None:
         assert not {PAD, BOS, EOS} & {*vocabulary.encode(vocabulary.words_of(text))}
     assert coverage.unknown_captions == 1
     assert coverage.unknown_words == 5 / 13
+
+
+def test_signs_of_money_that_ptb_writes_as_others_are_said() -> None:
+    captions = [["a bag for £5", "a bag"], ["a bag for 5 €"], ["a bag for $5"]]
+    (warning,) = words_to_learn(captions, 1, 1)[1].warnings
+    assert warning.startswith("2 captions hold € or £, which are learnt and written as $ and #: ")
+    assert "`--tokenizer unicode`" in warning
+    assert words_to_learn(captions, 1, 1, tokenizer="unicode")[1].warnings == []
+    assert words_to_learn([*captions[2:], ["a bag"]], 1, 1)[1].warnings == []

@@ -159,6 +159,7 @@ def test_suggestions() -> None:
     )
     assert suggest_tokenizer(GERMAN) == suggest_tokenizer(["собака бежит"]) == "unicode"
     assert suggest_tokenizer(["두 마리 개가 있다"]) == "unicode"
+    assert suggest_tokenizer(["Zwei Hu\u0308ndchen"]) == "unicode"
     assert suggest_tokenizer(CHINESE) == suggest_tokenizer(["หมาวิ่ง", "犬が走る"]) == "characters"
     assert suggest_tokenizer(["一只 狗 在 草地 上"]) == "characters"
     assert advice_on_tokenizer("ptb", CHINESE).startswith(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from distilcap.data.readers.entries import ReadResult, image_id_of, is_text
+from distilcap.data.readers.entries import ReadResult, image_id_of, is_text, known_split
 from distilcap.errors import DataError
 from distilcap.files import parse_json
 from distilcap.options import Options, option
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 
-__all__ = ["BY_NAME", "Columns", "Roles", "add_record", "id_text", "roles_of", "texts_of"]
+__all__ = ["BY_NAME", "Columns", "Roles", "add_record", "id_text", "roles_of", "split_checked", "texts_of"]
 
 # What people call the columns of tables and the keys of objects, the likeliest first.
 IMAGE_NAMES = (
@@ -26,6 +26,9 @@ IMAGE_NAMES = (
 ID_NAMES = ("image_id", "id", "image")
 _IDS = frozenset({"image_id", "id"})
 CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment", "description")
+# Such as caption_de and "text (en)"; not what counts and numbers captions, as comment_number does.
+_NUMBERS = "ids?|no|num|number|index|count|length|len"
+_OF_CAPTIONS = re.compile(rf"(?:{'|'.join(CAPTION_NAMES)})[\W_](?!(?:{_NUMBERS})$).*")
 SPLIT_NAMES = ("split", "set")
 NULLS = frozenset({"nan", "null", "none", "<na>", "n/a", "#n/a"})  # as pandas, R and Excel write them
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -76,6 +79,7 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
     """Tell columns by their names, without case; those that a person named come before all.
 
     Captions are the first of `CAPTION_NAMES` that is there, and the same with a number (caption2, caption_3).
+    Those with more behind them (caption_de) are for a person to choose from.
 
     Args:
         titles: `title` may hold captions too, if nothing else does.
@@ -87,6 +91,8 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
     for stem in (*CAPTION_NAMES, "title") if titles else CAPTION_NAMES:
         same = [name for key, name in folded.items() if re.fullmatch(rf"{stem}([ _-]?\d+)?", key)]
         (others if captions else captions).extend(reversed(same))
+    told = {*captions, *others}
+    others += [name for key, name in folded.items() if name not in told and _OF_CAPTIONS.fullmatch(key)][::-1]
     split = next((folded[name] for name in SPLIT_NAMES if name in folded), None)
     if columns.caption_column:
         captions, others = list(columns.caption_column), []
@@ -96,6 +102,19 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
         columns.split_column or split,
         tuple(others),
     )
+
+
+def split_checked(roles: Roles, columns: Columns, cells: Callable[[str], Iterable[Any]]) -> Roles:
+    """The roles without a split where that is a column called "set" and none of its cells names a split.
+
+    Args:
+        cells: gives those of a column.
+    """
+    if columns.split_column or roles.split is None or roles.split.strip().casefold() != "set":
+        return roles
+    if any(isinstance(cell, str) and known_split(cell) for cell in cells(roles.split)):
+        return roles
+    return replace(roles, split=None)
 
 
 def add_record(
@@ -125,7 +144,13 @@ def add_record(
     )
     own_split = _null_free(record.get(roles.split)) if roles.split else None
     image = result.image(
-        image_id_of(name), name, split if own_split is None else own_split, line, repeats=True, own_id=own
+        image_id_of(name),
+        name,
+        split if own_split is None else own_split,
+        line,
+        repeats=True,
+        own_id=own,
+        split_column=roles.split or "split",
     )
     if image is not None:
         image.path = file or image.path

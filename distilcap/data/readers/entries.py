@@ -151,6 +151,7 @@ class ReadResult:
         repeats: bool = False,
         numbered: bool = False,
         own_id: str | None = None,
+        split_column: str = "split",
     ) -> Entry | None:
         """Add an image; None where its split is unknown, or its name is none that a file can have.
 
@@ -161,12 +162,13 @@ class ReadResult:
             repeats: for formats with a line per caption, where an image comes back on the next line; there
                 only another split is a contradiction.
             own_id: see `Entry`.
+            split_column: where the split stands.
         """
         if "\0" in name:
             self.malformed(f"an image's name without NUL, but it is {name!r:.100}", line)
             return None
         if split is not None and (not isinstance(split, str) or known_split(split) is None):
-            self.problem("unknown split", f"{no_split(split)} at '{name}'.", line)
+            self.problem("unknown split", f"{no_split(split, split_column)} at '{name}'.", line)
             return None
         known = None if split is None else known_split(split)
         before = self.entries.get(id)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distilcap.data.readers.columns import Roles, add_record, id_text, roles_of
+from distilcap.data.readers.columns import Roles, add_record, id_text, roles_of, split_checked
 from distilcap.data.readers.entries import ReadResult, known_split, split_in
 from distilcap.data.readers.forms.records import note_unread
 from distilcap.data.readers.registry import DataForm, register_form
@@ -108,7 +108,14 @@ def _embedded(record: dict[str, Any], roles: Roles) -> tuple[bytes | None, str |
 
 
 def _roles(path: Path, source: Source) -> Roles:
-    return roles_of(tuple(_schema(path)), source.columns)
+    return split_checked(
+        roles_of(tuple(_schema(path)), source.columns), source.columns, functools.partial(_cells, path)
+    )
+
+
+def _cells(path: Path, name: str) -> Iterator[Any]:
+    for records in _records(path, Roles((), (), name, ())):
+        yield from (record[name] for record in records)
 
 
 def _schema(path: Path) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from distilcap.data.readers.columns import Roles, add_record, roles_of
+from distilcap.data.readers.columns import Roles, add_record, roles_of, split_checked
 from distilcap.data.readers.entries import ReadResult, known_split
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
@@ -56,13 +58,14 @@ def _read(source: Source, result: ReadResult) -> None:
     paths: dict[str, list[str]] = {}
     told, columns = False, source.columns
     named = (columns.image_column, *columns.caption_column, columns.split_column)
+    cells = functools.cache(functools.partial(_texts_under, source))
     inner_names = [name for name in named if name and "." in name]
     for key, records in _lists(source).items():
         for value, line in records:
             record = _with_named(value, inner_names) if isinstance(value, dict) else {}
             names = tuple(record)
             if names not in kinds:
-                kinds[names] = roles_of(names, columns)
+                kinds[names] = split_checked(roles_of(names, columns), columns, cells)
                 paths |= {name: list(_paths(inner, name)) for name, inner in record.items()}
             roles = kinds[names]
             right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
@@ -73,6 +76,13 @@ def _read(source: Source, result: ReadResult) -> None:
                 result.malformed(f'{{"image": …, "caption": …}}{hint}', line)
     _check_named(source, kinds)
     result.unread += note_unread(source, kinds, paths)
+
+
+def _texts_under(source: Source, name: str) -> set[str]:
+    """All texts under a key; remarks on the file are made as its records are read."""
+    apart = replace(source, notes=[]) if source.layout == "lines" else source
+    values = (value for records in _lists(apart).values() for value, _ in records)
+    return {value[name] for value in values if isinstance(value, dict) and isinstance(value.get(name), str)}
 
 
 def _with_named(record: dict[str, Any], named: Sequence[str]) -> dict[str, Any]:

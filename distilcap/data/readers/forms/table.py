@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import functools
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from distilcap.data.readers.columns import Roles, add_record, roles_of
+from distilcap.data.readers.columns import Columns, Roles, add_record, roles_of, split_checked
 from distilcap.data.readers.entries import ReadResult
 from distilcap.data.readers.forms.records import note_unread
 from distilcap.data.readers.registry import DataForm, register_form
@@ -25,26 +27,43 @@ _NUMBER = re.compile(r"#\d+$")
 def table_rows(source: Source) -> Iterator[tuple[list[str], int, str]]:
     """The rows that are not empty, each with its line and the sign between the fields.
 
-    The sign is a comma, tab, semicolon or bar, whichever the first line shows, or the sign that Excel's
-    "sep=" line names. Between commas and semicolons a field may stand in quotes and go over more than one
-    line; between tabs and bars, where stray quotes are common, every line is a row.
+    The sign is the one that Excel's "sep=" line names, or else the comma, tab, semicolon or bar that makes
+    known columns, or an image's name and more, of the first line; else the most frequent there. Between
+    commas and semicolons a field may stand in quotes and go over more than one line; between tabs and bars,
+    where stray quotes are common, every line is a row.
 
     Raises:
         DataError: the quotes do not match.
     """
     first = next((line for line in _lines(source) if line.strip()), "")
     told = re.fullmatch(r'"?sep=(.)"?\s*', first)
-    sign = told[1] if told else "\t" if "\t" in first else max(",;|", key=first.count)
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if sign in "\t|" else csv.QUOTE_MINIMAL
-    rows = csv.reader(_lines(source), delimiter=sign, quoting=quoting, strict=True)
     line = 1
     try:
+        sign = told[1] if told else _sign_between(first, source.columns)
+        rows = csv.reader(_lines(source), delimiter=sign, quoting=_quoting(sign), strict=True)
         for number, row in enumerate(rows):
             if any(field.strip() for field in row) and not (told and number == 0):
                 yield row, line, sign
             line = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{source.path}:{line}: not a table: {error}.") from None
+
+
+def _quoting(sign: str) -> Literal[0, 3]:
+    return csv.QUOTE_NONE if sign in "\t|" else csv.QUOTE_MINIMAL
+
+
+def _sign_between(first: str, columns: Columns) -> str:
+    """The sign between the fields of a first line, which other signs may stand in: "Preis, netto"."""
+
+    def fit(sign: str) -> tuple[int, bool, int]:
+        heads = column_names(next(csv.reader([first], delimiter=sign, quoting=_quoting(sign)), []))
+        roles = roles_of(tuple(heads), columns, titles=True)
+        known = sum(any(name in heads for name in names) for names in (roles.images, roles.captions))
+        begins = len(heads) > 1 and _names_image(heads[0])
+        return 2 if begins else known, sign == "\t" and sign in first, len(heads)
+
+    return max(",;|\t", key=fit)
 
 
 def _lines(source: Source) -> Iterator[str]:
@@ -67,6 +86,7 @@ def _read(source: Source, result: ReadResult) -> None:
         if not heads:
             heads, is_header = _heads(row, source, line)
             roles = roles_of(tuple(heads), source.columns, titles=True)
+            roles = split_checked(roles, source.columns, functools.partial(_cells, source, heads))
             result.unread += note_unread(source, {tuple(heads): roles})
             if is_header:
                 continue
@@ -75,14 +95,27 @@ def _read(source: Source, result: ReadResult) -> None:
             record |= {name: _without_number(record[name]) for name in roles.file_names}
             if add_record(result, record, roles, source.split, line):
                 continue
+            result.malformed(f"an image's name in the column `{roles.file_names[0]}`, but it is empty", line)
+            continue
         hint = f"; put a caption that holds '{sign}' into quotes" if len(row) > len(heads) else ""
         result.malformed(f"{len(heads)} fields with an image's name, but it has {len(row)}{hint}", line)
 
 
+def _cells(source: Source, heads: Sequence[str], name: str) -> Iterator[str]:
+    """Those of a column, remarks on the file apart, which are made as its rows are read."""
+    index = heads.index(name)
+    for row, _, sign in table_rows(replace(source, notes=[])):
+        if len(row) == len(heads):
+            yield cell(row[index], sign)
+
+
+def _names_image(field: str) -> bool:
+    return posixpath.splitext(_NUMBER.sub("", field))[1].lower() in IMAGE_FILE_ENDINGS
+
+
 def _without_number(name: str) -> str:
     """The file of "1.jpg#0"; other names keep what is behind "#", as in scene#1.jpg."""
-    bare = _NUMBER.sub("", name)
-    return bare if posixpath.splitext(bare)[1].lower() in IMAGE_FILE_ENDINGS else name
+    return _NUMBER.sub("", name) if _names_image(name) else name
 
 
 def cell(field: str, sign: str) -> str:
@@ -112,7 +145,7 @@ def _heads(row: Sequence[str], source: Source, line: int) -> tuple[list[str], bo
     roles: Roles = roles_of(tuple(heads), columns, titles=True)
     if roles.images and roles.captions:
         return heads, True
-    if len(row) >= 2 and posixpath.splitext(_without_number(heads[0]))[1].lower() in IMAGE_FILE_ENDINGS:
+    if len(row) >= 2 and _names_image(heads[0]):
         return [*("image", "caption", "split")[: len(row)], *map(str, range(3, len(row)))], False
     raise DataError(
         f"{source.path}:{line}: expected a header with the columns `image` and `caption` (and perhaps "
