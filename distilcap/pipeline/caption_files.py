@@ -7,13 +7,15 @@ import json
 import os
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from distilcap.data.readers.entries import IMAGE_ENDINGS
+from distilcap.data.readers.sides import SIDE_ENDINGS
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import DISK_FULL, write_bytes, write_text
 from distilcap.pipeline.caption_record import CaptionRecord, Line, by_image
@@ -163,8 +165,9 @@ def write_side_files(
     """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
 
     A file that is there already is left as it is; so a killed run goes on where it was. For a photograph
-    that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. An empty
-    caption gets no file. The first folder that cannot be written ends the work.
+    that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. There
+    `a.txt` is left too, and counts: a data set would read the whole name's file in its place, which may be a
+    person's. An empty caption gets no file. The first folder that cannot be written ends the work.
 
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
@@ -180,6 +183,12 @@ def write_side_files(
     unable = [photo for photo in photos if beside[photo] in beside]  # it is an image itself
     able = [photo for photo in photos if beside[photo] not in beside]
     todo = [photo for photo in able if overwrite or not os.path.lexists(beside[photo])]
+    unclear: dict[Path, str] = {}
+    if not overwrite:
+        shared = _shared(beside, form)
+        of_stem = {photo: shared.get(photo.with_suffix(f".{form}"), []) for photo in todo}
+        unclear = {photo: _unclear(photo, images, form) for photo, images in of_stem.items() if images[1:]}
+        todo = [photo for photo in todo if not of_stem[photo]]
     for folder in dict.fromkeys(photo.parent for photo in todo):
         _check_writable(folder)
     failed: list[str] = []
@@ -204,7 +213,8 @@ def write_side_files(
             empty += not result.text
     refused = (f"{photo}: its side file would replace an image." for photo in unable)
     captioned = len(todo) - len(failed) - empty
-    return Written(captioned, (*refused, *failed), len(able) - len(todo), empty)
+    there = len(able) - len(todo) - len(unclear)
+    return Written(captioned, (*refused, *unclear.values(), *failed), there, empty)
 
 
 def _check_writable(folder: Path) -> None:
@@ -255,6 +265,29 @@ def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
             for image, file in before.items()
         }
     return beside
+
+
+def _shared(images: Collection[Path], form: str) -> dict[Path, list[Path]]:
+    """Files such as `a.txt` that are there, and the images whose captions a data set may find in each.
+
+    These are the JPEG alone, and the like, where the others are raw files, HEIC and such of the same name.
+    """
+    if f".{form}" not in SIDE_ENDINGS:
+        return {}
+    sharing: dict[Path, list[Path]] = defaultdict(list)
+    for image in images:
+        sharing[image.with_suffix(f".{form}")].append(image)
+    return {
+        file: [each for each in sorted(of_stem) if each.suffix.lower() in IMAGE_ENDINGS] or sorted(of_stem)
+        for file, of_stem in sharing.items()
+        if file not in images and os.path.lexists(file)
+    }
+
+
+def _unclear(photo: Path, images: Sequence[Path], form: str) -> str:
+    names = " or ".join(image.name for image in images)
+    advice = f"rename it as its image is called, such as {images[0].name}.{form}"
+    return f"{photo}: {photo.stem}.{form} may be of {names}; {advice}."
 
 
 _XMP_CAPTION = re.compile(
