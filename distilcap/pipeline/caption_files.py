@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from distilcap.data.readers.entries import IMAGE_ENDINGS
 from distilcap.data.readers.sides import SIDE_ENDINGS
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import DISK_FULL, write_bytes, write_text
+from distilcap.pipeline import xmp
 from distilcap.pipeline.caption_record import CaptionRecord, Line, by_image
 from distilcap.pipeline.captioned import Captioned
 from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
@@ -172,8 +171,8 @@ def write_side_files(
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
             the caption as description (`dc:description`) and as alternative text.
-        overwrite: write files that are there anew. Where the caption is empty they go; metadata that hold
-            more than a caption lose that alone.
+        overwrite: write files that are there anew. Where the caption is empty they go. Of metadata that hold
+            more than a caption that alone is replaced, or goes.
 
     Raises:
         DataError: a folder with photographs to caption cannot be written.
@@ -199,10 +198,8 @@ def write_side_files(
             failed.append(str(result.error))
             continue
         try:
-            if result.text:
-                write_text(beside[photo], SIDE_FILES[form](result.text))
-            elif overwrite:
-                _remove_caption(beside[photo])
+            if result.text or overwrite:
+                _write_caption(beside[photo], form, result.text)
         except (DataError, OSError) as error:
             if isinstance(error, OSError):
                 if error.errno in DISK_FULL:
@@ -235,16 +232,21 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _remove_caption(side: Path) -> None:
-    """Remove a side file, or its caption alone where a photo program keeps more in it."""
-    if side.suffix == ".xmp" and side.is_file():
-        content = side.read_bytes()
-        others = _XMP_CAPTION.sub(b"", content)
-        if others != _XMP_CAPTION.sub(b"", _as_xmp("").encode()):
-            if others != content:
-                write_bytes(side, others)
-            return
-    side.unlink(missing_ok=True)
+def _write_caption(side: Path, form: str, caption: str) -> None:
+    """Write a side file, or its caption alone where a photo program keeps more in it; "" removes it.
+
+    Raises:
+        DataError: metadata in which a caption cannot be put by itself.
+    """
+    content = side.read_bytes() if side.suffix == ".xmp" and side.is_file() else b""
+    if others := xmp.others(content):
+        new = xmp.with_caption(others, caption) if caption else others
+        if new != content:
+            write_bytes(side, new)
+    elif caption:
+        write_text(side, SIDE_FILES[form](caption))
+    else:
+        side.unlink(missing_ok=True)
 
 
 def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
@@ -290,26 +292,4 @@ def _unclear(photo: Path, images: Sequence[Path], form: str) -> str:
     return f"{photo}: {photo.stem}.{form} may be of {names}; {advice}."
 
 
-_XMP_CAPTION = re.compile(
-    rb"\s*<(dc:description|Iptc4xmpCore:AltTextAccessibility)(?:\s[^>]*)?(?<!/)>.*?</\1\s*>", re.DOTALL
-)
-"""What `_as_xmp` says of a photograph; the prefixes are those that all programs write."""
-
-
-def _as_xmp(caption: str) -> str:
-    text = escape(shown(caption))
-    alternative = f'<rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt>'
-    return (
-        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
-        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
-        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"\n'
-        ' xmlns:Iptc4xmpCore="http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/">\n'
-        f"<dc:description>{alternative}</dc:description>\n"
-        f"<Iptc4xmpCore:AltTextAccessibility>{alternative}</Iptc4xmpCore:AltTextAccessibility>\n"
-        "</rdf:Description>\n</rdf:RDF>\n</x:xmpmeta>\n"
-        '<?xpacket end="w"?>\n'
-    )
-
-
-SIDE_FILES: dict[str, Callable[[str], str]] = {"txt": lambda caption: f"{caption}\n", "xmp": _as_xmp}
+SIDE_FILES: dict[str, Callable[[str], str]] = {"txt": lambda caption: f"{caption}\n", "xmp": xmp.of_caption}

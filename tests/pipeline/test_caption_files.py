@@ -10,6 +10,7 @@ import re
 import tempfile
 import threading
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -418,6 +419,58 @@ def test_metadata_of_a_doubted_photo_lose_the_caption_alone(photos: list[Path]) 
         texts = {item.tag.partition("}")[2]: item.text for item in ElementTree.parse(xmp).iter()}
         assert (texts["Rating"], texts["title"]) == ("5", "dc:description")
         assert not {"description", "AltTextAccessibility", "li"} & texts.keys()
+
+
+PHOTO_PROGRAM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+ <rdf:Description rdf:about="uuid:1" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="5"{end}
+</rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+KEYWORDS = """ xmlns:dc="http://purl.org/dc/elements/1.1/">
+ <dc:subject><rdf:Bag><rdf:li>sea</rdf:li></rdf:Bag></dc:subject>
+ <dc:description xml:space="preserve">
+ <rdf:Alt><rdf:li xml:lang="x-default">old</rdf:li></rdf:Alt></dc:description>
+ </rdf:Description>"""
+
+
+@pytest.mark.parametrize("end", ["/>", KEYWORDS])
+def test_metadata_get_a_new_caption_and_keep_the_rest(photos: list[Path], end: str) -> None:
+    xmp = photos[1].with_suffix(".xmp")
+    xmp.write_text(PHOTO_PROGRAM.format(end=end), "utf-8")
+    for _ in range(2):
+        assert write_side_files(OfGrey(), photos[1:2], "xmp", SILENT, overwrite=True).captioned == 1
+        elements = list(ElementTree.parse(xmp).iter())
+        about = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}about"
+        assert {element.get(about) for element in elements} == {None, "uuid:1"}, "all of one photograph"
+        assert [value for element in elements for value in element.attrib.values()].count("5") == 1
+        texts = [element.text for element in elements if element.tag.endswith("}li")]
+        assert texts == [*["sea"] * (end != "/>"), "grey, <1> & co", "grey, <1> & co"]
+        names = Counter(element.tag.partition("}")[2] for element in elements)
+        assert (names["description"], names["AltTextAccessibility"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "settings of another program",
+        PHOTO_PROGRAM.format(
+            end=' xmlns:d="http://purl.org/dc/elements/1.1/"><d:description/></rdf:Description>'
+        ),
+        PHOTO_PROGRAM.format(end=' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:description="old"/>'),
+        PHOTO_PROGRAM.format(end="/>").replace("</x:xmpmeta>", ""),
+    ],
+)
+def test_metadata_whose_caption_cannot_be_replaced_are_named_and_left(
+    photos: list[Path], content: str
+) -> None:
+    xmp = photos[1].with_suffix(".xmp")
+    xmp.write_text(content, "utf-8")
+    written = write_side_files(OfGrey(), photos[:3], "xmp", SILENT, overwrite=True)
+    assert xmp.read_text("utf-8") == content
+    assert written.captioned == 2
+    assert written.failed == (
+        f"{xmp}: its caption cannot be replaced by itself, so it is left as it is; move it or edit it.",
+    )
 
 
 class Fails:
