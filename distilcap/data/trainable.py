@@ -124,7 +124,7 @@ class Coverage:
     """What a vocabulary keeps of the training captions.
 
     Attributes:
-        kept: different words in the vocabulary.
+        kept: different words that occur often enough.
         different: different words in the captions.
         unknown_words: share of the captions' words that become `<unk>`.
         unknown_captions: share of captions that hold at least one of these.
@@ -181,6 +181,7 @@ def words_to_learn(
     min_count: int = MIN_COUNT,
     max_words: int = MAX_WORDS,
     tokenizer: str = PTB,
+    started: Iterable[str] = (),
 ) -> tuple[Vocabulary, Coverage]:
     """The words of training captions, if a captioner can be trained on them, and what they leave out.
 
@@ -190,6 +191,7 @@ def words_to_learn(
         min_count: words seen less often become `<unk>`.
         max_words: captions are cut there.
         tokenizer: see `text.tokenizers`.
+        started: words that the captioner knows from its start; none becomes `<unk>`, however rare it is.
 
     Raises:
         ConfigError: an unknown tokenizer.
@@ -215,7 +217,7 @@ def words_to_learn(
         said = reprlib.repr(by.join(list(captions[0])))
         raise DataError(f"all captions of the training split say {said}; give images that differ others.")
     vocabulary = Vocabulary.build(captions, min_count, by)
-    known = set(vocabulary.words[len(SPECIALS) :])
+    known = {*vocabulary.words, *started} - {*SPECIALS}
     partly = [words for words in captions if not known.issuperset(words)]
     unknown = sum(word not in known for words in partly for word in words)
     coverage = Coverage(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
+from distilcap.data.readers.entries import IMAGE_ENDINGS
+from distilcap.data.readers.sides import SIDE_ENDINGS
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import DISK_FULL, write_bytes, write_text
+from distilcap.pipeline import xmp
 from distilcap.pipeline.caption_record import CaptionRecord, Line, by_image
 from distilcap.pipeline.captioned import Captioned
 from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
@@ -163,14 +164,15 @@ def write_side_files(
     """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
 
     A file that is there already is left as it is; so a killed run goes on where it was. For a photograph
-    that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. An empty
-    caption gets no file. The first folder that cannot be written ends the work.
+    that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. There
+    `a.txt` is left too, and counts: a data set would read the whole name's file in its place, which may be a
+    person's. An empty caption gets no file. The first folder that cannot be written ends the work.
 
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
             the caption as description (`dc:description`) and as alternative text.
-        overwrite: write files that are there anew. Where the caption is empty they go; metadata that hold
-            more than a caption lose that alone.
+        overwrite: write files that are there anew. Where the caption is empty they go. Of metadata that hold
+            more than a caption that alone is replaced, or goes.
 
     Raises:
         DataError: a folder with photographs to caption cannot be written.
@@ -180,6 +182,12 @@ def write_side_files(
     unable = [photo for photo in photos if beside[photo] in beside]  # it is an image itself
     able = [photo for photo in photos if beside[photo] not in beside]
     todo = [photo for photo in able if overwrite or not os.path.lexists(beside[photo])]
+    unclear: dict[Path, str] = {}
+    if not overwrite:
+        shared = _shared(beside, form)
+        of_stem = {photo: shared.get(photo.with_suffix(f".{form}"), []) for photo in todo}
+        unclear = {photo: _unclear(photo, images, form) for photo, images in of_stem.items() if images[1:]}
+        todo = [photo for photo in todo if not of_stem[photo]]
     for folder in dict.fromkeys(photo.parent for photo in todo):
         _check_writable(folder)
     failed: list[str] = []
@@ -190,10 +198,8 @@ def write_side_files(
             failed.append(str(result.error))
             continue
         try:
-            if result.text:
-                write_text(beside[photo], SIDE_FILES[form](result.text))
-            elif overwrite:
-                _remove_caption(beside[photo])
+            if result.text or overwrite:
+                _write_caption(beside[photo], form, result.text)
         except (DataError, OSError) as error:
             if isinstance(error, OSError):
                 if error.errno in DISK_FULL:
@@ -204,7 +210,8 @@ def write_side_files(
             empty += not result.text
     refused = (f"{photo}: its side file would replace an image." for photo in unable)
     captioned = len(todo) - len(failed) - empty
-    return Written(captioned, (*refused, *failed), len(able) - len(todo), empty)
+    there = len(able) - len(todo) - len(unclear)
+    return Written(captioned, (*refused, *unclear.values(), *failed), there, empty)
 
 
 def _check_writable(folder: Path) -> None:
@@ -225,16 +232,21 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _remove_caption(side: Path) -> None:
-    """Remove a side file, or its caption alone where a photo program keeps more in it."""
-    if side.suffix == ".xmp" and side.is_file():
-        content = side.read_bytes()
-        others = _XMP_CAPTION.sub(b"", content)
-        if others != _XMP_CAPTION.sub(b"", _as_xmp("").encode()):
-            if others != content:
-                write_bytes(side, others)
-            return
-    side.unlink(missing_ok=True)
+def _write_caption(side: Path, form: str, caption: str) -> None:
+    """Write a side file, or its caption alone where a photo program keeps more in it; "" removes it.
+
+    Raises:
+        DataError: metadata in which a caption cannot be put by itself.
+    """
+    content = side.read_bytes() if side.suffix == ".xmp" and side.is_file() else b""
+    if others := xmp.others(content):
+        new = xmp.with_caption(others, caption) if caption else others
+        if new != content:
+            write_bytes(side, new)
+    elif caption:
+        write_text(side, SIDE_FILES[form](caption))
+    else:
+        side.unlink(missing_ok=True)
 
 
 def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
@@ -257,26 +269,27 @@ def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
     return beside
 
 
-_XMP_CAPTION = re.compile(
-    rb"\s*<(dc:description|Iptc4xmpCore:AltTextAccessibility)(?:\s[^>]*)?(?<!/)>.*?</\1\s*>", re.DOTALL
-)
-"""What `_as_xmp` says of a photograph; the prefixes are those that all programs write."""
+def _shared(images: Collection[Path], form: str) -> dict[Path, list[Path]]:
+    """Files such as `a.txt` that are there, and the images whose captions a data set may find in each.
+
+    These are the JPEG alone, and the like, where the others are raw files, HEIC and such of the same name.
+    """
+    if f".{form}" not in SIDE_ENDINGS:
+        return {}
+    sharing: dict[Path, list[Path]] = defaultdict(list)
+    for image in images:
+        sharing[image.with_suffix(f".{form}")].append(image)
+    return {
+        file: [each for each in sorted(of_stem) if each.suffix.lower() in IMAGE_ENDINGS] or sorted(of_stem)
+        for file, of_stem in sharing.items()
+        if file not in images and os.path.lexists(file)
+    }
 
 
-def _as_xmp(caption: str) -> str:
-    text = escape(shown(caption))
-    alternative = f'<rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt>'
-    return (
-        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
-        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
-        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"\n'
-        ' xmlns:Iptc4xmpCore="http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/">\n'
-        f"<dc:description>{alternative}</dc:description>\n"
-        f"<Iptc4xmpCore:AltTextAccessibility>{alternative}</Iptc4xmpCore:AltTextAccessibility>\n"
-        "</rdf:Description>\n</rdf:RDF>\n</x:xmpmeta>\n"
-        '<?xpacket end="w"?>\n'
-    )
+def _unclear(photo: Path, images: Sequence[Path], form: str) -> str:
+    names = " or ".join(image.name for image in images)
+    advice = f"rename it as its image is called, such as {images[0].name}.{form}"
+    return f"{photo}: {photo.stem}.{form} may be of {names}; {advice}."
 
 
-SIDE_FILES: dict[str, Callable[[str], str]] = {"txt": lambda caption: f"{caption}\n", "xmp": _as_xmp}
+SIDE_FILES: dict[str, Callable[[str], str]] = {"txt": lambda caption: f"{caption}\n", "xmp": xmp.of_caption}

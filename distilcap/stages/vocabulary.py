@@ -50,17 +50,15 @@ class BuildVocabulary(Stage):
         dataset = self.data.load(store)
         references = dataset.references("train")
         captions, validation = [references.texts(id) for id in references], len(dataset.references("val"))
+        started = Vocabulary.load(store.open(self.start, WORDS) / WORDS).words if self.start else ()
         try:
             vocabulary, coverage = words_to_learn(
-                captions, validation, self.min_count, self.max_words, self.tokenizer
+                captions, validation, self.min_count, self.max_words, self.tokenizer, started
             )
         except DataError as error:
             raise DataError(f"{self.data.path}: {error}") from None
-        words = vocabulary.words
-        if self.start is not None:
-            words = Vocabulary.load(store.open(self.start, WORDS) / WORDS).words + words
         write_json(folder / "coverage.json", asdict(coverage))
-        write_json(folder / WORDS, list(dict.fromkeys(words)))
+        write_json(folder / WORDS, list(dict.fromkeys([*started, *vocabulary.words])))
 
     def work(self, facts: Facts) -> Work:
         """Images."""

@@ -158,3 +158,16 @@ def test_captions_of_a_raw_file_are_its_photographs(tmp_path: Path) -> None:
     files(tmp_path, images("1.jpg", "1.dng", "2.jpg") | {"1.dng.txt": "a dog\n", "2.txt": "a cat\n"})
     read = read_dataset(tmp_path)
     assert {id: read.captions.texts(id) for id in read.captions} == {"1": ["a dog"], "2": ["a cat"]}
+
+
+def test_a_captions_file_that_another_stands_before_is_named(tmp_path: Path) -> None:
+    texts = {"1.txt": "a dog", "1.jpg.txt": "a cat", "a.txt": "a hen", "a.jpg.txt": "a cow", "2.txt": "a pig"}
+    files(tmp_path, images("1.jpg", "2.jpg", "a.jpg", "a.png") | texts)
+    said = Notes()
+    read = read_dataset(tmp_path, progress=said).captions
+    expected = {"1": ["a cat"], "2": ["a pig"], "a": ["a cow"], "a.png": ["a hen"]}
+    assert {id: read.texts(id) for id in read} == expected
+    (note,) = (note for note in said.notes if "not read" in note)
+    assert note.endswith(
+        ": 1 file of captions not read, beside others of the same image: not 1.txt, but 1.jpg.txt."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,17 @@ from distilcap.cli.main import main
 from distilcap.data.check import check_dataset
 from distilcap.data.trainable import MIN_COUNT, words_to_learn
 from distilcap.errors import DataError
+from distilcap.files import write_json
 from distilcap.models.presets import preset
+from distilcap.progress import Progress
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.train import Train
-from distilcap.stages.vocabulary import BuildVocabulary
+from distilcap.stages.vocabulary import WORDS, BuildVocabulary
+from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.text.tokenize import tokenize
-from distilcap.text.vocabulary import BOS, EOS, PAD
+from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from distilcap.training.options import TrainingOptions
 
 DOGS = [f"{n}.jpg,a dog runs {n},train" for n in range(9)]
@@ -133,6 +137,31 @@ def test_captions_that_are_cut_are_counted() -> None:
     coverage = words_to_learn(train, 1, 1, max_words=2)[1]
     (warning,) = coverage.warnings
     assert warning == "75% of the captions are longer than 2 words and are cut there; raise `--max-words`."
+
+
+@dataclass(frozen=True)
+class Knows(Stage):
+    """Stands for a captioner that is begun from."""
+
+    words: tuple[str, ...]
+
+    def build(self, folder: Path, store: Store, progress: Progress) -> None:
+        write_json(folder / WORDS, [*SPECIALS, *self.words])
+
+
+def test_words_that_the_start_knows_are_not_unknown(tmp_path: Path) -> None:
+    rows = [f"{n}.jpg,a dog {word},train" for n, word in enumerate(["runs", "jumps", "swims", "sleeps"])]
+    data = ImportData.of(write(tmp_path, [*rows, VALIDATION]))
+    store = Store(tmp_path / "store")
+    for words, lost in (((), 4), (("jumps", "cat"), 3), (("runs", "jumps", "swims", "sleeps"), 0)):
+        stage = BuildVocabulary(data, 2, start=Knows(words))
+        store.build(stage)
+        vocabulary, coverage = stage.load(store), stage.coverage(store)
+        learnt = [vocabulary.encode(["a", "dog", row.split(",")[1].split()[2]]) for row in rows]
+        assert sum(ids.count(UNK) for ids in learnt) == lost
+        assert coverage is not None
+        assert (coverage.unknown_words, coverage.unknown_captions) == (lost / 12, lost / 4)
+        assert str(coverage).startswith("2 of 6 different words occur 2 times or more")
 
 
 def test_no_caption_can_write_the_captioner_s_own_words() -> None:

@@ -10,6 +10,7 @@ import re
 import tempfile
 import threading
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_text
 from distilcap.pipeline import caption_files
@@ -321,14 +323,44 @@ def test_side_files_are_written_anew_where_that_is_asked_for(photos: list[Path],
     assert beside.read_text() == "grey, <1> & co\n"
 
 
-def test_side_files_of_a_photo_that_came_later(photos: list[Path]) -> None:
-    """`0.txt` may be the first one's; neither takes it for its own."""
-    write_side_files(OfGrey(), photos[:1], "txt", SILENT)
-    later = photos[0].with_suffix(".jpg")
-    Image.new("RGB", (8, 8), (99,) * 3).save(later)
-    written = write_side_files(OfGrey(), [later], "txt", SILENT)
-    assert (written.captioned, written.there) == (1, 0)
-    assert later.with_name("0.jpg.txt").read_text().startswith("grey, <9")
+@pytest.mark.parametrize("other", ["0.jpg", "0.heic"])
+def test_a_file_that_may_be_a_person_s_is_not_put_aside(photos: list[Path], other: str) -> None:
+    """Data sets read `0.png.txt` in place of `0.txt`, which was there before `0.png.txt` could be."""
+    folder = photos[0].parent
+    later, text = folder / other, folder / "0.txt"
+    text.write_text("a person's words\n")
+    Image.new("RGB", (8, 8), (99,) * 3).save(later, "jpeg")
+    learnt = read_dataset(folder, need_images=False).captions
+    written = write_side_files(OfGrey(), [photos[0], later], "txt", SILENT)
+    again = read_dataset(folder, need_images=False).captions
+    assert {id: again.texts(id) for id in again} == {id: learnt.texts(id) for id in learnt}
+    assert text.read_text() == "a person's words\n"
+    if other == "0.heic":  # the same photograph
+        assert (written.captioned, written.there, written.failed) == (0, 2, ())
+        return
+    assert (written.captioned, written.there) == (0, 0)
+    said = "0.txt may be of 0.jpg or 0.png; rename it as its image is called, such as 0.jpg.txt."
+    assert written.failed == (f"{photos[0]}: {said}", f"{later}: {said}")
+    text.rename(folder / "0.png.txt")
+    written = write_side_files(OfGrey(), [photos[0], later], "txt", SILENT)
+    assert (written.captioned, written.there, written.failed) == (1, 1, ())
+    assert (folder / "0.jpg.txt").read_text().startswith("grey, <9")
+    assert (folder / "0.png.txt").read_text() == "a person's words\n"
+
+
+def test_what_is_there_is_put_aside_where_that_is_asked_for(photos: list[Path]) -> None:
+    photos[0].with_suffix(".txt").write_text("a person's words\n")
+    Image.new("RGB", (8, 8)).save(photos[0].with_suffix(".jpg"))
+    assert write_side_files(OfGrey(), photos[:1], "txt", SILENT, overwrite=True).captioned == 1
+    assert photos[0].with_name("0.png.txt").read_text() == "grey, <0> & co\n"
+
+
+def test_metadata_of_a_raw_file_are_not_its_jpeg_s(photos: list[Path]) -> None:
+    """Photo programs keep the settings of `0.dng` in `0.xmp`; data sets read no captions there."""
+    photos[0].with_suffix(".dng").write_bytes(b"raw")
+    photos[0].with_suffix(".xmp").write_text("settings")
+    assert write_side_files(OfGrey(), photos[:1], "xmp", SILENT).captioned == 1
+    assert photos[0].with_name("0.png.xmp").is_file()
 
 
 def test_side_files_are_written_once(photos: list[Path]) -> None:
@@ -387,6 +419,58 @@ def test_metadata_of_a_doubted_photo_lose_the_caption_alone(photos: list[Path]) 
         texts = {item.tag.partition("}")[2]: item.text for item in ElementTree.parse(xmp).iter()}
         assert (texts["Rating"], texts["title"]) == ("5", "dc:description")
         assert not {"description", "AltTextAccessibility", "li"} & texts.keys()
+
+
+PHOTO_PROGRAM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+ <rdf:Description rdf:about="uuid:1" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="5"{end}
+</rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+KEYWORDS = """ xmlns:dc="http://purl.org/dc/elements/1.1/">
+ <dc:subject><rdf:Bag><rdf:li>sea</rdf:li></rdf:Bag></dc:subject>
+ <dc:description xml:space="preserve">
+ <rdf:Alt><rdf:li xml:lang="x-default">old</rdf:li></rdf:Alt></dc:description>
+ </rdf:Description>"""
+
+
+@pytest.mark.parametrize("end", ["/>", KEYWORDS])
+def test_metadata_get_a_new_caption_and_keep_the_rest(photos: list[Path], end: str) -> None:
+    xmp = photos[1].with_suffix(".xmp")
+    xmp.write_text(PHOTO_PROGRAM.format(end=end), "utf-8")
+    for _ in range(2):
+        assert write_side_files(OfGrey(), photos[1:2], "xmp", SILENT, overwrite=True).captioned == 1
+        elements = list(ElementTree.parse(xmp).iter())
+        about = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}about"
+        assert {element.get(about) for element in elements} == {None, "uuid:1"}, "all of one photograph"
+        assert [value for element in elements for value in element.attrib.values()].count("5") == 1
+        texts = [element.text for element in elements if element.tag.endswith("}li")]
+        assert texts == [*["sea"] * (end != "/>"), "grey, <1> & co", "grey, <1> & co"]
+        names = Counter(element.tag.partition("}")[2] for element in elements)
+        assert (names["description"], names["AltTextAccessibility"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "settings of another program",
+        PHOTO_PROGRAM.format(
+            end=' xmlns:d="http://purl.org/dc/elements/1.1/"><d:description/></rdf:Description>'
+        ),
+        PHOTO_PROGRAM.format(end=' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:description="old"/>'),
+        PHOTO_PROGRAM.format(end="/>").replace("</x:xmpmeta>", ""),
+    ],
+)
+def test_metadata_whose_caption_cannot_be_replaced_are_named_and_left(
+    photos: list[Path], content: str
+) -> None:
+    xmp = photos[1].with_suffix(".xmp")
+    xmp.write_text(content, "utf-8")
+    written = write_side_files(OfGrey(), photos[:3], "xmp", SILENT, overwrite=True)
+    assert xmp.read_text("utf-8") == content
+    assert written.captioned == 2
+    assert written.failed == (
+        f"{xmp}: its caption cannot be replaced by itself, so it is left as it is; move it or edit it.",
+    )
 
 
 class Fails:

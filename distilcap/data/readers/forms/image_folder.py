@@ -14,6 +14,7 @@ from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS, find_image_files, left_out, written_folders
+from distilcap.shown import counted
 
 __all__ = ["FORM"]
 
@@ -42,6 +43,8 @@ def _read(source: Source, result: ReadResult) -> None:
         if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not hidden:
             sides[file.with_suffix("")][file.suffix.lower()] = file
     used: set[Path] = set()
+    read: set[Path] = set()
+    aside: dict[Path, Path] = {}
     broken: list[str] = []
     usual = {file.with_suffix("") for file in found if file.suffix.lower() in IMAGE_ENDINGS}
     twins: dict[Path, list[Path]] = defaultdict(list)
@@ -65,9 +68,11 @@ def _read(source: Source, result: ReadResult) -> None:
         stems = [each for each in (*twins.get(stem, ()), stem, file) if each in sides]  # a.txt, a.jpg.txt
         used |= set(stems)
         if image is not None and stems:
-            _add_captions(
-                source, result, image, {end: side for stem in stems for end, side in sides[stem].items()}
-            )
+            chosen = {end: side for stem in stems for end, side in sides[stem].items()}
+            taken = _add_captions(source, result, image, chosen)
+            read.add(taken)
+            alike = (sides[stem].get(taken.suffix.lower(), taken) for stem in stems)
+            aside |= dict.fromkeys(alike, taken)
     kinds = {ending for stem in used for ending in sides[stem]} if result.entries else set(SIDE_ENDINGS)
     for stem in sorted(sides.keys() - used):
         for ending, file in sides[stem].items():
@@ -80,6 +85,10 @@ def _read(source: Source, result: ReadResult) -> None:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
     if left:
         note_twins(result, [file.relative_to(folder).as_posix() for file in sorted(left)])
+    if unread := sorted(aside.keys() - read):
+        names = f"{unread[0].relative_to(folder).as_posix()}, but {aside[unread[0]].name}"
+        said = f"{counted(len(unread), 'file')} of captions not read, beside others of the same image"
+        result.notes.append(f"{folder}: {said}: not {names}.")
     for ending in kinds:
         others.pop(ending, None)
     if broken:
@@ -89,8 +98,11 @@ def _read(source: Source, result: ReadResult) -> None:
         result.notes.append(f"{folder}: {said}.")
 
 
-def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[str, Path]) -> None:
-    """A bad file must not hide the problems of the others."""
+def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[str, Path]) -> Path:
+    """Add the captions of the file that counts, which is returned.
+
+    A bad file must not hide the problems of the others.
+    """
     home = result.where
     ending = next(ending for ending in SIDE_ENDINGS if ending in files)
     result.where = files[ending]
@@ -99,6 +111,7 @@ def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[
     except DataError:
         result.malformed("a caption a line as UTF-8 text", None)
     result.where = home
+    return files[ending]
 
 
 FORM = DataForm(
