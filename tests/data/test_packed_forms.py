@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import struct
 import sys
 import tarfile
 from collections.abc import Sequence
@@ -300,3 +301,23 @@ def test_broken_tables_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"x\.parquet: not a whole table of Parquet or Arrow"):
             read_dataset(path)
+
+
+@pytest.mark.parametrize("name", ["data.arrow", "file.arrow"])  # a stream, a file
+@pytest.mark.parametrize("end", [5000, -9, 11])  # behind the texts, before them, within a character
+def test_a_table_of_arrow_reads_no_memory_but_its_own(tmp_path: Path, name: str, end: int) -> None:
+    rows = [{"image": "a.png", "caption": "a dog"}, {"image": "b.png", "caption": "a café"}]
+    path = table(rows, tmp_path / name)
+    offsets = struct.pack("<3i", 0, 5, 12)
+    whole = path.read_bytes()
+    assert whole.count(offsets) == 1
+    path.write_bytes(whole.replace(offsets, struct.pack("<3i", 0, 5, end)))
+    with pytest.raises(DataError, match=rf"{name}: not a whole table of Parquet or Arrow"):
+        read_dataset(path)
+
+
+def test_a_table_of_parquet_with_text_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    path = table([{"image": "a.png", "caption": "a black dog"}], tmp_path / "x.parquet")
+    path.write_bytes(path.read_bytes().replace(b"a black dog", b"a bl\xffck dog"))
+    with pytest.raises(DataError, match=r"x\.parquet: not a whole table of Parquet or Arrow"):
+        read_dataset(path)
