@@ -33,6 +33,7 @@ __all__ = ["Imported", "export_results", "import_results", "packed_keys"]
 WEIGHTS = (".safetensors", ".onnx", ".pte")
 """Endings of files that are left out of a pack."""
 _MOST_BYTES = 4 << 30  # of one unpacked file
+_MOST_BYTES_IN_ALL = 16 << 30
 _PADDING = 1 << 16  # more than there may be behind the last file
 
 
@@ -193,12 +194,16 @@ def _only_import(root: Path) -> Iterator[None]:
 
 
 def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.TarInfo, list[str]]]:
+    left = _MOST_BYTES_IN_ALL
     for member in archive:
         parts = member.name.split("/")
         for part in parts:
             bare_name(part, source)
-        if not member.isfile() or len(parts) < 2 or member.size > _MOST_BYTES:
+        # A sparse file of any size takes no place in a pack: no stage has one.
+        if not member.isfile() or member.issparse() or len(parts) < 2 or member.size > _MOST_BYTES:
             raise DataError(f"{source}: {member.name!r} is no file of a stage.")
+        if (left := left - member.size) < 0:
+            raise DataError(f"{source}: holds more than {_MOST_BYTES_IN_ALL >> 30} GiB; import it in parts.")
         yield member, parts
 
 

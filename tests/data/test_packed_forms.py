@@ -197,6 +197,24 @@ def test_a_broken_archive_is_named_and_the_rest_read(tmp_path: Path) -> None:
         read_dataset(path)
 
 
+def test_images_of_an_archive_that_fill_the_memory_are_named_and_the_rest_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tar(tmp_path / "x.tar", {"1.png": photo(1), "1.txt": b"a dog", "2.png": photo(2) + bytes(1 << 20)})
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("3.png")
+        info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 18)}
+        archive.addfile(info)
+    form = sys.modules["distilcap.data.readers.forms.webdataset"]
+    monkeypatch.setattr(form, "_LARGEST_IMAGE", 1 << 20)
+    found = find_entries(path)
+    assert list(found.entries) == ["x/1"]
+    assert [problem.message for problem in found.problems] == [
+        "expected images of at most 1 MiB, but '2.png' is larger.",
+        "expected files that are whole, but '3.png' is sparse.",
+    ]
+
+
 def table(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     pyarrow = pytest.importorskip("pyarrow", reason="the package of Parquet is not installed")
     pytest.importorskip("pyarrow.parquet")

@@ -23,7 +23,7 @@ from distilcap.shown import some
 __all__ = ["FORM"]
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz")
-_LARGEST_TEXT = 16 << 20
+_LARGEST_TEXT, _LARGEST_IMAGE = 16 << 20, 512 << 20
 
 
 def _tars(source: Source) -> list[Path]:
@@ -54,12 +54,18 @@ def _read_tar(path: Path, stem: str, result: ReadResult, split: str | None) -> N
             for member in _members(tar):
                 bare = member.name.removeprefix("./")
                 ending = posixpath.splitext(bare)[1].lower()
-                if ending in SIDE_ENDINGS and member.size <= _LARGEST_TEXT:
+                if member.issparse():  # of any size in a few bytes
+                    result.malformed(f"files that are whole, but {bare!r} is sparse", None)
+                elif ending in SIDE_ENDINGS and member.size <= _LARGEST_TEXT:
                     texts[bare] = _content(tar, member)
                 elif ending in IMAGE_FILE_ENDINGS:
                     name = f"{stem}/{bare}"
                     if not is_text(name):
                         result.problem("file name", f"{name!r} is not UTF-8; rename it.", None)
+                        continue
+                    if member.size > _LARGEST_IMAGE:
+                        largest = f"images of at most {_LARGEST_IMAGE >> 20} MiB"
+                        result.malformed(f"{largest}, but {bare!r} is larger", None)
                         continue
                     image = result.image(f"{stem}/{_key(bare)}", name, split, None)
                     if image is not None:
