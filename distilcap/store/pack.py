@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from distilcap.archives import Member
 from distilcap.errors import DataError
 from distilcap.files import atomic_path, bare_name, copy_all, failures_named
 from distilcap.integrity import CHECKSUMS, differs, leave_out
@@ -126,7 +127,7 @@ def packed_keys(source: Path) -> set[str]:
     Raises:
         DataError: it is no pack, or damaged.
     """
-    with _damage_named(source), tarfile.open(source, "r:gz") as archive:
+    with _damage_named(source), tarfile.open(source, "r:gz", tarinfo=Member) as archive:
         return {parts[0] for _, parts in _members(archive, source)}
 
 
@@ -137,7 +138,7 @@ def _damage_named(source: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{source}: there is no such file.") from None
-    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, RecursionError) as error:
         raise DataError(f"{source}: not a pack of results, or damaged ({error}).") from None
 
 
@@ -152,7 +153,7 @@ def import_results(source: Path, root: Path) -> Imported:
         with (
             _damage_named(source),
             gzip.open(source) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as archive,
+            tarfile.open(fileobj=stream, mode="r:", tarinfo=Member) as archive,
         ):
             for member, parts in _members(archive, source):
                 content = archive.extractfile(member)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import struct
 import sys
@@ -18,6 +19,7 @@ from distilcap.data.check import check_dataset
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.unpacked import Unpacked
 from distilcap.errors import DataError, MissingError
+from distilcap.store.pack import packed_keys
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +215,26 @@ def test_images_of_an_archive_that_fill_the_memory_are_named_and_the_rest_read(
         "expected images of at most 1 MiB, but '2.png' is larger.",
         "expected files that are whole, but '3.png' is sparse.",
     ]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize(("size", "count"), [(2 << 20, 1), (5, 2000)])
+def test_headers_of_an_archive_take_no_memory_without_end(
+    tmp_path: Path, kind: bytes, size: int, count: int
+) -> None:
+    path, pack = tar(tmp_path / "x.tar", {"a/1.png": photo(1)}), tmp_path / "pack.tar.gz"
+    with tarfile.open(path, "a") as archive:
+        for _ in range(count):
+            info = tarfile.TarInfo("header")
+            info.type, info.size = kind, size
+            archive.addfile(info, io.BytesIO(bytes(size)))
+    found = find_entries(path)
+    assert list(found.entries) == ["x/a/1"]
+    (problem,) = found.problems
+    assert "an archive that is whole" in problem.message
+    pack.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"pack\.tar\.gz: .*damaged \((a header of|maximum recursion)"):
+        packed_keys(pack)
 
 
 def table(rows: Sequence[dict[str, Any]], path: Path) -> Path:

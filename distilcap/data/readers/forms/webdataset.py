@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from distilcap.archives import Member
 from distilcap.data.readers.entries import Entry, ReadResult, is_text, known_split, split_in
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
@@ -50,7 +51,7 @@ def _read_tar(path: Path, stem: str, result: ReadResult, split: str | None) -> N
     images: dict[str, Entry] = {}
     texts: dict[str, bytes] = {}
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, tarinfo=Member) as tar:
             for member in _members(tar):
                 bare = member.name.removeprefix("./")
                 ending = posixpath.splitext(bare)[1].lower()
@@ -74,7 +75,7 @@ def _read_tar(path: Path, stem: str, result: ReadResult, split: str | None) -> N
                         images[bare] = image
         if path.suffix == ".tar" and any(_end_of(path)):
             raise EOFError("unexpected end of data")  # which `tarfile` passes over
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, RecursionError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         result.malformed(f"an archive that is whole; what is before the damage was read ({error})", None)
