@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -243,13 +244,18 @@ def expected(where: str | Path, what: str) -> Iterator[None]:
         raise DataError(f"{where}: not {what}.") from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, regular: bool = False) -> Any:
     """Read JSON from `path`.
+
+    Args:
+        regular: it must be a regular file: no pipe and no device, which may be waited for without end.
 
     Raises:
         DataError: the file is missing or cannot be read, or as `parse_json`; the message names the line.
     """
     try:
+        if regular and not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: not a regular file.")
         raw = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{path}: there is no such file.") from None

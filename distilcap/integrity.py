@@ -71,24 +71,29 @@ def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
     write_json(path, {**sealed, _SHA256: _digest_of(sealed)})
 
 
-def read_sealed_json(path: Path, fix: str = "") -> dict[str, Any]:
+def read_sealed_json(path: Path, fix: str = "", regular: bool = True) -> dict[str, Any]:
     """Read what `write_sealed_json` wrote, or an unsealed object of an older version.
 
     Args:
         fix: what to do about a damaged file, for the message; empty where the caller says it.
+        regular: see `read_json`.
 
     Raises:
         DataError: missing, not a JSON object, or damaged.
     """
     ending = f"; {fix}." if fix else "."
     try:
-        content = read_json(path)
+        content = read_json(path, regular)
     except DataError as error:
         raise DataError(str(error).removesuffix(".") + ending) from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: damaged (not a JSON object){ending}")
     sealed, digest = _MARK in content, content.pop(_SHA256, None)
-    if (sealed or digest is not None) and digest != _digest_of(content):
+    try:
+        whole = digest == _digest_of(content) or not (sealed or digest is not None)
+    except RecursionError:  # JSON as deep as could just be read
+        whole = False
+    if not whole:
         raise DataError(f"{path}: {CHANGED}{ending}")
     content.pop(_MARK, None)
     return content
@@ -205,6 +210,8 @@ def _fault(path: Path, entry: Mapping[str, Any] | None, may_be_missing: bool) ->
     try:
         if not path.exists():
             return None if may_be_missing else "missing"
+        if not path.is_file():
+            return "damaged (not a regular file)"
         if (size := path.stat().st_size) != entry["bytes"]:
             return f"damaged ({size:,} bytes instead of {entry['bytes']:,})"
         if entry["sha256"] is None or entry["sha256"] == _digest_of_file(path):

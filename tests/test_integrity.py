@@ -149,6 +149,22 @@ def test_files_may_be_left_out_but_not_damaged(sealed: Path) -> None:
         check_folder(sealed)
 
 
+@pytest.mark.parametrize("name", ["captions.jsonl", CHECKSUMS])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_in_a_folder_is_damage_and_not_waited_for(
+    sealed: Path, name: str, kind: str
+) -> None:
+    (sealed / "captions.jsonl").write_text("")  # as large as a pipe is
+    seal(sealed)
+    (sealed / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(sealed / name)
+    else:
+        (sealed / name).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=rf"{name}: .*not a regular file.*; delete the folder"):
+        check_folder(sealed)
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", ""])
 def test_a_manifest_cannot_lead_out_of_its_folder(sealed: Path, name: str) -> None:
     files = {name: {"bytes": 1, "sha256": "0"}}

@@ -79,7 +79,7 @@ def read_scores(path: Path) -> tuple[dict[str, Score], str]:
     Raises:
         DataError: it is not such a file, or damaged.
     """
-    content = read_sealed_json(path, "score the captions again")
+    content = read_sealed_json(path, "score the captions again", regular=False)
     try:
         per_image: dict[str, dict[str, float]] = content["per_image"]
         scores = {}

@@ -82,7 +82,7 @@ class DocumentFrequencies:
         Raises:
             DataError: missing, not of that form, or damaged.
         """
-        content = read_sealed_json(path, "count them again by `distilcap metrics df`")
+        content = read_sealed_json(path, "count them again by `distilcap metrics df`", regular=False)
         try:
             counts = {str(ngram): int(count) for ngram, count in content["counts"].items()}
             tokenizer = content.get("tokenizer")

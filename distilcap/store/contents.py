@@ -132,7 +132,7 @@ def _entry(folder: Path) -> Entry:
         seconds = float(read_record(folder)["seconds"])
         checked = has_checksums(folder)
         partial = checked and bool(left_out(folder))
-    except (DataError, KeyError, TypeError, ValueError) as error:
+    except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
         unknown, fault = isinstance(error, UnknownStageError), str(error)
         if not (folder / RECORD).is_file():
             fault = f"{folder / RECORD}: missing; {rebuild(folder)}."

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from distilcap.archives import Member
 from distilcap.errors import DataError
 from distilcap.files import atomic_path, bare_name, copy_all, failures_named
 from distilcap.integrity import CHECKSUMS, differs, leave_out
@@ -33,6 +34,7 @@ __all__ = ["Imported", "export_results", "import_results", "packed_keys"]
 WEIGHTS = (".safetensors", ".onnx", ".pte")
 """Endings of files that are left out of a pack."""
 _MOST_BYTES = 4 << 30  # of one unpacked file
+_MOST_BYTES_IN_ALL = 16 << 30
 _PADDING = 1 << 16  # more than there may be behind the last file
 
 
@@ -125,7 +127,7 @@ def packed_keys(source: Path) -> set[str]:
     Raises:
         DataError: it is no pack, or damaged.
     """
-    with _damage_named(source), tarfile.open(source, "r:gz") as archive:
+    with _damage_named(source), tarfile.open(source, "r:gz", tarinfo=Member) as archive:
         return {parts[0] for _, parts in _members(archive, source)}
 
 
@@ -136,7 +138,7 @@ def _damage_named(source: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{source}: there is no such file.") from None
-    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, RecursionError) as error:
         raise DataError(f"{source}: not a pack of results, or damaged ({error}).") from None
 
 
@@ -151,7 +153,7 @@ def import_results(source: Path, root: Path) -> Imported:
         with (
             _damage_named(source),
             gzip.open(source) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as archive,
+            tarfile.open(fileobj=stream, mode="r:", tarinfo=Member) as archive,
         ):
             for member, parts in _members(archive, source):
                 content = archive.extractfile(member)
@@ -193,12 +195,16 @@ def _only_import(root: Path) -> Iterator[None]:
 
 
 def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.TarInfo, list[str]]]:
+    left = _MOST_BYTES_IN_ALL
     for member in archive:
         parts = member.name.split("/")
         for part in parts:
             bare_name(part, source)
-        if not member.isfile() or len(parts) < 2 or member.size > _MOST_BYTES:
+        # A sparse file of any size takes no place in a pack: no stage has one.
+        if not member.isfile() or member.issparse() or len(parts) < 2 or member.size > _MOST_BYTES:
             raise DataError(f"{source}: {member.name!r} is no file of a stage.")
+        if (left := left - member.size) < 0:
+            raise DataError(f"{source}: holds more than {_MOST_BYTES_IN_ALL >> 30} GiB; import it in parts.")
         yield member, parts
 
 

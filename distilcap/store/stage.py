@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from distilcap.errors import ConfigError, DataError
+from distilcap.integrity import rebuild
 from distilcap.progress import Progress
+from distilcap.shown import first_line
 from distilcap.store.planning import Plannable
 from distilcap.store.record import RECORD, from_json, read_record, types_of
 
@@ -162,9 +164,12 @@ def recorded_stage(record: Mapping[str, Any], path: Path) -> Stage:
         stage = from_json(record["made_by"], _kinds, {})
         if not isinstance(stage, Stage):
             raise TypeError("no stage")
+        _ = stage.key, [made_of.key for made_of in stage.inputs()]  # or an error, of fields of other types
         return stage
     except (KeyError, TypeError, ConfigError) as error:  # an option may name what a plugin brings
         raise UnknownStageError(
             f"{path}: made by another version of distilcap, or with a plugin that is not "
             f"loaded ({error}); load it (`distilcap --plugin MODULE`), or build it again."
         ) from None
+    except (AttributeError, ValueError, OverflowError, RecursionError) as error:
+        raise DataError(f"{path}: damaged ({first_line(error)}); {rebuild(path.parent)}.") from None

@@ -103,10 +103,17 @@ class Server:
         for wait in (0.0, *self.waits):
             time.sleep(wait)
             try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as response:
+                opener = urllib.request.build_opener(_NoRedirect)
+                with opener.open(request, timeout=self.timeout) as response:
                     return self._text_of(response.read(2**20))
             except urllib.error.HTTPError as error:
                 reason = f"HTTP {error.code} {error.reason}: {_first_line(error)}"
+                if 300 <= error.code < 400:
+                    there = str(error.headers.get("Location", "another address"))[:200]
+                    raise ConfigError(
+                        f"{self.url}: HTTP {error.code}: it sends on to {there!r}, where neither the "
+                        "photograph nor the key goes; name by `--server` what answers itself."
+                    ) from None
                 if error.code in (401, 403, 404):
                     raise ConfigError(
                         f"{self.url}: {reason}; check `--server`, `--model` and the variable OPENAI_API_KEY."
@@ -145,6 +152,13 @@ class Server:
         if not isinstance(text, str) or not text.strip():
             raise NoAnswer("an empty answer")
         return text.strip()
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key is for the server that a person named, and urllib sends it to wherever that one sends on."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 def _is_url(url: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
+import struct
 import sys
 import tarfile
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from distilcap.data.check import check_dataset
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.unpacked import Unpacked
 from distilcap.errors import DataError, MissingError
+from distilcap.store.pack import packed_keys
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +199,44 @@ def test_a_broken_archive_is_named_and_the_rest_read(tmp_path: Path) -> None:
         read_dataset(path)
 
 
+def test_images_of_an_archive_that_fill_the_memory_are_named_and_the_rest_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tar(tmp_path / "x.tar", {"1.png": photo(1), "1.txt": b"a dog", "2.png": photo(2) + bytes(1 << 20)})
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("3.png")
+        info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 18)}
+        archive.addfile(info)
+    form = sys.modules["distilcap.data.readers.forms.webdataset"]
+    monkeypatch.setattr(form, "_LARGEST_IMAGE", 1 << 20)
+    found = find_entries(path)
+    assert list(found.entries) == ["x/1"]
+    assert [problem.message for problem in found.problems] == [
+        "expected images of at most 1 MiB, but '2.png' is larger.",
+        "expected files that are whole, but '3.png' is sparse.",
+    ]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize(("size", "count"), [(2 << 20, 1), (5, 2000)])
+def test_headers_of_an_archive_take_no_memory_without_end(
+    tmp_path: Path, kind: bytes, size: int, count: int
+) -> None:
+    path, pack = tar(tmp_path / "x.tar", {"a/1.png": photo(1)}), tmp_path / "pack.tar.gz"
+    with tarfile.open(path, "a") as archive:
+        for _ in range(count):
+            info = tarfile.TarInfo("header")
+            info.type, info.size = kind, size
+            archive.addfile(info, io.BytesIO(bytes(size)))
+    found = find_entries(path)
+    assert list(found.entries) == ["x/a/1"]
+    (problem,) = found.problems
+    assert "an archive that is whole" in problem.message
+    pack.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"pack\.tar\.gz: .*damaged \((a header of|maximum recursion)"):
+        packed_keys(pack)
+
+
 def table(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     pyarrow = pytest.importorskip("pyarrow", reason="the package of Parquet is not installed")
     pytest.importorskip("pyarrow.parquet")
@@ -300,3 +341,23 @@ def test_broken_tables_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"x\.parquet: not a whole table of Parquet or Arrow"):
             read_dataset(path)
+
+
+@pytest.mark.parametrize("name", ["data.arrow", "file.arrow"])  # a stream, a file
+@pytest.mark.parametrize("end", [5000, -9, 11])  # behind the texts, before them, within a character
+def test_a_table_of_arrow_reads_no_memory_but_its_own(tmp_path: Path, name: str, end: int) -> None:
+    rows = [{"image": "a.png", "caption": "a dog"}, {"image": "b.png", "caption": "a café"}]
+    path = table(rows, tmp_path / name)
+    offsets = struct.pack("<3i", 0, 5, 12)
+    whole = path.read_bytes()
+    assert whole.count(offsets) == 1
+    path.write_bytes(whole.replace(offsets, struct.pack("<3i", 0, 5, end)))
+    with pytest.raises(DataError, match=rf"{name}: not a whole table of Parquet or Arrow"):
+        read_dataset(path)
+
+
+def test_a_table_of_parquet_with_text_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    path = table([{"image": "a.png", "caption": "a black dog"}], tmp_path / "x.parquet")
+    path.write_bytes(path.read_bytes().replace(b"a black dog", b"a bl\xffck dog"))
+    with pytest.raises(DataError, match=r"x\.parquet: not a whole table of Parquet or Arrow"):
+        read_dataset(path)

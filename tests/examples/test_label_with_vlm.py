@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(reply, tuple)
         status, content = reply
         self.send_response(status)
+        if 300 <= status < 400:
+            self.send_header("Location", content.decode())
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -263,6 +265,26 @@ def test_a_server_that_is_gone_or_refuses_ends_it_at_once(
         assert example[0].main(arguments) == 2
     with pytest.raises(SystemExit):
         example[0].main([str(photos), *gone, "--at-once", "0"])
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_key_goes_to_no_address_that_the_server_sends_on_to(
+    example: Any,
+    stub: Stub,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as elsewhere:
+        there = f"http://127.0.0.1:{elsewhere.server_address[1]}/v1/chat/completions"
+        stub.replies += [(status, there.encode())]
+        assert ask(example, stub, photos, "--at-once", "1") == 2
+        assert f"HTTP {status}: it sends on to '{there}'" in capsys.readouterr().err
+        elsewhere.socket.setblocking(False)  # whoever asked is waiting to be accepted
+        with pytest.raises(BlockingIOError):
+            elsewhere.socket.accept()
 
 
 def test_a_caption_is_of_the_file_and_not_of_its_name(example: Any, stub: Stub, photos: Path) -> None:

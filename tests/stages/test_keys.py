@@ -6,10 +6,12 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distilcap.errors import DataError
+from distilcap.files import write_json
 from distilcap.metrics import registry
 from distilcap.metrics.rouge import RougeL
 from distilcap.models.aoanet import AoANetOptions
@@ -27,6 +29,7 @@ from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
+from distilcap.store.contents import contents
 from distilcap.store.record import complete, to_json
 from distilcap.store.stage import Stage
 from distilcap.training.options import CrossEntropyPhase, TokenDistillation, TrainingOptions
@@ -124,6 +127,34 @@ def test_a_record_makes_nothing_but_stages_and_their_options(tmp_path: Path) -> 
         complete(tmp_path, {"made_by": made_by}, ())
         with pytest.raises(DataError, match="made by another version of distilcap"):
             stage_at(tmp_path)
+
+
+def nested(depth: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize(
+    "made_by",
+    [
+        *map(nested, (300, 600, 900)),
+        *(to_json(TEACHER) | {"labels": nested(depth)} for depth in (600, 900)),
+        to_json(CAPTIONS) | {"captioner": "a run"},
+    ],
+    ids=range(6),
+)
+def test_a_record_that_makes_no_stage_is_the_fault_of_its_folder_alone(
+    tmp_path: Path, made_by: dict[str, Any]
+) -> None:
+    whole, odd = tmp_path / TEACHER.key, tmp_path / f"train-{0:012}"
+    for folder, content in ((whole, to_json(TEACHER)), (odd, made_by)):
+        folder.mkdir()
+        write_json(folder / "stage.json", {"made_by": content, "seconds": 1.0})  # as without checksums
+    faults = {entry.key: entry.fault for entry in contents(tmp_path)}
+    assert faults[whole.name] is None
+    assert f"{odd / 'stage.json'}: " in str(faults[odd.name])
 
 
 def test_knowing_all_stages_needs_no_pytorch() -> None:

@@ -477,3 +477,24 @@ def test_hostile_packs_add_nothing(original: Built, root: Path, tmp_path: Path) 
             import_results(case, other)
         assert not list(tmp_path.rglob("victim*"))
         assert not list(other.glob(".import-*")), case
+
+
+def test_a_small_pack_does_not_fill_the_disk(
+    original: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparse, other = tmp_path / "sparse.tar.gz", tmp_path / "other"
+    with tarfile.open(sparse, "w:gz") as archive:
+        member = tarfile.TarInfo("train-000000000000/x.bin")
+        member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 20)}  # a megabyte of zeros
+        archive.addfile(member)
+    with pytest.raises(DataError, match=r"sparse\.tar\.gz: '.*x\.bin' is no file of a stage"):
+        import_results(sparse, other)
+    export_results(contents(original.root), tmp_path / "good.tar.gz")
+    with tarfile.open(tmp_path / "good.tar.gz") as archive:
+        size = sum(member.size for member in archive)
+    monkeypatch.setattr("distilcap.store.pack._MOST_BYTES_IN_ALL", size - 1)
+    with pytest.raises(DataError, match=r"good\.tar\.gz: holds more than"):
+        import_results(tmp_path / "good.tar.gz", other)
+    assert [path.name for path in other.iterdir()] == [".locks"]
+    monkeypatch.setattr("distilcap.store.pack._MOST_BYTES_IN_ALL", size)
+    assert import_results(tmp_path / "good.tar.gz", other).new

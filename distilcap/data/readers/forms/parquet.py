@@ -131,7 +131,7 @@ def _records(path: Path, roles: Roles) -> Iterator[list[dict[str, Any]]]:
         if path.suffix.lower() == ".parquet":
             batches = arrow.parquet.ParquetFile(path).iter_batches(_ROWS, columns=columns)
         else:
-            batches = (batch.select(columns) for batch in _arrow_batches(_reader(path, arrow)))
+            batches = (_checked(batch.select(columns)) for batch in _arrow_batches(_reader(path, arrow)))
         for batch in batches:
             for start in range(0, batch.num_rows, _ROWS):
                 yield batch.slice(start, _ROWS).to_pylist()
@@ -151,6 +151,12 @@ def _arrow_batches(reader: Any) -> Iterator[Any]:
     return iter(reader)
 
 
+def _checked(batch: Any) -> Any:
+    """Arrow takes a file's offsets as they are: wrong ones read memory that is not the file's."""
+    batch.validate(full=True)
+    return batch
+
+
 @contextlib.contextmanager
 def _errors_named(path: Path) -> Iterator[Any]:
     try:
@@ -163,7 +169,7 @@ def _errors_named(path: Path) -> Iterator[Any]:
         ) from None
     try:
         yield pyarrow
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         reason = first_line(error).rstrip(".")

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from distilcap.archives import Member
 from distilcap.data.readers.entries import Entry, ReadResult, is_text, known_split, split_in
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
@@ -23,7 +24,7 @@ from distilcap.shown import some
 __all__ = ["FORM"]
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz")
-_LARGEST_TEXT = 16 << 20
+_LARGEST_TEXT, _LARGEST_IMAGE = 16 << 20, 512 << 20
 
 
 def _tars(source: Source) -> list[Path]:
@@ -50,16 +51,22 @@ def _read_tar(path: Path, stem: str, result: ReadResult, split: str | None) -> N
     images: dict[str, Entry] = {}
     texts: dict[str, bytes] = {}
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, tarinfo=Member) as tar:
             for member in _members(tar):
                 bare = member.name.removeprefix("./")
                 ending = posixpath.splitext(bare)[1].lower()
-                if ending in SIDE_ENDINGS and member.size <= _LARGEST_TEXT:
+                if member.issparse():  # of any size in a few bytes
+                    result.malformed(f"files that are whole, but {bare!r} is sparse", None)
+                elif ending in SIDE_ENDINGS and member.size <= _LARGEST_TEXT:
                     texts[bare] = _content(tar, member)
                 elif ending in IMAGE_FILE_ENDINGS:
                     name = f"{stem}/{bare}"
                     if not is_text(name):
                         result.problem("file name", f"{name!r} is not UTF-8; rename it.", None)
+                        continue
+                    if member.size > _LARGEST_IMAGE:
+                        largest = f"images of at most {_LARGEST_IMAGE >> 20} MiB"
+                        result.malformed(f"{largest}, but {bare!r} is larger", None)
                         continue
                     image = result.image(f"{stem}/{_key(bare)}", name, split, None)
                     if image is not None:
@@ -68,7 +75,7 @@ def _read_tar(path: Path, stem: str, result: ReadResult, split: str | None) -> N
                         images[bare] = image
         if path.suffix == ".tar" and any(_end_of(path)):
             raise EOFError("unexpected end of data")  # which `tarfile` passes over
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, RecursionError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         result.malformed(f"an archive that is whole; what is before the damage was read ({error})", None)
