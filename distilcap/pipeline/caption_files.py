@@ -236,8 +236,10 @@ def _write_caption(side: Path, form: str, caption: str) -> None:
     """Write a side file, or its caption alone where a photo program keeps more in it; "" removes it.
 
     Raises:
-        DataError: metadata in which a caption cannot be put by itself.
+        DataError: metadata in which a caption cannot be put by itself, or a link, which may lead anywhere.
     """
+    if side.is_symlink():
+        raise DataError("is a link to somewhere else; delete it to have the caption here.")
     content = side.read_bytes() if side.suffix == ".xmp" and side.is_file() else b""
     if others := xmp.others(content):
         new = xmp.with_caption(others, caption) if caption else others

@@ -316,6 +316,8 @@ def test_side_files_are_written_anew_where_that_is_asked_for(photos: list[Path],
     beside = photos[1].with_suffix(".txt")
     beside.symlink_to(tmp_path / "outside" / "text")
     assert write_side_files(OfGrey(), photos[:2], "txt", SILENT).there == 1
+    (told,) = write_side_files(OfGrey(), photos[:2], "txt", SILENT, overwrite=True).failed
+    assert told == f"{beside}: is a link to somewhere else; delete it to have the caption here."
     assert not (tmp_path / "outside").exists(), "a link that leads nowhere is somebody's"
     beside.unlink()
     beside.write_text("of other options")
