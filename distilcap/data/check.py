@@ -89,12 +89,17 @@ def check_dataset(
             result.problem("no captions", f"image '{entry.id}' has no captions.", entry.line, entry.source)
     written = CaptionSet.of_texts({entry.id: entry.captions for entry in entries if entry.captions})
     clean, cleaning = clean_captions(written, tokenizer=tokenizer)
+    judged = clean if cleaning.unlike_people else written
+    of_split = {
+        name: captioned_ids(((entry.id, entry.path) for entry in entries if _split(entry) == name), judged)
+        for name in SPLITS
+    }
+    moved = to_hold_out({name: len(ids) for name, ids in of_split.items()}, _SCORED, result.by_hash)
+    apart = held_out(of_split["train"], moved)
     coverage = None
     if any(_split(entry) == "train" for entry in entries):  # else they are data to score captions on
         try:
-            coverage = _judge(
-                entries, clean if cleaning.unlike_people else written, min_count, tokenizer, result
-            )
+            coverage = _judge(entries, judged, of_split, apart, min_count, tokenizer, result)
         except DataError as error:
             why = f" `--clean-labels` {cleaning}." if cleaning.unlike_people and cleaning.dropped else ""
             result.problem("nothing to learn", f"{error}{why}", None)
@@ -115,7 +120,8 @@ def check_dataset(
                         message = f"image {entry.name!r} is an address on the internet; {ADDRESS}."
                     result.problem(kind, message, entry.line, entry.source)
                 elif (original := seen.setdefault(digest, entry)) is not entry:
-                    name, original_name = (f"'{image.id}' ({_split(image)})" for image in (entry, original))
+                    pair = ((image.id, apart.get(image.id, _split(image))) for image in (entry, original))
+                    name, original_name = (f"'{image_id}' ({of})" for image_id, of in pair)
                     message = f"image {name} is the same file as {original_name}."
                     result.problem("duplicate image file", message, entry.line, entry.source)
         except BaseException:
@@ -128,26 +134,31 @@ def check_dataset(
 
 
 def _judge(
-    entries: Sequence[Entry], captions: CaptionSet, min_count: int | None, tokenizer: str, result: ReadResult
+    entries: Sequence[Entry],
+    captions: CaptionSet,
+    of_split: Mapping[str, Sequence[str]],
+    apart: Mapping[str, str],
+    min_count: int | None,
+    tokenizer: str,
+    result: ReadResult,
 ) -> Coverage:
     """What a vocabulary keeps of the captions, once images are held out as `distill` does; that is noted.
+
+    Args:
+        of_split: ids of the images with captions.
+        apart: splits of those training images that are held out, by id.
 
     Raises:
         DataError: there is nothing to learn.
     """
-    of_split = {
-        name: captioned_ids(((entry.id, entry.path) for entry in entries if _split(entry) == name), captions)
-        for name in SPLITS
-    }
     captioned = {name: len(ids) for name, ids in of_split.items()}
-    moved = to_hold_out(captioned, _SCORED, result.by_hash)
+    moved = Counter(apart.values())
     try:
         check_enough(captioned, _SCORED, moved, result.by_hash)
     except DataError as error:
         if result.by_hash:
             raise
         result.notes.append(f"`distill` refuses them, though `train` may not: {error}")
-    apart = held_out(of_split["train"], moved)
     learnt = [entry.id for entry in entries if _split(entry) == "train" and entry.id in captions]
     train = [captions.texts(id) for id in learnt if id not in apart]
     if moved:
@@ -155,7 +166,7 @@ def _judge(
         result.notes.append(
             f"of {captioned['train']:,} captioned training images `distill` sets {counts} aside."
         )
-    validation = captioned["val"] + moved.get("val", 0)
+    validation = captioned["val"] + moved["val"]
     least = min_count or usual_min_count(sum(len(captions[id]) for id in learnt))
     return words_to_learn(train, validation, least, tokenizer=tokenizer)[1]
 

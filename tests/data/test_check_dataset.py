@@ -1,5 +1,6 @@
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.entries import KINDS
 from distilcap.data.trainable import usual_min_count, words_to_learn
 from distilcap.errors import DataError
+from distilcap.stages.changed_data import HoldOut
+from distilcap.stages.data import ImportData
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (64, 48)) -> None:
@@ -93,7 +96,24 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
     messages = [problem.message for problem in report.problems]
     assert "image '1': " + str(images / "1.jpg") + " is not there." in messages
     assert any(message.endswith("4.jpg is no image of a known form.") for message in messages)
-    assert "image '6' (train) is the same file as '5' (train)." in messages
+    assert "image '6' (val) is the same file as '5' (test)." in messages  # as `distill` holds out
+
+
+def test_copies_are_in_the_splits_that_distill_uses(tmp_path: Path) -> None:
+    """It holds training images out where a split has none, and so may test on what it learns from."""
+    for number in range(12):
+        picture(tmp_path / f"{number}.png", number % 6)
+    rows = [f"{number}.png,picture number {number},train" for number in range(12)]
+    (tmp_path / "captions.csv").write_text("\n".join(["image,caption,split", *rows]))
+    dataset = read_dataset(tmp_path)
+    learnt = HoldOut.where_needed(ImportData.of(tmp_path), dataset, ("val", "test"))
+    assert isinstance(learnt, HoldOut)
+    used = {image.id: image.split for image in learnt.changed(dataset).images}
+    assert Counter(used.values()) == {"train": 8, "val": 2, "test": 2}
+    assert [problem.message for problem in check_dataset(tmp_path).problems] == [
+        f"image '{n}' ({used[str(n)]}) is the same file as '{n - 6}' ({used[str(n - 6)]})."
+        for n in range(6, 12)
+    ]
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "gif", "tiff"])
