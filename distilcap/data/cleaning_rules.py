@@ -105,6 +105,8 @@ _ABBREVIATED = (
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _VOICELESS = re.compile(r"[b-df-hj-np-tv-xz]{2,4}")  # "tr", "bzgl": words have vowels
 _BEFORE_NUMBER = 4  # letters at most of what is short for something before a number, as in "Kap. 3"
+_NUMBERED = frozenset(["max", "min", "mind", "abb", "tel", "kap"])
+_ALONE = re.compile(r"\d[\d.,]*+(?!\s+[A-ZÄÖÜ])")  # a number that counts nothing: no noun comes behind it
 _OPENING = " \"'“‘«(¿¡"
 _SENTENCE_END = re.compile(
     rf"(?<![.!?])[.!?]++[\"'”’»)]*(?=\s+[{_OPENING}]*[^\W_])|[。！？।۔؟]+[」』”’]*(?=\s*\w)|\n+"
@@ -147,9 +149,13 @@ def _goes_on(word: str, end: str, rest: str, text: str) -> bool:
 
 
 def _looks_short(word: str, rest: str) -> bool:
-    """Whether a word before a period is short for another: "Tr.", "Kap. 3"; not "LKW.", "Hut."."""
-    voiceless = not word.isupper() and _VOICELESS.fullmatch(word.lower()) is not None
-    return voiceless or (rest[:1].isdigit() and word.isalpha() and len(word) <= _BEFORE_NUMBER)
+    """Whether a word before a period is short for another: "Tr.", "Kap. 3"; not "tv.", "Hut. 3 Kinder"."""
+    if word.lower() in _NUMBERED:
+        return rest[:1].isdigit()
+    if not word[:1].isupper() or word.isupper():
+        return False
+    of_number = word.isalpha() and len(word) <= _BEFORE_NUMBER and _ALONE.match(rest) is not None
+    return of_number or _VOICELESS.fullmatch(word.lower()) is not None
 
 
 _UNSPACED = "[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]"

@@ -204,7 +204,9 @@ def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.T
         if not member.isfile() or member.issparse() or len(parts) < 2 or member.size > _MOST_BYTES:
             raise DataError(f"{source}: {member.name!r} is no file of a stage.")
         if (left := left - member.size) < 0:
-            raise DataError(f"{source}: holds more than {_MOST_BYTES_IN_ALL >> 30} GiB; import it in parts.")
+            raise DataError(
+                f"{source}: holds more than {_MOST_BYTES_IN_ALL >> 30} GiB; `store export --keep` makes parts."
+            )
         yield member, parts
 
 

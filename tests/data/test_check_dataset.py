@@ -96,7 +96,7 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
     messages = [problem.message for problem in report.problems]
     assert "image '1': " + str(images / "1.jpg") + " is not there." in messages
     assert any(message.endswith("4.jpg is no image of a known form.") for message in messages)
-    assert "image '6' (val) is the same file as '5' (train)." in messages  # `distill` holds 6 out
+    assert "image '6' (val) is the same file as '5' (test)." in messages  # as `distill` holds out
 
 
 def test_copies_are_in_the_splits_that_distill_uses(tmp_path: Path) -> None:

@@ -260,6 +260,8 @@ def test_a_column_called_set_is_the_split_where_it_says_so(tmp_path: Path, endin
     found = find_entries(file)
     assert not found.problems
     assert found.by_hash is kits
+    notes = [note for note in found.notes if "`Set` names no train, val or test" in note]
+    assert len(notes) == kits
     assert kits or [entry.split for entry in found.entries.values()] == ["test", "train", "val"]
 
 

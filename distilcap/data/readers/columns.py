@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from distilcap.data.readers.entries import ReadResult, image_id_of, is_text, known_split
+from distilcap.data.readers.entries import ReadResult, image_id_of, is_text
 from distilcap.errors import DataError
 from distilcap.files import parse_json
 from distilcap.options import Options, option
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 
-__all__ = ["BY_NAME", "Columns", "Roles", "add_record", "id_text", "roles_of", "split_checked", "texts_of"]
+__all__ = ["BY_NAME", "Columns", "Roles", "add_record", "id_text", "roles_of", "texts_of"]
 
 # What people call the columns of tables and the keys of objects, the likeliest first.
 IMAGE_NAMES = (
@@ -102,19 +102,6 @@ def roles_of(names: tuple[str, ...], columns: Columns = BY_NAME, titles: bool = 
         columns.split_column or split,
         tuple(others),
     )
-
-
-def split_checked(roles: Roles, columns: Columns, cells: Callable[[str], Iterable[Any]]) -> Roles:
-    """The roles without a split where that is a column called "set" and none of its cells names a split.
-
-    Args:
-        cells: gives those of a column.
-    """
-    if columns.split_column or roles.split is None or roles.split.strip().casefold() != "set":
-        return roles
-    if any(isinstance(cell, str) and known_split(cell) for cell in cells(roles.split)):
-        return roles
-    return replace(roles, split=None)
 
 
 def add_record(

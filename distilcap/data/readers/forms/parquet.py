@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distilcap.data.readers.columns import Roles, add_record, id_text, roles_of, split_checked
+from distilcap.data.readers.columns import Roles, add_record, id_text, roles_of
 from distilcap.data.readers.entries import ReadResult, known_split, split_in
-from distilcap.data.readers.forms.records import note_unread
+from distilcap.data.readers.forms.records import note_unread, split_checked
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.unpacked import Unpacked
@@ -109,7 +109,7 @@ def _embedded(record: dict[str, Any], roles: Roles) -> tuple[bytes | None, str |
 
 def _roles(path: Path, source: Source) -> Roles:
     return split_checked(
-        roles_of(tuple(_schema(path)), source.columns), source.columns, functools.partial(_cells, path)
+        roles_of(tuple(_schema(path)), source.columns), source, functools.partial(_cells, path)
     )
 
 

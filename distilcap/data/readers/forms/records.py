@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from distilcap.data.readers.columns import Roles, add_record, roles_of, split_checked
+from distilcap.data.readers.columns import Roles, add_record, roles_of
 from distilcap.data.readers.entries import ReadResult, known_split
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
@@ -17,7 +17,7 @@ from distilcap.errors import DataError
 from distilcap.files import NULLING_DECODER, parse_json
 from distilcap.shown import some
 
-__all__ = ["FORM", "note_unread", "records_of"]
+__all__ = ["FORM", "note_unread", "records_of", "split_checked"]
 
 _NAMING = "`--image-column` or `--caption-column` names their path:"
 _DEEPEST = 8  # of keys inside others
@@ -65,7 +65,7 @@ def _read(source: Source, result: ReadResult) -> None:
             record = _with_named(value, inner_names) if isinstance(value, dict) else {}
             names = tuple(record)
             if names not in kinds:
-                kinds[names] = split_checked(roles_of(names, columns), columns, cells)
+                kinds[names] = split_checked(roles_of(names, columns), source, cells)
                 paths |= {name: list(_paths(inner, name)) for name, inner in record.items()}
             roles = kinds[names]
             right = all(isinstance(record.get(name), str | list | None) for name in roles.captions)
@@ -80,7 +80,7 @@ def _read(source: Source, result: ReadResult) -> None:
 
 def _texts_under(source: Source, name: str) -> set[str]:
     """All texts under a key; remarks on the file are made as its records are read."""
-    apart = replace(source, notes=[]) if source.layout == "lines" else source
+    apart = dataclasses.replace(source, notes=[]) if source.layout == "lines" else source
     values = (value for records in _lists(apart).values() for value, _ in records)
     return {value[name] for value in values if isinstance(value, dict) and isinstance(value.get(name), str)}
 
@@ -122,6 +122,24 @@ def _check_named(source: Source, kinds: Iterable[tuple[str, ...]]) -> None:
         if name and there and name not in there:
             found = " | ".join(there)[:200]
             raise DataError(f"{source.path}: there is no column `{name}`; there are: {found}.")
+
+
+def split_checked(roles: Roles, source: Source, cells: Callable[[str], Iterable[Any]]) -> Roles:
+    """The roles without a split where that is a column called "set" and none of its cells names a split.
+
+    Args:
+        source: hears of it.
+        cells: gives those of a column.
+    """
+    name = roles.split
+    if source.columns.split_column or name is None or name.strip().casefold() != "set":
+        return roles
+    if any(isinstance(cell, str) and known_split(cell) for cell in cells(name)):
+        return roles
+    told = f"{source.path}: the column `{name}` names no train, val or test, and is not read as the split."
+    if told not in source.notes:
+        source.notes.append(told)
+    return dataclasses.replace(roles, split=None)
 
 
 def note_unread(

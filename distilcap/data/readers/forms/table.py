@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from distilcap.data.readers.columns import Columns, Roles, add_record, roles_of, split_checked
+from distilcap.data.readers.columns import Columns, Roles, add_record, roles_of
 from distilcap.data.readers.entries import ReadResult
-from distilcap.data.readers.forms.records import note_unread
+from distilcap.data.readers.forms.records import note_unread, split_checked
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text_lines
@@ -86,7 +86,7 @@ def _read(source: Source, result: ReadResult) -> None:
         if not heads:
             heads, is_header = _heads(row, source, line)
             roles = roles_of(tuple(heads), source.columns, titles=True)
-            roles = split_checked(roles, source.columns, functools.partial(_cells, source, heads))
+            roles = split_checked(roles, source, functools.partial(_cells, source, heads))
             result.unread += note_unread(source, {tuple(heads): roles})
             if is_header:
                 continue
