@@ -205,7 +205,7 @@ def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.T
             raise DataError(f"{source}: {member.name!r} is no file of a stage.")
         if (left := left - member.size) < 0:
             raise DataError(
-                f"{source}: holds more than {_MOST_BYTES_IN_ALL >> 30} GiB; `store export --keep` makes parts."
+                f"{source}: holds more than {_MOST_BYTES_IN_ALL >> 30} GiB; `export --keep` makes parts."
             )
         yield member, parts
 

@@ -82,8 +82,8 @@ STAGES: dict[str, Stage] = {
     "add-unlabelled-d3757eee2796": AddUnlabelled(
         "0123456789abcdef", "photos", "photos", None, whole=DATA, content="ff00", folder="more"
     ),
-    "clean-labels-4e9cea861375": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
-    "clean-references-4e22f99d3026": CleanReferences("0123456789abcdef", "photos", "photos", None),
+    "clean-labels-14b7380754bf": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
+    "clean-references-389bf2b6edc7": CleanReferences("0123456789abcdef", "photos", "photos", None),
 }
 
 
