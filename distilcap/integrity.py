@@ -90,10 +90,10 @@ def read_sealed_json(path: Path, fix: str = "", regular: bool = True) -> dict[st
         raise DataError(f"{path}: damaged (not a JSON object){ending}")
     sealed, digest = _MARK in content, content.pop(_SHA256, None)
     try:
-        whole = digest == _digest_of(content) or not (sealed or digest is not None)
+        damaged = (sealed or digest is not None) and digest != _digest_of(content)
     except RecursionError:  # JSON as deep as could just be read
-        whole = False
-    if not whole:
+        damaged = True
+    if damaged:
         raise DataError(f"{path}: {CHANGED}{ending}")
     content.pop(_MARK, None)
     return content

@@ -83,9 +83,11 @@ def box_table(students: Students, crops: Path | None) -> Table:
         for run, given in zip(taught, of_images, strict=True)
     ]
     steps = _steps(taught, without)
-    of_both = _steps(taught, without, CROPS).keys() - steps.keys()
-    left_out = sorted(f"{STUDENT.name}, distilled{step}" for step in of_both) if crops is None else ()
-    if crops is not None:
+    left_out: list[str] = []
+    if crops is None:
+        of_crops_alone = _steps(taught, without, CROPS).keys() - steps.keys()
+        left_out = sorted(f"{STUDENT.name}, distilled{step}" for step in of_crops_alone)
+    else:
         more = AddUnlabelled.beside(students.data, crops)
         of_crops = [
             dataclasses.replace(students.labels(run, CROPS_BEAM, CROPS_BEAM), data=more)

@@ -100,10 +100,10 @@ class Server:
         """See `Captioner.caption`."""
         request = self._request(read_image(photo))
         reason = ""
+        opener = urllib.request.build_opener(_NoRedirect)
         for wait in (0.0, *self.waits):
             time.sleep(wait)
             try:
-                opener = urllib.request.build_opener(_NoRedirect)
                 with opener.open(request, timeout=self.timeout) as response:
                     return self._text_of(response.read(2**20))
             except urllib.error.HTTPError as error:

@@ -165,7 +165,7 @@ def browser_runtime() -> Path:
         if base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode() != _INTEGRITY:
             raise MissingError(f"The page lacks {package}: what npm brought has another checksum. {fix}")
         with (
-            whole_folder(folder, "ort.wasm.min.mjs", {*RUNTIME_FILES}) as new,
+            whole_folder(folder, next(iter(RUNTIME_FILES)), {*RUNTIME_FILES}) as new,
             tarfile.open(archives[0]) as archive,
         ):
             for name in RUNTIME_FILES:
