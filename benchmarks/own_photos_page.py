@@ -26,6 +26,8 @@ HEADINGS = (
     "from the box, undistilled",
     "from the box",
     "more than the box",
+    "more than undistilled",
+    "more than its teacher",
     "more than from nothing",
 )
 COLOURS = {"from the box": "#1f6fb4", "from nothing": "#d9541e", "box as it is": "#555555"}
@@ -49,7 +51,10 @@ def table(cells: Cells) -> str:
             over_seeds([cider["distilled"] for cider in nothing.values()]) + of_seeds(nothing, seeds),
             over_seeds([cider["student"] for cider in begun.values()]),
             over_seeds([cider["distilled"] for cider in begun.values()]),
-            difference([(cider["distilled"], cider["start"]) for cider in begun.values()]),
+            *(
+                difference([(cider["distilled"], cider[other]) for cider in begun.values()])
+                for other in ("start", "student", "teacher")
+            ),
             difference([(begun[seed]["distilled"], nothing[seed]["distilled"]) for seed in paired])
             + of_seeds(paired, seeds),
         ]

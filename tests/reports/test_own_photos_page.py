@@ -33,22 +33,23 @@ def rows_of(cells: list[dict[str, Any]]) -> list[list[str]]:
 
 def test_each_box_has_its_row_beside_the_same_start_from_nothing() -> None:
     cells = [cell(seed, None, student=20, distilled=30 + seed) for seed in (1, 0)]
-    cells += [cell(seed, "old", start=10, student=40, distilled=50) for seed in (0, 1)]
+    cells += [cell(seed, "old", start=10, student=40, teacher=45, distilled=50) for seed in (0, 1)]
     assert [row[3] for row in rows_of(cells[:2])] == ["0, 1"]
-    cells += [cell(2, "new", start=10, student=60, distilled=70)]
+    cells += [cell(2, "new", start=10, student=60, teacher=73, distilled=70)]
     new, old = rows_of(cells)
     assert [new[3], old[3]] == ["2", "0, 1"]
     assert new[8].startswith("+60.0 (+60.0 to +60.0)")
+    assert new[9:11] == ["+10.0 (+10.0 to +10.0)", "-3.0 (-3.0 to -3.0)"]  # undistilled, and its teacher
     assert new[5].endswith(" (seeds 0, 1)")
-    assert "seed" not in new[4] + old[5] + old[9]
-    assert new[9] == ""  # no start from nothing has its seed
+    assert "seed" not in new[4] + old[5] + old[11]
+    assert new[11] == ""  # no start from nothing has its seed
     # Images differ by far more than systems do, but pairs do not: 20 over nothing by seed 0, 19 by seed 1.
-    assert old[9] == "+19.5 (+19.5 to +19.5)"
+    assert old[11] == "+19.5 (+19.5 to +19.5)"
     assert old[8] == "+40.0 (+40.0 to +40.0)"
     (fewer,) = rows_of(
         [one for one in cells if (one["seed"], one["box"]) in {(0, None), (0, "old"), (1, "old")}]
     )
-    assert [fewer[3], fewer[9]] == ["0, 1", "+20.0 (+20.0 to +20.0) (seed 0)"]
+    assert [fewer[3], fewer[11]] == ["0, 1", "+20.0 (+20.0 to +20.0) (seed 0)"]
     assert fewer[5].endswith(" (seed 0)")
 
 
@@ -77,8 +78,10 @@ def test_rows_without_any_box_stand_once(boxes: int, tmp_path: Path, monkeypatch
     put: list[str] = []
     monkeypatch.setattr(own_photos_page, "put_between", lambda *given: put.append(given[2]))
     cells = [cell(0, None, student=20, distilled=30) | {"kind": "training"}]
-    cells += [cell(0, f"box{number}", start=10, student=40, distilled=50) for number in range(boxes)]
-    other = [cell(0, None, distilled=1), cell(0, "box0", start=1, student=4, distilled=5)]
+    cells += [
+        cell(0, f"box{number}", start=10, student=40, teacher=45, distilled=50) for number in range(boxes)
+    ]
+    other = [cell(0, None, distilled=1), cell(0, "box0", start=1, student=4, teacher=3, distilled=5)]
     cells += [one | {"kind": "photographs"} for one in other[: 2 if boxes else 0]]
     path = tmp_path / "lines.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in cells))
