@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,8 @@ def run_distillation(
     _print_runs(distilled.rows, store)
     if distilled.bundle is not None:
         CONSOLE.print(f"Bundle: {output.to / 'bundle'}")
+    elif export:
+        sys.exit(2)  # what was asked for is not there; why has been said
     return distilled
 
 

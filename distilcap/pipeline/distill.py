@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilcap.box import NAME as BOX
-from distilcap.errors import MissingError
+from distilcap.errors import BundleError, DataError, MissingError
 from distilcap.files import copy_all
 from distilcap.pipeline.plan import Distillation
 from distilcap.pipeline.remarks import (
@@ -24,6 +24,7 @@ from distilcap.progress import Progress
 from distilcap.reports.records import Results, Row
 from distilcap.reports.results import METRICS, Member, System, build_rows
 from distilcap.reports.sentences import decoding_sentences, gain_sentence, which_to_take
+from distilcap.runtime.manifest import MANIFEST
 from distilcap.stages.captioner import ImportCaptioner
 from distilcap.store.store import Store
 
@@ -90,7 +91,8 @@ def distill(
         try:
             store.build(plan.exported, progress)
             bundle = store.open(plan.exported) / "bundle"
-        except MissingError as error:
+        except (BundleError, DataError, MissingError) as error:
+            # What the trainings brought is reported all the same.
             progress.note(f"No bundle was written: {error}")
     return Distilled(rows, verdict, bundle, _taken(advice.take, plan, store) if advice else "")
 
@@ -176,4 +178,10 @@ def write_distilled(
     if distilled.bundle is not None:
         with whole_bundle(to / "bundle") as new:
             copy_all(distilled.bundle, new)
+    elif (to / "bundle" / MANIFEST).is_file():
+        progress.note(
+            f"{to / 'bundle'} is of an earlier run and stays as it was; `distilcap export "
+            f"{store.path(plan.students[-1].trains[0])} --to {to / 'bundle'}` puts this report's captioner "
+            "there."
+        )
     return results

@@ -11,14 +11,14 @@ from small_captioners import small_options
 
 from distilcap.data.scenes import draw_scenes
 from distilcap.decode.captions import rank_captions
-from distilcap.errors import DataError
+from distilcap.errors import BundleError, DataError
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.models.families import families
 from distilcap.models.updown import UpDownOptions
 from distilcap.pipeline.distill import distill, write_distilled
 from distilcap.pipeline.photographs import RunCaptioner
 from distilcap.pipeline.plan import Role, plan_distillation
-from distilcap.progress import SILENT
+from distilcap.progress import SILENT, Silent
 from distilcap.reports.collect import collect_results
 from distilcap.reports.grids import grids_of
 from distilcap.reports.records import read_results
@@ -125,6 +125,21 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     (grid,) = grids_of(results)
     assert all(len(cells) == len(grid.headings) for cells in grid.rows)
     assert grid.rows[1][grid.headings.index("METEOR")] == "n/a (not measured)"
+
+    # A bundle that cannot be made takes no report with it, and an earlier one is not taken for this report's.
+    def refused(*_: object, **__: object) -> None:
+        raise BundleError("captions differ")
+
+    hear = Silent()
+    monkeypatch.setattr(hear, "note", (notes := list[str]()).append)
+    monkeypatch.setattr("distilcap.export.bundle.export_bundle", refused)
+    (tmp_path / "out/bundle").mkdir()
+    (tmp_path / "out/bundle/manifest.json").write_text("{}")
+    again = distill(plan, store, hear, metrics=METRICS)
+    assert (again.rows, again.bundle) == (rows, None)
+    write_distilled("A title", plan, again, store, tmp_path / "out", hear)
+    assert "No bundle was written: captions differ" in notes
+    assert notes[-1].startswith(f"{tmp_path / 'out/bundle'} is of an earlier run and stays as it was; ")
 
     # A run knows from its folder how to caption a photograph, and says the same as the stage did.
     run = members[0].trains[0]
