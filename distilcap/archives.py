@@ -35,4 +35,4 @@ class Member(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
     def _proc_gnusparse_10(self, member: tarfile.TarInfo, *_: object) -> None:
-        member.sparse = []  # type: ignore[attr-defined]
+        member.sparse = b""
