@@ -15,7 +15,7 @@ from distilcap.cli.bounds import PATH, THREADS
 from distilcap.cli.box import named_bundle, say_terms
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store
 from distilcap.cli.options import flags
-from distilcap.errors import DataError, MissingError
+from distilcap.errors import BundleError, DataError, MissingError
 from distilcap.export.options import ExportOptions
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 
@@ -260,21 +260,30 @@ def bench(
     files = list(find_image_files(photos)) if photos else []
     if photos and not files:
         raise DataError(f"{photos}: holds no photos.")
-    measurements = []
-    for bundle in map(find_bundle, bundles or [named_bundle(None)]):
-        PROGRESS.note(f"Measuring {bundle}")
-        measurements += measure(
-            bundle,
-            photos=files,
-            images=repeats,
-            threads=threads,
-            browser=browser,
-            browser_runtime=runtime,
-            progress=PROGRESS,
-        )
+    measurements, failed = [], []
+    for name in bundles or [named_bundle(None)]:
+        try:
+            bundle = find_bundle(name)
+            PROGRESS.note(f"Measuring {bundle}")
+            measured, without = measure(
+                bundle,
+                photos=files,
+                images=repeats,
+                threads=threads,
+                browser=browser,
+                browser_runtime=runtime,
+                progress=PROGRESS,
+            )
+        except BundleError as error:  # none of the other bundles' figures is lost
+            failed.append(str(error))
+            continue
+        measurements += measured
+        failed += [f"{bundle} in {what}" for what in without]
     CONSOLE.print(_bench_table(measurements))
     if to is not None:
         write_json(to, [dataclasses.asdict(measurement) for measurement in measurements])
+    if failed:
+        raise BundleError(f"Not measured: {'; '.join(failed)}")
 
 
 def _bench_table(measurements: list[Measured]) -> Table:

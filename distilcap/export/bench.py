@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import multiprocessing
 import sys
@@ -14,10 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distilcap.errors import BundleError, DistilCapError
+from distilcap.errors import BundleError, DataError, DistilCapError, MissingError
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.manifest import Manifest, read_manifest
+from distilcap.shown import counted
 
 __all__ = ["Measured", "Spread", "bench", "megabytes_by_part"]
 
@@ -79,9 +81,9 @@ def bench(
     browser: bool = True,
     browser_runtime: Path | None = None,
     progress: Progress = SILENT,
-) -> list[Measured]:
-    """Measure a bundle in ONNX Runtime, Chromium's wasm and ExecuTorch; what is not installed is left
-    out, and so is a Chromium that fails.
+) -> tuple[list[Measured], list[str]]:
+    """Measure a bundle in ONNX Runtime, Chromium's wasm and ExecuTorch; what of the last two is not installed
+    is left out.
 
     Args:
         bundle: the folder.
@@ -92,49 +94,56 @@ def bench(
         browser_runtime: folder of ONNX Runtime Web; see `site.write_web`.
         progress: reports what is left out.
 
+    Returns:
+        the figures; and a line for each runtime that failed, with its number of threads.
+
     Raises:
         BundleError: the bundle is not whole.
         DataError: a photo cannot be read.
+        MissingError: ONNX Runtime is not installed.
     """
     manifest = read_manifest(bundle)
     measurements: list[Measured] = []
+    failed: list[str] = []
     with _photos(photos, manifest.preprocessing.size) as files:
         *files, large = files
         given = [files[index % len(files)] for index in range(images + WARM_UP)] + [large] * LARGE
-        for count in threads:
-            measured = _in_new_process(_time_onnxruntime, bundle, given, count)
-            measurements.append(
-                _measured("onnxruntime", manifest, count, megabytes_by_part(manifest), measured)
-            )
+
+        def measure(runtime: str, manifest: Manifest, sizes: dict[str, float], time: Timing) -> None:
+            for count in threads:
+                try:
+                    timed = time(bundle, given, count)
+                except (DataError, MissingError):
+                    raise
+                except DistilCapError as error:  # none of the other figures is lost
+                    failed.append(f"{runtime}, {counted(count, 'thread')}: {error}")
+                else:
+                    measurements.append(_measured(runtime, manifest, count, sizes, timed))
+
+        measure("onnxruntime", manifest, megabytes_by_part(manifest), _in_new_process(_time_onnxruntime))
         if browser:
             from distilcap.export.browser.bench import time_chromium
 
+            chromium = functools.partial(time_chromium, runtime=browser_runtime)
             try:
-                sizes = megabytes_by_part(manifest)
-                for count in threads:
-                    timed = time_chromium(bundle, given, count, browser_runtime)
-                    measurements.append(_measured("chromium-wasm", manifest, count, sizes, timed))
-            except DistilCapError as error:  # none of the other figures is lost
+                measure("chromium-wasm", manifest, megabytes_by_part(manifest), chromium)
+            except MissingError as error:
                 progress.note(f"Chromium is left out: {error} (`--no-browser` does not try it.)")
-        if any(name.endswith(".pte") for name in manifest.files):
-            if importlib.util.find_spec("executorch"):
-                programs = {
-                    name.removesuffix(".pte"): file["bytes"] / 1e6
-                    for name, file in manifest.files.items()
-                    if name.endswith(".pte")
-                }
-                sizes = programs | {"all": sum(programs.values())}
-                float32 = replace(manifest, precision="float32")  # whatever the graphs beside them are
-                for count in threads:
-                    measured = _in_new_process(_time_executorch, bundle, given, count)
-                    measurements.append(_measured("executorch", float32, count, sizes, measured))
-            else:
-                progress.note("ExecuTorch is left out: it is not installed (`pip install executorch`).")
-    return measurements
+        programs = {name: file["bytes"] / 1e6 for name, file in manifest.files.items() if name[-4:] == ".pte"}
+        if programs and importlib.util.find_spec("executorch"):
+            sizes = {name.removesuffix(".pte"): size for name, size in programs.items()}
+            sizes["all"] = sum(programs.values())
+            float32 = replace(manifest, precision="float32")  # whatever the graphs beside them are
+            measure("executorch", float32, sizes, _in_new_process(_time_executorch))
+        elif programs:
+            progress.note("ExecuTorch is left out: it is not installed (`pip install executorch`).")
+    return measurements, failed
 
 
 Times = dict[str, list[float]]
 """Milliseconds of each part, image by image."""
+Timing = Callable[[Path, list[Path], int], tuple[Times, float | None]]
+"""Times and the peak memory of a bundle, photos and a number of threads."""
 
 
 def _measured(
@@ -166,18 +175,20 @@ def _photos(photos: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
         yield [*files, draw_photograph(folder / "photograph.jpg")]
 
 
-def _in_new_process(
-    function: Callable[[Path, list[Path], int], Times], bundle: Path, photos: list[Path], threads: int
-) -> tuple[Times, float | None]:
+def _in_new_process(function: Callable[[Path, list[Path], int], Times]) -> Timing:
     """Run in a process that holds nothing else, so that its memory is the runtime's."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(_and_peak, function, bundle, photos, threads).result()
-        except BrokenProcessPool:
-            raise BundleError(
-                f"{bundle}: its runtime ended without a word; there may be too little memory."
-            ) from None
+
+    def time(bundle: Path, photos: list[Path], threads: int) -> tuple[Times, float | None]:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                return pool.submit(_and_peak, function, bundle, photos, threads).result()
+            except BrokenProcessPool:
+                raise BundleError(
+                    f"{bundle}: its runtime ended without a word; there may be too little memory."
+                ) from None
+
+    return time
 
 
 def _and_peak(

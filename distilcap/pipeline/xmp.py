@@ -57,7 +57,7 @@ def with_caption(others: bytes, caption: str) -> bytes:
         for name, space in _SPACES.items()
     )
     if end := _END.search(others):
-        new = said.encode()
+        new = said.encode("ascii", "xmlcharrefreplace")  # right in whatever encoding the file declares
         if not end[0].startswith(b"</rdf:Description"):  # `<rdf:Description … />`, with all in its attributes
             about = re.search(rb"""rdf:about\s*=\s*("[^"<]*"|'[^'<]*')""", others)
             new = b"<rdf:Description rdf:about=%s>\n%s</rdf:Description>\n" % (

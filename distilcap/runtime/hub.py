@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,10 @@ def _commit(hub: Any, repo: str, revision: str | None, last: Path) -> str:
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     try:
-        commit = str(hub.HfApi(_endpoint()).model_info(repo, revision=revision).sha)
+        answer = _asked(hub.HfApi(_endpoint()).model_info, repo, revision=revision)
+        if answer.sha is None:
+            raise ValueError("JSON without a commit")
+        commit = str(answer.sha)
     except (
         hub.errors.RepositoryNotFoundError,
         hub.errors.RevisionNotFoundError,
@@ -114,8 +117,9 @@ def _fetch(hub: Any, repo: str, commit: str, folder: Path) -> None:
         fetched.mkdir()
 
         def download(name: str) -> Path:
-            path = hub.hf_hub_download(
-                repo, name, revision=commit, local_dir=Path(scratch) / "raw", endpoint=_endpoint()
+            raw = Path(scratch) / "raw"
+            path = _asked(
+                hub.hf_hub_download, repo, name, revision=commit, local_dir=raw, endpoint=_endpoint()
             )
             return Path(shutil.copy(path, fetched / name))
 
@@ -169,16 +173,22 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
         if (card := whole / CARD).is_file():
             (whole / "README.md").write_text(_FRONT + card.read_text(encoding="utf-8"), encoding="utf-8")
         api = hub.HfApi(_endpoint())
-        page = api.create_repo(repo, private=private, exist_ok=True)
+        page = _asked(api.create_repo, repo, private=private, exist_ok=True)
         # Of one that is there, `create_repo` keeps what it is.
-        if private and not api.model_info(repo).private:
+        if private and not _asked(api.model_info, repo).private:
             raise BundleError(
                 f"{repo}: is public; make it private in its settings on the Hub, or take another name."
             )
         message = f"Bundle of {manifest.made_by}"
         older = _older_bundle(hub, api, repo, Path(scratch))
         gone = [glob.escape(name) for name in older - {*names, "README.md"}]
-        api.upload_folder(repo_id=repo, folder_path=whole, commit_message=message, delete_patterns=gone)
+        _asked(
+            api.upload_folder,
+            repo_id=repo,
+            folder_path=whole,
+            commit_message=message,
+            delete_patterns=gone,
+        )
     return str(page)
 
 
@@ -188,15 +198,27 @@ def _older_bundle(hub: Any, api: Any, repo: str, scratch: Path) -> set[str]:
     Raises:
         BundleError: it holds other files, and no bundle: somebody's work.
     """
-    there = set(api.list_repo_files(repo))
+    there = set(map(str, _asked(api.list_repo_files, repo)))
     if MANIFEST not in there:
         if others := sorted(there - {"README.md", ".gitattributes"}):
             raise BundleError(
                 f"{repo}: holds {shown(others[0])} and no bundle; publish into a repository of its own."
             )
         return set()
-    path = hub.hf_hub_download(repo, MANIFEST, local_dir=scratch / "older", endpoint=_endpoint())
+    path = _asked(hub.hf_hub_download, repo, MANIFEST, local_dir=scratch / "older", endpoint=_endpoint())
     return there & _manifest_at(Path(path), repo).files.keys()
+
+
+def _asked(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What a call of `huggingface_hub` gives, which takes JSON of any shape for the Hub's own.
+
+    Raises:
+        ValueError: the answer had another shape.
+    """
+    try:
+        return call(*arguments, **options)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"JSON of another shape: {type(error).__name__}: {error}") from None
 
 
 def _parse(name: str) -> tuple[str, str | None]:
@@ -242,5 +264,6 @@ def _told(hub: Any, what: str) -> Iterator[None]:
         if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
             raise
         raise BundleError(
-            f"{what}: the Hub did not answer as it should ({shown(first_line(error))})."
+            f"{what}: the Hub did not answer as it should ({shown(first_line(error))}): see whether "
+            f"{_endpoint() or 'huggingface.co'} is one, or a proxy answers in its place, and try again."
         ) from None

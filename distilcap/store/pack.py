@@ -35,6 +35,7 @@ WEIGHTS = (".safetensors", ".onnx", ".pte")
 """Endings of files that are left out of a pack."""
 _MOST_BYTES = 4 << 30  # of one unpacked file
 _MOST_BYTES_IN_ALL = 16 << 30
+_MOST_NAMES = 200_000  # of files, and of the folders that each is in
 _PADDING = 1 << 16  # more than there may be behind the last file
 
 
@@ -195,7 +196,7 @@ def _only_import(root: Path) -> Iterator[None]:
 
 
 def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.TarInfo, list[str]]]:
-    left = _MOST_BYTES_IN_ALL
+    left, names_left = _MOST_BYTES_IN_ALL, _MOST_NAMES
     for member in archive:
         parts = member.name.split("/")
         for part in parts:
@@ -206,6 +207,10 @@ def _members(archive: tarfile.TarFile, source: Path) -> Iterator[tuple[tarfile.T
         if (left := left - member.size) < 0:
             raise DataError(
                 f"{source}: holds more than {_MOST_BYTES_IN_ALL >> 30} GiB; `export --keep` makes parts."
+            )
+        if (names_left := names_left - len(parts)) < 0:
+            raise DataError(
+                f"{source}: holds more than {_MOST_NAMES:,} files and folders; `export --keep` makes parts."
             )
         yield member, parts
 

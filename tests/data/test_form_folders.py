@@ -171,3 +171,23 @@ def test_a_captions_file_that_another_stands_before_is_named(tmp_path: Path) -> 
     assert note.endswith(
         ": 1 file of captions not read, beside others of the same image: not 1.txt, but 1.jpg.txt."
     )
+
+
+def test_a_captions_file_of_another_ending_is_named_where_it_says_something_else(tmp_path: Path) -> None:
+    texts = {
+        **{"1.txt": "a dog", "1.json": {"caption": "a hound"}},
+        **{"2.txt": "a cat", "2.json": {"caption": "a cat ", "url": "x"}},  # img2dataset's
+        **{"3.txt": "a cow", "3.json": {"rating": 5}, "4.txt": "a hen", "4.json": "no JSON"},
+        **{"5.caption": "a pig", "5.txt": "pig, mud"},  # kohya's, with tags
+        **{"6.txt": "a bee\n", "6.json": {"caption": ["a bee", "a wasp"]}},
+        **{"7.txt": "a fly", "7.json": {"caption": None}},
+    }
+    files(tmp_path, images(*(f"{number}.jpg" for number in range(1, 8))) | texts)
+    said = Notes()
+    read = read_dataset(tmp_path, progress=said).captions
+    expected = ["a dog", "a cat", "a cow", "a hen", "a pig", "a bee", "a fly"]
+    assert [text for id in sorted(read) for text in read.texts(id)] == expected
+    (note,) = (note for note in said.notes if "not read" in note)
+    assert note.endswith(
+        ": 3 files of captions not read, beside others of the same image: not 1.json, but 1.txt."
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from distilcap.archives import Member
 from distilcap.data.check import check_dataset
 from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.unpacked import Unpacked
@@ -235,6 +236,29 @@ def test_headers_of_an_archive_take_no_memory_without_end(
     pack.write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(DataError, match=r"pack\.tar\.gz: .*damaged \((a header of|maximum recursion)"):
         packed_keys(pack)
+
+
+def test_the_map_of_a_sparse_file_is_not_read(tmp_path: Path) -> None:
+    """Which has any size: here it ends nowhere, and says numbers that are none."""
+    path = tar(tmp_path / "x.tar", {"1.png": photo(1), "1.txt": b"a dog"})
+    with tarfile.open(path, "a") as archive:
+        info, endless = tarfile.TarInfo("2.png"), b"1000000\n" + b"0\n" * 2000
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+        info.size = len(endless)
+        archive.addfile(info, io.BytesIO(endless))
+        archive.addfile(tarfile.TarInfo("3.png"))
+    found = find_entries(path)
+    assert list(found.entries) == ["x/1", "x/3"]
+    said = [problem.message for problem in found.problems]
+    assert said == ["expected files that are whole, but '2.png' is sparse."]
+    # GNU tar's older form: blocks of 21 pieces, each of which says that there is another.
+    older, header = tmp_path / "y.tar", bytearray(tarfile.TarInfo("2.png").tobuf(tarfile.GNU_FORMAT))
+    header[156:157], header[482:483] = tarfile.GNUTYPE_SPARSE, b"\1"
+    header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[0]
+    more = (b"%011o\0" % 1 * 42).ljust(504, b"\0") + b"\1".ljust(8, b"\0")
+    older.write_bytes(header + more * 100)
+    with pytest.raises(tarfile.ReadError, match="a sparse file"), tarfile.open(older, tarinfo=Member):
+        pass
 
 
 def table(rows: Sequence[dict[str, Any]], path: Path) -> Path:

@@ -35,6 +35,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     address: str = ""
+    instead: tuple[str, object] | None = None  # of paths with that in them, and the JSON that answers them
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -56,9 +57,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _missing(self, code: str) -> None:
         self._send(404, {"error": code}, X_Error_Code=code)
 
+    def _stood_in(self) -> bool:
+        if self.hub.instead is None or self.hub.instead[0] not in self.path:
+            return False
+        self._send(200, json.dumps(self.hub.instead[1]).encode())
+        return True
+
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.hub.asked.append(path)
+        if self._stood_in():
+            return
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(/revision/[^/]+)?", path):
             repository = self.hub.repositories.get(match[1])
             if repository is None:
@@ -95,6 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.hub.asked.append(self.path)
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self._stood_in():
+            return
         if self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'me'}/{asked['name']}"

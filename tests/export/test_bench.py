@@ -15,7 +15,7 @@ from distilcap.cli.export import bench as bench_command
 from distilcap.cli.export import export as export_command
 from distilcap.cli.export import serve as serve_command
 from distilcap.cli.export import web as web_command
-from distilcap.errors import BundleError, DataError, DistilCapError, MissingError
+from distilcap.errors import BundleError, DataError, MissingError
 from distilcap.export.bench import Spread, bench, megabytes_by_part
 from distilcap.export.browser.site import browser_runtime
 from distilcap.runtime.decode_options import DecodeOptions
@@ -35,7 +35,8 @@ def test_megabytes_by_part_add_up(exported):
 
 
 def test_bench_in_onnx_runtime(exported):
-    found = bench(exported.folder, images=4, threads=(1, 2), browser=False)
+    found, failed = bench(exported.folder, images=4, threads=(1, 2), browser=False)
+    assert not failed
     assert [(one.runtime, one.precision, one.threads) for one in found] == [
         ("onnxruntime", "float32", 1),
         ("onnxruntime", "float32", 2),
@@ -60,36 +61,68 @@ def test_what_is_not_installed_is_left_out_and_told(exported, monkeypatch):
             notes.append(message)
 
     monkeypatch.setenv("PATH", "")
-    assert bench(exported.folder, images=1, threads=(), browser=True, progress=Notes()) == []
+    assert bench(exported.folder, images=1, threads=(), browser=True, progress=Notes()) == ([], [])
     monkeypatch.setattr("distilcap.export.browser.bench.chromium_program", lambda: None)
     bench(exported.folder, images=1, threads=(1,), progress=Notes())
     assert all("Chromium" in note for note in notes)
     assert notes
 
 
-def test_a_chromium_that_fails_costs_no_other_figure(exported, monkeypatch):
-    def fails_with_two(bundle, photos, threads, runtime):
-        if threads == 2:
-            raise DistilCapError("The page in Chromium failed: its sandbox.")
-        return dict.fromkeys(("pixels", "encoder", "greedy", "beam"), [1.0] * len(photos)), None
+@pytest.mark.parametrize("failing", ["onnxruntime", "chromium-wasm", "executorch"])
+def test_a_runtime_that_fails_costs_no_other_figure(exported, monkeypatch, tmp_path, failing):
+    runtimes = {"_time_onnxruntime": "onnxruntime", "_time_executorch": "executorch"}
 
-    monkeypatch.setattr("distilcap.export.browser.bench.time_chromium", fails_with_two)
-    done = CliRunner().invoke(bench_command, [str(exported.folder), "--repeats", "1"], catch_exceptions=False)
-    assert done.exit_code == 0
-    assert (done.stdout.count("onnxruntime"), done.stdout.count("chromium-wasm")) == (2, 1)
-    told = " ".join(done.output.split())
-    assert "Chromium is left out: The page in Chromium failed: its sandbox. (`--no-browser`" in told
+    def timing(runtime):
+        def time(bundle, photos, threads):
+            if runtime == failing and threads == 1:
+                raise BundleError("encoder: it cannot run this.")
+            return dict.fromkeys(("pixels", "encoder", "greedy", "beam"), [1.0] * len(photos)), None
+
+        return time
+
+    manifest = dataclasses.replace(
+        exported.manifest, files=exported.manifest.files | {"encoder.pte": {"bytes": 5, "sha256": "0" * 64}}
+    )
+    monkeypatch.setattr("distilcap.export.bench.read_manifest", lambda folder: manifest)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    in_process = "distilcap.export.bench._in_new_process"
+    monkeypatch.setattr(in_process, lambda function: timing(runtimes[function.__name__]))
+    chromium = timing("chromium-wasm")
+    monkeypatch.setattr(
+        "distilcap.export.browser.bench.time_chromium",
+        lambda bundle, photos, threads, runtime: chromium(bundle, photos, threads),
+    )
+    to = tmp_path / "bench.json"
+    done = CliRunner().invoke(bench_command, [str(exported.folder), "--repeats", "1", "--json", str(to)])
+    there = [(one["runtime"], one["threads"]) for one in json.loads(to.read_text())]
+    every = [(name, threads) for name in ("onnxruntime", "chromium-wasm", "executorch") for threads in (1, 2)]
+    assert there == [one for one in every if one != (failing, 1)]
+    assert isinstance(done.exception, BundleError)
+    assert str(done.exception) == (
+        f"Not measured: {exported.folder} in {failing}, 1 thread: encoder: it cannot run this."
+    )
+
+
+def test_a_bundle_that_is_none_costs_no_other_figure(exported, tmp_path):
+    to = tmp_path / "bench.json"
+    bundles = [str(tmp_path), str(exported.folder)]
+    options = ["--no-browser", "--threads", "1", "--repeats", "1", "--json", str(to)]
+    done = CliRunner().invoke(bench_command, [*bundles, *options])
+    assert [one["runtime"] for one in json.loads(to.read_text())] == ["onnxruntime"]
+    assert isinstance(done.exception, BundleError)
+    assert str(done.exception).startswith(f"Not measured: {tmp_path}: not a bundle")
 
 
 @pytest.mark.slow
 def test_bench_in_chromium(exported):
     try:
         browser_runtime()
-        found = bench(exported.folder, images=3, threads=(1,))
+        found, failed = bench(exported.folder, images=3, threads=(1,))
     except MissingError as error:
         pytest.skip(str(error))
     if len(found) < 2:
         pytest.skip("Chromium is not installed")
+    assert not failed
     assert found[1].runtime == "chromium-wasm"
     assert found[1].ms_per_image["encoder"].median > 0
     assert found[1].peak_megabytes is None or found[1].peak_megabytes > 20
@@ -198,5 +231,5 @@ def test_the_commands_module_imports_neither_torch_nor_onnx():
 
 
 def test_measured_is_plain_json(exported):
-    found = bench(exported.folder, images=1, threads=(1,), browser=False)
+    found, _ = bench(exported.folder, images=1, threads=(1,), browser=False)
     assert json.loads(json.dumps([dataclasses.asdict(one) for one in found]))[0]["threads"] == 1

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -277,6 +278,37 @@ def test_storage_that_fails_is_no_fault_of_ours(exported, hub, monkeypatch, erro
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fails)
     with pytest.raises(BundleError, match=f"^hf:{said}"):
         find_bundle_by("hf:me/captioner")
+
+
+ODD = (None, [], {}, 5, "text", [{}])
+
+
+@pytest.mark.parametrize("asked", ["/repos/create", "/tree/", "/preupload/", "/commit/", "/api/models/"])
+def test_json_of_another_shape_is_no_fault_of_ours(exported, hub, asked):
+    """As a proxy or a portal gives it that stands in the Hub's place."""
+    push_bundle(exported.folder, "me/captioner")
+    files = hub.repositories["me/captioner"].files
+    for odd in ODD:
+        hub.instead = (asked, odd)
+        files["MODEL_CARD.md"] = b"another"  # else there is nothing to send
+        with suppress(BundleError):  # some answers are as good as the Hub's
+            push_bundle(exported.folder, "me/captioner", private=asked == "/api/models/")
+    hub.instead = ("/repos/create", {"error": "no"})
+    with pytest.raises(BundleError, match=r"^me/captioner: the Hub did not answer .*KeyError: 'url'"):
+        push_bundle(exported.folder, "me/captioner")
+
+
+def test_a_bundle_opens_where_json_of_another_shape_stands_in_the_hubs_place(exported, hub):
+    push_bundle(exported.folder, "me/captioner")
+    fetched = find_bundle_by("hf:me/captioner")
+    for odd in ODD:
+        hub.instead = ("/api/models/", odd)
+        assert find_bundle_by("hf:me/captioner") == fetched, "what it gave last"
+        said = (
+            rf"^hf:me/captioner: the Hub did not answer as it should \(.+\): see whether {hub.address} is one"
+        )
+        with pytest.raises(BundleError, match=said):
+            find_bundle_by("hf:me/captioner@other")
 
 
 def test_the_commands(exported, hub, tmp_path):

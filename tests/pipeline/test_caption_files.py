@@ -27,6 +27,7 @@ from distilcap.pipeline import caption_files
 from distilcap.pipeline.caption_files import write_captions, write_side_files
 from distilcap.pipeline.captioned import WrittenCaption
 from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
+from distilcap.pipeline.xmp import others, with_caption
 from distilcap.progress import SILENT, Silent
 from distilcap.runtime.pixels import Preprocessing
 
@@ -449,6 +450,20 @@ def test_metadata_get_a_new_caption_and_keep_the_rest(photos: list[Path], end: s
         assert texts == [*["sea"] * (end != "/>"), "grey, <1> & co", "grey, <1> & co"]
         names = Counter(element.tag.partition("}")[2] for element in elements)
         assert (names["description"], names["AltTextAccessibility"]) == (1, 1)
+
+
+@pytest.mark.parametrize("encoding", ["ISO-8859-1", "windows-1252", "US-ASCII", "UTF-8"])
+def test_metadata_of_any_encoding_stay_well_formed(encoding: str) -> None:
+    """As a program reads them that goes by the declaration alone."""
+    title = '<dc:title xmlns:dc="http://purl.org/dc/elements/1.1/">Zoë</dc:title></rdf:Description>'
+    declared = f'<?xml version="1.0" encoding="{encoding}"?>\n' + PHOTO_PROGRAM.partition("\n")[2].format(
+        end=f">{title}"
+    )
+    content, caption = declared.encode(encoding, "xmlcharrefreplace"), "ein Hund über dem Zaun, “3 €” & 犬"
+    for _ in range(2):
+        content = with_caption(others(content), caption)
+        texts = [element.text for element in ElementTree.fromstring(content).iter() if element.text]
+        assert [text for text in texts if text.strip()] == ["Zoë", caption, caption]
 
 
 @pytest.mark.parametrize(

@@ -498,3 +498,20 @@ def test_a_small_pack_does_not_fill_the_disk(
     assert [path.name for path in other.iterdir()] == [".locks"]
     monkeypatch.setattr("distilcap.store.pack._MOST_BYTES_IN_ALL", size)
     assert import_results(tmp_path / "good.tar.gz", other).new
+
+
+def test_a_small_pack_makes_no_files_without_end(
+    original: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, pack = tmp_path / "other", tmp_path / "x.tar.gz"
+    for name in ("train-000000000000/{}", "train-000000000000/{}/a/b/c"):
+        packed(pack, {name.format(number): b"" for number in range(40)})
+        monkeypatch.setattr("distilcap.store.pack._MOST_NAMES", 79)
+        with pytest.raises(DataError, match=r"x\.tar\.gz: holds more than 79 files and folders"):
+            import_results(pack, other)
+        assert [path.name for path in other.iterdir()] == [".locks"]
+    export_results(contents(original.root), pack)
+    with tarfile.open(pack) as archive:
+        names = sum(member.name.count("/") + 1 for member in archive)
+    monkeypatch.setattr("distilcap.store.pack._MOST_NAMES", names)
+    assert import_results(pack, other).new

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from distilcap.data.readers.columns import texts_of
 from distilcap.data.readers.entries import Entry, ReadResult
 from distilcap.errors import DataError
 from distilcap.files import NULLING_DECODER, parse_json
 
-__all__ = ["SIDE_ENDINGS", "add_side_captions"]
+__all__ = ["SIDE_ENDINGS", "add_side_captions", "captions_in_json"]
 
 SIDE_ENDINGS = (".caption", ".txt", ".json")
 """The first that is there counts: kohya's .txt may hold tags, and img2dataset's .json repeats the .txt."""
@@ -30,17 +31,27 @@ def add_side_captions(result: ReadResult, image: Entry, texts: Mapping[str, str]
     ending = next((ending for ending in SIDE_ENDINGS if ending in texts), "")
     if ending == ".json":
         try:
-            content = parse_json(texts[ending], "", NULLING_DECODER)
+            captions = captions_in_json(texts[ending])
         except DataError:
             result.malformed("JSON with a `caption`", None)
         else:
-            if isinstance(content, dict) and "caption" in content:
-                result.captions(image, texts_of(content["caption"]), None)
+            if captions is not None:
+                result.captions(image, captions, None)
     elif ending:
         whole = texts[ending]
         lines = [whole] if result.line_breaks and _is_one_caption(whole) else _lines(whole)
         for number, text in enumerate(lines, 1):
             result.caption(image, text, number)
+
+
+def captions_in_json(text: str) -> list[Any] | None:
+    """The captions of an image's .json; None where it has none.
+
+    Raises:
+        DataError: it is no JSON.
+    """
+    content = parse_json(text, "", NULLING_DECODER)
+    return texts_of(content["caption"]) if isinstance(content, dict) and "caption" in content else None
 
 
 def _is_one_caption(text: str) -> bool:

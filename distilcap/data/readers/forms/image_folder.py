@@ -9,7 +9,7 @@ from pathlib import Path
 from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, image_id_of, is_text, known_split
 from distilcap.data.readers.find import note_twins
 from distilcap.data.readers.registry import DataForm, register_form
-from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions
+from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions, captions_in_json
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.errors import DataError
@@ -71,8 +71,8 @@ def _read(source: Source, result: ReadResult) -> None:
             chosen = {end: side for stem in stems for end, side in sides[stem].items()}
             taken = _add_captions(source, result, image, chosen)
             read.add(taken)
-            alike = (sides[stem].get(taken.suffix.lower(), taken) for stem in stems)
-            aside |= dict.fromkeys(alike, taken)
+            beside = (side for stem in stems for side in sides[stem].values() if side != taken)
+            aside |= {side: taken for side in beside if _says_more(side, taken)}
     kinds = {ending for stem in used for ending in sides[stem]} if result.entries else set(SIDE_ENDINGS)
     for stem in sorted(sides.keys() - used):
         for ending, file in sides[stem].items():
@@ -112,6 +112,17 @@ def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[
         result.malformed("a caption a line as UTF-8 text", None)
     result.where = home
     return files[ending]
+
+
+def _says_more(side: Path, taken: Path) -> bool:
+    """Whether a side file has captions that the one that is read has not: img2dataset's repeats it."""
+    if side.suffix.lower() in {".caption", ".txt", taken.suffix.lower()}:
+        return True
+    try:
+        read, captions = read_text(taken), captions_in_json(read_text(side)) or ()
+    except DataError:
+        return False
+    return any(isinstance(text, str) and text.strip() not in read for text in captions)
 
 
 FORM = DataForm(
