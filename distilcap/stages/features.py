@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -166,6 +167,6 @@ class ExtractFeatures(Stage):
         return FeatureStore.open(store.open(self))
 
 
-def seen_ids(data: ImportData, split: str, features: FeatureStore, store: Store) -> list[str]:
+def seen_ids(data: ImportData, split: str, features: Container[str], store: Store) -> list[str]:
     """The images of a split that have features: unreadable ones were skipped."""
     return [image.id for image in data.load(store).split(split) if image.id in features]

@@ -216,7 +216,8 @@ class GenerateTogether(CaptionsOfSplit):
     """Captions of a split by an ensemble of captioners.
 
     Attributes:
-        captioners: of one vocabulary, reading the same features.
+        captioners: of one vocabulary. Where they read different features, these are of grids of equally many
+            cells.
         data: whose images, if not those that they were trained on.
         length_penalty: see `decode.beam.BeamSearch`.
         decoding: chooses the length penalty on validation; None takes `length_penalty`.
@@ -258,30 +259,32 @@ class GenerateTogether(CaptionsOfSplit):
         """See `CaptionsOfSplit.tokenizer`."""
         return self.captioners[0].vocabulary.tokenizer
 
-    def _features(self) -> ExtractFeatures:
-        seen = {
-            features.key: features for features in (train.seen_in(self.data) for train in self.captioners)
-        }
-        if len(seen) != 1 or len({train.vocabulary.key for train in self.captioners}) != 1:
-            raise ConfigError("The captioners of an ensemble must read the same features and vocabulary.")
-        return next(iter(seen.values()))
+    def _features(self) -> tuple[ExtractFeatures, ...]:
+        """What the captioners read: of all the same, or of each its own."""
+        if len({train.vocabulary.key for train in self.captioners}) != 1:
+            raise ConfigError("The captioners of an ensemble must know the same words.")
+        seen = tuple(train.seen_in(self.data) for train in self.captioners)
+        return seen if len({features.key for features in seen}) > 1 else seen[:1]
 
     def inputs(self) -> tuple[Stage, ...]:
         """The runs, the features that they read, other data than their own, and how they decode."""
-        return *self.captioners, self._features(), *_given(self.data, self.decoding)
+        seen = {features.key: features for features in self._features()}
+        return *self.captioners, *seen.values(), *_given(self.data, self.decoding)
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Write `captions.jsonl`."""
         from distilcap.decode.beam import BeamSearch
-        from distilcap.teachers.ensemble import Ensemble
+        from distilcap.teachers.ensemble import Beside, Ensemble
         from distilcap.training.shares import caption_together, forget_logs
 
         trained: list[TrainedCaptioner] = [train.load(store) for train in self.captioners]
-        features = self._features().load(store)
+        stores = [features.load(store) for features in self._features()]
+        beside = len(stores) > 1
+        features = Beside(stores) if beside else stores[0]
         penalty = self.decoding.load(store).length_penalty if self.decoding else self.length_penalty
         captions: CaptionSet = caption_together(
             store.processes,
-            Ensemble([member.captioner for member in trained]).to(store.processes.device),
+            Ensemble([member.captioner for member in trained], beside).to(store.processes.device),
             trained[0].vocabulary,
             features,
             seen_ids(self.source, self.split, features, store),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from distilcap.stages.other_labels import DrawCaptions, Interpolate
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.store import Store
-from distilcap.teachers.ensemble import Ensemble
+from distilcap.teachers.ensemble import Beside, Ensemble
 from distilcap.teachers.interpolation import closest_to_references
 from distilcap.teachers.sampling import draw_captions
 from distilcap.text.vocabulary import BOS, EOS, PAD, SPECIALS, Vocabulary
@@ -95,6 +96,24 @@ def test_beam_search_runs_on_an_ensemble() -> None:
     torch.testing.assert_close(scores, found.log_probs)
     alone = beam_search(Ensemble([members[0]]).eval(), regions(), BeamSearch(3, 4))
     assert torch.equal(alone.tokens, beam_search(members[0], regions(), BeamSearch(3, 4)).tokens)
+
+
+@torch.no_grad()
+def test_members_that_see_features_of_their_own_average_what_each_says_of_its_own() -> None:
+    members = [captioner(0), captioner(1, "aoanet")]
+    seen = [regions(), Regions.full(regions().features.flip(0))]
+    side_by_side = Regions.full(torch.cat([one.features for one in seen], dim=-1))
+    together = Ensemble(members, beside=True).eval()
+    assert together.region_dim == 6
+    tokens = torch.randint(4, WORDS, (3, 2, 5), generator=torch.Generator().manual_seed(1))
+    tokens[..., 0] = BOS
+    own = torch.stack([member(one, tokens).softmax(-1) for member, one in zip(members, seen, strict=True)])
+    expected = own.prod(0).sqrt() / own.prod(0).sqrt().sum(-1, keepdim=True)
+    torch.testing.assert_close(together(side_by_side, tokens).exp(), expected)
+    state = together.initial_state(memory := together.encode(side_by_side), 2)
+    for place in range(5):
+        logits, state = together.step(tokens[:, :, place], state, memory)
+        torch.testing.assert_close(logits.exp(), expected[:, :, place])
 
 
 def test_an_ensemble_that_cannot_be_is_refused() -> None:
@@ -231,8 +250,56 @@ def test_every_kind_of_label_trains_a_student(teacher_run: tuple[Store, Train]) 
     strange = dataclasses.replace(student, vocabulary=BuildVocabulary(teacher.data, 2))
     with pytest.raises(ConfigError, match="must have its student's vocabulary"):
         store.build(strange)
-    with pytest.raises(ConfigError, match="must read the same features and vocabulary"):
+    with pytest.raises(ConfigError, match="must know the same words"):
         GenerateTogether((teacher, strange), "train").inputs()
+
+
+def test_captioners_with_encoders_of_their_own_label_together(teacher_run: tuple[Store, Train]) -> None:
+    store, teacher = teacher_run
+    trained = ExtractFeatures.of(teacher.data, "efficientnet-lite0", size=teacher.features.size)
+    other = dataclasses.replace(teacher, features=trained)
+    both = GenerateTogether((teacher, other), "train", 2)
+    assert [stage.key for stage in both.inputs()[2:]] == [teacher.seen.key, trained.key]
+    assert stage_at(store.build(both)) == both
+    captions = both.load(store)
+    assert len(captions) == 16
+    # The likelihood of a caption is the mean of what each says of what its own encoder sees.
+    ids = list(captions)[:4]
+    members = [run.load(store).captioner.eval() for run in (teacher, other)]
+    seen = [run.seen.load(store).regions_of(ids).to("cpu") for run in (teacher, other)]
+    assert not torch.equal(seen[0].features, seen[1].features)
+    words = teacher.load(store).vocabulary
+    for place, image in enumerate(ids):
+        written = [BOS, *words.encode(captions[image][0].text.split()), EOS]
+        tokens = torch.tensor([[written[:-1]]])
+        rows = slice(place, place + 1)
+        with torch.no_grad():
+            logs = [
+                member(one[rows], tokens).log_softmax(-1) for member, one in zip(members, seen, strict=True)
+            ]
+        joint = torch.stack(logs).mean(0).log_softmax(-1)[0, 0]
+        expected = sum(float(row[word]) for row, word in zip(joint, written[1:], strict=True))
+        assert captions[image][0].log_prob == pytest.approx(expected, abs=1e-3)
+
+
+@dataclasses.dataclass
+class Grid:
+    cells: int
+
+    def regions_of(self, ids: Sequence[str]) -> Regions:
+        return Regions.full(torch.zeros(len(ids), self.cells, 3))
+
+    def __contains__(self, image: object) -> bool:
+        return image != str(self.cells)
+
+
+def test_grids_of_other_sizes_are_no_ensemble() -> None:
+    with pytest.raises(ConfigError, match="must see grids of equally many cells"):
+        Beside([Grid(4), Grid(9)]).regions_of(["a"])
+    alike = Beside([Grid(4), Grid(4)])
+    assert alike.regions_of(["a", "b"]).features.shape == (2, 4, 6)
+    assert "a" in alike
+    assert "4" not in alike
 
 
 def test_images_without_captions_get_labels_and_are_learnt_from(teacher_run: tuple[Store, Train]) -> None:
