@@ -23,7 +23,7 @@ from distilcap.files import atomic_path, parse_json
 from distilcap.integrity import CHANGED, canonical_json
 from distilcap.shown import first_line
 
-__all__ = ["load_tensors", "refuse_non_finite", "save_tensors"]
+__all__ = ["digest_of", "load_tensors", "refuse_non_finite", "save_tensors"]
 
 _KEY, _FORMAT = "distilcap.tensors", "distilcap tensors 1"
 
@@ -40,7 +40,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     refuse_non_finite(path, ready, "not written")
     content = dict(content or {})
-    digest = _digest(ready, content)
+    digest = digest_of(ready, content)
     with atomic_path(path) as scratch:
         marked = {"format": _FORMAT, "content": content, "sha256": digest}
         save_file(ready, scratch, {_KEY: json.dumps(marked, ensure_ascii=False, allow_nan=False)})
@@ -100,7 +100,7 @@ def _checked(
         marked = parse_json(metadata[_KEY], path)
         content: dict[str, Any] = marked["content"]
         right = len(metadata) == 1 and marked["format"] == _FORMAT
-        right &= marked["sha256"] == _digest(tensors, content)
+        right &= marked["sha256"] == digest_of(tensors, content)
     except (DataError, KeyError, TypeError):
         right = False
     if not right:
@@ -108,11 +108,11 @@ def _checked(
     return content
 
 
-def _digest(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
-    """SHA-256 of names, types, shapes and bytes of tensors, and of the content beside them."""
+def digest_of(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
+    """SHA-256 of names, types, shapes and bytes of tensors, on any device, and of the content beside them."""
     digest = hashlib.sha256(canonical_json(content).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

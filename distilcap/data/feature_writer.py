@@ -92,7 +92,7 @@ class FeatureWriter:
         return HEADER_BYTES + len(self.ids) * 2 * self.regions * self.dim
 
     def _resume(self, progress: Progress) -> None:
-        """Take over the rows of the log's records, as far as they are whole."""
+        """Take over the rows of the log's records while they are whole; skipped images are tried again."""
         self._rows.seek(HEADER_BYTES)
         for number, record in enumerate(self._log.records):
             rows = zip(record["counts"], record["crc32"], strict=True)
@@ -111,7 +111,6 @@ class FeatureWriter:
         self.ids += record["ids"]
         self._counts += record["counts"]
         self._checksums += record["crc32"]
-        self.skipped += [Skipped(**image) for image in record["skipped"]]
 
     def add(self, ids: Sequence[str], features: Halves, counts: Sequence[int] | None = None) -> None:
         """Append the rows of images: features (B, R, D), of which the first `counts` are real (None: all).

@@ -50,7 +50,7 @@ def extract_features(
     `threads` threads, each with a batch of its own: faster than sharing one batch's operations. What an
     engine runs (`engines.run_by`) stays on the CPU.
     A complete store of the same recipe is left as it is, and it is said if an image that was skipped can be
-    read by now; an unfinished store goes on. An image for which
+    read by now; an unfinished store goes on, and tries again what was skipped. An image for which
     the encoder gives NaN or infinity is skipped too.
 
     Raises:
@@ -72,7 +72,7 @@ def extract_features(
     size = store_bytes(count, encoder.regions, encoder.dim)
     check_space(folder, size - begun_bytes(folder))
     writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim, progress)
-    done = set(writer.ids) | {entry.id for entry in writer.skipped}
+    done = set(writer.ids)
     todo = [image for image in images if image.id not in done]
     progress.note(
         f"{count:,} images x {encoder.regions} regions x {encoder.dim} features: "

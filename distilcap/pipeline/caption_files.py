@@ -14,6 +14,7 @@ from pathlib import Path
 
 from distilcap.data.readers.entries import IMAGE_ENDINGS
 from distilcap.data.readers.sides import SIDE_ENDINGS
+from distilcap.data.written_sides import note_side
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import DISK_FULL, write_bytes, write_text
 from distilcap.pipeline import xmp
@@ -167,6 +168,8 @@ def write_side_files(
     that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. There
     `a.txt` is left too, and counts: a data set would read the whole name's file in its place, which may be a
     person's. An empty caption gets no file. The first folder that cannot be written ends the work.
+    A hidden record in each folder (`note_side`) says which texts are a captioner's: as long as nobody edits
+    them, no data set learns from them.
 
     Args:
         form: one of `SIDE_FILES`: "txt", the caption alone; "xmp", metadata that photo programs read, with
@@ -246,7 +249,10 @@ def _write_caption(side: Path, form: str, caption: str) -> None:
         if new != content:
             write_bytes(side, new)
     elif caption:
-        write_text(side, SIDE_FILES[form](caption))
+        text = SIDE_FILES[form](caption)
+        if side.suffix in SIDE_ENDINGS:  # a data set would take it for a person's; none reads XMP
+            note_side(side, text.encode())
+        write_text(side, text)
     else:
         side.unlink(missing_ok=True)
 

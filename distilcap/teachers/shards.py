@@ -100,6 +100,8 @@ def label_shard(
 ) -> Labelled:
     """Caption a part of the images into `folder`; a finished shard is left as it is.
 
+    A shard that was begun goes on, and tries again what was skipped.
+
     A finished shard that was damaged since is made again from the batch of its first damaged line on, with a
     remark.
 
@@ -136,9 +138,9 @@ def label_shard(
     if finished and not finished.damage:
         labelled = labelled_of([finished.summary])
         if (again := readable_again(labelled.skipped, own.values(), captioner.read)) is not None:
-            captions = folder / f"{shard}.jsonl"
+            path = folder / f"{shard}.jsonl"
             progress.note(
-                f"{again!r}, which was skipped, can be read now; delete {captions} to have it captioned."
+                f"{again!r}, which was skipped, can be read now; delete {path} to have it captioned."
             )
         return labelled
     started = time.perf_counter()
@@ -157,7 +159,9 @@ def label_shard(
             captioned = {line["image"]: line for record in log.records for line in record["captions"]}
             skipped = {Skipped(**image).id: image for record in log.records for image in record["skipped"]}
             before = float(log.records[-1]["seconds"]) if log.records else 0.0
-        todo = [image for image in own.values() if image.id not in captioned and image.id not in skipped]
+        todo = [image for image in own.values() if image.id not in captioned]
+        # Last, so that the batches are those of a run that was not killed: numbers are rounded by batch.
+        todo.sort(key=lambda image: image.id in skipped)
         tracked = progress.track(todo, f"Captioning {shard}", len(own), len(own) - len(todo))
         for batch in _batches(captioner, tracked, batch_images, options.threads):
             record = batch.label(captioner, options)
@@ -170,9 +174,10 @@ def label_shard(
             "seconds": seconds,
             "listed": listed,
             "files": files,
-            "skipped": [*skipped.values()],
+            "skipped": [skipped[image_id] for image_id in own if image_id not in captioned],
         }
-        labelled = write_shard(shard, folder, [*captioned.values()], summary)
+        captions = [captioned[image_id] for image_id in own if image_id in captioned]
+        labelled = write_shard(shard, folder, captions, summary)
         log.remove()
         return labelled
 

@@ -14,6 +14,7 @@ from distilcap.decode.beam import BeamSearch
 from distilcap.decode.captions import RegionSource, caption_images
 from distilcap.models.captioner import Captioner
 from distilcap.progress import SILENT, Progress
+from distilcap.tensors import digest_of
 from distilcap.text.vocabulary import Vocabulary
 from distilcap.training.processes import Processes
 
@@ -77,10 +78,13 @@ def caption_together(
     """`caption_images`, each process captioning its share; all get the captions of all images.
 
     Args:
-        log: folder in which each process keeps what it has done, so that a killed job goes on there;
-            `forget_logs` deletes that when the captions are safe.
+        log: folder in which each process keeps what it has done, so that a killed job of the same weights
+            goes on there; `forget_logs` deletes that when the captions are safe.
     """
-    own_log = log and log / f"captions-{processes.rank + 1}-of-{processes.count}.log"
+    own_log = None
+    if log:  # a run that was deleted and trained anew has the folder of the one before
+        weights = digest_of(captioner.state_dict(), {})[:16]
+        own_log = log / f"captions-{processes.rank + 1}-of-{processes.count}-{weights}.log"
     own = caption_images(
         captioner,
         vocabulary,

@@ -10,6 +10,7 @@ import pytest
 
 from distilcap.data.captions import written_record
 from distilcap.data.readers import find_entries, read_dataset
+from distilcap.data.written_sides import SIDE_RECORD, note_side, written_sides
 from distilcap.errors import DataError
 from distilcap.runtime.formats import left_out
 from distilcap.stages.changed_data import AddUnlabelled
@@ -65,6 +66,48 @@ def test_captions_of_a_captioner_are_read_only_where_they_are_named(
     if name == "captions.txt":  # else its columns tell
         record.write_text("of another file")
         assert read_dataset(tmp_path).captions.texts("a") == ["a dog"]
+
+
+def test_side_files_of_a_captioner_are_left_out_until_a_person_edits_them(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "album/d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.jpg").write_text("an image")
+        (tmp_path / f"{name}.txt").write_text(f"a dog called {name}\n")
+    (tmp_path / "c.json").write_text('{"caption": "a cat"}')
+    for name in ("b", "c", "album/d"):
+        side = tmp_path / f"{name}.txt"
+        note_side(side, side.read_bytes())
+    record = tmp_path / SIDE_RECORD
+    record.write_bytes(record.read_bytes() + b'{"file": "a.txt", "sha2')  # torn by a kill
+
+    def captions() -> dict[str, list[str]]:
+        read = read_dataset(tmp_path).captions
+        return {image_id: read.texts(image_id) for image_id in read if read[image_id]}
+
+    assert captions() == {"a": ["a dog called a"], "c": ["a cat"]}
+    (note,) = find_entries(tmp_path).notes
+    assert "3 files left out, which `distilcap caption --side-files` wrote, such as album/d.txt" in note
+    (tmp_path / "b.txt").write_text("a puppy\n")
+    note_side(tmp_path / "album/d.txt", b"another text")  # goes on behind a torn line, too
+    assert captions() == {"a": ["a dog called a"], "b": ["a puppy"], "c": ["a cat"]}
+    note_side(tmp_path / "a.txt", (tmp_path / "a.txt").read_bytes())
+    assert captions() == {"b": ["a puppy"], "c": ["a cat"]}
+    for file in (record, tmp_path / "album" / SIDE_RECORD):
+        file.unlink()
+    assert captions().keys() == {"a", "b", "c", "album/d"}
+
+
+def test_a_record_that_is_a_link_is_neither_written_nor_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a dog\n")
+    note_side(tmp_path / "a.txt", b"a dog\n")
+    assert written_sides(tmp_path) == {tmp_path / "a.txt"}
+    (tmp_path / SIDE_RECORD).rename(tmp_path / "elsewhere")
+    (tmp_path / SIDE_RECORD).symlink_to("elsewhere")
+    before = (tmp_path / "elsewhere").read_bytes()
+    with pytest.raises(DataError, match="is a link"):
+        note_side(tmp_path / "b.txt", b"a cat\n")
+    assert (tmp_path / "elsewhere").read_bytes() == before
+    assert not written_sides(tmp_path)
 
 
 def test_what_a_captions_file_leaves_out_of_its_folder_is_said(tmp_path: Path) -> None:

@@ -371,6 +371,19 @@ def test_logs_of_a_labelling_are_kept_until_they_are_forgotten_even_those_of_mor
     assert not list(tmp_path.iterdir())
 
 
+def test_a_labelling_goes_on_with_no_captions_of_other_weights(tmp_path: Path) -> None:
+    """Such as those of a run that was deleted while it was half labelled, and trained anew."""
+    source = Source(torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(0)))
+    before, now = small(), small()
+    with torch.no_grad():
+        for weight in now.parameters():
+            weight.neg_()
+    old = caption_together(ALONE, before, WORDS, source, IDS, BeamSearch(1, 3), log=tmp_path)
+    whole = caption_together(ALONE, now, WORDS, source, IDS, BeamSearch(1, 3))
+    assert old != whole
+    assert caption_together(ALONE, now, WORDS, source, IDS, BeamSearch(1, 3), log=tmp_path) == whole
+
+
 @pytest.mark.parametrize("width", [1, 3])
 def test_weights_that_are_not_finite_are_named(width: int) -> None:
     """Each weight in turn, one number of it: no caption comes of it, whichever it is."""

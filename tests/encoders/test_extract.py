@@ -206,6 +206,39 @@ def test_a_failure_keeps_what_is_done(
     assert FeatureStore.open(tmp_path / "store").count == 11
 
 
+def test_a_broken_off_extraction_tries_again_what_it_skipped(
+    encoder: object, write_images: Callable[..., list[ImageRecord]], tmp_path: Path
+) -> None:
+    """Such as HEIC, once its package is installed; what is still no image is skipped once."""
+    images = write_images(tmp_path / "images", 12)
+    whole = images[0].path.read_bytes()
+    for image in images[:2]:
+        image.path.write_bytes(b"no image")
+
+    class Interrupted(Remarks):
+        def track(
+            self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+        ) -> Iterator[T]:
+            for number, item in enumerate(items):
+                if number == 11:
+                    raise KeyboardInterrupt
+                yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(encoder, images, tmp_path / "store", Interrupted(), batch_size=1, threads=1)
+    images[0].path.write_bytes(whole)
+    remarks = Remarks()
+    skipped = extract_features(encoder, images, tmp_path / "store", remarks, batch_size=1)
+    assert [one.id for one in skipped] == [images[1].id]
+    store = FeatureStore.open(tmp_path / "store")
+    assert sorted(store.ids) == sorted(image.id for image in images if image is not images[1])
+    assert store.skipped == tuple(skipped)
+    ((total, done),) = remarks.tracked
+    assert total == 12
+    assert done > 0
+    assert f"; {done} are there already" in remarks.notes[0]
+
+
 def test_images_that_go_away_are_no_bad_images(
     encoder: object, write_images: Callable[..., list[ImageRecord]], tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distilcap.data.caption_files import read_candidates
 from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_text
@@ -383,6 +384,29 @@ def test_side_files_are_written_once(photos: list[Path]) -> None:
     assert not photos[3].with_suffix(".txt").exists()
     assert double.with_name("3.jpg.txt").read_text().startswith("grey, <9")
     assert not photos[20].with_suffix(".txt").exists()
+
+
+def test_what_it_wrote_is_no_person_s_caption(photos: list[Path]) -> None:
+    """A data set of the folder has the captions that people wrote or corrected; scores are of all."""
+    folder = photos[0].parent
+    photos[1].with_suffix(".txt").write_text("a person's words\n")
+    write_side_files(OfGrey(), photos[:4], "txt", SILENT)
+    write_side_files(OfGrey(), photos[:4], "xmp", SILENT)
+    photos[2].with_suffix(".txt").write_text("a person's correction\n")
+    learnt = read_dataset(folder).captions
+    assert {id: learnt.texts(id) for id in learnt} == {
+        "1": ["a person's words"],
+        "2": ["a person's correction"],
+    }
+    scored = read_candidates(folder)
+    assert [scored.texts(id)[0] for id in "0123"] == [
+        "grey, <0> & co",
+        "a person's words",
+        "a person's correction",
+        "grey, <3> & co",
+    ]
+    write_side_files(OfGrey(), photos[2:3], "txt", SILENT, overwrite=True)
+    assert list(read_dataset(folder).captions) == ["1"]
 
 
 def test_xmp_is_xml_that_says_the_caption(photos: list[Path]) -> None:

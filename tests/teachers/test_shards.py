@@ -133,10 +133,9 @@ class Dies(Silent):
 
 
 def in_log(content: bytes) -> list[str]:
-    """The images that a partial log has, captioned or skipped."""
+    """The images that a partial log has captions of; what it has skipped is tried again."""
     records = [json.loads(line.partition(b" ")[2]) for line in content.splitlines()[1:]]
-    captioned = [line["image"] for record in records for line in record["captions"]]
-    return captioned + [image["id"] for record in records for image in record["skipped"]]
+    return [line["image"] for record in records for line in record["captions"]]
 
 
 def test_a_killed_process_goes_on_after_its_last_batch(
@@ -596,6 +595,43 @@ def test_a_killed_labelling_of_other_images_is_not_gone_on_with(files: Path) -> 
         DataError, match=r"begun with other options \(images: .*take another folder, or delete it"
     ):
         draw(files, Draws())
+
+
+def test_a_killed_labelling_tries_again_what_it_skipped(tmp_path: Path) -> None:
+    """Such as HEIC, once its package is installed; what is still no image is skipped with its reason."""
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(b"x")
+
+    class Reads(Draws):
+        unread: tuple[str, ...] = ()
+        left = 9
+
+        def read(self, photo: Path) -> str:
+            if photo.stem in self.unread:
+                raise DataError(f"{photo}: needs a package.")
+            return super().read(photo)
+
+        def label(self, photos: Sequence[str], beam: int, n_best: int) -> list[tuple[Caption, ...]]:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().label(photos, beam, n_best)
+
+    def label_all(captioner: Reads, to: Path) -> Labelled:
+        return label_shard(captioner, tmp_path / "photos", to, LabelOptions(2, 2, batch_images=3), SILENT)
+
+    killed, later, never = Reads(), Reads(), Reads()
+    killed.unread, killed.left = ("0", "2"), 1
+    later.unread = never.unread = ("2",)
+    with pytest.raises(KeyboardInterrupt):
+        label_all(killed, tmp_path / "killed")
+    label_all(never, tmp_path / "whole")
+    labelled = label_all(later, tmp_path / "killed")
+    assert (labelled.images, [one.id for one in labelled.skipped]) == (7, ["2"])
+    name = f"{Shard(0, 1)}.jsonl"
+    assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert later.captions == 6  # all but what was captioned
 
 
 def test_three_names_for_one_id_are_three_images(tmp_path: Path) -> None:

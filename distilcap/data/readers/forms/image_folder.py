@@ -12,6 +12,7 @@ from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions, captions_in_json
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
+from distilcap.data.written_sides import SIDE_RECORD, written_sides
 from distilcap.errors import DataError
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS, find_image_files, left_out, written_folders
 from distilcap.shown import counted
@@ -26,7 +27,8 @@ def _matches(source: Source) -> bool:
 def _read(source: Source, result: ReadResult) -> None:
     """A side file has a caption a line. Images in a first-level folder called train, val or test belong to
     that split. Folders that distilcap wrote below it are left out: their images are copies; and so are raw
-    files, HEIC and others beside a JPEG or the like of the same name: else one photograph would be two.
+    files, HEIC and others beside a JPEG or the like of the same name: else one photograph would be two. So
+    are side files that a captioner wrote.
 
     Raises:
         DataError: there is no image.
@@ -42,6 +44,13 @@ def _read(source: Source, result: ReadResult) -> None:
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not hidden:
             sides[file.with_suffix("")][file.suffix.lower()] = file
+    written: list[Path] = []
+    homes = set() if result.keep_empty else {stem.parent for stem in sides}  # to score, they are meant
+    for home in homes:
+        for file in written_sides(home):
+            if sides[file.with_suffix("")].pop(file.suffix.lower(), None):
+                written.append(file)
+    sides = {stem: files for stem, files in sides.items() if files}
     used: set[Path] = set()
     read: set[Path] = set()
     aside: dict[Path, Path] = {}
@@ -89,7 +98,15 @@ def _read(source: Source, result: ReadResult) -> None:
         names = f"{unread[0].relative_to(folder).as_posix()}, but {aside[unread[0]].name}"
         said = f"{counted(len(unread), 'file')} of captions not read, beside others of the same image"
         result.notes.append(f"{folder}: {said}: not {names}.")
-    for ending in kinds:
+    if written:
+        first = min(written)
+        result.notes.append(
+            f"{folder}: {counted(len(written), 'file')} left out, which `distilcap caption --side-files` "
+            f"wrote, such as {first.relative_to(folder).as_posix()}: a captioner's words, no person's. "
+            "Those that you edit count. To learn from the others, write one file by `--to` and give it as "
+            f"`--teacher-captions`; or, to be tested on them too, delete {first.parent / SIDE_RECORD}."
+        )
+    for ending in (*kinds, *(file.suffix.lower() for file in written)):
         others.pop(ending, None)
     if broken:
         count = f"{len(broken):,} image{'s' * (len(broken) > 1)}"
