@@ -78,6 +78,7 @@ ALLOWED = {
     "encoders/extract.py _write_all": Allowed(2, "batch", "features and their counts go into files"),
     "encoders/tuned.py LastStages.regions_of": Allowed(1, "step", "maps of new images are kept on the CPU"),
     "models/finite.py broken_weight": Allowed(1, "validation", "weights that are no numbers are not kept"),
+    "tensors.py digest_of": Allowed(math.inf, "save", "by whose weights a log's captions are is in its name"),
     "tensors.py save_tensors": Allowed(math.inf, "save", "weights and checkpoints go into files"),
 }
 
