@@ -44,13 +44,7 @@ def _read(source: Source, result: ReadResult) -> None:
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not hidden:
             sides[file.with_suffix("")][file.suffix.lower()] = file
-    written: list[Path] = []
-    homes = set() if result.keep_empty else {stem.parent for stem in sides}  # to score, they are meant
-    for home in homes:
-        for file in written_sides(home):
-            if sides[file.with_suffix("")].pop(file.suffix.lower(), None):
-                written.append(file)
-    sides = {stem: files for stem, files in sides.items() if files}
+    written = [] if result.keep_empty else _take_written(sides)  # to score, they are meant
     used: set[Path] = set()
     read: set[Path] = set()
     aside: dict[Path, Path] = {}
@@ -113,6 +107,19 @@ def _read(source: Source, result: ReadResult) -> None:
         result.notes.append(f"{folder}: {count} left out: no file, or a broken link, such as {broken[0]!r}.")
     if said := left_out(others):
         result.notes.append(f"{folder}: {said}.")
+
+
+def _take_written(sides: dict[Path, dict[str, Path]]) -> list[Path]:
+    """Take the files that a captioner wrote out of the side files by stem and ending."""
+    written = []
+    for home in {stem.parent for stem in sides}:
+        for file in written_sides(home):
+            stem = file.with_suffix("")
+            if sides.get(stem, {}).pop(file.suffix.lower(), None):
+                written.append(file)
+                if not sides[stem]:
+                    del sides[stem]
+    return written
 
 
 def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[str, Path]) -> Path:
