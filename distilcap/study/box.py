@@ -8,6 +8,9 @@ What that encoder sees is what self-critical training reads, which comes last. T
 the images as many times as often, so that all have as many updates: one learns from the same teachers, the
 other from people's captions alone. A distilled step is compared with the equal step without a teacher, and
 a step without one with the step before it.
+With three seeds or more, the control is a teacher, too: a student of each seed begins like the control and
+tunes its encoder on captions of the other seeds' finished controls together, the only teacher that scores
+more than what it teaches.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from distilcap.integrity import read_sealed_json, write_sealed_json
 from distilcap.models.aoanet import AoANetOptions
 from distilcap.pipeline.plan import BUNDLE_BEAM, Role
 from distilcap.progress import Progress
+from distilcap.reports.results import Member
 from distilcap.stages.captions import Labels
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.features import TUNED
-from distilcap.stages.label import Generate, decoding_of
+from distilcap.stages.label import Generate, GenerateTogether, decoding_of
 from distilcap.stages.train import Train
 from distilcap.store.store import Store
 from distilcap.study.flickr8k import CROSS_ENTROPY, SELF_CRITICAL
@@ -99,10 +103,12 @@ def box_table(students: Students, crops: Path | None) -> Table:
         steps |= _steps(taught, with_crops, CROPS)
 
     rows, before = [TableRow(first), TableRow(second)], None
-    for step, runs in _steps(alone, [_tuned(run, run, WITHOUT_CROPS) for run in alone]).items():
+    controls = _steps(alone, [_tuned(run, run, WITHOUT_CROPS) for run in alone])
+    for step, runs in controls.items():
         member = students.member(STUDENT.name + step, "student", STUDENT.size, runs)
         rows.append(TableRow(member, baseline=before))
         before = member.name
+    rows += _of_other_seeds(students, rows[-1].member, controls)
     for step, runs in steps.items():
         teacher, beam = (second, CROPS_BEAM if CROPS in step else BEAM) if step else (first, BEAM)
         member = students.member(
@@ -118,6 +124,32 @@ def box_table(students: Students, crops: Path | None) -> Table:
         rows.append(TableRow(member, beam, STUDENT.name + step.replace(CROPS, "")))
     title = "The captioner in the box, step by step"
     return Table("box", title, tuple(rows), judged=False, left_out=tuple(left_out))
+
+
+def _of_other_seeds(
+    students: Students, control: Member, controls: dict[str, tuple[Train, ...]]
+) -> list[TableRow]:
+    """Students that the finished controls of all other seeds teach together; none where one is left alone.
+
+    Args:
+        control: the last step without a teacher.
+        controls: the runs of each such step.
+    """
+    if len(students.seeds) < 3:
+        return []
+    begun = controls[""]
+    tuned = []
+    for run in begun:
+        others = tuple(other for other in control.trains if other.training.seed != run.training.seed)
+        labels = GenerateTogether.as_chosen(others, "train", BEAM, BEAM)
+        tuned.append(_tuned(dataclasses.replace(run, labels=labels), run, WITHOUT_CROPS))
+    how = f"{control.name} of the other seeds together, beam {BEAM}, top {BEAM}"
+    rows = []
+    for step, runs in list(_steps(list(begun), tuned).items())[1:]:
+        name = f"{STUDENT.name}, distilled by other seeds{step}"
+        member = students.member(name, "distilled", STUDENT.size, runs, control.name, how)
+        rows.append(TableRow(member, BEAM, STUDENT.name + step))
+    return rows
 
 
 def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
