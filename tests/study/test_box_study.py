@@ -18,6 +18,7 @@ from distilcap.reports.records import read_results
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
+from distilcap.stages.label import GenerateTogether
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study import box
@@ -91,6 +92,27 @@ def test_controls_have_the_same_steps_and_updates(photos: Path, tmp_path: Path) 
     assert begun is not None
     assert begun.labels is None
     assert uncropped.member.trains[0].start.labels.data is None  # type: ignore[union-attr]
+
+
+def test_the_controls_of_the_other_seeds_teach_together(photos: Path, tmp_path: Path) -> None:
+    """A student's own control is not among its teachers, and has the same steps and updates."""
+    write_crops(ImportData.of(photos).read().images, tmp_path / "crops", 3, 32)
+    assert not [
+        row for row in rows_of(photos, tmp_path / "crops", (0, 1)) if "other seeds" in row.member.name
+    ]
+    _, _, begun, control, rewarded, taught, last, *_ = rows_of(photos, tmp_path / "crops", (0, 1, 2))
+    assert taught.baseline == control.member.name
+    assert last.baseline == rewarded.member.name == last.member.teacher
+    finished = rewarded.member.trains
+    for seed, run in enumerate(taught.member.trains):
+        assert isinstance(run.labels, GenerateTogether)
+        assert run.labels.captioners == finished[:seed] + finished[seed + 1 :]
+        assert dataclasses.replace(run, labels=None) == control.member.trains[seed]
+        assert run.start == begun.member.trains[seed]
+    for seed, run in enumerate(last.member.trains):
+        assert run.start == taught.member.trains[seed]
+        assert run.training == finished[seed].training
+        assert run.labels is None
 
 
 def test_each_seed_has_teachers_of_its_own_and_pays_for_both(photos: Path, tmp_path: Path) -> None:
