@@ -43,6 +43,7 @@ def extract_features(
     batch_size: int = 8,
     threads: int = 2,
     device: str = "cpu",
+    known: Iterable[tuple[FeatureStore, Sequence[str]]] = (),
 ) -> list[Skipped]:
     """Write the regions of all images that can be read into a store at `folder`; list the others.
 
@@ -52,6 +53,10 @@ def extract_features(
     A complete store of the same recipe is left as it is, and it is said if an image that was skipped can be
     read by now; an unfinished store goes on, and tries again what was skipped. An image for which
     the encoder gives NaN or infinity is skipped too.
+
+    Args:
+        known: stores that hold the features of some of the images, whose ids are beside them. Those of the
+            encoder's recipe are copied.
 
     Raises:
         ConfigError: `batch_size` or `threads` is less than 1.
@@ -72,6 +77,9 @@ def extract_features(
     size = store_bytes(count, encoder.regions, encoder.dim)
     check_space(folder, size - begun_bytes(folder))
     writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim, progress)
+    for store, same in known:
+        if store.recipe == recipe:
+            _copy(store, same, writer, progress)
     done = set(writer.ids)
     todo = [image for image in images if image.id not in done]
     progress.note(
@@ -87,6 +95,25 @@ def extract_features(
         writer.close()
     progress.note(f"{len(todo) / max(seconds, 1e-9):.1f} images per second; {len(store.skipped)} skipped")
     return list(store.skipped)
+
+
+def _copy(store: FeatureStore, ids: Sequence[str], writer: FeatureWriter, progress: Progress) -> None:
+    """Take over what another store has of images that the writer lacks; what is damaged is left."""
+    there = set(writer.ids)
+    todo = [image_id for image_id in ids if image_id in store and image_id not in there]
+    copied = 0
+    for first in range(0, len(todo), FLUSH_IMAGES):
+        chunk = todo[first : first + FLUSH_IMAGES]
+        try:
+            features, counts = store.rows(chunk)
+        except DataError as error:
+            progress.note(f"Extracting again instead of copying {len(chunk)} images: {error}")
+            continue
+        writer.add(chunk, features, counts.tolist())
+        writer.flush()
+        copied += len(chunk)
+    if copied:
+        progress.note(f"{copied:,} images have their features from {store.folder}")
 
 
 def _already(

@@ -9,7 +9,7 @@ from typing import Any
 
 from distilcap.runtime.pixels import Preprocessing
 
-__all__ = ["ENGINES", "TORCH", "default_engine", "recipe_by", "without_engine"]
+__all__ = ["ENGINES", "TORCH", "default_engine", "installed_engines", "recipe_by", "without_engine"]
 
 TORCH = "torch"
 ENGINES = (TORCH, "onnxruntime", "openvino")
@@ -21,6 +21,11 @@ def default_engine(device: str = "cpu") -> str:
     needed = ("onnx", "onnxscript", "onnxruntime")
     installed = all(importlib.util.find_spec(package) is not None for package in needed)
     return "onnxruntime" if device == "cpu" and installed else TORCH
+
+
+def installed_engines() -> list[str]:
+    """Those that can run here."""
+    return [engine for engine in ENGINES if importlib.util.find_spec(engine) is not None]
 
 
 def recipe_by(recipe: Mapping[str, Any], engine: str, decoding: str) -> dict[str, Any]:

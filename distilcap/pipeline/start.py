@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distilcap.box import NAME as BOX
-from distilcap.encoders.recipes import default_engine
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import parse_json
 from distilcap.runtime.manifest import MANIFEST
@@ -91,7 +90,11 @@ def beginning(
         if (run.vocabulary, run.seen) == (vocabulary, features):
             size = size_of(run.options)
             return Beginning(run.architecture, size, run.options, vocabulary, features, run, name)
-    captioning = ImportCaptioner.of(folder, name, encoder.encoder_engine or default_engine(device))
+    engines = list(dict.fromkeys(engine for engine, _ in encoder.ways(device)))
+    captioning = ImportCaptioner.of(folder, name, engines[0])
+    by_engine = (dataclasses.replace(captioning, engine=engine) for engine in engines)
+    begun = (one for one in by_engine if store is not None and Store(store).begun(one.seen_in(images)))
+    captioning = next(begun, captioning)
     features = captioning.seen_in(images)
     _check_encoder(encoder, features, name)
     if captioning.tokenizer != vocabulary.tokenizer:

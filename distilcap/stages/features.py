@@ -5,20 +5,29 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from distilcap.data.dataset import probe
 from distilcap.data.features import FeatureStore, store_bytes
-from distilcap.encoders.recipes import ENGINES, TORCH, default_engine, recipe_by, without_engine
+from distilcap.encoders.recipes import (
+    ENGINES,
+    TORCH,
+    default_engine,
+    installed_engines,
+    recipe_by,
+    without_engine,
+)
 from distilcap.errors import DataError
-from distilcap.files import parse_json
+from distilcap.files import parse_json, read_json, write_json
 from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
+from distilcap.store.record import check_artifact, read_record
 from distilcap.store.stage import Stage, added_later, not_in_key
 from distilcap.store.store import Store
 
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TUNED", "EncoderOptions", "ExtractFeatures", "seen_ids"]
 
-FEATURES, TUNED = "features.safetensors", "encoder-tuned.safetensors"
+FEATURES, IMAGES, TUNED = "features.safetensors", "images.json", "encoder-tuned.safetensors"
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,12 @@ class EncoderOptions(Options):
     def ways(self, device: str = "cpu") -> list[tuple[str, str]]:
         """Engines and decodings to take the features of, if they are there already; the first makes new ones.
 
-        The last is how features were made before there was a choice.
+        PyTorch and "whole" is how features were made before there was a choice; the others are of a machine
+        with another device, or other packages.
         """
         first = self.encoder_engine or default_engine(device)
         ways = [(first, "reduced"), (TORCH, "reduced"), (TORCH, "whole")]
+        ways += [(engine, "reduced") for engine in installed_engines()]
         return [way for way in dict.fromkeys(ways) if self.encoder_engine in (None, way[0])]
 
     def stage(self, data: ImportData, store: Path | None = None, device: str = "cpu") -> ExtractFeatures:
@@ -142,8 +153,28 @@ class ExtractFeatures(Stage):
             )
         encoder = run_by(self.engine, self.create(store), progress)
         device = store.processes.device
-        for skipped in extract_features(encoder, images, folder, progress, device=device):
+        seen = {image.id: [image.path.name, *probe(image.path)] for image in images}
+        known = self._known(seen, store)
+        for skipped in extract_features(encoder, images, folder, progress, device=device, known=known):
             progress.note(f"skipped image {skipped.id}: {skipped.reason}")
+        write_json(folder / IMAGES, seen)
+
+    def _known(self, seen: Mapping[str, list[Any]], store: Store) -> Iterator[tuple[FeatureStore, list[str]]]:
+        """What the store holds of the same images by the same encoder for other data, such as the same
+        photographs with other captions, and the images' ids.
+
+        Images are the same where a data set's fingerprint takes them to be (`Dataset.fingerprint`).
+        """
+        for folder in sorted(store.root.glob(f"{self.key.rpartition('-')[0]}-*")):
+            try:
+                if read_record(folder)["recipe"] | {"data": None} != self.recipe() | {"data": None}:
+                    continue
+                check_artifact(folder, (IMAGES,))  # older artifacts have none
+                known = read_json(folder / IMAGES)
+                same = [image_id for image_id, image in seen.items() if known.get(image_id) == image]
+                yield FeatureStore.open(folder), same
+            except (DataError, LookupError):  # who reads that data set's features says what is damaged
+                continue
 
     def work(self, facts: Facts) -> Work:
         """Pixels."""

@@ -156,6 +156,21 @@ def test_the_box_is_student_and_teacher_by_default(
     assert f"`distilcap caption photo.jpg --run {home / 'run'}`" in _how_to_take(mine.starts[0], mine, store)
 
 
+def test_another_device_goes_on_with_the_starts_features(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, asked = DataOptions(home / "others"), RunOptions(start=home / "run", min_count=1)
+    store = Store(tmp_path / "store")
+    by_torch = run_to_train(data, EncoderOptions(), asked, GIVEN, store.root, "cuda").features
+    assert by_torch.engine == "torch"
+    on_cpu = run_to_train(data, EncoderOptions(), asked, GIVEN, store.root)
+    assert on_cpu.features.engine == "onnxruntime"
+    store.path(on_cpu.features).mkdir(parents=True)
+    on_gpu = run_to_train(data, EncoderOptions(), asked, GIVEN, store.root, "cuda")
+    assert on_gpu.features == on_cpu.features
+    assert on_gpu.key == on_cpu.key
+
+
 @pytest.mark.parametrize("better", [False, True])
 def test_where_the_first_run_stays_its_start_all_do(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool

@@ -58,6 +58,26 @@ def test_features_of_an_older_store_are_taken(tmp_path: Path, folder: str) -> No
     assert OPTIONS.stage(DATA, tmp_path) == asked
 
 
+def test_a_gpu_goes_on_with_the_features_of_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a machine without what traces an encoder with those of one that has it."""
+    of_cpu = OPTIONS.stage(DATA)
+    (tmp_path / of_cpu.key).mkdir()
+    assert OPTIONS.stage(DATA, tmp_path, "cuda") == of_cpu
+    monkeypatch.setattr(stage_module, "default_engine", lambda device: "torch")
+    assert OPTIONS.stage(DATA, tmp_path) == of_cpu
+    # What PyTorch made comes first, and who asks for an engine gets it.
+    of_gpu = OPTIONS.stage(DATA, None, "cuda")
+    assert made(of_gpu) == ("torch", "reduced")
+    asked = EncoderOptions(image_size=32, encoder_engine="torch")
+    assert asked.stage(DATA, tmp_path, "cuda") == of_gpu
+    (tmp_path / of_gpu.key).mkdir()
+    assert OPTIONS.stage(DATA, tmp_path, "cuda") == of_gpu
+    # An engine that is not installed could not see what is captioned later.
+    monkeypatch.setattr(stage_module, "installed_engines", lambda: ["torch"])
+    (tmp_path / of_gpu.key).rmdir()
+    assert OPTIONS.stage(DATA, tmp_path, "cuda") == of_gpu
+
+
 def test_a_stage_knows_its_engine_and_decoding_again(tmp_path: Path) -> None:
     stage = OPTIONS.stage(DATA)
     folder = tmp_path / stage.key

@@ -1,0 +1,200 @@
+"""Features that a store has of an image are not made again for other data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilcap.data.features import FEATURES, FeatureStore
+from distilcap.encoders import extract
+from distilcap.runtime.pixels import load_pixels
+from distilcap.stages.changed_data import AddUnlabelled
+from distilcap.stages.data import ImportData
+from distilcap.stages.features import IMAGES, ExtractFeatures
+from distilcap.store.store import Store
+
+T = TypeVar("T")
+COLOURS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200), "grey": (99, 99, 99)}
+
+
+class Remarks:
+    """A `Progress` that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        return iter(items)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def write_captions(photos: Path, captions: dict[str, str]) -> None:
+    lines = [json.dumps({"image": f"{name}.png", "captions": [text]}) for name, text in captions.items()]
+    (photos / "captions.jsonl").write_text("\n".join(lines))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (40, 30), colour).save(folder / f"{name}.png")
+    write_captions(folder, dict.fromkeys(COLOURS, "a wall"))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the images that were decoded for an encoder."""
+    names: list[str] = []
+
+    def decode(path: Path, preprocessing: object) -> object:
+        names.append(path.stem)
+        return load_pixels(path, preprocessing)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(extract, "load_pixels", decode)
+    return names
+
+
+def features_of(data: ImportData) -> ExtractFeatures:
+    return ExtractFeatures.of(data, "efficientnet-lite0", 32, form="stage")
+
+
+def made(data: ImportData, store: Store, seen: list[str]) -> tuple[FeatureStore, set[str]]:
+    """The features, and whose of them were made just now."""
+    seen.clear()
+    stage = features_of(data)
+    store.build(stage)
+    return stage.load(store), set(seen)
+
+
+def row(features: FeatureStore, name: str) -> np.ndarray:
+    return features.rows([name])[0]
+
+
+def test_other_captions_cost_no_features(photos: Path, store: Store, seen: list[str]) -> None:
+    before, first = made(ImportData.of(photos), store, seen)
+    assert first == set(COLOURS)
+    write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
+    after, again = made(ImportData.of(photos), store, seen)
+    assert not again
+    assert after.folder != before.folder
+    assert set(after.ids) == set(before.ids) == set(COLOURS)
+    for name in after.ids:
+        assert np.array_equal(row(after, name), row(before, name))
+    after.check_rows()
+
+
+def test_changed_and_new_images_are_seen_and_gone_ones_forgotten(
+    photos: Path, store: Store, seen: list[str], tmp_path: Path
+) -> None:
+    made(ImportData.of(photos), store, seen)
+    Image.new("RGB", (40, 30), (255, 255, 0)).save(photos / "green.png")
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(photos / "new.png")
+    write_captions(photos, dict.fromkeys(("new", "blue", "green", "red"), "a wall"))
+    after, again = made(ImportData.of(photos), store, seen)
+    assert again == {"green", "new"}
+    alone, _ = made(ImportData.of(photos), Store(tmp_path / "another"), seen)
+    assert set(after.ids) == set(alone.ids)
+    for name in alone.ids:
+        assert np.array_equal(row(after, name), row(alone, name))
+
+
+def test_another_image_of_the_same_name_is_another(photos: Path, store: Store, seen: list[str]) -> None:
+    made(ImportData.of(photos), store, seen)
+    swapped = {name: (photos / f"{name}.png").read_bytes() for name in ("red", "blue")}
+    (photos / "red.png").write_bytes(swapped["blue"])
+    (photos / "blue.png").write_bytes(swapped["red"])
+    _, again = made(ImportData.of(photos), store, seen)
+    assert again == {"red", "blue"}
+
+
+def test_unlabelled_images_are_seen_alone(
+    photos: Path, store: Store, seen: list[str], tmp_path: Path
+) -> None:
+    data = ImportData.of(photos)
+    made(data, store, seen)
+    (tmp_path / "more").mkdir()
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(tmp_path / "more/dark.png")
+    _, again = made(AddUnlabelled.beside(data, tmp_path / "more"), store, seen)
+    assert again == {"dark"}
+
+
+def test_another_encoder_makes_its_own(photos: Path, store: Store, seen: list[str]) -> None:
+    data = ImportData.of(photos)
+    made(data, store, seen)
+    seen.clear()
+    store.build(ExtractFeatures.of(data, "efficientnet-lite0", 64, form="stage"))
+    assert set(seen) == set(COLOURS)
+
+
+@pytest.mark.parametrize("name", [FEATURES, IMAGES, "store.json", "stage.json"])
+def test_damaged_features_are_made_again_not_copied(
+    photos: Path, store: Store, seen: list[str], name: str
+) -> None:
+    before, _ = made(ImportData.of(photos), store, seen)
+    expected = {image: row(before, image).copy() for image in before.ids}
+    content = bytearray((before.folder / name).read_bytes())
+    content[5000 if name == FEATURES else len(content) // 2] ^= 1
+    (before.folder / name).write_bytes(content)
+    write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
+    stage, remarks = features_of(ImportData.of(photos)), Remarks()
+    seen.clear()
+    store.build(stage, remarks)
+    assert set(seen) == set(COLOURS)
+    after = stage.load(store)
+    for image, features in expected.items():
+        assert np.allclose(row(after, image), features, atol=1e-3)
+    if name == FEATURES:
+        assert any(note.startswith("Extracting again instead of copying 4 images") for note in remarks.notes)
+
+
+def test_a_killed_copy_goes_on(
+    photos: Path, store: Store, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(ImportData.of(photos), store, seen)
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(photos / "new.png")
+    write_captions(photos, dict.fromkeys((*COLOURS, "new"), "a wall"))
+    stage = features_of(ImportData.of(photos))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "_write_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.build(stage)
+    remarks = Remarks()
+    seen.clear()
+    store.build(stage, remarks)
+    assert set(seen) == {"new"}
+    assert not [note for note in remarks.notes if "have their features from" in note]
+    assert len(stage.load(store).ids) == 5
+
+
+def test_features_of_older_versions_are_left(photos: Path, store: Store, seen: list[str]) -> None:
+    """They do not say which images they are of."""
+    data = ImportData.of(photos)
+    made(data, store, seen)
+    folder = store.path(features_of(data))
+    manifest = json.loads((folder / "checksums.json").read_text())
+    assert IMAGES in manifest["files"]
+    (folder / IMAGES).unlink()
+    write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
+    _, again = made(ImportData.of(photos), store, seen)
+    assert again == set(COLOURS)
