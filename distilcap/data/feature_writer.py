@@ -68,6 +68,8 @@ class FeatureWriter:
         self.skipped: list[Skipped] = []
         self._counts: list[int] = []
         self._checksums: list[int] = []
+        self._files: list[str] = []
+        self.copied = 0
         header = {"recipe": self.recipe, "regions": regions, "dim": dim}
         with contextlib.ExitStack() as opened:
             self._log = opened.enter_context(RecordLog(folder / LOG, header, progress))
@@ -104,16 +106,29 @@ class FeatureWriter:
                 )
                 break
             self._take(record)
-        self._flushed = (len(self.ids), len(self.skipped))
+        self._flushed = (len(self.ids), len(self.skipped), self.copied)
         self._rows.truncate(self._end)  # rows after the last flush may be torn
 
     def _take(self, record: Mapping[str, Any]) -> None:
         self.ids += record["ids"]
         self._counts += record["counts"]
         self._checksums += record["crc32"]
+        self._files += record.get("files", [""] * len(record["ids"]))  # older versions did not write them
+        self.copied += record.get("copied", 0)
 
-    def add(self, ids: Sequence[str], features: Halves, counts: Sequence[int] | None = None) -> None:
+    def add(
+        self,
+        ids: Sequence[str],
+        features: Halves,
+        counts: Sequence[int] | None = None,
+        files: Sequence[str] | None = None,
+        copied: bool = False,
+    ) -> None:
         """Append the rows of images: features (B, R, D), of which the first `counts` are real (None: all).
+
+        Args:
+            files: the SHA-256 of each image's file; None is not known.
+            copied: they are from another store.
 
         Raises:
             DataError: features are NaN or infinite in float16; the message names the image.
@@ -129,6 +144,8 @@ class FeatureWriter:
         numbers = [self.regions] * len(ids) if counts is None else list(counts)
         self._checksums += [row_checksum(row.data, count) for row, count in zip(rows, numbers, strict=True)]
         self._counts += numbers
+        self._files += [""] * len(ids) if files is None else files
+        self.copied += len(ids) * copied
         self.ids += ids
 
     def skip(self, image: Skipped) -> None:
@@ -137,8 +154,8 @@ class FeatureWriter:
 
     def flush(self) -> None:
         """Bring everything so far safely to disk: the rows first, then the record that vouches for them."""
-        rows, skipped = self._flushed
-        if self._flushed == (len(self.ids), len(self.skipped)):
+        rows, skipped, copied = self._flushed
+        if self._flushed == (now := (len(self.ids), len(self.skipped), self.copied)):
             return
         with failures_named(self.folder):
             self._rows.flush()
@@ -148,10 +165,12 @@ class FeatureWriter:
                 "ids": self.ids[rows:],
                 "counts": self._counts[rows:],
                 "crc32": self._checksums[rows:],
+                "files": self._files[rows:],
+                "copied": self.copied - copied,
                 "skipped": [vars(image) for image in self.skipped[skipped:]],
             }
         )
-        self._flushed = (len(self.ids), len(self.skipped))
+        self._flushed = now
 
     def close(self) -> None:
         """Flush and leave the store to be gone on with."""
@@ -182,6 +201,8 @@ class FeatureWriter:
             "skipped": [vars(image) for image in self.skipped],
             "ids": self.ids,
             "crc32": self._checksums,
+            "files": self._files,
+            "copied": self.copied,
         }
         write_sealed_json(self.folder / STORE, content)
         self._log.remove()

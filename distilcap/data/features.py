@@ -1,9 +1,9 @@
 """`FeatureStore`: the regions of many images in one memory-mapped float16 file.
 
 A store is a folder of two files: `features.safetensors` (tensors `features` (N, R, D) float16 and `counts`
-(N,) int16, the real regions of each image) and `store.json` (image ids, skipped images, the recipe, a
-checksum of each image's row and count). `store.json` is written last: with it the store is complete; see
-`FeatureWriter`.
+(N,) int16, the real regions of each image) and `store.json` (image ids, skipped images, the recipe, checksums
+of each image's row and count, and of its file). `store.json` is written last: with it the store is complete;
+see `FeatureWriter`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class FeatureStore:
         regions: most regions of an image (R). dim: features of a region (D).
         skipped: images that gave no features.
         recipe: how it was made, see `Encoder.recipe`.
+        copied: how many of the images have their features from another store.
     """
 
     def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
@@ -72,6 +73,8 @@ class FeatureStore:
         self.regions, self.dim = int(content["regions"]), int(content["dim"])
         self.skipped = tuple(Skipped(**fields) for fields in content["skipped"])
         self.recipe: dict[str, Any] = content["recipe"]
+        self.copied = int(content.get("copied", 0))
+        self._files: tuple[str, ...] = tuple(content.get("files", ()))  # older stores have none
         self._row_of = {image_id: row for row, image_id in enumerate(self.ids)}
         checksums = content.get("crc32")
         self._checksums = None if checksums is None else np.array(checksums, np.uint32).reshape(self.count)
@@ -120,6 +123,11 @@ class FeatureStore:
 
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._row_of
+
+    def file_of(self, image_id: str) -> str:
+        """SHA-256 of the file that an image was read from; "" where that is not known."""
+        row = self._row_of.get(image_id)
+        return "" if row is None or not self._files else self._files[row]
 
     def rows(self, ids: Sequence[str]) -> tuple[Halves, Counts]:
         """Read images in any order: features (B, R, D) float16 and counts of real regions (B,).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -26,12 +28,17 @@ from distilcap.data.features import (
 from distilcap.encoders.base import Encoder
 from distilcap.encoders.loader import UNSEEN, decoded, in_order, readable_again
 from distilcap.errors import ConfigError, DataError
+from distilcap.files import sha256_of
 from distilcap.progress import Progress
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise, read_image
 
 __all__ = ["extract_features"]
 
 FLUSH_IMAGES = 256  # a kill costs at most about this many images
+
+Decoded: TypeAlias = tuple[Bytes, str]
+"""Pixels, and the SHA-256 of the file that they were read from."""
+Batch: TypeAlias = list[tuple[ImageRecord, Decoded]]
 
 
 def extract_features(
@@ -43,7 +50,7 @@ def extract_features(
     batch_size: int = 8,
     threads: int = 2,
     device: str = "cpu",
-    known: Iterable[tuple[FeatureStore, Sequence[str]]] = (),
+    known: Iterable[FeatureStore] = (),
 ) -> list[Skipped]:
     """Write the regions of all images that can be read into a store at `folder`; list the others.
 
@@ -55,8 +62,8 @@ def extract_features(
     the encoder gives NaN or infinity is skipped too.
 
     Args:
-        known: stores that hold the features of some of the images, whose ids are beside them. Those of the
-            encoder's recipe are copied.
+        known: stores from which the features of an image are copied, if they are of the encoder's recipe,
+            and of an image of the same id and the same bytes.
 
     Raises:
         ConfigError: `batch_size` or `threads` is less than 1.
@@ -77,9 +84,9 @@ def extract_features(
     size = store_bytes(count, encoder.regions, encoder.dim)
     check_space(folder, size - begun_bytes(folder))
     writer = FeatureWriter(folder, recipe, encoder.regions, encoder.dim, progress)
-    for store, same in known:
+    for store in known:
         if store.recipe == recipe:
-            _copy(store, same, writer, progress)
+            _copy(store, images, writer, progress, threads)
     done = set(writer.ids)
     todo = [image for image in images if image.id not in done]
     progress.note(
@@ -97,23 +104,44 @@ def extract_features(
     return list(store.skipped)
 
 
-def _copy(store: FeatureStore, ids: Sequence[str], writer: FeatureWriter, progress: Progress) -> None:
+def _copy(
+    store: FeatureStore,
+    images: Sequence[ImageRecord],
+    writer: FeatureWriter,
+    progress: Progress,
+    threads: int,
+) -> None:
     """Take over what another store has of images that the writer lacks; what is damaged is left."""
     there = set(writer.ids)
-    todo = [image_id for image_id in ids if image_id in store and image_id not in there]
-    copied = 0
-    for first in range(0, len(todo), FLUSH_IMAGES):
-        chunk = todo[first : first + FLUSH_IMAGES]
-        try:
-            features, counts = store.rows(chunk)
-        except DataError as error:
-            progress.note(f"Extracting again instead of copying {len(chunk)} images: {error}")
-            continue
-        writer.add(chunk, features, counts.tolist())
-        writer.flush()
-        copied += len(chunk)
-    if copied:
-        progress.note(f"{copied:,} images have their features from {store.folder}")
+    todo = [image for image in images if image.id not in there and store.file_of(image.id)]
+    if not todo:
+        return
+    before = writer.copied
+    with ThreadPoolExecutor(threads) as pool:
+        tracked = progress.track(todo, f"Features from {store.folder.name}", len(todo))
+        compared = decoded(pool, tracked, _file_digest, 2 * threads)
+        same = ((image.id, digest) for image, digest in compared if digest == store.file_of(image.id))
+        while chunk := dict(itertools.islice(same, FLUSH_IMAGES)):
+            try:
+                features, counts = store.rows(list(chunk))
+            except DataError as error:
+                progress.note(f"Extracting again instead of copying {len(chunk)} images: {error}")
+                continue
+            writer.add(list(chunk), features, counts.tolist(), list(chunk.values()), copied=True)
+            writer.flush()
+    progress.note(f"{writer.copied - before:,} images have their features from {store.folder}")
+
+
+def _file_digest(path: Path) -> str:
+    """See `sha256_of`.
+
+    Raises:
+        DataError: there is no file any more.
+    """
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}.") from None
 
 
 def _already(
@@ -160,37 +188,35 @@ def _write_all(
 
     missing = {image.id for image in images if not os.path.exists(image.path)}
 
-    def batches(
-        images: Iterable[tuple[ImageRecord, Bytes | DataError]],
-    ) -> Iterator[list[tuple[ImageRecord, Bytes]]]:
-        batch: list[tuple[ImageRecord, Bytes]] = []
-        for image, pixels in images:
-            if isinstance(pixels, DataError):
+    def batches(images: Iterable[tuple[ImageRecord, Decoded | DataError]]) -> Iterator[Batch]:
+        batch: Batch = []
+        for image, content in images:
+            if isinstance(content, DataError):
                 # Such as those of a disk that was unplugged.
                 if image.id not in missing and not os.path.exists(image.path):
                     raise DataError(
                         f"{image.path}: gone since the extraction began; bring the images back, and the same "
                         "command goes on."
                     )
-                skip(image, str(pixels))
+                skip(image, str(content))
                 continue
-            batch.append((image, pixels))
+            batch.append((image, content))
             if len(batch) == batch_size:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    def see(batch: list[tuple[ImageRecord, Bytes]]) -> tuple[list[ImageRecord], Halves, list[int]]:
-        bytes_ = np.stack([pixels for _, pixels in batch])
+    def see(batch: Batch) -> tuple[Batch, Halves, list[int]]:
+        bytes_ = np.stack([pixels for _, (pixels, _) in batch])
         pixels = torch.from_numpy(normalise(bytes_, encoder.preprocessing))
         with torch.inference_mode():
             regions = encoder(pixels.to(device, memory_format=layout))
             features = regions.features.to("cpu", torch.float16).numpy()
-        return [image for image, _ in batch], features, regions.mask.sum(1).tolist()
+        return batch, features, regions.mask.sum(1).tolist()
 
-    def decode(path: Path) -> Bytes:
-        return load_pixels(path, encoder.preprocessing)
+    def decode(path: Path) -> Decoded:
+        return load_pixels(path, encoder.preprocessing), _file_digest(path)
 
     viewers = threads if device == "cpu" else 1
     tracked = progress.track(images, "Features", len(images) + len(writer.ids), len(writer.ids))
@@ -231,10 +257,16 @@ def _write_all(
 
 
 def _add_finite(
-    writer: FeatureWriter, batch: Sequence[ImageRecord], features: Halves, counts: Sequence[int]
+    writer: FeatureWriter, batch: Batch, features: Halves, counts: Sequence[int]
 ) -> list[ImageRecord]:
     """Write the rows that are free of NaN and infinity; return the images of the others."""
     finite = finite_rows(features)
     rows = np.flatnonzero(finite).tolist()
-    writer.add([batch[row].id for row in rows], features[rows], [counts[row] for row in rows])
-    return [image for image, usable in zip(batch, finite, strict=True) if not usable]
+    files = [digest for _, (_, digest) in batch]
+    writer.add(
+        [batch[row][0].id for row in rows],
+        features[rows],
+        [counts[row] for row in rows],
+        [files[row] for row in rows],
+    )
+    return [image for (image, _), usable in zip(batch, finite, strict=True) if not usable]

@@ -90,12 +90,15 @@ def beginning(
         if (run.vocabulary, run.seen) == (vocabulary, features):
             size = size_of(run.options)
             return Beginning(run.architecture, size, run.options, vocabulary, features, run, name)
-    engines = list(dict.fromkeys(engine for engine, _ in encoder.ways(device)))
-    captioning = ImportCaptioner.of(folder, name, engines[0])
-    by_engine = (dataclasses.replace(captioning, engine=engine) for engine in engines)
-    begun = (one for one in by_engine if store is not None and Store(store).begun(one.seen_in(images)))
-    captioning = next(begun, captioning)
+    captioning = ImportCaptioner.of(folder, name, encoder.ways(device)[0][0])
     features = captioning.seen_in(images)
+    if store is not None:
+        here, elsewhere = (
+            {one.seen_in(images): one for one in _run_by(captioning, ways)}
+            for ways in (encoder.ways(device), encoder.of_elsewhere())
+        )
+        features = Store(store).furthest(list(here), list(elsewhere))
+        captioning = (elsewhere | here)[features]
     _check_encoder(encoder, features, name)
     if captioning.tokenizer != vocabulary.tokenizer:
         raise ConfigError(
@@ -105,6 +108,11 @@ def beginning(
     size = name if name == BOX else size_of(captioning.options)
     together = dataclasses.replace(vocabulary, start=captioning)
     return Beginning(captioning.architecture, size, captioning.options, together, features, captioning, name)
+
+
+def _run_by(captioning: ImportCaptioner, ways: list[tuple[str, str]]) -> list[ImportCaptioner]:
+    """The captioner with each engine of these ways to see; its decoding is its own."""
+    return [dataclasses.replace(captioning, engine=engine) for engine, _ in ways]
 
 
 def _folder(start: Path) -> tuple[Path, str]:

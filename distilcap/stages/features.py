@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from distilcap.data.dataset import probe
 from distilcap.data.features import FeatureStore, store_bytes
 from distilcap.encoders.recipes import (
     ENGINES,
@@ -21,13 +20,13 @@ from distilcap.encoders.recipes import (
     without_engine,
 )
 from distilcap.errors import DataError
-from distilcap.files import parse_json, read_json, write_json
+from distilcap.files import parse_json
 from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.runtime.limits import MAX_SIZE
 from distilcap.stages.data import ImportData
 from distilcap.store.planning import Facts, Work
-from distilcap.store.record import check_artifact, read_record
+from distilcap.store.record import read_record
 from distilcap.store.stage import Stage, added_later, not_in_key
 from distilcap.store.store import Store
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TUNED", "EncoderOptions", "ExtractFeatures", "seen_ids"]
 
-FEATURES, IMAGES, TUNED = "features.safetensors", "images.json", "encoder-tuned.safetensors"
+FEATURES, TUNED = "features.safetensors", "encoder-tuned.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,31 @@ class EncoderOptions(Options):
     def ways(self, device: str = "cpu") -> list[tuple[str, str]]:
         """Engines and decodings to take the features of, if they are there already; the first makes new ones.
 
-        PyTorch and "whole" is how features were made before there was a choice; the others are of a machine
-        with another device, or other packages.
+        The last is how features were made before there was a choice.
         """
         first = self.encoder_engine or default_engine(device)
         ways = [(first, "reduced"), (TORCH, "reduced"), (TORCH, "whole")]
-        ways += [(engine, "reduced") for engine in installed_engines()]
         return [way for way in dict.fromkeys(ways) if self.encoder_engine in (None, way[0])]
+
+    def of_elsewhere(self) -> list[tuple[str, str]]:
+        """Those to take besides the `ways` where they are complete: made on another device, or by packages
+        that are gone. What is made of them later, such as a tuned encoder's, an installed engine makes."""
+        engines = installed_engines() if self.encoder_engine is None else []
+        return [(engine, "reduced") for engine in engines]
 
     def stage(self, data: ImportData, store: Path | None = None, device: str = "cpu") -> ExtractFeatures:
         """What the encoder sees in a data set.
 
         Args:
-            store: whose features are taken where it has them, or began them, in one of the `ways`.
+            store: whose features are taken where it has them, or began them, in one of the `ways`, or has
+                them complete from elsewhere.
             device: that new features are made on.
         """
         weights = str(self.encoder_weights) if self.encoder_weights else None
         plain = ExtractFeatures.of(data, self.encoder, self.image_size, weights, self.encoder_form)
-        stages = [plain.by(engine, decoding) for engine, decoding in self.ways(device)]
-        begun = [stage for stage in stages if store is not None and Store(store).begun(stage)]
-        return (begun or stages)[0]
+        stages = [plain.by(*way) for way in self.ways(device)]
+        elsewhere = [plain.by(*way) for way in self.of_elsewhere()]
+        return stages[0] if store is None else Store(store).furthest(stages, elsewhere)
 
 
 @dataclass(frozen=True)
@@ -153,28 +157,22 @@ class ExtractFeatures(Stage):
             )
         encoder = run_by(self.engine, self.create(store), progress)
         device = store.processes.device
-        seen = {image.id: [image.path.name, *probe(image.path)] for image in images}
-        known = self._known(seen, store)
+        known = self._of_other_data(store)
         for skipped in extract_features(encoder, images, folder, progress, device=device, known=known):
             progress.note(f"skipped image {skipped.id}: {skipped.reason}")
-        write_json(folder / IMAGES, seen)
 
-    def _known(self, seen: Mapping[str, list[Any]], store: Store) -> Iterator[tuple[FeatureStore, list[str]]]:
-        """What the store holds of the same images by the same encoder for other data, such as the same
-        photographs with other captions, and the images' ids.
-
-        Images are the same where a data set's fingerprint takes them to be (`Dataset.fingerprint`).
-        """
+    def _of_other_data(self, store: Store) -> Iterator[FeatureStore]:
+        """What the same encoder saw in other data, such as the same photographs with other captions."""
         for folder in sorted(store.root.glob(f"{self.key.rpartition('-')[0]}-*")):
             try:
-                if read_record(folder)["recipe"] | {"data": None} != self.recipe() | {"data": None}:
-                    continue
-                check_artifact(folder, (IMAGES,))  # older artifacts have none
-                known = read_json(folder / IMAGES)
-                same = [image_id for image_id, image in seen.items() if known.get(image_id) == image]
-                yield FeatureStore.open(folder), same
-            except (DataError, LookupError):  # who reads that data set's features says what is damaged
+                if read_record(folder)["recipe"] | {"data": None} == self.recipe() | {"data": None}:
+                    yield FeatureStore.open(folder)
+            except (DataError, LookupError, OSError):  # who reads that data set's features says what is wrong
                 continue
+
+    def timed_whole(self, store: Store) -> bool:
+        """See `Stage.timed_whole`."""
+        return not self.load(store).copied
 
     def work(self, facts: Facts) -> Work:
         """Pixels."""

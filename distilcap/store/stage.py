@@ -88,6 +88,10 @@ class Stage(Plannable, abc.ABC):
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Make the artifact in `folder`, which may hold what a killed build left."""
 
+    def timed_whole(self, store: Store) -> bool:
+        """Whether the time that its artifact took says how fast others of its rate are."""
+        return True
+
     def needed_with_inputs(self) -> bool:
         """Whether reports of what it was made of need it."""
         return self.measures

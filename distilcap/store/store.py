@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from distilcap.errors import ConfigError, DataError, MissingError
 from distilcap.files import expected
@@ -32,6 +33,8 @@ from distilcap.store.stage import Stage
 from distilcap.training.processes import ALONE, Processes
 
 __all__ = ["Planned", "Store"]
+
+_S = TypeVar("_S", bound=Stage)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,17 @@ class Store:
     def begun(self, stage: Stage) -> bool:
         """Whether the artifact is there, or a part of it that a build goes on from."""
         return any(folder.is_dir() for folder in (self.path(stage), self.root / ".partial" / stage.key))
+
+    def furthest(self, stages: Sequence[_S], elsewhere: Sequence[_S]) -> _S:
+        """Which of stages that do for one another to go on with: a complete one, else one that is begun, else
+        the first.
+
+        Args:
+            elsewhere: others that do, but cannot be gone on with here where they are only begun.
+        """
+        complete = (stage for stage in (*stages, *elsewhere) if self.has(stage, whole=True))
+        begun = (stage for stage in stages if self.begun(stage))
+        return next(complete, None) or next(begun, stages[0])
 
     def seconds(self, stage: Stage) -> float:
         """How long building took, over all runs."""

@@ -41,7 +41,7 @@ class Scored:
         teacher: name of the system whose captions it learnt from; None learnt from the references.
         label_beam: width with which the teacher labelled; None where none did, or otherwise.
         per_image: (seeds, images) scores of a metric whose corpus value is the mean over images.
-        own_teachers: each seed learnt from the teacher of the same seed.
+        own_teachers: each seed had teachers that no other seed had.
     """
 
     name: str

@@ -21,6 +21,7 @@ from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.folders import stage_at
 from distilcap.stages.train import Train
 from distilcap.store.planning import Facts, Work
+from distilcap.store.stage import Stage
 from distilcap.store.store import Planned, Store
 
 __all__ = ["Cost", "estimate_plan", "facts_of", "facts_of_run", "measured_rates"]
@@ -95,8 +96,16 @@ def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[
         except DataError:
             continue
         work = stage.work(facts)
-        seconds = store.seconds(stage) if work.comparable and store.has(stage) else 0.0
+        seconds = store.seconds(stage) if work.comparable and _timed(stage, store) else 0.0
         timed = seconds > 0 and work.amount > 0  # captions of an empty split say nothing of a rate
         if timed and data & {planned.stage.key for planned in store.plan([stage])}:
             logs.setdefault(stage.rate_owner(), []).append(math.log(work.amount / seconds))
     return {kind: math.exp(sum(rates) / len(rates)) for kind, rates in logs.items()}
+
+
+def _timed(stage: Stage, store: Store) -> bool:
+    """Whether it is there, and took the time that such stages take."""
+    try:
+        return store.has(stage) and stage.timed_whole(store)
+    except DataError:
+        return False

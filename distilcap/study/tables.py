@@ -30,7 +30,7 @@ from distilcap.study.conclusions import judge
 from distilcap.study.contrasts import Contrasts, Scored
 from distilcap.study.ranking import ranking_sentence
 from distilcap.study.schedules import curve_ends, schedules
-from distilcap.study.taught import labelling_seconds, teacher_key, teacher_seconds
+from distilcap.study.taught import labelling_seconds, own_teachers, teacher_seconds
 
 __all__ = [
     "Table",
@@ -281,7 +281,7 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
             member.teacher,
             row.label_beam,
             np.array(seeds),
-            own_teachers=len({teacher_key(train) for train in member.trains}) == len(member.trains),
+            own_teachers=own_teachers(member),
         )
     return list(systems.values())
 

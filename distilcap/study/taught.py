@@ -9,7 +9,7 @@ from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 
-__all__ = ["labelling_seconds", "teacher_key", "teacher_seconds"]
+__all__ = ["labelling_seconds", "own_teachers", "teacher_key", "teacher_seconds"]
 
 
 def teacher_key(train: Train) -> tuple[str, ...]:
@@ -21,6 +21,21 @@ def _taught_by(train: Train) -> list[Stage]:
     """Labels and teachers of tokens of the run and of those that it began from, each once."""
     given = (stage for run in whole_training(train) for stage in (run.labels, run.token_teacher))
     return list(dict.fromkeys(stage for stage in given if stage is not None))
+
+
+def own_teachers(member: Member) -> bool:
+    """Whether each seed had teachers that no other had."""
+    if len({teacher_key(train) for train in member.trains}) < len(member.trains):
+        return False
+    runs = [_teacher_runs(train) for train in member.trains]
+    return len(set().union(*runs)) == sum(map(len, runs))
+
+
+def _teacher_runs(train: Train) -> set[str]:
+    """Keys of the runs that captioned, alone or together, for a run and those that it began from."""
+    made = [one for stage in _taught_by(train) for one in (*all_labels(stage), stage)]
+    given = [one for stage in made for one in (stage, *stage.inputs()) if isinstance(one, Train)]
+    return {run.key for run in given}
 
 
 def labelling_seconds(train: Train, store: Store) -> float:

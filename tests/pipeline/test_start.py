@@ -165,7 +165,11 @@ def test_another_device_goes_on_with_the_starts_features(
     assert by_torch.engine == "torch"
     on_cpu = run_to_train(data, EncoderOptions(), asked, GIVEN, store.root)
     assert on_cpu.features.engine == "onnxruntime"
-    store.path(on_cpu.features).mkdir(parents=True)
+    begun = store.root / ".partial" / on_cpu.features.key
+    begun.mkdir(parents=True)
+    assert run_to_train(data, EncoderOptions(), asked, GIVEN, store.root, "cuda").features == by_torch
+    begun.rmdir()
+    store.build(on_cpu.features)
     on_gpu = run_to_train(data, EncoderOptions(), asked, GIVEN, store.root, "cuda")
     assert on_gpu.features == on_cpu.features
     assert on_gpu.key == on_cpu.key

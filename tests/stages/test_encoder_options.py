@@ -58,24 +58,35 @@ def test_features_of_an_older_store_are_taken(tmp_path: Path, folder: str) -> No
     assert OPTIONS.stage(DATA, tmp_path) == asked
 
 
-def test_a_gpu_goes_on_with_the_features_of_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a machine without what traces an encoder with those of one that has it."""
-    of_cpu = OPTIONS.stage(DATA)
-    (tmp_path / of_cpu.key).mkdir()
-    assert OPTIONS.stage(DATA, tmp_path, "cuda") == of_cpu
-    monkeypatch.setattr(stage_module, "default_engine", lambda device: "torch")
-    assert OPTIONS.stage(DATA, tmp_path) == of_cpu
-    # What PyTorch made comes first, and who asks for an engine gets it.
-    of_gpu = OPTIONS.stage(DATA, None, "cuda")
-    assert made(of_gpu) == ("torch", "reduced")
+def finish(store: Path, stage: ExtractFeatures) -> None:
+    """As far as a plan looks."""
+    (store / stage.key).mkdir()
+    complete(store / stage.key, {"recipe": stage.recipe(), "seconds": 1.0, "made_by": to_json(stage)}, ())
+
+
+@pytest.mark.parametrize(("device", "default"), [("cuda", "onnxruntime"), ("cpu", "torch")])
+def test_features_of_another_device_are_taken_where_they_are_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, default: str
+) -> None:
+    """Or of a time when what traces an encoder was installed, which is why they cannot be gone on with."""
+    of_cpu, by_torch = OPTIONS.stage(DATA), EncoderOptions(image_size=32, encoder_engine="torch").stage(DATA)
+    assert (made(of_cpu)[0], made(by_torch)[0]) == ("onnxruntime", "torch")
+    if default == "torch":
+        monkeypatch.setattr(stage_module, "default_engine", lambda device: "torch")
+    (tmp_path / ".partial" / of_cpu.key).mkdir(parents=True)
+    assert OPTIONS.stage(DATA, tmp_path, device) == by_torch
+    finish(tmp_path, of_cpu)
+    assert OPTIONS.stage(DATA, tmp_path, device) == of_cpu
+    (tmp_path / ".partial" / by_torch.key).mkdir()
+    assert OPTIONS.stage(DATA, tmp_path, device) == of_cpu
+    # What is asked for comes first, and an engine that is not installed could not see what comes later.
     asked = EncoderOptions(image_size=32, encoder_engine="torch")
-    assert asked.stage(DATA, tmp_path, "cuda") == of_gpu
-    (tmp_path / of_gpu.key).mkdir()
-    assert OPTIONS.stage(DATA, tmp_path, "cuda") == of_gpu
-    # An engine that is not installed could not see what is captioned later.
-    monkeypatch.setattr(stage_module, "installed_engines", lambda: ["torch"])
-    (tmp_path / of_gpu.key).rmdir()
-    assert OPTIONS.stage(DATA, tmp_path, "cuda") == of_gpu
+    assert asked.stage(DATA, tmp_path, device) == by_torch
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_module, "installed_engines", lambda: ["torch"])
+        assert OPTIONS.stage(DATA, tmp_path, device) == by_torch
+    finish(tmp_path, by_torch)
+    assert OPTIONS.stage(DATA, tmp_path, device) == by_torch
 
 
 def test_a_stage_knows_its_engine_and_decoding_again(tmp_path: Path) -> None:

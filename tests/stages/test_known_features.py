@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distilcap.data.dataset import probe
+from distilcap.data.feature_writer import FeatureWriter
 from distilcap.data.features import FEATURES, FeatureStore
 from distilcap.encoders import extract
+from distilcap.integrity import read_sealed_json, seal, write_sealed_json
 from distilcap.runtime.pixels import load_pixels
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
-from distilcap.stages.features import IMAGES, ExtractFeatures
+from distilcap.stages.features import ExtractFeatures
 from distilcap.store.store import Store
+from distilcap.study.estimate import facts_of, measured_rates
 
 T = TypeVar("T")
 COLOURS = {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200), "grey": (99, 99, 99)}
@@ -135,6 +139,17 @@ def test_unlabelled_images_are_seen_alone(
     assert again == {"dark"}
 
 
+def test_copies_say_nothing_of_how_fast_an_encoder_is(photos: Path, store: Store, seen: list[str]) -> None:
+    def measured(data: ImportData) -> bool:
+        made(data, store, seen)
+        stage = features_of(data)
+        return ExtractFeatures in measured_rates(store.plan([stage]), facts_of(data, stage, store, 1), store)
+
+    assert measured(ImportData.of(photos))
+    write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
+    assert not measured(ImportData.of(photos))
+
+
 def test_another_encoder_makes_its_own(photos: Path, store: Store, seen: list[str]) -> None:
     data = ImportData.of(photos)
     made(data, store, seen)
@@ -143,7 +158,7 @@ def test_another_encoder_makes_its_own(photos: Path, store: Store, seen: list[st
     assert set(seen) == set(COLOURS)
 
 
-@pytest.mark.parametrize("name", [FEATURES, IMAGES, "store.json", "stage.json"])
+@pytest.mark.parametrize("name", [FEATURES, "store.json", "stage.json"])
 def test_damaged_features_are_made_again_not_copied(
     photos: Path, store: Store, seen: list[str], name: str
 ) -> None:
@@ -164,6 +179,10 @@ def test_damaged_features_are_made_again_not_copied(
         assert any(note.startswith("Extracting again instead of copying 4 images") for note in remarks.notes)
 
 
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_killed_copy_goes_on(
     photos: Path, store: Store, seen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,10 +190,6 @@ def test_a_killed_copy_goes_on(
     Image.new("RGB", (40, 30), (9, 9, 9)).save(photos / "new.png")
     write_captions(photos, dict.fromkeys((*COLOURS, "new"), "a wall"))
     stage = features_of(ImportData.of(photos))
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(extract, "_write_all", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -184,17 +199,88 @@ def test_a_killed_copy_goes_on(
     store.build(stage, remarks)
     assert set(seen) == {"new"}
     assert not [note for note in remarks.notes if "have their features from" in note]
-    assert len(stage.load(store).ids) == 5
+    features = stage.load(store)
+    assert len(features.ids) == 5
+    assert features.copied == 4
+    assert not stage.timed_whole(store)
+
+
+def test_an_image_is_what_it_was_when_it_was_seen(
+    photos: Path, store: Store, seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was exchanged after a kill, before the same extraction went on, is not that of before."""
+    stage = features_of(ImportData.of(photos))
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureWriter, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.build(stage)
+    Image.new("RGB", (40, 30), (255, 255, 0)).save(photos / "red.png")
+    seen.clear()
+    store.build(stage)
+    assert not seen  # they had been seen
+    write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
+    after, again = made(ImportData.of(photos), store, seen)
+    assert again == {"red"}
+    alone, _ = made(ImportData.of(photos), Store(tmp_path / "another"), seen)
+    for name in alone.ids:
+        assert np.array_equal(row(after, name), row(alone, name))
+
+
+def test_images_of_one_border_are_not_mistaken(
+    photos: Path, store: Store, seen: list[str], tmp_path: Path
+) -> None:
+    """Uncompressed, they have the same size and the same ends."""
+    for folder, colour in ((photos, "red"), (tmp_path / "others", "blue")):
+        folder.mkdir(exist_ok=True)
+        picture = Image.new("RGB", (64, 64), "white")
+        picture.paste(colour, (16, 25, 48, 39))
+        picture.save(folder / "red.bmp")
+        (folder / "captions.jsonl").write_text('{"image": "red.bmp", "captions": ["a wall"]}')
+    assert probe(photos / "red.bmp") == probe(tmp_path / "others/red.bmp")
+    first, _ = made(ImportData.of(photos), store, seen)
+    (tmp_path / "others/captions.jsonl").write_text('{"image": "red.bmp", "captions": ["another wall"]}')
+    second, again = made(ImportData.of(tmp_path / "others"), store, seen)
+    assert again == {"red"}
+    assert not np.array_equal(row(first, "red"), row(second, "red"))
+
+
+def test_a_missing_image_has_no_features(photos: Path, store: Store, seen: list[str]) -> None:
+    made(ImportData.of(photos), store, seen)
+    (photos / "red.png").unlink()
+    write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
+    after, _ = made(ImportData.of(photos), store, seen)
+    assert set(after.ids) == set(COLOURS) - {"red"}
+
+
+def test_features_that_cannot_be_read_are_left(
+    photos: Path, store: Store, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(ImportData.of(photos), store, seen)
+    write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
+    other, opened = store.path(features_of(ImportData.of(photos))), FeatureStore.open
+
+    def open_own(folder: Path) -> FeatureStore:
+        if folder.parent == other.parent and folder != other:
+            raise PermissionError(13, "Permission denied", str(folder / FEATURES))
+        return opened(folder)
+
+    monkeypatch.setattr(FeatureStore, "open", open_own)
+    _, again = made(ImportData.of(photos), store, seen)
+    assert again == set(COLOURS)
 
 
 def test_features_of_older_versions_are_left(photos: Path, store: Store, seen: list[str]) -> None:
     """They do not say which images they are of."""
     data = ImportData.of(photos)
-    made(data, store, seen)
-    folder = store.path(features_of(data))
-    manifest = json.loads((folder / "checksums.json").read_text())
-    assert IMAGES in manifest["files"]
-    (folder / IMAGES).unlink()
+    before, _ = made(data, store, seen)
+    content = read_sealed_json(before.folder / "store.json")
+    assert len(content["files"]) == len(before.ids)
+    older = {key: value for key, value in content.items() if key not in ("files", "copied")}
+    write_sealed_json(before.folder / "store.json", older)
+    seal(before.folder, ExtractFeatures.checked_by_row)
+    assert np.array_equal(row(features_of(data).load(store), "red"), row(before, "red"))
     write_captions(photos, dict.fromkeys(COLOURS, "a painted wall"))
-    _, again = made(ImportData.of(photos), store, seen)
+    after, again = made(ImportData.of(photos), store, seen)
     assert again == set(COLOURS)
+    assert not after.copied
+    assert features_of(ImportData.of(photos)).timed_whole(store)

@@ -25,7 +25,7 @@ from distilcap.study import box
 from distilcap.study.presets import table_preset
 from distilcap.study.rows import Students
 from distilcap.study.tables import TableRow
-from distilcap.study.taught import labelling_seconds, teacher_key
+from distilcap.study.taught import labelling_seconds, own_teachers, teacher_key
 from distilcap.training.options import SelfCriticalPhase
 
 
@@ -100,7 +100,7 @@ def test_the_controls_of_the_other_seeds_teach_together(photos: Path, tmp_path: 
     assert not [
         row for row in rows_of(photos, tmp_path / "crops", (0, 1)) if "other seeds" in row.member.name
     ]
-    _, _, begun, control, rewarded, taught, last, *_ = rows_of(photos, tmp_path / "crops", (0, 1, 2))
+    _, _, begun, control, rewarded, taught, last, *rest = rows_of(photos, tmp_path / "crops", (0, 1, 2))
     assert taught.baseline == control.member.name
     assert last.baseline == rewarded.member.name == last.member.teacher
     finished = rewarded.member.trains
@@ -109,6 +109,9 @@ def test_the_controls_of_the_other_seeds_teach_together(photos: Path, tmp_path: 
         assert run.labels.captioners == finished[:seed] + finished[seed + 1 :]
         assert dataclasses.replace(run, labels=None) == control.member.trains[seed]
         assert run.start == begun.member.trains[seed]
+    assert not own_teachers(taught.member)  # each teaches two
+    assert not own_teachers(last.member)
+    assert all(own_teachers(row.member) for row in rest if row.member.role == "distilled")
     for seed, run in enumerate(last.member.trains):
         assert run.start == taught.member.trains[seed]
         assert run.training == finished[seed].training
