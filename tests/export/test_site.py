@@ -303,6 +303,16 @@ def site(exported, browser, tmp_path_factory) -> Path:
     return write_web(exported.folder, tmp_path_factory.mktemp("site") / "site").folder
 
 
+@pytest.fixture
+def newer(exported, tmp_path) -> Path:
+    """A bundle that takes the place of `exported`."""
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "newer"))
+    vocabulary = exported.manifest.vocabulary
+    others = replace(vocabulary, words=(*vocabulary.words[:-1], "newer"))
+    write_manifest(folder, replace(exported.manifest, vocabulary=others))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("photos")
@@ -591,12 +601,9 @@ def test_it_works_offline_once_loaded(site, bundle, photos):
 
 
 @pytest.mark.slow
-def test_another_bundle_is_loaded_at_once_on_a_host_without_headers(exported, site, tmp_path):
+def test_another_bundle_is_loaded_at_once_on_a_host_without_headers(exported, newer, site, tmp_path):
     """Where the page's worker has isolated it by then, which files of that host would not allow."""
     served, words = Path(shutil.copytree(site, tmp_path / "site")), exported.manifest.vocabulary.words
-    newer = Path(shutil.copytree(exported.folder, tmp_path / "newer"))
-    others = replace(exported.manifest.vocabulary, words=(*words[:-1], "newer"))
-    write_manifest(newer, replace(exported.manifest, vocabulary=others))
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(served))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, open_page() as page:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -614,6 +621,41 @@ def test_another_bundle_is_loaded_at_once_on_a_host_without_headers(exported, si
         write_web(newer, served)
         assert visit() == (False, "newer")
         assert visit()[1] == "newer"  # isolated again, once the newer worker has installed itself
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_it_says_that_it_works_offline_when_its_own_files_are_kept(newer, site, tmp_path):
+    """Of a newer page, not while its worker is fetching them: the older worker is active, and keeps none."""
+    served = Path(shutil.copytree(site, tmp_path / "site"))
+    asked, answer = threading.Event(), threading.Event()
+    answer.set()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/distilcap.d.ts":  # which a worker fetches to keep it, and no page does
+                asked.set()
+                answer.wait(60)
+            super().do_GET()
+
+    handler = functools.partial(Handler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, open_page() as page:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        said = page.locator("#facts", has_text="works offline from now on")
+        page.goto(address)
+        said.wait_for()
+        page.wait_for_function("() => navigator.serviceWorker.controller")
+        write_web(newer, served)
+        asked.clear()
+        answer.clear()
+        page.goto(address)
+        page.evaluate("captioner.ready")
+        assert asked.wait(60)
+        page.wait_for_timeout(1000)  # long enough to say it
+        assert said.count() == 0
+        answer.set()
+        said.wait_for()
         server.shutdown()
 
 

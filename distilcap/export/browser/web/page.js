@@ -9,10 +9,18 @@ function say(text, wrong = false) {
   $("status").classList.toggle("wrong", wrong);
 }
 
-// Fulfilled once every file is on the device.
+// Fulfilled once every file of this page's version is on the device; an older worker may be active before.
 const kept = (async () => {
-  await navigator.serviceWorker.register("service-worker.js");
-  await navigator.serviceWorker.ready;
+  const worker = navigator.serviceWorker;
+  const { scope } = await worker.register("service-worker.js");
+  await worker.ready;
+  const version = document.querySelector("[name=version]").content;
+  const cacheName = `distilcap-${scope} ${version}`; // as service-worker.js names it
+  for (;;) {
+    const changed = new Promise((done) => worker.addEventListener("controllerchange", done, { once: true }));
+    if (await caches.match("index.html", { cacheName })) return;
+    await changed;
+  }
 })();
 kept.catch(() => {});
 
