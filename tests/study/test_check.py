@@ -22,7 +22,7 @@ from distilcap.store.contents import contents, remove
 from distilcap.store.pack import export_results, packed_keys
 from distilcap.study import check as check_module
 from distilcap.study import rows as tables_module
-from distilcap.study.tables import Table
+from distilcap.study.tables import Table, TableRow
 
 PACK = "results.tar.gz"
 
@@ -243,6 +243,22 @@ def test_rows_that_are_not_asked_for_are_named_and_not_compared(
     result = run("reproduce", "--check", report)
     assert "rows[1].scores.beam.cider" in result.output
     assert "1 numbers or texts" in str(result.exception)
+
+
+def test_a_report_of_a_version_whose_tables_had_fewer_rows_agrees(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_rows = tables_module.paper_tables
+
+    def with_another(*arguments: Any) -> tuple[Table, ...]:
+        (table,) = all_rows(*arguments)
+        last = table.rows[-1].member
+        runs = tuple(replace(run, training=replace(run.training, seed=77)) for run in last.trains)
+        return (replace(table, rows=(*table.rows, TableRow(replace(last, name="another", trains=runs)))),)
+
+    monkeypatch.setattr(tables_module, "paper_tables", with_another)
+    result = run("reproduce", "--check", results_alone(published, tmp_path / "report"))
+    assert result.exit_code == 0, (result.output, result.exception)
 
 
 def test_a_run_that_a_pack_lacks_is_named_and_not_trained(
