@@ -51,3 +51,21 @@ def test_help_imports_little() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Commands:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_pytorchs_threads_are_told_how_to_wait_before_it_is_imported(
+    given: dict[str, str], expected: str
+) -> None:
+    """And what a person has set stays."""
+    code = (
+        "import os, sys; from distilcap.cli import main as module\n"
+        "module._run = lambda _: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)\n"
+        "module.main([])"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, text=True)
+    assert done.stdout.split() == [expected, "False"], done.stderr
