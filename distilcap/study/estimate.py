@@ -96,16 +96,17 @@ def measured_rates(plan: Sequence[Planned], facts: Facts, store: Store) -> dict[
         except DataError:
             continue
         work = stage.work(facts)
-        seconds = store.seconds(stage) if work.comparable and _timed(stage, store) else 0.0
+        seconds = store.seconds(stage) if work.comparable and store.has(stage) else 0.0
         timed = seconds > 0 and work.amount > 0  # captions of an empty split say nothing of a rate
-        if timed and data & {planned.stage.key for planned in store.plan([stage])}:
+        of_data = timed and data & {planned.stage.key for planned in store.plan([stage])}
+        if of_data and _timed_whole(stage, store):  # which may read a large index, and so comes last
             logs.setdefault(stage.rate_owner(), []).append(math.log(work.amount / seconds))
     return {kind: math.exp(sum(rates) / len(rates)) for kind, rates in logs.items()}
 
 
-def _timed(stage: Stage, store: Store) -> bool:
-    """Whether it is there, and took the time that such stages take."""
+def _timed_whole(stage: Stage, store: Store) -> bool:
+    """See `Stage.timed_whole`; a damaged artifact says nothing of a rate."""
     try:
-        return store.has(stage) and stage.timed_whole(store)
+        return stage.timed_whole(store)
     except DataError:
         return False

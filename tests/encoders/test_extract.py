@@ -41,6 +41,22 @@ class Remarks:
         self.notes.append(message)
 
 
+class Interrupted(Remarks):
+    """Comes after so many items."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        for number, item in enumerate(items):
+            if number == self.after:
+                raise KeyboardInterrupt
+            yield item
+
+
 @pytest.fixture(scope="module")
 def encoder() -> object:
     return create_encoder("efficientnet-lite0", size=32, form="stage")
@@ -188,17 +204,8 @@ def test_a_small_disk_stops_it_before_the_work(
 def test_a_failure_keeps_what_is_done(
     encoder: object, images: list[ImageRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Interrupted(Remarks):
-        def track(
-            self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
-        ) -> Iterator[T]:
-            for number, item in enumerate(items):
-                if number == 8:
-                    raise KeyboardInterrupt
-                yield item
-
     with pytest.raises(KeyboardInterrupt):
-        extract_features(encoder, images, tmp_path / "store", Interrupted(), batch_size=1, threads=1)
+        extract_features(encoder, images, tmp_path / "store", Interrupted(8), batch_size=1, threads=1)
     remarks = Remarks()
     extract_features(encoder, images, tmp_path / "store", remarks, batch_size=1)
     assert "are there already" in remarks.notes[0]
@@ -215,17 +222,8 @@ def test_a_broken_off_extraction_tries_again_what_it_skipped(
     for image in images[:2]:
         image.path.write_bytes(b"no image")
 
-    class Interrupted(Remarks):
-        def track(
-            self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
-        ) -> Iterator[T]:
-            for number, item in enumerate(items):
-                if number == 11:
-                    raise KeyboardInterrupt
-                yield item
-
     with pytest.raises(KeyboardInterrupt):
-        extract_features(encoder, images, tmp_path / "store", Interrupted(), batch_size=1, threads=1)
+        extract_features(encoder, images, tmp_path / "store", Interrupted(11), batch_size=1, threads=1)
     images[0].path.write_bytes(whole)
     remarks = Remarks()
     skipped = extract_features(encoder, images, tmp_path / "store", remarks, batch_size=1)
