@@ -106,7 +106,7 @@ class FeatureWriter:
                 )
                 break
             self._take(record)
-        self._flushed = (len(self.ids), len(self.skipped), self.copied)
+        self._flushed = (len(self.ids), self.copied)
         self._rows.truncate(self._end)  # rows after the last flush may be torn
 
     def _take(self, record: Mapping[str, Any]) -> None:
@@ -154,8 +154,8 @@ class FeatureWriter:
 
     def flush(self) -> None:
         """Bring everything so far safely to disk: the rows first, then the record that vouches for them."""
-        rows, skipped, copied = self._flushed
-        if self._flushed == (now := (len(self.ids), len(self.skipped), self.copied)):
+        rows, copied = self._flushed
+        if rows == len(self.ids):
             return
         with failures_named(self.folder):
             self._rows.flush()
@@ -167,10 +167,9 @@ class FeatureWriter:
                 "crc32": self._checksums[rows:],
                 "files": self._files[rows:],
                 "copied": self.copied - copied,
-                "skipped": [vars(image) for image in self.skipped[skipped:]],
             }
         )
-        self._flushed = now
+        self._flushed = (len(self.ids), self.copied)
 
     def close(self) -> None:
         """Flush and leave the store to be gone on with."""
