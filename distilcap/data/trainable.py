@@ -112,7 +112,8 @@ def check_enough(
     if enough and not (by_hash and whole < FEWEST):
         return
     counts = ", ".join(f"{count} {split}" for split, count in captioned.items())
-    lacks = f" Split {' and '.join(lacking)} has none, and train has none to spare." if lacking else ""
+    which = f"Splits {' and '.join(lacking)} have" if len(lacking) > 1 else f"Split {''.join(lacking)} has"
+    lacks = f" {which} none, and train has none to spare." if lacking else ""
     raise DataError(
         f"{counted(whole, 'photograph')} with captions ({counts}); training takes {FEWEST} (better 50), of "
         f"these {_LEARNT} or more in split train.{lacks} Caption more of them."
