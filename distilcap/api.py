@@ -229,7 +229,7 @@ def distill(
         options,
         (Columns, EncoderOptions, DistillOptions, TrainingOptions),
         "distilcap distill",
-        without=("label_smoothing", "seed", "encoder_learning_rate"),
+        without=("label_smoothing", "seed", "encoder_learning_rate", "scst_encoder_learning_rate"),
     )
     title, plan = plan_own_images(
         _data_options(data, images, filled(Columns, options)),

@@ -69,6 +69,7 @@ class TrainKeywords(_Keywords, total=False):
     tune_encoder: bool
     tune_stages: int
     encoder_learning_rate: float
+    scst_encoder_learning_rate: float | None
     label_smoothing: float
     seed: int
 

@@ -96,7 +96,7 @@ KEYWORDS = [
     (
         keywords.DistillKeywords,
         (Columns, EncoderOptions, DistillOptions, TrainingOptions),
-        ("label_smoothing", "seed", "encoder_learning_rate"),
+        ("label_smoothing", "seed", "encoder_learning_rate", "scst_encoder_learning_rate"),
     ),
 ]
 

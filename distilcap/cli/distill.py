@@ -35,7 +35,12 @@ Example:
 @flags(DataOptions, "data")
 @flags(EncoderOptions, "encoder")
 @flags(DistillOptions, "options")
-@flags(TrainingOptions, "training", without=("label_smoothing", "seed", "encoder_learning_rate"), given=True)
+@flags(
+    TrainingOptions,
+    "training",
+    without=("label_smoothing", "seed", "encoder_learning_rate", "scst_encoder_learning_rate"),
+    given=True,
+)
 @store_option
 @flags(EngineOptions, "engine")
 @flags(OutputOptions, "output", without=("no_photos",), defaults={"to": Path("distilled")})

@@ -29,6 +29,7 @@ from distilcap.text.tokenizers import PTB
 __all__ = [
     "GivenTeacher",
     "captions_teacher",
+    "described_by",
     "ensemble",
     "labels_in_words",
     "model_teacher",
@@ -96,17 +97,26 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
             f"{data.path}: has no captions of its own, to validate and score on; if those of {path} are to "
             f"serve for that too, give it as the data: `--data {path} --images {data.images or data.path}`."
         )
-    labels, captions = labels.of_images(data, dataset), captions_for(dataset, path)
+    labels, described = labels.of_images(data, dataset), described_by(path, dataset)
     images = [image.id for image in dataset.split("train")]
-    described = frozenset(id for id in captions if captions[id])
     if described.isdisjoint(images):
-        own, wanted = (next(iter(ids), "") for ids in (captions, images))
+        own, wanted = (next(iter(ids), "") for ids in (captions_for(dataset, path), images))
         raise DataError(
             f"{path}: describes no training image of {data.path}; image ids there are like {wanted!r}, here "
             f"like {own!r}."
         )
     words = _in_words(path.name, described, dataset)
     return GivenTeacher(path.name, labels, words, described=described)
+
+
+def described_by(path: Path, dataset: Dataset) -> frozenset[str]:
+    """The images that a captions file describes, by the ids of the data set.
+
+    Raises:
+        DataError: see `captions_for`.
+    """
+    captions = captions_for(dataset, path)
+    return frozenset(id for id in captions if captions[id])
 
 
 def _in_words(name: str, described: frozenset[str], dataset: Dataset) -> str:

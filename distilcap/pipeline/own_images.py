@@ -16,6 +16,7 @@ from distilcap.pipeline.recipe import (
     MIN_COUNT_HELP,
     PAPER,
     RECIPE_HELP,
+    Amount,
     Given,
     chosen_max_words,
     chosen_min_count,
@@ -175,11 +176,18 @@ def plan_own_images(
     seen: ImportData = AddUnlabelled.beside(source, options.unlabelled) if options.unlabelled else source
     given = options.given_teacher(seen, store)
     clean = options.clean_labels and given is None
-    learnt, amount, _ = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
+    learnt, amount, dataset = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
     by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions) or amount.many
     min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
     if options.unlabelled:
         learnt = AddUnlabelled.beside(learnt, options.unlabelled)
+        dataset = learnt.changed(dataset)
+    labelled = {image.id for image in dataset.split("train")}
+    if given is not None and given.described is not None and options.intermediate is None:
+        labelled &= given.described
+    if options.keep_originals:
+        labelled |= dataset.references("train").keys()
+    by_labels = dataclasses.replace(amount, labelled=len(labelled))
     if given is not None and learnt != seen:
         given = given.of_students(learnt)
     if given is not None and options.clean_labels:
@@ -190,14 +198,19 @@ def plan_own_images(
 
     def role(name: str, start: Path | None = None) -> tuple[Role, ExtractFeatures]:
         begun = beginning(start, name, vocabulary, encoder, seen, store, device)
-        chosen = chosen_training(training, options.recipe, amount, begun.start is not None)
-        crossed = chosen.cross_entropy
-        if by_paper:
-            smoothing = family_of(begun.family).label_smoothing
-            crossed = dataclasses.replace(crossed, label_smoothing=smoothing)
-        precision = resolved_precision(chosen.precision, device)
-        chosen = dataclasses.replace(chosen, cross_entropy=crossed, precision=precision)
-        return Role(begun.family, begun.size, begun.options, chosen, begun.start, begun.name), begun.features
+
+        def suited(amount: Amount) -> TrainingOptions:
+            chosen = chosen_training(training, options.recipe, amount, begun.start is not None)
+            crossed = chosen.cross_entropy
+            if by_paper:
+                smoothing = family_of(begun.family).label_smoothing
+                crossed = dataclasses.replace(crossed, label_smoothing=smoothing)
+            precision = resolved_precision(chosen.precision, device)
+            return dataclasses.replace(chosen, cross_entropy=crossed, precision=precision)
+
+        alone, taught = suited(amount), suited(by_labels)
+        begins = (begun.family, begun.size, begun.options, alone, begun.start, begun.name)
+        return Role(*begins, None if taught == alone else taught), begun.features
 
     student, features = role(options.student or ("" if start else USUAL_CAPTIONER), start)
     trained_further = student.start is not None and options.teacher is None and larger is None

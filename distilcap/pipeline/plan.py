@@ -43,6 +43,7 @@ class Role:
         training: phases and rates.
         start: what it begins from, if not from random weights.
         start_name: of that, for people.
+        taught: phases and rates where it learns a teacher's labels; None is `training`.
     """
 
     architecture: str
@@ -51,6 +52,7 @@ class Role:
     training: TrainingOptions
     start: CaptionerStage | None = None
     start_name: str = ""
+    taught: TrainingOptions | None = None
 
     @property
     def name(self) -> str:
@@ -144,7 +146,8 @@ def plan_distillation(
     decides: Train | None = None  # see below
 
     def run(role: Role, seed: int, labels: Labels | None = None, seen: ExtractFeatures = features) -> Train:
-        training = dataclasses.replace(role.training, seed=seed)
+        chosen = role.training if labels is None else role.taught or role.training
+        training = dataclasses.replace(chosen, seed=seed)
         together = keep_originals and labels is not None
         train = Train(
             data,

@@ -52,16 +52,23 @@ class Amount:
     Attributes:
         images: of the training split that have captions.
         captions: of these images.
+        labelled: images whose captions are a teacher's, where these are learnt; 0 elsewhere.
     """
 
     images: int
     captions: int
+    labelled: int = 0
 
     @staticmethod
     def of(dataset: Dataset) -> Amount:
         """Count."""
         references = dataset.references("train")
         return Amount(len(references), sum(map(len, references.values())))
+
+    @property
+    def learnt(self) -> int:
+        """Number of images that training goes through in an epoch."""
+        return self.labelled or self.images
 
     @property
     def many(self) -> bool:
@@ -213,7 +220,7 @@ def _auto(amount: Amount, started: bool, given: Mapping[str, Any]) -> dict[str, 
     if amount.many:
         return {"validate_start": started}
     updates, fewest, most = (1_200, 3, 24) if started else (3_400, 9, 40)
-    images = max(1, amount.images)  # data without captions are refused later, with the way out
+    images = max(1, amount.learnt)  # data without captions are refused later, with the way out
     epochs = min(most, max(fewest, round(updates * _BATCH / images)))
     rewarded = amount.images >= _REWARDED
     share = round(_FORGETTING / (_FORGETTING + images), 4) if images < _FEW else 0.0

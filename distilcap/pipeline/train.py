@@ -8,6 +8,7 @@ from pathlib import Path
 
 from distilcap.errors import ConfigError
 from distilcap.options import Options, option
+from distilcap.pipeline.given import described_by
 from distilcap.pipeline.recipe import (
     AUTO,
     MIN_COUNT_HELP,
@@ -95,23 +96,30 @@ def run_to_train(
         DataError: a file is missing or malformed.
     """
     tuned = run.tune_encoder or run.tune_stages > 0
-    if not tuned and isinstance(training, Mapping) and "encoder_learning_rate" in training:
-        raise ConfigError(
-            "`encoder_learning_rate` is of an encoder that is trained along: give `tune_encoder` or "
-            "`tune_stages`, or leave it out."
-        )
+    for name in ("encoder_learning_rate", "scst_encoder_learning_rate"):
+        if not tuned and isinstance(training, Mapping) and name in training:
+            raise ConfigError(
+                f"`{name}` is of an encoder that is trained along: give `tune_encoder` or `tune_stages`, or "
+                "leave it out."
+            )
     refuse_early(training, run.captioner)
     source, started = data.stage(), run.start is not None and str(run.start) != NOTHING
     refuse_without_start(training, started)
     clean, max_words = run.clean_labels and run.labels is None, chosen_max_words(training)
     learnt, amount, dataset = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
-    chosen = chosen_training(training, run.recipe, amount, started)
-    if run.scst_references != ORIGINAL:
-        refuse_without_rewards("scst_references", chosen)
-    chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
     labels: Labels | None = None
     if run.labels:
         labels = ImportCaptions.of(run.labels).of_images(source, dataset)
+        learns = described_by(run.labels, dataset) & {image.id for image in dataset.split("train")}
+        if run.keep_originals:
+            learns |= dataset.references("train").keys()
+        amount = replace(amount, labelled=len(learns))
+    chosen = chosen_training(training, run.recipe, amount, started)
+    if run.scst_references != ORIGINAL:
+        refuse_without_rewards("scst_references", chosen)
+    if tuned and isinstance(training, Mapping):
+        chosen = chosen.with_slower_encoder()
+    chosen = replace(chosen, precision=resolved_precision(chosen.precision, device))
     if run.clean_labels and labels is not None:
         labels = CleanLabels.of(labels, chosen.max_words, run.tokenizer)
     min_count = chosen_min_count(run.min_count, training, run.recipe, amount)

@@ -29,7 +29,7 @@ class TableOptions(Options):
     )
     seeds: int | None = option(
         None,
-        "Number of times that students are trained.  [default: 3; of `reproduce box` and of what is no table 1]",
+        "Number of times that students are trained.  [default: 3; 1 of `reproduce box`, encoders …]",
         least=1,
         most=1000,
     )

@@ -227,7 +227,7 @@ class Training:
         ]
         if isinstance(self.source, nn.Module):
             tuned = [parameter for parameter in self.source.parameters() if parameter.requires_grad]
-            groups.append({"params": tuned, "base_rate": self.options.encoder_learning_rate})
+            groups.append({"params": tuned, "base_rate": self.options.encoder_rate(phase)})
         return torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
 
     def _remaining(self, phase: Phase, batches: Batches) -> Iterator[Batch]:

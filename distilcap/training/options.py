@@ -89,6 +89,15 @@ class SelfCriticalPhase(Options):
         omitted=False,
     )
 
+    encoder_learning_rate: float | None = option(
+        None,
+        "Learning rate, in the self-critical phase, of an encoder that is trained along.  [default: of "
+        "`train`, --encoder-learning-rate times what --scst-learning-rate is of --learning-rate]",
+        above=0,
+        most=100,
+        omitted=None,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.baseline == "others" and self.samples < 2:
@@ -162,3 +171,19 @@ class TrainingOptions(Options):
         "autocast; auto is bfloat16 where the processor has units for it, float32 on a GPU.",
         choices=("float32", "bfloat16", "auto"),
     )
+
+    def encoder_rate(self, phase: CrossEntropyPhase | SelfCriticalPhase) -> float:
+        """Learning rate of a tuned encoder in a phase, before the schedule."""
+        own = phase.encoder_learning_rate if isinstance(phase, SelfCriticalPhase) else None
+        return own or self.encoder_learning_rate
+
+    def with_slower_encoder(self) -> TrainingOptions:
+        """The options with the captioner's and the encoder's rates at one ratio in both phases, where nothing
+        else is said: the reward's gradient is noisy, and Adam's steps are as large as their rate."""
+        phase = self.self_critical
+        if not phase.epochs or phase.encoder_learning_rate is not None:
+            return self
+        slower = self.encoder_learning_rate * phase.learning_rate / self.cross_entropy.learning_rate
+        return dataclasses.replace(
+            self, self_critical=dataclasses.replace(phase, encoder_learning_rate=slower)
+        )

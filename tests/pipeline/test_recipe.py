@@ -71,6 +71,26 @@ def test_options_that_would_do_nothing_are_refused(
         run_to_train(DataOptions(tmp_path), EncoderOptions(), labelled, {})
 
 
+def test_a_tuned_encoder_is_not_ahead_of_its_captioner_in_the_reward(tmp_path: Path) -> None:
+    """Adam's steps are as large as their rate: the captioner's falls, and the encoder's with it."""
+    draw_scenes(tmp_path, (4, 1, 1), size=32)
+
+    def planned(tune_stages: int = 1, **training: Any) -> TrainingOptions:
+        run = RunOptions(tune_stages=tune_stages)
+        return run_to_train(DataOptions(tmp_path), EncoderOptions(), run, training).training
+
+    rates = {"learning_rate": 1e-3, "encoder_learning_rate": 2e-4, "scst_learning_rate": 1e-4}
+    chosen = planned(scst_epochs=1, **rates)
+    assert chosen.encoder_rate(chosen.cross_entropy) == 2e-4
+    assert chosen.encoder_rate(chosen.self_critical) == pytest.approx(2e-5)
+    chosen = planned(scst_epochs=1, scst_encoder_learning_rate=3e-5, **rates)
+    assert chosen.encoder_rate(chosen.self_critical) == 3e-5
+    assert planned().self_critical.encoder_learning_rate is None  # no such phase
+    assert planned(0, scst_epochs=1).self_critical.encoder_learning_rate is None
+    whole = TrainingOptions()  # as options were before
+    assert whole.encoder_rate(whole.self_critical) == whole.encoder_learning_rate
+
+
 @given(AMOUNTS, AMOUNTS)
 def test_of_more_captions_a_word_must_occur_more_often(one: Amount, other: Amount) -> None:
     counts = {amount.captions: chosen_min_count(None, {}, AUTO, amount) for amount in (one, other)}
@@ -103,6 +123,17 @@ def test_a_thousand_images_are_learnt_as_often_as_a_hundred() -> None:
         chosen_training({}, AUTO, Amount(n, 5 * n), True).cross_entropy.epochs for n in (160, 800, 8000)
     ]
     assert epochs == [24, 24, 3]
+
+
+def test_labels_of_many_images_are_not_learnt_like_few_captions() -> None:
+    """100 photographs with captions beside 10,000 that a teacher labels: 24 epochs were 15,168 updates."""
+    alone, labelled = Amount(50, 250), Amount(50, 250, labelled=10_050)
+    chosen = chosen_training({}, AUTO, labelled, True)
+    as_many = chosen_training({}, AUTO, Amount(10_050, 50_250), True)
+    assert (chosen.cross_entropy, chosen.start_share) == (as_many.cross_entropy, 0)
+    assert chosen.cross_entropy.epochs < chosen_training({}, AUTO, alone, True).cross_entropy.epochs
+    assert chosen.self_critical.epochs == 0  # whose reward compares with people's captions: there are few
+    assert chosen_min_count(None, {}, AUTO, labelled) == chosen_min_count(None, {}, AUTO, alone)
 
 
 @given(AMOUNTS, st.booleans())
