@@ -149,8 +149,8 @@ def _show_export(exported: Exported) -> None:
         CONSOLE.print(table)
     if calibration := manifest.calibration:
         CONSOLE.print(
-            f"Confidence: fitted on {calibration.images:,} validation images; expected calibration error "
-            f"{100 * calibration.reliability.error:.1f} points on {calibration.measured_on}"
+            f"Confidence: fitted on {calibration.images:,} validation images; {calibration.reliability} "
+            f"({calibration.measured_on})"
         )
     table = Table(title=str(exported.folder))
     table.add_column("file")

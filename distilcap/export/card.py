@@ -103,7 +103,7 @@ that three of four people's captions reach against the other people's. This hold
 the decoding above, and for photographs like the {calibration.images:,} of the validation split that it was
 fitted on.
 
-Measured on {_plain(calibration.measured_on)}: expected calibration error {100 * measured.error:.1f} points.
+Measured on {_plain(calibration.measured_on)}: {measured}.
 
 | confidence | captions | mean confidence | right | |
 |---|---|---|---|---|

@@ -48,6 +48,23 @@ class Reliability:
         distance = sum(count * abs(confidence - right) for count, confidence, right in bins)
         return distance / max(1, sum(self.captions))
 
+    @property
+    def error_by_chance(self) -> float:
+        """What `error` is expected to be of a right calibration, which few captions alone keep from 0.
+
+        The share that is right among n captions of confidence c deviates from c by sqrt(2 c (1 - c) / (pi n))
+        on average, the mean deviation of its normal approximation.
+        """
+        bins = zip(self.captions, self.confidence, strict=True)
+        distance = sum(math.sqrt(2 * count * mean * (1 - mean) / math.pi) for count, mean in bins)
+        return distance / max(1, sum(self.captions))
+
+    def __str__(self) -> str:
+        return (
+            f"expected calibration error {100 * self.error:.1f} points, where chance alone would show about "
+            f"{100 * self.error_by_chance:.1f} of a right calibration"
+        )
+
 
 @dataclass(frozen=True)
 class Calibration:

@@ -69,6 +69,24 @@ def test_bins_are_what_they_say():
     assert measured.error == pytest.approx((0.05 + 2 * 0.35 + 0) / 4)
 
 
+@pytest.mark.parametrize("count", [50, 200, 1_000])
+def test_the_error_of_a_right_calibration_is_what_chance_shows(count):
+    """Data of Platt's own model, halves of the validation images and others, 40 draws of each."""
+    people = People(ALIKE, "ptb")
+    draws = [calibrated_source(count, 2, 3, seed)[:2] for seed in range(40)]
+    many = calibrated_source(20_000, 2, 3, 99)[:2]
+    measured = [calibrate(people, draw) for draw in draws]
+    measured += [calibrate(people, many, draw, "others") for draw in draws]
+    errors, expected = (
+        np.mean([getattr(one.reliability, name) for one in measured]) for name in ("error", "error_by_chance")
+    )
+    assert errors > 0.02
+    assert expected == pytest.approx(errors, rel=0.2)
+    assert reliability(np.full(10, 0.7), np.ones(10)).error_by_chance == pytest.approx(
+        0.7979 * 0.21**0.5 / 10**0.5, rel=1e-3
+    )
+
+
 REFERENCES = CaptionSet.of_texts(
     {
         str(image): [
@@ -143,5 +161,5 @@ def test_any_log_probability_has_a_confidence():
         calibration = Calibration(slope, intercept, 0.5, 50, empty, "")
         for value in (0.0, -1e-9, -1.0, -1e30, -math.inf):
             assert 0 <= calibration.confidence(value) <= 1
-    assert empty.error == 0
+    assert empty.error == empty.error_by_chance == 0
     assert Calibration(6.0, 3.0, 0.5, 50, empty, "").confidence(-0.5) == 0.5

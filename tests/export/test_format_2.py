@@ -113,7 +113,9 @@ def test_confidence_is_calibrated_at_export(run, encoder, data, tmp_path, monkey
     caption = Bundle.open(made.folder).alternatives(data.images[1].path)[0]
     assert caption.confidence == calibration.confidence(caption.log_prob / len(caption.tokens))
     card = (made.folder / "MODEL_CARD.md").read_text()
-    assert f"expected calibration error {100 * calibration.reliability.error:.1f} points" in card
+    measured = calibration.reliability
+    assert f"expected calibration error {100 * measured.error:.1f} points, where chance alone" in card
+    assert f"show about {100 * measured.error_by_chance:.1f} of a right calibration." in card
     assert card.count(" % | ") >= 1
 
 
