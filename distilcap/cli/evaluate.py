@@ -106,7 +106,7 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
     Holm-corrected over the table.
     """
     from distilcap.metrics.registry import metric_of
-    from distilcap.metrics.resampling import remark_on_few
+    from distilcap.metrics.resampling import FEW_IMAGES, remark_on_few
     from distilcap.metrics.significance import System, compare_table
 
     scored = _read_systems(systems, references, options)
@@ -132,7 +132,8 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
     table = Table(title=f"Against {systems[0]}", title_justify="left")
     for column in ("score", "system", "difference", "95 % interval", "p bootstrap", "p randomis.", "p Holm"):
         table.add_column(column, overflow="fold")
-    for comparison in compare_table(columns, options.resamples):
+    comparisons = compare_table(columns, options.resamples)
+    for comparison in comparisons:
         interval, corrected = comparison.interval, comparison.corrected_p
         p_values = (comparison.bootstrap_p, comparison.randomisation_p, corrected)
         table.add_row(
@@ -147,6 +148,8 @@ def compare(systems: tuple[str, ...], references: Path | None, options: ScoreOpt
     CONSOLE.print("* p < 0.05 after Holm's correction over this table")
     if few := remark_on_few(len(columns[0][1][0].seeds[0].per_image)):
         CONSOLE.print(few)
+    elif any(comparison.bootstrap_p is None for comparison in comparisons):
+        CONSOLE.print(f"n/a: fewer than {FEW_IMAGES} images differ, so the interval is Student's t.")
 
 
 @click.group()

@@ -66,9 +66,9 @@ class Comparison:
 
     Attributes:
         difference: of the means over seeds, system minus baseline.
-        interval: 95 % of the paired bootstrap's differences; of fewer than `FEW_IMAGES`, Student's t of the
-            differences (see `resampling`). None of one image, as are all p-values.
-        bootstrap_p: two-sided p-value of the paired bootstrap (Koehn 2004); None of so few.
+        interval: 95 % of the paired bootstrap's differences; where fewer than `FEW_IMAGES` images differ,
+            Student's t (see `resampling`). None of one image, as are all p-values.
+        bootstrap_p: two-sided p-value of the paired bootstrap (Koehn 2004); None where so few differ.
         randomisation_p: two-sided p-value of approximate randomisation (Riezler & Maxwell 2005).
         corrected_p: `randomisation_p`, Holm-corrected over the systems compared.
     """
@@ -130,11 +130,11 @@ def compare_table(columns: Sequence[Column], resamples: int = 10_000, seed: int 
     p_values = [(count + 1) / (resamples + 1) for count in as_large]
     comparisons = []
     for (_, *both), drawn, p, corrected in zip(pairs, differences, p_values, holm(p_values), strict=True):
-        compared = _difference(*both)
+        compared, differing = _difference(*both), _differing(*both)
         compared = replace(
             compared,
-            interval=interval_of(compared.difference, drawn, images),
-            bootstrap_p=_bootstrap_p(compared.difference, drawn) if images >= FEW_IMAGES else None,
+            interval=interval_of(compared.difference, drawn, images, differing),
+            bootstrap_p=_bootstrap_p(compared.difference, drawn) if differing >= FEW_IMAGES else None,
             randomisation_p=p,
             corrected_p=corrected,
         )
@@ -146,6 +146,12 @@ def _difference(baseline: System, system: System) -> Comparison:
     """With neither interval nor p-values."""
     difference, metric = system.mean - baseline.mean, baseline.seeds[0].metric
     return Comparison(system.name, baseline.name, metric, difference, None, None, None, None)
+
+
+def _differing(baseline: System, system: System) -> int:
+    """On how many images the two differ, seeds averaged."""
+    ours, theirs = (np.mean([statistics_of(score) for score in one.seeds], 0) for one in (baseline, system))
+    return int((np.abs(ours - theirs) > _ROUNDING).any(axis=1).sum())
 
 
 def _bootstrap_p(observed: float, drawn: FloatArray) -> float:

@@ -136,7 +136,7 @@ class Difference:
     """A score less its baseline's.
 
     Attributes:
-        interval: 95 % of the paired bootstrap; of few images Student's t (see `metrics.significance`).
+        interval: 95 % of the paired bootstrap; where few images differ Student's t (`metrics.significance`).
         p: of approximate randomisation.
         corrected_p: the same after Holm's correction.
     """

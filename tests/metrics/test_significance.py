@@ -237,6 +237,38 @@ def test_from_thirty_images_on_an_interval_is_percentiles_of_drawn_images() -> N
     assert mean_interval(values, resamples=200, seed=4) == pytest.approx(tuple(expected))
 
 
+def false_alarms(images: int, differing: int, draws: int = 300) -> float:
+    """How often `mean_interval` excludes a true 0, where so many differ on average, in percent."""
+    generator, alarms = np.random.default_rng(6), 0
+    for _ in range(draws):
+        values = generator.laplace(0, 60, images) * (generator.random(images) < differing / images)
+        low, high = mean_interval(values, resamples=400)
+        alarms += low > 0 or high < 0
+    return 100 * alarms / draws
+
+
+def test_intervals_of_differences_exclude_a_true_0_as_rarely_where_few_of_many_differ() -> None:
+    assert max(false_alarms(40, 6), false_alarms(40, 10), false_alarms(100, 8)) < 5
+    assert false_alarms(60, 50) < 9  # 5 expected of percentiles, and some more of so few images
+
+
+def test_where_few_of_many_images_differ_the_interval_is_student_s_t_of_these() -> None:
+    differences = np.zeros(40)
+    differences[:4] = 0.5, 0.25, 0.5, 0.25
+    half = 3.182446 * differences.std(ddof=1) / 40**0.5
+    expected = pytest.approx((differences.mean() - half, differences.mean() + half), rel=0.03)
+    assert mean_interval(differences) == expected
+    values = np.random.default_rng(8).normal(0.5, 0.1, 40)
+    systems = [System("b", (scored(values),)), System("a", (scored(values + differences),) * 2)]
+    (found,) = compare_systems(systems, ROUGE)
+    assert found.interval == expected
+    assert found.bootstrap_p is None
+    assert found.randomisation_p == pytest.approx(2 / 16, abs=0.02)  # exact
+    assert mean_interval(np.zeros(40)) == (0, 0)
+    (same,) = compare_systems([systems[0], System("c", (scored(values),))], ROUGE)
+    assert same.interval == (0, 0)
+
+
 def test_the_table_of_student_s_t_is_that_of_the_distribution() -> None:
     assert len(T_975) == FEW_IMAGES - 2
     for degrees, quantile in enumerate(T_975, 1):
