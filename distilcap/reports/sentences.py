@@ -78,7 +78,7 @@ def gain_sentence(systems: Sequence[System], store: Store, column: str = "beam")
         only = f"only {len(differences)} " if len(differences) < FEW_IMAGES else ""
         sentences.append(
             f"{member.name} {verdict} against {baseline.name}: {mean:+.1f} CIDEr ({column}), "
-            f"95 % interval {low:+.1f} to {high:+.1f} over {only}test images{tail}."
+            f"{_interval(differences)} over {only}test images{tail}."
         )
     return " ".join(sentences)
 
@@ -96,45 +96,57 @@ def which_to_take(
     None where there is no other.
 
     Args:
-        others: those that took least to make come first, and are taken where the student is no better.
+        others: those that took least to make come first. Of those that are no worse than the student by the
+            mean the first is taken, unless a later one is clearly better: their own interval excludes 0.
     """
-    clauses: list[str] = []
-    equal: list[str] = []
-    best: System = student
-    clear, most = True, 0.0
-    for other in others:
-        differences = _cider_differences(student, other, store, column)
-        if not differences:
-            names = ", ".join(f"'{each.name}'" for each in (student, *others))
-            return Advice(
-                f"Which of {names} to take cannot be told: CIDEr needs two test images with captions.",
-                student,
-            )
-        low, high = mean_interval(differences)
-        mean, same = statistics.fmean(differences), not any(differences)
-        if same:
-            equal.append(f"'{other.name}'")
-        else:
-            interval = f"95 % interval {low:+.1f} to {high:+.1f}"
-            clauses.append(f"{mean:+.1f} CIDEr ({column}) against '{other.name}', {interval}")
-        few = len(differences) < _LEAST_IMAGES
-        if few:
-            best = other if same and best is student else best
-        elif -mean > most or (best is student and mean == 0):
-            best, clear, most = other, same or high < 0, -mean
-        elif best is student:
-            clear = clear and low > 0
+    behind = {other.name: _cider_differences(student, other, store, column) for other in others}
+    if not behind:
+        return None
+    count = len(next(iter(behind.values())))
+    if not count:
+        names = ", ".join(f"'{each.name}'" for each in (student, *others))
+        return Advice(
+            f"Which of {names} to take cannot be told: CIDEr needs two test images with captions.", student
+        )
+    few = count < _LEAST_IMAGES
+    clauses = [_gain(differences, name, column) for name, differences in behind.items() if any(differences)]
+    equal = [f"'{name}'" for name, differences in behind.items() if not any(differences)]
     if equal:
         them = "them" if len(equal) > 1 else "that"
         names = " and ".join(equal)
         clauses.append(f"the same score on every image as {names}, so it learnt nothing beyond {them}")
-    if not clauses:
-        return None
-    count = len(differences)
+    behind[student.name] = [0.0] * count
+    best: System = student
+    for other in others:
+        lead = _less(behind[best.name], behind[other.name])
+        mean = statistics.fmean(lead)
+        if best is student:
+            best = other if not any(lead) or (mean >= 0 and not few) else best
+        elif mean > 0 and not few:
+            if any(behind[best.name]):
+                clauses.append(f"'{other.name}' has {_gain(lead, best.name, column)}")
+            best = other if mean_interval(lead)[0] > 0 else best
+    leads = [_less(theirs, behind[best.name]) for theirs in behind.values()]
+    clear = few or all(mean_interval(lead)[0] > 0 for lead in leads if any(lead))
     on = f"On only {count}" if count < FEW_IMAGES else f"On your {count:,}"
     doubt = "" if clear else "nothing is clearly better; "
     verdict = _TOO_FEW if few and best is student else f"{doubt}take '{best.name}'"
     return Advice(f"{on} test images, '{student.name}' has {'; '.join(clauses)}: {verdict}.", best)
+
+
+def _gain(differences: Sequence[float], over: str, column: str) -> str:
+    return f"{statistics.fmean(differences):+.1f} CIDEr ({column}) against '{over}', {_interval(differences)}"
+
+
+def _interval(differences: Sequence[float]) -> str:
+    low, high = mean_interval(differences)
+    differing = sum(map(bool, differences))
+    few = f" (only {differing} differ)" if differing < FEW_IMAGES <= len(differences) else ""
+    return f"95 % interval {low:+.1f} to {high:+.1f}{few}"
+
+
+def _less(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    return [round(one - other, 9) for one, other in zip(first, second, strict=True)]
 
 
 def _cider_differences(first: System, second: System, store: Store, column: str) -> list[float]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distilcap.reports import sentences
 from distilcap.reports.results import Member
-from distilcap.reports.sentences import gain_sentence, which_to_take
+from distilcap.reports.sentences import Advice, gain_sentence, which_to_take
 from distilcap.store.store import Store
 
 STUDENT, START, PLAIN = (Member(name, "student", "small", ()) for name in ("distilled", "start", "plain"))
@@ -37,6 +39,44 @@ def test_the_best_by_the_mean_is_taken_and_doubt_is_said(
     for other, differences in gains.items():
         assert f"{sum(differences) / 2:+.1f} CIDEr (beam) against '{other}'" in sentence
     assert sentence.endswith(verdict)
+
+
+def taken_of(truth: dict[str, float], seed: int, monkeypatch: pytest.MonkeyPatch) -> Advice:
+    """Of a hundred images, by systems with such true means."""
+    generator = np.random.default_rng(seed)
+    base = generator.normal(50, 60, 100)
+    scores = {name: base + mean + generator.normal(0, 35, 100) for name, mean in truth.items()}
+    monkeypatch.setattr(
+        sentences, "_cider_differences", lambda one, other, *_: list(scores[one.name] - scores[other.name])
+    )
+    advice = which_to_take((START, PLAIN), STUDENT, Store(Path("nowhere")))
+    assert advice is not None
+    return advice
+
+
+def test_of_equal_others_the_one_that_took_less_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are clearly better than the student: which of them is no question for their means."""
+    truth = {"distilled": 0.0, "start": 15.0, "plain": 15.0}
+    advices = [taken_of(truth, seed, monkeypatch) for seed in range(20)]
+    assert sum(advice.take is START for advice in advices) >= 18
+    assert sum(": nothing is clearly better; take 'start'." in advice.sentence for advice in advices) >= 18
+    told = [advice.sentence for advice in advices if "'plain' has +" in advice.sentence]
+    assert 5 < len(told) < 15
+    assert re.search(r"; 'plain' has \+\d+.\d CIDEr \(beam\) against 'start', 95 % interval -", told[0])
+
+
+def test_a_dearer_one_that_is_clearly_better_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = {"distilled": 0.0, "start": 15.0, "plain": 45.0}
+    advice = taken_of(truth, 0, monkeypatch)
+    assert advice.take is PLAIN
+    assert "nothing is clearly better" not in advice.sentence
+
+
+def test_it_is_said_where_few_of_many_images_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "_cider_differences", lambda *_: [40.0, 35.0, 30.0, *[0.0] * 37])
+    advice = which_to_take((START,), STUDENT, Store(Path("nowhere")))
+    assert advice is not None
+    assert advice.sentence.endswith(" (only 3 differ): nothing is clearly better; take 'distilled'.")
 
 
 def test_what_learnt_nothing_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
