@@ -113,6 +113,8 @@ class ImageCaptioner:
             if value < 1:
                 raise ConfigError(f"`{name}` must be at least 1, but is {value}.")
         bundle = Bundle.open(folder := find_bundle(folder), threads=threads)
+        for graph in ("encoder", "encode", "step"):  # at once: the bundle may be replaced while this captions
+            bundle.session(graph)
         manifest = bundle.manifest
         words = manifest.vocabulary.words
         options = decode.over(manifest.decode, manifest.vocabulary, progress)
@@ -130,7 +132,7 @@ class ImageCaptioner:
         bundle_id = f"bundle with manifest {sha256_of(folder / MANIFEST)[:16]}"  # wherever it lies
         recipe = _recipe(bundle_id, options, decode.n_best)
         calibrated = manifest.calibration is not None
-        return ImageCaptioner(folder, manifest.preprocessing, describe, recipe, calibrated, workers)
+        return ImageCaptioner(bundle.folder, manifest.preprocessing, describe, recipe, calibrated, workers)
 
     @staticmethod
     def of_run(folder: Path, decode: DecodeChoice, progress: Progress = SILENT) -> ImageCaptioner:

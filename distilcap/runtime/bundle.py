@@ -20,7 +20,7 @@ from distilcap.errors import BundleError
 from distilcap.runtime.calibration import mean_log_prob
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.runtime.graphs import Shape, check_names, load_session, run_graph
-from distilcap.runtime.manifest import GRAPHS, Manifest, read_manifest
+from distilcap.runtime.manifest import GRAPHS, WEIGHTS, Manifest, read_listed, read_manifest
 from distilcap.runtime.pixels import Bytes, load_pixels, normalise
 from distilcap.runtime.search import Arrays, Floats, Ids, SearchResult, search
 
@@ -57,15 +57,16 @@ class BundleCaption:
 
 
 class Bundle:
-    """An opened bundle; its graphs are loaded when first used.
+    """An opened bundle; its graphs are loaded when first used, or by `session` before.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies; absolute, since a program may change its working directory.
         manifest: what it holds.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int) -> None:
-        self.folder, self.manifest, self.threads = folder, manifest, threads
+    def __init__(self, folder: Path, manifest: Manifest, threads: int, verify: bool = True) -> None:
+        self.folder, self.manifest, self.threads = folder.absolute(), manifest, threads
+        self._verify = verify
         self._sessions: dict[str, InferenceSession] = {}
         self._loading = threading.Lock()
 
@@ -76,25 +77,34 @@ class Bundle:
         Args:
             folder: as `distilcap export` wrote it.
             threads: of each operation.
-            verify: check all files against the manifest's checksums first.
+            verify: check all files against the manifest's checksums, now and when a graph is loaded of them:
+                they may have been replaced since.
 
         Raises:
             BundleError: missing, damaged or of a newer version; one line that names the file.
         """
-        return cls(folder, read_manifest(folder, verify), threads)
+        return cls(folder, read_manifest(folder, verify), threads, verify)
 
     def session(self, graph: str) -> InferenceSession:
         """The ONNX Runtime session of one of `GRAPHS`.
 
         Raises:
-            BundleError: the graph cannot be loaded, or is another than the manifest says.
+            BundleError: the graph cannot be loaded, was damaged since the bundle was opened, or is another
+                than the manifest says.
         """
         with self._loading:
             if graph not in self._sessions:
-                session = load_session(self.folder / GRAPHS[graph], self.threads)
-                check_names(self.folder / GRAPHS[graph], session, *self._names(graph))
+                path = self.folder / GRAPHS[graph]
+                session = load_session(
+                    path, self.threads, self._read(path.name), {WEIGHTS: self._read(WEIGHTS)}
+                )
+                check_names(path, session, *self._names(graph))
                 self._sessions[graph] = session
             return self._sessions[graph]
+
+    def _read(self, name: str) -> bytes:
+        listed = name in self.manifest.files  # a stranger's bundle may have its weights in the graphs
+        return read_listed(self.folder, self.manifest, name, self._verify) if listed else b""
 
     def _names(self, graph: str) -> tuple[list[str], list[str]]:
         """What a graph takes, and what it gives."""

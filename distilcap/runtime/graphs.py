@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,8 +22,14 @@ Shape: TypeAlias = tuple[type[np.generic] | None, tuple[int | EllipsisType | Non
 """The type and the dimensions of a tensor: None is any, and `...` at the end any more of them."""
 
 
-def load_session(path: Path, threads: int) -> InferenceSession:
+def load_session(
+    path: Path, threads: int, content: bytes | None = None, weights: Mapping[str, bytes] | None = None
+) -> InferenceSession:
     """Load a graph for the CPU.
+
+    Args:
+        content: of the file at `path`, which is not opened then.
+        weights: content of the files that the graph may name, by name; it opens none then.
 
     Raises:
         MissingError: ONNX Runtime is not installed.
@@ -38,13 +44,23 @@ def load_session(path: Path, threads: int) -> InferenceSession:
     options.log_severity_level = 4  # what fails is raised, and need not be printed too
     # Each graph has threads of its own: those that spin after their work would hold up the next graph's.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if weights is not None:
+        buffers = list(weights.values())
+        options.add_external_initializers_from_files_in_memory(
+            list(weights), buffers, list(map(len, buffers))
+        )
     try:
         # "Fallback" would try the same once more, and print that.
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        session = onnxruntime.InferenceSession(
+            str(path) if content is None else content,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
         )
     except Exception as error:  # ONNX Runtime raises classes of its own
         raise BundleError(f"{path}: ONNX Runtime cannot load it ({_reason(error)}).") from None
+    session._model_bytes = None  # else the content stays for `set_providers`, which nobody calls
+    return session
 
 
 def check_names(path: Path, session: InferenceSession, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -44,8 +44,10 @@ __all__ = [
     "GRAPHS",
     "MANIFEST",
     "VERSION",
+    "WEIGHTS",
     "Manifest",
     "manifest_content",
+    "read_listed",
     "read_manifest",
     "write_manifest",
 ]
@@ -56,6 +58,9 @@ FORMAT, VERSION = "distilcap bundle", 2
 MANIFEST, CHECKSUM, CARD = "manifest.json", "manifest.json.sha256", "MODEL_CARD.md"
 GRAPHS = {"encoder": "encoder.onnx", "encode": "encode.onnx", "step": "step.onnx", "greedy": "greedy.onnx"}
 """Pixels to regions, regions to memory, one step of the captioner, and regions to a greedy caption."""
+
+WEIGHTS = "decoder.bin"
+"""The weights of the last three graphs, which name it as their external data."""
 
 
 @dataclass(frozen=True)
@@ -208,10 +213,26 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     text = _read(path, MAX_MANIFEST_BYTES)
     content = manifest_content(text, path)
     if verify and _read(folder / CHECKSUM, 1_000).split()[:1] != [hashlib.sha256(text).hexdigest().encode()]:
-        raise BundleError(f"{path}: damaged (its checksum differs); copy the bundle anew.")
+        raise _damaged(path)
     manifest = Manifest.from_json(content, path)
     _check_files(folder, manifest, verify)
     return manifest
+
+
+def read_listed(folder: Path, manifest: Manifest, name: str, verify: bool = True) -> bytes:
+    """Read a file that the manifest lists: what is checked is what is given, whatever happens to the file.
+
+    Raises:
+        BundleError: it is missing, or damaged since the manifest was read.
+    """
+    content = _read(folder / name, MAX_BYTES)
+    if verify and hashlib.sha256(content).hexdigest() != manifest.files[name]["sha256"]:
+        raise _damaged(folder / name)
+    return content
+
+
+def _damaged(path: Path) -> BundleError:
+    return BundleError(f"{path}: damaged (its checksum differs); copy the bundle anew.")
 
 
 def _preprocessing(content: Fields) -> Preprocessing:
@@ -277,6 +298,6 @@ def _check_files(folder: Path, manifest: Manifest, verify: bool) -> None:
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror}).") from None
         if not whole:
-            raise BundleError(f"{path}: damaged (its checksum differs); copy the bundle anew.")
+            raise _damaged(path)
     if missing := sorted(set(GRAPHS.values()) - set(manifest.files)):
         raise BundleError(f"{folder}: the manifest lists no {missing[0]}; export the bundle anew.")

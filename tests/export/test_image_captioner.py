@@ -136,6 +136,24 @@ def test_a_bad_image_is_an_error_alone_and_a_result_among_others(
     assert [result.error is None for result in captioner.caption([None, b""])] == [False, False]  # type: ignore[list-item]
 
 
+def test_what_was_loaded_captions_whatever_becomes_of_the_folder(
+    exported: Exported, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a deployment replaces the bundle of a service that runs."""
+    expected = distilcap.load(exported.folder).caption(photos[0])
+    copied = Path(shutil.copytree(exported.folder, tmp_path / "copied"))
+    monkeypatch.chdir(tmp_path)
+    replaced, gone = distilcap.load("copied"), distilcap.load("copied")
+    monkeypatch.chdir("/")
+    assert replaced.path == copied
+    for path in copied.iterdir():
+        with path.open("r+b") as file:  # the same file: its bytes change under whoever has it mapped
+            file.write(bytes(path.stat().st_size))
+    assert replaced.caption(photos[0]) == expected
+    shutil.rmtree(copied)
+    assert gone.caption(photos[0]) == expected
+
+
 def test_options_of_the_search(exported: Exported, photos: list[Path]) -> None:
     three = distilcap.load(str(exported.folder / "manifest.json"), beam_size=4, n_best=3)
     captions = three.caption(photos[0]).captions

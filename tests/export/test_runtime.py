@@ -162,6 +162,18 @@ def test_any_flipped_byte_is_found(copied):
     Bundle.open(copied)
 
 
+def test_a_graph_that_was_damaged_after_the_bundle_was_opened_is_found(copied, photos):
+    """The greedy graph is loaded when it is first used, of the bytes that are checked then."""
+    for name in ("greedy.onnx", "decoder.bin"):
+        opened, content = Bundle.open(copied), (copied / name).read_bytes()
+        expected = Bundle.open(copied).greedy_caption(photos[0])
+        (copied / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(BundleError, match=rf"{name}: damaged \(its checksum differs\)"):
+            opened.greedy_caption(photos[0])
+        (copied / name).write_bytes(content)
+        assert opened.greedy_caption(photos[0]) == expected
+
+
 def test_every_byte_of_the_manifest_counts(copied):
     """One bit flipped anywhere in the manifest is always one BundleError."""
     path = copied / "manifest.json"

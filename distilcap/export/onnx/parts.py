@@ -20,12 +20,11 @@ from distilcap.export.onnx.weights import SharedWeights, store_weights
 from distilcap.files import write_bytes
 from distilcap.models.weights import TrainedCaptioner
 from distilcap.runtime.decode_options import DecodeOptions
-from distilcap.runtime.manifest import GRAPHS
+from distilcap.runtime.manifest import GRAPHS, WEIGHTS
 from distilcap.runtime.pixels import Bytes, Preprocessing, normalise
 
-__all__ = ["PRECISIONS", "WEIGHTS", "Parts", "load_encoder"]
+__all__ = ["PRECISIONS", "Parts", "load_encoder"]
 
-WEIGHTS = "decoder.bin"
 TUNED = "encoder-tuned.safetensors"
 PRECISIONS = {
     "float32": ("float32", "float32"),
