@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,6 +31,7 @@ Floats: TypeAlias = NDArray[np.float32]
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, upper, right and lower end of a part of a picture, in pixels."""
 
+_STRIP = 1 << 18  # pixels that are brought to RGB at once
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -155,24 +156,56 @@ def _box(filled: tuple[float, float], sides: tuple[int, int], orientation: int) 
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Bring an image of any of Pillow's modes to RGB; transparency goes onto white."""
+    """Bring an image of any of Pillow's modes to RGB; transparency goes onto white.
+
+    Beside the image and its RGB only a strip of it is held, since a small file can be large as floats.
+
+    Raises:
+        ValueError: it has a mode that Pillow does not bring to RGB.
+    """
     if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bits(image)
+        highest = max(_highest(strip) for _, strip in _strips(image))
+        full = 65535 if highest > 255 else 255 if highest > 1 or image.mode != "F" else 1
+        return _by_strips(image, lambda strip: _to_8_bits(strip, full))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        return _by_strips(image, _onto_white)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Strips of an image from top to bottom, each with its first row."""
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _by_strips(image: Image.Image, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """An RGB image of what becomes of each strip."""
+    whole = Image.new("RGB", image.size)
+    for top, strip in _strips(image):
+        whole.paste(change(strip), (0, top))
+    return whole
+
+
+def _onto_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+
+
+def _highest(image: Image.Image) -> float:
+    values = np.asarray(image, dtype=np.float64)
+    return float(values.max(initial=0, where=np.isfinite(values)))
+
+
+def _to_8_bits(image: Image.Image, full: int) -> Image.Image:
     """Scale a grey image of 16 bits (modes I;16, I) or floats to 8 bits; Pillow's `convert` would clip it.
 
     Where a float is infinite it is white or black, and where it is NaN (no measurement) black.
+
+    Args:
+        full: the value that becomes white.
     """
     values = np.asarray(image, dtype=np.float64)
-    highest = values.max(initial=0, where=np.isfinite(values))
-    full = 65535 if highest > 255 else 255 if highest > 1 or image.mode != "F" else 1
     return Image.fromarray((np.nan_to_num(values.clip(0, full)) * (255 / full) + 0.5).astype(np.uint8))
 
 

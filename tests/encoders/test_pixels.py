@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from distilcap.errors import ConfigError, DataError
-from distilcap.runtime import large
-from distilcap.runtime.pixels import Preprocessing, load_pixels, normalise, read_image, to_pixels
+from distilcap.runtime import large, pixels
+from distilcap.runtime.pixels import Preprocessing, load_pixels, normalise, read_image, to_pixels, to_rgb
 
 
 def photo(width: int = 48, height: int = 32) -> Image.Image:
@@ -187,6 +187,88 @@ def test_our_own_limit_holds_when_pillows_is_lifted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(large, "MAX_PIXELS", 100)
     with pytest.raises(DataError, match="more than 100 pixels"):
         read_image(encoded(photo(), "PNG"))
+
+
+def in_mode(mode: str, width: int, height: int) -> Image.Image:
+    """Random pixels; of a mode with "+" some are transparent by a colour or a palette."""
+    random = np.random.default_rng([width, height, *mode.encode()])
+    plain, transparent = mode.removesuffix("+"), mode.endswith("+")
+    if plain in ("I", "F") or plain.startswith("I;16"):
+        values = random.integers(0, 65536, (height, width))
+        if plain == "F":
+            image = Image.fromarray(np.where(values > 65000, np.nan, values).astype(np.float32))
+        elif plain == "I":
+            image = Image.fromarray(values.astype(np.int32))
+        else:
+            raw = values.astype(">u2" if plain.endswith("B") else "<u2").tobytes()
+            image = Image.frombytes(plain, (width, height), raw)
+    else:
+        bands = Image.new(plain, (1, 1)).getbands()
+        raw = random.integers(0, 4 if plain == "P" else 256, (height, width, len(bands)), np.uint8)
+        if plain == "1":
+            image = Image.fromarray(raw[..., 0]).convert("1")
+        else:
+            image = Image.frombytes(plain, (width, height), raw.tobytes())
+        if plain in ("P", "PA"):
+            image.putpalette(random.integers(0, 256, 768, np.uint8).tobytes())
+    if transparent:
+        image.info["transparency"] = {"P": bytes([0, 99, 255]), "RGB": image.getpixel((0, 0))}.get(plain, 1)
+    return image
+
+
+def to_rgb_at_once(image: Image.Image) -> Image.Image:
+    """The plain way: everything as floats, or as red, green, blue and alpha."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        highest = values.max(initial=0, where=np.isfinite(values))
+        full = 65535 if highest > 255 else 255 if highest > 1 or image.mode != "F" else 1
+        grey = np.nan_to_num(values.clip(0, full)) * (255 / full) + 0.5
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+MODES = ["1", "1+", "L", "L+", "LA", "P", "P+", "PA", "RGB", "RGB+", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"]
+
+
+@pytest.mark.parametrize("mode", [*MODES, "HSV", "LAB", "I", "F", "I;16", "I;16B", "I;16L"])
+def test_strips_give_the_very_bytes_that_the_whole_gives(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    sizes = [(1, 1), (1, 50), (50, 1), (7, 5), (8, 8), (13, 29)]
+    for image in (in_mode(mode, *size) for size in sizes):
+        expected = to_rgb_at_once(image)
+        for strip in (1, 16, 30, 10_000):
+            monkeypatch.setattr(pixels, "_STRIP", strip)
+            rgb = to_rgb(image)
+            assert (rgb.mode, rgb.size) == ("RGB", image.size)
+            assert rgb.tobytes() == expected.tobytes()
+
+
+MOST_MEMORY = """
+import sys
+from pathlib import Path
+from distilcap.export.bench import peak_megabytes
+from distilcap.runtime.pixels import read_image
+before = peak_megabytes("self")
+read_image(Path(sys.argv[1]))
+print(peak_megabytes("self") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="where peak memory is told")
+def test_no_mode_takes_more_than_twice_the_memory_of_rgb(tmp_path: Path) -> None:
+    def most(mode: str) -> float:
+        image = Image.new(mode, (9_459, 9_459))
+        image.save(tmp_path / "a.png", **({"transparency": 0} if mode == "P" else {}))
+        del image
+        command = [sys.executable, "-c", MOST_MEMORY, str(tmp_path / "a.png")]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    rgb = most("RGB")
+    for mode in ("P", "RGBA", "LA", "I;16"):
+        assert most(mode) < 2.1 * rgb, mode
 
 
 def test_the_whole_picture_is_squashed() -> None:
