@@ -60,7 +60,7 @@ class Captioned:
             DistilCapError: `error`, where there is no caption.
         """
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # not that of an earlier reading, which would grow
         return self.captions[0]
 
     @property

@@ -239,7 +239,9 @@ class ImageCaptioner:
             with self._in_memory:
                 return _pixels(image, name, self._preprocessing)
         except DataError as error:
-            return error
+            # Frames of a traceback hold the decoded image, for as long as somebody keeps the result.
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
 
 
 def _recipe(captioner: str, options: DecodeOptions, n_best: int) -> dict[str, str]:

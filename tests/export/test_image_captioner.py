@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import hashlib
 import io
 import math
 import shutil
 import subprocess
 import sys
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,12 @@ import distilcap
 from distilcap.errors import BundleError, DataError
 from distilcap.export.bundle import Exported
 from distilcap.export.pictures import sample_pictures
+from distilcap.pipeline.captioned import WrittenCaption
+from distilcap.runtime import pixels
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.decode_options import DecodeOptions
+from distilcap.runtime.large import opened
+from distilcap.runtime.pixels import Preprocessing
 from distilcap.text.vocabulary import SPECIALS, Vocabulary
 
 PICTURES = [picture for _, picture in sample_pictures(20, 32)]  # more than a batch
@@ -152,6 +160,41 @@ def test_what_was_loaded_captions_whatever_becomes_of_the_folder(
     assert replaced.caption(photos[0]) == expected
     shutil.rmtree(copied)
     assert gone.caption(photos[0]) == expected
+
+
+def echo(workers: int = 1) -> distilcap.ImageCaptioner:
+    """Says the checksum of what it sees."""
+
+    def describe(names: Sequence[str], pixels: Sequence[Any]) -> list[tuple[WrittenCaption, ...]]:
+        return [(WrittenCaption(hashlib.sha256(one.tobytes()).hexdigest()),) for one in pixels]
+
+    return distilcap.ImageCaptioner(Path("echo"), Preprocessing(32), describe, {}, workers=workers)
+
+
+def test_the_error_of_an_image_holds_no_image(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    cut, decoded = photos[0].read_bytes()[:-60], []
+
+    def noted(source: Path | bytes) -> Image.Image:
+        image = opened(source)
+        decoded.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(pixels, "opened", noted)
+    in_memory = Image.open(io.BytesIO(cut))
+    decoded.append(weakref.ref(in_memory))
+    results = echo().caption([cut, in_memory])
+    del in_memory
+    gc.collect()
+    assert [image() for image in decoded] == [None, None]
+    for result in results:
+        assert isinstance(result.error, DataError)
+        assert (result.error.__traceback__, result.error.__cause__, result.error.__context__) == (None,) * 3
+        frames = set()
+        for _ in range(3):
+            with pytest.raises(DataError) as raised:
+                result.text  # noqa: B018
+            frames.add(len(raised.traceback))
+        assert len(frames) == 1, "a traceback for each reading"
 
 
 def test_options_of_the_search(exported: Exported, photos: list[Path]) -> None:
