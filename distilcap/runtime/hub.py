@@ -32,6 +32,7 @@ PREFIX = "hf:"
 _NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w.-]+))?")
 _COMMIT = re.compile("[0-9a-f]{40}")
 _DAY = 86_400  # seconds
+_TIMEOUT = 10.0  # seconds that the Hub may be silent; `huggingface_hub` would wait for ever
 _FRONT = (
     "---\nlibrary_name: distilcap\npipeline_tag: image-to-text\ntags:\n- image-captioning\n- onnx\n---\n\n"
 )
@@ -85,7 +86,7 @@ def _commit(hub: Any, repo: str, revision: str | None, last: Path) -> str:
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     try:
-        answer = _asked(hub.HfApi(_endpoint()).model_info, repo, revision=revision)
+        answer = _asked(hub.HfApi(_endpoint()).model_info, repo, revision=revision, timeout=_TIMEOUT)
         if answer.sha is None:
             raise ValueError("JSON without a commit")
         commit = str(answer.sha)
@@ -175,7 +176,7 @@ def push_bundle(folder: Path, repo: str, private: bool = False) -> str:
         api = hub.HfApi(_endpoint())
         page = _asked(api.create_repo, repo, private=private, exist_ok=True)
         # Of one that is there, `create_repo` keeps what it is.
-        if private and not _asked(api.model_info, repo).private:
+        if private and not _asked(api.model_info, repo, timeout=_TIMEOUT).private:
             raise BundleError(
                 f"{repo}: is public; make it private in its settings on the Hub, or take another name."
             )

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -249,6 +250,17 @@ def test_what_was_fetched_opens_without_the_hub(exported, hub, monkeypatch):
     del hub.repositories["me/captioner"]
     with pytest.raises(BundleError, match="no such repository"):
         find_bundle_by("hf:me/captioner")
+
+
+def test_a_hub_that_takes_the_call_and_stays_silent(exported, hub, monkeypatch):
+    push_bundle(exported.folder, "me/captioner")
+    fetched = find_bundle_by("hf:me/captioner")
+    monkeypatch.setattr("distilcap.runtime.hub._TIMEOUT", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are taken, and nobody reads them
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert find_bundle_by("hf:me/captioner") == fetched, "what it gave last"
+        with pytest.raises(BundleError, match=r"hf:me/captioner: the Hub did not answer .*timed out"):
+            find_bundle_by("hf:me/captioner@other")
 
 
 @pytest.mark.parametrize(
