@@ -12,8 +12,9 @@ import os
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -86,8 +87,11 @@ _DROPPED = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # of a PNG: none changes a pixe
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def open_image(source: Path | bytes) -> Image.Image:
+def open_image(source: Path | bytes, check_size: bool = True) -> Image.Image:
     """Open an image, without decoding it yet; its content says what it is, not its name.
+
+    Args:
+        check_size: have Pillow warn of large ones, and refuse larger ones.
 
     Raises:
         DataError: of a kind that cannot be read here, with how to; the message names no file.
@@ -101,11 +105,29 @@ def open_image(source: Path | bytes) -> Image.Image:
     if head.startswith(b"\x89PNG"):
         source = _without_texts(source if isinstance(source, bytes) else source.read_bytes())
     try:
+        if not check_size:
+            return _open_unchecked(source, head, known)
         return Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=known)
     except UnidentifiedImageError:
         if kind:
             raise DataError(f"{_ADVICE[kind]}.") from None
         raise
+
+
+def _open_unchecked(source: Path | bytes, head: bytes, known: Iterable[str]) -> Image.Image:
+    """`Image.open` without its check of the size, whose limit and warning are the whole program's."""
+    for name in known:
+        factory: Any
+        factory, accept = Image.OPEN[name]
+        accepted = accept is None or accept(head)  # text is why it cannot be read here
+        if not accepted or isinstance(accepted, str):
+            continue
+        try:
+            image: Image.Image = factory(str(source) if isinstance(source, Path) else io.BytesIO(source), "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # as Pillow's formats tell another one
+            continue
+        return image
+    raise UnidentifiedImageError
 
 
 def _kind_of(source: Path | bytes) -> tuple[str, bytes]:

@@ -7,7 +7,6 @@ image of another format.
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
 
@@ -21,15 +20,17 @@ __all__ = ["MAX_JPEG_PIXELS", "MAX_PIXELS", "opened", "reduce"]
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 MAX_JPEG_PIXELS = 4 * MAX_PIXELS  # those of phones have up to 200 million
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 MAX_COEFFICIENTS = 360_000_000  # bytes: of a progressive JPEG all of them are held while it is decoded
 
 # No remark on the standard error: `reduce` judges them. `warnings.catch_warnings` would not do, since images
-# are decoded in threads; nor "error", as Pillow's manual advises: an app has pictures of its own.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# are decoded in threads. Behind the filters of the program that imports this: it has pictures of its own, and
+# may well make the warning an error, as Pillow's manual advises.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning, append=True)
 
 
 def opened(source: Path | bytes) -> Image.Image:
-    """Open an image without decoding it; a JPEG may be larger than Pillow opens.
+    """Open an image without decoding it, of any size: `reduce` judges that.
 
     Raises:
         DataError: more pixels than are read, or as `formats.open_image`; the message names no file.
@@ -37,11 +38,11 @@ def opened(source: Path | bytes) -> Image.Image:
     """
     try:
         return open_image(source)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except _BOMBS:
         pass
     try:
-        return JpegImageFile(str(source) if isinstance(source, Path) else io.BytesIO(source))
-    except SyntaxError:  # Pillow's for another format
+        return open_image(source, check_size=False)
+    except _BOMBS:  # of formats that look at the size themselves
         raise _too_large() from None
 
 

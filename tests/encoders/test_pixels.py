@@ -189,6 +189,22 @@ def test_our_own_limit_holds_when_pillows_is_lifted(monkeypatch: pytest.MonkeyPa
         read_image(encoded(photo(), "PNG"))
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TGA", "JPEG2000", "PPM"])
+@pytest.mark.parametrize("side", [12, 20])
+def test_a_programs_own_limit_is_not_ours(monkeypatch: pytest.MonkeyPatch, format: str, side: int) -> None:
+    """Pillow's limit is a whole program's: beyond it Pillow warns, which is an error here, or refuses."""
+    content = encoded(photo(side, side), format)
+    whole = np.asarray(read_image(content))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises((Image.DecompressionBombWarning, Image.DecompressionBombError)):
+        Image.open(io.BytesIO(content))
+    if (format, side) == ("WEBP", 20):  # its decoder refuses by itself
+        with pytest.raises(DataError, match="image: a picture of more than"):
+            read_image(content)
+    else:
+        assert np.array_equal(read_image(content), whole)
+
+
 def in_mode(mode: str, width: int, height: int) -> Image.Image:
     """Random pixels; of a mode with "+" some are transparent by a colour or a palette."""
     random = np.random.default_rng([width, height, *mode.encode()])
@@ -325,3 +341,15 @@ def test_an_app_s_own_large_pictures_stay_its_own() -> None:
         "Image.new('RGB', (12, 12)).save(file, 'PNG'); Image.MAX_IMAGE_PIXELS = 100; Image.open(file).load()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_app_s_own_filter_of_them_stays_in_front() -> None:
+    code = (
+        "import io, warnings; from PIL import Image; "
+        "warnings.simplefilter('error', Image.DecompressionBombWarning); "
+        "from distilcap.runtime.pixels import read_image; file = io.BytesIO(); "
+        "Image.new('RGB', (12, 12)).save(file, 'PNG'); Image.MAX_IMAGE_PIXELS = 100; "
+        "assert read_image(file.getvalue()).size == (12, 12); Image.open(file)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "PIL.Image.DecompressionBombWarning: Image size (144 pixels)" in done.stderr
