@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, cast, overload
+from typing import IO, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from distilcap.runtime.calibration import LEAST_IMAGES
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.runtime.hub import find_bundle
 from distilcap.runtime.manifest import MANIFEST
+from distilcap.shown import first_line
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels, to_pixels, to_rgb
 from distilcap.store.record import RECORD
 from distilcap.text.tokenizers import tokenizer_of
@@ -39,12 +40,12 @@ from distilcap.text.vocabulary import EOS
 
 __all__ = ["ImageCaptioner", "ImageInput"]
 
-ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
-"""An image: a file's path, the bytes of a file, an image of Pillow, or RGB values (H, W, 3) as bytes."""
+ImageInput: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.uint8]
+"""An image: a file's path, its bytes, a file opened in mode "rb" (or what reads as one), an image of Pillow,
+or RGB values (H, W, 3) as bytes."""
 
 BATCH_IMAGES = 8
-_IMAGES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)  # not many, but one
-
+_IMAGES = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 
 Describe: TypeAlias = Callable[[Sequence[str], Sequence[Bytes]], list[tuple[WrittenCaption, ...]]]
 """Names and pixels (S, S, 3) of some images to the captions of each, best first."""
@@ -188,8 +189,9 @@ class ImageCaptioner:
     def caption(self, images: ImageInput | Iterable[ImageInput]) -> Captioned | list[Captioned]:
         """Caption an image, or each of some images.
 
-        An image is the path of a file, the bytes of a file, an image of Pillow in any mode, or an array
-        (H, W, 3) of 8-bit red, green and blue. It is turned upright (EXIF) and seen whole.
+        An image is the path of a file, the bytes of a file, a file opened in mode "rb", an image of Pillow
+        in any mode, or an array (H, W, 3) of 8-bit red, green and blue. It is turned upright (EXIF) and seen
+        whole.
 
         Args:
             images: an image, or any iterable of images, such as `Path("photos").glob("*.jpg")`.
@@ -202,8 +204,8 @@ class ImageCaptioner:
                 the list instead, and the others are captioned.
             BundleError: the bundle gives NaN, or its graphs are not what its manifest says.
         """
-        if not isinstance(images, _IMAGES) and isinstance(images, Iterable):
-            return list(self.each(images))
+        if not _is_one(images) and isinstance(images, Iterable):
+            return list(self.each(cast(Iterable[ImageInput], images)))
         image = cast(ImageInput, images)
         (captioned,) = self._caption_batch([(_name(image, 0), image)])
         if captioned.error is not None:
@@ -211,7 +213,21 @@ class ImageCaptioner:
         return captioned
 
     def each(self, images: Iterable[ImageInput]) -> Iterator[Captioned]:
-        """What comes of each of some images, in their order, as they are captioned; see `caption`."""
+        """What comes of each of some images, in their order, as they are captioned; see `caption`.
+
+        Where the iterable raises, what comes of the images before is given first.
+
+        Raises:
+            DataError: `images` is a single image.
+        """
+        if _is_one(images):
+            raise DataError(
+                f"`each` takes several images, but this is one ({type(images).__name__}); use `caption`, or "
+                "give it in a list."
+            )
+        return self._each(images)
+
+    def _each(self, images: Iterable[ImageInput]) -> Iterator[Captioned]:
         numbered = ((_name(image, number), image) for number, image in enumerate(images))
         batches = iter(lambda: list(itertools.islice(numbered, BATCH_IMAGES)), [])
         if self.workers == 1:
@@ -257,6 +273,11 @@ def _possible(captions: Iterable[WrittenCaption]) -> tuple[WrittenCaption, ...]:
     """Those that have a probability; where words are forbidden, a beam may hold fewer than it could."""
     return tuple(caption for caption in captions if caption.log_prob > -math.inf)
 
+def _is_one(images: object) -> bool:
+    """Whether this is one image, and not many; an opened file would else be taken for its lines."""
+    return isinstance(images, _IMAGES) or hasattr(images, "read")
+
+
 
 def _name(image: ImageInput, number: int) -> str:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {number}"
@@ -271,6 +292,8 @@ def _pixels(image: ImageInput, name: str, preprocessing: Preprocessing) -> Bytes
     if isinstance(image, str | os.PathLike):
         if os.path.isdir(image):
             raise DataError(f"{name}: a folder; give its images, such as `Path(…).glob('*.jpg')`.")
+    if hasattr(image, "read"):
+        image = _content(cast(IO[bytes], image), name)
         return load_pixels(Path(image), preprocessing)
     if isinstance(image, bytes):
         return load_pixels(image, preprocessing)
@@ -283,12 +306,31 @@ def _pixels(image: ImageInput, name: str, preprocessing: Preprocessing) -> Bytes
         image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise DataError(
-            f"{name}: an image is a path, the bytes of a file, an image of Pillow or an array, but this is "
-            f"{type(image).__name__}."
+            f"{name}: an image is a path, the bytes of a file, an opened file, an image of Pillow or an "
+            f"array, but this is {type(image).__name__}."
         )
     try:
         return to_pixels(to_rgb(ImageOps.exif_transpose(image)), preprocessing)
     except MemoryError:
         raise
     except Exception as error:  # Pillow opens files lazily, and its decoders raise whatever they meet
+
+
+def _content(file: IO[bytes], name: str) -> bytes:
+    """What is left to read of an opened file.
+
+    Raises:
+        DataError: it is closed, or gives no bytes.
+    """
+    try:
+        content: object = file.read()
+    except MemoryError:
+        raise
+    except Exception as error:  # it is closed, or of text that an image's bytes are not, or of a network …
+        raise DataError(
+            f'{name}: cannot be read ({first_line(error)}); open its file in mode "rb".'
+        ) from None
+    if not isinstance(content, bytes):
+        raise DataError(f'{name}: gives {type(content).__name__}, not bytes; open its file in mode "rb".')
+    return content
         raise DataError(f"{name}: cannot be decoded: {error}.") from None

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import hashlib
 import io
+import itertools
 import math
 import shutil
 import subprocess
@@ -169,6 +170,32 @@ def echo(workers: int = 1) -> distilcap.ImageCaptioner:
         return [(WrittenCaption(hashlib.sha256(one.tobytes()).hexdigest()),) for one in pixels]
 
     return distilcap.ImageCaptioner(Path("echo"), Preprocessing(32), describe, {}, workers=workers)
+
+
+def test_an_opened_file_is_one_image(photos: list[Path]) -> None:
+    expected = [echo().caption(photo).text for photo in photos[:2]]
+    with photos[0].open("rb") as file:
+        assert echo().caption(file).text == expected[0]
+        assert file.read() == b""
+    assert echo().caption(io.BytesIO(photos[0].read_bytes())).text == expected[0]
+    both = (io.BytesIO(photo.read_bytes()) for photo in photos)
+    assert [result.text for result in echo().caption(itertools.islice(both, 2))] == expected
+
+
+def test_an_opened_file_that_gives_no_bytes_is_refused(photos: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n")
+    closed = io.BytesIO()
+    closed.close()
+    with (tmp_path / "list.txt").open() as text, photos[0].open() as binary, photos[1].open("ab") as written:
+        for file in (text, binary, written, closed, io.StringIO("a.jpg")):
+            with pytest.raises(DataError, match=r'image 0: .*; open its file in mode "rb"\.$'):
+                echo().caption(file)  # type: ignore[arg-type]
+
+
+def test_each_refuses_a_single_image(photos: list[Path]) -> None:
+    for image in [*in_every_form(photos[0], PICTURES[0]), io.BytesIO(photos[0].read_bytes())]:
+        with pytest.raises(DataError, match=r"`each` takes several images, but this is one \(\w+\)"):
+            echo().each(image)
 
 
 def test_the_error_of_an_image_holds_no_image(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
