@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.errors import DataError
 
-__all__ = ["UNSEEN", "decoded", "in_order", "readable_again"]
+__all__ = ["UNSEEN", "batched", "decoded", "in_order", "readable_again"]
 
 UNSEEN: Final = "the encoder gives NaN or infinity for it"
 """Why an image was skipped that can be read."""
@@ -24,14 +25,37 @@ B = TypeVar("B")
 def in_order(
     pool: ThreadPoolExecutor, function: Callable[[A], B], items: Iterable[A], ahead: int
 ) -> Iterator[B]:
-    """Like `pool.map`, but takes at most `ahead` items beyond the item whose result is awaited."""
+    """Like `pool.map`, but takes at most `ahead` items beyond the item whose result is awaited.
+
+    Where the items raise, what came of those before is given first.
+    """
     waiting: deque[Future[B]] = deque()
-    for item in items:
+    raised: list[Exception] = []
+    for item in _until_raised(items, raised):
         waiting.append(pool.submit(function, item))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+    if raised:
+        raise raised[0]
+
+
+def batched(items: Iterable[A], size: int) -> Iterator[list[A]]:
+    """Batches of `size` items, the last with the rest; where the items raise, those before come first."""
+    raised: list[Exception] = []
+    kept = _until_raised(items, raised)
+    yield from iter(lambda: list(itertools.islice(kept, size)), [])
+    if raised:
+        raise raised[0]
+
+
+def _until_raised(items: Iterable[A], raised: list[Exception]) -> Iterator[A]:
+    """The items until they raise; `raised` receives what."""
+    try:
+        yield from items
+    except Exception as error:
+        raised.append(error)
 
 
 def decoded(

@@ -6,7 +6,6 @@ A bundle needs no PyTorch: nothing here imports it before a run is loaded.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import os
 import threading
@@ -22,7 +21,7 @@ from PIL import Image, ImageOps
 
 from distilcap.cores import usable_cores
 from distilcap.data.captions import Caption
-from distilcap.encoders.loader import in_order
+from distilcap.encoders.loader import batched, in_order
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import sha256_of
 from distilcap.pipeline.captioned import Captioned, WrittenCaption
@@ -32,8 +31,8 @@ from distilcap.runtime.calibration import LEAST_IMAGES
 from distilcap.runtime.decode_options import DecodeChoice, DecodeOptions
 from distilcap.runtime.hub import find_bundle
 from distilcap.runtime.manifest import MANIFEST
-from distilcap.shown import first_line
 from distilcap.runtime.pixels import Bytes, Preprocessing, load_pixels, to_pixels, to_rgb
+from distilcap.shown import first_line
 from distilcap.store.record import RECORD
 from distilcap.text.tokenizers import tokenizer_of
 from distilcap.text.vocabulary import EOS
@@ -229,7 +228,7 @@ class ImageCaptioner:
 
     def _each(self, images: Iterable[ImageInput]) -> Iterator[Captioned]:
         numbered = ((_name(image, number), image) for number, image in enumerate(images))
-        batches = iter(lambda: list(itertools.islice(numbered, BATCH_IMAGES)), [])
+        batches = batched(numbered, BATCH_IMAGES)
         if self.workers == 1:
             for batch in batches:
                 yield from self._caption_batch(batch)
@@ -273,10 +272,10 @@ def _possible(captions: Iterable[WrittenCaption]) -> tuple[WrittenCaption, ...]:
     """Those that have a probability; where words are forbidden, a beam may hold fewer than it could."""
     return tuple(caption for caption in captions if caption.log_prob > -math.inf)
 
+
 def _is_one(images: object) -> bool:
     """Whether this is one image, and not many; an opened file would else be taken for its lines."""
     return isinstance(images, _IMAGES) or hasattr(images, "read")
-
 
 
 def _name(image: ImageInput, number: int) -> str:
@@ -292,9 +291,9 @@ def _pixels(image: ImageInput, name: str, preprocessing: Preprocessing) -> Bytes
     if isinstance(image, str | os.PathLike):
         if os.path.isdir(image):
             raise DataError(f"{name}: a folder; give its images, such as `Path(…).glob('*.jpg')`.")
+        return load_pixels(Path(image), preprocessing)
     if hasattr(image, "read"):
         image = _content(cast(IO[bytes], image), name)
-        return load_pixels(Path(image), preprocessing)
     if isinstance(image, bytes):
         return load_pixels(image, preprocessing)
     if isinstance(image, np.ndarray):
@@ -314,6 +313,7 @@ def _pixels(image: ImageInput, name: str, preprocessing: Preprocessing) -> Bytes
     except MemoryError:
         raise
     except Exception as error:  # Pillow opens files lazily, and its decoders raise whatever they meet
+        raise DataError(f"{name}: cannot be decoded: {error}.") from None
 
 
 def _content(file: IO[bytes], name: str) -> bytes:
@@ -333,4 +333,3 @@ def _content(file: IO[bytes], name: str) -> bytes:
     if not isinstance(content, bytes):
         raise DataError(f'{name}: gives {type(content).__name__}, not bytes; open its file in mode "rb".')
     return content
-        raise DataError(f"{name}: cannot be decoded: {error}.") from None

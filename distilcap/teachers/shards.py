@@ -24,7 +24,7 @@ from distilcap.data.captions import Caption, record_of
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import Skipped
 from distilcap.data.neutral import neutral_caption
-from distilcap.encoders.loader import decoded, in_order, readable_again
+from distilcap.encoders.loader import batched, decoded, in_order, readable_again
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import expected
 from distilcap.progress import Progress
@@ -276,5 +276,5 @@ def _batches(
     """Decode and see, each a little ahead of the search."""
     with ThreadPoolExecutor(threads) as decoders, ThreadPoolExecutor(threads) as viewers:
         read = decoded(decoders, images, captioner.read, ahead=2 * batch_images)
-        batches = iter(lambda: list(itertools.islice(read, batch_images)), [])
+        batches = batched(read, batch_images)
         yield from in_order(viewers, functools.partial(_Batch.see, captioner), batches, ahead=threads)

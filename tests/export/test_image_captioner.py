@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +196,19 @@ def test_each_refuses_a_single_image(photos: list[Path]) -> None:
     for image in [*in_every_form(photos[0], PICTURES[0]), io.BytesIO(photos[0].read_bytes())]:
         with pytest.raises(DataError, match=r"`each` takes several images, but this is one \(\w+\)"):
             echo().each(image)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("before", [0, 5, 8, 70])
+def test_what_was_given_before_the_images_raise_is_captioned(workers: int, before: int) -> None:
+    def images() -> Iterator[Any]:
+        yield from itertools.repeat(PICTURES[0], before)
+        raise OSError("the list of images broke off")
+
+    came = []
+    with pytest.raises(OSError, match="broke off"):
+        came.extend(echo(workers).each(images()))  # keeps what came before
+    assert [result.image for result in came] == [f"image {number}" for number in range(before)]
 
 
 def test_the_error_of_an_image_holds_no_image(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
