@@ -161,8 +161,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Beside the image and its RGB only a strip of it is held, since a small file can be large as floats.
 
     Raises:
-        ValueError: it has a mode that Pillow does not bring to RGB.
+        ValueError: it has no pixels, or a mode that Pillow does not bring to RGB.
     """
+    if not all(image.size):
+        raise ValueError(f"it has {image.width} x {image.height} pixels")
     if image.mode.startswith("I") or image.mode == "F":
         highest = max(_highest(strip) for _, strip in _strips(image))
         full = 65535 if highest > 255 else 255 if highest > 1 or image.mode != "F" else 1

@@ -117,6 +117,8 @@ def bad_images(folder: Path) -> list[tuple[Any, str]]:
         (PICTURES[0][:, :, 0], r"but is \(32, 32\) of uint8"),
         (np.stack(PICTURES[:2]), r"but is \(2, 32, 32, 3\) of uint8"),
         (PICTURES[0][:0], r"but is \(0, 32, 3\) of uint8"),
+        (Image.new("RGB", (0, 0)), "cannot be decoded: it has 0 x 0 pixels"),
+        (Image.new("LA", (7, 0)), "cannot be decoded: it has 7 x 0 pixels"),
         (bytearray(b"x"), "but this is bytearray"),
         (None, "but this is NoneType"),
         (7, "but this is int"),
