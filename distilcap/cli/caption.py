@@ -142,12 +142,13 @@ def _into_files(
         assert side_files is not None
         written = write_side_files(captioner, photos, side_files, PROGRESS, overwrite)
     there = f", {written.there:,} had a side file already, which `--overwrite` writes anew"
-    if written.captioned or written.there:
-        say(
-            f"{to or 'Side files'}: captions of {written.captioned:,} photos{there if written.there else ''}."
-        )
-    _say_empty(written.empty, min_confidence)
-    _fail([*unusable, *written.failed], len(photos) + len(unusable), "were not captioned")
+    said = f"{to or 'Side files'}: captions of {written.captioned:,} photos{there if written.there else ''}."
+    try:
+        if written.captioned or written.there:
+            say(said)
+    finally:  # failures count also where nobody reads the line
+        _say_empty(written.empty, min_confidence)
+        _fail([*unusable, *written.failed], len(photos) + len(unusable), "were not captioned")
 
 
 def _say_empty(captions: int, min_confidence: float | None) -> None:

@@ -11,12 +11,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from distilcap import __version__
-from distilcap.cli.say import say
+from distilcap.cli.say import discard_unread, reader_gone, say
 from distilcap.errors import DistilCapError, memory_error
 from distilcap.files import DISK_FULL
 from distilcap.plugins import add_plugin, plugin_failure
@@ -77,6 +77,14 @@ class LazyGroup(click.Group):
             os.environ.pop("WORLD_SIZE", None)
         return resolved
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; of any pipe that breaks, by its number, Click would say that nothing is wrong."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            error.errno = None
+            raise
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of a person's way through them."""
         return list(COMMANDS)
@@ -134,6 +142,8 @@ def main(arguments: list[str] | None = None) -> None:
         _run(arguments)
     except SystemExit as ended:
         code = int(ended.code or 0)
+    for stream in (sys.stdout, sys.stderr):
+        discard_unread(stream)
     leave_launch(code or 0)
     if code is not None:
         sys.exit(code)
@@ -156,7 +166,7 @@ def _run(arguments: list[str] | None) -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except SystemExit as ended:
-        # Click takes an EPIPE for itself and ends with 1, though nothing is wrong (`| head`).
+        # Click takes an EPIPE of its help for itself and ends with 1, though nothing is wrong (`| head`).
         sys.exit(0 if "PacifyFlush" in type(sys.stdout).__name__ else ended.code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
@@ -169,11 +179,9 @@ def _run(arguments: list[str] | None) -> None:
         _fail("Interrupted; the same command goes on from what was kept.", 130)
     except DistilCapError as error:
         _fail(str(error), 2)
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and reader_gone(sys.stdout):
+            sys.exit(0)  # nothing is wrong (`| head`)
         fix = "free some space and run it again" if error.errno in DISK_FULL else "check the path"
         _fail(f"{error.filename or 'A file'}: {error.strerror or error}; {fix}.", 2)
     except MemoryError:

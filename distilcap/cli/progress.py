@@ -38,8 +38,10 @@ class PlainConsole(Console):
         return super().render_str(shown(text), **options)
 
     def on_broken_pipe(self) -> None:
-        """Whoever read the output has gone (`| head`): nothing is wrong, where Rich ends with 1."""
-        raise BrokenPipeError
+        """Whoever read this has gone (`| head`), where Rich ends with 1: without remarks the work goes on."""
+        if not self.stderr:
+            raise BrokenPipeError
+        self.quiet = True
 
 
 class TerminalProgress:

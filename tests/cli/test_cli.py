@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from distilcap.cli.main import COMMANDS, cli, main
+from distilcap.cli.models import models
 from distilcap.errors import ConfigError, DistilCapError
 from distilcap.models.families import families
 from distilcap.models.fast import plain_asked_for
@@ -115,6 +116,20 @@ def test_interrupts_full_disks_and_missing_packages_are_named(
         code, _, err = run("models", capsys=capsys)
         assert code == expected
         assert words in err
+
+
+def test_only_a_reader_of_the_output_may_go(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe to another program that ended, or that captions go into, is a failure."""
+
+    def fail(**_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe", "a.pipe")
+
+    monkeypatch.setattr(models, "callback", fail)
+    code, out, err = run("models", capsys=capsys)
+    assert (code, out) == (2, "")
+    assert err == "Error: a.pipe: Broken pipe; check the path.\n"
 
 
 @pytest.mark.parametrize("boxed", [True, False])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 HEAVY = {
     "torch",
@@ -31,6 +33,30 @@ def test_a_reader_that_has_gone_is_no_error(asked: list[str]) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("bars", [False, True])
+@pytest.mark.parametrize("gone", [("stderr",), ("stdout",), ("stdout", "stderr")])
+def test_files_are_written_and_failures_count_whoever_listens(
+    tmp_path: Path, gone: tuple[str, ...], bars: bool
+) -> None:
+    """Progress, as lines or as bars, remarks and errors are no output, of which nothing would be left to do."""
+    Image.new("RGB", (32, 32)).save(good := tmp_path / "good.png")
+    (bad := tmp_path / "bad.png").write_bytes(b"no picture")
+    environment = {**os.environ, "DISTILCAP_CACHE": str(tmp_path), **({"FORCE_COLOR": "1"} if bars else {})}
+    for photos, code in ([good], 0), ([good, bad], 2):
+        to = tmp_path / f"{code}.csv"
+        command = [sys.executable, "-m", "distilcap", "caption", *photos, "--to", to]
+        reading, writing = os.pipe()
+        os.close(reading)
+        streams = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE) | dict.fromkeys(gone, writing)
+        done = subprocess.run(command, env=environment, **streams)  # type: ignore[call-overload]
+        os.close(writing)
+        assert done.returncode == code, done.stderr
+        assert to.read_text().count("good.png") == 1
+        if "stderr" not in gone:
+            assert (b"bad.png" in done.stderr) == (code == 2)
+            assert b"Broken" not in done.stderr
 
 
 def test_no_output_at_all_is_no_error() -> None:
