@@ -64,20 +64,25 @@ def failures_named(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_path(final: Path) -> Iterator[Path]:
+def atomic_path(final: Path, new: bool = False) -> Iterator[Path]:
     """Give a scratch path beside `final`; on a clean exit flush it to disk and rename it to `final`.
 
     After an exception (a full disk, an interrupt) the scratch file is removed and `final` is as it was. Where
     `final` is a link, what it leads to is written; a device or a pipe gets the content and stays what it is.
 
+    Args:
+        new: replace nothing, not even a link or what was written meanwhile.
+
     Raises:
-        OSError: `final` cannot be written, or is a folder; it is named, not the scratch file.
+        OSError: `final` cannot be written, or is a folder; it is named, not the scratch file. `new`, and
+            something is there: FileExistsError.
     """
-    final = Path(os.path.realpath(final))
+    if not new:
+        final = Path(os.path.realpath(final))
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
-    if final.exists() and not final.is_file():
+    if final.exists() and not final.is_file() and not new:
         with tempfile.TemporaryDirectory() as folder:
             yield (content := Path(folder) / final.name)
             with failures_named(final), content.open("rb") as source, final.open("wb") as target:
@@ -99,7 +104,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
             with scratch.open("rb+") as file:
                 os.fsync(file.fileno())
             scratch.chmod(mode)
-            os.replace(scratch, final)
+            (_rename_new if new else os.replace)(scratch, final)
     except OSError as error:
         if error.filename == str(scratch):
             raise OSError(error.errno, error.strerror, str(final)) from None
@@ -107,6 +112,16 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+def _rename_new(scratch: Path, final: Path) -> None:
+    """Rename a file where nothing has that name; without hard links what comes in this moment is not seen."""
+    try:
+        os.link(scratch, final)
+    except OSError:
+        if os.path.lexists(final):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
+        os.replace(scratch, final)  # a file system without them, as of cameras' cards
 
 
 def copy_all(source: Path, to: Path, links: bool = False, but: Sequence[str] = ()) -> None:
@@ -136,14 +151,14 @@ def copy_all(source: Path, to: Path, links: bool = False, but: Sequence[str] = (
             raise
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
-    with atomic_path(path) as scratch:
+def write_bytes(path: Path, content: bytes, new: bool = False) -> None:
+    """Write `content` to `path`, whole or not at all; `new` as in `atomic_path`."""
+    with atomic_path(path, new) as scratch:
         scratch.write_bytes(content)
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write `content` as UTF-8 to `path`, whole or not at all.
+def write_text(path: Path, content: str, new: bool = False) -> None:
+    """Write `content` as UTF-8 to `path`, whole or not at all; `new` as in `atomic_path`.
 
     Raises:
         DataError: it has what is no UTF-8: a file's or folder's name of other bytes.
@@ -153,7 +168,7 @@ def write_text(path: Path, content: str) -> None:
     except UnicodeEncodeError as error:
         before = error.object[max(0, error.start - 30) : error.end]
         raise DataError(f"{path}: cannot hold a name that is not UTF-8, {before!r}; rename it.") from None
-    write_bytes(path, encoded)
+    write_bytes(path, encoded, new)
 
 
 def write_json(path: Path, content: Any) -> None:

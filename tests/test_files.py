@@ -61,6 +61,26 @@ def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> No
     assert [one.name for one in tmp_path.iterdir()] == ["file.bin"]
 
 
+@pytest.mark.parametrize("error", [0, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_new_file_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """Also on a camera's card, or a share, that has no hard links."""
+
+    def no_links(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    if error:
+        monkeypatch.setattr(os, "link", no_links)
+    path, link = tmp_path / "file", tmp_path / "link"
+    write_text(path, "first", new=True)
+    link.symlink_to("nowhere")
+    for there in (path, link):
+        with pytest.raises(FileExistsError) as caught:
+            write_text(there, "second", new=True)
+        assert caught.value.filename == str(there)
+    assert path.read_text() == "first"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "link"]
+
+
 def test_a_failed_write_says_of_which_file() -> None:
     path = Path("somewhere/weights.safetensors")
     for error in (

@@ -164,7 +164,8 @@ def write_side_files(
 ) -> Written:
     """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
 
-    A file that is there already is left as it is; so a killed run goes on where it was. For a photograph
+    A file that is there already, or is when its photograph is captioned, is left as it is; so a killed run
+    goes on where it was. For a photograph
     that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. There
     `a.txt` is left too, and counts: a data set would read the whole name's file in its place, which may be a
     person's. An empty caption gets no file. The first folder that cannot be written ends the work.
@@ -184,13 +185,20 @@ def write_side_files(
     beside = _side_files(photos, form)
     unable = [photo for photo in photos if beside[photo] in beside]  # it is an image itself
     able = [photo for photo in photos if beside[photo] not in beside]
-    todo = [photo for photo in able if overwrite or not os.path.lexists(beside[photo])]
-    unclear: dict[Path, str] = {}
-    if not overwrite:
-        shared = _shared(beside, form)
-        of_stem = {photo: shared.get(photo.with_suffix(f".{form}"), []) for photo in todo}
-        unclear = {photo: _unclear(photo, images, form) for photo, images in of_stem.items() if images[1:]}
-        todo = [photo for photo in todo if not of_stem[photo]]
+    shared = _shared(beside, form)
+
+    def left(photo: Path) -> str | None:
+        """None where a file is to be written; "" where one is there, and what is wrong if that is unclear."""
+        if overwrite or os.path.lexists(beside[photo]):
+            return None if overwrite else ""
+        images = shared.get(of_stem := photo.with_suffix(f".{form}"), [])
+        if not images or of_stem in wrote or not os.path.lexists(of_stem):
+            return None
+        return _unclear(photo, images, form) if images[1:] else ""
+
+    wrote = set[Path]()  # `a.jpg.txt` of `a.jpg` says nothing of `a.jpg.webp`
+    lefts = {photo: left(photo) for photo in able}
+    todo = [photo for photo in able if lefts[photo] is None]
     for folder in dict.fromkeys(photo.parent for photo in todo):
         _check_writable(folder)
     failed: list[str] = []
@@ -200,9 +208,14 @@ def write_side_files(
         if result.error is not None:
             failed.append(str(result.error))
             continue
+        lefts[photo] = left(photo)  # again: hours may have passed
+        if lefts[photo] is not None:
+            continue
         try:
             if result.text or overwrite:
-                _write_caption(beside[photo], form, result.text)
+                _write_caption(beside[photo], form, result.text, new=not overwrite)
+        except FileExistsError:
+            lefts[photo] = ""
         except (DataError, OSError) as error:
             if isinstance(error, OSError):
                 if error.errno in DISK_FULL:
@@ -210,11 +223,13 @@ def write_side_files(
                 _check_writable(photo.parent)
             failed.append(f"{beside[photo]}: {error}")
         else:
-            empty += not result.text
+            if result.text:
+                wrote.add(beside[photo])
+            else:
+                empty += 1
     refused = (f"{photo}: its side file would replace an image." for photo in unable)
-    captioned = len(todo) - len(failed) - empty
-    there = len(able) - len(todo) - len(unclear)
-    return Written(captioned, (*refused, *unclear.values(), *failed), there, empty)
+    unclear = filter(None, lefts.values())
+    return Written(len(wrote), (*refused, *unclear, *failed), list(lefts.values()).count(""), empty)
 
 
 def _check_writable(folder: Path) -> None:
@@ -235,15 +250,16 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _write_caption(side: Path, form: str, caption: str) -> None:
+def _write_caption(side: Path, form: str, caption: str, new: bool) -> None:
     """Write a side file, or its caption alone where a photo program keeps more in it; "" removes it.
 
     Raises:
+        FileExistsError: it is to be a `new` file, and one is there.
         DataError: metadata in which a caption cannot be put by itself, or a link, which may lead anywhere.
     """
-    if side.is_symlink():
+    if side.is_symlink() and not new:
         raise DataError("is a link to somewhere else; delete it to have the caption here.")
-    content = side.read_bytes() if side.suffix == ".xmp" and side.is_file() else b""
+    content = side.read_bytes() if side.suffix == ".xmp" and side.is_file() and not new else b""
     if others := xmp.others(content):
         new = xmp.with_caption(others, caption) if caption else others
         if new != content:
@@ -252,7 +268,7 @@ def _write_caption(side: Path, form: str, caption: str) -> None:
         text = SIDE_FILES[form](caption)
         if side.suffix in SIDE_ENDINGS:  # a data set would take it for a person's; none reads XMP
             note_side(side, text.encode())
-        write_text(side, text)
+        write_text(side, text, new)
     else:
         side.unlink(missing_ok=True)
 
@@ -278,7 +294,7 @@ def _side_files(photos: Sequence[Path], form: str) -> dict[Path, Path]:
 
 
 def _shared(images: Collection[Path], form: str) -> dict[Path, list[Path]]:
-    """Files such as `a.txt` that are there, and the images whose captions a data set may find in each.
+    """Files such as `a.txt`, and the images whose captions a data set may find in each.
 
     These are the JPEG alone, and the like, where the others are raw files, HEIC and such of the same name.
     """
@@ -290,7 +306,7 @@ def _shared(images: Collection[Path], form: str) -> dict[Path, list[Path]]:
     return {
         file: [each for each in sorted(of_stem) if each.suffix.lower() in IMAGE_ENDINGS] or sorted(of_stem)
         for file, of_stem in sharing.items()
-        if file not in images and os.path.lexists(file)
+        if file not in images
     }
 
 

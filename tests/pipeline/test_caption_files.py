@@ -386,6 +386,43 @@ def test_side_files_are_written_once(photos: list[Path]) -> None:
     assert not photos[20].with_suffix(".txt").exists()
 
 
+class Meanwhile(Silent):
+    """Something happens while photographs are captioned: when all of them are, before the first is given."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self.happens = happens
+
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        captioned = list(items)
+        self.happens()
+        yield from captioned
+
+
+@pytest.mark.parametrize("form", ["txt", "xmp"])
+def test_a_side_file_that_a_person_writes_meanwhile_stays(photos: list[Path], form: str) -> None:
+    own, link = (photos[number].with_suffix(f".{form}") for number in (1, 2))
+
+    def person() -> None:
+        own.write_text("a person's words\n")
+        link.symlink_to("nowhere")
+
+    written = write_side_files(OfGrey(), photos[:4], form, Meanwhile(person))
+    assert (written.captioned, written.there, written.failed) == (2, 2, ())
+    assert own.read_text() == "a person's words\n"
+    assert not link.exists(), "a link that leads nowhere is somebody's"
+
+
+def test_a_file_that_may_be_a_person_s_is_not_put_aside_meanwhile(photos: list[Path]) -> None:
+    other, text = photos[0].with_suffix(".jpg"), photos[0].with_suffix(".txt")
+    Image.new("RGB", (8, 8), (99,) * 3).save(other)
+    person = Meanwhile(lambda: text.write_text("a person's words\n"))
+    written = write_side_files(OfGrey(), [photos[0], other], "txt", person)
+    assert (written.captioned, written.there, len(written.failed)) == (0, 0, 2)
+    assert list(photos[0].parent.glob("*.txt")) == [text]
+
+
 def test_what_it_wrote_is_no_person_s_caption(photos: list[Path]) -> None:
     """A data set of the folder has the captions that people wrote or corrected; scores are of all."""
     folder = photos[0].parent
