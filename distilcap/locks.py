@@ -15,7 +15,7 @@ from typing import Final
 
 from distilcap.errors import ConfigError, DataError
 
-__all__ = ["LOCK", "LockedError", "lock", "lock_folder", "remove_locked"]
+__all__ = ["LOCK", "LockedError", "is_at", "lock", "lock_folder", "remove_locked"]
 
 LOCK: Final = ".lock"
 """The file by which a folder is locked, inside it: it goes with the folder."""
@@ -64,7 +64,7 @@ def lock_folder(folder: Path) -> int:
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         lock(handle, folder)
-        if not _is_at(handle, folder / LOCK):
+        if not is_at(handle, folder / LOCK):
             raise LockedError(folder)
     except BaseException:
         os.close(handle)
@@ -72,7 +72,7 @@ def lock_folder(folder: Path) -> int:
     return handle
 
 
-def _is_at(handle: int, path: Path) -> bool:
+def is_at(handle: int, path: Path) -> bool:
     """Whether an open file is still at its place."""
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from distilcap.errors import DataError
-from distilcap.files import failures_named, parse_json
-from distilcap.locks import lock
+from distilcap.files import failures_named, parse_json, write_bytes
+from distilcap.locks import LockedError, is_at, lock
 from distilcap.progress import SILENT, Progress
 
 __all__ = ["RecordLog", "check_options", "header_of"]
@@ -48,18 +48,28 @@ class RecordLog:
         self, path: Path, header: Mapping[str, Any], progress: Progress = SILENT, fix: str = _FIX
     ) -> None:
         self.path = path
-        self.records: list[Any] = []
-        self._ends = [(0, b"")]  # offset and checksum where each line ends, with the file's beginning
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b", buffering=0)
+        self._open(progress)
         try:
-            lock(self._file.fileno(), path)
-            self._read(progress)
             if self.records:
                 check_options(path, self.records.pop(0), header, fix)
             else:
                 self.append(header)
                 self.records.clear()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, progress: Progress) -> None:
+        """Lock the file, and read all that is whole in it, with the header."""
+        self.records: list[Any] = []
+        self._ends = [(0, b"")]  # offset and checksum where each line ends, with the file's beginning
+        self._file = self.path.open("a+b", buffering=0)
+        try:
+            lock(self._file.fileno(), self.path)
+            if not is_at(self._file.fileno(), Path(os.path.realpath(self.path))):
+                raise LockedError(self.path)  # its process has replaced or removed it since it was opened
+            self._read(progress)
         except BaseException:
             self._file.close()
             raise
@@ -83,9 +93,7 @@ class RecordLog:
     def append(self, record: Mapping[str, Any]) -> None:
         """Write a record and bring it safely to disk."""
         end, checksum = self._ends[-1]
-        content = json.dumps(record, allow_nan=False).encode()
-        checksum = _checksum(checksum, content)
-        line = checksum + b" " + content + b"\n"
+        checksum, line = _line(checksum, record)
         with failures_named(self.path):
             self._file.truncate(end)  # what an earlier failure left
             rest = memoryview(line)
@@ -93,12 +101,29 @@ class RecordLog:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         self._ends.append((end + len(line), checksum))
-        self.records.append(json.loads(content))
+        self.records.append(json.loads(line.partition(b" ")[2]))
 
     def keep(self, count: int) -> None:
         """Cut away all but the first `count` records."""
         del self.records[count:], self._ends[count + 2 :]
         self._file.truncate(self._ends[-1][0])
+
+    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace all records at once: a kill leaves those that were there, or the new ones.
+
+        Raises:
+            OSError: the disk is full; the log is as it was. DataError: another process was faster.
+        """
+        end, checksum = self._ends[1]
+        self._file.seek(0)
+        lines = [self._file.read(end)]
+        for record in records:
+            checksum, line = _line(checksum, record)
+            lines.append(line)
+        write_bytes(self.path, b"".join(lines))
+        self.close()
+        self._open(SILENT)
+        del self.records[0]
 
     def remove(self) -> None:
         """Delete the log: its work is complete."""
@@ -126,6 +151,13 @@ def header_of(path: Path) -> Any:
     except OSError:
         return None
     return parse_json(record, path) if written == _checksum(b"", record) else None
+
+
+def _line(before: bytes, record: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """The checksum of a record behind the checksum `before` it, and its line."""
+    content = json.dumps(record, allow_nan=False).encode()
+    checksum = _checksum(before, content)
+    return checksum, checksum + b" " + content + b"\n"
 
 
 def _checksum(before: bytes, content: bytes) -> bytes:

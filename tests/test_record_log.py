@@ -6,14 +6,16 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from distilcap import record_log
 from distilcap.errors import DataError
+from distilcap.locks import LockedError, lock
 from distilcap.progress import Silent
 from distilcap.record_log import RecordLog, header_of
 
@@ -137,6 +139,45 @@ def test_records_may_be_given_back(tmp_path: Path) -> None:
         assert log.records == [*RECORDS[:2], {"new": 1}]
         log.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_log_is_rewritten_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = written(path := tmp_path / "log.jsonl")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with RecordLog(path, HEADER) as log:
+        for name in ("fsync", "replace"):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, name, full)
+                with pytest.raises(OSError, match=r"No space left on device: .*log\.jsonl"):
+                    log.rewrite(RECORDS[:2])
+            assert (path.read_bytes(), log.records) == (content, RECORDS)
+        log.rewrite(RECORDS[3:])
+        assert log.records == RECORDS[3:]
+        log.append(RECORDS[0])
+    with RecordLog(path, HEADER) as log:
+        assert log.records == [*RECORDS[3:], RECORDS[0]]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("end", [lambda log: log.rewrite(RECORDS[:1]), RecordLog.remove])
+def test_a_log_that_was_replaced_while_it_was_opened_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[RecordLog], None]
+) -> None:
+    """The other process has it open, and its lock is free, but it is no longer the file of that name."""
+    first = RecordLog(path := tmp_path / "log.jsonl", HEADER)
+
+    def locked(handle: int, where: Path) -> None:
+        monkeypatch.undo()
+        end(first)
+        first.close()
+        lock(handle, where)
+
+    monkeypatch.setattr(record_log, "lock", locked)
+    with pytest.raises(LockedError):
+        RecordLog(path, HEADER)
 
 
 def test_a_failed_append_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def write_captions(
         known = {
             image: lines
             for image, lines in record.lines().items()
-            if lines[0]["error"] is None and lines[0]["state"] == states.get(image)
+            if lines[0]["state"] == states.get(image)
         }
         todo = [photo for photo in photos if _name(photo) not in known]
         if known and todo:
@@ -93,7 +93,8 @@ def write_captions(
                 for photo, result in batch
                 for line in _lines(photo, result)
             ]
-            record.append({"lines": new})
+            if made := [line for line in new if line["error"] is None]:  # a failure is tried again
+                record.append({"lines": made})
             known |= by_image(new)
         lines = [line for image in states for line in known.get(image, [])]
         written = [line for line in lines if line["error"] is None]

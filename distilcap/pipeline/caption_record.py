@@ -2,7 +2,8 @@
 
 A `RecordLog` of {"recipe": of the captioner}, then {"lines": of a batch} and, of each file that was written,
 {"sha256": of its content, "images": those in it}. It stays when the file is complete: only by it can a later
-run tell its own file from one that a person corrected.
+run tell its own file from one that a person corrected. Where more than half of it is of no more use, it is
+rewritten when it is opened, so that years of nightly runs leave it as long as the photographs need.
 """
 
 from __future__ import annotations
@@ -61,10 +62,9 @@ class CaptionRecord(RecordLog):
             if begun != recipe:
                 if not overwrite and (there or not self._written()):  # a file that was deleted is not missed
                     check_options(to, begun, recipe, _FIX)
-                known = [record for record in self._written() if record["sha256"] == _sha256(there)]
-                self.keep(0)
-                for record in ({"recipe": recipe}, *known[-1:]):  # a file that is there stays known
-                    self.append(record)
+                self.rewrite([{"recipe": recipe}, *self._known(there)])  # a file that is there stays known
+            elif _names(self.records) > 2 * _names(needed := self._needed(there)):
+                self.rewrite(needed)
             if not self.records:
                 self.append({"recipe": recipe})
         except BaseException:
@@ -75,7 +75,8 @@ class CaptionRecord(RecordLog):
         """The lines of each image, as it was captioned last."""
         latest: dict[str, list[Line]] = {}
         for record in self.records:
-            latest |= by_image(record.get("lines", ()))
+            lines = record.get("lines", ())
+            latest |= by_image(line for line in lines if line["error"] is None)  # some versions note failures
         return latest
 
     def writes(self, content: bytes, images: Sequence[str]) -> None:
@@ -90,6 +91,19 @@ class CaptionRecord(RecordLog):
     def _written(self) -> list[dict[str, Any]]:
         return [record for record in self.records if "sha256" in record]
 
+    def _known(self, there: bytes) -> list[dict[str, Any]]:
+        """What was noted of a file's content, if anything was."""
+        digest = _sha256(there)
+        return [record for record in self._written() if record["sha256"] == digest][-1:]
+
+    def _needed(self, there: bytes) -> list[dict[str, Any]]:
+        """The records that a later run can need, were this one killed; those before them are older."""
+        files = self._known(there)
+        files += [record for record in self._written()[-1:] if record not in files]
+        images = set(self._images).union(*(record["images"] for record in files))
+        lines = [{"lines": lines} for image, lines in self.lines().items() if image in images]
+        return [*self.records[:1], *lines, *files]
+
     def _there(self) -> bytes:
         return self._to.read_bytes() if self._to.is_file() else b""
 
@@ -99,9 +113,8 @@ class CaptionRecord(RecordLog):
             return
         if not written:
             raise _foreign(to)
-        digest = _sha256(there)
-        same = next((record for record in reversed(written) if record["sha256"] == digest), None)
-        if same is None:
+        known = self._known(there)
+        if not known:
             latest = self.lines()
             ours = self._form(
                 [line for image in written[-1]["images"] for line in latest.get(image, [])]
@@ -109,10 +122,15 @@ class CaptionRecord(RecordLog):
             changed = (Counter(ours) - Counter(there.decode("utf-8", "replace").split("\n"))).total()
             said = f" ({changed:,} of its {len(ours) - 1:,} lines differ)" if changed else ""
             raise DataError(f"{to}: was edited since this command wrote it{said}; {_FIX}.")
-        if others := len(set(same["images"]) - set(self._images)):
+        if others := len(set(known[0]["images"]) - set(self._images)):
             raise DataError(
                 f"{to}: holds captions of {counted(others, 'photograph')} beside those asked for; {_FIX}."
             )
+
+
+def _names(records: Iterable[Mapping[str, Any]]) -> int:
+    """How often records name photographs: a measure of their bytes."""
+    return sum(len(record.get("lines", ())) + len(record.get("images", ())) for record in records)
 
 
 def by_image(lines: Iterable[Line]) -> dict[str, list[Line]]:

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from distilcap.data.caption_files import read_candidates
+from distilcap.data.captions import written_record
 from distilcap.data.readers import read_dataset
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import write_text
@@ -30,6 +31,7 @@ from distilcap.pipeline.captioned import WrittenCaption
 from distilcap.pipeline.captioning import BATCH_IMAGES, ImageCaptioner
 from distilcap.pipeline.xmp import others, with_caption
 from distilcap.progress import SILENT, Silent
+from distilcap.record_log import RecordLog
 from distilcap.runtime.pixels import Preprocessing
 
 T = TypeVar("T")
@@ -216,6 +218,71 @@ def test_a_run_that_is_killed_while_it_writes_knows_its_file(
             write_captions(captioner, photos[:3], to, SILENT)
     write_captions(captioner, photos[:3], to, SILENT)
     assert (len(to.read_text().splitlines()), captioner.seen) == (4, 3)
+
+
+def test_the_record_of_many_nights_is_no_longer_than_a_few(photos: list[Path], tmp_path: Path) -> None:
+    """Each night a photograph is another, and one can never be read."""
+    write_captions(OfGrey(), photos, tmp_path / "once.csv", SILENT)
+    once = written_record(tmp_path / "once.csv").stat().st_size
+    record = written_record(to := tmp_path / "captions.csv")
+    captioner = OfGrey()
+    for night in range(30):
+        Image.new("RGB", (8, 8), (night,) * 3).save(photos[0])
+        os.utime(photos[0], ns=(night, night))
+        write_captions(captioner, photos, to, SILENT)
+        assert record.stat().st_size < 3 * once
+    assert captioner.seen == 49 + 29
+    kept = record.read_bytes()
+    for _ in range(2):
+        write_captions(captioner, photos, to, SILENT)
+    assert record.read_bytes() == kept, "nothing changed"
+
+
+def test_a_record_is_shortened_and_a_kill_at_any_moment_loses_nothing(
+    photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of an earlier version: with what failed, and all names again for each file."""
+    to, captioner = tmp_path / "captions.csv", OfGrey()
+    write_captions(captioner, photos[:10], to, SILENT)
+    first, record = to.read_bytes(), written_record(to)
+    with RecordLog(record, {"format": "distilcap captions 1"}) as log:
+        recipe, *_, last = log.records
+        failed = {"image": str(photos[20]), "caption": None, "log_prob": None, "confidence": None}
+        log.append({"lines": [failed | {"error": "no picture", "state": "before"}]})
+        for _ in range(9):
+            log.append(last)
+    long = record.read_bytes()
+    write_captions(captioner, photos[:11], to, SILENT)
+    assert captioner.seen == 11, "what was captioned is known"
+    expected, short = to.read_bytes(), record.stat().st_size
+    assert short < len(long) / 2
+    for moment in range(20):
+        to.write_bytes(first)
+        record.write_bytes(long)
+        captioner.seen, calls = 0, iter(range(100))
+
+        def dies(does: Callable[..., Any], calls: Iterator[int] = calls, moment: int = moment) -> Any:
+            def call(*given: Any) -> Any:
+                if next(calls) == moment:
+                    raise Killed
+                return does(*given)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "replace"):
+                patch.setattr(os, name, dies(getattr(os, name)))
+            try:
+                write_captions(captioner, photos[:11], to, SILENT)
+                break
+            except Killed:
+                assert to.read_bytes() == first
+        write_captions(captioner, photos[:11], to, SILENT)
+        assert (to.read_bytes(), captioner.seen <= 2) == (expected, True), "the new one, or once more"
+        to.write_bytes(first.replace(b"<1>", b"<one>"))
+        with pytest.raises(DataError, match="was edited"):
+            write_captions(captioner, photos[:11], to, SILENT)
+    assert moment == 6, "all writes and renames: of the record, of two lines in it and of the file"
 
 
 def test_what_changed_since_a_kill_is_captioned_anew(
