@@ -79,7 +79,8 @@ def caption(
 
     A photo that cannot be read is named at the end; the others go on. With --to or --side-files, captions go
     into files, and a killed command goes on where it was. A file of --to is known again by a hidden record
-    beside it (.NAME.captions.jsonl), and what was corrected in it stays.
+    beside it (.NAME.captions.jsonl), and what was corrected in it stays. Photos that are gone from their
+    folder leave the file too.
     """
     if run is not None and bundle is not None:
         raise ConfigError("Give either `--run` (a trained run) or `--bundle` (an exported one).")

@@ -41,6 +41,6 @@ def reader_gone(stream: TextIO | None) -> bool:
 
 
 def discard_unread(stream: TextIO | None) -> None:
-    """Give up what a pipe that nobody reads has not taken: Python would end with 120, as it cannot write it."""
+    """Give up what a pipe that nobody reads has not taken: Python would end with 120 for it."""
     if stream is not None and reader_gone(stream):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -52,8 +52,8 @@ def write_captions(
     """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
 
     A hidden record beside the file (`CaptionRecord`) says what is captioned already and whether the file was
-    edited since. A photograph that is another or was changed since is captioned again. Where no photograph
-    can be read, a file that is there stays.
+    edited since. A photograph that is another or was changed since is captioned again; one that is gone from
+    the folder leaves the file, with a remark. Where no photograph can be read, a file that is there stays.
 
     Args:
         to: `.csv` or `.jsonl` with image, caption, log_prob and confidence (nothing where it is not
@@ -76,9 +76,7 @@ def write_captions(
 
     with CaptionRecord(to, captioner.recipe, states.keys(), form, progress, overwrite) as record:
         known = {
-            image: lines
-            for image, lines in record.lines().items()
-            if lines[0]["state"] == states.get(image)
+            image: lines for image, lines in record.lines().items() if lines[0]["state"] == states.get(image)
         }
         todo = [photo for photo in photos if _name(photo) not in known]
         if known and todo:

@@ -9,6 +9,7 @@ rewritten when it is opened, so that years of nightly runs leave it as long as t
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ class CaptionRecord(RecordLog):
 
     Raises:
         DataError: another process has it open; or the file is not this record's, was edited since, has other
-            images too, or was written or begun with other options.
+            images too that are not gone, or was written or begun with other options.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CaptionRecord(RecordLog):
             raise _foreign(to)
         super().__init__(path, {"format": "distilcap captions 1"}, progress)
         try:
-            self._check_unedited()
+            self._check_images(self._check_unedited(), progress)
             begun = self.records[0]["recipe"] if self.records else recipe
             if begun != recipe:
                 if not overwrite and (there or not self._written()):  # a file that was deleted is not missed
@@ -107,10 +108,11 @@ class CaptionRecord(RecordLog):
     def _there(self) -> bytes:
         return self._to.read_bytes() if self._to.is_file() else b""
 
-    def _check_unedited(self) -> None:
+    def _check_unedited(self) -> Collection[str]:
+        """Make sure that the file is as it was written, and give the images in it, if they must be kept."""
         to, there, written = self._to, self._there(), self._written()
         if not there or self._overwrite:
-            return
+            return ()
         if not written:
             raise _foreign(to)
         known = self._known(there)
@@ -122,10 +124,39 @@ class CaptionRecord(RecordLog):
             changed = (Counter(ours) - Counter(there.decode("utf-8", "replace").split("\n"))).total()
             said = f" ({changed:,} of its {len(ours) - 1:,} lines differ)" if changed else ""
             raise DataError(f"{to}: was edited since this command wrote it{said}; {_FIX}.")
-        if others := len(set(known[0]["images"]) - set(self._images)):
+        images: list[str] = known[0]["images"]
+        return images
+
+    def _check_images(self, written: Collection[str], progress: Progress) -> None:
+        """Rows of photographs that are gone end no night; those of others that were not asked for would be
+        lost unseen. Gone is what is no longer there, of the folder that has all those asked for."""
+        others = set(written) - set(self._images)
+        if not others:
+            return
+        folders = {os.path.dirname(os.path.abspath(image)) for image in self._images}
+        folder = os.path.commonpath(folders) if folders else None
+        lines = self.lines()
+        paths = (str(lines[image][0]["state"]).rsplit(" ", 2)[0] for image in others & lines.keys())
+        gone = sum(folder is not None and _is_gone(path, folder) for path in paths)
+        if left := len(others) - gone:
             raise DataError(
-                f"{to}: holds captions of {counted(others, 'photograph')} beside those asked for; {_FIX}."
+                f"{self._to}: holds captions of {counted(left, 'photograph')} beside those asked for; {_FIX}."
             )
+        progress.note(f"{self._to}: rows of {counted(gone, 'photograph')} that are gone are left out.")
+
+
+def _is_gone(path: str, folder: str) -> bool:
+    """Whether an absolute path is below a folder, and nothing is there: a disk that fails may have it still,
+    and a backslash may stand for what is not UTF-8."""
+    if "\\" in path or not os.path.normpath(path).startswith(os.path.join(folder, "")):
+        return False
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def _names(records: Iterable[Mapping[str, Any]]) -> int:

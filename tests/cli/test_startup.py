@@ -40,7 +40,7 @@ def test_a_reader_that_has_gone_is_no_error(asked: list[str]) -> None:
 def test_files_are_written_and_failures_count_whoever_listens(
     tmp_path: Path, gone: tuple[str, ...], bars: bool
 ) -> None:
-    """Progress, as lines or as bars, remarks and errors are no output, of which nothing would be left to do."""
+    """Progress, as lines or as bars, remarks and errors are no output, without which the work is in vain."""
     Image.new("RGB", (32, 32)).save(good := tmp_path / "good.png")
     (bad := tmp_path / "bad.png").write_bytes(b"no picture")
     environment = {**os.environ, "DISTILCAP_CACHE": str(tmp_path), **({"FORCE_COLOR": "1"} if bars else {})}

@@ -189,6 +189,66 @@ def test_a_complete_file_goes_on_with_more_photographs_alone(photos: list[Path],
     )
 
 
+def test_photographs_that_are_gone_leave_the_file(photos: list[Path], tmp_path: Path) -> None:
+    (inside := photos[0].parent / "2019").mkdir()
+    photos = [*photos[:8], photos[8].rename(inside / "8.png")]
+    photos = [tmp_path / "photos" / ".." / photo.relative_to(tmp_path) for photo in photos]  # `../photos`
+    write_captions(captioner := OfGrey(), photos, to := tmp_path / "captions.csv", SILENT)
+    photos[3].unlink()
+    photos[5] = photos[5].rename(photos[5].with_name("renamed.png"))
+    photos[8].rename(aside := tmp_path / "8.png")
+    inside.rmdir()
+    left, notes = [*photos[:3], *photos[4:8]], Notes()
+    assert write_captions(captioner, left, to, notes).captioned == 7
+    assert f"{to}: rows of 3 photographs that are gone are left out." in notes.notes
+    with to.open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [*map(str, left)]
+    assert captioner.seen == 9 + 1, "the renamed one"
+    inside.mkdir()
+    aside.rename(photos[8])
+    write_captions(captioner, [*left, photos[8]], to, SILENT)
+    assert captioner.seen == 10, "it is known still"
+    photos[8].unlink()
+    to.write_text(corrected := to.read_text().replace("<1>", "<one>"))
+    with pytest.raises(DataError, match="was edited"):
+        write_captions(captioner, left, to, SILENT)
+    assert to.read_text() == corrected
+
+
+def test_photographs_that_were_not_asked_for_stop_it(
+    photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of them, another folder when the first is gone or has its names, a name that is not UTF-8."""
+    write_captions(captioner := OfGrey(), photos[:6], to := tmp_path / "captions.csv", SILENT)
+    kept, other = to.read_bytes(), tmp_path / "other" / "photos"
+    other.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(other / "a.png")
+
+    def stops(photographs: int, asked: Sequence[Path], file: Path = to) -> None:
+        said = rf"holds captions of {photographs} photographs? beside those asked for; take .*--overwrite"
+        with pytest.raises(DataError, match=said):
+            write_captions(captioner, asked, file, SILENT)
+
+    photos[5].unlink()
+    stops(3, photos[:2])
+    stops(6, [])
+    gone = photos[0].parent.rename(tmp_path / "gone")
+    stops(6, [other / "a.png"])
+    assert (to.read_bytes(), captioner.seen) == (kept, 6)
+    gone.rename(photos[0].parent)
+    monkeypatch.chdir(tmp_path)
+    write_captions(captioner, [Path("photos/0.png")], relative := tmp_path / "relative.csv", SILENT)
+    monkeypatch.chdir(tmp_path / "other")
+    stops(1, [Path("photos/a.png")], relative)
+    odd = photos[0].with_name(os.fsdecode(b"caf\xe9.png"))
+    try:
+        Image.new("RGB", (8, 8)).save(odd)
+    except OSError:
+        pytest.skip("this file system takes no names that are not UTF-8")
+    write_captions(captioner, [photos[0], odd], to, SILENT, overwrite=True)
+    stops(1, photos[:1])
+
+
 def test_captions_that_are_corrected_meanwhile_stay(photos: list[Path], tmp_path: Path) -> None:
     write_captions(captioner := OfGrey(), photos[:2], to := tmp_path / "captions.csv", SILENT)
 
@@ -246,7 +306,7 @@ def test_a_record_is_shortened_and_a_kill_at_any_moment_loses_nothing(
     write_captions(captioner, photos[:10], to, SILENT)
     first, record = to.read_bytes(), written_record(to)
     with RecordLog(record, {"format": "distilcap captions 1"}) as log:
-        recipe, *_, last = log.records
+        last = log.records[-1]
         failed = {"image": str(photos[20]), "caption": None, "log_prob": None, "confidence": None}
         log.append({"lines": [failed | {"error": "no picture", "state": "before"}]})
         for _ in range(9):
