@@ -87,7 +87,7 @@ def mean_interval(values: ArrayLike, resamples: int = 10_000, seed: int = 0) -> 
     numbers = np.asarray(values, dtype=np.float64)
     chunks, size = resampled(len(numbers), resamples, seed)
     means = np.concatenate([weights @ numbers for weights in chunks]) / size
-    return interval_of(float(numbers.mean()), means, len(numbers), np.count_nonzero(numbers))
+    return interval_of(float(numbers.mean()), means, len(numbers), int(np.count_nonzero(numbers)))
 
 
 def resampled(images: int, resamples: int, seed: int) -> tuple[Iterable[FloatArray], int]:

@@ -260,15 +260,15 @@ def _write_caption(side: Path, form: str, caption: str, new: bool) -> None:
         raise DataError("is a link to somewhere else; delete it to have the caption here.")
     content = side.read_bytes() if side.suffix == ".xmp" and side.is_file() and not new else b""
     if others := xmp.others(content):
-        new = xmp.with_caption(others, caption) if caption else others
-        if new != content:
-            write_bytes(side, new)
+        merged = xmp.with_caption(others, caption) if caption else others
+        if merged != content:
+            write_bytes(side, merged)
     elif caption:
         text = SIDE_FILES[form](caption)
         if side.suffix in SIDE_ENDINGS:  # a data set would take it for a person's; none reads XMP
             note_side(side, text.encode())
         write_text(side, text, new)
-    else:
+    elif not new:
         side.unlink(missing_ok=True)
 
 
