@@ -11,14 +11,18 @@ equal names in two reports are two rows, also where their runs have one recipe.
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from distilcap.errors import ConfigError
-from distilcap.reports.records import RESULTS, read_results
+from distilcap.reports.records import RESULTS, Row, read_results
 from distilcap.stages.folders import import_stages
 from distilcap.stages.label import Generate
 from distilcap.stages.measure import Evaluate, read_scores
@@ -28,7 +32,7 @@ from distilcap.store.pack import import_results
 from distilcap.store.store import Store
 from distilcap.study.check import PACKS
 from distilcap.study.contrasts import Contrasts, Scored
-from distilcap.study.taught import teacher_key
+from distilcap.study.taught import own_teachers
 
 METRIC = "cider"
 
@@ -43,20 +47,19 @@ def rows_of(folder: Path) -> dict[str, tuple[Scored, list[str]]]:
             import_results(pack, store.root)
         stages = [entry.stage for entry in contents(store.root)]
         runs = {stage.key: stage for stage in stages if isinstance(stage, Train)}
-        scored = {
-            (stage.captions.captioner.key, stage.captions.beam): stage
-            for stage in stages
-            if isinstance(stage, Evaluate) and METRIC in stage.available
-            if isinstance(stage.captions, Generate) and stage.captions.split == "test"
-        }
+        scored: dict[tuple[str, int], list[dict[str, float]]] = {}
+        for stage in stages:
+            if not (isinstance(stage, Evaluate) and METRIC in stage.available):
+                continue
+            if isinstance(stage.captions, Generate) and stage.captions.split == "test":
+                per_image = read_scores(stage, store)[METRIC]["per_image"]
+                scored.setdefault((stage.captions.captioner.key, stage.captions.beam), []).append(per_image)
         rows = {}
         for row in results.rows:
             if not row.runs or any((run, row.beam) not in scored for run in row.runs):
                 continue  # a given teacher, or not packed
-            found = [read_scores(scored[run, row.beam], store)[METRIC]["per_image"] for run in row.runs]
+            found = reported(row, [scored[run, row.beam] for run in row.runs], folder)
             names = sorted(found[0])
-            per_image = np.array([[one[image] for image in names] for one in found])
-            taught_by = {teacher_key(runs[run]) for run in row.runs}
             rows[row.name] = (
                 Scored(
                     row.name,
@@ -64,12 +67,23 @@ def rows_of(folder: Path) -> dict[str, tuple[Scored, list[str]]]:
                     str(row.size),
                     row.teacher,
                     None,
-                    per_image,
-                    own_teachers=len(taught_by) == len(row.runs),
+                    np.array([[one[image] for image in names] for one in found]),
+                    own_teachers=own_teachers([runs[run] for run in row.runs]),
                 ),
                 names,
             )
     return rows
+
+
+def reported(
+    row: Row, packed: Sequence[Sequence[dict[str, float]]], folder: Path
+) -> Sequence[Mapping[str, float]]:
+    """By seed the scores of which the row's is the mean: packs may hold captions of a run by two devices."""
+    for seeds in itertools.product(*packed):
+        mean = fmean(fmean(per_image.values()) for per_image in seeds)
+        if math.isclose(mean, row.scores.beam[METRIC] or 0.0, rel_tol=1e-9):
+            return seeds
+    raise ConfigError(f"{folder}: its packs have scores of {row.name!r}, but none with the report's mean.")
 
 
 def main() -> None:

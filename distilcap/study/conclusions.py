@@ -153,15 +153,18 @@ def _teacher_quality(systems: Sequence[Scored], contrasts: Contrasts) -> list[Cl
 
 
 def _seeds_of_teachers(teachers: Iterable[frozenset[str]], looks: int, contrasts: Contrasts) -> str:
-    """How many seeds would tell one pair of teachers apart, where none are."""
+    """How many seeds would tell a pair of teachers apart, and which pair, where none are."""
     text = "the teachers of no pair differ clearly"
     if contrasts.seed_deviation is None:
         return text
-    pairs = [dict(zip(sorted(pair), (1.0, -1.0), strict=True)) for pair in teachers]
-    needed = [contrasts.seeds_to_decide(pair, looks, _excludes_zero) for pair in pairs]
-    known = [seeds for seeds in needed if seeds]
-    seeds = f"about {min(known)} seeds" if known else f"not even {MOST_SEEDS} seeds"
-    return f"{text}; at this spread {seeds} would tell one pair apart"
+    needed = []
+    for first, second in sorted(sorted(pair) for pair in teachers):
+        seeds = contrasts.seeds_to_decide({first: 1.0, second: -1.0}, looks, _excludes_zero)
+        needed += [(seeds, first, second)] if seeds else []
+    if not needed:
+        return f"{text}; at this spread not even {MOST_SEEDS} seeds would tell a pair apart"
+    seeds, first, second = min(needed)
+    return f"{text}; at this spread about {seeds} seeds would tell {first} and {second} apart"
 
 
 def _oriented_mean(oriented: list[tuple[Scored, Scored]], looks: int, contrasts: Contrasts) -> Claim:

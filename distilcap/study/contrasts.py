@@ -2,15 +2,19 @@
 
 A contrast is a weighted sum of systems' scores, such as "distilled less undistilled". Its noise:
 
+- A run's own luck: the variance of a score over seeds, pooled over all systems that have several. Over n
+  images it is v + e/n, where e is the luck with single images (the variance of image x seed).
 - Images: the variance by a paired bootstrap, all systems on the same resampled images (Koehn 2004), seeds
-  averaged.
-- A run's own luck: the variance of a score over seeds, pooled over all systems that have several.
+  averaged. Of S seeds it holds e/(n S), which a run's own luck has already: that is taken from it. e is
+  estimated by the same analysis of variance as the luck (Searle, Casella and McCulloch 1992, chapter 4).
 - A teacher's luck, where each seed has a teacher of its own: all students of one teacher's run move together,
   so it does not average out over them. It is what the mean of a teacher's students moves from seed to seed
-  beyond their own luck, pooled over teachers. Where a teacher ran once, its luck is not counted.
+  beyond their own luck, pooled over teachers. Where a teacher ran once, its luck is not counted. (What its
+  students share on single images is in the images' part too: intervals are a little wide by that.)
 
 The three are added, and the interval is Student's t with the degrees of freedom that Satterthwaite (1946)
-gives the sum: a variance that few seeds show widens it, the more the more it weighs.
+gives the sum: a variance that few seeds show widens it, the more the more it weighs. Seeds that happen to lie
+closer together than e/n allows count as e/n.
 """
 
 from __future__ import annotations
@@ -91,9 +95,12 @@ class Contrasts:
         """
         values = np.sum([weight * self._means[name] for name, weight in weights.items()], axis=0)
         value, resampled = float(values.mean()), self._weights @ values.astype(np.float32)
-        parts = [(float(resampled.astype(np.float64).var()), len(values) - 1)]
+        ran = {name: len(self.systems[name].per_image) for name in weights}
+        of_seeds = sum(weight**2 / ran[name] for name, weight in weights.items()) * self._own_luck.on_images
+        of_images = float(resampled.astype(np.float64).var()) - of_seeds
+        parts = [(max(0.0, of_images), len(values) - 1)]
         if self.seed_deviation is not None:
-            runs = {name: seeds or len(self.systems[name].per_image) for name in weights}
+            runs = {name: seeds or ran[name] for name in weights}
             share = sum(weight**2 / runs[name] for name, weight in weights.items())
             parts.append((share * self._own_luck.variance, self._own_luck.degrees_of(seeds)))
             of_teachers = [[name for name in weights if name in group] for group in self._taught]
@@ -121,11 +128,15 @@ class Contrasts:
 
 @dataclass(frozen=True)
 class _Spread:
-    """A variance, its degrees of freedom, and how many more each further seed of every system brings."""
+    """A variance, its degrees of freedom, and how many more each further seed of every system brings.
+
+    `on_images` is the part of it that is luck with single images: e/n above.
+    """
 
     variance: float
     degrees: int
     a_seed: int
+    on_images: float = 0.0
 
     def degrees_of(self, seeds: int | None) -> int:
         """Degrees of freedom with so many seeds of every system; None is what ran."""
@@ -142,31 +153,45 @@ def _taught_together(systems: Sequence[Scored]) -> list[dict[str, Scored]]:
 
 
 def _spread(systems: Sequence[Scored], taught: Sequence[dict[str, Scored]]) -> tuple[_Spread, _Spread]:
-    """Of a run's own luck and of a teacher's, by an analysis of variance.
+    """Of a run's own luck and of a teacher's."""
+    moves = {system.name: system.per_image - system.per_image.mean(axis=0) for system in systems}
+    means = {name: move.mean(axis=1, keepdims=True) for name, move in moves.items()}
+    (own, degrees), (common, common_degrees) = _variances(means, taught)
+    (on_images, _), _ = _variances({name: move - means[name] for name, move in moves.items()}, taught)
+    images = systems[0].per_image.shape[1]
+    on_images /= max(1, images - 1) * images
+    alone, students = len(systems) - sum(map(len, taught)), sum(len(group) - 1 for group in taught)
+    return (
+        _Spread(max(own, on_images), degrees, alone + students, on_images),
+        _Spread(max(0.0, common), common_degrees, len(taught)),
+    )
 
-    The mean of k students of one teacher's run has the teacher's variance and 1/k of their own.
+
+def _variances(
+    moves: Mapping[str, FloatArray], taught: Sequence[dict[str, Scored]]
+) -> tuple[tuple[float, int], tuple[float, int]]:
+    """Of what runs and what teachers move from seed to seed, each with its degrees of freedom.
+
+    By an analysis of variance: the mean of k students of one teacher's run has the teacher's variance and 1/k
+    of their own.
+
+    Args:
+        moves: (seeds, columns) by system, 0 in the mean over seeds; the variances are sums over columns.
     """
     together = {name for group in taught for name in group}
     squares = common_squares = own_part = 0.0
     degrees = common_degrees = 0
-    alone = [system for system in systems if system.name not in together]
-    for system in alone:
-        scores = system.per_image.mean(axis=1)
-        squares += float(((scores - scores.mean()) ** 2).sum())
-        degrees += len(scores) - 1
+    for move in (move for name, move in moves.items() if name not in together):
+        squares += float((move**2).sum())
+        degrees += len(move) - 1
     for group in taught:
-        moves = np.array([system.per_image.mean(axis=1) for system in group.values()])
-        moves -= moves.mean(axis=1, keepdims=True)
-        common = moves.mean(axis=0)
-        squares += float(((moves - common) ** 2).sum())
-        degrees += (len(moves) - 1) * (len(common) - 1)
+        students = np.array([moves[name] for name in group])
+        common = students.mean(axis=0)
+        squares += float(((students - common) ** 2).sum())
+        degrees += (len(students) - 1) * (len(common) - 1)
         common_squares += float((common**2).sum())
         common_degrees += len(common) - 1
-        own_part += (len(common) - 1) / len(moves)
+        own_part += (len(common) - 1) / len(students)
     variance = squares / degrees if degrees else 0.0
     common_variance = (common_squares - own_part * variance) / common_degrees if common_degrees else 0.0
-    students = sum(len(group) - 1 for group in taught)
-    return (
-        _Spread(variance, degrees, len(alone) + students),
-        _Spread(max(0.0, common_variance), common_degrees, len(taught)),
-    )
+    return (variance, degrees), (common_variance, common_degrees)

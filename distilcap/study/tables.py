@@ -8,6 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
+from distilcap.errors import ConfigError
 from distilcap.metrics import MeanMetric, Score, create_metric
 from distilcap.metrics.base import FloatArray
 from distilcap.metrics.significance import System, compare_systems
@@ -271,17 +272,24 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
     if "cider" not in metrics:
         return []
     systems = {}
+    images: list[str] = []  # one order for all rows
     for row in (row for table in tables for row in table.rows):
         member = row.member
-        seeds = [_per_image(scores["cider"]) for scores in column_scores(member, COLUMN, store, metrics)]
+        scores = [seed["cider"].per_image for seed in column_scores(member, COLUMN, store, metrics)]
+        images = images or list(scores[0])
+        if any(seed.keys() != set(images) for seed in scores):
+            raise ConfigError(
+                f"{member.name} is scored on other images than {tables[0].rows[0].member.name}: they cannot "
+                "be compared."
+            )
         systems[member.name] = Scored(
             member.name,
             member.trains[0].architecture,
             member.size,
             member.teacher,
             row.label_beam,
-            np.array(seeds),
-            own_teachers=own_teachers(member),
+            np.array([[seed[image] for image in images] for seed in scores]),
+            own_teachers=own_teachers(member.trains),
         )
     return list(systems.values())
 

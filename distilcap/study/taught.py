@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 from distilcap.reports.results import Member, all_labels, whole_training
@@ -23,11 +24,11 @@ def _taught_by(train: Train) -> list[Stage]:
     return list(dict.fromkeys(stage for stage in given if stage is not None))
 
 
-def own_teachers(member: Member) -> bool:
-    """Whether each seed had teachers that no other had."""
-    if len({teacher_key(train) for train in member.trains}) < len(member.trains):
+def own_teachers(trains: Sequence[Train]) -> bool:
+    """Whether each of a row's seeds had teachers that no other had."""
+    if len({teacher_key(train) for train in trains}) < len(trains):
         return False
-    runs = [_teacher_runs(train) for train in member.trains]
+    runs = [_teacher_runs(train) for train in trains]
     return len(set().union(*runs)) == sum(map(len, runs))
 
 

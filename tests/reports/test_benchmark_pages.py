@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import across, bundle, encoders, features, labelling, memory, speed
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import read_json
+from distilcap.reports.records import RESULTS, read_results
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/results"
 
@@ -133,6 +135,20 @@ def test_rows_of_reports_are_compared_by_what_is_packed(
         ConfigError, match="no scores of a row 'updown-tiny', but of updown-medium; updown-small; "
     ):
         across.main()
+
+
+def test_of_two_scores_of_a_run_the_reports_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack may hold the captions of one run by a CPU and by another machine."""
+    folder = DOCS / "flickr8k-families"
+    row = read_results(folder / RESULTS).rows[0]
+    row = replace(row, scores=replace(row.scores, beam={across.METRIC: 0.5}))
+    here, other, second = {"a": 0.3, "b": 0.5}, {"a": 0.4, "b": 0.6}, {"a": 0.5, "b": 0.5}
+    for packed in ([[here, other], [second]], [[other, here], [second]]):
+        assert across.reported(row, packed, folder) == (other, second)
+    with pytest.raises(ConfigError, match=r"its packs have scores of .*, but none with the report's mean"):
+        across.reported(row, [[here], [second]], folder)
+    monkeypatch.setattr(across, "own_teachers", lambda _: "by the rule of tables")
+    assert {scored.own_teachers for scored, _ in across.rows_of(folder).values()} == {"by the rule of tables"}
 
 
 def test_memory_of_less_than_ten_batches(tmp_path: Path) -> None:

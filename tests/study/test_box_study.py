@@ -109,9 +109,9 @@ def test_the_controls_of_the_other_seeds_teach_together(photos: Path, tmp_path: 
         assert run.labels.captioners == finished[:seed] + finished[seed + 1 :]
         assert dataclasses.replace(run, labels=None) == control.member.trains[seed]
         assert run.start == begun.member.trains[seed]
-    assert not own_teachers(taught.member)  # each teaches two
-    assert not own_teachers(last.member)
-    assert all(own_teachers(row.member) for row in rest if row.member.role == "distilled")
+    assert not own_teachers(taught.member.trains)  # each teaches two
+    assert not own_teachers(last.member.trains)
+    assert all(own_teachers(row.member.trains) for row in rest if row.member.role == "distilled")
     for seed, run in enumerate(last.member.trains):
         assert run.start == taught.member.trains[seed]
         assert run.training == finished[seed].training

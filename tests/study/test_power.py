@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -113,3 +115,16 @@ def test_students_who_share_no_luck_have_none_counted() -> None:
         for weights in ({"s0": 1 / 3, "s1": 1 / 3, "s2": 1 / 3}, {"s0": 1.0})
     )
     assert (one.high - one.low) / (mean.high - mean.low) == pytest.approx(3**0.5)
+
+
+def test_teachers_that_seeds_would_tell_apart_are_named() -> None:
+    """Of three the two that lie farthest apart."""
+    means = {"near": 0.55, "between": 0.56, "far": 0.6}
+    teachers = [
+        replace(system(name, spread(mean, 0.03, 3)), size="big", architecture=name)
+        for name, mean in means.items()
+    ]
+    students = [system(f"by {name}", spread(0.5, 0.03, 3), name) for name in means]
+    claim = judge([*teachers, *students])[0].claims[0]
+    assert claim.outcome == "open"
+    assert claim.evidence.endswith(" seeds would tell far and near apart")

@@ -17,10 +17,11 @@ from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError
 from distilcap.integrity import leave_out
+from distilcap.metrics import Score
 from distilcap.progress import SILENT
 from distilcap.reports.records import read_results
 from distilcap.reports.report import write_report
-from distilcap.reports.results import latencies_of, read_beside_scores
+from distilcap.reports.results import Member, latencies_of, read_beside_scores
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import Generate
@@ -30,6 +31,7 @@ from distilcap.store.record import complete
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study import rows as tables_module
+from distilcap.study import tables
 from distilcap.study.estimate import estimate_plan, facts_of
 from distilcap.study.extra import extra_table
 from distilcap.study.flickr8k import TEACHER
@@ -344,6 +346,24 @@ def test_rows_that_a_training_would_be_needed_for_are_not_finished(tmp_path: Pat
     shutil.rmtree(store.path(student.trains[0]))
     pretend(store, student.trains[0])
     assert student.name not in finished(tables, store)[1]
+
+
+def test_rows_are_compared_image_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores are read in whatever order a file has its images."""
+    (table,) = paper_tables(students_of("smoke", 2), ["table1"])
+    table = replace(table, rows=table.rows[:2])
+    names = {member.name: number for number, member in enumerate(members_of([table]))}
+    files = [{"a": 0.1, "b": 0.2, "c": 0.3}, {"c": 0.3, "b": 0.2, "a": 0.1}]
+
+    def read(member: Member, *_: object) -> list[dict[str, Score]]:
+        return [{"cider": Score("cider", 0.2, "signature", files[names[member.name]])}] * 2
+
+    monkeypatch.setattr(tables, "column_scores", read)
+    first, second = tables._scored([table], NOWHERE, ("cider",))
+    assert first.per_image.tolist() == second.per_image.tolist() == [[0.1, 0.2, 0.3]] * 2
+    files[1]["d"] = files[1].pop("a")
+    with pytest.raises(ConfigError, match=f"{second.name} is scored on other images than {first.name}"):
+        tables._scored([table], NOWHERE, ("cider",))
 
 
 def test_stages_name_every_row_once() -> None:
