@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.pages import put_between, read_lines
 from distilcap.files import write_text
 from distilcap.metrics.resampling import mean_interval
+from distilcap.study.contrasts import Contrasts, Scored
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-photos.md"
 RESULTS, CURVE = "results.jsonl", "curve.svg"
@@ -90,13 +91,17 @@ def over_seeds(ciders: Sequence[Sequence[int]]) -> str:
 
 
 def difference(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
-    """Paired difference with its 95 % interval over test images, by bootstrap; seeds are averaged first."""
+    """Paired difference with its 95 % interval over test images and seeds (`study.contrasts`); of a single
+    seed over images alone."""
     if not pairs:
         return ""
-    rows = [np.subtract(first, second) for first, second in pairs]
-    values = np.mean(rows, axis=0)
-    low, high = mean_interval(values)
-    return f"{values.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+    rows = np.array([np.subtract(first, second) for first, second in pairs], dtype=np.float64)
+    low, high = mean_interval(rows[0])
+    if len(rows) > 1:
+        paired = Contrasts([Scored("difference", "", "", None, None, rows)])
+        estimate = paired.estimate({"difference": 1.0})
+        low, high = estimate.low, estimate.high
+    return f"{rows.mean():+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def on_other_devices(cells: Cells) -> str:
