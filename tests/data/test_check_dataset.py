@@ -12,6 +12,7 @@ from distilcap.data.readers import find_entries, read_dataset
 from distilcap.data.readers.entries import KINDS
 from distilcap.data.trainable import usual_min_count, words_to_learn
 from distilcap.errors import DataError
+from distilcap.runtime import large
 from distilcap.stages.changed_data import HoldOut
 from distilcap.stages.data import ImportData
 
@@ -140,7 +141,7 @@ def test_a_folder_or_a_bomb_in_an_images_place(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "captions.jsonl").write_text(
         '{"image": "a.png", "caption": "a"}\n{"image": "b.jpg", "caption": "b"}'
     )
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 // 2 - 1)
+    monkeypatch.setattr(large, "MAX_PIXELS", 64 * 48 - 1)
     kinds = [(problem.kind, problem.line) for problem in check_dataset(tmp_path, split="test").problems]
     assert kinds == [("undecodable image", 1), ("missing image", 2)]
 
