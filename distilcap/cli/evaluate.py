@@ -75,17 +75,18 @@ def evaluate(
     if options.resamples:
         scores = intervals(scores, options.resamples)
     diversity = measure_diversity(scored, read_references(training) if training else None, options.words_by)
+    if json_file is not None:  # before anything is printed, which somebody may not read to its end
+        write_scores(json_file, scores, _fingerprint(known, scored), diversity=asdict(diversity))
+    if csv_file is not None:
+        write_text(csv_file, as_csv(scores))
+    if latex_file is not None:
+        write_text(latex_file, as_latex(captions.stem, scores))
     CONSOLE.print(scores_table(f"{captions} ({len(scored)} images)", scores))
     if options.resamples and (few := remark_on_few(len(scored))):
         CONSOLE.print(few)
     CONSOLE.print(in_words(diversity), highlight=False)
     if json_file is not None:
-        write_scores(json_file, scores, _fingerprint(known, scored), diversity=asdict(diversity))
         CONSOLE.print(f"Scores: {json_file}")
-    if csv_file is not None:
-        write_text(csv_file, as_csv(scores))
-    if latex_file is not None:
-        write_text(latex_file, as_latex(captions.stem, scores))
 
 
 @click.command(

@@ -182,12 +182,11 @@ def plan_own_images(
     if options.unlabelled:
         learnt = AddUnlabelled.beside(learnt, options.unlabelled)
         dataset = learnt.changed(dataset)
-    labelled = {image.id for image in dataset.split("train")}
-    if given is not None and given.described is not None and options.intermediate is None:
-        labelled &= given.described
-    if options.keep_originals:
-        labelled |= dataset.references("train").keys()
-    by_labels = dataclasses.replace(amount, labelled=len(labelled))
+    everything = frozenset(image.id for image in dataset.split("train"))
+    described = everything
+    if given is not None and given.described is not None:
+        described &= given.described  # which an intermediate learns; it labels everything itself
+    originals = dataset.references("train").keys() if options.keep_originals else ()
     if given is not None and learnt != seen:
         given = given.of_students(learnt)
     if given is not None and options.clean_labels:
@@ -196,7 +195,7 @@ def plan_own_images(
         learnt = dataclasses.replace(learnt, neutral_people=NEUTRAL_VERSION)
     vocabulary = BuildVocabulary(learnt, min_count, max_words, options.tokenizer)
 
-    def role(name: str, start: Path | None = None) -> tuple[Role, ExtractFeatures]:
+    def role(name: str, labelled: frozenset[str], start: Path | None = None) -> tuple[Role, ExtractFeatures]:
         begun = beginning(start, name, vocabulary, encoder, seen, store, device)
 
         def suited(amount: Amount) -> TrainingOptions:
@@ -208,14 +207,16 @@ def plan_own_images(
             precision = resolved_precision(chosen.precision, device)
             return dataclasses.replace(chosen, cross_entropy=crossed, precision=precision)
 
+        by_labels = dataclasses.replace(amount, labelled=len(labelled.union(originals)))
         alone, taught = suited(amount), suited(by_labels)
         begins = (begun.family, begun.size, begun.options, alone, begun.start, begun.name)
         return Role(*begins, None if taught == alone else taught), begun.features
 
-    student, features = role(options.student or ("" if start else USUAL_CAPTIONER), start)
+    learns = everything if options.intermediate else described
+    student, features = role(options.student or ("" if start else USUAL_CAPTIONER), learns, start)
     trained_further = student.start is not None and options.teacher is None and larger is None
-    teacher = student if trained_further else role(options.teacher or "updown-medium")[0]
-    intermediate = role(options.intermediate)[0] if options.intermediate else None
+    teacher = student if trained_further else role(options.teacher or "updown-medium", everything)[0]
+    intermediate = role(options.intermediate, described)[0] if options.intermediate else None
     plan = plan_distillation(
         learnt,
         features,

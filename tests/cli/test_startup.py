@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -57,6 +58,19 @@ def test_files_are_written_and_failures_count_whoever_listens(
         if "stderr" not in gone:
             assert (b"bad.png" in done.stderr) == (code == 2)
             assert b"Broken" not in done.stderr
+
+
+def test_scores_are_written_whoever_reads_the_table(tmp_path: Path) -> None:
+    (captions := tmp_path / "captions.csv").write_text("image,caption\na,a dog runs\nb,a cat sits\n")
+    files = {f"--{form}": tmp_path / f"scores.{form}" for form in ("json", "csv", "latex")}
+    asked = ["--references", captions, "--metrics", "rouge_l", *itertools.chain(*files.items())]
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "distilcap", "evaluate", captions, *asked]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert done.returncode == 0, done.stderr
+    assert [path.exists() for path in files.values()] == [True] * 3
 
 
 def test_no_output_at_all_is_no_error() -> None:

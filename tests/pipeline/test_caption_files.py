@@ -215,6 +215,21 @@ def test_photographs_that_are_gone_leave_the_file(photos: list[Path], tmp_path: 
     assert to.read_text() == corrected
 
 
+def test_a_disk_that_comes_back_after_nights_is_not_captioned_again(
+    photos: list[Path], tmp_path: Path
+) -> None:
+    (disk := photos[0].parent / "disk").mkdir()
+    there = [photo.rename(disk / photo.name) for photo in photos[2:]]
+    write_captions(captioner := OfGrey(), photos[:2] + there, to := tmp_path / "captions.csv", SILENT)
+    seen, whole = captioner.seen, to.read_bytes()
+    disk.rename(away := tmp_path / "away")
+    for _ in range(3):
+        write_captions(captioner, photos[:2], to, SILENT)
+    away.rename(disk)
+    write_captions(captioner, photos[:2] + there, to, SILENT)
+    assert (captioner.seen, to.read_bytes()) == (seen, whole)
+
+
 def test_photographs_that_were_not_asked_for_stop_it(
     photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -248,19 +248,21 @@ def test_a_student_is_trained_by_how_many_images_it_learns(home: Path, tmp_path:
     images = DataOptions(home / "others").stage().read().split("train")
     few.write_text("".join(f'{{"image": "{image.id}", "captions": ["a man"]}}\n' for image in images[:5]))
 
-    def warmed(data: Path | None = None, **asked: object) -> tuple[int, int]:
+    def warmed(which: int = -1, **asked: object) -> tuple[int, int]:
         asked = {"beam_size": 2, "min_count": 1, "start": home / "run"} | asked
         options = DistillOptions(**asked)  # type: ignore[arg-type]
         given = {"epochs": 10, "batch_images": 1}
-        data = data or home / "others"
-        planned = plan_own_images(DataOptions(data), TORCH, options, given, home / "store")[1]
-        alone, student = (member.trains[0].training for member in (planned.students[0], planned.students[-1]))
+        data = DataOptions(home / "others")
+        planned = plan_own_images(data, TORCH, options, given, home / "store")[1]
+        alone, student = (planned.students[number].trains[0].training for number in (0, which))
         return alone.cross_entropy.warmup_steps, student.cross_entropy.warmup_steps
 
     assert warmed() == (12, 12)
     assert warmed(unlabelled=home / "scenes") == (12, 12 + 24)
     assert warmed(teacher_captions=few) == (12, 5)
     assert warmed(teacher_captions=few, keep_originals=True) == (12, 12)
+    assert warmed(-2, teacher_captions=few, intermediate="updown-tiny") == (12, 5)
+    assert warmed(teacher_captions=few, intermediate="updown-tiny") == (12, 12)
     labelled = RunOptions(labels=few, min_count=1)
     run = run_to_train(DataOptions(home / "others"), SMALL, labelled, {"epochs": 10, "batch_images": 1})
     assert run.training.cross_entropy.warmup_steps == 5
