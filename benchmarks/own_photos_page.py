@@ -96,8 +96,9 @@ def difference(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
     if not pairs:
         return ""
     rows = np.array([np.subtract(first, second) for first, second in pairs], dtype=np.float64)
-    low, high = mean_interval(rows[0])
-    if len(rows) > 1:
+    if len(rows) == 1:
+        low, high = mean_interval(rows[0])
+    else:
         paired = Contrasts([Scored("difference", "", "", None, None, rows)])
         estimate = paired.estimate({"difference": 1.0})
         low, high = estimate.low, estimate.high

@@ -218,18 +218,17 @@ def distill(
     """
     from distilcap.pipeline.distill import check_distilled_folder, write_distilled
     from distilcap.pipeline.distill import distill as run_plan
-    from distilcap.pipeline.own_images import DistillOptions, plan_own_images
+    from distilcap.pipeline.own_images import NOT_OF_DISTILL, DistillOptions, plan_own_images
     from distilcap.stages.features import EncoderOptions
     from distilcap.stages.vocabulary import judge_data
     from distilcap.study.announce import announce
     from distilcap.training.options import TrainingOptions
 
-    # Each family has its own label smoothing, and each student its own seed.
     check_names(
         options,
         (Columns, EncoderOptions, DistillOptions, TrainingOptions),
         "distilcap distill",
-        without=("label_smoothing", "seed", "encoder_learning_rate", "scst_encoder_learning_rate"),
+        without=NOT_OF_DISTILL,
     )
     title, plan = plan_own_images(
         _data_options(data, images, filled(Columns, options)),

@@ -13,7 +13,7 @@ from distilcap.cli.box import say_terms
 from distilcap.cli.common import CONSOLE, PROGRESS, open_store, precision_here, store_option
 from distilcap.cli.options import flags
 from distilcap.cli.report import OutputOptions, run_distillation
-from distilcap.pipeline.own_images import DistillOptions, plan_own_images
+from distilcap.pipeline.own_images import NOT_OF_DISTILL, DistillOptions, plan_own_images
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
 from distilcap.store.engine import EngineOptions
@@ -35,12 +35,7 @@ Example:
 @flags(DataOptions, "data")
 @flags(EncoderOptions, "encoder")
 @flags(DistillOptions, "options")
-@flags(
-    TrainingOptions,
-    "training",
-    without=("label_smoothing", "seed", "encoder_learning_rate", "scst_encoder_learning_rate"),
-    given=True,
-)
+@flags(TrainingOptions, "training", without=NOT_OF_DISTILL, given=True)
 @store_option
 @flags(EngineOptions, "engine")
 @flags(OutputOptions, "output", without=("no_photos",), defaults={"to": Path("distilled")})

@@ -164,10 +164,10 @@ def write_side_files(
     """Write a file with the best caption beside each photograph, such as `a.txt` beside `a.jpg`.
 
     A file that is there already, or is when its photograph is captioned, is left as it is; so a killed run
-    goes on where it was. For a photograph
-    that differs from another in its folder by the ending alone it has the whole name: `a.png.txt`. There
-    `a.txt` is left too, and counts: a data set would read the whole name's file in its place, which may be a
-    person's. An empty caption gets no file. The first folder that cannot be written ends the work.
+    goes on where it was. For a photograph that differs from another in its folder by the ending alone it has
+    the whole name: `a.png.txt`. There `a.txt` is left too, and counts: a data set would read the whole name's
+    file in its place, which may be a person's. An empty caption gets no file. The first folder that cannot be
+    written ends the work.
     A hidden record in each folder (`note_side`) says which texts are a captioner's: as long as nobody edits
     them, no data set learns from them.
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distilcap.data.captions import CaptionSet
 from distilcap.data.dataset import Dataset
-from distilcap.data.named_captions import captions_for
 from distilcap.errors import ConfigError, DataError
 from distilcap.models.presets import size_of
 from distilcap.reports.results import GREEDY, GivenSystem, Member, System
@@ -97,10 +97,11 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
             f"{data.path}: has no captions of its own, to validate and score on; if those of {path} are to "
             f"serve for that too, give it as the data: `--data {path} --images {data.images or data.path}`."
         )
-    labels, described = labels.of_images(data, dataset), described_by(path, dataset)
+    labels, captions = labels.of_images(data, dataset)
+    described = described_by(captions)
     images = [image.id for image in dataset.split("train")]
     if described.isdisjoint(images):
-        own, wanted = (next(iter(ids), "") for ids in (captions_for(dataset, path), images))
+        own, wanted = (next(iter(ids), "") for ids in (captions, images))
         raise DataError(
             f"{path}: describes no training image of {data.path}; image ids there are like {wanted!r}, here "
             f"like {own!r}."
@@ -109,13 +110,8 @@ def captions_teacher(path: Path, data: ImportData) -> GivenTeacher:
     return GivenTeacher(path.name, labels, words, described=described)
 
 
-def described_by(path: Path, dataset: Dataset) -> frozenset[str]:
-    """The images that a captions file describes, by the ids of the data set.
-
-    Raises:
-        DataError: see `captions_for`.
-    """
-    captions = captions_for(dataset, path)
+def described_by(captions: CaptionSet) -> frozenset[str]:
+    """The images that have a caption."""
     return frozenset(id for id in captions if captions[id])
 
 

@@ -38,7 +38,11 @@ from distilcap.text.tokenizers import PTB, TOKENIZER_HELP
 from distilcap.training.options import TrainingOptions
 from distilcap.training.precision import resolved_precision
 
-__all__ = ["DistillOptions", "plan_own_images"]
+__all__ = ["NOT_OF_DISTILL", "DistillOptions", "plan_own_images"]
+
+NOT_OF_DISTILL = ("label_smoothing", "seed", "encoder_learning_rate", "scst_encoder_learning_rate")
+"""Options of training that it does not take: each family has its own label smoothing, each student its own
+seed, and encoders stay as they are."""
 
 TEACHERS = 3
 """So many, of different seeds, label together where training begins from a captioner that is there."""

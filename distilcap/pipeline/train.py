@@ -109,8 +109,8 @@ def run_to_train(
     learnt, amount, dataset = learnt_data(source, clean, max_words, run.tokenizer, ("val",))
     labels: Labels | None = None
     if run.labels:
-        labels = ImportCaptions.of(run.labels).of_images(source, dataset)
-        learns = described_by(run.labels, dataset) & {image.id for image in dataset.split("train")}
+        labels, captions = ImportCaptions.of(run.labels).of_images(source, dataset)
+        learns = described_by(captions) & {image.id for image in dataset.split("train")}
         if run.keep_originals:
             learns |= dataset.references("train").keys()
         amount = replace(amount, labelled=len(learns))

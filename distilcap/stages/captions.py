@@ -117,16 +117,19 @@ class ImportCaptions(Labels):
             raise DataError(f"{path}: there is no such captions file.")
         return ImportCaptions(sha256_of(path), str(path))
 
-    def of_images(self, data: ImportData, dataset: Dataset) -> ImportCaptions:
+    def of_images(self, data: ImportData, dataset: Dataset) -> tuple[ImportCaptions, CaptionSet]:
         """The same for the images of data, which were read: those that it knows by their files' names too.
+
+        With its captions, by the ids of these images.
 
         Raises:
             DataError: see `captions_for`.
         """
         captions = read_references(Path(self.path))
-        same = by_ids_of(dataset, captions, Path(self.path)).keys() == captions.keys()
+        by_id = by_ids_of(dataset, captions, Path(self.path))
         n_best = max(1, round(sum(map(len, captions.values())) / max(1, len(captions))))
-        return dataclasses.replace(self, images=None if same else data, n_best=n_best)
+        images = None if by_id.keys() == captions.keys() else data
+        return dataclasses.replace(self, images=images, n_best=n_best), by_id
 
     def for_cleaning(self) -> ImportCaptions:
         """The same with line breaks, if there are any: a file without keeps its key."""

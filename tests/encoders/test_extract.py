@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
+from dies import Dies
 
 from distilcap.data.dataset import ImageRecord
 from distilcap.data.features import FeatureStore
@@ -39,22 +40,6 @@ class Remarks:
 
     def note(self, message: str) -> None:
         self.notes.append(message)
-
-
-class Interrupted(Remarks):
-    """Comes after so many items."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.after = after
-
-    def track(
-        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
-    ) -> Iterator[T]:
-        for number, item in enumerate(items):
-            if number == self.after:
-                raise KeyboardInterrupt
-            yield item
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +190,9 @@ def test_a_failure_keeps_what_is_done(
     encoder: object, images: list[ImageRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        extract_features(encoder, images, tmp_path / "store", Interrupted(8), batch_size=1, threads=1)
+        extract_features(
+            encoder, images, tmp_path / "store", Dies(8, KeyboardInterrupt), batch_size=1, threads=1
+        )
     remarks = Remarks()
     extract_features(encoder, images, tmp_path / "store", remarks, batch_size=1)
     assert "are there already" in remarks.notes[0]
@@ -223,7 +210,9 @@ def test_a_broken_off_extraction_tries_again_what_it_skipped(
         image.path.write_bytes(b"no image")
 
     with pytest.raises(KeyboardInterrupt):
-        extract_features(encoder, images, tmp_path / "store", Interrupted(11), batch_size=1, threads=1)
+        extract_features(
+            encoder, images, tmp_path / "store", Dies(11, KeyboardInterrupt), batch_size=1, threads=1
+        )
     images[0].path.write_bytes(whole)
     remarks = Remarks()
     skipped = extract_features(encoder, images, tmp_path / "store", remarks, batch_size=1)

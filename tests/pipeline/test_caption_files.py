@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from dies import Dies, Killed
 from PIL import Image
 
 from distilcap.data.caption_files import read_candidates
@@ -35,20 +36,6 @@ from distilcap.record_log import RecordLog
 from distilcap.runtime.pixels import Preprocessing
 
 T = TypeVar("T")
-
-
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
-class Dies(Silent):
-    def track(
-        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
-    ) -> Iterator[T]:
-        for number, item in enumerate(items):
-            if number == 35:
-                raise Killed
-            yield item
 
 
 class OfGrey(ImageCaptioner):
@@ -105,7 +92,7 @@ def test_all_captions_in_one_file_after_a_kill(photos: list[Path], tmp_path: Pat
     to = tmp_path / f"captions{ending}"
     captioner = OfGrey()
     with pytest.raises(Killed):
-        write_captions(captioner, photos, to, Dies())
+        write_captions(captioner, photos, to, Dies(35))
     assert not to.exists()
     with pytest.raises(DataError, match=r"other options"):
         write_captions(OfGrey("5"), photos, to, SILENT)
@@ -180,7 +167,7 @@ def test_a_complete_file_goes_on_with_more_photographs_alone(photos: list[Path],
     write_captions(captioner, photos[:2], to, SILENT, overwrite=True)
     write_captions(captioner, photos[:2], to, SILENT)
     with pytest.raises(Killed):  # the record of the other options is replaced once, and then gone on with
-        write_captions(OfGrey("5"), photos, to, Dies(), overwrite=True)
+        write_captions(OfGrey("5"), photos, to, Dies(35), overwrite=True)
     write_captions(other := OfGrey("5"), photos, to, SILENT)  # the file that is there is known still
     assert other.seen == 50 - 32
     to.unlink()
@@ -372,7 +359,7 @@ def test_what_changed_since_a_kill_is_captioned_anew(
             return {Path(row["image"]).name: row["caption"] for row in csv.DictReader(file)}
 
     with pytest.raises(Killed):
-        write_captions(OfGrey(), photos, to, Dies())
+        write_captions(OfGrey(), photos, to, Dies(35))
     for number in (1, 20):
         Image.new("RGB", (9, 9), (99,) * 3).save(photos[number])
     written = captions()
@@ -386,7 +373,7 @@ def test_what_changed_since_a_kill_is_captioned_anew(
     monkeypatch.chdir(tmp_path)
     photos = [photo.relative_to(tmp_path) for photo in photos]
     with pytest.raises(Killed):
-        write_captions(OfGrey(), photos, to, Dies())
+        write_captions(OfGrey(), photos, to, Dies(35))
     monkeypatch.chdir(tmp_path / "others")
     assert set(captions().values()) == {"grey, <200> & co"}
 
@@ -516,7 +503,7 @@ def test_side_files_are_written_once(photos: list[Path]) -> None:
     own.write_text("of a person\n")
     captioner = OfGrey()
     with pytest.raises(Killed):
-        write_side_files(captioner, [*photos, double], "txt", Dies())
+        write_side_files(captioner, [*photos, double], "txt", Dies(35))
     written = write_side_files(captioner, [*photos, double], "txt", SILENT)
     # One is no picture, one has a file already; batches that were begun when it was killed are lost.
     assert 49 <= captioner.seen <= 49 + 3 * BATCH_IMAGES

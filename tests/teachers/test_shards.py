@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner
+from dies import Dies, Killed
 
 import distilcap
 from distilcap.cli.main import cli
@@ -111,25 +112,6 @@ def test_shards_hold_every_image_once_and_merge_to_one_file(
     merge_shards(single, tmp_path / "alone.jsonl")
     found = CaptionSet.load(tmp_path / "alone.jsonl")
     assert {id: found.texts(id) for id in found} == {id: captions.texts(id) for id in captions}
-
-
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
-class Dies(Silent):
-    """Dies when so many images have been asked for."""
-
-    def __init__(self, images: int) -> None:
-        self.images = images
-
-    def track(
-        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
-    ) -> Iterator[T]:
-        for number, item in enumerate(items):
-            if number == self.images:
-                raise Killed
-            yield item
 
 
 def in_log(content: bytes) -> list[str]:
