@@ -146,7 +146,8 @@ def copy_all(source: Path, to: Path, links: bool = False, but: Sequence[str] = (
             else:
                 shutil.copy2(source, to, follow_symlinks=not links)
         except OSError as error:
-            if error.errno in DISK_FULL and error.filename == str(source):
+            # `shutil` names the source, whichever of the two it failed at.
+            if error.errno in (*DISK_FULL, errno.EFBIG) and error.filename == str(source):
                 error.filename = str(to)
             raise
 

@@ -76,7 +76,8 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
             if entry.stage is None or not entry.stage.packable:
                 continue
             check_artifact(entry.folder)
-            with tempfile.TemporaryDirectory() as folder:
+            # Beside the pack: where its disk is full, that is what the error names.
+            with tempfile.TemporaryDirectory(dir=scratch.parent, prefix=".") as folder:
                 copy = Path(folder) / entry.key
                 _copy_results(entry, copy)
                 for path in sorted(path for path in copy.rglob("*") if path.is_file()):
@@ -90,11 +91,13 @@ def export_results(entries: Iterable[Entry], to: Path) -> list[str]:
 def _copy_results(entry: Entry, copy: Path) -> None:
     assert entry.stage is not None
     left = [path for path in entry.folder.rglob("*") if path.suffix in WEIGHTS]
-    copy_all(entry.folder, copy, but=(CHECKSUMS, ".*"))
+    copy_all(entry.folder, copy, but=(CHECKSUMS, ".*", *(f"*{ending}" for ending in WEIGHTS)))
+    for path in left:
+        (copy / path.relative_to(entry.folder)).symlink_to(path.absolute())
     record = read_record(entry.folder)
     record = {name: content for name, content in record.items() if name != "format"}
     record["made_by"] = to_json(_without_folders(entry.stage))
-    # Sealed with all files, so that weights that come back are checked; then the weights go.
+    # Sealed with all files, so that weights that come back are checked; then the links to the weights go.
     complete(copy, record, entry.stage.checked_by_row)
     copied = entry.folder if entry.results_only else None
     leave_out(copy, [path.relative_to(entry.folder).as_posix() for path in left], copied)
