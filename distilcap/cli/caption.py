@@ -104,9 +104,10 @@ def caption(
     if min_confidence is not None:
         captioner = captioner.without_doubtful(min_confidence)
     unusable: list[str] = []
+    folders = [photo if os.path.isdir(photo) else photo.parent for photo in photos]
     photos = tuple(dict.fromkeys(_each(photos, unusable)))
     if to is not None or side_files is not None:
-        _into_files(captioner, photos, to, side_files, overwrite, min_confidence, unusable)
+        _into_files(captioner, photos, folders, to, side_files, overwrite, min_confidence, unusable)
         return
     failed, empty = list(unusable), 0
     for photo, result in zip(photos, captioner.each(photos), strict=True):
@@ -128,6 +129,7 @@ def _fail(failed: Sequence[str], photos: int, how: str) -> None:
 def _into_files(
     captioner: ImageCaptioner,
     photos: Sequence[Path],
+    folders: Sequence[Path],
     to: Path | None,
     side_files: str | None,
     overwrite: bool,
@@ -138,7 +140,7 @@ def _into_files(
     from distilcap.pipeline.caption_files import write_captions, write_side_files
 
     if to is not None:
-        written = write_captions(captioner, photos, to, PROGRESS, overwrite)
+        written = write_captions(captioner, photos, to, PROGRESS, overwrite, folders)
     else:
         assert side_files is not None
         written = write_side_files(captioner, photos, side_files, PROGRESS, overwrite)

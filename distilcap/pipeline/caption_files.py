@@ -47,18 +47,25 @@ class Written:
 
 
 def write_captions(
-    captioner: ImageCaptioner, photos: Sequence[Path], to: Path, progress: Progress, overwrite: bool = False
+    captioner: ImageCaptioner,
+    photos: Sequence[Path],
+    to: Path,
+    progress: Progress,
+    overwrite: bool = False,
+    folders: Sequence[Path] | None = None,
 ) -> Written:
     """Caption photographs into one file, whose ending says its form; a killed run goes on where it was.
 
     A hidden record beside the file (`CaptionRecord`) says what is captioned already and whether the file was
     edited since. A photograph that is another or was changed since is captioned again; one that is gone from
-    the folder leaves the file, with a remark. Where no photograph can be read, a file that is there stays.
+    its folder leaves the file, with a remark. Where no photograph can be read, a file that is there stays.
 
     Args:
         to: `.csv` or `.jsonl` with image, caption, log_prob and confidence (nothing where it is not
             calibrated); `.txt` with image, tab, caption.
         overwrite: replace a file that is there, whoever wrote it, and a record of other options.
+        folders: whose photographs `photos` are, with those of folders in them; None: the one folder that has
+            all of `photos`.
 
     Raises:
         ConfigError: another ending.
@@ -74,7 +81,10 @@ def write_captions(
     def form(lines: Sequence[Line]) -> str:
         return FORMATS[to.suffix.lower()]([_shown(line) for line in lines])
 
-    with CaptionRecord(to, captioner.recipe, states.keys(), form, progress, overwrite) as record:
+    if folders is None:
+        parents = {os.path.dirname(os.path.abspath(photo)) for photo in photos}
+        folders = [Path(os.path.commonpath(parents))] if parents else []
+    with CaptionRecord(to, captioner.recipe, states.keys(), form, progress, overwrite, folders) as record:
         known = {
             image: lines for image, lines in record.lines().items() if lines[0]["state"] == states.get(image)
         }

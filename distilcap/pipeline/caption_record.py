@@ -37,6 +37,7 @@ class CaptionRecord(RecordLog):
         images: that are to be in the file.
         form: lines to the file's text.
         overwrite: replace a file that is there, whoever wrote it, and a record of other options.
+        folders: whose photographs are all asked for: one of the file that is not there is gone.
 
     Raises:
         DataError: another process has it open; or the file is not this record's, was edited since, has other
@@ -51,8 +52,10 @@ class CaptionRecord(RecordLog):
         form: Callable[[Sequence[Line]], str],
         progress: Progress,
         overwrite: bool,
+        folders: Sequence[Path],
     ) -> None:
         self._to, self._images, self._form, self._overwrite = to, images, form, overwrite
+        self._folders = [os.path.abspath(folder) for folder in folders]
         there, path = self._there(), written_record(to)
         if there and not overwrite and not path.is_file():
             raise _foreign(to)
@@ -129,15 +132,13 @@ class CaptionRecord(RecordLog):
 
     def _check_images(self, written: Collection[str], progress: Progress) -> None:
         """Rows of photographs that are gone end no night; those of others that were not asked for would be
-        lost unseen. Gone is what is no longer there, of the folder that has all those asked for."""
+        lost unseen. Gone is what is no longer there, of the folders that were asked for."""
         others = set(written) - set(self._images)
         if not others:
             return
-        folders = {os.path.dirname(os.path.abspath(image)) for image in self._images}
-        folder = os.path.commonpath(folders) if folders else None
         lines = self.lines()
         paths = (str(lines[image][0]["state"]).rsplit(" ", 2)[0] for image in others & lines.keys())
-        gone = sum(folder is not None and _is_gone(path, folder) for path in paths)
+        gone = sum(any(_is_gone(path, folder) for folder in self._folders) for path in paths)
         if left := len(others) - gone:
             raise DataError(
                 f"{self._to}: holds captions of {counted(left, 'photograph')} beside those asked for; {_FIX}."

@@ -217,6 +217,20 @@ def test_a_disk_that_comes_back_after_nights_is_not_captioned_again(
     assert (captioner.seen, to.read_bytes()) == (seen, whole)
 
 
+def test_gone_is_what_is_missing_of_the_folders_asked_for(photos: list[Path], tmp_path: Path) -> None:
+    folders = [photos[0].parent / name for name in ("2018", "2019", "2020")]
+    for folder, photo in zip(folders, photos, strict=False):
+        folder.mkdir()
+        photo.rename(folder / "a.png")
+    there = [folder / "a.png" for folder in folders]
+    write_captions(OfGrey(), there, to := tmp_path / "captions.csv", SILENT, folders=[photos[0].parent])
+    for photo in there[1:]:
+        photo.unlink()
+    with pytest.raises(DataError, match="holds captions of 1 photograph beside those asked for"):
+        write_captions(OfGrey(), there[:1], to, SILENT, folders=folders[:2])
+    assert write_captions(OfGrey(), there[:1], to, SILENT, folders=[photos[0].parent]).captioned == 1
+
+
 def test_photographs_that_were_not_asked_for_stop_it(
     photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
