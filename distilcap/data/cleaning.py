@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from distilcap.data.captions import Caption, CaptionSet
-from distilcap.data.cleaning_rules import EMPTY, Kind, length_rule, rules_by
+from distilcap.data.cleaning_rules import EMPTY, THOUGHTS, Kind, length_rule, rules_by
 from distilcap.data.trainable import MAX_WORDS
 from distilcap.files import expected, read_json, write_json
 from distilcap.text.tokenizers import PTB, tokenizer_of
 
 __all__ = ["RULES_VERSION", "Cleaned", "Cleaning", "clean_caption", "clean_captions"]
 
-RULES_VERSION: Final = 7
+RULES_VERSION: Final = 8
 """Raise it when the rules make something else of a caption: it is in the keys of cleaned artifacts."""
 
 _PLAIN = frozenset({"length", "repetition", "empty"})  # kinds of rule that people's captions meet too
@@ -154,7 +154,11 @@ def clean_caption(text: str, max_words: int = MAX_WORDS, tokenizer: str = PTB) -
     """
     by = tokenizer_of(tokenizer)
     rules = (*rules_by(by), length_rule(max_words, by), EMPTY)
-    kinds: dict[Kind, None] = {"length": None} if len(text) > _LONGEST else {}
+    kinds: dict[Kind, None] = {}
+    if (answer := THOUGHTS.apply(text)) is not None and answer != text:
+        text, kinds[THOUGHTS.kind] = answer, None
+    if len(text) > _LONGEST:
+        kinds["length"] = None
     text, before = "\n".join(text[:_LONGEST].strip().splitlines()), None  # also of "\r\n"
     while text != before:  # a rule may uncover what an earlier rule is for; each makes the caption shorter
         before = text

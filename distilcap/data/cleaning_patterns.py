@@ -9,7 +9,12 @@ from typing import Final
 from distilcap.errors import DataError
 from distilcap.files import parse_json
 
-__all__ = ["MARK", "MARKUP", "PREAMBLES", "PREFIXES", "REFUSALS"]
+__all__ = ["MARK", "MARKUP", "PREAMBLES", "PREFIXES", "REFUSALS", "THOUGHT", "THOUGHT_END"]
+
+_THINK = "(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection)"
+THOUGHT: Final = re.compile(rf"(?i)<{_THINK}>|◁think▷|<\|channel\|>analysis<\|message\|>")
+THOUGHT_END: Final = re.compile(rf"(?i)</{_THINK}>|◁/think▷|<\|channel\|>final<\|message\|>")
+"""Where an answer begins; many templates write the thought's beginning themselves, so that it is missing."""
 
 _NOUN = "(?:image|picture|photo|photograph|pic|snapshot)"
 _SCENE = "(?:image|picture|photo|photograph|pic|snapshot|scene|illustration|visual|frame)"
@@ -83,6 +88,12 @@ PREAMBLES: Final = {
     "The picture has the following:\n| A dog runs.": (
         r"[^\n]*(?<!reads)(?<!says)(?<!play):[ \t]*\n+(?:\s*\d{1,2}[.)](?=\s))?"
     ),
+    # A title, named so or in capitals, above a sentence.
+    "Title: Best Friends\n|A dog runs.": r"(?:(?:short|suggested) )?title ?:[^\n]*\n+",
+    "Best Friends of the Beach\n\n|A dog runs.": (
+        r"(?-i:[A-Z][\w'-]*+(?: (?:[A-Z][\w'-]*+|an?|the|of|in|on|at|and|with|by|to|for)\b){1,8})\n+"
+        r"(?=[^\n]*[.!?][ \t]*(?:\n|\Z))"
+    ),
     "Image description:| A dog runs.": (
         r"(?:(?:image|photo|picture|short|brief|concise|possible|one[- ]sentence|alt) )*"
         r"(?:captions?|title|option|descriptions?|alt[- ]text|answer|response|output|assistant|summary|image|"
@@ -154,27 +165,41 @@ _HEADING = (
 _LENIENT = json.JSONDecoder(strict=False)  # models write line breaks as they are, too
 
 
-def _decoded(match: re.Match[str]) -> str:
+_STRING = (
+    r"""(?:"((?:[^"\\]|\\.)*+)(?:"|\Z)|'((?:[^'\\]|\\.)*+)(?:'|\Z))"""  # JSON's or Python's; may be cut off
+)
+_VALUES = (  # the better first: "text" may be that of a sign
+    *(
+        re.compile(rf"""(?is)(["'])[\w -]{{0,30}}{key}s?\1\s*:\s*\[?\s*{_STRING}""")
+        for key in ("caption", "description", "sentence", "text")
+    ),
+    re.compile(rf"(?s)\A\s*\[()\s*{_STRING}\s*(?:[,\]]|\Z)"),
+)
+
+
+def _value(match: re.Match[str]) -> str:
+    """The caption in an object or a list, in lines."""
+    for pattern in _VALUES:
+        if found := pattern.search(match[0]):
+            return _decoded(found[2]) if found[2] is not None else found[3].replace(r"\'", "'")
+    return match[0]
+
+
+def _decoded(string: str) -> str:
     """What a string of JSON says, in lines; as it is where it is no JSON."""
     try:
-        return "\n".join(parse_json(f'"{match[1]}"', "", _LENIENT).splitlines())
+        return "\n".join(parse_json(f'"{string}"', "", _LENIENT).splitlines())
     except DataError:
-        return match[1]
+        return string
 
 
 MARKUP: Final = (  # what it is for, what becomes of that, pattern, replacement
-    ("<think>A dog?</think>A dog.", "A dog.", r"<think>.*?(?:</think>|\Z)", ""),
     ("A dog.<|im_end|>", "A dog. ", r"<\|[^|<>]*\|>|</?(?!unk>)[A-Za-z][^<>]*>", " "),
     ("[INST] What is it? [/INST] A dog.", "A dog.", r"\A.*\[/INST\]\s*", ""),
     ("![dog](dog.png)A dog.", "A dog.", r"!\[[^\[\]\n]*\]\([^)\n]*\)", ""),
     ("A [dog](dog.html).", "A dog.", r"\[([^\[\]\n]+)\]\([^)\s]+\)", r"\1"),
     ("```text\nA dog.\n```", "\nA dog.\n", r"```\w*", ""),
-    (
-        r'{"caption": "A \"big\" dog."}',
-        'A "big" dog.',
-        r'\A\s*\{.*?"(?:captions?|text|sentence|description)"\s*:\s*\[?\s*"((?:[^"\\]|\\.)*)".*\}\s*\Z',
-        _decoded,
-    ),
+    (r'{"caption": "A \"big\" dog."}', 'A "big" dog.', r"""\A\s*[\[{]\s*["'{\[].*\Z""", _value),
     ("`A dog.`", "A dog.", r"`([^`\n]+)`", r"\1"),
     # A title above the text.
     ("# Dogs\n\nA dog.", "A dog.", r"\A(?:#{1,6}[ \t][^\n]*|\*\*[^*\n]+\*\*:?[ \t]*)\n+(?=\s*\w)", ""),

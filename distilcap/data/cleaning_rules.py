@@ -13,10 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from distilcap.data.cleaning_patterns import MARK, MARKUP, PREAMBLES, PREFIXES, REFUSALS
+from distilcap.data.cleaning_patterns import (
+    MARK,
+    MARKUP,
+    PREAMBLES,
+    PREFIXES,
+    REFUSALS,
+    THOUGHT,
+    THOUGHT_END,
+)
 from distilcap.text.tokenizers import PTB, Tokenizer
 
-__all__ = ["EMPTY", "RULES", "Kind", "Rule", "length_rule", "rules_by"]
+__all__ = ["EMPTY", "RULES", "THOUGHTS", "Kind", "Rule", "length_rule", "rules_by"]
 
 Kind = Literal[
     "markup", "quotes", "preamble", "prefix", "sentences", "length", "refusal", "repetition", "empty"
@@ -36,6 +44,24 @@ class Rule:
     kind: Kind
     apply: Callable[[str], str | None]
     examples: tuple[tuple[str, str | None], ...]
+
+
+def _without_thoughts(text: str) -> str:
+    """What stands behind the last thought; of one that does not end, what is before it."""
+    return THOUGHT.split(THOUGHT_END.split(text)[-1])[0]
+
+
+THOUGHTS: Final = Rule(
+    "markup",
+    _without_thoughts,
+    (
+        ("<think>A cat?</think>A dog.", "A dog."),
+        ("A cat?</think>A dog.", "A dog."),
+        ("◁think▷A cat?◁/think▷A dog.", "A dog."),
+        ("<|channel|>analysis<|message|>A cat?<|channel|>final<|message|>A dog.", "A dog."),
+    ),
+)
+"""Thoughts may be longer than what the other rules look at, so this comes before them too."""
 
 
 def _drop(patterns: Mapping[str, str]) -> Rule:
@@ -117,7 +143,7 @@ def _first_sentence(text: str, english: bool = True) -> str:
     """Cut behind the first sentence or line that says something; abbreviations end none.
 
     Args:
-        english: else abbreviations that nobody listed are told by their looks.
+        english: else abbreviations that nobody listed are told by their looks, and numbers end none.
     """
     for match in _SENTENCE_END.finditer(text):
         head, end = text[: match.start()], match.group()
@@ -125,6 +151,8 @@ def _first_sentence(text: str, english: bool = True) -> str:
         if end[0] in ".!?":
             rest = text[match.end() :]
             goes_on = len(words) < 2 or _goes_on(words[-1], end, rest.lstrip(_OPENING), text)
+            if english and goes_on and end == "." and len(words) > 1 and words[-2][-1] != ":":
+                goes_on = not _ends_in_a_sign(words[-1], rest.lstrip(_OPENING))
             if not english and end == "." and words:
                 goes_on = goes_on or _looks_short(words[-1].lstrip(_OPENING), rest.lstrip())
             ends = not goes_on and not _is_quoted(text[: match.end()], rest)
@@ -146,6 +174,16 @@ def _goes_on(word: str, end: str, rest: str, text: str) -> bool:
     word = word.lstrip(_OPENING).lower()
     short = len(word) == 1 or word in _ABBREVIATIONS or "." in word[:-1] or word[-1:].isdigit()
     return (end == "." and short) or end.startswith("..") or (rest[:1].islower() and text != text.lower())
+
+
+_BEGINNINGS = "she he they it we the a an there his her their this these two three people"
+_BEGINS = frozenset(_BEGINNINGS.split())
+
+
+def _ends_in_a_sign(word: str, rest: str) -> bool:
+    """Whether a sentence ends behind "number 10" or "size L", unlike "J. Smith" and "am 3. Oktober"."""
+    first = re.match(r"[A-Z]\w*", rest)
+    return (word.isdecimal() or len(word) == 1) and first is not None and first[0].lower() in _BEGINS
 
 
 def _looks_short(word: str, rest: str) -> bool:
@@ -233,6 +271,7 @@ def length_rule(max_words: int, tokenizer: Tokenizer) -> Rule:
 
 
 RULES: Final = (
+    THOUGHTS,
     _replace(MARKUP, hint=MARK),
     _drop(REFUSALS),
     Rule("quotes", _unquote, (('"A dog runs."', "A dog runs."), ("“A dog’s tail”", "A dog’s tail"))),
@@ -245,6 +284,8 @@ RULES: Final = (
             ("A dog runs fast. It is brown.", "A dog runs fast."),
             ("Mr. T. is in St. Louis! He runs.", "Mr. T. is in St. Louis!"),
             ("A dog\nA cat", "A dog"),
+            ("A jersey with number 10. She runs.", "A jersey with number 10."),
+            ("A man in size L. He smiles.", "A man in size L."),
             ('A man says "Hi. Who is it?" to a dog. It barks.', 'A man says "Hi. Who is it?" to a dog.'),
         ),
     ),

@@ -17,7 +17,7 @@ from distilcap.text.tokenizers import PTB
 
 __all__ = ["NEUTRAL_PEOPLE", "RULES_VERSION", "check_english", "more_general", "neutral", "neutral_words"]
 
-RULES_VERSION: Final = 4
+RULES_VERSION: Final = 5
 """Raise it when `neutral` makes something else of a caption: it is in the keys of rewritten artifacts."""
 
 NEUTRAL_PEOPLE = "neutral words for people (person, child) instead of man, woman, boy, girl … (English only)"
@@ -41,8 +41,8 @@ _SEX = re.compile(
 )
 """Where it surely describes: "a male surfer"; elsewhere it is a person ("a male jumps")."""
 _OBJECT = re.compile(
-    r"(?<!\w)(?<!\w-)her(?=\s*(?:[.,;!?]|$)|\s+(?:and|as|at|by|during|for|from|in|into|is|of|off|on|out|outside|"
-    r"that|through|to|when|while|who|with)(?![\w-]))",
+    r"(?<!\w)(?<!\w-)her(?=\s*(?:[.,;!?]|$)|\s+(?:a|an|and|as|at|by|during|for|from|he|in|into|is|of|off|on|"
+    r"out|outside|she|that|the|through|to|up|when|while|who|with)(?![\w-]))",
     re.IGNORECASE,
 )
 """Where "her" is no one's: "looks at her as", "a dog next to her."."""
@@ -91,7 +91,8 @@ def _replacements() -> dict[str, str]:
 def _pattern() -> re.Pattern[str]:
     words = "|".join(_replacements())
     return re.compile(
-        rf"(?<!\w)(?<!\w-)(?:(?P<article>an?)(?P<gap> +))?{_OTHER_SENSE}(?P<word>{words})(?!\w|-\w)",
+        rf"(?<!\w)(?<!\w-)(?:(?P<article>an?)(?P<gap> +))?{_OTHER_SENSE}(?P<word>{words})(?!\w|-\w)"
+        r"(?P<owners>(?<=s)['’](?= +\w))?",
         re.IGNORECASE,
     )
 
@@ -129,6 +130,8 @@ def _instead(match: re.Match[str]) -> str:
     word = _replacements()[match["word"].lower()]
     if match["word"][0].isupper():
         word = word[0].upper() + word[1:]
+    if match["owners"]:  # "boys'" is "children's"
+        word += match["owners"] + "s" * (word[-1] != "s")
     if not match["article"]:
         return word
     return match["article"][0] + "n" * (word[0].lower() in "aeiou") + match["gap"] + word

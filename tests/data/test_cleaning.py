@@ -49,6 +49,11 @@ WRITTEN = {
     "Here are three captions:\n1. A dog runs.\n2. A cat sits.": "A dog runs.",
     "In the image, we can see that a dog runs.": "A dog runs.",
     "<think>What is it?\nA dog.</think>\n\nA dog runs.": "A dog runs.",
+    "<Thinking>What is it?</Thinking>\nA dog runs.": "A dog runs.",
+    "What is it? A dog.\n</think>\n\nA dog runs.": "A dog runs.",
+    "<reasoning>Sand.</reasoning>\n<answer>A dog runs.</answer>": "A dog runs.",
+    "<think>" + "Is it a dog? " * 1000 + "</think>A dog runs.": "A dog runs.",
+    "<think>Is it a dog": None,
     "ASSISTANT: A dog runs.</s>": "A dog runs.",
     'user\nDescribe this photograph.\nassistant\nA dog runs.': "A dog runs.",
     "Question: what? Answer: a dog runs": "A dog runs",
@@ -58,6 +63,13 @@ WRITTEN = {
     '{"id": 1,\n "caption": "# Dogs\n\\nA dog runs."}': "A dog runs.",
     r'{"caption": "M\u00fcnchen, \ud83d\udc36 C:\\x"}': "München, 🐶 C:\\x",
     r'{"caption": "A dog\x20runs \ud83d"}': r"A dog\x20runs \ud83d",  # no JSON
+    '```json\n[{"caption": "A dog runs."}, {"caption": "A cat"}]\n```': "A dog runs.",
+    '["A dog runs.", "A cat sits."]': "A dog runs.",
+    "{'caption': 'A dog\\'s tail.', 'n': 1}": "A dog's tail.",
+    '{"text": "STOP", "image_caption": "A dog runs."}': "A dog runs.",
+    '{"caption": "A dog runs. It is bro': "A dog runs.",
+    "Title: Best Friends\nCaption: A dog runs.": "A dog runs.",
+    "**Title:** Best Friends\n\n**Description:** A dog runs.": "A dog runs.",
     "Okay, let's see. A dog runs.": "A dog runs.",
     "The image features a brown dog running through a grassy field, with trees in the background and a clear "
     "blue sky overhead, suggesting a sunny day in the park": "A brown dog running through a grassy field",
@@ -117,6 +129,9 @@ PLAIN = [
     '"Dogs" and "cats" are written on the wall.',
     "'Tis a dog's ball and a boys' toy.",
     "There is a dog with the number 7 on its back.",
+    "J. Smith and J. R. Jones shake hands.",
+    "Two boys: 1. Tom and 2. Tim",
+    "A Dog Runs on the Beach",
     "A player in jersey #7 stands next to the picture #1",
     "A dog by Acme Intl. and friends",
     "The dog says ... Woof",
@@ -247,7 +262,9 @@ def test_a_cut_caption_is_the_beginning_and_keeps_the_cap(words: list[str], cap:
     assert after == before or len(BY_PTB.words(before)) > cap
 
 
-@pytest.mark.parametrize("unit", ["a", "a ", "[", "*", "\n", "<", ".", '"', "# ", "a. ", "狗", "_a ", "1. "])
+@pytest.mark.parametrize(
+    "unit", ["a", "a ", "[", "*", "\n", "<", ".", '"', "# ", "a. ", "狗", "_a ", "1. ", "</think>", "<think>"]
+)
 def test_endless_captions_take_no_time(unit: str) -> None:
     """Patterns that take the square of a text's length would take hours here."""
     cleaned = clean_caption("A dog " + unit * 500_000)

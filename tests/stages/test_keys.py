@@ -82,8 +82,8 @@ STAGES: dict[str, Stage] = {
     "add-unlabelled-d3757eee2796": AddUnlabelled(
         "0123456789abcdef", "photos", "photos", None, whole=DATA, content="ff00", folder="more"
     ),
-    "clean-labels-14b7380754bf": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
-    "clean-references-389bf2b6edc7": CleanReferences("0123456789abcdef", "photos", "photos", None),
+    "clean-labels-3a29a6986a85": CleanLabels(ImportCaptions("ff00", "labels.jsonl")),
+    "clean-references-8d661e91c831": CleanReferences("0123456789abcdef", "photos", "photos", None),
 }
 
 
