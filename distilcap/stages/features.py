@@ -21,6 +21,7 @@ from distilcap.encoders.recipes import (
 )
 from distilcap.errors import DataError
 from distilcap.files import parse_json
+from distilcap.integrity import read_sealed_json, rebuild
 from distilcap.options import Options, option
 from distilcap.progress import Progress
 from distilcap.runtime.limits import MAX_SIZE
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TUNED", "EncoderOptions", "ExtractFeatures", "seen_ids"]
 
+_WEIGHTS = "weights"  # checksum of an encoder's, in its recipe
 FEATURES, TUNED = "features.safetensors", "encoder-tuned.safetensors"
 
 
@@ -132,7 +134,11 @@ class ExtractFeatures(Stage):
         return dataclasses.replace(self, recipe_json=json.dumps(recipe, sort_keys=True), engine=engine)
 
     def create(self, store: Store) -> Encoder:
-        """The encoder itself, as PyTorch runs it."""
+        """The encoder itself, as PyTorch runs it.
+
+        Raises:
+            DataError: its file has other weights by now than those in the key.
+        """
         from distilcap.encoders.registry import create_encoder
 
         if self.tuned_by is not None:
@@ -140,10 +146,17 @@ class ExtractFeatures(Stage):
         recipe = parse_json(self.recipe_json, self.key)
         decoding = recipe.get("preprocessing", {}).get("decoding", "whole")
         if self.encoder.endswith(".safetensors"):  # it brings all; older records hold what was ignored
-            return create_encoder(self.encoder, decoding=decoding)
-        return create_encoder(
-            self.encoder, size=self.size, weights=self.weights, form=self.form, decoding=decoding
-        )
+            encoder = create_encoder(self.encoder, decoding=decoding)
+        else:
+            encoder = create_encoder(
+                self.encoder, size=self.size, weights=self.weights, form=self.form, decoding=decoding
+            )
+        if encoder.recipe().get(_WEIGHTS) != recipe.get(_WEIGHTS):
+            raise DataError(
+                f"{self.weights or self.encoder}: other weights than those of {self.key} (SHA-256 "
+                f"{str(recipe.get(_WEIGHTS))[:16]}…); bring these back, or begin anew with the others."
+            )
+        return encoder
 
     def build(self, folder: Path, store: Store, progress: Progress) -> None:
         """Fill the folder's `FeatureStore`; images that cannot be read are skipped and named."""
@@ -192,8 +205,24 @@ class ExtractFeatures(Stage):
         FeatureStore.open(folder).check_rows()
 
     def load(self, store: Store) -> FeatureStore:
-        """Open the artifact."""
-        return FeatureStore.open(store.open(self))
+        """Open the artifact.
+
+        Raises:
+            DataError: another encoder made it, as where the run that tuned it was deleted and trained anew.
+        """
+        from distilcap.stages.captioner import CONFIG
+
+        features = FeatureStore.open(folder := store.open(self))
+        recipe = parse_json(self.recipe_json, self.key)
+        if self.tuned_by is not None and store.has(self.tuned_by):
+            config = store.open(self.tuned_by, CONFIG) / CONFIG
+            recipe = read_sealed_json(config, rebuild(config.parent))["features"]
+        if features.recipe.get(_WEIGHTS) != recipe.get(_WEIGHTS):
+            name = self.encoder if self.tuned_by is None else f"that of {self.tuned_by.key}"
+            raise DataError(
+                f"{folder}: features of another encoder than {name} is by now; {rebuild(folder)}."
+            )
+        return features
 
 
 def seen_ids(data: ImportData, split: str, features: Container[str], store: Store) -> list[str]:

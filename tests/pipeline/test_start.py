@@ -19,6 +19,7 @@ from distilcap.cli.distill import _in_the_browser
 from distilcap.cli.main import cli
 from distilcap.data.scenes import draw_scenes
 from distilcap.errors import ConfigError, DataError, MissingError
+from distilcap.integrity import read_sealed_json, seal, write_sealed_json
 from distilcap.pipeline.distill import _how_to_take, _taken, check_distilled_folder, distill
 from distilcap.pipeline.own_images import TEACHERS, DistillOptions, plan_own_images
 from distilcap.pipeline.plan import Distillation
@@ -302,6 +303,15 @@ def test_a_tuned_encoder_comes_along(home: Path, tmp_path: Path) -> None:
     store.build(further)
     again = further.encoder_in(store.path(further)).recipe()
     assert again == further.load(store).features
+    # As where the run was deleted, and trained anew on another machine.
+    config = store.path(tuned) / "captioner.json"
+    content = read_sealed_json(config)
+    content["features"]["weights"] = "another"
+    write_sealed_json(config, content)
+    seal(store.path(tuned))
+    said = f"{store.path(tuned.seen)}: features of another encoder than that of {tuned.key} is by now; delete"
+    with pytest.raises(DataError, match=said):
+        Generate(tuned, "test").load(store)
 
 
 def test_what_cannot_be_begun_from_is_said(home: Path, tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ from typing import TypeVar
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from distilcap.data.dataset import probe
 from distilcap.data.feature_writer import FeatureWriter
 from distilcap.data.features import FEATURES, FeatureStore
 from distilcap.encoders import extract
+from distilcap.encoders.registry import create_encoder, save_encoder
+from distilcap.errors import DataError
 from distilcap.integrity import read_sealed_json, seal, write_sealed_json
 from distilcap.runtime.pixels import load_pixels
 from distilcap.stages.changed_data import AddUnlabelled
@@ -102,6 +105,21 @@ def test_other_captions_cost_no_features(photos: Path, store: Store, seen: list[
     for name in after.ids:
         assert np.array_equal(row(after, name), row(before, name))
     after.check_rows()
+
+
+def test_an_encoder_that_was_saved_anew_makes_no_features_of_the_old_one(photos: Path, store: Store) -> None:
+    encoder = create_encoder("efficientnet-lite0", size=32, form="stage", weights="random")
+    save_encoder(encoder, file := photos.parent / "mine.safetensors")
+    stage = ExtractFeatures.of(ImportData.of(photos), str(file))
+    assert isinstance(encoder, nn.Module)
+    for parameter in encoder.parameters():
+        parameter.data *= 1.5
+    save_encoder(encoder, file)
+    with pytest.raises(
+        DataError, match=f"{file}: other weights than those of {stage.key} .*bring these back"
+    ):
+        store.build(stage)
+    assert not store.has(stage)
 
 
 def test_changed_and_new_images_are_seen_and_gone_ones_forgotten(
