@@ -11,7 +11,7 @@ from rich.table import Table
 from distilcap.cli.bounds import PATH
 from distilcap.cli.common import CONSOLE, store_option
 from distilcap.errors import ConfigError, DataError
-from distilcap.shown import some
+from distilcap.shown import counted, some
 
 if TYPE_CHECKING:
     from distilcap.store.contents import Entry
@@ -138,9 +138,10 @@ def gc(keep: tuple[Path, ...], also_unfinished: bool, yes: bool, store: Path) ->
     size = sum(entry.bytes for entry in doomed) + sum(build.bytes for build in builds) + sum(rest.values())
     more = len(kept) - len(needed_by(named, entries))
     of_builds = f", {more} of them for unfinished builds (`--unfinished` deletes these)" if more else ""
+    of_unfinished = f" and {counted(len(builds), 'unfinished build')}" if builds else ""
     CONSOLE.print(
-        f"{'Deleted' if yes else 'To delete (with --yes)'}: {len(doomed) + len(builds)} of "
-        f"{len(entries)} stages, {readable_size(size)}; {len(kept)} are kept{of_builds}."
+        f"{'Deleted' if yes else 'To delete (with --yes)'}: {len(doomed)} of {len(entries)} stages"
+        f"{of_unfinished}, {readable_size(size)}; {len(kept)} are kept{of_builds}."
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distilcap.errors import DataError
 from distilcap.integrity import canonical_json, read_sealed_json, write_sealed_json
-from distilcap.metrics.ngrams import ORDERS
+from distilcap.metrics.ngrams import ORDERS, split_words
 from distilcap.text.tokenizers import PTB
 
 __all__ = ["END_WORD", "DocumentFrequencies"]
@@ -59,8 +59,8 @@ class DocumentFrequencies:
         for captions in references:
             images += 1
             ngrams: set[str] = set()
-            for caption in captions:
-                words = [*caption, END_WORD] if end else caption
+            for words in map(split_words, captions):
+                words += [END_WORD] if end else []
                 for order in range(1, ORDERS + 1):
                     ngrams.update(
                         " ".join(words[start : start + order]) for start in range(len(words) - order + 1)

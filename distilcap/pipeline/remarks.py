@@ -95,16 +95,25 @@ def note_data(run: Train, store: Store, progress: Progress) -> None:
     data = run.data
     _note_changes(data, run, store, progress)
     _note_skipped(run, data.load(store).images, store, progress)
-    if _validates_on_one(data, store):
-        progress.note(
-            f"{data.path}: only one image of split val has captions. CIDEr takes two, and of one it is "
-            "always 0: no epoch can be told to be better than another, nor than what training begins from. "
-            "Next step: caption more images, or give more of them split val."
-        )
+    if len(_validated(run, store)) == 1:
+        _note_one_image(run, progress)
 
 
-def _validates_on_one(data: ImportData, store: Store) -> bool:
-    return len(data.load(store).references("val")) == 1
+def _note_one_image(run: Train, progress: Progress) -> None:
+    progress.note(
+        f"{run.data.path}: validation has only one image that has captions and can be read. CIDEr takes two, "
+        "and of one it is always 0: no epoch can be told to be better than another, nor than what training "
+        "begins from. Next step: caption more images, or give more of them split val."
+    )
+
+
+def _validated(run: Train, store: Store) -> list[str]:
+    """The images that a run validates on; before there are features, with those that cannot be read."""
+    ids = list(run.data.load(store).references("val"))
+    if store.processes.agree(store.has(run.features, whole=True)):
+        features = run.features.load(store)
+        ids = [id for id in ids if id in features]
+    return ids[: run.training.validation_images or None]
 
 
 def _note_changes(data: ImportData, run: Train, store: Store, progress: Progress) -> None:
@@ -216,7 +225,10 @@ def note_training(name: str, run: Train, store: Store, progress: Progress, teach
         teaches: whether others are to learn from it.
     """
     score = run.summary(store)["best_validation_cider"]
-    if score < LEARNT_NOTHING and not _validates_on_one(run.data, store):
+    if len(_validated(run, store)) == 1:
+        if len(run.data.load(store).references("val")) > 1:  # the others cannot be read; else it is said
+            _note_one_image(run, progress)
+    elif score < LEARNT_NOTHING:
         step = _OTHER_TEACHER if teaches else _TRAIN_LONGER
         progress.note(
             f"{name} has learnt next to nothing (validation CIDEr {100 * score:.1f}). Next step: {step}."

@@ -52,6 +52,14 @@ def box_folder() -> Path | None:
     return folder if (folder / CONFIG).is_file() else None
 
 
+def _digest_of(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in (CONFIG, _WEIGHTS, TUNED):
+        if (folder / file).is_file():
+            digest.update(f"{file} {sha256_of(folder / file)}\n".encode())
+    return digest.hexdigest()
+
+
 @functools.cache
 def _types_with(kind: type[CaptionerStage], known: tuple[type[CaptionerOptions], ...]) -> dict[str, Any]:
     return get_type_hints(kind, localns={"CaptionerOptions": Union.__getitem__(known)})
@@ -176,12 +184,11 @@ class ImportCaptioner(CaptionerStage):
             recipe = dict(config["features"])
             if str(recipe.get("weights", "")).startswith("random"):
                 weights = "random"
-            digest = hashlib.sha256()
-            for file in (CONFIG, _WEIGHTS, TUNED):
-                if (folder / file).is_file():
-                    digest.update(f"{file} {sha256_of(folder / file)}\n".encode())
+            digest = _digest_of(folder)
+            if terms is None and (box := box_folder()) is not None and digest == _digest_of(box):
+                terms = LICENCE  # a copy of the captioner in the box
             return ImportCaptioner(
-                digest.hexdigest(),
+                digest,
                 str(config["architecture"]),
                 options,
                 json.dumps(recipe, sort_keys=True),

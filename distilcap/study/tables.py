@@ -276,6 +276,8 @@ def _scored(tables: Sequence[Table], store: Store, metrics: tuple[str, ...]) -> 
     for row in (row for table in tables for row in table.rows):
         member = row.member
         scores = [seed["cider"].per_image for seed in column_scores(member, COLUMN, store, metrics)]
+        if not all(scores):  # of a single image, which has no CIDEr
+            return []
         images = images or list(scores[0])
         if any(seed.keys() != set(images) for seed in scores):
             raise ConfigError(

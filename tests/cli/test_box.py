@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -24,6 +25,7 @@ from distilcap.models.weights import load_captioner
 from distilcap.pipeline.own_images import DistillOptions, plan_own_images
 from distilcap.runtime.bundle import Bundle
 from distilcap.runtime.manifest import read_manifest
+from distilcap.stages.captioner import ImportCaptioner
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions
 
@@ -125,6 +127,8 @@ def test_its_licence_stays_with_what_learns_on_from_it(
     assert learnt["encoder"] == LICENCE["encoder"]
     assert learnt["captioner"].startswith(LICENCE["captioner"])
     assert read_manifest(box_bundle()).licence == LICENCE
+    shutil.copytree(box_training(), tmp_path / "copy")
+    assert ImportCaptioner.of(tmp_path / "copy", "copy").licence == LICENCE
     alone = DistillOptions(start=Path("none"), student="updown-tiny", teacher="updown-tiny")
     small = EncoderOptions(encoder_weights="random", image_size=32)
     _, plan = plan_own_images(data, small, alone, {}, tmp_path / "store")

@@ -56,6 +56,18 @@ def test_the_metric_is_the_same_and_takes_document_frequencies_of_another_corpus
     np.testing.assert_allclose(got[:, 0], wanted, rtol=1e-9, atol=1e-9)
 
 
+def test_fractions_are_counted_as_they_are_scored():
+    """The PTB tokenizer keeps the no-break space of a fraction in one word."""
+    corpus = [[["eat", "1\xa01/2", "cakes"]], [["1\xa01/2", "cakes"]], [["a", "dog"]]]
+    references = References(corpus)
+    candidates = [captions[0] for captions in corpus]
+    own, counted = CiderD(), CiderD(DocumentFrequencies.of("same", corpus))
+    np.testing.assert_allclose(
+        counted.statistics(candidates, counted.prepare(references)),
+        own.statistics(candidates, own.prepare(references)),
+    )
+
+
 def test_a_cut_sample_has_no_end_token():
     corpus = {"a": [[5, 6, 7]], "b": [[8, 9]]}
     reward = CiderReward(corpus)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from distilcap.data.caption_files import read_references
 from distilcap.data.check import check_dataset
@@ -251,8 +252,24 @@ def test_a_single_validation_image_is_named_before_training_alone(
     note_data(run, store, notes)
     note_training("it", run, store, notes)
     (note,) = notes.said
-    single = "only one image of split val has captions. CIDEr takes two"
+    single = "only one image that has captions and can be read. CIDEr takes two"
     assert (single if count == 1 else "it has learnt next to nothing") in note
+
+
+def test_a_single_validation_image_that_can_be_read_is_named_after_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [("train", f"a dog {n}") for n in range(6)] + [("val", "a cat")] * 2
+    path, store, notes = photographs(tmp_path, given), Store(tmp_path / "store"), Notes()
+    for number in range(7):  # the last is no image
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.jpg")
+    encoder = EncoderOptions(encoder_weights="random", image_size=32)
+    run = run_to_train(DataOptions(path), encoder, RunOptions("updown-tiny"), {}, tmp_path)
+    store.build(run.features)
+    monkeypatch.setattr(Train, "summary", lambda *_: {"best_validation_cider": 0.0})
+    note_training("it", run, store, notes)
+    (note,) = notes.said
+    assert "only one image that has captions and can be read" in note
 
 
 def test_labels_that_name_files_cost_no_second_reading(

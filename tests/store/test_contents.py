@@ -278,7 +278,9 @@ def test_a_store_that_may_only_be_read_is_listed_with_its_unfinished_builds(
     monkeypatch.setattr(Path, "open", read_only)
     gc = ("gc", "--keep", original.scores.key, "--unfinished", "--store", root)
     assert "unfinished: the same command goes on" in words(call("ls", "--store", root))
-    assert "unfinished train-aaaaaaaaaaaa" in words(call(*gc))
+    shown = words(call(*gc))
+    assert "unfinished train-aaaaaaaaaaaa" in shown
+    assert "stages and 1 unfinished build, " in shown
     with held.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "a process is at it" in words(call("ls", "--store", root))

@@ -364,6 +364,8 @@ def test_rows_are_compared_image_by_image(monkeypatch: pytest.MonkeyPatch) -> No
     files[1]["d"] = files[1].pop("a")
     with pytest.raises(ConfigError, match=f"{second.name} is scored on other images than {first.name}"):
         tables._scored([table], NOWHERE, ("cider",))
+    files[:] = [{}, {}]
+    assert tables._scored([table], NOWHERE, ("cider",)) == [], "a single image has no CIDEr"
 
 
 def test_stages_name_every_row_once() -> None:
