@@ -147,9 +147,14 @@ def _line(name: str, caption: str) -> bytes:
 
 
 def _write(to: Path, names: list[str], captions: dict[str, str], log: RecordLog) -> None:
-    """The captions file, as `--data` and `--teacher-captions` read it; none where there is no caption."""
+    """The captions file, as `--data` and `--teacher-captions` read it; none where there is no caption.
+
+    Raises:
+        DataError: see `_check_written`; asked again here, since captioning takes hours.
+    """
     content = b"".join(_line(name, captions[name]) for name in names if name in captions)
     if content and not (to.is_file() and to.read_bytes() == content):
+        _check_written(to, log)
         log.append({"sha256": hashlib.sha256(content).hexdigest()})  # before: it may be killed in between
         write_bytes(to, content)
 

@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -23,6 +23,7 @@ from PIL import Image
 from distilcap.data.caption_files import read_references
 from distilcap.data.readers import read_dataset
 from distilcap.errors import DataError
+from distilcap.progress import SILENT
 from distilcap.record_log import RecordLog
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "label_with_vlm"
@@ -219,6 +220,41 @@ def test_captions_that_a_person_corrected_are_not_replaced(
             file.write_text(content)
             with contextlib.nullcontext() if known else pytest.raises(DataError, match="was edited"):
                 example[0]._check_written(file, old)
+
+
+class Double:
+    """A captioner that says what a function says about the name of a photograph."""
+
+    recipe: ClassVar[dict[str, Any]] = {"model": "double"}
+
+    def __init__(self, says: Callable[[str], str], at_once: int = 1) -> None:
+        self.says, self.at_once = says, at_once
+        self.asked: list[str] = []
+
+    def caption(self, photo: Path) -> str:
+        self.asked.append(photo.stem)
+        return self.says(photo.stem)
+
+
+def test_a_file_that_a_person_corrects_while_it_runs_is_not_replaced(example: Any, photos: Path) -> None:
+    (photos / "broken.jpg").unlink()
+    file = photos.parent / "to.jsonl"
+    example[0].label(photos, file, Double(lambda name: "a dog"), SILENT)
+    corrected = file.read_text().replace("a dog", "a cat", 1)
+    for name in ("g.jpg", "h.jpg"):
+        Image.new("RGB", (8, 8)).save(photos / name)
+
+    def correct(_: str) -> str:
+        file.write_text(corrected)
+        return "a cow"
+
+    with pytest.raises(DataError, match="was edited since it was written"):
+        example[0].label(photos, file, Double(correct), SILENT)
+    assert file.read_text() == corrected
+    file.unlink()
+    asked_again = Double(lambda name: "a horse")
+    assert example[0].label(photos, file, asked_again, SILENT).captions["g.jpg"] == "a cow"
+    assert asked_again.asked == []
 
 
 def test_a_folder_as_captions_file_is_refused_before_any_captioning(
