@@ -6,6 +6,7 @@ import base64
 import http.client
 import io
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -27,6 +28,9 @@ PROMPT = (
     "Describe this photograph in one plain English sentence of at most 15 words: who or what is in it, and "
     "what happens. Write nothing but the sentence."
 )
+
+_THOUGHT = re.compile(r"(?s)\A.*</think>|<think>.*")  # some templates open it themselves
+_SENTENCE = re.compile(r"[.!?](?!\w)|[。！？]")
 
 
 class Captioner(Protocol):
@@ -146,12 +150,37 @@ class Server:
         try:
             content = parse_json(answer, self.url)
             with expected(self.url, "an answer of chat completions"):
-                text = content["choices"][0]["message"]["content"]
+                choice = content["choices"][0]
+                message, cut = choice["message"], choice.get("finish_reason") == "length"
+                text = message.get("content")
+                # Servers give thoughts in a field of their own, or in the text.
+                thought = message.get("reasoning_content") or message.get("reasoning")
         except DataError as error:
             raise NoAnswer(str(error)) from None
-        if not isinstance(text, str) or not text.strip():
-            raise NoAnswer("an empty answer")
-        return text.strip()
+        return _caption(text if isinstance(text, str) else "", self.max_tokens, cut, bool(thought))
+
+
+def _caption(text: str, max_tokens: int, cut: bool = False, thought: bool = False) -> str:
+    """What a model wrote, if there is a caption in it.
+
+    Args:
+        cut: whether it is known to end at the limit. The end of a long description may lack, since
+            `--clean-labels` takes its first sentence.
+        thought: whether there are thoughts beside the text.
+
+    Raises:
+        NoAnswer: there is none.
+    """
+    text = text.strip()
+    said = _THOUGHT.sub("", text).strip()
+    if said and (not cut or _SENTENCE.search(said)):
+        return text
+    if cut or thought or text:
+        raise NoAnswer(
+            f"no whole sentence within {max_tokens} tokens (a model that thinks needs more, or to be told "
+            "not to); give a larger `--max-tokens`, and another `--to`"
+        )
+    raise NoAnswer("an empty answer")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -232,9 +261,7 @@ class Local:
         # Of a model, a processor, a GPU's memory: one odd photograph ends nothing.
         except Exception as error:
             raise NoAnswer(f"{type(error).__name__}: {first_line(error)}") from None
-        if not text.strip():
-            raise NoAnswer("an empty answer")
-        return text.strip()
+        return _caption(text, self.max_tokens)
 
     def _answer(self, image: Image.Image) -> str:
         content = [{"type": "image"}, {"type": "text", "text": self.prompt}]

@@ -88,8 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def answer(text: Any) -> tuple[int, bytes]:
-    return 200, json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+def answer(text: Any, finish: str | None = "stop", **more: str) -> tuple[int, bytes]:
+    choice = {"message": {"content": text, **more}, "finish_reason": finish}
+    return 200, json.dumps({"choices": [choice]}).encode()
 
 
 def level_of(body: dict[str, Any]) -> int:
@@ -285,6 +286,45 @@ def test_errors_pass_are_named_or_end_it(
     assert {id: captions.texts(id)[0] for id in captions} == ALL | {"more/e": "a cat"}
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer("<think>There is sand. I should write", "length"),
+        answer("<think>There is sand. I should write", None),
+        answer("<think>There is sand.</think>", "length"),
+        answer("<think>There is sand.</think>\nA dog at 3.5 m", "length"),
+        answer("There is sand. I should write.</think>\nA dog", "length"),
+        answer("A dog runs on the", "length"),
+        answer("", "length"),
+        answer(None, "length", reasoning_content="There is sand. I should write"),
+        answer("", "stop", reasoning="There is sand. I should write"),
+    ],
+)
+def test_thoughts_and_half_a_sentence_are_no_caption(
+    example: Any, stub: Stub, photos: Path, reply: tuple[int, bytes]
+) -> None:
+    stub.replies.append(reply)
+    with pytest.raises(example[1].NoAnswer, match=r"100 tokens .* larger `--max-tokens`"):
+        example[1].Server(stub.url, "tiny").caption(photos / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    "text, finish",
+    [
+        ("a dog", "stop"),
+        ("a dog", None),
+        ("A dog runs on the beach. The sky above it", "length"),
+        ("<think>There is sand.</think>\n**A dog runs.** The sky", "length"),
+        ("一只狗在跑。天空", "length"),
+    ],
+)
+def test_an_answer_with_a_whole_sentence_is_a_caption(
+    example: Any, stub: Stub, photos: Path, text: str, finish: str | None
+) -> None:
+    stub.replies.append(answer(text, finish, reasoning_content="There is sand."))
+    assert example[1].Server(stub.url, "tiny").caption(photos / "a.jpg") == text
+
+
 def test_a_server_that_is_gone_or_refuses_ends_it_at_once(
     example: Any, stub: Stub, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -425,13 +465,15 @@ def test_a_photograph_that_a_model_fails_at_ends_nothing(
         seen.append(image.size)
         if len(seen) == 2:
             raise RuntimeError("CUDA out of memory.\nTried to allocate")
-        return "a dog"
+        return "<think>There is sand." if len(seen) == 3 else "a dog"
 
     monkeypatch.setattr(example[1].Local, "_answer", answer)
     arguments = [str(photos), "--model", str(tmp_path / "model"), "--to", str(tmp_path / "to.jsonl")]
     assert example[0].main([*arguments, "--side", "40"]) == 2
-    assert "skipped b.png: RuntimeError: CUDA out of memory." in capsys.readouterr().out
-    assert len(read_references(tmp_path / "to.jsonl")) == 5
+    out = capsys.readouterr().out
+    assert "skipped b.png: RuntimeError: CUDA out of memory." in out
+    assert "skipped c.webp: no whole sentence within 100 tokens" in out
+    assert len(read_references(tmp_path / "to.jsonl")) == 4
     assert seen == 6 * [(40, 24)]
 
 
