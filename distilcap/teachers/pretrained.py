@@ -22,7 +22,7 @@ from distilcap.teachers.shards import PhotoCaptioner, check_labels
 
 __all__ = ["PretrainedTeacher", "find_model", "label_images", "model_fingerprint"]
 
-_KEPT = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
+_KEPT = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.jinja")
 
 
 def find_model(name: str) -> Path:
@@ -47,7 +47,7 @@ def find_model(name: str) -> Path:
 
 
 def model_fingerprint(folder: Path) -> str:
-    """A hash of all that decides what a model says: configuration, weights, words."""
+    """A hash of all that decides what a model says: configuration, weights, words, what is asked."""
     files = sorted({path for pattern in _KEPT for path in folder.glob(pattern)})
     digests = [[path.name, sha256_of(path)] for path in files]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

@@ -41,6 +41,10 @@ class Captioner(Protocol):
         """What decides the captions, as JSON: a file is not continued by another captioner."""
 
     @property
+    def earlier_recipe(self) -> dict[str, Any]:
+        """What earlier versions gave as `recipe`: files that they began are continued."""
+
+    @property
     def at_once(self) -> int:
         """How many photographs it takes at the same time, each in a thread."""
 
@@ -99,6 +103,11 @@ class Server:
             "side": self.side,
             "max_tokens": self.max_tokens,
         }
+
+    @property
+    def earlier_recipe(self) -> dict[str, Any]:
+        """See `Captioner.earlier_recipe`."""
+        return self.recipe
 
     def caption(self, photo: Path) -> str:
         """See `Captioner.caption`."""
@@ -212,11 +221,13 @@ class Local:
     """A model of `transformers`, by folder or hub name, on a GPU where there is one; its code is not run.
 
     A model with a chat template is given the prompt, and photographs made smaller to a longer side of `side`
-    pixels; others (BLIP, GIT…) caption without, and have a size of their own.
+    pixels; others (BLIP, GIT…) caption without, and have a size of their own. A folder is known by what it
+    holds, not by its path: its weights may be replaced.
     """
 
     at_once = 1
     recipe: dict[str, Any]
+    earlier_recipe: dict[str, Any]
 
     def __init__(self, model: str, prompt: str = PROMPT, max_tokens: int = 100, side: int = 768) -> None:
         try:
@@ -224,10 +235,10 @@ class Local:
             import transformers
         except ModuleNotFoundError as error:
             raise MissingError(f"{error.name} is missing: pip install 'distilcap[train,teachers]'.") from None
-        from distilcap.teachers.pretrained import PretrainedTeacher, find_model
+        from distilcap.teachers.pretrained import PretrainedTeacher, find_model, model_fingerprint
 
         self.prompt, self.max_tokens, self.side = prompt, max_tokens, side
-        self.recipe = {"model": model, "prompt": prompt, "side": side, "max_tokens": max_tokens}
+        options: dict[str, Any] = {"prompt": prompt, "side": side, "max_tokens": max_tokens}
         cuda = torch.cuda.is_available()
         self._where = {"device": "cuda", "dtype": torch.bfloat16} if cuda else {"device": "cpu"}
         self._teacher = None
@@ -236,17 +247,21 @@ class Local:
             if not getattr(self._processor, "chat_template", None):
                 loaded = PretrainedTeacher.load(find_model(model))
                 self._teacher = replace(loaded, max_tokens=max_tokens)
-                self.recipe = {"model": model, "max_tokens": max_tokens}
-                return
-            kind = transformers.AutoModelForImageTextToText
-            self._model = kind.from_pretrained(model, trust_remote_code=False)
+                options = {"max_tokens": max_tokens}
+            else:
+                kind = transformers.AutoModelForImageTextToText
+                self._model = kind.from_pretrained(model, trust_remote_code=False)
         except DistilCapError:
             raise
         except Exception as error:  # of transformers, safetensors, tokenizers, torch and pickle, each its own
             fix = "pip install what it names" if isinstance(error, ImportError) else "check name and download"
             reason = first_line(error).rstrip(".")
             raise MissingError(f"{model}: not a model that loads ({reason}); {fix}.") from None
-        self._model.to(**self._where).eval()
+        if self._teacher is None:
+            self._model.to(**self._where).eval()
+        folder = Path(model)
+        known_by = f"fingerprint {model_fingerprint(folder)[:16]}" if folder.is_dir() else model
+        self.recipe, self.earlier_recipe = {"model": known_by, **options}, {"model": model, **options}
 
     def caption(self, photo: Path) -> str:
         """See `Captioner.caption`."""

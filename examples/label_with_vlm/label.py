@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from captioners import PROMPT, Captioner, Local, NoAnswer, Server
 
@@ -27,11 +28,12 @@ from distilcap.encoders.loader import decoded
 from distilcap.errors import DataError, DistilCapError
 from distilcap.files import expected, sha256_of, write_bytes
 from distilcap.progress import Progress
-from distilcap.record_log import RecordLog
+from distilcap.record_log import RecordLog, check_options, header_of
 from distilcap.runtime.formats import left_out
 from distilcap.teachers.listing import find_images
 
 IN_A_ROW = 5  # photographs without an answer, after which the model is taken to be gone
+_FIX = "give another `--to`, or delete this log and its captions"
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,11 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
         progress.note(f"{folder}: {left_out(others)}.")
     if not photos:
         raise DataError(f"{folder}: there are no photographs in it.")
-    fix = "give another `--to`, or delete this log and its captions"
-    with RecordLog(to.with_name(f".{to.name}.log"), captioner.recipe, progress, fix) as log:
+    path = to.with_name(f".{to.name}.log")
+    begun = captioner.earlier_recipe if header_of(path) == captioner.earlier_recipe else captioner.recipe
+    with RecordLog(path, begun, progress, _FIX) as log:
+        if begun != captioner.recipe:
+            _check_recipe(log, captioner.recipe)
         with expected(log.path, "a log of captions; delete it"):
             captions = {
                 (record["image"], *record.get("file", ())): str(record["caption"])
@@ -121,6 +126,19 @@ def _captions(
                     raise DataError(
                         f"{silent} photographs in a row: {answer}; check the model, then run this again."
                     )
+
+
+def _check_recipe(log: RecordLog, recipe: dict[str, Any]) -> None:
+    """Make sure that a log of an earlier version, which has another header, goes on with one captioner.
+
+    Raises:
+        DataError: it was gone on with by another before.
+    """
+    known = [record["recipe"] for record in log.records if "recipe" in record]
+    if known:
+        check_options(log.path, known[0], recipe, _FIX)
+    else:
+        log.append({"recipe": recipe})
 
 
 def _check_written(to: Path, log: RecordLog) -> None:

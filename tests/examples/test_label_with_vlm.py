@@ -227,6 +227,7 @@ class Double:
     """A captioner that says what a function says about the name of a photograph."""
 
     recipe: ClassVar[dict[str, Any]] = {"model": "double"}
+    earlier_recipe = recipe
 
     def __init__(self, says: Callable[[str], str], at_once: int = 1) -> None:
         self.says, self.at_once = says, at_once
@@ -446,6 +447,50 @@ def test_models_of_transformers_caption(
     texts = [captions.texts(id)[0] for id in captions]
     assert all(len(text.split()) <= 5 for text in texts)
     assert not any(text.startswith("USER: what") for text in texts)  # the question is no part of the answer
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_model_in_a_folder_is_known_by_what_it_holds(
+    example: Any,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch_files = pytest.importorskip("safetensors.torch")
+    pytest.importorskip("transformers")
+    model, to, log = tmp_path / "model", tmp_path / "to.jsonl", tmp_path / ".to.jsonl.log"
+    save_tiny_model("chat", model, monkeypatch)
+    monkeypatch.setattr(example[1].Local, "_answer", lambda *_: "a dog")
+    monkeypatch.chdir(tmp_path)
+    (photos / "broken.jpg").unlink()
+    weights, template = model / "model.safetensors", model / "chat_template.jinja"
+
+    def run(name: object) -> int:
+        return int(example[0].main([str(photos), "--model", str(name), "--to", str(to)]))
+
+    assert run(model) == run("model") == 0
+    before = log.read_bytes()
+    trained_on = {name: 2 * tensor for name, tensor in torch_files.load_file(weights).items()}
+    torch_files.save_file(trained_on, weights, {"format": "pt"})
+    assert run(model) == 2
+    assert "begun with other options (model: 'fingerprint " in capsys.readouterr().err
+    assert log.read_bytes() == before
+
+    # Earlier versions noted the folder: they are gone on with, by the weights that are there the first time.
+    log.unlink()
+    to.unlink()
+    with RecordLog(
+        log, {"model": "model", "prompt": example[1].PROMPT, "side": 768, "max_tokens": 100}
+    ) as old:
+        old.append({"image": "a.jpg", "caption": "a cat"})
+    assert run("model") == run("model") == 0
+    captions = read_references(to)
+    assert {id: captions.texts(id)[0] for id in captions} == dict.fromkeys(ALL, "a dog") | {"a": "a cat"}
+    template.write_text(template.read_text() + " ")
+    capsys.readouterr()
+    assert run("model") == 2
+    assert "begun with other options (model: 'fingerprint " in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("default")
