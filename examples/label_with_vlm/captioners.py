@@ -22,7 +22,7 @@ from distilcap.files import expected, parse_json
 from distilcap.runtime.pixels import read_image
 from distilcap.shown import first_line
 
-__all__ = ["PROMPT", "Captioner", "Local", "NoAnswer", "Server"]
+__all__ = ["PROMPT", "Captioner", "Local", "NoAnswer", "Server", "Silence"]
 
 PROMPT = (
     "Describe this photograph in one plain English sentence of at most 15 words: who or what is in it, and "
@@ -53,6 +53,7 @@ class Captioner(Protocol):
 
         Raises:
             NoAnswer: none for this photograph, this time.
+            Silence: none, and it may be that none comes for any.
             DataError: the photograph cannot be read.
             ConfigError: the model can be asked nothing.
         """
@@ -60,6 +61,10 @@ class Captioner(Protocol):
 
 class NoAnswer(DataError):
     """The model said nothing about a photograph; the next run asks again."""
+
+
+class Silence(NoAnswer):
+    """Nobody answered, or nobody who could: a model that is so several times in a row is gone."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +137,10 @@ class Server:
                         f"{self.url}: {reason}; check `--server`, `--model` and the variable OPENAI_API_KEY."
                     ) from None
                 if error.code < 500 and error.code not in (408, 429):
-                    break  # it does not want this photograph
+                    raise NoAnswer(f"rejected by {self.url} ({reason})") from None
             except (OSError, http.client.HTTPException) as error:
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
-        raise NoAnswer(f"no answer from {self.url} ({reason})")
+        raise Silence(f"no answer from {self.url} ({reason})")
 
     def _request(self, image: Image.Image) -> urllib.request.Request:
         image.thumbnail((self.side, self.side))
@@ -275,7 +280,8 @@ class Local:
                 text = self._answer(image)
         # Of a model, a processor, a GPU's memory: one odd photograph ends nothing.
         except Exception as error:
-            raise NoAnswer(f"{type(error).__name__}: {first_line(error)}") from None
+            kind = Silence if isinstance(error, RuntimeError) else NoAnswer  # torch's: the GPU may be gone
+            raise kind(f"{type(error).__name__}: {first_line(error)}") from None
         return _caption(text, self.max_tokens)
 
     def _answer(self, image: Image.Image) -> str:

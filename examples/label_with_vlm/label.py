@@ -14,17 +14,16 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioners import PROMPT, Captioner, Local, NoAnswer, Server
+from captioners import PROMPT, Captioner, Local, NoAnswer, Server, Silence
 
 from distilcap.data.dataset import ImageRecord, probe
 from distilcap.data.readers.entries import is_text
-from distilcap.encoders.loader import decoded
 from distilcap.errors import DataError, DistilCapError
 from distilcap.files import expected, sha256_of, write_bytes
 from distilcap.progress import Progress
@@ -32,7 +31,9 @@ from distilcap.record_log import RecordLog, check_options, header_of
 from distilcap.runtime.formats import left_out
 from distilcap.teachers.listing import find_images
 
-IN_A_ROW = 5  # photographs without an answer, after which the model is taken to be gone
+IN_A_ROW = 5  # photographs at which the model is silent, after which it is taken to be gone
+AT_FIRST = 100  # photographs without a caption, after which a model that gave none is taken to give none
+_CHECK = "check the model, then run this again"
 _FIX = "give another `--to`, or delete this log and its captions"
 
 
@@ -55,11 +56,11 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
     """Caption all photographs of a folder that have no caption yet, and write those of this folder to `to`.
 
     A caption belongs to a name and the file's content: another folder, or a photograph that was replaced, is
-    captioned anew.
+    captioned anew. Photographs that the model gave nothing for in an earlier run come last.
 
     Raises:
-        DataError: the server is gone; what was captioned is kept. Or `to` is a folder, was begun by another
-            captioner, or holds what this command did not write.
+        DataError: the model is gone, or captions nothing; what was captioned is kept. Or `to` is a folder,
+            was begun by another captioner, or holds what this command did not write.
         ConfigError: the server refuses all photographs.
     """
     done = Labelled({}, {}, {})
@@ -89,6 +90,7 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
                 for record in log.records
                 if "image" in record
             }
+            failed = {(record["failed"], *record["file"]) for record in log.records if "failed" in record}
         _check_written(to, log)
         files = {photo.id: probe(photo.path) for photo in photos}
         for photo in photos:
@@ -96,36 +98,65 @@ def label(folder: Path, to: Path, captioner: Captioner, progress: Progress) -> L
             if key := next((key for key in keys if key in captions), None):
                 done.captions[photo.id] = captions[key]
         asked = [photo for photo in photos if is_text(photo.id) and photo.id not in done.captions]
+        asked.sort(key=lambda photo: (photo.id, *files[photo.id]) in failed)  # these last
         done.unread.update((photo.id, "its name is not UTF-8") for photo in photos if not is_text(photo.id))
+
+        def keep(photo: ImageRecord, answer: Future[str]) -> None:
+            name, error = photo.id, answer.exception()
+            if error is None:
+                log.append({"image": name, "file": files[name], "caption": answer.result()})
+                done.captions[name] = answer.result()
+            elif isinstance(error, NoAnswer):
+                done.unanswered[name] = str(error)
+                if (name, *files[name]) not in failed:
+                    log.append({"failed": name, "file": files[name]})
+            elif isinstance(error, DataError):
+                done.unread[name] = str(error)
+
         tracked = progress.track(asked, "Captioning", len(photos), len(photos) - len(asked))
         try:
-            for name, caption in _captions(captioner, iter(tracked), done):
-                log.append({"image": name, "file": files[name], "caption": caption})
-                done.captions[name] = caption
+            _ask(captioner, iter(tracked), keep, done)
         finally:
             _write(to, [photo.id for photo in photos], done.captions, log)
     return done
 
 
-def _captions(
-    captioner: Captioner, asked: Iterator[ImageRecord], done: Labelled
-) -> Iterator[tuple[str, str]]:
-    """Names and captions of those that get one; the others go to `done`."""
+def _ask(
+    captioner: Captioner,
+    asked: Iterator[ImageRecord],
+    keep: Callable[[ImageRecord, Future[str]], None],
+    done: Labelled,
+) -> None:
+    """Ask about photographs, and `keep` what comes when it comes: also while this ends, by Ctrl-C too."""
+    running: dict[Future[str], ImageRecord] = {}
     silent = 0
-    with ThreadPoolExecutor(captioner.at_once) as pool:
-        for photo, answer in decoded(pool, asked, captioner.caption, captioner.at_once):
-            if isinstance(answer, str):
-                silent = 0
-                yield photo.id, answer
-            elif not isinstance(answer, NoAnswer):
-                done.unread[photo.id] = str(answer)
-            else:
-                silent += 1
-                done.unanswered[photo.id] = str(answer)
-                if silent == IN_A_ROW:
-                    raise DataError(
-                        f"{silent} photographs in a row: {answer}; check the model, then run this again."
-                    )
+    try:
+        with ThreadPoolExecutor(captioner.at_once) as pool:
+            while True:
+                for photo in itertools.islice(asked, captioner.at_once - len(running)):
+                    running[pool.submit(captioner.caption, photo.path)] = photo
+                if not running:
+                    return
+                for answer in wait(running, return_when=FIRST_COMPLETED).done:
+                    keep(running[answer], answer)
+                    del running[answer]
+                    error = answer.exception()
+                    if error and not isinstance(error, DataError):
+                        raise error
+                    if isinstance(error, Silence):
+                        silent += 1
+                    elif error is None or isinstance(error, NoAnswer):
+                        silent = 0
+                    if silent == IN_A_ROW:
+                        raise DataError(f"{silent} photographs in a row: {error}; {_CHECK}.")
+                    if not done.captions and len(done.unanswered) == AT_FIRST:
+                        raise DataError(
+                            f"None of the first {AT_FIRST} photographs got a caption: {error}; {_CHECK}."
+                        )
+    finally:
+        for answer, photo in running.items():
+            if answer.done():
+                keep(photo, answer)
 
 
 def _check_recipe(log: RecordLog, recipe: dict[str, Any]) -> None:

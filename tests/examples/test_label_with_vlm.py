@@ -344,6 +344,85 @@ def test_a_server_that_is_gone_or_refuses_ends_it_at_once(
         example[0].main([str(photos), *gone, "--at-once", "0"])
 
 
+def test_photographs_that_a_server_rejects_end_nothing_and_come_last(
+    example: Any, stub: Stub, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").unlink()
+    stub.replies += [(400, b"too small"), answer(None, refusal="No.")] * 2 + [(413, b"too large")]
+    assert ask(example, stub, photos, "--at-once", "1") == 2
+    out = capsys.readouterr().out
+    assert f"skipped a.jpg: rejected by {stub.url} (HTTP 400 Bad Request: too small)" in out
+    assert "skipped b.png: an empty answer" in out
+    assert out.endswith("captions of 1 photographs, 5 skipped (5 without an answer: run it again)\n")
+    Image.new("RGB", (8, 8), (70,) * 3).save(photos / "more" / "z.jpg")  # after those that failed
+    Image.new("RGB", (8, 8), (80,) * 3).save(photos / "b.png")
+    before = (photos.parent / ".to.jsonl.log").read_bytes().count(b'"failed"')
+    stub.replies = [answer("new"), answer("another file"), *[(400, b"too small")] * 4]
+    assert ask(example, stub, photos, "--at-once", "1") == 2
+    captions = read_references(photos.parent / "to.jsonl")
+    assert {id: captions.texts(id)[0] for id in captions} == {
+        "b": "new",
+        "more/f": "level 60",
+        "more/z": "another file",
+    }
+    assert (photos.parent / ".to.jsonl.log").read_bytes().count(b'"failed"') == before == 5
+
+
+def test_a_model_that_captions_nothing_ends_it(
+    example: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example[0], "AT_FIRST", 3)
+
+    def reject(name: str) -> str:
+        if name in "ade":
+            return "a dog"
+        raise example[1].NoAnswer("no images")
+
+    to, none = photos.parent / "to.jsonl", Double(lambda name: reject("f"))
+    with pytest.raises(DataError, match="None of the first 3 photographs got a caption: no images; check"):
+        example[0].label(photos, to, none, SILENT)
+    assert sorted(none.asked) == ["a", "b", "broken"]
+    assert len(example[0].label(photos, to, Double(reject), SILENT).captions) == 3
+
+
+def test_answers_that_come_while_it_ends_are_kept(
+    example: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example[0], "IN_A_ROW", 1)
+    (photos / "broken.jpg").unlink()
+    silent = threading.Event()
+
+    def says(name: str) -> str:
+        if name == "a":
+            silent.set()
+            raise example[1].Silence("nobody there")
+        assert silent.wait(20)
+        return name
+
+    to = photos.parent / "to.jsonl"
+    with pytest.raises(DataError, match="1 photographs in a row: nobody there"):
+        example[0].label(photos, to, Double(says, at_once=3), SILENT)
+    assert {"b", "c"} <= set(read_references(to))
+
+
+def test_answers_that_have_come_are_kept_when_it_is_interrupted(example: Any, photos: Path) -> None:
+    (photos / "broken.jpg").unlink()
+    come = threading.Event()
+
+    def says(name: str) -> str:
+        if name == "a":
+            assert come.wait(20)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        elif name == "c":
+            come.set()
+        return name
+
+    to = photos.parent / "to.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        example[0].label(photos, to, Double(says, at_once=3), SILENT)
+    assert {"a", "b", "c"} <= set(read_references(to))
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_the_key_goes_to_no_address_that_the_server_sends_on_to(
     example: Any,
