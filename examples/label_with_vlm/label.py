@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Interrupted; the same command goes on from there.", err=True)
         return 130
-    for name, reason in itertools.chain(done.unread.items(), done.unanswered.items()):
+    for name, reason in sorted((done.unread | done.unanswered).items()):  # they came in any order
         say(f"skipped {name}: {reason}")
     again = f" ({len(done.unanswered):,} without an answer: run it again)" if done.unanswered else ""
     skipped = len(done.unread) + len(done.unanswered)

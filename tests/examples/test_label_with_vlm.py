@@ -280,6 +280,8 @@ def test_errors_pass_are_named_or_end_it(
     assert "skipped c.webp: " in out
     assert "not valid JSON" in out
     assert "skipped more/d.jpg: an empty answer" in out
+    named = [line.split(":")[0].split()[1] for line in out.splitlines() if line.startswith("skipped ")]
+    assert named == ["a.jpg", "b.png", "broken.jpg", "c.webp", "more/d.jpg"]
     assert out.endswith("captions of 2 photographs, 5 skipped (4 without an answer: run it again)\n")
     (photos / "broken.jpg").unlink()
     assert ask(example, stub, photos) == 0
