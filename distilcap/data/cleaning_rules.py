@@ -24,7 +24,7 @@ from distilcap.data.cleaning_patterns import (
 )
 from distilcap.text.tokenizers import PTB, Tokenizer
 
-__all__ = ["EMPTY", "RULES", "THOUGHTS", "Kind", "Rule", "length_rule", "rules_by"]
+__all__ = ["EMPTY", "RULES", "THOUGHTS", "Kind", "Rule", "length_rule", "rules_by", "without_thoughts"]
 
 Kind = Literal[
     "markup", "quotes", "preamble", "prefix", "sentences", "length", "refusal", "repetition", "empty"
@@ -46,14 +46,14 @@ class Rule:
     examples: tuple[tuple[str, str | None], ...]
 
 
-def _without_thoughts(text: str) -> str:
+def without_thoughts(text: str) -> str:
     """What stands behind the last thought; of one that does not end, what is before it."""
     return THOUGHT.split(THOUGHT_END.split(text)[-1])[0]
 
 
 THOUGHTS: Final = Rule(
     "markup",
-    _without_thoughts,
+    without_thoughts,
     (
         ("<think>A cat?</think>A dog.", "A dog."),
         ("A cat?</think>A dog.", "A dog."),

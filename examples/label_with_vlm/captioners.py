@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from distilcap.data.cleaning_rules import without_thoughts
 from distilcap.errors import ConfigError, DataError, DistilCapError, MissingError
 from distilcap.files import expected, parse_json
 from distilcap.runtime.pixels import read_image
@@ -29,7 +30,6 @@ PROMPT = (
     "what happens. Write nothing but the sentence."
 )
 
-_THOUGHT = re.compile(r"(?s)\A.*</think>|<think>.*")  # some templates open it themselves
 _SENTENCE = re.compile(r"[.!?](?!\w)|[。！？]")
 
 
@@ -186,7 +186,7 @@ def _caption(text: str, max_tokens: int, cut: bool = False, thought: bool = Fals
         NoAnswer: there is none.
     """
     text = text.strip()
-    said = _THOUGHT.sub("", text).strip()
+    said = without_thoughts(text).strip()
     if said and (not cut or _SENTENCE.search(said)):
         return text
     if cut or thought or text:
