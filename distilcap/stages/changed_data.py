@@ -15,6 +15,7 @@ from typing import Any
 from distilcap.data.captions import CaptionSet
 from distilcap.data.crops import crops_of_held_out
 from distilcap.data.dataset import ADDED, SPLITS, Dataset, ImageRecord, probe
+from distilcap.data.readers.find import of_twins, twins_among
 from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
 from distilcap.errors import DataError
 from distilcap.files import sha256_of
@@ -162,21 +163,32 @@ class AddUnlabelled(ChangedData):
         return AddUnlabelled(**_fields(whole), content=content, folder=str(folder))
 
     def changed(self, dataset: Dataset) -> Dataset:
-        """See `ChangedData.changed`; files that the data set has already are left out, and crops of images
-        that are held out."""
+        """See `ChangedData.changed`; photographs that the data set has already are left out, and crops of
+        images that are held out."""
+        added = _records(Path(self.folder))
         known: dict[tuple[int, int], list[Path]] = {}
         for image in dataset.images:
             known.setdefault(probe(image.path), []).append(image.path)
         digest, real = functools.cache(_digest), functools.cache(os.path.realpath)
 
+        def place(path: Path) -> Path:
+            return Path(real(path.parent), path.name)
+
+        both = (place(image.path) for image in (*dataset.images, *added))
+        twins = {path.with_suffix("") for path in twins_among(both)}
+
         def is_known(path: Path) -> bool:
-            """By content: uncompressed images of one border have the same ends. A file itself is not read."""
+            """By content: uncompressed images of one border have the same ends. A file itself is not read.
+
+            Or by its place: where the data have an HEIC file, the JPEG beside it is of the same photograph.
+            """
+            if place(path).with_suffix("") in twins:
+                return True
             same = known.get(probe(path), [])
             if real(path) in map(real, same):
                 return True
             return bool(same) and digest(path) in map(digest, same)
 
-        added = _records(Path(self.folder))
         held = crops_of_held_out([image.path for image in added], dataset.images)
         new = tuple(image for image in added if image.path not in held and not is_known(image.path))
         if Dataset("", added, CaptionSet({})).fingerprint() != self.content:
@@ -206,12 +218,20 @@ def _digest(path: Path) -> str:
 
 
 def _records(folder: Path, others: Counter[str] | None = None) -> tuple[ImageRecord, ...]:
-    """All images of a folder and of those in it; `others`: see `find_image_files`."""
+    """All images of a folder and of those in it, but for twins (see `twins_among`).
+
+    Args:
+        others: see `find_image_files`; and twins.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of images without captions.")
     paths = list(find_image_files(folder, others))
     if not paths:
         raise DataError(f"{folder}: there is no image in this folder.")
+    if twins := dict.fromkeys(twins_among(paths)):
+        paths = [path for path in paths if path not in twins]
+        if others is not None:
+            others[of_twins([path.relative_to(folder).as_posix() for path in twins])] += 1
     names = [f"{ADDED}{path.relative_to(folder).as_posix()}" for path in paths]
     for path, name in zip(paths, names, strict=True):
         try:

@@ -256,3 +256,32 @@ def test_photographs_of_the_data_are_not_read_whole(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("distilcap.stages.changed_data._digest", lambda path: pytest.fail(str(path)))
     both = AddUnlabelled.beside(ImportData.of(tmp_path / "captions.csv"), tmp_path).read()
     assert [image.id for image in both.images] == ["a", "unlabelled/b.png"]
+
+
+def test_a_photograph_that_the_data_have_is_not_added_again_as_its_twin(tmp_path: Path) -> None:
+    """By a hash of their names one would be learnt from, and the other be tested."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for shade, name in enumerate(
+        ("1.jpg", "1.heic", "1.dng", "2.jpg", "2.HEIC", "3.heic", "4.heic", "4.png")
+    ):
+        Image.new("L", (9, 9), shade).save(photos / name, "PNG")
+    table, store = tmp_path / "captions.csv", Store(tmp_path / "store")
+    table.write_text("image,caption\n1.jpg,a dog\n4.heic,a cat\n")
+    (tmp_path / "linked").symlink_to(photos)
+    for folder in (photos, tmp_path / "linked"):
+        added = AddUnlabelled.beside(ImportData.of(table, photos), folder)
+        ids = [image.id for image in added.read().images]
+        assert ids == ["1", "4.heic", "unlabelled/2.jpg", "unlabelled/3.heic"]
+        assert added.note(store) == (
+            f"{folder}: 2 images to train on, which the teacher labels (2 more in the data already); 4 images "
+            "left out, of photographs that are there as JPEG or the like: 1.dng, 1.heic, 2.HEIC and 1 more."
+        )
+    table.rename(photos / "captions.csv")
+    whole = AddUnlabelled.beside(ImportData.of(photos / "captions.csv"), photos).read()
+    assert [image.id for image in whole.images] == ids
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(photos / "3.heic", alone)
+    content = Dataset("", (ImageRecord("unlabelled/3.heic", alone / "3.heic", "train"),), CaptionSet({}))
+    assert AddUnlabelled.beside(ImportData.of(photos), alone).content == content.fingerprint()

@@ -7,7 +7,7 @@ import itertools
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, is_
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 from distilcap.shown import counted, some
 
-__all__ = ["ADDRESS", "MOST_FILES", "bases_of", "find_images", "leave_out_twins", "note_twins"]
+__all__ = ["ADDRESS", "MOST_FILES", "bases_of", "find_images", "leave_out_twins", "of_twins", "twins_among"]
 
 ADDRESS: Final = (
     "distilcap downloads nothing: download the images (img2dataset does), and name the files instead"
@@ -95,32 +95,34 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
 
 
 def leave_out_twins(result: ReadResult) -> None:
-    """Leave out HEIC files of photographs that are there as JPEG or the like.
-
-    By a hash of their names one could be learnt from, and the other be tested.
-    """
-    others = IMAGE_FILE_ENDINGS - IMAGE_ENDINGS
-    twins = [entry for entry in result.entries.values() if entry.path.suffix.lower() in others]
-    if not twins:
-        return
-    usual = {
-        entry.path.with_suffix("")
-        for entry in result.entries.values()
-        if entry.path.suffix.lower() in IMAGE_ENDINGS and entry.path.is_file()
-    }
-    left = [entry for entry in twins if entry.path.with_suffix("") in usual]
+    """Leave out images that are there twice; see `twins_among`."""
+    twins = set(twins_among(entry.path for entry in result.entries.values()))
+    left = [entry for entry in result.entries.values() if entry.path in twins]
     for entry in left:
         del result.entries[entry.id]
     if left:
-        note_twins(result, [entry.name for entry in left])
+        result.notes.append(f"{result.where}: {of_twins([entry.name for entry in left])}.")
 
 
-def note_twins(result: ReadResult, names: Sequence[str]) -> None:
-    """Say which images are left out, since they are there as JPEG or the like."""
-    result.notes.append(
-        f"{result.where}: {counted(len(names), 'image')} left out, of photographs that are there as JPEG or "
-        f"the like: {some(names)}."
-    )
+def twins_among(paths: Iterable[Path]) -> list[Path]:
+    """HEIC and raw files of photographs that are there as JPEG or the like, in the same folder.
+
+    By a hash of their names one could be learnt from, and the other be tested.
+    """
+    paths = list(paths)
+    others = [path for path in paths if path.suffix.lower() in IMAGE_FILE_ENDINGS - IMAGE_ENDINGS]
+    if not others:
+        return []
+    usual = {
+        path.with_suffix("") for path in paths if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()
+    }
+    return [path for path in others if path.with_suffix("") in usual]
+
+
+def of_twins(names: Sequence[str]) -> str:
+    """Which images are left out, since they are there as JPEG or the like."""
+    left = counted(len(names), "image")
+    return f"{left} left out, of photographs that are there as JPEG or the like: {some(names)}"
 
 
 def _as_written(name: str, folders: Sequence[str]) -> tuple[str, str] | None:

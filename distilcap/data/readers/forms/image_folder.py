@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, image_id_of, is_text, known_split
-from distilcap.data.readers.find import note_twins
+from distilcap.data.readers.entries import Entry, ReadResult, image_id_of, is_text, known_split
+from distilcap.data.readers.find import of_twins, twins_among
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions, captions_in_json
 from distilcap.data.readers.source import Source
 from distilcap.data.readers.text import read_text
 from distilcap.data.written_sides import SIDE_RECORD, written_sides
 from distilcap.errors import DataError
-from distilcap.runtime.formats import IMAGE_FILE_ENDINGS, find_image_files, left_out, written_folders
+from distilcap.runtime.formats import find_image_files, left_out, written_folders
 from distilcap.shown import counted
 
 __all__ = ["FORM"]
@@ -49,12 +48,10 @@ def _read(source: Source, result: ReadResult) -> None:
     read: set[Path] = set()
     aside: dict[Path, Path] = {}
     broken: list[str] = []
-    usual = {file.with_suffix("") for file in found if file.suffix.lower() in IMAGE_ENDINGS}
     twins: dict[Path, list[Path]] = defaultdict(list)
-    for file in found:
-        if file.suffix.lower() in IMAGE_FILE_ENDINGS - IMAGE_ENDINGS and file.with_suffix("") in usual:
-            twins[file.with_suffix("")].append(file)
-    left = set(itertools.chain(*twins.values()))
+    left = set(twins_among(found))
+    for file in sorted(left):
+        twins[file.with_suffix("")].append(file)
     for file in found:
         name = file.relative_to(folder).as_posix()
         if file in left:
@@ -87,7 +84,9 @@ def _read(source: Source, result: ReadResult) -> None:
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
     if left:
-        note_twins(result, [file.relative_to(folder).as_posix() for file in sorted(left)])
+        result.notes.append(
+            f"{folder}: {of_twins([file.relative_to(folder).as_posix() for file in sorted(left)])}."
+        )
     if unread := sorted(aside.keys() - read):
         names = f"{unread[0].relative_to(folder).as_posix()}, but {aside[unread[0]].name}"
         said = f"{counted(len(unread), 'file')} of captions not read, beside others of the same image"
