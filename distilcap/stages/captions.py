@@ -97,6 +97,7 @@ class ImportCaptions(Labels):
         images: data whose images the file knows by the names of their files alone (see `captions_for`); None
             where its ids are theirs.
         n_best: captions of an image, on the average, for a plan.
+        nearly: how many of these names are nearly those of the files; older artifacts lack their captions.
     """
 
     on_gpu: ClassVar[bool] = False
@@ -105,6 +106,7 @@ class ImportCaptions(Labels):
     line_breaks: bool = added_later(False)
     images: ImportData | None = added_later(None)  # noqa: RUF009
     n_best: int = not_in_key(1)
+    nearly: int = added_later(0)
 
     @staticmethod
     def of(path: Path) -> ImportCaptions:
@@ -126,10 +128,10 @@ class ImportCaptions(Labels):
             DataError: see `captions_for`.
         """
         captions = read_references(Path(self.path))
-        by_id = by_ids_of(dataset, captions, Path(self.path))
+        by_id, nearly = by_ids_of(dataset, captions, Path(self.path))
         n_best = max(1, round(sum(map(len, captions.values())) / max(1, len(captions))))
         images = None if by_id.keys() == captions.keys() else data
-        return dataclasses.replace(self, images=images, n_best=n_best), by_id
+        return dataclasses.replace(self, images=images, n_best=n_best, nearly=nearly), by_id
 
     def for_cleaning(self) -> ImportCaptions:
         """The same with line breaks, if there are any: a file without keeps its key."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ from small_files import Notes
 
 from distilcap.cli.main import main
 from distilcap.data.captions import CaptionSet
+from distilcap.data.dataset import Dataset, ImageRecord
 from distilcap.data.named_captions import captions_for
 from distilcap.data.readers import read_dataset
 from distilcap.errors import DataError
@@ -99,6 +101,67 @@ def test_names_that_differ_by_their_ending_are_told_apart(tmp_path: Path) -> Non
     own = tmp_path / "own.jsonl"
     CaptionSet.of_texts({"a.png": ["png"], "a": ["jpg"]}).save(own)
     assert fitted(data, own) == {"a.png": "png", "a": "jpg"}
+
+
+def test_names_of_another_case_or_unicode_form_are_matched_and_counted(tmp_path: Path) -> None:
+    """As a data set's own images are. A Mac takes names apart: e and its accent are two letters."""
+    photos, store, said = tmp_path / "photos", Store(tmp_path / "store"), Notes()
+    photos.mkdir()
+    for name in ("cafe\u0301.jpg", "IMG_1.JPG", "b.jpg", "ä.jpg", "Ä.jpg", "plain.jpg", "straße.jpg"):
+        write_image(photos / name)
+    data = ImportData.of(written(tmp_path / "data.json", [
+        {"image": file.name, "caption": "a dog", "split": "train"} for file in sorted(photos.iterdir())
+    ]), photos)  # fmt: skip
+    ids = {file.name: id for id, file in ((image.id, image.path) for image in data.read().images)}
+    names = ["café.jpg", "/theirs/img_1.jpg", "B.jpg", "b.jpg", "a\u0308.jpg", "plain.jpg", "STRASSE.jpg"]
+    theirs = written(tmp_path / "theirs.json", [{"image": name, "caption": name} for name in names])
+    teacher = captions_teacher(theirs, data)
+    assert teacher.labels_in_words == "theirs.json, 5 of 7 training images"
+    Store(tmp_path / "store", progress=said).build(teacher.labels)
+    captions = teacher.labels.load(store)
+    expected = {"cafe\u0301.jpg": names[0], "IMG_1.JPG": names[1], "straße.jpg": names[6]}
+    expected |= {name: name for name in ("b.jpg", "plain.jpg")}
+    assert {name: captions.texts(ids[name]) for name in expected} == {n: [t] for n, t in expected.items()}
+    assert not {ids["ä.jpg"], ids["Ä.jpg"]} & captions.keys()  # it may be either
+    assert captions.texts("B") == ["B.jpg"]  # whose file is there as it is written
+    note = f"{theirs}: 3 images found under names that differ by case or Unicode form."
+    assert [each for each in said.notes if each.startswith(str(theirs))] == [note]
+    assert isinstance(teacher.labels, ImportCaptions)
+    lost = dataclasses.replace(teacher.labels, nearly=0)  # as an older version found them
+    assert teacher.labels.key != lost.key
+    own = tmp_path / "own.jsonl"
+    CaptionSet.of_texts({"café": ["by id"], "b": ["b"]}).save(own)
+    assert captions_for(data.read(), own).keys() == {"cafe\u0301", "b"}
+    twice = written(tmp_path / "twice.json", [{"image": n, "caption": n} for n in ("img_1.jpg", "Img_1.jpg")])
+    with pytest.raises(DataError, match=r"images 'img_1' and 'Img_1' are both image 'IMG_1' of the data"):
+        captions_for(data.read(), twice)
+
+
+def test_files_of_one_name_are_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image of a shop is product00001/1.jpg or so."""
+    names = [f"product{number:05}/1.jpg" for number in range(60)]
+    images = (ImageRecord(f"id{name}", tmp_path / name, "train") for name in names)
+    data = Dataset("shop", tuple(images), CaptionSet({}))
+    paths = [*names[:20], *(str(tmp_path / name) for name in names[20:40]), *(f"/x/{n}" for n in names[40:])]
+    theirs = written(tmp_path / "theirs.json", [{"image": n, "caption": n} for n in paths])
+    asked: list[Path] = []
+    as_posix = Path.as_posix
+
+    def counted(path: Path) -> str:
+        asked.append(path)
+        return as_posix(path)
+
+    monkeypatch.setattr(Path, "as_posix", counted)
+    captions = captions_for(data, theirs)
+    assert [id for id in captions if id.startswith("id")] == [f"id{name}" for name in names[:40]]
+    assert len(asked) <= 6 * len(names)
+
+
+def test_the_last_part_of_an_address_counts(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.jpg")
+    data = Dataset("one", (ImageRecord("first", tmp_path / "1.jpg", "train"),), CaptionSet({}))
+    theirs = [{"image": "https://example.org/photos/1.jpg", "caption": "a dog"}]
+    assert captions_for(data, written(tmp_path / "theirs.json", theirs)).keys() == {"first"}
 
 
 def test_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:

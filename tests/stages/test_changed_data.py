@@ -274,8 +274,9 @@ def test_a_photograph_that_the_data_have_is_not_added_again_as_its_twin(tmp_path
         ids = [image.id for image in added.read().images]
         assert ids == ["1", "4.heic", "unlabelled/2.jpg", "unlabelled/3.heic"]
         assert added.note(store) == (
-            f"{folder}: 2 images to train on, which the teacher labels (2 more in the data already); 4 images "
-            "left out, of photographs that are there as JPEG or the like: 1.dng, 1.heic, 2.HEIC and 1 more."
+            f"{folder}: 2 images to train on, which the teacher labels (2 more in the data already); "
+            "4 images left out, of photographs that are there as JPEG or the like: "
+            "1.dng, 1.heic, 2.HEIC and 1 more."
         )
     table.rename(photos / "captions.csv")
     whole = AddUnlabelled.beside(ImportData.of(photos / "captions.csv"), photos).read()

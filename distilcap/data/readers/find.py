@@ -18,7 +18,17 @@ from distilcap.data.readers.entries import IMAGE_ENDINGS, Entry, ReadResult, is_
 from distilcap.runtime.formats import IMAGE_FILE_ENDINGS
 from distilcap.shown import counted, some
 
-__all__ = ["ADDRESS", "MOST_FILES", "bases_of", "find_images", "leave_out_twins", "of_twins", "twins_among"]
+__all__ = [
+    "ADDRESS",
+    "MOST_FILES",
+    "NEARLY",
+    "bases_of",
+    "find_images",
+    "folded",
+    "leave_out_twins",
+    "of_twins",
+    "twins_among",
+]
 
 ADDRESS: Final = (
     "distilcap downloads nothing: download the images (img2dataset does), and name the files instead"
@@ -27,6 +37,7 @@ ADDRESS: Final = (
 
 MOST_FILES = 500_000
 """Of a folder, among which a name is looked for that is written otherwise."""
+NEARLY: Final = "under names that differ by case or Unicode form"
 _ENDINGS = (".jpg", ".png", ".jpeg")  # of names that are ids, as in our own captions files
 
 
@@ -143,7 +154,7 @@ def _otherwise_written(
     for name in names:
         files = near.of(name)
         if len(files) == 1:
-            matched["under names that differ by case or Unicode form"] += 1
+            matched[NEARLY] += 1
             return os.path.dirname(files[0]), files[0]
         if files:
             entry.hint = f"; there are {_told_apart([entry.name, *files])}"
@@ -204,7 +215,7 @@ class _Near:
 
     def of(self, name: str) -> list[str]:
         """Files whose path from one of the folders is nearly `name`."""
-        return self._files.get(_folded(name), [])
+        return self._files.get(folded(name), [])
 
     @cached_property
     def _files(self) -> dict[str, list[str]]:
@@ -212,14 +223,15 @@ class _Near:
         for base in self.bases:
             walk = (os.path.join(home, name) for home, _, names in os.walk(base) for name in names)
             for path in itertools.islice(walk, MOST_FILES):
-                name = _folded(os.path.relpath(path, base))
+                name = folded(os.path.relpath(path, base))
                 for key in {name, name.rpartition(".")[0]}:
                     if path not in files[key]:
                         files[key].append(path)
         return files
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name as it is compared with names that are written otherwise: by case, slashes or Unicode form."""
     plain = unicodedata.normalize("NFC", unquote(name.replace("\\", "/")))
     return unicodedata.normalize("NFC", plain.casefold())
 
