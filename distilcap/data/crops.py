@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from urllib.parse import quote
@@ -18,11 +19,11 @@ from PIL import Image, ImageEnhance
 
 from distilcap.data.dataset import ImageRecord, probe
 from distilcap.errors import ConfigError, DataError
-from distilcap.files import atomic_path, read_json, write_json
+from distilcap.files import atomic_path, expected, read_json, write_json
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.pixels import read_image
 
-__all__ = ["crop_of", "crops_of_held_out", "write_crops"]
+__all__ = ["crop_of", "crops_of_held_out", "is_crop", "write_crops"]
 
 SIDES = 0.45, 0.85
 """Of the picture's sides: less often shows nothing, more shows the same again."""
@@ -72,18 +73,22 @@ def write_crops(
     """
     train = [image for image in images if image.split == "train"]
     options = {"each": each, "size": size}
-    recipe = {**options, "images": _digest(train)}
-    mark = folder / RECIPE
+    older = {**options, "images": _digest(train)}
+    sources = {_file_name(image.id): (image.path.name, *probe(image.path)) for image in train}
+    mark, found = folder / RECIPE, older
     if mark.exists():
         found = read_json(mark)
-        if found not in (recipe, options):  # older versions wrote the options alone
+        if isinstance(found, dict):
+            found.pop("sources", None)  # which older versions did not write
+        if found not in (older, options):  # nor the oldest the images
             other = "images" if isinstance(found, dict) and options.items() <= found.items() else "options"
             raise ConfigError(f"{folder}: holds crops of other {other} ({RECIPE}); name another folder.")
     else:
         if folder.exists() and any(folder.iterdir()):
             raise DataError(f"{folder}: holds other files; name a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(mark, recipe)
+    if found == older:
+        write_json(mark, {**older, "sources": sources})
     failed = []
     for image in progress.track(train, "Cropping"):
         files = [folder / f"{_file_name(image.id)}_{number}.jpg" for number in range(each)]
@@ -100,11 +105,53 @@ def write_crops(
     return failed
 
 
-def crops_of_held_out(paths: Collection[Path], images: Iterable[ImageRecord]) -> set[Path]:
-    """Those of the paths that are crops (see `write_crops`) of images of other splits than train."""
-    folders = {folder for folder in {path.parent for path in paths} if (folder / RECIPE).is_file()}
-    names = {_file_name(image.id) for image in images if image.split != "train"}
-    return {path for path in paths if path.parent in folders and path.stem.rpartition("_")[0] in names}
+def is_crop(path: Path) -> bool:
+    """Whether an image lies in a folder that `write_crops` wrote."""
+    return (path.parent / RECIPE).is_file()
+
+
+def crops_of_held_out(
+    paths: Collection[Path],
+    images: Iterable[ImageRecord],
+    by_content: bool = True,
+    strange: list[Path] | None = None,
+) -> set[Path]:
+    """Those of the paths that are crops (see `write_crops`) of images of other splits than train.
+
+    Args:
+        by_content: know a photograph by its content (see `probe`), or of several of the same by its file's
+            name too, whatever its id was when it was cropped. By its id where the data have none of this
+            content, and where the crops are an older version's, which did not note it.
+        strange: receives the folders with crops of which none is, for all we know, of an image of the data.
+
+    Raises:
+        DataError: a folder's `RECIPE` is damaged.
+    """
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        if is_crop(path):
+            folders[path.parent].append(path)
+    of_content, of_id = defaultdict(list), defaultdict(list)
+    for image in images if folders else ():
+        of_content[probe(image.path)].append(image)
+        of_id[_file_name(image.id)].append(image)
+    held: set[Path] = set()
+    for folder, crops in folders.items():
+        with expected(folder / RECIPE, "what `distilcap data crops` writes"):
+            noted = read_json(folder / RECIPE).get("sources", {}) if by_content else {}
+            sources = {name: (file, (size, ends)) for name, (file, size, ends) in noted.items()}
+        known = False
+        for crop in crops:
+            name = crop.stem.rpartition("_")[0]
+            file, content = sources.get(name, ("", (-1, -1)))
+            same = of_content.get(content, [])
+            photographs = [image for image in same if image.path.name == file] or same or of_id.get(name, [])
+            known = known or bool(same if name in sources else photographs)
+            if any(image.split != "train" for image in photographs):
+                held.add(crop)
+        if strange is not None and not known:
+            strange.append(folder)
+    return held
 
 
 def _digest(images: Iterable[ImageRecord]) -> str:

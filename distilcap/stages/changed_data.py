@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import CaptionSet
-from distilcap.data.crops import crops_of_held_out
+from distilcap.data.crops import crops_of_held_out, is_crop
 from distilcap.data.dataset import ADDED, SPLITS, Dataset, ImageRecord, probe
 from distilcap.data.readers.find import of_twins, twins_among
 from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
@@ -21,7 +21,7 @@ from distilcap.errors import DataError
 from distilcap.files import sha256_of
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import find_image_files, left_out
-from distilcap.shown import counted
+from distilcap.shown import counted, some
 from distilcap.stages.data import ImportData
 from distilcap.store.stage import added_later, not_in_key
 from distilcap.store.store import Store
@@ -136,10 +136,13 @@ class AddUnlabelled(ChangedData):
     Attributes:
         content: name, size and checksum of the ends of each image file, hashed.
         folder: where they lie.
+        crops_by_content: other crops of images that are held out are known by their content than by their
+            ids, by which older artifacts went.
     """
 
     content: str
     folder: str = not_in_key()
+    crops_by_content: bool = added_later(False)
 
     @property
     def same_images(self) -> ImportData:
@@ -153,14 +156,18 @@ class AddUnlabelled(ChangedData):
 
     @staticmethod
     def beside(whole: ImportData, folder: Path) -> AddUnlabelled:
-        """Look at a folder of images.
+        """Look at a folder of images; and at the data, if crops are in it.
 
         Raises:
             DataError: there is no such folder, no image is in it, or a name cannot be written.
         """
         added = _records(folder)
         content = Dataset("", added, CaptionSet({})).fingerprint()
-        return AddUnlabelled(**_fields(whole), content=content, folder=str(folder))
+        crops, other = [image.path for image in added if is_crop(image.path)], False
+        if crops:
+            images = whole.read().images
+            other = crops_of_held_out(crops, images) != crops_of_held_out(crops, images, by_content=False)
+        return AddUnlabelled(**_fields(whole), content=content, folder=str(folder), crops_by_content=other)
 
     def changed(self, dataset: Dataset) -> Dataset:
         """See `ChangedData.changed`; photographs that the data set has already are left out, and crops of
@@ -201,10 +208,13 @@ class AddUnlabelled(ChangedData):
         found = [image.path for image in _records(Path(self.folder), others)]
         whole = self.whole.load(store)
         added = len(self.load(store).images) - len(whole.images)
-        held = len(crops_of_held_out(found, whole.images))
+        strange: list[Path] = []
+        held = len(crops_of_held_out(found, whole.images, strange=strange))
         more = len(found) - added - held
         known = f" ({more:,} more in the data already)" if more > 0 else ""
         said = f"; {counted(held, 'crop')} of images held out for val or test left out" if held else ""
+        unknown = "are of no image of the data, so it is not known which are of images held out"
+        said += f"; the crops in {some(strange)} {unknown}" if strange else ""
         said += f"; {left_out(others)}" if others else ""
         return f"{self.folder}: {counted(added, 'image')} to train on, which the teacher labels{known}{said}."
 

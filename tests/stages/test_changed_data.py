@@ -236,6 +236,53 @@ def test_crops_of_images_that_are_held_out_are_not_learnt_from(tmp_path: Path) -
     assert len(AddUnlabelled.beside(data, tmp_path / "crops").read().images) == 30
 
 
+def test_crops_are_known_by_their_photographs_whatever_these_are_called(tmp_path: Path) -> None:
+    """They were cut from a COCO file, which counts images, and the data now are a table of the same files."""
+    scenes = tmp_path / "scenes"
+    draw_scenes(scenes, (6, 2, 2), size=48)
+    files = sorted((scenes / "images").iterdir())
+    for number in (0, 1):
+        shutil.copy(files[number], scenes / "images" / f"copy{number}.png")  # the same bytes, other names
+    names = [file.name for file in sorted((scenes / "images").iterdir())]
+    numbered = [ImageRecord(str(n), scenes / "images" / name, "train") for n, name in enumerate(names)]
+    write_crops(numbered, tmp_path / "crops", each=1, size=32)
+    splits = [
+        "test",
+        "train",
+        "train",
+        "test",
+        *("train", "val") * 4,
+    ]  # a copy is not what it was copied from
+    table = tmp_path / "captions.csv"
+    rows = (f"{name},{split},a dog\n" for name, split in zip(names, splits, strict=True))
+    table.write_text(f"image,split,caption\n{''.join(rows)}")
+    data, store = ImportData.of(table, scenes / "images"), Store(tmp_path / "store")
+    added = AddUnlabelled.beside(data, tmp_path / "crops")
+    learnt = {image.id for image in added.read().images if image.split == "train"}
+    held = {n for n, split in enumerate(splits) if split != "train"}
+    cropped = {f"unlabelled/{n}_0.jpg" for n in range(len(names)) if n not in held}
+    assert learnt == cropped | {Path(name).stem for n, name in enumerate(names) if n not in held}
+    assert "; 6 crops of images held out for val or test left out; 1 other file" in added.note(store)
+    older = dataclasses.replace(added, crops_by_content=False)
+    assert added.key != older.key
+    recipe = tmp_path / "crops" / "crops.json"
+    content = json.loads(recipe.read_text())
+    del content["sources"]
+    recipe.write_text(json.dumps(content))  # of an older version: by ids, which are none of the data's
+    added = AddUnlabelled.beside(data, tmp_path / "crops")
+    assert added.key == older.key
+    assert len(added.read().images) == 24
+    said = f"; the crops in {tmp_path / 'crops'} are of no image of the data, so it is not known "
+    assert said in added.note(store)
+    write_crops(
+        numbered, tmp_path / "crops", each=1, size=32
+    )  # again: the same crops, now with their sources
+    assert AddUnlabelled.beside(data, tmp_path / "crops").crops_by_content
+    recipe.write_text('{"sources": [1]}')
+    with pytest.raises(DataError, match=r"crops\.json: not what `distilcap data crops` writes"):
+        AddUnlabelled.beside(data, tmp_path / "crops")
+
+
 def test_images_of_the_same_ends_are_told_apart(tmp_path: Path) -> None:
     """Of a BMP with a border, size and both ends are any other's."""
     for name, shade in (("data/a.bmp", 50), ("data/b.bmp", 60), ("more/a.bmp", 50), ("more/c.bmp", 70)):
