@@ -191,3 +191,42 @@ def test_a_captions_file_of_another_ending_is_named_where_it_says_something_else
     assert note.endswith(
         ": 3 files of captions not read, beside others of the same image: not 1.json, but 1.txt."
     )
+
+
+def test_side_files_of_another_case_or_unicode_form_belong_to_their_image(tmp_path: Path) -> None:
+    photos = ("café.jpg", "A.JPG", "b.jpg", "B.jpg", "c.jpg", "d.jpg", "naïve.jpg", "1.JPG", "1.HEIC")
+    near = {
+        "cafe\u0301.txt": "a dog",
+        "a.txt": "a cat",
+        "C.JPG.json": {"caption": "a cow"},
+        "1.heic.txt": "a pig",
+    }
+    files(
+        tmp_path,
+        images(*photos) | near | {"b.json": {"caption": "a hen"}, "d.txt": "a bee", "D.txt": "a fly"},
+    )
+    said = Notes()
+    (tmp_path / "D.txt").rename(tmp_path / "D.caption")  # the image has its own .txt, but no .caption
+    read = read_dataset(tmp_path, progress=said).captions
+    expected = {"café": "a dog", "A": "a cat", "c": "a cow", "1": "a pig", "b": "a hen", "d": "a fly"}
+    assert {id: read.texts(id) for id in read} == {id: [text] for id, text in expected.items()}
+    note = f"{tmp_path}: 5 files of captions found under names that differ by case or Unicode form."
+    assert note in said.notes
+    files(tmp_path, {"nai\u0308ve.txt": "a bat", "naïve.txt": "a rat"})  # the image has one already
+    (problem,) = find_entries(tmp_path).problems
+    assert str(problem).endswith(
+        r"'nai\u0308ve.txt' belongs to no image; rename it as its image is called, or move it."
+    )
+    files(tmp_path, images("E.jpg", "É.jpg", "é.jpg") | {"e\u0301.txt": "whose?"})
+    assert len(find_entries(tmp_path).problems) == 2
+
+
+def test_json_of_an_image_is_read_by_the_keys_of_json_lines_or_named(tmp_path: Path) -> None:
+    sides = {"1.json": {"captions": ["a dog", "the dog"]}, "2.json": {"text": "a cat", "url": "x"}}
+    others = {"3.json": {"rating": 5}, "4.json": '"a cow"', "5.txt": "a hen", "5.json": {"rating": 5}}
+    files(tmp_path, images(*(f"{number}.jpg" for number in range(1, 6))) | sides | others)
+    said = Notes()
+    read = read_dataset(tmp_path, progress=said).captions
+    assert {id: read.texts(id) for id in read} == {"1": ["a dog", "the dog"], "2": ["a cat"], "5": ["a hen"]}
+    (note,) = said.notes
+    assert note == f"{tmp_path}: 2 .json files without `caption`, `captions` or `text`: 3.json, 4.json."

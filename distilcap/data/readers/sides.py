@@ -16,6 +16,7 @@ __all__ = ["SIDE_ENDINGS", "add_side_captions", "captions_in_json"]
 SIDE_ENDINGS = (".caption", ".txt", ".json")
 """The first that is there counts: kohya's .txt may hold tags, and img2dataset's .json repeats the .txt."""
 
+_KEYS = ("caption", "captions", "text")
 _TITLE = re.compile(r"(?m)\A\s*(?:#{1,6}[ \t]|\*\*[^*\n]+\*\*:?[ \t\r]*$|<think>)")
 _CODE = re.compile(r"(?m)^[ \t]*```|\A\s*\{(?!.*\}\s*$)(?s:.*)\}\s*\Z")  # not an object a line
 _SHORT = 20  # words of a line
@@ -51,7 +52,8 @@ def captions_in_json(text: str) -> list[Any] | None:
         DataError: it is no JSON.
     """
     content = parse_json(text, "", NULLING_DECODER)
-    return texts_of(content["caption"]) if isinstance(content, dict) and "caption" in content else None
+    keys = _KEYS if isinstance(content, dict) else ()
+    return next((texts_of(content[key]) for key in keys if key in content), None)
 
 
 def _is_one_caption(text: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
 from distilcap.data.readers.entries import Entry, ReadResult, image_id_of, is_text, known_split
-from distilcap.data.readers.find import of_twins, twins_among
+from distilcap.data.readers.find import NEARLY, folded, of_twins, twins_among
 from distilcap.data.readers.registry import DataForm, register_form
 from distilcap.data.readers.sides import SIDE_ENDINGS, add_side_captions, captions_in_json
 from distilcap.data.readers.source import Source
@@ -14,7 +15,7 @@ from distilcap.data.readers.text import read_text
 from distilcap.data.written_sides import SIDE_RECORD, written_sides
 from distilcap.errors import DataError
 from distilcap.runtime.formats import find_image_files, left_out, written_folders
-from distilcap.shown import counted
+from distilcap.shown import counted, some
 
 __all__ = ["FORM"]
 
@@ -44,8 +45,10 @@ def _read(source: Source, result: ReadResult) -> None:
         if file.suffix.lower() in SIDE_ENDINGS and file.is_file() and not hidden:
             sides[file.with_suffix("")][file.suffix.lower()] = file
     written = [] if result.keep_empty else _take_written(sides)  # to score, they are meant
+    renamed = _name_as_images(sides, found)
     used: set[Path] = set()
     read: set[Path] = set()
+    bare: list[Path] = []
     aside: dict[Path, Path] = {}
     broken: list[str] = []
     twins: dict[Path, list[Path]] = defaultdict(list)
@@ -71,6 +74,7 @@ def _read(source: Source, result: ReadResult) -> None:
             chosen = {end: side for stem in stems for end, side in sides[stem].items()}
             taken = _add_captions(source, result, image, chosen)
             read.add(taken)
+            bare += [taken] * (taken.suffix.lower() == ".json" and not image.captions)
             beside = (side for stem in stems for side in sides[stem].values() if side != taken)
             aside |= {side: taken for side in beside if _says_more(side, taken)}
     kinds = {ending for stem in used for ending in sides[stem]} if result.entries else set(SIDE_ENDINGS)
@@ -79,7 +83,8 @@ def _read(source: Source, result: ReadResult) -> None:
             about = file.stem.lower().startswith(("readme", "license", "licence"))
             if ending in kinds - {".json"} and not about:  # where no text is a caption, these are other files
                 name = file.relative_to(folder).as_posix()
-                message = f"'{name}' belongs to no image; rename it as its image is called, or move it."
+                shown = repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
+                message = f"{shown} belongs to no image; rename it as its image is called, or move it."
                 result.problem("unknown image", message, None)
     if not result.entries and not result.problems:
         raise DataError(f"{folder}: there is neither a captions file nor an image in this folder.")
@@ -87,6 +92,12 @@ def _read(source: Source, result: ReadResult) -> None:
         result.notes.append(
             f"{folder}: {of_twins([file.relative_to(folder).as_posix() for file in sorted(left)])}."
         )
+    if renamed:
+        result.notes.append(f"{folder}: {counted(len(renamed), 'file')} of captions found {NEARLY}.")
+    if bare:
+        names = some([file.relative_to(folder).as_posix() for file in bare])
+        said = f"{counted(len(bare), '.json file')} without `caption`, `captions` or `text`: {names}"
+        result.notes.append(f"{folder}: {said}.")
     if unread := sorted(aside.keys() - read):
         names = f"{unread[0].relative_to(folder).as_posix()}, but {aside[unread[0]].name}"
         said = f"{counted(len(unread), 'file')} of captions not read, beside others of the same image"
@@ -119,6 +130,31 @@ def _take_written(sides: dict[Path, dict[str, Path]]) -> list[Path]:
                 if not sides[stem]:
                     del sides[stem]
     return written
+
+
+def _name_as_images(sides: dict[Path, dict[str, Path]], found: list[Path]) -> list[Path]:
+    """Give side files whose names differ from just one image's by case or Unicode form that image's name.
+
+    A Mac takes letters with accents apart, and a program that writes side files may put them together.
+
+    Returns:
+        These side files.
+    """
+    stems = {stem for file in found for stem in (file.with_suffix(""), file)}
+    loose: dict[str, list[Path]] = defaultdict(list)
+    for stem in sides.keys() - stems:
+        loose[folded(stem.as_posix())].append(stem)
+    near: dict[str, list[Path]] = defaultdict(list)
+    for stem in stems if loose else ():
+        near[folded(stem.as_posix())].append(stem)
+    renamed = []
+    for name, others in loose.items():
+        if len(others) == len(near.get(name, ())) == 1:
+            of_image, of_other = sides[near[name][0]], sides[others[0]]
+            for ending in of_other.keys() - of_image.keys():
+                of_image[ending] = of_other.pop(ending)
+                renamed.append(of_image[ending])
+    return renamed
 
 
 def _add_captions(source: Source, result: ReadResult, image: Entry, files: dict[str, Path]) -> Path:
