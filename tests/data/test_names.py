@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -201,3 +202,62 @@ def test_files_of_one_name_alone_are_not_read(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("distilcap.data.readers.find.probe", read)
     found = find_entries(table(tmp_path, "1.jpg", "2.jpg", "3.jpg"))
     assert [entry.path.name for entry in found.entries.values()] == ["1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_a_name_is_looked_for_where_its_first_part_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = (
+        "b/cats/1.jpg",
+        "c/cats/1.jpg",
+        "d/2.jpg",
+        "d/3.png",
+        "e/%41.jpg",
+        "f/5.jpg",
+        "g/h/6.jpg",
+        "7.jpg",
+    )
+    put(tmp_path, *(f"data/{name}" for name in there))
+    put(tmp_path / "data/a/cats", "9.jpg")
+    (tmp_path / "data/i").symlink_to(tmp_path / "data/g/h")
+    names = ["cats/1.jpg", "./2.jpg", "3", "%41.jpg", "5.jpg", "h//6.jpg", "cats/../../7.jpg", "i/../h/8.jpg"]
+    listdir = os.listdir
+
+    def some(folder: str) -> list[str]:
+        if os.path.basename(folder) == "f":
+            raise PermissionError  # as of a folder whose files may be opened, but not listed
+        return listdir(folder)
+
+    monkeypatch.setattr("distilcap.data.readers.find.os.listdir", some)
+    found = find_entries(table(tmp_path / "data", *names)).entries.values()
+    expected = [
+        "b/cats/1.jpg",
+        "d/2.jpg",
+        "d/3.png",
+        "e/%41.jpg",
+        "f/5.jpg",
+        "g/h/6.jpg",
+        "7.jpg",
+        "g/h/8.jpg",
+    ]
+    assert [str(entry.path.resolve().relative_to(tmp_path / "data")) for entry in found] == expected
+
+
+def test_names_are_not_tried_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for each class, as of ImageNet, and a table that names the files alone."""
+    folders = [f"class{number:02}" for number in range(50)]
+    put(tmp_path, *(f"{folder}/{number}.jpg" for number, folder in enumerate(folders)))
+    isfile, asked = os.path.isfile, [""]
+
+    def counted(path: str) -> bool:
+        asked.append(path)
+        return isfile(path)
+
+    monkeypatch.setattr("distilcap.data.readers.find.os.path.isfile", counted)
+    names = [
+        *(f"{7 * number % 50}.jpg" for number in range(50)),
+        *(f"gone{number}.jpg" for number in range(50)),
+    ]
+    found = find_entries(table(tmp_path, *names)).entries.values()
+    assert [entry.path.is_file() for entry in found] == [True] * 50 + [False] * 50
+    assert len(asked) < 4 * len(names)

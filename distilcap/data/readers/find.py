@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -66,16 +65,16 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
     """
     folders = [str(base) for base in bases]
     last = folders[0]
-    near, matched, bare = _Near(bases), Counter[str](), _Bare(folders)
+    near, matched, inside = _Near(bases), Counter[str](), _Folders(folders)
     for entry in result.entries.values():
         if entry.path != Path():
             continue
         # Neighbours in a file lie in one folder, so the folder of the last image is tried first.
-        found = _as_written(entry.name, (last, *folders))
+        found = inside.as_written(entry.name, last)
         if found is not None:
-            found = bare.first(*found)
+            found = inside.first(*found)
         else:
-            found = _otherwise_written(entry, folders, near, named, matched)
+            found = _otherwise_written(entry, inside, near, named, matched)
         last, path = found or (last, os.path.join(folders[0], entry.name))
         entry.path = Path(path)
     addresses = [
@@ -93,11 +92,11 @@ def find_images(result: ReadResult, bases: Sequence[Path], named: bool) -> None:
             f"{counted(len(shared), 'file')} of more than one image, such as {' and '.join(shared[0][:2])}: "
             "such a photograph may be learnt from and tested on. Write its name in one way."
         )
-    if bare.several:
-        name, homes = next(iter(bare.several.items()))
+    if inside.several:
+        name, homes = next(iter(inside.several.items()))
         where = " and ".join(map(os.path.basename, homes))
         result.notes.append(
-            f"{counted(len(bare.several), 'name')} of different files in several folders "
+            f"{counted(len(inside.several), 'name')} of different files in several folders "
             f"({name!r} in {where}): taken from the first. Write the folder "
             "before the name, or give it by `--images`."
         )
@@ -136,20 +135,12 @@ def of_twins(names: Sequence[str]) -> str:
     return f"{left} left out, of photographs that are there as JPEG or the like: {some(names)}"
 
 
-def _as_written(name: str, folders: Sequence[str]) -> tuple[str, str] | None:
-    names = [name]
-    if os.path.splitext(name)[1].lower() not in IMAGE_ENDINGS:
-        names += [name + ending for ending in _ENDINGS]
-    candidates = ((folder, os.path.join(folder, name)) for folder in folders for name in names)
-    return next((candidate for candidate in candidates if os.path.isfile(candidate[1])), None)
-
-
 def _otherwise_written(
-    entry: Entry, folders: Sequence[str], near: _Near, named: bool, matched: Counter[str]
+    entry: Entry, inside: _Folders, near: _Near, named: bool, matched: Counter[str]
 ) -> tuple[str, str] | None:
     names = dict.fromkeys([entry.name, entry.name.replace("\\", "/"), unquote(entry.name.replace("\\", "/"))])
     for name in list(names)[1:]:
-        if "\0" not in name and (found := _as_written(name, folders)):
+        if "\0" not in name and (found := inside.as_written(name)):
             return found
     for name in names:
         files = near.of(name)
@@ -162,17 +153,17 @@ def _otherwise_written(
     if named and (is_absolute(entry.name) or entry.address):
         parts = list(names)[-1].replace("\\", "/").split("/")
         for start in range(1, len(parts)):
-            if found := _as_written("/".join(parts[start:]), folders):
-                matched[f"by the end of their paths in {folders[0]}"] += 1
+            if found := inside.as_written("/".join(parts[start:])):
+                matched[f"by the end of their paths in {inside.folders[0]}"] += 1
                 return found
     return None
 
 
-class _Bare:
-    """Files that names without a folder may mean.
+class _Folders:
+    """The folders that names may start from; listed once, when a name is not in the first that is tried.
 
     Attributes:
-        several: folders of different files, by names that were asked for.
+        several: folders of different files, by names without a folder that were asked for.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
@@ -180,6 +171,31 @@ class _Bare:
         self.several: dict[str, list[str]] = {}
         above = {os.path.dirname(folder) or os.curdir for folder in folders}
         self._own = {folders[0], *above.intersection(folders)}
+        self._unlisted: list[int] = []
+
+    def as_written(self, name: str, last: str = "") -> tuple[str, str] | None:
+        """The first folder that has a file of this name, and its path.
+
+        Args:
+            last: is tried before all others.
+        """
+        names = [name]
+        if os.path.splitext(name)[1].lower() not in IMAGE_ENDINGS:
+            names += [name + ending for ending in _ENDINGS]
+        folders = itertools.chain([last or self.folders[0]], self._that_may_have(names))
+        candidates = ((folder, os.path.join(folder, name)) for folder in folders for name in names)
+        return next((candidate for candidate in candidates if os.path.isfile(candidate[1])), None)
+
+    def _that_may_have(self, names: Sequence[str]) -> Iterator[str]:
+        """Those in which the first part of a name is, in their order."""
+        parts = [Path(name).parts for name in names]
+        if len(self.folders) == 1 or os.path.isabs(names[0]):  # which is the same in any other
+            return
+        if ".." in parts[0]:
+            yield from self.folders
+            return
+        places = {place for name in parts if name for place in self._places.get(folded(name[0]), ())}
+        yield from (self.folders[place] for place in sorted(places.union(self._unlisted)))
 
     def first(self, folder: str, path: str) -> tuple[str, str]:
         """What was found in a folder, or the same name's file in the first that has one: whichever row it is
@@ -187,10 +203,10 @@ class _Bare:
         name = os.path.basename(path)
         if folder in self._own or os.path.join(folder, name) != path:
             return folder, path
-        homes = self._homes.get(name, [])
+        homes = [self.folders[place] for place in self._places.get(folded(name), ())]
         if len(homes) > 1:
             homes = [home for home in homes if os.path.isfile(os.path.join(home, name))]
-        if len(homes) < 2:  # none: a folder that cannot be listed, or a disk that does not know case
+        if len(homes) < 2:  # none: a folder that cannot be listed
             return folder, path
         paths = [os.path.join(home, name) for home in homes]
         if homes[0] not in self._own and len({probe(Path(each)) for each in paths}) > 1:
@@ -198,13 +214,18 @@ class _Bare:
         return homes[0], paths[0]
 
     @cached_property
-    def _homes(self) -> dict[str, list[str]]:
-        homes: dict[str, list[str]] = defaultdict(list)
-        for folder in self.folders:
-            with contextlib.suppress(OSError):
-                for name in os.listdir(folder):
-                    homes[name].append(folder)
-        return homes
+    def _places(self) -> dict[str, list[int]]:
+        """Which folders have something that is called so, or nearly so: some disks do not know case."""
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, folder in enumerate(self.folders):
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                self._unlisted.append(place)
+                continue
+            for name in {folded(name) for name in names}:
+                places[name].append(place)
+        return places
 
 
 class _Near:
@@ -215,18 +236,17 @@ class _Near:
 
     def of(self, name: str) -> list[str]:
         """Files whose path from one of the folders is nearly `name`."""
-        return self._files.get(folded(name), [])
+        return list(self._files.get(folded(name), ()))
 
     @cached_property
-    def _files(self) -> dict[str, list[str]]:
-        files: dict[str, list[str]] = defaultdict(list)
+    def _files(self) -> dict[str, dict[str, None]]:
+        files: dict[str, dict[str, None]] = defaultdict(dict)
         for base in self.bases:
             walk = (os.path.join(home, name) for home, _, names in os.walk(base) for name in names)
             for path in itertools.islice(walk, MOST_FILES):
                 name = folded(os.path.relpath(path, base))
                 for key in {name, name.rpartition(".")[0]}:
-                    if path not in files[key]:
-                        files[key].append(path)
+                    files[key][path] = None
         return files
 
 
