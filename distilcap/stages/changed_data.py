@@ -19,6 +19,7 @@ from distilcap.data.readers.find import of_twins, twins_among
 from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
 from distilcap.errors import DataError
 from distilcap.files import sha256_of
+from distilcap.integrity import rebuild
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.formats import find_image_files, left_out
 from distilcap.shown import counted, some
@@ -203,13 +204,21 @@ class AddUnlabelled(ChangedData):
         return dataclasses.replace(dataset, images=dataset.images + new)
 
     def note(self, store: Store) -> str:
-        """See `ChangedData.note`; also what of the folder is left out."""
+        """See `ChangedData.note`; also what of the folder is left out.
+
+        Raises:
+            DataError: the artifact has crops of held-out images: when it was made, nothing said that they are
+                crops.
+        """
         others = Counter[str]()
         found = [image.path for image in _records(Path(self.folder), others)]
-        whole = self.whole.load(store)
-        added = len(self.load(store).images) - len(whole.images)
+        whole, learnt = self.whole.load(store), self.load(store)
+        added = len(learnt.images) - len(whole.images)
         strange: list[Path] = []
-        held = len(crops_of_held_out(found, whole.images, strange=strange))
+        crops = crops_of_held_out(found, whole.images, strange=strange)
+        if not crops.isdisjoint(image.path for image in learnt.images):
+            raise DataError(f"{store.path(self)}: has crops of held-out images; {rebuild(store.path(self))}.")
+        held = len(crops)
         more = len(found) - added - held
         known = f" ({more:,} more in the data already)" if more > 0 else ""
         said = f"; {counted(held, 'crop')} of images held out for val or test left out" if held else ""

@@ -232,8 +232,13 @@ def test_crops_of_images_that_are_held_out_are_not_learnt_from(tmp_path: Path) -
     assert note.split("crops: ", 1)[1].startswith(
         "12 images to train on, which the teacher labels; 8 crops of images held out for val or test left out"
     )
-    (tmp_path / "crops" / "crops.json").unlink()  # then these are any photographs
-    assert len(AddUnlabelled.beside(data, tmp_path / "crops").read().images) == 30
+    recipe = tmp_path / "crops" / "crops.json"
+    recipe.rename(aside := tmp_path / "crops.json")  # then these are any photographs
+    added, store = AddUnlabelled.beside(data, tmp_path / "crops"), Store(tmp_path / "store-2")
+    assert "20 images to train on" in added.note(store)
+    aside.rename(recipe)
+    with pytest.raises(DataError, match=f"{store.path(added)}: has crops of held-out images; delete"):
+        added.note(store)
 
 
 def test_crops_are_known_by_their_photographs_whatever_these_are_called(tmp_path: Path) -> None:
