@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -19,6 +20,7 @@ import distilcap
 from distilcap.cli.main import cli
 from distilcap.data.captions import Caption, CaptionSet
 from distilcap.data.scenes import draw_scenes
+from distilcap.decode.beam import BeamSearch, beam_search
 from distilcap.decode.captions import rank_captions
 from distilcap.errors import ConfigError, DataError
 from distilcap.files import sha256_of
@@ -300,6 +302,20 @@ def test_a_split_is_ranked_by_the_length_penalty_that_is_asked_for(own_run: Path
         for penalty in (0.0, 10.0)
     )
     assert longest == rank_captions(likeliest, 10.0, run_of(own_run).max_words)
+
+
+def test_photographs_are_captioned_in_the_precision_of_the_captioner(
+    captioner: RunCaptioner, photos: Path
+) -> None:
+    seen = captioner.see([captioner.read(next(find_images(photos / "photos")))])
+    scores = []
+    for precision in ("float32", "bfloat16"):
+        ((caption,),) = dataclasses.replace(captioner, precision=precision).describe(seen, 1, 1)
+        search = BeamSearch(1, captioner.decode.max_words, precision=precision)
+        (known,) = beam_search(captioner.trained.captioner, seen, search).log_probs.tolist()
+        scores.append(caption.log_prob)
+        assert known == [caption.log_prob]
+    assert scores[0] != scores[1]
 
 
 def test_parts_that_are_made_side_by_side_have_one_length_penalty_chosen_ahead(
