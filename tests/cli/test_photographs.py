@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import distilcap
 from distilcap.cli.main import cli
 from distilcap.data.captions import CaptionSet
 from distilcap.data.scenes import draw_scenes
@@ -99,6 +100,18 @@ def test_caption_takes_folders(run: Path, photos: Path) -> None:
     shutil.rmtree(photos)
     photos.mkdir()
     assert "photos: there is no image in this folder" in str(call("caption", "--run", run, photos).exception)
+
+
+def test_the_options_of_a_search_are_a_runs_too(run: Path, photos: Path) -> None:
+    """Of the command and of `load`: without its first word, a run finds two captions of other words."""
+    photo, search = photos / "a.jpg", {"beam_size": 2, "length_penalty": 0.0}
+    word = distilcap.load(run, **search, n_best=2, max_words=3).caption(photo).words[0]
+    options = ["--beam-size", 2, "--length-penalty", 0, "--n-best", 2, "--never-write", word]
+    lines = call("caption", "--run", run, photo, *options).stdout.splitlines()
+    captions = distilcap.load(run, **search, n_best=2, never_write=[word]).caption(photo).captions
+    assert lines == [f"{photo}\t{caption.text}" for caption in captions]
+    assert len(lines) == 2
+    assert word not in " ".join(lines).split()
 
 
 def test_the_check_and_the_features_agree_with_them(photos: Path, tmp_path: Path) -> None:

@@ -44,6 +44,11 @@ def test_new_features_are_made_the_quick_way(tmp_path: Path) -> None:
         EncoderOptions(encoder_engine="tensorrt")
 
 
+def test_the_form_that_is_asked_for_is_in_the_recipe() -> None:
+    stage = EncoderOptions(image_size=32, encoder_form="stage").stage(DATA)
+    assert (stage.form, json.loads(stage.recipe_json)["form"]) == ("stage", "stage")
+
+
 @pytest.mark.parametrize("folder", ["", ".partial"])
 def test_features_of_an_older_store_are_taken(tmp_path: Path, folder: str) -> None:
     older = ExtractFeatures.of(DATA, "efficientnet-lite0", 32)
