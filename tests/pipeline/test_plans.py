@@ -15,7 +15,7 @@ from distilcap.reports.results import COLUMNS, trained_members
 from distilcap.stages.changed_data import HoldOut
 from distilcap.stages.data import DataOptions
 from distilcap.stages.features import EncoderOptions, ExtractFeatures
-from distilcap.stages.label import GenerateTogether
+from distilcap.stages.label import Generate, GenerateTogether
 from distilcap.stages.pretrained import LabelWithPretrained
 from distilcap.store.record import complete, to_json
 from distilcap.store.store import Store
@@ -37,6 +37,38 @@ def test_precision_is_resolved_before_a_stage_is_named(
     runs.append(run_to_train(data, EncoderOptions(), RunOptions(), auto))
     assert len(runs) == 4
     assert {run.training.precision for run in runs} == {"bfloat16"}
+
+
+def test_options_of_a_distillation_are_in_its_plan(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", (4, 2, 2), size=32)
+    data, encoder = DataOptions(tmp_path / "scenes"), EncoderOptions(encoder_weights="random", image_size=32)
+    asked = DistillOptions(
+        teacher="updown-small",
+        teacher_encoder="efficientnet-lite0",
+        student="updown-tiny",
+        beam_size=4,
+        n_best=3,
+        keep_originals=True,
+        control_epochs=7,
+        seeds=3,
+        min_count=2,
+        tokenizer="unicode",
+    )
+    _, plan = plan_own_images(data, encoder, asked, {"epochs": 1}, tmp_path / "store")
+    teacher, student, control, distilled = trained_members(plan.systems)
+    assert [row.role for row in plan.systems] == ["teacher", "student", "control", "distilled"]
+    assert {row.beam for row in plan.systems} == {4}
+    assert isinstance(plan.labels, Generate)
+    assert (plan.labels.captioner, plan.labels.beam, plan.labels.n_best) == (*teacher.trains, 4, 3)
+    assert teacher.trains[0].features == EncoderOptions(encoder_form=None).stage(data.stage())
+    for row in (student, control, distilled):
+        assert [run.training.seed for run in row.trains] == [0, 1, 2]
+        assert {run.features for run in row.trains} == {encoder.stage(data.stage())} == {plan.features}
+    epochs = [row.trains[0].training.cross_entropy.epochs for row in (student, control, distilled)]
+    assert epochs == [1, 7, 1]
+    assert [run.keep_originals for run in distilled.trains] == [True] * 3
+    words = {run.vocabulary for row in trained_members(plan.systems) for run in row.trains}
+    assert [(known.min_count, known.tokenizer) for known in words] == [(2, "unicode")]
 
 
 def test_given_teachers_are_scored_on_the_images_of_their_students(
