@@ -145,6 +145,20 @@ def test_parameters_are_the_options_with_their_defaults(
             assert parameters[name].default == field.default, name
 
 
+def test_keywords_reach_what_they_are_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(api.ImageCaptioner, "open", lambda *given: asked.append(given))
+    monkeypatch.setattr("distilcap.pipeline.labelling.label_split", lambda *given: asked.append(given[:3]))
+    search: dict[str, Any] = {"beam_size": 4, "n_best": 2, "length_penalty": 0.3, "never_write": ["dog"]}
+    distilcap.load("x", **search, max_words=9, neutral_people=True, threads=2, workers=3)
+    distilcap.label(tmp_path / "x", **search, split="val", precision="bfloat16", neutral_people=True)
+    chosen = DecodeChoice(4, 2, 9, 0.3, ("dog",), True)
+    options = LabelOptions(
+        4, 2, length_penalty=0.3, precision="bfloat16", never_write=("dog",), neutral_people=True
+    )
+    assert asked == [(Path("x"), chosen, 2, LOGGED, 3), (tmp_path / "x", "val", options)]
+
+
 def test_values_by_name_fill_what_the_flags_fill() -> None:
     """What click reads from flags, and what Python is given, become the same objects: the same store keys."""
     given = {
@@ -285,6 +299,13 @@ def test_scores_of_files_data_sets_and_captions_are_the_same(tmp_path: Path) -> 
     assert len(scores["cider"].per_image) == 9
     without = distilcap.evaluate(candidates, references, metrics="cider", resamples=0)
     assert without["cider"].interval is None
+    assert "|tok:ptb-official|" in without["cider"].signature
+    assert "|end:0|" in without["cider"].signature
+    other = distilcap.evaluate(
+        candidates, references, metrics="cider", resamples=0, end=True, tokenizer="ptb"
+    )
+    assert "|tok:ptb|" in other["cider"].signature
+    assert "|end:1|" in other["cider"].signature
 
 
 def test_images_that_are_left_out_and_empty_captions_are_said(

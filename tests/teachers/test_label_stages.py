@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Train
     def load_ending(self: Train, store: Store) -> TrainedCaptioner:
         trained = load(self, store)
         with torch.no_grad():
-            trained.captioner.output.bias[EOS] += 3  # type: ignore[union-attr]
+            trained.captioner.output.bias[EOS] += 3  # type: ignore[index, operator, union-attr]
         return trained
 
     store.build(train)
@@ -91,7 +92,7 @@ def test_captions_are_drawn_by_the_temperature_and_the_seed_of_their_stage(run: 
     store.build(stage)
     drawn, trained = stage.load(store), train.load(store)
     captioner, features = trained.captioner.eval(), train.seen.load(store)
-    how = {"captions": 3, "max_words": train.max_words, "temperature": 0.5, "seed": 7}
+    how: dict[str, Any] = {"captions": 3, "max_words": train.max_words, "temperature": 0.5, "seed": 7}
     assert drawn == draw_captions(captioner, trained.vocabulary, features, list(drawn), **how)
 
 
