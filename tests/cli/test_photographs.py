@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -104,7 +105,8 @@ def test_caption_takes_folders(run: Path, photos: Path) -> None:
 
 def test_the_options_of_a_search_are_a_runs_too(run: Path, photos: Path) -> None:
     """Of the command and of `load`: without its first word, a run finds two captions of other words."""
-    photo, search = photos / "a.jpg", {"beam_size": 2, "length_penalty": 0.0}
+    photo = photos / "a.jpg"
+    search: dict[str, Any] = {"beam_size": 2, "length_penalty": 0.0}
     word = distilcap.load(run, **search, n_best=2, max_words=3).caption(photo).words[0]
     options = ["--beam-size", 2, "--length-penalty", 0, "--n-best", 2, "--never-write", word]
     lines = call("caption", "--run", run, photo, *options).stdout.splitlines()
