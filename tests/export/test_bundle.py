@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from bundle_captioner import BundleCaptioner, BundleEncoder
@@ -208,6 +209,16 @@ def test_smaller_precisions_say_nearly_the_same(
     np.testing.assert_allclose(theirs, ours, atol=0.02 if precision == "float16" else 1.0)
 
 
+def test_an_encoder_can_compute_in_int8(run, encoder, tmp_path):
+    """By ranges of activations on pictures: without any, ONNX Runtime would refuse."""
+    precision = "int8-static"
+    exported = export_bundle(run, tmp_path / "static", ExportOptions(precision=precision), encoder=encoder)
+    nodes = onnx.load(exported.folder / "encoder.onnx").graph.node
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in nodes}
+    assert read_manifest(exported.folder).precision == precision
+    assert exported.agreement.images == 16
+
+
 @pytest.fixture
 def data(tmp_path, trained, exported):
     """Pictures whose references are what PyTorch says."""
@@ -286,7 +297,7 @@ def test_the_card_s_text_is_no_markup(exported):
         assert card.count(mark) == tame.count(mark), mark
 
 
-def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
+def test_a_loss_of_cider_is_refused_unless_it_is_allowed(run, encoder, data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "distilcap.export.onnx.weights.round_rows",
         lambda matrix: Rounded(
@@ -300,6 +311,10 @@ def test_a_loss_of_cider_is_refused(run, encoder, data, tmp_path, monkeypatch):
     ):
         export_bundle(run, tmp_path / "lossy", ExportOptions(precision="int8"), encoder=encoder, data=data)
     assert not (tmp_path / "lossy").exists()
+    allowed = ExportOptions(precision="int8", limit=4, max_loss=1)
+    scores = export_bundle(run, tmp_path / "lossy", allowed, encoder=encoder, data=data).manifest.scores
+    assert scores["images"] == 4
+    assert scores["metrics"]["cider"]["value"] < scores["metrics"]["cider"]["pytorch"]
 
 
 def test_a_bundle_that_disagrees_is_refused(run, encoder, tmp_path, monkeypatch):

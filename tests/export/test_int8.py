@@ -11,8 +11,10 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from distilcap.export.onnx.parts import Parts  # noqa: E402
 from distilcap.export.onnx.rounding import Moments, round_by_inputs, round_rows  # noqa: E402
 from distilcap.export.onnx.weights import store_weights  # noqa: E402
+from distilcap.runtime.pixels import Preprocessing  # noqa: E402
 
 CHANNELS = 200
 
@@ -71,6 +73,26 @@ def test_convolutions_of_neighbours_stay_in_float16(encoder, pictures):
     assert set(stored) == {"near/half", "near_bias", "wide/int8", "wide/scale", "wide_bias"}
     original = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
     assert np.array_equal(stored["wide_bias"], original["wide_bias"])  # without pictures
+
+
+def test_a_saved_encoder_is_as_small_as_its_precision(encoder, tmp_path):
+    """Small weights lie on disk, and an encoder in int8 takes its pictures, normalised, to be rounded by."""
+    drawn = [np.random.default_rng(n).integers(0, 256, (8, 8, 3), np.uint8) for n in range(3)]
+    sizes, stored = {}, {}
+    for precision, given in {"float32": [], "float16": [], "int8": drawn}.items():
+        parts = Parts({"encoder": encoder}, (), 0, Preprocessing(8, mean=(0, 0, 0), std=(0.5, 0.5, 0.5)))
+        parts.save(tmp_path / precision, precision, lambda given=given: given)
+        path = tmp_path / precision / "encoder.onnx"
+        sizes[precision], stored[precision] = path.stat().st_size, onnx.load(path)
+    assert sizes["float16"] < 0.55 * sizes["float32"]
+    assert sizes["int8"] < 0.35 * sizes["float32"]
+    kinds = {tensor.name: tensor.data_type for tensor in stored["int8"].graph.initializer}
+    assert kinds["wide/int8"] == TensorProto.INT8
+    normalised = [(image.transpose(2, 0, 1)[None] / 127.5).astype(np.float32) for image in drawn]
+    exact, rounded = (features(one, normalised) for one in (encoder, stored["int8"]))
+    nearest = features(store_weights(encoder, "int8"), normalised)
+    moved, left = (np.abs((ours - exact).mean((0, 2, 3))).max() for ours in (nearest, rounded))
+    assert left < moved / 20
 
 
 def test_rows_are_rounded_to_the_nearest_step():
