@@ -146,6 +146,10 @@ def test_it_is_measured_on_what_it_was_not_fitted_on():
     assert "halves" in halves.measured_on
     assert sum(halves.reliability.captions) == halves.images == 2_000
     assert halves.reliability.error < 0.05
+    scores, every_second = fitted[0], np.arange(2_000) % 2.0
+    contrary = calibrate(people, (scores, every_second))  # what one half teaches is wrong of the other
+    assert contrary is not None
+    assert contrary.reliability.error > 0.95
     others = calibrated_source(500, 6, 0, seed=2)[:2]  # less is right than it thinks
     measured = calibrate(people, fitted, others, "500 other images")
     assert measured is not None
