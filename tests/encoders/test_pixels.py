@@ -296,6 +296,15 @@ def test_the_whole_picture_is_squashed() -> None:
     assert squashed[:, 12:18].max() == 0
 
 
+def test_bicubic_overshoots_an_edge_and_bilinear_does_not() -> None:
+    edge = Image.new("RGB", (8, 8), (64, 64, 64))
+    edge.paste((192, 192, 192), (4, 0, 8, 8))
+    bicubic, bilinear = (to_pixels(edge, Preprocessing(32, filter=name)) for name in ("bicubic", "bilinear"))
+    assert (bilinear.min(), bilinear.max()) == (64, 192)
+    assert bicubic.min() < 60
+    assert bicubic.max() > 196
+
+
 def test_a_picture_of_the_right_size_is_untouched(tmp_path: Path) -> None:
     photo(32, 32).save(tmp_path / "a.png")
     assert np.array_equal(load_pixels(tmp_path / "a.png", Preprocessing(32)), np.asarray(photo(32, 32)))
