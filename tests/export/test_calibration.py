@@ -166,4 +166,7 @@ def test_any_log_probability_has_a_confidence():
         for value in (0.0, -1e-9, -1.0, -1e30, -math.inf):
             assert 0 <= calibration.confidence(value) <= 1
     assert empty.error == empty.error_by_chance == 0
-    assert Calibration(6.0, 3.0, 0.5, 50, empty, "").confidence(-0.5) == 0.5
+    confidence = Calibration(6.0, 3.0, 0.5, 50, empty, "").confidence
+    # The logistic function of 1.5, 0, -3 and -9.
+    found = [confidence(value) for value in (-0.25, -0.5, -1.0, -2.0)]
+    assert found == pytest.approx([0.8175745, 0.5, 0.0474259, 0.0001234], abs=1e-7)
