@@ -6,6 +6,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,19 @@ def test_a_valid_manifest_is_read_as_it_was_written(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest.to_json() | {"files": {}} == VALID.to_json()
     assert set(manifest.files) == {*GRAPHS.values(), "decoder.bin", "MODEL_CARD.md"}
+
+
+def test_values_that_are_no_defaults_are_read_as_they_were_written() -> None:
+    other = replace(
+        VALID,
+        preprocessing=replace(VALID.preprocessing, filter="bilinear", decoding="reduced"),
+        vocabulary=Vocabulary(VALID.vocabulary.words, "somebody's", spaced=False),
+        state=(47, 48),
+        memory=3,
+        decode=DecodeOptions(2, 17, -0.4, allow_unk=True, blocked=((5, 6),)),
+        scores={"data": "mine"},
+    )
+    assert Manifest.from_json(json.loads(json.dumps(other.to_json()))) == other
 
 
 WRONG_TYPES: tuple[Any, ...] = (None, True, -1, 10**30, 1e999, "\x1b[2J", [], {}, [[]], {"a": {}})
