@@ -93,6 +93,16 @@ def test_a_choice_adds_to_what_a_bundle_never_writes() -> None:
     assert DecodeChoice(never_write=("dog",)).over(own, WORDS).blocked == ((5, 6), (7, 0))
     assert DecodeChoice().over(own, WORDS) == own
     assert DecodeChoice(never_write=("person",)).over(own, WORDS).blocked == ((5, 0), (6, 0))
+    assert DecodeChoice(never_write=("man=dog",)).over(own, WORDS).blocked == ((5, 7),)
+
+
+def test_what_is_chosen_of_a_search_stands_over_what_a_bundle_has() -> None:
+    own = DecodeOptions(4, 20, 0.7)
+    chosen = DecodeChoice(beam_size=5, max_words=7, length_penalty=0.0)
+    assert chosen.over(own, WORDS) == DecodeOptions(5, 7, 0.0)
+    assert (chosen.beam_of_run, DecodeChoice().beam_of_run) == (5, 3)
+    with pytest.raises(ConfigError, match=r"`n_best` must be at most `beam_size` \(4\), but is 5"):
+        DecodeChoice(n_best=5).over(own, WORDS)
 
 
 @pytest.mark.parametrize("blocked", [((2, 0),), ((5, 6), (6, 0)), ((0, 5),)])
