@@ -71,6 +71,15 @@ def test_options_that_would_do_nothing_are_refused(
         run_to_train(DataOptions(tmp_path), EncoderOptions(), labelled, {})
 
 
+@pytest.mark.parametrize("asked", [{"keep_originals": True}, {"scst_references": "pseudo"}])
+def test_what_is_asked_of_labels_reaches_the_run(asked: dict[str, Any], tmp_path: Path) -> None:
+    draw_scenes(tmp_path, (4, 1, 1), size=32)
+    labelled = RunOptions(labels=next(tmp_path.glob("*.json")), **asked)
+    stage = run_to_train(DataOptions(tmp_path), EncoderOptions(), labelled, {"scst_epochs": 1})
+    found = {"keep_originals": stage.keep_originals, "scst_references": stage.scst_references}
+    assert found == {"keep_originals": False, "scst_references": "original"} | asked
+
+
 def test_a_tuned_encoder_is_not_ahead_of_its_captioner_in_the_reward(tmp_path: Path) -> None:
     """Adam's steps are as large as their rate: the captioner's falls, and the encoder's with it."""
     draw_scenes(tmp_path, (4, 1, 1), size=32)
