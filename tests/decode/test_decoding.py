@@ -332,6 +332,21 @@ def test_features_that_are_not_finite_are_named(value: float) -> None:
         beam_search(small(), Regions.full(features), BeamSearch(1))
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_is_off_while_images_are_captioned_and_then_as_it_was(training: bool) -> None:
+    modes: list[bool] = []
+
+    class Watching(Source):
+        def regions_of(self, ids: Sequence[str]) -> Regions:
+            modes.append(captioner.training)
+            return super().regions_of(ids)
+
+    captioner = small().train(training)
+    caption_images(captioner, WORDS, Watching(torch.ones(5, 3, 8)), IDS, BeamSearch(1, 2))
+    assert modes == [False]
+    assert captioner.training == training
+
+
 def test_a_killed_labelling_goes_on_after_its_last_batch(tmp_path: Path) -> None:
     """With the same captions to the last digit, and without captioning anything twice."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,7 +133,8 @@ REFERENCES = CaptionSet.of_texts(
 def test_interpolation_keeps_what_is_nearest_to_the_references(measure: str) -> None:
     hypotheses = CaptionSet(
         {
-            "a": (Caption("a cat", -1.0), Caption("a dog runs on the grass", -2.0), Caption("a dog", -3.0)),
+            # Every word of "a dog" is right, but it is too short.
+            "a": (Caption("a dog", -1.0), Caption("a dog runs on the grass", -2.0), Caption("a cat", -3.0)),
             "b": (Caption("cats sleep on a bed", -1.0), Caption("a dog runs on the grass", -2.0)),
             "c": (Caption("nobody wrote of this", -1.0), Caption("a dog", -2.0)),
         }
@@ -154,12 +156,17 @@ def test_equally_near_captions_leave_the_likelier_one() -> None:
         closest_to_references(twice, REFERENCES, "spice")
 
 
-def test_drawn_captions_follow_the_models_distribution() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_drawn_captions_follow_the_models_distribution(temperature: float) -> None:
     vocabulary = Vocabulary((*SPECIALS, *"vwxyz"))
     model = captioner(0)
-    drawn = draw_captions(model, vocabulary, Source(), ["a", "b", "c"], captions=400, max_words=1, seed=3)
-    again = draw_captions(model, vocabulary, Source(), ["a", "b", "c"], captions=400, max_words=1, seed=3)
-    assert drawn == again
+
+    def draw() -> CaptionSet:
+        asked: dict[str, Any] = {"captions": 400, "max_words": 1, "temperature": temperature, "seed": 3}
+        return draw_captions(model, vocabulary, Source(), ["a", "b", "c"], **asked)
+
+    drawn = draw()
+    assert drawn == draw()
     with torch.no_grad():
         logits = model(regions(), torch.full((3, 1, 1), BOS))[:, 0, 0]
     logits[:, [0, 1, 3]] = -torch.inf
@@ -167,7 +174,7 @@ def test_drawn_captions_follow_the_models_distribution() -> None:
         texts = [one.text for one in several]
         log_probs = [one.log_prob or 0.0 for one in several]
         assert log_probs == sorted(log_probs, reverse=True)
-        for token, probability in enumerate(logits[row].softmax(-1).tolist()):
+        for token, probability in enumerate((logits[row] / temperature).softmax(-1).tolist()):
             seen = texts.count("" if token == EOS else vocabulary.words[token]) / 400
             assert abs(seen - probability) < 0.11
 
@@ -178,30 +185,31 @@ def batch() -> Batch:
     return Batch(("a", "b", "c"), inputs, targets)
 
 
-def test_imitation_is_the_divergence_of_the_two_distributions() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_imitation_is_the_divergence_of_the_two_distributions(temperature: float) -> None:
+    """Softened by the temperature, whose square keeps the gradient's size."""
     student, teacher = captioner(0), captioner(1, "aoanet")
     plain = CrossEntropy()
     given = batch()
     expected, count = 0.0, 0
-    q, p = (one(regions(), given.inputs).softmax(-1).detach() for one in (teacher, student))
+    softened = ((one(regions(), given.inputs) / temperature).detach() for one in (teacher, student))
+    q, p = (logits.softmax(-1) for logits in softened)
     for place in (given.targets != PAD).nonzero().tolist():
         one, other = q[tuple(place)], p[tuple(place)]
         expected += sum(float(a * (a / b).log()) for a, b in zip(one, other, strict=True) if a > 0)
         count += 1
-    pure = Imitation(plain, TokenTeacher(teacher, Source(), TokenDistillation(1.0)))
+    pure = Imitation(plain, TokenTeacher(teacher, Source(), TokenDistillation(1.0, temperature)))
     loss, figures = pure(student, regions(), given)
-    assert loss.item() == pytest.approx(expected / count, rel=1e-4)
+    assert loss.item() == pytest.approx(temperature**2 * expected / count, rel=1e-4)
     assert figures == {"divergence": loss.item()}
-    mixed, _ = Imitation(plain, TokenTeacher(teacher, Source(), TokenDistillation(0.3)))(
-        student, regions(), given
-    )
+    part = TokenTeacher(teacher, Source(), TokenDistillation(0.3, temperature))
+    mixed, _ = Imitation(plain, part)(student, regions(), given)
     crossed, _ = plain(student, regions(), given)
     assert mixed.item() == pytest.approx(0.7 * crossed.item() + 0.3 * loss.item(), rel=1e-5)
     mixed.backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is None for parameter in teacher.parameters())
-    of_itself, _ = Imitation(plain, TokenTeacher(student, Source(), TokenDistillation(1.0, 2.0)))(
-        student, regions(), given
-    )
+    itself = TokenTeacher(student, Source(), TokenDistillation(1.0, temperature))
+    of_itself, _ = Imitation(plain, itself)(student, regions(), given)
     assert of_itself.item() == pytest.approx(0.0, abs=1e-6)
 
 
