@@ -161,9 +161,11 @@ def test_every_family_learns_in_all_ways_from_another_and_resumes(
 ) -> None:
     """Cross-entropy with scheduled sampling and imitation of a teacher's words, then self-critical."""
     monkeypatch.setenv("DISTILCAP_PLAIN", str(int(path == "plain")))
+    # So few epochs would read no word of the captioner's own yet.
+    monkeypatch.setattr(loop, "CrossEntropy", lambda smoothing, sampling: CrossEntropy(smoothing, 0.5))
     names = list(families())
     teacher = small_captioner(names[names.index(family) - 1], len(VOCABULARY), 6)
-    crossed = CrossEntropyPhase(epochs=4, learning_rate=2e-2, scheduled_sampling=0.5, label_smoothing=0.1)
+    crossed = CrossEntropyPhase(epochs=4, learning_rate=2e-2, label_smoothing=0.1)
     learning = options(cross_entropy=crossed, self_critical=SelfCriticalPhase(epochs=2, samples=3))
 
     def begun(folder: str, source: Pictures) -> Training:
@@ -273,7 +275,7 @@ def test_a_warm_up_longer_than_its_phase_is_told(tmp_path: Path) -> None:
     )
     training(tmp_path, Pictures(), phases, progress=notes).run()
     (said,) = (note for note in notes.said if "warm-up" in note)
-    assert "of 0.001" in said
+    assert "reaches 3e-05 of 0.001" in said  # 3 of 100 steps
     assert "`--scst-warmup-steps`" in said
 
 
@@ -294,7 +296,9 @@ def test_older_checkpoints_are_of_accelerated_runs(tmp_path: Path, monkeypatch: 
     assert resumed._captioner.accelerated
 
 
-def test_the_log_has_the_means_over_an_epoch_s_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_has_the_means_over_an_epoch_s_steps_and_all_images_seen_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[dict[str, float]] = []
     own = Training._step
 
@@ -304,6 +308,7 @@ def test_the_log_has_the_means_over_an_epoch_s_steps(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Training, "_step", noted)
     history = training(tmp_path, Pictures(), options()).run().history
+    assert [record["images"] for record in history] == [9, 18, 27, 36]
     for number, record in enumerate(history):
         of_epoch = steps[3 * number : 3 * number + 3]
         for name in of_epoch[0]:
@@ -548,15 +553,27 @@ def test_batches_depend_on_seed_and_epoch_and_can_begin_anywhere() -> None:
             assert chosen <= {tuple(one) for one in encoded[image_id]}
 
 
+def test_over_the_epochs_every_caption_of_an_image_is_read() -> None:
+    encoded = encode_captions(CAPTIONS, VOCABULARY, 16)
+    batches = Batches(encoded, 9, 1, seed=1)
+    read: dict[str, set[tuple[int, ...]]] = {image_id: set() for image_id in encoded}
+    for epoch in range(20):
+        (batch,) = batches.epoch(epoch)
+        for image_id, ((*ids,),) in zip(batch.ids, batch.targets.tolist(), strict=True):
+            read[image_id].add(tuple(id for id in ids if id != PAD))
+    assert read == {image_id: {tuple(one) for one in several} for image_id, several in encoded.items()}
+
+
 def test_captions_are_cut_and_end_only_where_they_do() -> None:
-    captions = CaptionSet.of_texts({"x": ["a dog runs in the red car", "a dog", "..."], "y": [""]})
-    encoded = encode_captions(captions, VOCABULARY, 3)
+    texts = ["a dog runs in the red car", "a dog runs", "a dog", "..."]
+    encoded = encode_captions(CaptionSet.of_texts({"x": texts, "y": [""]}), VOCABULARY, 3)
     assert set(encoded) == {"x"}
-    long, short = encoded["x"]
+    long, whole, short = encoded["x"]
     assert len(long) == 3
     assert EOS not in long
-    assert short[-1] == EOS
-    assert VOCABULARY.decode(short) == "a dog"
+    assert whole == [*long, EOS]
+    assert short == [*long[:2], EOS]
+    assert VOCABULARY.decode(whole) == "a dog runs"
 
 
 def test_images_with_fewer_captions_are_padded_not_repeated() -> None:
