@@ -62,8 +62,8 @@ SHOWN = 20  # differences of a report that is checked
 @click.option(
     "--crops",
     type=PATH,
-    help="Of box: folder of crops of the training images, as `distilcap data crops` writes them. With "
-    "--finished or --check, without it the rows that learn from crops are left out.",
+    help="Of box: folder of crops of the training images, as `distilcap data crops` writes them. With three "
+    "seeds, --finished or --check, without it the rows that learn from crops are left out.",
 )
 @click.option("--finished", is_flag=True, help="Of tables: train nothing; report the rows that are trained.")
 @click.option(
@@ -120,11 +120,13 @@ def reproduce(
     else:
         trained = not finished and check is None
         if what[0] == "box":
+            from distilcap.study.box import LEAST_SEEDS
+
             options = _as_the_box(options)
-            if trained and crops is None:
+            if trained and crops is None and (options.seeds or 1) < LEAST_SEEDS:
                 raise ConfigError(
-                    "`reproduce box` learns from crops too; `distilcap data crops` writes them, `--crops` "
-                    "takes their folder."
+                    f"`reproduce box` with fewer than {LEAST_SEEDS} seeds learns from crops; `distilcap data "
+                    "crops` writes them, `--crops` takes their folder."
                 )
         students = options.students(_drawn_or_there(data, images, options, output))
         tables = _tables(together or what, students, crops)
@@ -141,10 +143,10 @@ def reproduce(
         else:
             _run(title, tables, options.metric_names, store, engine, output, finished)
             if what[0] == "box" and trained and FIRST:
-                from distilcap.study.box import write_box
+                from distilcap.study.box import best_run, write_box
 
-                run = tables[0].rows[-1].member.trains[0]
-                write_box(run, open_store(store).alone(), output.to, PROGRESS)
+                kept = open_store(store).alone()
+                write_box(best_run(tables[0], kept), kept, output.to, PROGRESS)
 
 
 def _given_here() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The captioner in the box, step by step, each step a row; and the same steps without a teacher.
 
-Command: `distilcap reproduce box --data flickr8k/ --crops crops/ --to box`
+Command: `distilcap reproduce box --data flickr8k/ --seeds 3 --to box`, with `--crops crops/` for all rows
 An Up-Down of preset `flickr8k` labels the training images, five hypotheses each, and the student, an AoANet,
 learns these. Then the last two stages of its encoder learn along, on views of the images
 (`encoders.tuned.view_of`) and on crops (`data.crops`), labelled by the preset's AoANet, a better teacher.
@@ -10,7 +10,7 @@ other from people's captions alone. A distilled step is compared with the equal 
 a step without one with the step before it.
 With three seeds or more, the control is a teacher, too: a student of each seed begins like the control and
 tunes its encoder on captions of the other seeds' finished controls together, the only teacher that scores
-more than what it teaches.
+more than what it teaches. What is written is the run that scores best on validation, of all seeds and rows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from distilcap.study.rows import Students
 from distilcap.study.tables import Table, TableRow
 from distilcap.training.options import SelfCriticalPhase, TrainingOptions
 
-__all__ = ["PRESET", "box_table", "write_box"]
+__all__ = ["LEAST_SEEDS", "PRESET", "best_run", "box_table", "write_box"]
 
 PRESET = "flickr8k"
 BEAM = 5
@@ -62,6 +62,8 @@ TUNING = TrainingOptions(
     batch_images=16,
     encoder_learning_rate=2e-4,
 )
+LEAST_SEEDS = 3
+"""Of which two can teach the third."""
 WITHOUT_CROPS = 12
 """Epochs of the images alone: three crops beside each make four times as many updates an epoch."""
 REWARDED = 5
@@ -70,7 +72,7 @@ training the encoder along lost 3 CIDEr on validation (docs/log.md)."""
 
 
 def box_table(students: Students, crops: Path | None) -> Table:
-    """The teachers, the steps without one, and the steps of the captioner in the box, which is the last.
+    """The teachers, the steps without one and those of other seeds' students, and the steps with teachers.
 
     Args:
         students: of `PRESET`; a teacher for each seed.
@@ -135,7 +137,7 @@ def _of_other_seeds(
         control: the last step without a teacher.
         controls: the runs of each such step.
     """
-    if len(students.seeds) < 3:
+    if len(students.seeds) < LEAST_SEEDS:
         return []
     begun = controls[""]
     tuned = []
@@ -150,6 +152,13 @@ def _of_other_seeds(
         member = students.member(name, "distilled", STUDENT.size, runs, control.name, how)
         rows.append(TableRow(member, BEAM, STUDENT.name + step))
     return rows
+
+
+def best_run(table: Table, store: Store) -> Train:
+    """The student with a tuned encoder that scores best on validation, greedily: what comes into the box."""
+    students = (row.member for row in table.rows if row.member.size == STUDENT.size)
+    runs = [run for member in students for run in member.trains if run.seen.tuned_by is not None]
+    return max(runs, key=lambda run: float(run.summary(store)["best_validation_cider"]))
 
 
 def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:

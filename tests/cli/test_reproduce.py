@@ -82,8 +82,14 @@ def test_an_option_is_refused_by_being_given_and_not_by_its_value() -> None:
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [((), "`--crops` takes"), (("--finished",), "nowhere"), (("--check", "report"), "nowhere")],
+    [
+        ((), "`--crops` takes"),
+        (("--seeds", "2"), "`--crops` takes"),
+        (("--seeds", "3"), "nowhere"),
+        (("--finished",), "nowhere"),
+        (("--check", "report"), "nowhere"),
+    ],
 )
 def test_what_the_box_learns_is_needed_where_it_is_trained(more: tuple[str, ...], said: str) -> None:
-    """To score what is there, its data are enough."""
+    """To score what is there, its data are enough; and of three seeds two teach the third."""
     assert said in str(run("box", "--data", "nowhere", *more).exception)

@@ -19,6 +19,7 @@ from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
 from distilcap.stages.label import GenerateTogether
+from distilcap.stages.train import Train
 from distilcap.store.stage import Stage
 from distilcap.store.store import Store
 from distilcap.study import box
@@ -145,6 +146,19 @@ def test_no_row_needs_features_of_crops_to_be_scored(photos: Path, tmp_path: Pat
         for captions in (*member.scored("greedy"), *member.scored("beam")):
             (features,) = (stage for stage in captions.inputs() if isinstance(stage, ExtractFeatures))
             assert features.data == ImportData.of(photos), member.name
+
+
+def test_the_run_that_is_best_on_validation_comes_into_the_box(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ImportData.of(photos)
+    features = ExtractFeatures.of(source, "efficientnet-lite0")
+    table = box.box_table(Students(source, features, table_preset(box.PRESET), (0, 1, 2)), None)
+    taught = next(row.member for row in table.rows if row.member.name.endswith("other seeds, tuned encoder"))
+    frozen = next(row.member for row in table.rows if row.member.name == "aoanet-256 wide")
+    scores = {taught.trains[1].key: 0.589, frozen.trains[0].key: 0.6}
+    monkeypatch.setattr(Train, "summary", lambda run, _: {"best_validation_cider": scores.get(run.key, 0.58)})
+    assert box.best_run(table, Store(tmp_path)) == taught.trains[1]
 
 
 @pytest.fixture
