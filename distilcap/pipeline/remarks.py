@@ -111,8 +111,9 @@ def _validated(run: Train, store: Store) -> list[str]:
     """The images that a run validates on; before there are features, with those that cannot be read."""
     ids = list(run.data.load(store).references("val"))
     if store.processes.agree(store.has(run.features, whole=True)):
-        features = run.features.load(store)
-        ids = [id for id in ids if id in features]
+        with contextlib.suppress(DataError):  # damage is told where features are needed
+            features = run.features.load(store)
+            ids = [id for id in ids if id in features]
     return ids[: run.training.validation_images or None]
 
 
