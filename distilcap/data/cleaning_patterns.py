@@ -50,6 +50,11 @@ _THING = (
 )
 _REFUSED = "(?:cannot|can't|can not|could not|couldn't|do not|don't|won't|will not|would not|must decline)"
 
+_CAPTION_BELOW = (
+    r"(?=(?:short |image )?(?:caption|description)s?\b|(?![\w ]{1,20}:|(?:i )?hope|let me|is there|would you|"
+    r"do you|feel free|please|note\b|thank)[^\n]*[.!?][ \t]*(?:\n|\Z))"
+)
+
 PREFIXES: Final = {
     "The image clearly shows us that| A dog runs.": (
         rf"{_THE}{_SCENE}{_YOURS} "
@@ -88,11 +93,13 @@ PREAMBLES: Final = {
     "The picture has the following:\n| A dog runs.": (
         r"[^\n]*(?<!reads)(?<!says)(?<!play):[ \t]*\n+(?:\s*\d{1,2}[.)](?=\s))?"
     ),
-    # A title, named so or in capitals, above a sentence.
-    "Title: Best Friends\n|A dog runs.": r"(?:(?:short|suggested) )?title ?:[^\n]*\n+",
+    # A title, named so or in capitals, above a sentence or what is called a caption.
+    "Title: Best Friends\n|A dog runs.": (
+        rf"(?:(?:short|suggested) )?title ?:[^\n]*[^\n.!?]\n+{_CAPTION_BELOW}"
+    ),
     "Best Friends of the Beach\n\n|A dog runs.": (
         r"(?-i:[A-Z][\w'-]*+(?: (?:[A-Z][\w'-]*+|an?|the|of|in|on|at|and|with|by|to|for)\b){1,8})\n+"
-        r"(?=[^\n]*[.!?][ \t]*(?:\n|\Z))"
+        rf"{_CAPTION_BELOW}"
     ),
     "Image description:| A dog runs.": (
         r"(?:(?:image|photo|picture|short|brief|concise|possible|one[- ]sentence|alt) )*"
@@ -165,15 +172,16 @@ _HEADING = (
 _LENIENT = json.JSONDecoder(strict=False)  # models write line breaks as they are, too
 
 
-_STRING = (
-    r"""(?:"((?:[^"\\]|\\.)*+)(?:"|\Z)|'((?:[^'\\]|\\.)*+)(?:'|\Z))"""  # JSON's or Python's; may be cut off
+_STRING = (  # JSON's or Python's, which may have an apostrophe inside; either may be cut off
+    r"""(?:"((?:[^"\\]|\\.)*+)(?:"|\Z)|'((?:[^'\\]|\\.|'(?!\s*(?:[,}\]]|\Z)))*+)(?:'|\Z))"""
 )
 _VALUES = (  # the better first: "text" may be that of a sign
     *(
-        re.compile(rf"""(?is)(["'])[\w -]{{0,30}}{key}s?\1\s*:\s*\[?\s*{_STRING}""")
-        for key in ("caption", "description", "sentence", "text")
+        re.compile(rf"""(?is)(["']){prefix}{key}s?\1\s*:\s*\[?\s*{_STRING}""")
+        for key in ("(?:caption|description|sentence)", "text")
+        for prefix in ("", r"(?:[\w -]{0,29}[_ -])")
     ),
-    re.compile(rf"(?s)\A\s*\[()\s*{_STRING}\s*(?:[,\]]|\Z)"),
+    re.compile(rf"""(?s)\A\s*\[()\s*{_STRING}\s*(?:,\s*["']|\]\s*\Z|\Z)"""),
 )
 
 

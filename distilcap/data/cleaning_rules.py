@@ -47,8 +47,10 @@ class Rule:
 
 
 def without_thoughts(text: str) -> str:
-    """What stands behind the last thought; of one that does not end, what is before it."""
-    return THOUGHT.split(THOUGHT_END.split(text)[-1])[0]
+    """What stands behind the last thought, or before the first where nothing does."""
+    *before, answer = THOUGHT_END.split(text)
+    answer = THOUGHT.split(answer)[0]
+    return answer if answer.strip() or not before else THOUGHT.split(before[0])[0]
 
 
 THOUGHTS: Final = Rule(
@@ -151,7 +153,7 @@ def _first_sentence(text: str, english: bool = True) -> str:
         if end[0] in ".!?":
             rest = text[match.end() :]
             goes_on = len(words) < 2 or _goes_on(words[-1], end, rest.lstrip(_OPENING), text)
-            if english and goes_on and end == "." and len(words) > 1 and words[-2][-1] != ":":
+            if english and goes_on and end == "." and len(words) > 3 and words[-2][-1] != ":":
                 goes_on = not _ends_in_a_sign(words[-1], rest.lstrip(_OPENING))
             if not english and end == "." and words:
                 goes_on = goes_on or _looks_short(words[-1].lstrip(_OPENING), rest.lstrip())
@@ -182,7 +184,7 @@ _BEGINS = frozenset(_BEGINNINGS.split())
 
 def _ends_in_a_sign(word: str, rest: str) -> bool:
     """Whether a sentence ends behind "number 10" or "size L", unlike "J. Smith" and "am 3. Oktober"."""
-    first = re.match(r"[A-Z]\w*", rest)
+    first = re.match(r"[A-Z]\w*(?= )", rest)
     return (word.isdecimal() or len(word) == 1) and first is not None and first[0].lower() in _BEGINS
 
 

@@ -12,6 +12,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -23,7 +24,7 @@ from distilcap.files import atomic_path, expected, read_json, write_json
 from distilcap.progress import SILENT, Progress
 from distilcap.runtime.pixels import read_image
 
-__all__ = ["crop_of", "crops_of_held_out", "is_crop", "write_crops"]
+__all__ = ["crop_of", "crops_by_folder", "crops_of_held_out", "write_crops"]
 
 SIDES = 0.45, 0.85
 """Of the picture's sides: less often shows nothing, more shows the same again."""
@@ -105,9 +106,22 @@ def write_crops(
     return failed
 
 
-def is_crop(path: Path) -> bool:
-    """Whether an image lies in a folder that `write_crops` wrote."""
-    return (path.parent / RECIPE).is_file()
+def crops_by_folder(paths: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Those of the paths that lie in folders that `write_crops` wrote.
+
+    Raises:
+        DataError: a folder's `RECIPE` is no JSON.
+    """
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        folders[path.parent].append(path)
+    return {folder: inside for folder, inside in folders.items() if _recipe(folder) is not None}
+
+
+def _recipe(folder: Path) -> dict[str, Any] | None:
+    """What `write_crops` noted; None of another program's file of that name."""
+    found = read_json(folder / RECIPE) if (folder / RECIPE).is_file() else None
+    return found if isinstance(found, dict) and {"each", "size"} <= found.keys() else None
 
 
 def crops_of_held_out(
@@ -127,10 +141,7 @@ def crops_of_held_out(
     Raises:
         DataError: a folder's `RECIPE` is damaged.
     """
-    folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in paths:
-        if is_crop(path):
-            folders[path.parent].append(path)
+    folders = crops_by_folder(paths)
     of_content, of_id = defaultdict(list), defaultdict(list)
     for image in images if folders else ():
         of_content[probe(image.path)].append(image)
@@ -138,7 +149,7 @@ def crops_of_held_out(
     held: set[Path] = set()
     for folder, crops in folders.items():
         with expected(folder / RECIPE, "what `distilcap data crops` writes"):
-            noted = read_json(folder / RECIPE).get("sources", {}) if by_content else {}
+            noted = (_recipe(folder) or {}).get("sources", {}) if by_content else {}
             sources = {name: (file, (size, ends)) for name, (file, size, ends) in noted.items()}
         known = False
         for crop in crops:

@@ -64,10 +64,12 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> tuple[Capti
         else:
             called = [known[name]] if name in known else files.called(name)
             fitted[id] = called[0].id if len(called) == 1 else id
-    exact, nearly = set(fitted.values()), 0
+    exact, near = set(fitted.values()), defaultdict(list)
     for id in captions:
         if fitted[id] not in known and (image := files.nearly(names.get(id, id))) and image.id not in exact:
-            fitted[id], nearly = image.id, nearly + 1
+            near[image.id].append(id)
+    nearly = {called[0]: image for image, called in near.items() if len(called) == 1}
+    fitted |= nearly
     ids: dict[str, str] = {}
     for id, of_data in fitted.items():
         if of_data in ids:
@@ -76,7 +78,7 @@ def by_ids_of(dataset: Dataset, captions: CaptionSet, path: Path) -> tuple[Capti
                 f'the data\'s ids: {{"image_id": "{of_data}", "caption": …}}.'
             )
         ids[of_data] = id
-    return CaptionSet({of_data: captions[id] for of_data, id in ids.items()}), nearly
+    return CaptionSet({of_data: captions[id] for of_data, id in ids.items()}), len(nearly)
 
 
 def _of_known_id(id: str, name: str, known: dict[str, ImageRecord], files: _Files, path: Path) -> str:

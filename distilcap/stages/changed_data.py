@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distilcap.data.captions import CaptionSet
-from distilcap.data.crops import crops_of_held_out, is_crop
+from distilcap.data.crops import crops_by_folder, crops_of_held_out
 from distilcap.data.dataset import ADDED, SPLITS, Dataset, ImageRecord, probe
 from distilcap.data.readers.find import of_twins, twins_among
 from distilcap.data.trainable import HELD_OUT, captioned_ids, check_enough, held_out, to_hold_out
@@ -164,8 +164,8 @@ class AddUnlabelled(ChangedData):
         """
         added = _records(folder)
         content = Dataset("", added, CaptionSet({})).fingerprint()
-        crops, other = [image.path for image in added if is_crop(image.path)], False
-        if crops:
+        crops, other = [image.path for image in added], False
+        if crops_by_folder(crops):
             images = whole.read().images
             other = crops_of_held_out(crops, images) != crops_of_held_out(crops, images, by_content=False)
         return AddUnlabelled(**_fields(whole), content=content, folder=str(folder), crops_by_content=other)

@@ -130,8 +130,9 @@ def _instead(match: re.Match[str]) -> str:
     word = _replacements()[match["word"].lower()]
     if match["word"][0].isupper():
         word = word[0].upper() + word[1:]
-    if match["owners"]:  # "boys'" is "children's"
-        word += match["owners"] + "s" * (word[-1] != "s")
+    if match["owners"]:  # "boys'" is "children's", but not where it ends a quotation
+        quoted = re.search(r"(?:^|[\s(])['‘]\w[^'’]*$", match.string[: match.start("word")] + "x")
+        word += match["owners"] + "s" * (word[-1] != "s" and quoted is None)
     if not match["article"]:
         return word
     return match["article"][0] + "n" * (word[0].lower() in "aeiou") + match["gap"] + word

@@ -30,7 +30,7 @@ PROMPT = (
     "what happens. Write nothing but the sentence."
 )
 
-_SENTENCE = re.compile(r"[.!?](?!\w)|[。！？]")
+_SENTENCE = re.compile(r"[.!?](?!\w)|[。！？।॥؟۔]")
 
 
 class Captioner(Protocol):

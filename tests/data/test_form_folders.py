@@ -230,3 +230,16 @@ def test_json_of_an_image_is_read_by_the_keys_of_json_lines_or_named(tmp_path: P
     assert {id: read.texts(id) for id in read} == {"1": ["a dog", "the dog"], "2": ["a cat"], "5": ["a hen"]}
     (note,) = said.notes
     assert note == f"{tmp_path}: 2 .json files without `caption`, `captions` or `text`: 3.json, 4.json."
+
+
+def test_other_programs_keys_beside_an_image_are_no_captions(tmp_path: Path) -> None:
+    """Subtitles' files, boxes, and what is written in the image."""
+    theirs = [
+        {"captions": "x.srt"},
+        {"text": [{"box": [1, 2], "text": "STOP"}]},
+        {"text": 5},
+        {"captions": {}},
+    ]
+    sides = {f"{number}.json": content for number, content in enumerate(theirs)} | {"9.txt": "a dog"}
+    files(tmp_path, images(*(f"{number}.jpg" for number in (0, 1, 2, 3, 9))) | sides)
+    assert dict(read_dataset(tmp_path).captions).keys() == {"9"}

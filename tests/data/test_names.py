@@ -204,6 +204,17 @@ def test_files_of_one_name_alone_are_not_read(tmp_path: Path, monkeypatch: pytes
     assert [entry.path.name for entry in found.entries.values()] == ["1.jpg", "2.jpg", "3.jpg"]
 
 
+def test_names_are_as_exact_behind_one_that_is_nearly_another(tmp_path: Path) -> None:
+    """In one folder with an image folder in it, whose files have others beside them."""
+    put(tmp_path / "data", "sub/a.jpg", "sub/0.jpg", "sub/0.txt")
+    entries = table(tmp_path / "data", "sub/A.JPG", "sub/0")
+    found = find_entries(entries).entries.values()
+    assert [entry.path.relative_to(tmp_path / "data").as_posix() for entry in found] == [
+        "sub/a.jpg",
+        "sub/0.jpg",
+    ]
+
+
 def test_a_name_is_looked_for_where_its_first_part_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -283,9 +283,17 @@ def test_crops_are_known_by_their_photographs_whatever_these_are_called(tmp_path
         numbered, tmp_path / "crops", each=1, size=32
     )  # again: the same crops, now with their sources
     assert AddUnlabelled.beside(data, tmp_path / "crops").crops_by_content
-    recipe.write_text('{"sources": [1]}')
+    recipe.write_text('{"each": 1, "size": 32, "sources": [1]}')
     with pytest.raises(DataError, match=r"crops\.json: not what `distilcap data crops` writes"):
         AddUnlabelled.beside(data, tmp_path / "crops")
+
+
+def test_another_programs_crops_json_makes_no_crops(tmp_path: Path) -> None:
+    draw_scenes(tmp_path / "scenes", (6, 2, 2), size=48)
+    draw_scenes(tmp_path / "more", (3, 0, 0), size=48, seed=7)
+    (tmp_path / "more/images/crops.json").write_text('[{"file": "0.jpg", "box": [0, 0, 5, 5]}]')
+    added = AddUnlabelled.beside(ImportData.of(tmp_path / "scenes"), tmp_path / "more/images")
+    assert len(added.read().images) == 10 + 3
 
 
 def test_images_of_the_same_ends_are_told_apart(tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ from distilcap.text.tokenize import tokenize
         ("she looks at her and her in-line skates", "the person looks at them and their in-line skates"),
         ("a man throws her the ball, hands her a hat", "a person throws them the ball, hands them a hat"),
         ("the boys' team in a ladies’ room", "the children's team in a people’s room"),
+        (
+            "it's the boys' team, says 'The Boys' on a sign",
+            "it's the children's team, says 'The Children' on a sign",
+        ),
         ("a dog in a man-made lake with Batman", "a dog in a man-made lake with Batman"),
         ("two dogs run", "two dogs run"),
         ("A female athlete and a male tennis player", "An athlete and a tennis player"),

@@ -190,6 +190,7 @@ class _Folders:
         """Those in which the first part of a name is, in their order."""
         parts = [Path(name).parts for name in names]
         if len(self.folders) == 1 or os.path.isabs(names[0]):  # which is the same in any other
+            yield self.folders[0]
             return
         if ".." in parts[0]:
             yield from self.folders

@@ -16,7 +16,6 @@ __all__ = ["SIDE_ENDINGS", "add_side_captions", "captions_in_json"]
 SIDE_ENDINGS = (".caption", ".txt", ".json")
 """The first that is there counts: kohya's .txt may hold tags, and img2dataset's .json repeats the .txt."""
 
-_KEYS = ("caption", "captions", "text")
 _TITLE = re.compile(r"(?m)\A\s*(?:#{1,6}[ \t]|\*\*[^*\n]+\*\*:?[ \t\r]*$|<think>)")
 _CODE = re.compile(r"(?m)^[ \t]*```|\A\s*\{(?!.*\}\s*$)(?s:.*)\}\s*\Z")  # not an object a line
 _SHORT = 20  # words of a line
@@ -52,8 +51,15 @@ def captions_in_json(text: str) -> list[Any] | None:
         DataError: it is no JSON.
     """
     content = parse_json(text, "", NULLING_DECODER)
-    keys = _KEYS if isinstance(content, dict) else ()
-    return next((texts_of(content[key]) for key in keys if key in content), None)
+    if not isinstance(content, dict):
+        return None
+    if "caption" in content:
+        return texts_of(content["caption"])
+    # Other programs have these keys, too: for boxes, files of subtitles, what is written in the image.
+    several, text_alone = content.get("captions"), content.get("text")
+    if isinstance(several, list) and all(isinstance(text, str) for text in several):
+        return several
+    return [text_alone] if isinstance(text_alone, str) else None
 
 
 def _is_one_caption(text: str) -> bool:
