@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from distilcap.data.captions import Caption, CaptionSet
-from distilcap.data.cleaning_rules import EMPTY, THOUGHTS, Kind, length_rule, rules_by
+from distilcap.data.cleaning_rules import EMPTY, Kind, length_rule, rules_by, without_thoughts
 from distilcap.data.trainable import MAX_WORDS
 from distilcap.files import expected, read_json, write_json
 from distilcap.text.tokenizers import PTB, tokenizer_of
@@ -155,8 +155,8 @@ def clean_caption(text: str, max_words: int = MAX_WORDS, tokenizer: str = PTB) -
     by = tokenizer_of(tokenizer)
     rules = (*rules_by(by), length_rule(max_words, by), EMPTY)
     kinds: dict[Kind, None] = {}
-    if (answer := THOUGHTS.apply(text)) is not None and answer != text:
-        text, kinds[THOUGHTS.kind] = answer, None
+    if (answer := without_thoughts(text)) != text:
+        text, kinds["markup"] = answer, None
     if len(text) > _LONGEST:
         kinds["length"] = None
     text, before = "\n".join(text[:_LONGEST].strip().splitlines()), None  # also of "\r\n"

@@ -24,7 +24,7 @@ from distilcap.data.cleaning_patterns import (
 )
 from distilcap.text.tokenizers import PTB, Tokenizer
 
-__all__ = ["EMPTY", "RULES", "THOUGHTS", "Kind", "Rule", "length_rule", "rules_by", "without_thoughts"]
+__all__ = ["EMPTY", "RULES", "Kind", "Rule", "length_rule", "rules_by", "without_thoughts"]
 
 Kind = Literal[
     "markup", "quotes", "preamble", "prefix", "sentences", "length", "refusal", "repetition", "empty"
@@ -47,23 +47,13 @@ class Rule:
 
 
 def without_thoughts(text: str) -> str:
-    """What stands behind the last thought, or before the first where nothing does."""
+    """What stands behind the last thought, or before the first where nothing does.
+
+    Thoughts may be longer than what the rules look at, so that this comes before them too.
+    """
     *before, answer = THOUGHT_END.split(text)
     answer = THOUGHT.split(answer)[0]
     return answer if answer.strip() or not before else THOUGHT.split(before[0])[0]
-
-
-THOUGHTS: Final = Rule(
-    "markup",
-    without_thoughts,
-    (
-        ("<think>A cat?</think>A dog.", "A dog."),
-        ("A cat?</think>A dog.", "A dog."),
-        ("◁think▷A cat?◁/think▷A dog.", "A dog."),
-        ("<|channel|>analysis<|message|>A cat?<|channel|>final<|message|>A dog.", "A dog."),
-    ),
-)
-"""Thoughts may be longer than what the other rules look at, so this comes before them too."""
 
 
 def _drop(patterns: Mapping[str, str]) -> Rule:
@@ -273,7 +263,16 @@ def length_rule(max_words: int, tokenizer: Tokenizer) -> Rule:
 
 
 RULES: Final = (
-    THOUGHTS,
+    Rule(
+        "markup",
+        without_thoughts,
+        (
+            ("<think>A cat?</think>A dog.", "A dog."),
+            ("A cat?</think>A dog.", "A dog."),
+            ("◁think▷A cat?◁/think▷A dog.", "A dog."),
+            ("<|channel|>analysis<|message|>A cat?<|channel|>final<|message|>A dog.", "A dog."),
+        ),
+    ),  # again: JSON may hold thoughts
     _replace(MARKUP, hint=MARK),
     _drop(REFUSALS),
     Rule("quotes", _unquote, (('"A dog runs."', "A dog runs."), ("“A dog’s tail”", "A dog’s tail"))),

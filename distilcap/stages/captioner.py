@@ -185,7 +185,7 @@ class ImportCaptioner(CaptionerStage):
             if str(recipe.get("weights", "")).startswith("random"):
                 weights = "random"
             digest = _digest_of(folder)
-            if terms is None and (box := box_folder()) is not None and digest == _digest_of(box):
+            if terms is None and name != BOX and (box := box_folder()) and digest == _digest_of(box):
                 terms = LICENCE  # a copy of the captioner in the box
             return ImportCaptioner(
                 digest,
