@@ -61,6 +61,7 @@ def load(
     length_penalty: float | None = None,
     never_write: Sequence[str] = (),
     neutral_people: bool = False,
+    avoid_repeats: bool | None = None,
     threads: int = 1,
     workers: int | None = None,
 ) -> ImageCaptioner:
@@ -77,6 +78,8 @@ def load(
         never_write: words that captions never have, beside those of the bundle; or .txt files with a word a
             line. A word that the captioner does not know is told to the log.
         neutral_people: write "person" and "child" instead of words of gender (English only).
+        avoid_repeats: whether hypotheses that write a pair of words twice rank behind all others of their
+            beam; None is as the bundle has it, of a run False.
         threads: of each operation of a bundle; PyTorch has a setting of its own.
         workers: so many batches of images are captioned by a bundle side by side; None is one for each of the
             processor's cores that `threads` leave.
@@ -99,6 +102,7 @@ def load(
                 "length_penalty": length_penalty,
                 "never_write": never_write,
                 "neutral_people": neutral_people,
+                "avoid_repeats": avoid_repeats,
             },
         ),
         threads,

@@ -150,9 +150,10 @@ def test_keywords_reach_what_they_are_for(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(api.ImageCaptioner, "open", lambda *given: asked.append(given))
     monkeypatch.setattr("distilcap.pipeline.labelling.label_split", lambda *given: asked.append(given[:3]))
     search: dict[str, Any] = {"beam_size": 4, "n_best": 2, "length_penalty": 0.3, "never_write": ["dog"]}
-    distilcap.load("x", **search, max_words=9, neutral_people=True, threads=2, workers=3)
+    avoiding: dict[str, Any] = {"neutral_people": True, "avoid_repeats": True}
+    distilcap.load("x", **search, **avoiding, max_words=9, threads=2, workers=3)
     distilcap.label(tmp_path / "x", **search, split="val", precision="bfloat16", neutral_people=True)
-    chosen = DecodeChoice(4, 2, 9, 0.3, ("dog",), True)
+    chosen = DecodeChoice(4, 2, 9, 0.3, ("dog",), True, True)
     options = LabelOptions(
         4, 2, length_penalty=0.3, precision="bfloat16", never_write=("dog",), neutral_people=True
     )

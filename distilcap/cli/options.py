@@ -92,6 +92,8 @@ def _click_option(
     else:
         settings["default"] = default
     if value is bool:
+        if default is None:  # either may be asked for
+            names = (name, f"{names[1]}/--no-{names[1][2:]}")
         return click.option(*names, is_flag=True, **settings)
     follows = field.metadata.get("follows")
     shown = default not in (None, (), dataclasses.MISSING)

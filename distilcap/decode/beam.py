@@ -26,9 +26,9 @@ __all__ = ["BeamSearch", "beam_search", "forbidden_tokens", "search_memory"]
 class BeamSearch(DecodeOptions):
     """How to search: the options that a run and its bundle share, and one of the search itself.
 
-    The search prunes by log-probability; the length penalty orders the K hypotheses that are left.
+    The search prunes by log-probability; length penalty and repeats order the K hypotheses that are left.
 
-    Without a length penalty the search of an image ends as soon as the hypotheses that are kept are certain,
+    Without these the search of an image ends as soon as the hypotheses that are kept are certain,
     which changes none of them.
     """
 
@@ -51,7 +51,8 @@ class BeamSearch(DecodeOptions):
     @property
     def decisive(self) -> int:
         """Best hypotheses of an image that must have ended before its search may."""
-        return self.keep if self.keep and not self.length_penalty else self.beam_size
+        as_found = not self.length_penalty and not self.avoid_repeats
+        return self.keep if self.keep and as_found else self.beam_size
 
 
 @torch.inference_mode()
@@ -156,10 +157,21 @@ def extend(
     return scores, chosen // words, chosen % words
 
 
+def _repeats(tokens: Tensor) -> Tensor:
+    """See `runtime.search.repeats`: (B, K, T) to (B, K)."""
+    first, second = tokens[..., :-1], tokens[..., 1:]
+    places = torch.arange(second.shape[-1], device=tokens.device)
+    pairs = torch.where(second == PAD, -1 - places, (first << 32) + second).sort(dim=-1).values
+    return (pairs[..., 1:] == pairs[..., :-1]).any(dim=-1)
+
+
 def _ranked(tokens: Tensor, log_probs: Tensor, options: BeamSearch) -> Hypotheses:
-    if options.length_penalty:
+    if options.length_penalty or options.avoid_repeats:
         lengths = (tokens != PAD).sum(dim=-1).clamp(min=1)
         order = (log_probs / lengths**options.length_penalty).argsort(dim=-1, descending=True, stable=True)
+        if options.avoid_repeats:  # impossible hypotheses stay last
+            behind = (_repeats(tokens) | log_probs.isneginf()).byte().gather(1, order)
+            order = order.gather(1, behind.argsort(dim=-1, stable=True))
         tokens = tokens.gather(1, order[..., None].expand_as(tokens))
         log_probs = log_probs.gather(1, order)
     keep = options.keep or options.beam_size

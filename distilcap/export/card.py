@@ -39,6 +39,8 @@ def model_card(manifest: Manifest, agreement: str, limits: str = LIMITS) -> str:
         for name, file in manifest.files.items()
     )
     licences = "\n".join(f"- {_plain(part)}: {_plain(text)}" for part, text in manifest.licence.items())
+    decode = manifest.decode
+    repeats = "; of a beam's captions, those that write a pair of words twice come last"
     return f"""# Image captioner ({architecture}, {_plain(manifest.precision)})
 
 Writes one sentence for a photograph. Made by {_plain(manifest.made_by)}.
@@ -46,8 +48,8 @@ Writes one sentence for a photograph. Made by {_plain(manifest.made_by)}.
 - Encoder: {_plain(encoder["encoder"])}, {manifest.preprocessing.size} pixels, {manifest.regions} regions of \
 {manifest.dim} features; weights {_plain(encoder["weights"])[:16]} (SHA-256)
 - Captioner: {architecture} {options}; {len(manifest.vocabulary):,} words
-- Decoding: beam of {manifest.decode.beam_size}, at most {manifest.decode.max_words} words, length penalty \
-{manifest.decode.length_penalty:g}
+- Decoding: beam of {decode.beam_size}, at most {decode.max_words} words, length penalty \
+{decode.length_penalty:g}{repeats if decode.avoid_repeats else ""}
 - Never written: {_never_written(manifest)}
 - Agreement with PyTorch in float32: {agreement}
 

@@ -264,7 +264,8 @@ def _recipe(captioner: str, options: DecodeOptions, n_best: int) -> dict[str, st
     return {
         "captioner": captioner,
         "search": f"beam {options.beam_size}, {n_best} best, at most {options.max_words} words, length "
-        f"penalty {options.length_penalty:g}, {len(options.blocked)} words never written ({never})",
+        f"penalty {options.length_penalty:g}, {len(options.blocked)} words never written ({never})"
+        f"{', repeats last' if options.avoid_repeats else ''}",
     }
 
 

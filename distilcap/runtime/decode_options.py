@@ -15,6 +15,8 @@ from distilcap.runtime.never_write import NEVER_WRITE, Blocked, blocked_ids, blo
 from distilcap.text.people import NEUTRAL_PEOPLE
 from distilcap.text.vocabulary import BOS, PAD, SPECIALS, UNK, Vocabulary
 
+AVOID_REPEATS = "hypotheses that write a pair of words twice rank behind all others of their beam."
+
 __all__ = ["BeamChoice", "DecodeChoice", "DecodeOptions", "beam_option"]
 
 
@@ -37,6 +39,7 @@ class DecodeOptions(Options):
     )
     allow_unk: bool = option(False, "Whether `<unk>` may be written.")
     blocked: Blocked = ()
+    avoid_repeats: bool = option(False, f"Whether {AVOID_REPEATS}")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +60,8 @@ class DecodeOptions(Options):
         """As bundles name the fields, with words instead of ids."""
         plain = dataclasses.asdict(self)
         plain["never_write"] = never_written(plain.pop("blocked"), vocabulary)
+        if not self.avoid_repeats:  # programs that do not know it open what does without
+            del plain["avoid_repeats"]
         return {"width": plain.pop("beam_size"), **plain}
 
     @staticmethod
@@ -67,7 +72,7 @@ class DecodeOptions(Options):
             version: of the manifest; 1 names no words that are never written.
         """
         never = ("never_write",) if version > 1 else ()
-        content.only("width", "max_words", "length_penalty", "allow_unk", *never)
+        content.only("width", "max_words", "length_penalty", "allow_unk", "avoid_repeats", *never)
         words = _never_write(content.object("never_write", len(vocabulary))) if never else {}
         blocked = blocked_ids(words, vocabulary)
         if never_written(blocked, vocabulary) != words:
@@ -78,6 +83,7 @@ class DecodeOptions(Options):
             length_penalty=content.number("length_penalty", -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
             allow_unk=content.boolean("allow_unk"),
             blocked=blocked,
+            avoid_repeats="avoid_repeats" in content.content and content.boolean("avoid_repeats"),
         )
 
 
@@ -140,6 +146,9 @@ class DecodeChoice(Options):
     length_penalty: float | None = length_penalty_option("chosen on validation, or the bundle's")
     never_write: tuple[str, ...] = option((), NEVER_WRITE)
     neutral_people: bool = option(False, f"Write {NEUTRAL_PEOPLE}.")
+    avoid_repeats: bool | None = option(
+        None, f"Whether {AVOID_REPEATS}  [default: as the bundle; of a run they do not]"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -160,7 +169,7 @@ class DecodeChoice(Options):
                 captions are wanted than the search keeps hypotheses.
             DataError: a file of words cannot be read.
         """
-        names = ("beam_size", "max_words", "length_penalty")
+        names = ("beam_size", "max_words", "length_penalty", "avoid_repeats")
         chosen: dict[str, Any] = {name: getattr(self, name) for name in names}
         known = {name: value for name, value in chosen.items() if value is not None}
         blocked = blocked_words(self.never_write, self.neutral_people, vocabulary, progress)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distilcap.runtime.decode_options import DecodeOptions
 from distilcap.text.vocabulary import BOS, EOS, PAD
 
-__all__ = ["Arrays", "Ids", "SearchResult", "Step", "forbidden_words", "move_words", "search"]
+__all__ = ["Arrays", "Ids", "SearchResult", "Step", "forbidden_words", "move_words", "repeats", "search"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int64]
@@ -82,7 +82,7 @@ def search(step: Step, state: Arrays, memory: Arrays, options: DecodeOptions) ->
                 tuple(tensor[going] for tensor in state),
                 tuple(tensor[going] for tensor in memory),
             )
-    return _ranked(tokens, log_probs, options.length_penalty)
+    return _ranked(tokens, log_probs, options)
 
 
 def _extend(logits: Floats, forbidden: Floats, log_probs: Floats, last: Ids) -> tuple[Floats, Ids, Ids]:
@@ -117,10 +117,23 @@ def _best(values: Floats, count: int) -> Ids:
     return np.argsort(-values, axis=-1, kind="stable")[..., :count]
 
 
-def _ranked(tokens: Ids, log_probs: Floats, length_penalty: float) -> SearchResult:
-    if length_penalty:
+def repeats(tokens: Ids) -> NDArray[np.bool_]:
+    """(…, T) tokens to (…): whether a caption has a pair of neighbouring words twice."""
+    first, second = tokens[..., :-1], tokens[..., 1:]
+    # A pair as one number; those with a pad are each another.
+    pairs = np.where(second == PAD, -1 - np.arange(second.shape[-1]), (first << 32) + second)
+    pairs.sort(axis=-1)
+    twice: NDArray[np.bool_] = (pairs[..., 1:] == pairs[..., :-1]).any(axis=-1)
+    return twice
+
+
+def _ranked(tokens: Ids, log_probs: Floats, options: DecodeOptions) -> SearchResult:
+    if options.length_penalty or options.avoid_repeats:
         lengths = (tokens != PAD).sum(axis=-1).clip(min=1)
-        order = np.argsort(-(log_probs / lengths**length_penalty), axis=-1, kind="stable")
+        order = np.argsort(-(log_probs / lengths**options.length_penalty), axis=-1, kind="stable")
+        if options.avoid_repeats:  # impossible hypotheses stay last
+            behind = np.take_along_axis(repeats(tokens) | np.isneginf(log_probs), order, axis=-1)
+            order = np.take_along_axis(order, np.argsort(behind, axis=-1, kind="stable"), axis=-1)
         tokens = np.take_along_axis(tokens, order[..., None], axis=1)
         log_probs = np.take_along_axis(log_probs, order, axis=1)
     return SearchResult(tokens, log_probs.astype(np.float32))

@@ -34,6 +34,7 @@ class Manifest(content: JSONObject) {
             maxWords = it.getInt("max_words"),
             lengthPenalty = it.getDouble("length_penalty"),
             allowUnk = it.getBoolean("allow_unk"),
+            avoidRepeats = it.optBoolean("avoid_repeats"),
             blocked = it.optJSONObject("never_write")?.let(::blocked) ?: listOf(),
         )
     }

@@ -12,7 +12,8 @@ private const val UNK = 3
 
 /**
  * How captions are searched for: `decode` of the manifest. `blocked` has the ids of words that are never written,
- * each with that of the word that gets its probability, or null.
+ * each with that of the word that gets its probability, or null. With `avoidRepeats`, captions that write a pair of
+ * words twice come last.
  */
 data class DecodeOptions(
     val width: Int,
@@ -20,6 +21,7 @@ data class DecodeOptions(
     val lengthPenalty: Double,
     val allowUnk: Boolean,
     val blocked: List<Pair<Int, Int?>>,
+    val avoidRepeats: Boolean,
 ) {
     val forbidden = setOf(PAD, BOS) + (if (allowUnk) setOf() else setOf(UNK)) + blocked.map { it.first }
 }
@@ -65,8 +67,12 @@ fun search(
     }
     return beam
         .sortedByDescending { it.logProb / maxOf(1, it.tokens.size).toDouble().pow(options.lengthPenalty) }
+        .sortedBy { options.avoidRepeats && (it.logProb == Double.NEGATIVE_INFINITY || repeats(it.tokens)) }
         .map { Hypothesis(it.tokens, it.logProb) }
 }
+
+/** Whether a caption has a pair of neighbouring words twice. */
+private fun repeats(tokens: List<Int>): Boolean = tokens.zipWithNext().let { it.toSet().size < it.size }
 
 /** The best continuations of one hypothesis; a finished one goes on with a pad, at no cost. */
 private fun extend(beam: Beam, parent: Int, logits: FloatArray, options: DecodeOptions): List<Continuation> {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -193,6 +194,38 @@ def test_the_length_penalty_reranks_finished_captions() -> None:
     assert not torch.equal(plain.tokens, ranked.tokens)
 
 
+def writes_a_pair_twice(caption: tuple[int, ...]) -> bool:
+    """By counting each pair of neighbours."""
+    pairs = list(itertools.pairwise(caption))
+    return any(pairs.count(pair) > 1 for pair in pairs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.0, 0.7]))
+def test_captions_that_repeat_a_pair_of_words_come_last_and_else_in_order(
+    seed: int, width: int, penalty: float
+) -> None:
+    captioner = Table(3, 7, 6, seed)  # few words and long captions: many repeat
+    plain = beam_search(captioner, numbered(3), BeamSearch(width, 7, penalty))
+    found = beam_search(captioner, numbered(3), BeamSearch(width, 7, penalty, avoid_repeats=True))
+    for before, after, log_probs in zip(plain.tokens, found.tokens, found.log_probs, strict=True):
+        captions = [caption_of(one) for one in before]
+        expected = sorted(captions, key=writes_a_pair_twice)  # sorting is stable
+        assert [caption_of(one) for one in after] == expected
+        assert log_probs.isfinite().all()
+
+
+def test_impossible_captions_come_after_those_that_repeat() -> None:
+    """A beam may hold fewer captions than it could: what fills it has no words, and repeats none."""
+    captioner = Table(1, 5, 6, seed=0)
+    with torch.no_grad():
+        captioner.table[..., [UNK, 4, EOS]] = -math.inf  # only word 5 is left, and no end
+    for avoid in (False, True):
+        found = beam_search(captioner, numbered(1), BeamSearch(3, 5, avoid_repeats=avoid))
+        assert caption_of(found.tokens[0, 0]) == (5, 5, 5, 5, 5)
+        assert found.log_probs[0].isfinite().tolist() == [True, False, False]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([0.0, 0.3, 0.7, 1.0]))
 def test_one_whole_beam_serves_every_length_penalty(seed: int, width: int, penalty: float) -> None:
@@ -254,14 +287,17 @@ def test_impossible_options_are_refused() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6), st.sampled_from([0.0, 0.7]))
+@given(
+    st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6), st.sampled_from([0.0, 0.7]), st.booleans()
+)
 def test_what_is_kept_is_the_head_of_the_whole_search(
-    seed: int, width: int, keep: int, length_penalty: float
+    seed: int, width: int, keep: int, length_penalty: float, avoid_repeats: bool
 ) -> None:
     keep = min(keep, width)
     captioner = Table(4, 7, 8, seed)
-    whole = beam_search(captioner, numbered(4), BeamSearch(width, 7, length_penalty))
-    kept = beam_search(captioner, numbered(4), BeamSearch(width, 7, length_penalty, keep=keep))
+    options = BeamSearch(width, 7, length_penalty, avoid_repeats=avoid_repeats)
+    whole = beam_search(captioner, numbered(4), options)
+    kept = beam_search(captioner, numbered(4), dataclasses.replace(options, keep=keep))
     assert torch.equal(kept.tokens, whole.tokens[:, :keep])
     torch.testing.assert_close(kept.log_probs, whole.log_probs[:, :keep])
 

@@ -101,6 +101,10 @@ def test_what_is_chosen_of_a_search_stands_over_what_a_bundle_has() -> None:
     chosen = DecodeChoice(beam_size=5, max_words=7, length_penalty=0.0)
     assert chosen.over(own, WORDS) == DecodeOptions(5, 7, 0.0)
     assert (chosen.beam_of_run, DecodeChoice().beam_of_run) == (5, 3)
+    avoiding = DecodeOptions(avoid_repeats=True)
+    assert DecodeChoice().over(avoiding, WORDS).avoid_repeats
+    assert not DecodeChoice(avoid_repeats=False).over(avoiding, WORDS).avoid_repeats
+    assert DecodeChoice(avoid_repeats=True).over(own, WORDS).avoid_repeats
     with pytest.raises(ConfigError, match=r"`n_best` must be at most `beam_size` \(4\), but is 5"):
         DecodeChoice(n_best=5).over(own, WORDS)
 

@@ -145,6 +145,26 @@ def photos(tmp_path) -> list[Path]:
     return paths
 
 
+def test_a_bundle_that_avoids_repeats_ranks_them_last_unless_told_otherwise(exported, photos, tmp_path):
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "avoiding"))
+    three_words = DecodeOptions(4, max_words=7, blocked=tuple((word, 0) for word in range(7, 60)))
+    avoiding = replace(three_words, avoid_repeats=True)
+    manifest = write_manifest(folder, replace(exported.manifest, decode=avoiding))
+    assert "those that write a pair of words twice come last" in model_card(manifest, "")
+    opened, asked = Bundle.open(folder), ["caption", "--bundle", str(folder), *map(str, photos)]
+    beams = {}
+    for choice, options in ((), avoiding), (("--no-avoid-repeats",), three_words):
+        beams[choice] = [opened.alternatives(photo, options) for photo in photos]
+        written = CliRunner().invoke(cli, [*asked, *choice]).stdout.splitlines()
+        assert [line.split("\t")[-1] for line in written] == [beam[0].text for beam in beams[choice]]
+    moved = [one != other for one, other in zip(*beams.values(), strict=True)]
+    assert any(moved)
+    assert all(
+        sorted(a.text for a in one) == sorted(b.text for b in two)
+        for one, two in zip(*beams.values(), strict=True)
+    )
+
+
 def test_doubtful_captions_are_left_empty_and_counted(calibrated, exported, photos, tmp_path):
     names = [str(photo) for photo in photos]
     asked = ["caption", "--bundle", str(calibrated), "--beam-size", "4", "--min-confidence", "0.5"]

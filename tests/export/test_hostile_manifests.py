@@ -33,7 +33,7 @@ VALID = Manifest(
     dim=24,
     state=(48, 48),
     memory=2,
-    decode=DecodeOptions(blocked=((4, 0), (5, 6))),
+    decode=DecodeOptions(blocked=((4, 0), (5, 6)), avoid_repeats=True),
     calibration=Calibration(
         2.5, -1.0, 0.6, 100, Reliability((3,) * BINS, (0.5,) * BINS, (0.25,) * BINS), "other images"
     ),
@@ -94,7 +94,7 @@ def test_values_that_are_no_defaults_are_read_as_they_were_written() -> None:
         vocabulary=Vocabulary(VALID.vocabulary.words, "somebody's", spaced=False),
         state=(47, 48),
         memory=3,
-        decode=DecodeOptions(2, 17, -0.4, allow_unk=True, blocked=((5, 6),)),
+        decode=DecodeOptions(2, 17, -0.4, allow_unk=True, blocked=((5, 6),), avoid_repeats=True),
         scores={"data": "mine"},
     )
     assert Manifest.from_json(json.loads(json.dumps(other.to_json()))) == other
@@ -107,6 +107,7 @@ NOT_WRONG = {
     "state": ([],),
     "licence": ({},),
     "decode.allow_unk": (True,),
+    "decode.avoid_repeats": (True,),
     "decode.length_penalty": (-1,),
     "decode.never_write": ({},),
     "decode.never_write.dog": (None,),
@@ -122,7 +123,7 @@ FIELDS = [
     *("decode", "model", "scores", "licence", "files", "made_by", "tokenizer", "spaced", "calibration"),
     *(f"preprocessing.{name}" for name in ("size", "mean", "std", "resize", "filter")),
     *(f"decode.{name}" for name in ("width", "max_words", "length_penalty", "allow_unk", "never_write")),
-    "decode.never_write.dog",
+    *("decode.avoid_repeats", "decode.never_write.dog"),
     *(f"calibration.{name}" for name in ("slope", "intercept", "threshold", "images", "measured_on")),
     *(f"calibration.reliability.{name}" for name in ("captions", "confidence", "right")),
     *("calibration.reliability", "calibration.reliability.captions.9", "calibration.reliability.right.0"),
@@ -156,7 +157,7 @@ def test_no_field_may_be_of_another_type(folder: Path, content: dict[str, Any], 
 @pytest.mark.parametrize("field", [name for name in FIELDS if not name.rpartition(".")[2].isdigit()])
 def test_no_field_may_be_missing(folder: Path, content: dict[str, Any], field: str) -> None:
     text = changed(content, field, None, remove=True)
-    if field in ("licence.program", "files.step%onnx", "decode.never_write.dog"):
+    if field in ("licence.program", "files.step%onnx", "decode.avoid_repeats", "decode.never_write.dog"):
         if field == "files.step%onnx":
             assert "the manifest lists no step.onnx" in refused(folder, text)
         return

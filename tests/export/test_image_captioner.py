@@ -248,6 +248,8 @@ def test_options_of_the_search(exported: Exported, photos: list[Path]) -> None:
     ]
     chosen = distilcap.load(exported.folder, beam_size=4, n_best=2, max_words=9, length_penalty=-1)
     assert chosen.recipe["search"].startswith("beam 4, 2 best, at most 9 words, length penalty -1, 0 words")
+    avoiding = distilcap.load(exported.folder, avoid_repeats=True).recipe["search"]
+    assert avoiding == f"{distilcap.load(exported.folder).recipe['search']}, repeats last"
     short = distilcap.load(exported.folder, max_words=2).caption(photos[0])
     assert len(short.words) == 2
     # It was cut: two words, and no end token.

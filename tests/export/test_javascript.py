@@ -226,12 +226,13 @@ console.log(JSON.stringify(Array.from(normalise(Uint8Array.from(given.rgb), give
 
 @pytest.mark.parametrize("blocked", [(), ((4, 0), (5, 7), (6, 7))])
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7])
+@pytest.mark.parametrize("avoid_repeats", [False, True])
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_beam_search_is_pythons(scripts, width, length_penalty, blocked):
+def test_beam_search_is_pythons(scripts, width, avoid_repeats, length_penalty, blocked):
     generator = np.random.default_rng(width)
     size, max_words, count = 9, 6, 12
     tables = (2.5 * generator.standard_normal((count, size, size))).astype(np.float32)
-    options = DecodeOptions(width, max_words, length_penalty, blocked=blocked)
+    options = DecodeOptions(width, max_words, length_penalty, blocked=blocked, avoid_repeats=avoid_repeats)
     script = """
 import { search } from "./search.js";
 const answers = [];
@@ -255,6 +256,7 @@ console.log(JSON.stringify(answers.map((beam) => beam.map(({ tokens, logProb }) 
             "lengthPenalty": length_penalty,
             "allowUnk": False,
             "blocked": blocked,
+            "avoidRepeats": avoid_repeats,
         },
     }
     answers = run_node(scripts, script, given)

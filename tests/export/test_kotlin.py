@@ -153,6 +153,18 @@ def test_captions_of_a_beam_are_pythons(reader, int8, photos, beam):
     assert written & set(blocked.values()), "words written instead of those that are blocked"
 
 
+def test_captions_that_repeat_come_last_where_the_bundle_says_so(reader, exported, photos, tmp_path):
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    three_words = DecodeOptions(4, max_words=7, blocked=tuple((word, 0) for word in range(7, 60)))
+    avoiding = dataclasses.replace(three_words, avoid_repeats=True)
+    write_manifest(folder, dataclasses.replace(exported.manifest, decode=avoiding))
+    opened = Bundle.open(folder)
+    expected = [opened.alternatives(photo)[0] for photo in photos]
+    assert expected != [opened.alternatives(photo, three_words)[0] for photo in photos]
+    for caption, pythons in zip(reader.captions(folder, 4, photos), expected, strict=True):
+        assert tuple(caption["tokens"]) == pythons.tokens
+
+
 def test_versions_of_bundles(reader, exported, photos, tmp_path):
     """Version 1, which has neither words never written nor a calibration, and one to come."""
     folder = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))

@@ -59,15 +59,16 @@ def test_the_first_of_equal_words_is_taken(count):
     length_penalty=st.sampled_from([0.0, 0.7, 1.0]),
     allow_unk=st.booleans(),
     blocked=st.sampled_from([(), ((4, 0),), ((5, 6),), ((4, 6), (5, 6), (7, 0))]),
+    avoid_repeats=st.booleans(),
     seed=st.integers(0, 10_000),
 )
 def test_equals_the_search_of_training(
-    images, size, width, max_words, length_penalty, allow_unk, blocked, seed
+    images, size, width, max_words, length_penalty, allow_unk, blocked, avoid_repeats, seed
 ):
     generator = torch.Generator().manual_seed(seed)
     chain = Chain(3 * torch.randn(images, size, size, generator=generator))
     memory = (torch.arange(images)[:, None].float(),)
-    options = DecodeOptions(width, max_words, length_penalty, allow_unk, blocked)
+    options = DecodeOptions(width, max_words, length_penalty, allow_unk, blocked, avoid_repeats)
     expected = search_memory(chain, memory, BeamSearch(**asdict(options)))
 
     def step(tokens: Ids, state: Arrays, memory: Arrays):

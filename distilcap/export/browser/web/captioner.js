@@ -97,6 +97,7 @@ export class Captioner {
       lengthPenalty: options.length_penalty,
       allowUnk: options.allow_unk,
       blocked: this.blocked,
+      avoidRepeats: options.avoid_repeats,
     });
     const decoded = performance.now();
     const captions = found.map(({ tokens, logProb }) => ({

@@ -30,9 +30,10 @@ function logSumExp(values) {
  * Find the likeliest captions.
  * `step(tokens, state)` reads the last word of each of K hypotheses and gives `{ logits, state }`: K rows of
  * V floats, and a state that `reorder(state, places)` can rearrange. `blocked` has the ids of words that are
- * never written, each with that of the word which gets its probability, or PAD.
+ * never written, each with that of the word which gets its probability, or PAD. With `avoidRepeats`, captions that
+ * write a pair of words twice come last.
  */
-export async function search(step, reorder, state, { width, maxWords, lengthPenalty, allowUnk, blocked = [] }) {
+export async function search(step, reorder, state, { width, maxWords, lengthPenalty, allowUnk, blocked = [], avoidRepeats = false }) {
   const forbidden = new Set([PAD, BOS, ...(allowUnk ? [] : [UNK]), ...blocked.map(([word]) => word)]);
   let hypotheses = Array.from({ length: width }, (_, place) => ({
     tokens: [],
@@ -52,7 +53,14 @@ export async function search(step, reorder, state, { width, maxWords, lengthPena
     if (hypotheses.every(({ last }) => last === EOS || last === PAD)) break;
   }
   const rank = ({ tokens, logProb }) => logProb / Math.max(1, tokens.length) ** lengthPenalty;
-  return hypotheses.sort((one, other) => rank(other) - rank(one));
+  const behind = ({ tokens, logProb }) => Number(avoidRepeats && (repeats(tokens) || logProb === -Infinity));
+  return hypotheses.sort((one, other) => behind(one) - behind(other) || rank(other) - rank(one));
+}
+
+/** Whether a caption has a pair of neighbouring words twice. */
+function repeats(tokens) {
+  const pairs = tokens.slice(1).map((word, place) => `${tokens[place]} ${word}`);
+  return new Set(pairs).size < pairs.length;
 }
 
 /** Logits in which blocked words have given their probability to the words written instead. */
