@@ -94,7 +94,6 @@ class RunCaptioner:
         options = decode.over(of_run, trained.vocabulary, progress)
         name = f"{run.key}, length penalty {options.length_penalty:g}"  # `penalty_in` reads it
         name += f", never {options.blocked}" if options.blocked else ""
-        name += ", repeats last" if options.avoid_repeats else ""
         others = [getattr(encoder, "engine", TORCH), precision]  # than what runs were captioned by once
         name += "".join(f", {other}" for other in others if other not in (TORCH, "float32"))
         return RunCaptioner(encoder, trained, options, name, device, precision)

@@ -69,10 +69,11 @@ class DecodeOptions(Options):
         """Read the fields of a JSON object; BundleError where one is missing, unknown or out of range.
 
         Args:
-            version: of the manifest; 1 names no words that are never written.
+            version: of the manifest; 1 names neither words that are never written nor `avoid_repeats`.
         """
         never = ("never_write",) if version > 1 else ()
-        content.only("width", "max_words", "length_penalty", "allow_unk", "avoid_repeats", *never)
+        avoid = ("avoid_repeats",) if version > 1 and "avoid_repeats" in content.content else ()
+        content.only("width", "max_words", "length_penalty", "allow_unk", *avoid, *never)
         words = _never_write(content.object("never_write", len(vocabulary))) if never else {}
         blocked = blocked_ids(words, vocabulary)
         if never_written(blocked, vocabulary) != words:
@@ -83,7 +84,7 @@ class DecodeOptions(Options):
             length_penalty=content.number("length_penalty", -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY),
             allow_unk=content.boolean("allow_unk"),
             blocked=blocked,
-            avoid_repeats="avoid_repeats" in content.content and content.boolean("avoid_repeats"),
+            avoid_repeats=bool(avoid) and content.boolean("avoid_repeats"),
         )
 
 

@@ -121,7 +121,7 @@ def repeats(tokens: Ids) -> NDArray[np.bool_]:
     """(…, T) tokens to (…): whether a caption has a pair of neighbouring words twice."""
     first, second = tokens[..., :-1], tokens[..., 1:]
     # A pair as one number; those with a pad are each another.
-    pairs = np.where(second == PAD, -1 - np.arange(second.shape[-1]), (first << 32) + second)
+    pairs = np.where(second == PAD, -1 - np.arange(second.shape[-1]), (first.astype(np.int64) << 32) + second)
     pairs.sort(axis=-1)
     twice: NDArray[np.bool_] = (pairs[..., 1:] == pairs[..., :-1]).any(axis=-1)
     return twice

@@ -42,9 +42,10 @@ def test_a_manifest_of_version_1_is_read():
     assert Manifest.from_json(manifest.to_json()) == manifest
     older = {name: value for name, value in content.items() if name not in ("tokenizer", "spaced")}
     assert Manifest.from_json(older) == manifest
-    content["decode"]["never_write"] = {"dog": None}
-    with pytest.raises(BundleError, match="`decode` has an unknown field 'never_write'"):
-        Manifest.from_json(content)
+    for name, value in {"never_write": {"dog": None}, "avoid_repeats": True}.items():
+        newer = content | {"decode": content["decode"] | {name: value}}
+        with pytest.raises(BundleError, match=f"`decode` has an unknown field '{name}'"):
+            Manifest.from_json(newer)
 
 
 @pytest.fixture(scope="module")

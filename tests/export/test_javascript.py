@@ -275,6 +275,17 @@ console.log(JSON.stringify(answers.map((beam) => beam.map(({ tokens, logProb }) 
             assert log_prob == pytest.approx(float(found.log_probs[0, place]), abs=1e-4)
 
 
+def test_impossible_captions_come_after_those_that_repeat(scripts):
+    script = """
+import { search } from "./search.js";
+const logits = Float32Array.from({ length: 6 }, (_, word) => (word === 5 ? 0 : -Infinity));
+const step = async (tokens, state) => ({ logits: tokens.map(() => logits), state });
+const options = { width: 3, maxWords: 3, lengthPenalty: 0.7, allowUnk: false, avoidRepeats: true };
+console.log(JSON.stringify((await search(step, (state) => state, null, options))[0].tokens));
+"""
+    assert run_node(scripts, script, None) == [5, 5, 5]
+
+
 def test_words_end_at_the_end_token(scripts):
     script = """
 import { decode } from "./search.js";

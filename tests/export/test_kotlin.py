@@ -155,7 +155,7 @@ def test_captions_of_a_beam_are_pythons(reader, int8, photos, beam):
 
 def test_captions_that_repeat_come_last_where_the_bundle_says_so(reader, exported, photos, tmp_path):
     folder = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
-    three_words = DecodeOptions(4, max_words=7, blocked=tuple((word, 0) for word in range(7, 60)))
+    three_words = DecodeOptions(4, 7, 3.0, blocked=tuple((word, 0) for word in range(7, 60)))
     avoiding = dataclasses.replace(three_words, avoid_repeats=True)
     write_manifest(folder, dataclasses.replace(exported.manifest, decode=avoiding))
     opened = Bundle.open(folder)

@@ -79,14 +79,29 @@ def test_equals_the_search_of_training(
 
     state = (np.zeros((images, width, 1), np.float32),)
     found = search(step, state, (memory[0].numpy(),), options)
-    np.testing.assert_allclose(found.log_probs, expected.log_probs.numpy(), rtol=1e-4, atol=1e-4)
     lengths = (expected.tokens != 0).sum(-1).clamp(min=1)
     ranks = (expected.log_probs / lengths**length_penalty).sort(dim=-1).values
     assume(not (ranks.diff(dim=-1).abs() < 1e-4).any())  # the order of tied captions is anyone's
+    np.testing.assert_allclose(found.log_probs, expected.log_probs.numpy(), rtol=1e-4, atol=1e-4)
     possible = np.isfinite(found.log_probs)  # of impossible hypotheses the words mean nothing
     assert possible[:, 0].all()
     assert not set(found.tokens[possible].ravel()) & {word for word, _ in blocked}
     np.testing.assert_array_equal(found.tokens[possible], expected.tokens.numpy()[possible])
+
+
+def test_impossible_captions_come_after_those_that_repeat():
+    """A beam may hold fewer captions than it could: what fills it is none, though it repeats nothing."""
+
+    def only_word_5(tokens: Ids, state: Arrays, memory: Arrays):
+        logits = np.full((*tokens.shape, 6), -np.inf, np.float32)
+        logits[..., 5] = 0.0
+        return logits, state
+
+    state, memory = (np.zeros((1, 3, 1), np.float32),), (np.zeros((1, 1), np.float32),)
+    for avoid in (False, True):
+        found = search(only_word_5, state, memory, DecodeOptions(3, 3, avoid_repeats=avoid))
+        assert found.tokens[0, 0].tolist() == [5, 5, 5]
+        assert np.isfinite(found.log_probs[0]).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
