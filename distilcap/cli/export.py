@@ -89,7 +89,10 @@ def export(
 
 
 def _decode_options(run: Path, recipe: Train | None, decode: DecodeChoice) -> DecodeOptions:
-    """Those of a run of a store, with the length penalty chosen for it, or of the box; else the defaults."""
+    """Those of a run of a store, with the length penalty chosen for it, or of the box; else the defaults.
+
+    Bundles avoid repeats, which is better on validation (docs/log.md); what runs write for tables does not.
+    """
     from distilcap.runtime.manifest import read_manifest
     from distilcap.stages.label import decode_options
 
@@ -97,8 +100,9 @@ def _decode_options(run: Path, recipe: Train | None, decode: DecodeChoice) -> De
         store, beam = open_store(run.resolve().parent), decode.beam_of_run
         if beam == 1:  # whoever has the bundle may search it with a beam
             beam = DecodeOptions.beam_size
-        return decode_options(recipe, store, beam, decode.length_penalty, PROGRESS)
-    return read_manifest(box_bundle()).decode if _is_box(run) else DecodeOptions()
+        options = decode_options(recipe, store, beam, decode.length_penalty, PROGRESS)
+        return dataclasses.replace(options, avoid_repeats=True)
+    return read_manifest(box_bundle()).decode if _is_box(run) else DecodeOptions(avoid_repeats=True)
 
 
 def _is_box(run: Path) -> bool:

@@ -148,7 +148,7 @@ class DecodeChoice(Options):
     never_write: tuple[str, ...] = option((), NEVER_WRITE)
     neutral_people: bool = option(False, f"Write {NEUTRAL_PEOPLE}.")
     avoid_repeats: bool | None = option(
-        None, f"Whether {AVOID_REPEATS}  [default: as the bundle; of a run they do not]"
+        None, f"Whether {AVOID_REPEATS}  [default: as the bundle, where `export` has it so; of a run no]"
     )
 
     def __post_init__(self) -> None:

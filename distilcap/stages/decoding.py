@@ -40,8 +40,8 @@ class Decoding:
     greedy_cider: float
 
     def options(self, max_words: int) -> DecodeOptions:
-        """As a search takes it."""
-        return DecodeOptions(self.beam, max_words, self.length_penalty)
+        """As a bundle's search takes it: without repeats, which is better on validation (docs/log.md)."""
+        return DecodeOptions(self.beam, max_words, self.length_penalty, avoid_repeats=True)
 
     @property
     def below_greedy(self) -> bool:

@@ -25,9 +25,10 @@ class Export(Stage):
     Attributes:
         precisions: tried in this order; the first that does not clearly lose more than 1 % of CIDEr is kept.
         images: of the validation split, for calibration and scores.
-        decoding: chooses how the bundle searches; None takes the bundle's defaults.
+        decoding: chooses how the bundle searches, which avoids repeats; None takes `DecodeOptions`.
     """
 
+    version: ClassVar[int] = 2  # 1 did not avoid repeats
     measures: ClassVar[bool] = True
     packable: ClassVar[bool] = False
     rate: ClassVar[float] = 1.0  # seconds in a second

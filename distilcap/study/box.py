@@ -164,7 +164,6 @@ def best_run(table: Table, store: Store) -> Train:
 def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
     """Write what `distilcap/box` holds: `training/`, the run's weights in float16, and `bundle/` in int8.
 
-    Its search avoids repeats, which on validation is better for every captioner of this table (docs/log.md).
     Large JPEGs are decoded at a reduced size, as people's photographs want it; Flickr8k's are too small for
     that to change anything.
     """
@@ -185,14 +184,13 @@ def write_box(run: Train, store: Store, to: Path, progress: Progress) -> None:
         config["features"]["weights"] = sha256_of(new / TUNED)
         write_sealed_json(new / CONFIG, config)
     store.build(choice, progress)
-    decode = dataclasses.replace(choice.load(store).options(run.max_words), avoid_repeats=True)
     export_bundle(
         training,
         to / "bundle",
         ExportOptions("int8"),
         encoder=create_encoder(str(training / TUNED)),
         data=run.data.load(store),
-        decode=decode,
+        decode=choice.load(store).options(run.max_words),
         licence=LICENCE,
         limits=box_limits(),
         progress=progress,

@@ -199,7 +199,8 @@ def test_greedy_search_is_called_the_same_whatever_else_was_chosen_by_then(tmp_p
 def test_a_bundle_that_is_exported_greedy_may_be_searched_with_a_beam(tmp_path: Path) -> None:
     run, store = students().train("updown", "small", 0), Store(tmp_path)
     keep_choice(store, run, 3, 1.0)
-    assert _decode_options(tmp_path / run.key, run, DecodeChoice(beam_size=1)).length_penalty == 1.0
+    options = _decode_options(tmp_path / run.key, run, DecodeChoice(beam_size=1))
+    assert (options.length_penalty, options.avoid_repeats) == (1.0, True)
 
 
 def test_where_none_can_be_chosen_it_is_said_which_is_taken_and_why(tmp_path: Path) -> None:
@@ -214,7 +215,9 @@ def test_where_none_can_be_chosen_it_is_said_which_is_taken_and_why(tmp_path: Pa
     ]
 
 
-@pytest.mark.parametrize(("options", "penalty"), [([], 1.0), (["--length-penalty", "0.2"], 0.2)])
+@pytest.mark.parametrize(
+    ("options", "penalty"), [([], 1.0), (["--length-penalty", "0.2", "--no-avoid-repeats"], 0.2)]
+)
 def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], penalty: float
 ) -> None:
@@ -241,7 +244,7 @@ def test_an_export_decodes_as_was_chosen_unless_told_otherwise(
     arguments = ["export", str(store.path(run)), "--to", str(tmp_path / "bundle"), "--max-words", "12"]
     result = CliRunner().invoke(cli, [*arguments, *options])
     assert result.exit_code == 0, result.output
-    assert taken == [DecodeOptions(3, 12, penalty)]
+    assert taken == [DecodeOptions(3, 12, penalty, avoid_repeats="--no-avoid-repeats" not in options)]
     (store.path(decoding_of(run, 3)) / "decoding.json").write_text("{}")  # damaged
     result = CliRunner().invoke(cli, [*arguments, *options])
     assert isinstance(result.exception, DataError) == (not options)

@@ -59,7 +59,7 @@ def test_the_next_larger_precision_is_taken_where_one_loses_too_much(
         assert named == {
             "encoder": "its encoder",
             "data": "its data",
-            "decode": DecodeOptions(beam_size=3, max_words=12, length_penalty=0.3),
+            "decode": DecodeOptions(3, max_words=12, length_penalty=0.3, avoid_repeats=True),
             "licence": {"weights": "somebody's"},
         }
 

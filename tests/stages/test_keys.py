@@ -71,7 +71,7 @@ STAGES: dict[str, Stage] = {
     "label-with-pretrained-c69dca23f834": LabelWithPretrained(DATA, "train", "ff00", 3, 1, 40, "model"),
     "evaluate-48e39c14f597": Evaluate(CAPTIONS, ("bleu", "cider"), ("bleu", "cider")),
     "measure-latency-e742caa5951f": MeasureLatency(STUDENT),
-    "export-464bc7f39ae9": Export(STUDENT),
+    "export-c84d269f625b": Export(STUDENT),
     "train-a34cc6ccc24b": IMITATED,
     "import-captioner-b1bc024a3425": BOX,
     "build-vocabulary-7793fbe644b4": dataclasses.replace(WORDS, start=BOX),
