@@ -183,8 +183,9 @@ def plan_own_images(
     learnt, amount, dataset = learnt_data(source, clean, max_words, options.tokenizer, ("val", "test"))
     by_paper = options.recipe == PAPER or isinstance(training, TrainingOptions) or amount.many
     min_count = chosen_min_count(options.min_count, training, options.recipe, amount)
+    captioned = learnt
     if options.unlabelled:
-        learnt = AddUnlabelled.beside(learnt, options.unlabelled)
+        learnt = AddUnlabelled.beside(captioned, options.unlabelled)
         dataset = learnt.changed(dataset)
     everything = frozenset(image.id for image in dataset.split("train"))
     described = everything
@@ -197,7 +198,8 @@ def plan_own_images(
         given = given.cleaned(max_words, options.tokenizer)
     if options.neutral_people:
         learnt = dataclasses.replace(learnt, neutral_people=NEUTRAL_VERSION)
-    vocabulary = BuildVocabulary(learnt, min_count, max_words, options.tokenizer)
+        captioned = dataclasses.replace(captioned, neutral_people=NEUTRAL_VERSION)
+    vocabulary = BuildVocabulary(captioned, min_count, max_words, options.tokenizer)
 
     def role(name: str, labelled: frozenset[str], start: Path | None = None) -> tuple[Role, ExtractFeatures]:
         begun = beginning(start, name, vocabulary, encoder, seen, store, device)
@@ -236,6 +238,7 @@ def plan_own_images(
         tokenizer=options.tokenizer,
         teacher_features=larger.stage(seen, store, device) if larger else None,
         teachers_together=TEACHERS if trained_further and given is None else 1,
+        captioned=captioned,
     )
     return f"{source.name}: {given.name if given else teacher.name} to {student.name}", plan
 

@@ -16,7 +16,7 @@ from distilcap.stages.captions import Labels
 from distilcap.stages.data import ImportData
 from distilcap.stages.export import Export
 from distilcap.stages.features import ExtractFeatures
-from distilcap.stages.label import Generate, decoding_of
+from distilcap.stages.label import Generate, GenerateTogether, decoding_of
 from distilcap.stages.train import Train
 from distilcap.stages.vocabulary import BuildVocabulary
 from distilcap.store.stage import Stage
@@ -123,10 +123,12 @@ def plan_distillation(
     tokenizer: str = PTB,
     teacher_features: ExtractFeatures | None = None,
     teachers_together: int = 1,
+    captioned: ImportData | None = None,
 ) -> Distillation:
     """Decide all stages: teacher, student, distilled student and, where asked for, a control.
 
     Args:
+        data: that the distilled student learns from.
         teacher: to be trained, or given.
         beam: width with which the teacher labels the training images.
         n_best: how many of its hypotheses become labels.
@@ -139,9 +141,13 @@ def plan_distillation(
         seeds: of the students; the teacher is trained once.
         teacher_features: of a larger encoder that the teacher sees through; None is `features`.
         teachers_together: so many teachers, of different seeds, label as an ensemble.
+        captioned: the data before images without captions were added. Who learns from people's captions
+            learns from these, and need not be trained again when images are added; None is all of `data`.
     """
+    captioned = captioned or data
+    other = None if captioned == data else data
     begun = student.start if isinstance(student.start, ImportCaptioner) else None
-    vocabulary = BuildVocabulary(data, min_count, student.training.max_words, tokenizer, begun)
+    vocabulary = BuildVocabulary(captioned, min_count, student.training.max_words, tokenizer, begun)
 
     decides: Train | None = None  # see below
 
@@ -149,10 +155,11 @@ def plan_distillation(
         chosen = role.training if labels is None else role.taught or role.training
         training = dataclasses.replace(chosen, seed=seed)
         together = keep_originals and labels is not None
+        learnt = captioned if labels is None else data
         train = Train(
-            data,
+            learnt,
             vocabulary,
-            seen,
+            dataclasses.replace(seen, data=learnt.same_images),
             role.architecture,
             role.options,
             training,
@@ -170,9 +177,8 @@ def plan_distillation(
         decides = run(student, seeds[0])
 
     def labelled_by(name: str, labeller: Train) -> GivenTeacher:
-        return GivenTeacher(
-            name, Generate.as_chosen(labeller, "train", beam, n_best), labels_in_words(beam, n_best)
-        )
+        labels = Generate.as_chosen(labeller, "train", beam, n_best)
+        return GivenTeacher(name, labels, labels_in_words(beam, n_best))
 
     def as_taught(teacher: GivenTeacher) -> GivenTeacher:
         """What a teacher began from may say other words for people than its references did."""
@@ -202,6 +208,8 @@ def plan_distillation(
             if teachers_together == 1
             else ensemble(name, members, None, beam, n_best)
         )
+        assert isinstance(teacher.labels, Generate | GenerateTogether)
+        teacher = dataclasses.replace(teacher, labels=dataclasses.replace(teacher.labels, data=other))
     teacher = as_taught(teacher)
     teachers += teacher.rows
     students = [member(student.name, "student", student, tuple(run(student, seed) for seed in seeds))]
@@ -222,5 +230,5 @@ def plan_distillation(
     taught["labels"] += " and references" if keep_originals else ""
     runs = tuple(run(student, seed, teacher.labels) for seed in seeds)
     students.append(member(f"{student.name}, distilled", "distilled", student, runs, **taught))
-    starts = (start_as_it_is(begun, data, beam),) if begun is not None else ()
+    starts = (start_as_it_is(begun, captioned, beam),) if begun is not None else ()
     return Distillation(data, features, tuple(teachers), teacher.labels, tuple(students), starts)

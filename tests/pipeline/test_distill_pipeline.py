@@ -150,7 +150,8 @@ def test_the_line_end_to_end(scenes: Path, tmp_path: Path, monkeypatch: pytest.M
     run = members[0].trains[0]
     assert run_of(store.path(run)) == run
     captioner = RunCaptioner.load(store.path(run), DecodeChoice(3))
-    assert captioner.decode == decoding_of(run, 3).load(store).options(run.max_words)
+    of_bundles = decoding_of(run, 3).load(store).options(run.max_words)
+    assert captioner.decode == dataclasses.replace(of_bundles, avoid_repeats=False)
     image = run.data.load(store).split("test")[0]
     expected = members[0].captions(run, 3).load(store).texts(image.id)
     # Features go through float16 in the store, so only words, not log-probabilities, can be compared.

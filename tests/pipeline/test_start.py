@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -233,14 +233,42 @@ def test_no_picture_is_seen_twice(home: Path, tmp_path: Path) -> None:
     assert isinstance(planned.data, AddUnlabelled)
     assert isinstance(planned.data.whole, HoldOut)
     assert isinstance(planned.data.whole.whole, CleanReferences)
-    assert [stage for stage in stages if isinstance(stage, ExtractFeatures)] == [planned.features]
+    # Those with captions are in both: the second copies them (tests/stages/test_known_features.py).
+    of_captioned = dataclasses.replace(planned.features, data=planned.data.whole.same_images)
+    extractions = {stage for stage in stages if isinstance(stage, ExtractFeatures)}
+    assert extractions == {of_captioned, planned.features}
     as_it_is = planned.starts[0].scored("beam")[0]
     store.build(as_it_is)
     assert list(as_it_is.load(store)) == [image.id for image in planned.data.load(store).split("test")]
-    assert [path.name for path in (tmp_path / "store").glob("extract-*")] == [planned.features.key]
+    assert [path.name for path in (tmp_path / "store").glob("extract-*")] == [of_captioned.key]
     again = stage_at(store.path(planned.data.whole))
     assert isinstance(again, HoldOut)
     assert again.same_images == DataOptions(data).stage()
+
+
+@pytest.mark.parametrize("start", ["run", None])
+def test_who_learns_from_people_is_not_trained_again_when_images_are_added(
+    home: Path, start: str | None
+) -> None:
+    asked: dict[str, Any] = {"start": home / start if start else Path("none"), "intermediate": None}
+    before, after = (
+        plan(home, home / "others", **asked, **more) for more in ({}, {"unlabelled": home / "scenes"})
+    )
+    assert isinstance(after.data, AddUnlabelled)
+    for old, new in zip(before.systems[:-1], after.systems[:-1], strict=True):
+        assert (old.name, old.scored("beam"), old.scored("greedy")) == (
+            new.name,
+            new.scored("beam"),
+            new.scored("greedy"),
+        )
+    (old_student,), (new_student,) = before.students[-1].trains, after.students[-1].trains
+    assert (old_student.data, new_student.data) == (before.data, after.data)
+    assert new_student.seen == after.features
+    assert new_student.vocabulary == old_student.vocabulary
+    labels = new_student.labels
+    assert isinstance(labels, Generate | GenerateTogether)
+    assert dataclasses.replace(labels, data=None) == old_student.labels
+    assert labels.data == after.data
 
 
 def test_a_student_is_trained_by_how_many_images_it_learns(home: Path, tmp_path: Path) -> None:
