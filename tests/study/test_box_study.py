@@ -15,6 +15,7 @@ from distilcap.cli.main import cli
 from distilcap.data.crops import write_crops
 from distilcap.data.scenes import draw_scenes
 from distilcap.reports.records import read_results
+from distilcap.runtime.manifest import read_manifest
 from distilcap.stages.changed_data import AddUnlabelled
 from distilcap.stages.data import ImportData
 from distilcap.stages.features import ExtractFeatures
@@ -198,7 +199,8 @@ def test_its_command_reports_every_step_and_writes_the_captioner(minute: None, t
     assert compared[taught] == "aoanet-tiny, tuned encoder, self-critical"
     assert compared["aoanet-tiny, tuned encoder, self-critical"] == "aoanet-tiny, tuned encoder"
     photo = next((tmp_path / "scenes").rglob("*.jpg"))
-    assert distilcap.load(tmp_path / "box/bundle").caption(photo).text
+    assert distilcap.load(tmp_path / "box/bundle").caption(photo).error is None
+    assert read_manifest(tmp_path / "box/bundle").decode.avoid_repeats
 
     export = ["store", "export", tmp_path / "box/results.tar.gz", "--store", tmp_path / "store"]
     assert CliRunner().invoke(cli, [*map(str, export)]).exit_code == 0
