@@ -202,7 +202,7 @@ def plan_own_images(
     vocabulary = BuildVocabulary(captioned, min_count, max_words, options.tokenizer)
 
     def role(name: str, labelled: frozenset[str], start: Path | None = None) -> tuple[Role, ExtractFeatures]:
-        begun = beginning(start, name, vocabulary, encoder, seen, store, device)
+        begun = beginning(start, name, vocabulary, encoder, source, store, device)
 
         def suited(amount: Amount) -> TrainingOptions:
             chosen = chosen_training(training, options.recipe, amount, begun.start is not None)
@@ -236,7 +236,7 @@ def plan_own_images(
         seeds=tuple(range(options.seeds)),
         min_count=min_count,
         tokenizer=options.tokenizer,
-        teacher_features=larger.stage(seen, store, device) if larger else None,
+        teacher_features=larger.stage(source, store, device) if larger else None,
         teachers_together=TEACHERS if trained_further and given is None else 1,
         captioned=captioned,
     )

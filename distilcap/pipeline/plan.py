@@ -129,6 +129,7 @@ def plan_distillation(
 
     Args:
         data: that the distilled student learns from.
+        features: what captioners see of `captioned`; of the other images the same encoder makes them.
         teacher: to be trained, or given.
         beam: width with which the teacher labels the training images.
         n_best: how many of its hypotheses become labels.
@@ -185,7 +186,8 @@ def plan_distillation(
         return teacher.neutral() if data.neutral_people else teacher
 
     def member(name: str, kind: str, role: Role, runs: tuple[Train, ...], **taught: Any) -> Member:
-        return Member(name, kind, role.size, runs, beam=beam, **taught)
+        scored_on = captioned if runs[0].data != captioned else None  # one store of test images for all
+        return Member(name, kind, role.size, runs, beam=beam, data=scored_on, **taught)
 
     teachers: list[System] = []
     if isinstance(teacher, Role):
@@ -231,4 +233,5 @@ def plan_distillation(
     runs = tuple(run(student, seed, teacher.labels) for seed in seeds)
     students.append(member(f"{student.name}, distilled", "distilled", student, runs, **taught))
     starts = (start_as_it_is(begun, captioned, beam),) if begun is not None else ()
+    features = dataclasses.replace(features, data=data.same_images)
     return Distillation(data, features, tuple(teachers), teacher.labels, tuple(students), starts)

@@ -152,14 +152,12 @@ def _evaluations(captions: CaptionsOfSplit, column: str, metrics: tuple[str, ...
 def latencies_of(members: Sequence[Member]) -> dict[str, MeasureLatency]:
     """By member's name; captioners of one shape are as fast as each other, so one of them is timed."""
     timed: dict[Any, MeasureLatency] = {}
+    latencies = {}
     for member in members:
         train = member.trains[0]
-        timed.setdefault((train.architecture, train.options, train.seen.key), MeasureLatency(train))
-    return {
-        member.name: timed[train.architecture, train.options, train.seen.key]
-        for member in members
-        for train in member.trains[:1]
-    }
+        shape = train.architecture, train.options, train.seen_in(member.data).key
+        latencies[member.name] = timed.setdefault(shape, MeasureLatency(train))
+    return latencies
 
 
 def build_rows(

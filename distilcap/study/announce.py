@@ -27,7 +27,8 @@ def announce(stages: Sequence[Stage], store: Store, progress: Progress) -> None:
     runs = [stage for stage in missing if isinstance(stage, Train)]
     if not runs:
         return
-    first = runs[0]
+    # Who learns a teacher's captions may see images that have none of their own.
+    first = next((run for run in runs if run.labels is not None), runs[0])
     facts = facts_of_run(first, store)
     seconds = sum(cost.seconds for cost in estimate_plan(plan, facts, store))
     ways = dict.fromkeys(in_words(run.training) for run in runs)

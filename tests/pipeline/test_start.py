@@ -27,6 +27,7 @@ from distilcap.pipeline.recipe import PAPER
 from distilcap.pipeline.train import RunOptions, run_to_train
 from distilcap.progress import SILENT
 from distilcap.reports.collect import collect_results
+from distilcap.reports.results import latencies_of, trained_members
 from distilcap.stages.captioner import ImportCaptioner, box_folder
 from distilcap.stages.captions import NeutralLabels
 from distilcap.stages.changed_data import AddUnlabelled, HoldOut
@@ -246,29 +247,38 @@ def test_no_picture_is_seen_twice(home: Path, tmp_path: Path) -> None:
     assert again.same_images == DataOptions(data).stage()
 
 
-@pytest.mark.parametrize("start", ["run", None])
-def test_who_learns_from_people_is_not_trained_again_when_images_are_added(
-    home: Path, start: str | None
-) -> None:
-    asked: dict[str, Any] = {"start": home / start if start else Path("none"), "intermediate": None}
-    before, after = (
-        plan(home, home / "others", **asked, **more) for more in ({}, {"unlabelled": home / "scenes"})
-    )
+@pytest.mark.parametrize("start", ["outside", "inside", "none"])
+def test_who_learns_from_people_is_not_trained_again_when_images_are_added(home: Path, start: str) -> None:
+    data, more, encoder, store, run = home / "others", home / "scenes", TORCH, home / "store", home / "run"
+    if start == "inside":  # a run of the same store and data, which is a start as it is
+        data, more, encoder, store, run = more, data, SMALL, home / "first", run.resolve()
+    begins = Path("none") if start == "none" else run
+
+    def planned(**asked: Any) -> Distillation:
+        options = DistillOptions(beam_size=2, min_count=1, start=begins, **asked)
+        return plan_own_images(DataOptions(data), encoder, options, GIVEN, store)[1]
+
+    before, after = planned(), planned(unlabelled=more)
+    assert bool(before.starts) == (start == "outside")
     assert isinstance(after.data, AddUnlabelled)
     for old, new in zip(before.systems[:-1], after.systems[:-1], strict=True):
-        assert (old.name, old.scored("beam"), old.scored("greedy")) == (
-            new.name,
-            new.scored("beam"),
-            new.scored("greedy"),
-        )
+        for column in ("greedy", "beam"):
+            assert (old.name, old.scored(column)) == (new.name, new.scored(column))
     (old_student,), (new_student,) = before.students[-1].trains, after.students[-1].trains
     assert (old_student.data, new_student.data) == (before.data, after.data)
-    assert new_student.seen == after.features
-    assert new_student.vocabulary == old_student.vocabulary
+    assert (new_student.seen, new_student.vocabulary) == (after.features, old_student.vocabulary)
+    assert after.features == dataclasses.replace(before.features, data=after.data)
     labels = new_student.labels
     assert isinstance(labels, Generate | GenerateTogether)
-    assert dataclasses.replace(labels, data=None) == old_student.labels
     assert labels.data == after.data
+    assert dataclasses.replace(labels, data=None) == old_student.labels
+    # All rows are scored on the same images, and captioners of one shape are timed once.
+    scored = [captions for row in after.systems for captions in row.scored("beam")]
+    assert {captions.source for captions in scored} == {before.data}
+    members = trained_members(after.systems)
+    assert len({latency.key for latency in latencies_of(members).values()}) == len(
+        {row.size for row in members}
+    )
 
 
 def test_a_student_is_trained_by_how_many_images_it_learns(home: Path, tmp_path: Path) -> None:
