@@ -180,6 +180,8 @@ def write_page(path: Path) -> None:
     if alone:
         parts.append(f"Measured from nothing only:\n\n{table(alone)}\n")
     if boxes:
-        draw(cells, boxes[-1], KEPT / CURVE)
-        parts.append(f"![CIDEr by number of photographs](results/own-photos/{CURVE})\n")
+        # The newest of those that are measured most.
+        drawn = max(reversed(boxes), key=lambda box: sum(one["box"] == box for one in cells))
+        draw(cells, drawn, KEPT / CURVE)
+        parts.append(f"![CIDEr by number of photographs, box {drawn}](results/own-photos/{CURVE})\n")
     put_between(PAGE, BEGIN, "\n".join(parts))
